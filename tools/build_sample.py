@@ -184,7 +184,9 @@ def fetch(cache: Path) -> Path:
     archive = cache / f"lobehub-fluent-emoji-3d-{VERSION}.tgz"
     if not archive.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["npm", "pack", "--silent", f"{PACKAGE}@{VERSION}"], cwd=cache, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["npm", "pack", "--silent", f"{PACKAGE}@{VERSION}"], cwd=cache, check=True, stdout=subprocess.DEVNULL
+        )
     return archive
 
 
