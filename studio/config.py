@@ -1,0 +1,407 @@
+"""Every setting of a run, written once: its type, default, limits, help, and the reference script's name for it.
+
+The page's form, the `--section.name` flags, `/api/config/schema`, the range checks and README's table all read these
+lines. `resolve` fills the `null` defaults ("from the base"), `migrate` lifts older files, `problems` reports every
+fault of a config at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+
+SCHEMA = 1
+LR_SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
+LrScheduler = Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"]
+Prompt = Annotated[str, Field(max_length=2000)]
+
+
+def setting(
+    default: Any, label: str, help: str, *, reference: str | None = None, basic: bool = False, **limits: Any
+) -> Any:
+    """One setting. `reference` is its name in `train_text_to_image.py`; `basic` shows it outside the closed groups."""
+    extra = {"reference": reference, "basic": basic}
+    return Field(default, title=label, description=help, json_schema_extra=extra, **limits)
+
+
+class Section(BaseModel):
+    """A group of settings; unknown names are refused and numbers must be finite."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, validate_assignment=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_for_number(cls, value: Any, info: Any) -> Any:
+        if isinstance(value, bool) and bool not in _types(cls.model_fields[info.field_name]):
+            raise ValueError("must be a number, not true or false")
+        return value
+
+
+class Model(Section):
+    """Base model"""
+
+    family: str = setting("sd", "Model family", "Which family of models the base belongs to.", max_length=40)
+    base: str = setting(
+        "embedded", "Base model", "`embedded` (ships with the studio), a diffusers folder, or a Hub id.",
+        reference="pretrained_model_name_or_path", basic=True, min_length=1, max_length=1000)
+    revision: str | None = setting(
+        None, "Revision", "Branch, tag or commit of a Hub base; empty is the main branch.",
+        reference="revision", max_length=200)
+    variant: str | None = setting(
+        None, "Variant", "Which files to load, for example `fp16`; applied to every part of the base.",
+        reference="variant", max_length=40)
+    method: Literal["full"] = setting("full", "Method", "`full` trains every weight of the UNet.")
+
+
+class Data(Section):
+    """Pictures"""
+
+    dataset: str = setting(
+        "sample", "Data set", "The data set to learn from.", reference="dataset_name", basic=True,
+        min_length=1, max_length=64)
+    resolution: int | None = setting(
+        None, "Resolution", "Side of the square the model sees, in pixels; empty takes the base's own. "
+        "Twice the side costs about four times the time and memory.",
+        reference="resolution", basic=True, ge=16, le=4096, multiple_of=8)
+    center_crop: bool = setting(
+        True, "Centre crop", "Crop the middle; off crops at random each epoch, which cannot be cached and is slower.",
+        reference="center_crop")
+    random_flip: bool = setting(
+        False, "Random flip", "Mirror half of the pictures each epoch. Leave off for text, logos and faces.",
+        reference="random_flip")
+    interpolation: Literal["lanczos", "bicubic", "bilinear", "box", "hamming", "nearest"] = setting(
+        "lanczos", "Interpolation", "How pictures are resized.", reference="image_interpolation_mode")
+
+
+class Train(Section):
+    """Training"""
+
+    max_steps: int | None = setting(
+        None, "Steps", "Number of weight updates. More steps learn the style more firmly, and take longer; "
+        "empty takes the base's own suggestion, or follows from the epochs.",
+        reference="max_train_steps", basic=True, ge=1, le=10_000_000)
+    epochs: int | None = setting(
+        None, "Epochs", "Passes over all pictures; used only when the steps are empty.",
+        reference="num_train_epochs", ge=1, le=1_000_000)
+    batch_size: int | None = setting(
+        None, "Batch size", "Pictures per forward pass and process. Larger is steadier and needs more memory.",
+        reference="train_batch_size", basic=True, ge=1, le=4096)
+    gradient_accumulation_steps: int = setting(
+        1, "Gradient accumulation", "Forward passes per update: the effect of a larger batch without its memory.",
+        reference="gradient_accumulation_steps", ge=1, le=4096)
+    mixed_precision: Literal["no", "fp16", "bf16"] | None = setting(
+        None, "Mixed precision", "Number format of the forward pass; weights stay fp32. Empty takes what was "
+        "measured to be fastest on this machine. fp16 needs a GPU.", reference="mixed_precision")
+    gradient_checkpointing: bool = setting(
+        False, "Gradient checkpointing", "Recompute activations: less memory, about 20 % slower.",
+        reference="gradient_checkpointing")
+    seed: int | None = setting(
+        None, "Seed", "Start of every random draw; the same seed repeats the run. Empty picks one.",
+        reference="seed", ge=0, le=2**53 - 1)
+
+
+class Optim(Section):
+    """Optimizer"""
+
+    name: Literal["adamw"] = setting("adamw", "Optimizer", "The optimizer.")
+    learning_rate: float | None = setting(
+        None, "Learning rate", "Size of each update. Too high breaks the model, too low learns nothing; "
+        "empty takes the base's own suggestion.", reference="learning_rate", basic=True, gt=0, le=10)
+    lr_scheduler: LrScheduler = setting(
+        "constant", "Schedule", "How the learning rate changes over the run.", reference="lr_scheduler")
+    lr_warmup_steps: int = setting(
+        0, "Warm-up steps", "Updates over which the learning rate rises from zero.",
+        reference="lr_warmup_steps", ge=0, le=10_000_000)
+    adam_beta1: float = setting(0.9, "Adam beta 1", "Memory of the mean gradient.", reference="adam_beta1", ge=0, lt=1)
+    adam_beta2: float = setting(
+        0.999, "Adam beta 2", "Memory of the squared gradient.", reference="adam_beta2", ge=0, lt=1)
+    adam_weight_decay: float = setting(
+        1e-2, "Weight decay", "Pull of the weights towards zero.", reference="adam_weight_decay", ge=0, le=10)
+    adam_epsilon: float = setting(
+        1e-8, "Adam epsilon", "Added to the denominator of the update.", reference="adam_epsilon", gt=0, le=1)
+    max_grad_norm: float = setting(
+        1.0, "Gradient clipping", "Longest gradient allowed; longer ones are scaled down. 0 turns it off.",
+        reference="max_grad_norm", ge=0, le=1e9)
+
+
+class Objective(Section):
+    """Objective"""
+
+    prediction_type: Literal["epsilon", "v_prediction"] | None = setting(
+        None, "Prediction", "What the UNet predicts; empty takes the base's own. Changing it needs a long run.",
+        reference="prediction_type")
+
+
+class Ema(Section):
+    """EMA"""
+
+    enabled: bool = setting(
+        True, "Keep an average (EMA)", "A running average of the weights: calmer pictures, one more copy in memory.",
+        reference="use_ema")
+    decay: float = setting(
+        0.9999, "EMA decay", "Upper limit of the average's memory; short runs stay below it by themselves.",
+        ge=0, lt=1)
+
+
+class Sample(Section):
+    """Sample pictures"""
+
+    prompts: list[Prompt] | None = setting(
+        None, "Sample prompts", "One line each. Drawn at step 0 and as the run goes on, from fixed seeds; "
+        "empty takes the data set's or the base's own suggestions.",
+        reference="validation_prompts", basic=True, max_length=64)
+    every_steps: int | None = setting(
+        None, "Sample every", "Steps between sample pictures; 0 draws only at the start and the end. "
+        "Empty draws about six times a run.", ge=0, le=10_000_000)
+    num_inference_steps: int = setting(25, "Drawing steps", "Denoising steps per sample picture.", ge=1, le=1000)
+    guidance_scale: float | None = setting(
+        None, "Guidance", "How strictly a picture follows its prompt; empty takes the base's own.", ge=0, le=100)
+    seed: int = setting(0, "Sample seed", "Seed of the first prompt's picture; the next prompts count on.",
+                        ge=0, le=2**53 - 1)
+
+
+class Checkpoint(Section):
+    """Checkpoints"""
+
+    every_steps: int | None = setting(
+        None, "Checkpoint every", "Steps between saves; empty saves about three times a run. "
+        "The last step is always saved.", reference="checkpointing_steps", ge=1, le=10_000_000)
+    keep: int = setting(
+        2, "Checkpoints kept", "Older ones go when a newer one is safely on disk.",
+        reference="checkpoints_total_limit", ge=1, le=1000)
+
+
+class Compute(Section):
+    """Compute"""
+
+    num_processes: int = setting(
+        1, "Processes", "Training processes on this machine, one per GPU.", ge=1, le=64)
+    num_threads: int | None = setting(
+        None, "CPU threads", "Threads per process; empty divides the cores. Recorded, since sums depend on it.",
+        ge=1, le=1024)
+    num_workers: int = setting(
+        0, "Loader workers", "Processes that read pictures ahead; useful only when nothing is cached.",
+        reference="dataloader_num_workers", ge=0, le=64)
+
+
+class Config(Section):
+    """The whole config of a run: one object per section, and the schema's number."""
+
+    schema_version: Literal[1] = Field(SCHEMA, alias="schema", title="Schema")
+    model: Model = Field(default_factory=Model)
+    data: Data = Field(default_factory=Data)
+    train: Train = Field(default_factory=Train)
+    optim: Optim = Field(default_factory=Optim)
+    objective: Objective = Field(default_factory=Objective)
+    ema: Ema = Field(default_factory=Ema)
+    sample: Sample = Field(default_factory=Sample)
+    checkpoint: Checkpoint = Field(default_factory=Checkpoint)
+    compute: Compute = Field(default_factory=Compute)
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+    @model_validator(mode="after")
+    def _cross_checks(self) -> Config:
+        faults = list(_cross_faults(self))
+        if faults:
+            raise ConfigError(faults)
+        return self
+
+
+class Problem(BaseModel):
+    """One fault of a config: the field it belongs to (`optim.learning_rate`) and a sentence for a person."""
+
+    field: str
+    message: str
+
+
+class ConfigError(Exception):
+    """A config with faults; `problems` names every one of them."""
+
+    def __init__(self, problems: Iterable[Problem]):
+        self.problems = list(problems)
+        super().__init__("; ".join(f"{p.field}: {p.message}" for p in self.problems))
+
+
+def load(data: Any) -> Config:
+    """A checked config from JSON-like `data` (partial is fine, older schemas are lifted).
+
+    Raises ConfigError with every problem at once.
+    """
+    if not isinstance(data, dict):
+        raise ConfigError([Problem(field="", message=f"a config is an object, not {type(data).__name__}")])
+    try:
+        return Config.model_validate(migrate(data))
+    except ValidationError as error:
+        raise ConfigError([_problem(e) for e in error.errors()]) from None
+
+
+def dump(config: Config) -> dict[str, Any]:
+    """The config as plain JSON data, complete."""
+    return config.model_dump(mode="json")
+
+
+def migrate(data: dict[str, Any]) -> dict[str, Any]:
+    """`data` lifted to the present schema. Raises ConfigError for a schema this version does not know."""
+    version = data.get("schema", SCHEMA)
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= SCHEMA:
+        known = f"this studio knows schemas 1 to {SCHEMA}; update the studio to read a newer file"
+        raise ConfigError([Problem(field="schema", message=f"unknown schema {version!r}: {known}")])
+    for step in MIGRATIONS[version - 1 :]:
+        data = step(dict(data))
+    return data
+
+
+MIGRATIONS: list[Any] = []  # MIGRATIONS[n-1] lifts a dict of schema n to n+1
+
+
+def merge(*layers: dict[str, Any]) -> dict[str, Any]:
+    """Config dicts laid over each other, section by section; a later non-null value wins."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for section, values in layer.items():
+            if isinstance(values, dict):
+                into = result.setdefault(section, {})
+                into.update({k: v for k, v in values.items() if v is not None})
+            else:
+                result[section] = values
+    return result
+
+
+def resolve(config: Config, *suggestions: dict[str, Any], pictures: int, seed: int, cores: int) -> Config:
+    """The config with every `null` default filled in.
+
+    `suggestions` are partial config dicts, weakest first (family, base, machine, data set); what the person set
+    always wins. `pictures` counts the training rows, `seed` is used when none is set, `cores` are this machine's.
+    Only a revision, a variant and an unused `epochs` may stay null.
+    """
+    given = dump(config)
+    filled = merge(*suggestions, given)
+    train, sample, checkpoint, compute = (filled.setdefault(s, {}) for s in ("train", "sample", "checkpoint", "compute"))
+    train.setdefault("seed", seed)
+    compute.setdefault("num_threads", max(1, cores // config.compute.num_processes))
+    if config.train.epochs is not None and config.train.max_steps is None:
+        train["max_steps"] = config.train.epochs * steps_per_epoch(
+            pictures, train["batch_size"], config.train.gradient_accumulation_steps, config.compute.num_processes)
+    steps = train["max_steps"]
+    sample.setdefault("every_steps", max(1, round(steps / 6)))
+    checkpoint.setdefault("every_steps", max(1, math.ceil(steps / 3)))
+    return load(filled)
+
+
+def steps_per_epoch(pictures: int, batch_size: int, accumulation: int, processes: int) -> int:
+    """Updates in one pass over the data: windows of batch x accumulation x processes, the last may be short."""
+    return max(1, math.ceil(pictures / (batch_size * accumulation * processes)))
+
+
+def schema() -> dict[str, Any]:
+    """All settings as data, for the form, the API and the documents: sections, each with its fields in order."""
+    sections = []
+    for name, info in Config.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            fields = [_describe(name, key, field) for key, field in kind.model_fields.items()]
+            sections.append({"name": name, "title": (kind.__doc__ or name).strip(), "fields": fields})
+    return {"schema": SCHEMA, "sections": sections}
+
+
+def settings_table() -> str:
+    """README's table of settings, in Markdown."""
+    rows = ["| setting | default | what it does | reference script |", "|---|---|---|---|"]
+    for section in schema()["sections"]:
+        for f in section["fields"]:
+            default = "(empty)" if f["default"] is None else f"`{f['default']}`".replace("True", "true")
+            default = default.replace("False", "false")
+            limits = f" ({f['limits']})" if f["limits"] else ""
+            reference = f"`--{f['reference']}`" if f["reference"] else ""
+            rows.append(f"| `{f['path']}` | {default} | {f['help']}{limits} | {reference} |")
+    return "\n".join(rows)
+
+
+# ---------------------------------------------------------------------------------------------------- reading fields
+
+
+def _types(field: FieldInfo) -> set[Any]:
+    """The plain types a field's annotation admits (`int | None` -> {int, NoneType})."""
+    found, open_ = set(), [field.annotation]
+    while open_:
+        kind = open_.pop()
+        inner = get_args(kind)
+        if inner and all(not isinstance(i, type) or i is type(None) for i in inner) and _is_literal(kind):
+            found.update(type(i) for i in inner)
+        elif inner:
+            open_.extend(inner)
+        else:
+            found.add(kind)
+    return found
+
+
+def _is_literal(kind: Any) -> bool:
+    return getattr(kind, "__origin__", None) is Literal
+
+
+def _choices(annotation: Any) -> list[Any] | None:
+    if _is_literal(annotation):
+        return list(get_args(annotation))
+    for inner in get_args(annotation):
+        if _is_literal(inner):
+            return list(get_args(inner))
+    return None
+
+
+def _describe(section: str, name: str, field: FieldInfo) -> dict[str, Any]:
+    types, choices = _types(field), _choices(field.annotation)
+    kind = next((k for k, t in (("bool", bool), ("int", int), ("float", float)) if t in types), "text")
+    if choices:
+        kind = "choice"
+    elif str in types and "list" in str(field.annotation):
+        kind = "lines"
+    limits = {k: getattr(m, k) for m in field.metadata for k in ("ge", "gt", "le", "lt", "multiple_of")
+              if getattr(m, k, None) is not None}
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    return {
+        "path": f"{section}.{name}", "section": section, "name": name, "kind": kind, "default": field.default,
+        "label": field.title, "help": field.description, "choices": choices, "bounds": limits,
+        "limits": _limits_text(limits, choices), "nullable": type(None) in types,
+        "reference": extra.get("reference"), "basic": bool(extra.get("basic")),
+    }
+
+
+def _limits_text(bounds: dict[str, Any], choices: list[Any] | None) -> str:
+    if choices:
+        return ", ".join(map(str, choices))
+    words = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "a multiple of"}
+    return ", ".join(f"{words[k]} {v:g}" if abs(v) < 1e7 else f"{words[k]} {v:,}" for k, v in bounds.items())
+
+
+def _problem(error: Any) -> Problem:
+    """A pydantic error as a sentence naming its field and what is allowed there."""
+    location = [str(part) for part in error["loc"]]
+    field = ".".join(location[:2])
+    known = {f["path"]: f for s in schema()["sections"] for f in s["fields"]}
+    if error["type"] == "extra_forbidden":
+        names = [p.partition(".")[2] for p in known if p.startswith(location[0] + ".")] if len(location) > 1 else []
+        names = names or [s["name"] for s in schema()["sections"]]
+        return Problem(field=field, message=f"unknown setting; there are: {', '.join(names)}")
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    limits = known.get(field, {}).get("limits")
+    value = error.get("input")
+    shown = f" (given: {str(value)[:60]!r})" if isinstance(value, str | int | float) else ""
+    return Problem(field=field, message=message + (f"; allowed: {limits}" if limits else "") + shown)
+
+
+def _cross_faults(config: Config) -> Iterable[Problem]:
+    """Faults that only two settings together show."""
+    train, optim = config.train, config.optim
+    if optim.lr_scheduler == "constant" and optim.lr_warmup_steps:
+        yield Problem(field="optim.lr_warmup_steps", message="the constant schedule has no warm-up: choose "
+                      "`constant_with_warmup`, or set 0 here")
+    if train.max_steps is not None and optim.lr_warmup_steps >= train.max_steps and optim.lr_warmup_steps:
+        yield Problem(field="optim.lr_warmup_steps", message=f"{optim.lr_warmup_steps} warm-up steps leave nothing of "
+                      f"a run of {train.max_steps} steps: set fewer")
+    if optim.lr_scheduler == "polynomial" and optim.learning_rate is not None and optim.learning_rate <= 1e-7:
+        yield Problem(field="optim.learning_rate", message="the polynomial schedule ends at 1e-7: set a higher rate")

@@ -1,0 +1,246 @@
+"""What happens in a run, as lines of `events.jsonl`: the kinds, the one writer, the readers, and the fold to a state.
+
+A line is one JSON object: `seq` (counts on from 1 over all attempts), `time` (unix seconds), `mono` (monotonic
+seconds of this attempt's process), `kind`, and the kind's own fields (see the functions of `EventWriter`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FINAL = ("finished", "stopped", "cancelled", "failed", "diverged", "paused", "interrupted")
+ACTIVE = ("starting", "running", "stopping")
+STATES = ("queued", *ACTIVE, *FINAL)
+
+
+class EventWriter:
+    """Appends events; used by global rank 0 of the trainer (or a job's worker) alone.
+
+    Closing a line that a killed predecessor left torn comes first. Each event is one `write`, so that a reader never
+    sees two mixed. Non-finite numbers are written as null, since JSON has none.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        tail, last = _torn_tail(path), last_seq(path)
+        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        if tail:
+            os.write(self._handle, b"\n")
+        self._seq = last
+
+    def add(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """Append one event and return it."""
+        self._seq += 1
+        event = {"seq": self._seq, "time": round(time.time(), 3), "mono": round(time.monotonic(), 3), "kind": kind}
+        event.update({key: _finite(value) for key, value in fields.items()})
+        data = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+        while data:
+            data = data[os.write(self._handle, data) :]
+        return event
+
+    def phase(self, phase: str, done: int | None = None, total: int | None = None, unit: str | None = None) -> None:
+        """What the trainer is doing: loading, downloading, caching, training, sampling, saving, exporting."""
+        self.add("phase", phase=phase, done=done, total=total, unit=unit)
+
+    def step(self, step: int, loss: float, lr: float, grad_norm: float | None, pictures: int, seconds: float) -> None:
+        """One update: the mean loss over its window, and the pictures and seconds it took."""
+        self.add("step", step=step, loss=loss, lr=lr, grad_norm=grad_norm, pictures=pictures,
+                 seconds=round(seconds, 4))
+
+    def warning(self, code: str, message: str) -> None:
+        """Something a person should know that does not end the run."""
+        self.add("warning", code=code, message=message)
+
+    def end(self, result: str, step: int, error: dict[str, Any] | None = None) -> None:
+        """The attempt's last word. `error` is {code, message, hint, evidence}."""
+        self.add("end", result=result, step=step, error=error)
+
+    def sync(self) -> None:
+        """Flush everything written so far to the disk (before a checkpoint is committed)."""
+        os.fsync(self._handle)
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.sync()
+        os.close(self._handle)
+
+
+def read(path: Path, offset: int = 0, limit: int | None = None) -> tuple[list[dict[str, Any]], int]:
+    """The complete events from byte `offset` on, and the offset after them; torn or foreign lines are passed over."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            data = file.read()
+    except FileNotFoundError:
+        return [], offset
+    events = []
+    for line in data.splitlines(keepends=True):
+        if not line.endswith(b"\n"):
+            break
+        offset += len(line)
+        event = _parse(line)
+        if event is not None:
+            events.append(event)
+            if limit is not None and len(events) >= limit:
+                break
+    return events, offset
+
+
+def last_seq(path: Path) -> int:
+    """The highest `seq` in the file (0 when there is none), read from its tail."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            block = 1 << 16
+            while True:
+                file.seek(max(0, size - block))
+                events = [e for line in file.read().splitlines() if (e := _parse(line))]
+                if events or block >= size:
+                    return max((e["seq"] for e in events), default=0)
+                block *= 8
+    except FileNotFoundError:
+        return 0
+
+
+@dataclass
+class Curve:
+    """The step events of a run as columns, in step order; what a killed attempt did past its checkpoint is dropped."""
+
+    step: list[int] = field(default_factory=list)
+    loss: list[float | None] = field(default_factory=list)
+    lr: list[float | None] = field(default_factory=list)
+    grad_norm: list[float | None] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    pictures: list[int] = field(default_factory=list)
+
+    def append(self, event: dict[str, Any]) -> None:
+        """Add one step event."""
+        for name, missing in (("step", 0), ("loss", None), ("lr", None), ("grad_norm", None), ("seconds", 0.0),
+                              ("pictures", 0)):
+            getattr(self, name).append(event.get(name, missing))
+
+    def truncate(self, step: int) -> None:
+        """Drop every point after `step`."""
+        while self.step and self.step[-1] > step:
+            for name in ("step", "loss", "lr", "grad_norm", "seconds", "pictures"):
+                getattr(self, name).pop()
+
+
+@dataclass
+class Story:
+    """Everything a run's events have told so far; `add` is fed each event once, in order."""
+
+    curve: Curve = field(default_factory=Curve)
+    phase: dict[str, Any] | None = None
+    step: int = 0
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    checkpoints: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[dict[str, Any]] = field(default_factory=list)
+    controls: dict[str, dict[str, Any]] = field(default_factory=dict)
+    resumes: list[dict[str, Any]] = field(default_factory=list)
+    end: dict[str, Any] | None = None
+    attempt: int = 0
+    seq: int = 0
+    first_time: float | None = None
+    last_time: float | None = None
+    ending: str | None = None
+
+    def add(self, event: dict[str, Any]) -> None:
+        """Take in one event; unknown kinds only move the clock."""
+        self.seq, self.last_time = event["seq"], event.get("time")
+        self.first_time = self.first_time if self.first_time is not None else self.last_time
+        handler = getattr(self, f"_on_{event['kind']}", None)
+        if handler is not None:
+            handler(event)
+
+    def _on_attempt(self, event: dict[str, Any]) -> None:
+        self.attempt, self.end, self.ending, self.phase = event["attempt"], None, None, None
+
+    def _on_resumed(self, event: dict[str, Any]) -> None:
+        self.resumes.append(event)
+        self.step = event["from_step"]
+        self.curve.truncate(self.step)
+        self.samples = [s for s in self.samples if s["step"] <= self.step]
+
+    def _on_phase(self, event: dict[str, Any]) -> None:
+        self.phase = {k: event.get(k) for k in ("phase", "done", "total", "unit")}
+
+    def _on_step(self, event: dict[str, Any]) -> None:
+        self.step = event["step"]
+        self.curve.append(event)
+
+    def _on_sample(self, event: dict[str, Any]) -> None:
+        self.samples = [s for s in self.samples if s["file"] != event["file"]] + [event]
+
+    def _on_checkpoint(self, event: dict[str, Any]) -> None:
+        self.checkpoints.append(event)
+
+    def _on_warning(self, event: dict[str, Any]) -> None:
+        self.warnings.append(event)
+
+    def _on_control(self, event: dict[str, Any]) -> None:
+        self.controls[str(event.get("id"))] = event
+        if event.get("control") in ("stop", "cancel", "pause") and event.get("result") == "accepted":
+            self.ending = event["control"]
+
+    def _on_end(self, event: dict[str, Any]) -> None:
+        self.end, self.step = event, max(self.step, event.get("step") or 0)
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """The median of the last 50 steps' seconds."""
+        recent = sorted(self.curve.seconds[-50:])
+        return recent[len(recent) // 2] if recent else None
+
+
+def state_of(story: Story, *, alive: bool, wanted: int, started: int, exit_: dict[str, Any] | None) -> str:
+    """The run's one state, from its events and facts on disk; never stored.
+
+    `wanted` counts the attempts asked for (run.json), `started` the last one a supervisor began (process.json),
+    `exit_` is exit.json. Lock held = alive; a free lock with neither an `end` nor a bad exit is `interrupted`.
+    """
+    if wanted > started:
+        return "starting" if alive else "queued"
+    ended = story.end if story.attempt == started else None
+    if ended:
+        return ended["result"]
+    if alive:
+        if story.attempt != started:
+            return "starting"
+        return "stopping" if story.ending else "running"
+    if exit_ and exit_.get("attempt") == started and (exit_.get("returncode") or exit_.get("error")):
+        return "failed"
+    return "interrupted"
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    if isinstance(event, dict) and isinstance(event.get("seq"), int) and isinstance(event.get("kind"), str):
+        return event
+    return None
+
+
+def _torn_tail(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            if file.seek(0, os.SEEK_END) == 0:
+                return False
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except FileNotFoundError:
+        return False
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,123 @@
+"""Model families: one file here IS a family. Class facts are data; torch is imported inside methods only.
+
+A family module defines `FAMILY`, an instance of a subclass of `Family`; its file name is the name used in
+`model.family`. Nothing outside the file knows it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    Tensors = dict[str, torch.Tensor]
+
+EMBEDDED = Path(__file__).resolve().parent.parent / "assets" / "base"
+Progress = Callable[[int, int], None]  # (bytes done, bytes in all)
+
+
+class BaseProblem(Exception):
+    """A base model that cannot be used: the message says what, where, what there is instead, what to do next."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A base model's files on this machine, with the `model` settings it was found by."""
+
+    folder: Path
+    name: str
+    variant: str | None
+    revision: str | None
+
+
+class Family(ABC):
+    """What the trainer asks of a family. Shapes: B pictures, C channels, H and W in pixels unless said otherwise."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    denoiser: ClassVar[str]  # "unet" or "transformer": the folders `<denoiser>/` and `<denoiser>_ema/`
+    prediction_types: ClassVar[tuple[str, ...]]
+    lora_targets: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def check(self, source: Source) -> None:
+        """Refuse, without torch, a folder that is not of this family, is not safetensors, or names foreign classes.
+
+        Raises BaseProblem."""
+
+    @abstractmethod
+    def defaults(self, source: Source) -> dict[str, Any]:
+        """A partial config (resolution, prediction type, learning rate, ...) read from the base's files, no torch."""
+
+    @abstractmethod
+    def download_patterns(self, variant: str | None) -> list[str]:
+        """Which files of a Hub repository this family needs (safetensors, configs and tokenizer files only)."""
+
+    @abstractmethod
+    def load(self, part: str, source: Source) -> Any:
+        """One part ("tokenizer", "text_encoder", "vae", the denoiser, ...) in fp32, in eval mode, on the CPU."""
+
+    @abstractmethod
+    def encoder_parts(self) -> dict[str, tuple[str, ...]]:
+        """The frozen parts each encoding needs: {"images": ("vae",), "texts": ("tokenizer", "text_encoder")}."""
+
+    @abstractmethod
+    def encode_images(self, parts: dict[str, Any], pixels: torch.Tensor) -> Tensors:
+        """Posterior statistics of `pixels` (B,3,H,W in [-1,1]), each tensor with leading B; cached as they are."""
+
+    @abstractmethod
+    def draw(self, stats: Tensors, xi: torch.Tensor) -> torch.Tensor:
+        """Scaled latents (B,c,h,w) from the statistics and a standard normal `xi` of the latents' shape."""
+
+    @abstractmethod
+    def mean(self, stats: Tensors) -> torch.Tensor:
+        """Scaled latents at the posterior's mean (B,c,h,w)."""
+
+    @abstractmethod
+    def encode_texts(self, parts: dict[str, Any], captions: list[str]) -> Tensors:
+        """Text conditions, each tensor with leading B; any number of tensors, masks included."""
+
+    def conditions(self, sample: dict[str, Any]) -> dict[str, list[float]]:
+        """Extra numbers a sample is conditioned on, from its original size, crop and target size; none by default."""
+        return {}
+
+    def empty_text(self) -> str:
+        """The caption that stands for no caption."""
+        return ""
+
+    @abstractmethod
+    def schedule(self, source: Source) -> dict[str, Any]:
+        """The base's noise schedule as plain data for `train.objectives` (betas' kind and ends, steps)."""
+
+    @abstractmethod
+    def predict(self, denoiser: Any, x_t: torch.Tensor, t: torch.Tensor, cond: Tensors) -> torch.Tensor:
+        """The denoiser's output for noisy latents `x_t` (B,c,h,w) at model time `t` (B,)."""
+
+    @abstractmethod
+    def pipeline(self, parts: dict[str, Any], source: Source, prediction_type: str) -> Any:
+        """A diffusers pipeline that draws with these parts; its scheduler matches `prediction_type`."""
+
+    @abstractmethod
+    def draw_pictures(self, pipeline: Any, prompts: list[str], seeds: list[int], *, resolution: int, steps: int,
+                      guidance: float) -> list[Image.Image]:
+        """One picture per prompt, each from its own CPU generator, so that no picture depends on its batch mates."""
+
+
+def names() -> list[str]:
+    """The families there are."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+
+
+def get(name: str) -> Family:
+    """The family of that name. Raises BaseProblem listing the families there are."""
+    if name not in names():
+        raise BaseProblem(f"there is no model family {name[:40]!r}; there are: {', '.join(names())}")
+    return importlib.import_module(f"{__name__}.{name}").FAMILY
