@@ -13,6 +13,7 @@ import os
 import shutil
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,12 +76,23 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def fingerprint(path: Path) -> dict[str, Any]:
+    """A file's size, SHA-256 and CRC-32 (a zip that is streamed later needs the last) from one reading."""
+    sha, crc, size = hashlib.sha256(), 0, 0
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            sha.update(block)
+            crc = zlib.crc32(block, crc)
+            size += len(block)
+    return {"size": size, "sha256": sha.hexdigest(), "crc32": crc}
+
+
 @contextmanager
 def staged(final: Path, facts: Callable[[], dict[str, Any]] | dict[str, Any]) -> Iterator[Path]:
     """Write a folder that appears under its final name complete and verified, or not at all.
 
     Yields a staging folder beside `final`. On leaving, every file is fsynced, `manifest.json` (sizes, SHA-256 and
-    `facts`) is written last, and the folder is renamed. Raises FileExistsError when `final` is there, and any error
+    `facts`) is written last, and the folder is verified and renamed. Raises FileExistsError when `final` is there, and any error
     of the writing (a full disk also comes as RuntimeError or SafetensorError); the staging folder is then removed.
     """
     if final.exists():
@@ -103,7 +115,7 @@ def seal(folder: Path, facts: dict[str, Any]) -> None:
     files = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         fsync_path(path)
-        files[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": sha256_file(path)}
+        files[path.relative_to(folder).as_posix()] = fingerprint(path)
     for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
         fsync_path(path)
     write_json(folder / MANIFEST, {"files": files, **facts})
