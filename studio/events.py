@@ -146,6 +146,7 @@ class Story:
     resumes: list[dict[str, Any]] = field(default_factory=list)
     end: dict[str, Any] | None = None
     attempt: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
     seq: int = 0
     first_time: float | None = None
     last_time: float | None = None
@@ -161,6 +162,7 @@ class Story:
 
     def _on_attempt(self, event: dict[str, Any]) -> None:
         self.attempt, self.end, self.ending, self.phase = event["attempt"], None, None, None
+        self.facts = event
 
     def _on_resumed(self, event: dict[str, Any]) -> None:
         self.resumes.append(event)
@@ -180,6 +182,9 @@ class Story:
 
     def _on_checkpoint(self, event: dict[str, Any]) -> None:
         self.checkpoints.append(event)
+
+    def _on_retired(self, event: dict[str, Any]) -> None:
+        self.checkpoints = [c for c in self.checkpoints if c.get("name") != event["name"]]
 
     def _on_warning(self, event: dict[str, Any]) -> None:
         self.warnings.append(event)
