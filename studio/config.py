@@ -281,7 +281,8 @@ def resolve(config: Config, *suggestions: dict[str, Any], pictures: int, seed: i
     """
     given = dump(config)
     filled = merge(*suggestions, given)
-    train, sample, checkpoint, compute = (filled.setdefault(s, {}) for s in ("train", "sample", "checkpoint", "compute"))
+    sections = ("train", "sample", "checkpoint", "compute")
+    train, sample, checkpoint, compute = (filled.setdefault(name, {}) for name in sections)
     train.setdefault("seed", seed)
     compute.setdefault("num_threads", max(1, cores // config.compute.num_processes))
     if config.train.epochs is not None and config.train.max_steps is None:

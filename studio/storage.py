@@ -92,8 +92,8 @@ def staged(final: Path, facts: Callable[[], dict[str, Any]] | dict[str, Any]) ->
     """Write a folder that appears under its final name complete and verified, or not at all.
 
     Yields a staging folder beside `final`. On leaving, every file is fsynced, `manifest.json` (sizes, SHA-256 and
-    `facts`) is written last, and the folder is verified and renamed. Raises FileExistsError when `final` is there, and any error
-    of the writing (a full disk also comes as RuntimeError or SafetensorError); the staging folder is then removed.
+    `facts`) is written last, and the folder is verified and renamed. Raises FileExistsError when `final` is there, and
+    any error of the writing (a full disk also comes as RuntimeError or SafetensorError); staging is then removed.
     """
     if final.exists():
         raise FileExistsError(f"{final.name} is already there")
