@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from studio import storage
+
 if TYPE_CHECKING:
     import torch
     from PIL import Image
@@ -30,12 +32,35 @@ class BaseProblem(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """A base model's files on this machine, with the `model` settings it was found by."""
+    """A base model's files on this machine.
+
+    `name` is the `model.base` it was found by, `variant` as asked for, `revision` the commit of a Hub base. `listing`
+    names the repository's files while only its small ones are in `folder` (see `source.fetch_configs`).
+    """
 
     folder: Path
     name: str
     variant: str | None
     revision: str | None
+    listing: frozenset[str] | None = None
+
+    def files(self) -> frozenset[str]:
+        """The base's files, relative to `folder`, at most one folder deep."""
+        if self.listing is not None:
+            return self.listing
+        found = [*self.folder.glob("*"), *self.folder.glob("*/*")]
+        return frozenset(p.relative_to(self.folder).as_posix() for p in found if p.is_file())
+
+    def read_json(self, path: str) -> dict[str, Any]:
+        """The JSON object in one of the files. Raises BaseProblem when it is missing or something else."""
+        try:
+            found = storage.read_json(self.folder / path)
+        except (storage.Corrupt, OSError, RecursionError) as error:
+            raise BaseProblem(f"{self.name}: {path} cannot be read ({error}): repair or replace the file") from None
+        if not isinstance(found, dict):
+            fault = "is missing" if found is None else "is not a JSON object"
+            raise BaseProblem(f"{self.name}: {path} {fault}: choose a complete diffusers folder")
+        return found
 
 
 class Family(ABC):
@@ -106,6 +131,12 @@ class Family(ABC):
         """A diffusers pipeline that draws with these parts; its scheduler matches `prediction_type`."""
 
     @abstractmethod
+    def pipeline_files(self, source: Source, prediction_type: str) -> dict[str, bytes | Path]:
+        """The diffusers folder of a trained pipeline, without the denoiser and without torch.
+
+        By relative name: the contents of a file written anew, or the base's file that is copied as it is."""
+
+    @abstractmethod
     def draw_pictures(self, pipeline: Any, prompts: list[str], seeds: list[int], *, resolution: int, steps: int,
                       guidance: float) -> list[Image.Image]:
         """One picture per prompt, each from its own CPU generator, so that no picture depends on its batch mates."""
@@ -113,7 +144,7 @@ class Family(ABC):
 
 def names() -> list[str]:
     """The families there are."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "source" and m.name[0] != "_")
 
 
 def get(name: str) -> Family:
