@@ -2,10 +2,11 @@
 
 Who may import whom (a room imports only what stands to its right; held by tests/test_layers.py and by ruff):
 
-    ui > web > launch > hub > runs, datasets > families > storage, config
-    train, jobs >             runs, datasets > families > storage, config        (jobs may import train)
+    ui > web > launch > hub, export > prepare > machine > runs, datasets > events, families > storage, config
+    train, jobs >                     prepare > machine > runs, datasets > events, families > storage, config
 
-`ui` and `web` never load torch or diffusers; `train` never loads gradio. Page and trainer meet only in files.
+`jobs` may also import `train`. `ui` and `web` never load torch or diffusers; `train` never loads gradio. Page and
+trainer meet only in files.
 """
 
 __version__ = "0.1.0"
