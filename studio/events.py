@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -208,7 +209,9 @@ def state_of(story: Story, *, alive: bool, wanted: int, started: int, exit_: dic
     """The run's one state, from its events and facts on disk; never stored.
 
     `wanted` counts the attempts asked for (run.json), `started` the last one a supervisor began (process.json),
-    `exit_` is exit.json. Lock held = alive; a free lock with neither an `end` nor a bad exit is `interrupted`.
+    `exit_` is exit.json, whose `result` says how the supervisor itself ended an attempt that has no `end` (a cancel in
+    the queue or of a hung trainer, a machine shut down). Lock held = alive; a free lock with neither an `end` nor a
+    bad exit is `interrupted`.
     """
     if wanted > started:
         return "starting" if alive else "queued"
@@ -219,9 +222,22 @@ def state_of(story: Story, *, alive: bool, wanted: int, started: int, exit_: dic
         if story.attempt != started:
             return "starting"
         return "stopping" if story.ending else "running"
-    if exit_ and exit_.get("attempt") == started and (exit_.get("returncode") or exit_.get("error")):
-        return "failed"
+    if exit_ and exit_.get("attempt") == started:
+        if exit_.get("result"):
+            return exit_["result"]
+        if exit_.get("returncode") or exit_.get("error"):
+            return "failed"
     return "interrupted"
+
+
+_SECRETS = re.compile(r"\bhf_[A-Za-z0-9]{8,}|(?<=Bearer )[^\s\"']+|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
+
+
+def redact(text: str) -> str:
+    """`text` without Hub tokens, bearer tokens and passwords in URLs: for everything that leaves a log file."""
+    text = _SECRETS.sub("[secret]", text)
+    own = os.environ.get("HF_TOKEN", "")
+    return text.replace(own, "[secret]") if len(own) >= 8 else text
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -23,6 +23,11 @@ from studio import events, storage
 ID = re.compile(r"[0-9a-f]{32}")
 CONTROLS = ("stop", "cancel", "pause", "save", "sample")
 RESUMABLE = ("paused", "stopped", "cancelled", "interrupted", "failed")
+NOT_RESUMABLE = {
+    "queued": "the run is already waiting in the queue",
+    "finished": "the run finished all its steps: start a new run to train further",
+    "diverged": "the run diverged, so its weights lead nowhere: start a new run with a lower learning rate",
+}
 
 
 def home() -> Path:
@@ -217,6 +222,21 @@ def delete(root: Path, run: Run) -> None:
     if run.alive():
         raise Refused("the run is still running: cancel it first")
     storage.to_trash(run.path, root / "trash")
+
+
+def resume(run: Run, reader: Reader) -> int:
+    """Ask for another attempt, which waits in the queue; returns its number. Raises Refused, saying what can be done.
+
+    Requests that the last attempt never answered are dropped: they were not meant for this one.
+    """
+    state, _ = reader.state(run)
+    if state not in RESUMABLE:
+        raise Refused(NOT_RESUMABLE.get(state, f"the run is {state}: stop it first, then resume it"))
+    for *_, path in run.requests():
+        path.unlink(missing_ok=True)
+    attempt = run.attempts()[1] + 1
+    run.update(attempt=attempt, rank=time.time())
+    return attempt
 
 
 class Reader:

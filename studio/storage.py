@@ -157,16 +157,23 @@ class Lock:
         self._handle: int | None = None
 
     def acquire(self) -> bool:
-        """Take the lock without waiting; False when somebody else holds it."""
+        """Take the lock; False when somebody else holds it.
+
+        A refusal is tried again for a tenth of a second, since `is_locked` in another process holds a lock, shared,
+        for some microseconds.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            return False
-        self._handle = handle
-        return True
+        for _ in range(20):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.005)
+                continue
+            self._handle = handle
+            return True
+        os.close(handle)
+        return False
 
     def wait(self) -> None:
         """Take the lock, waiting for as long as it needs."""
