@@ -1,8 +1,7 @@
 """Every setting of a run, written once: its type, default, limits, help, and the reference script's name for it.
 
 The page's form, the `--section.name` flags, `/api/config/schema`, the range checks and README's table all read these
-lines. `resolve` fills the `null` defaults ("from the base"), `migrate` lifts older files, `problems` reports every
-fault of a config at once.
+lines. `load` refuses with every fault at once, `migrate` lifts older files, `resolve` fills the `null` defaults.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 
 SCHEMA = 1
+MAY_STAY_EMPTY = ("model.revision", "model.variant", "train.epochs")
 LR_SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
 LrScheduler = Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"]
 Prompt = Annotated[str, Field(max_length=2000)]
@@ -37,7 +37,7 @@ class Section(BaseModel):
     @classmethod
     def _no_bool_for_number(cls, value: Any, info: Any) -> Any:
         if isinstance(value, bool) and bool not in _types(cls.model_fields[info.field_name]):
-            raise ValueError("must be a number, not true or false")
+            raise ValueError("must not be true or false")
         return value
 
 
@@ -202,7 +202,7 @@ class Config(Section):
     checkpoint: Checkpoint = Field(default_factory=Checkpoint)
     compute: Compute = Field(default_factory=Compute)
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(extra="forbid", serialize_by_alias=True)
 
     @model_validator(mode="after")
     def _cross_checks(self) -> Config:
@@ -234,10 +234,24 @@ def load(data: Any) -> Config:
     """
     if not isinstance(data, dict):
         raise ConfigError([Problem(field="", message=f"a config is an object, not {type(data).__name__}")])
+    data = migrate(data)
     try:
-        return Config.model_validate(migrate(data))
+        return Config.model_validate(data)
     except ValidationError as error:
-        raise ConfigError([_problem(e) for e in error.errors()]) from None
+        faults = [_problem(e) for e in error.errors()]
+    raise ConfigError(faults + _rest_faults(data, faults))
+
+
+def _rest_faults(data: dict[str, Any], faults: list[Problem]) -> list[Problem]:
+    """What the cross-checks say of a config without the settings that are faulty by themselves."""
+    wrong = {fault.field for fault in faults}
+    rest = {section: {k: v for k, v in values.items() if f"{section}.{k}" not in wrong} if isinstance(values, dict)
+            else values for section, values in data.items() if section not in wrong}
+    try:
+        Config.model_validate(rest)
+    except ConfigError as error:
+        return error.problems
+    return []
 
 
 def dump(config: Config) -> dict[str, Any]:
@@ -277,21 +291,25 @@ def resolve(config: Config, *suggestions: dict[str, Any], pictures: int, seed: i
 
     `suggestions` are partial config dicts, weakest first (family, base, machine, data set); what the person set
     always wins. `pictures` counts the training rows, `seed` is used when none is set, `cores` are this machine's.
-    Only a revision, a variant and an unused `epochs` may stay null.
+    Only MAY_STAY_EMPTY stays null. Raises ConfigError.
     """
-    given = dump(config)
-    filled = merge(*suggestions, given)
+    filled = merge(*suggestions, dump(config))
     sections = ("train", "sample", "checkpoint", "compute")
     train, sample, checkpoint, compute = (filled.setdefault(name, {}) for name in sections)
     train.setdefault("seed", seed)
     compute.setdefault("num_threads", max(1, cores // config.compute.num_processes))
-    if config.train.epochs is not None and config.train.max_steps is None:
+    if config.train.epochs is not None and config.train.max_steps is None and "batch_size" in train:
         train["max_steps"] = config.train.epochs * steps_per_epoch(
             pictures, train["batch_size"], config.train.gradient_accumulation_steps, config.compute.num_processes)
-    steps = train["max_steps"]
-    sample.setdefault("every_steps", max(1, round(steps / 6)))
-    checkpoint.setdefault("every_steps", max(1, math.ceil(steps / 3)))
-    return load(filled)
+    if steps := train.get("max_steps"):
+        sample.setdefault("every_steps", max(1, round(steps / 6)))
+        checkpoint.setdefault("every_steps", max(1, math.ceil(steps / 3)))
+    done = load(filled)
+    empty = [f["path"] for s in schema()["sections"] for f in s["fields"]
+             if f["path"] not in MAY_STAY_EMPTY and getattr(getattr(done, f["section"]), f["name"]) is None]
+    if empty:
+        raise ConfigError(Problem(field=path, message="this base suggests no value: set one") for path in empty)
+    return done
 
 
 def steps_per_epoch(pictures: int, batch_size: int, accumulation: int, processes: int) -> int:
@@ -310,57 +328,27 @@ def schema() -> dict[str, Any]:
     return {"schema": SCHEMA, "sections": sections}
 
 
-def settings_table() -> str:
-    """README's table of settings, in Markdown."""
-    rows = ["| setting | default | what it does | reference script |", "|---|---|---|---|"]
-    for section in schema()["sections"]:
-        for f in section["fields"]:
-            default = "(empty)" if f["default"] is None else f"`{f['default']}`".replace("True", "true")
-            default = default.replace("False", "false")
-            limits = f" ({f['limits']})" if f["limits"] else ""
-            reference = f"`--{f['reference']}`" if f["reference"] else ""
-            rows.append(f"| `{f['path']}` | {default} | {f['help']}{limits} | {reference} |")
-    return "\n".join(rows)
-
-
 # ---------------------------------------------------------------------------------------------------- reading fields
 
 
+def _leaves(annotation: Any) -> list[Any]:
+    """The plain types and literal values an annotation is made of (`Literal["no", "fp16"] | None`: no, fp16, None)."""
+    inner = get_args(annotation)
+    return [leaf for part in inner for leaf in _leaves(part)] if inner else [annotation]
+
+
 def _types(field: FieldInfo) -> set[Any]:
-    """The plain types a field's annotation admits (`int | None` -> {int, NoneType})."""
-    found, open_ = set(), [field.annotation]
-    while open_:
-        kind = open_.pop()
-        inner = get_args(kind)
-        if inner and all(not isinstance(i, type) or i is type(None) for i in inner) and _is_literal(kind):
-            found.update(type(i) for i in inner)
-        elif inner:
-            open_.extend(inner)
-        else:
-            found.add(kind)
-    return found
+    return {leaf if isinstance(leaf, type) else type(leaf) for leaf in _leaves(field.annotation)}
 
 
-def _is_literal(kind: Any) -> bool:
-    return getattr(kind, "__origin__", None) is Literal
-
-
-def _choices(annotation: Any) -> list[Any] | None:
-    if _is_literal(annotation):
-        return list(get_args(annotation))
-    for inner in get_args(annotation):
-        if _is_literal(inner):
-            return list(get_args(inner))
-    return None
+def _choices(field: FieldInfo) -> list[str]:
+    return [leaf for leaf in _leaves(field.annotation) if isinstance(leaf, str)]
 
 
 def _describe(section: str, name: str, field: FieldInfo) -> dict[str, Any]:
-    types, choices = _types(field), _choices(field.annotation)
+    types, choices = _types(field), _choices(field) or None
     kind = next((k for k, t in (("bool", bool), ("int", int), ("float", float)) if t in types), "text")
-    if choices:
-        kind = "choice"
-    elif str in types and "list" in str(field.annotation):
-        kind = "lines"
+    kind = "choice" if choices else "lines" if "list" in str(field.annotation) else kind
     limits = {k: getattr(m, k) for m in field.metadata for k in ("ge", "gt", "le", "lt", "multiple_of")
               if getattr(m, k, None) is not None}
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
@@ -388,6 +376,8 @@ def _problem(error: Any) -> Problem:
         names = [p.partition(".")[2] for p in known if p.startswith(location[0] + ".")] if len(location) > 1 else []
         names = names or [s["name"] for s in schema()["sections"]]
         return Problem(field=field, message=f"unknown setting; there are: {', '.join(names)}")
+    if error["type"] == "model_type":
+        return Problem(field=field, message="a section is an object of settings")
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     limits = known.get(field, {}).get("limits")
     value = error.get("input")
