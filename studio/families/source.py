@@ -1,0 +1,185 @@
+"""Where a base model's files come from: the embedded one, a folder, or a Hugging Face Hub repository."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from studio import families
+from studio.families import EMBEDDED, BaseProblem, Family, Progress, Source
+
+HUB_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,199}", re.ASCII)
+VARIANT = re.compile(r"[A-Za-z0-9][\w-]{0,39}", re.ASCII)
+
+
+def locate(base: str, revision: str | None = None, variant: str | None = None) -> Source | None:
+    """The base's files on this machine, without network: `embedded`, a folder, or a Hub id already downloaded.
+
+    None for a Hub id whose files are not all here yet. Raises BaseProblem for what can never work."""
+    _check_names(base, revision, variant)
+    if base == "embedded" or base.startswith(("/", "~")):
+        if revision:
+            raise BaseProblem(f"{base} is a folder on this machine and has no revisions: leave the revision empty")
+        folder = EMBEDDED if base == "embedded" else _folder(base)
+        return Source(folder, base, variant, None)
+    found = _cached(base, revision, variant)
+    return found if found and any(_complete(families.get(name), found) for name in families.names()) else None
+
+
+def fetch_configs(family: Family, base: str, revision: str | None = None, variant: str | None = None,
+                  token: str | None = None) -> Source:
+    """The base with at least its JSON files here, after `family.check`; of a Hub id, no weights are fetched.
+
+    Raises BaseProblem: no such repository, no access, no network, or not a base of this family."""
+    found = locate(base, revision, variant)
+    if found is None:
+        patterns = [p for p in family.download_patterns(variant) if p.endswith(".json")]
+        with _explained(base, revision):
+            folder = _snapshot(base, revision, token, patterns, _bar(lambda done: None))
+            names = frozenset(_sizes(base, folder.name, token))
+        _check_repository(base, names)
+        found = Source(folder, base, variant, folder.name, names)
+    family.check(found)
+    return found
+
+
+def fetch(family: Family, base: str, revision: str | None = None, variant: str | None = None,
+          token: str | None = None, progress: Progress = lambda done, total: None) -> Source:
+    """The base with everything the family needs on this machine, checked before its weights are fetched.
+
+    A base once here is never asked for again, and an interrupted download goes on where it stopped. `progress` is
+    called from the downloading threads. Raises BaseProblem as `fetch_configs`."""
+    found = fetch_configs(family, base, revision, variant, token)
+    if found.listing is None:
+        return found
+    commit, patterns = found.folder.name, family.download_patterns(variant)
+    with _explained(base, revision):
+        sizes = _sizes(base, commit, token)
+        wanted = {name: size for name, size in sizes.items() if any(fnmatchcase(name, p) for p in patterns)}
+        here, total = sum(size for name, size in wanted.items() if (found.folder / name).exists()), sum(wanted.values())
+        progress(here, total)
+        _snapshot(base, commit, token, patterns, _bar(lambda done: progress(min(here + done, total), total)))
+    complete = Source(found.folder, base, variant, commit)
+    family.check(complete)
+    return complete
+
+
+def _check_names(base: str, revision: str | None, variant: str | None) -> None:
+    if not base.startswith(("/", "~")) and (not HUB_ID.fullmatch(base) or ".." in base or "--" in base):
+        raise BaseProblem(f"{base[:200]!r} is no base model: give `embedded`, a diffusers folder from / or ~, or a Hub "
+                          "id such as org/name")
+    if revision and (not REVISION.fullmatch(revision) or ".." in revision):
+        raise BaseProblem(f"{revision[:200]!r} is no revision: give a branch, tag or commit, or leave it empty")
+    if variant and not VARIANT.fullmatch(variant):
+        raise BaseProblem(f"{variant[:40]!r} is no variant: give a word such as fp16, or leave it empty")
+
+
+def _folder(base: str) -> Path:
+    try:
+        folder = Path(base).expanduser().resolve()
+    except RuntimeError:
+        raise BaseProblem(f"there is no home folder for {base[:200]}: give a path from /") from None
+    if folder.is_file():
+        raise BaseProblem(f"{base} is a single file; a base is a diffusers folder: convert it with diffusers "
+                          "(StableDiffusionPipeline.from_single_file, then save_pretrained)")
+    if not (folder / "model_index.json").is_file():
+        what = "has no model_index.json, so it is no diffusers folder" if folder.is_dir() else "does not exist"
+        raise BaseProblem(f"{base} {what}: give a folder written by a diffusers pipeline's save_pretrained")
+    return folder
+
+
+# ------------------------------------------------------------------------------------------------------------ the Hub
+
+
+def _cached(base: str, revision: str | None, variant: str | None) -> Source | None:
+    """The snapshot of a Hub id in the local cache, complete or not."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    root = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=base, repo_type="model")
+    ref = root / "refs" / (revision or "main")
+    commit = ref.read_text().strip() if ref.is_file() else revision
+    folder = root / "snapshots" / commit if commit and re.fullmatch(r"[0-9a-f]{40}", commit) else None
+    return Source(folder, base, variant, commit) if folder and folder.is_dir() else None
+
+
+def _complete(family: Family, source: Source) -> bool:
+    try:
+        family.check(source)
+    except BaseProblem:
+        return False
+    return True
+
+
+def _sizes(base: str, commit: str, token: str | None) -> dict[str, int]:
+    """Bytes of every file of a commit."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+
+    tree = HfApi(token=token or False).list_repo_tree(base, recursive=True, revision=commit)
+    return {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
+
+
+def _check_repository(base: str, names: frozenset[str]) -> None:
+    if "model_index.json" not in names:
+        kind = "single-file weights" if any(n.endswith((".safetensors", ".ckpt")) for n in names) else "other files"
+        raise BaseProblem(f"{base} on the Hub holds {kind}, not a diffusers folder (no model_index.json): choose a "
+                          "diffusers repository")
+
+
+def _snapshot(base: str, revision: str | None, token: str | None, patterns: list[str], bar: Any) -> Path:
+    """The folder of the commit that `revision` is, its name; False as the token keeps out one saved on the machine."""
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(base, revision=revision, token=token or False, allow_patterns=patterns,
+                                  tqdm_class=bar, max_workers=4))
+
+
+def _bar(report: Callable[[int], None]) -> Any:
+    """A tqdm class that draws nothing and reports the bytes written of all files together."""
+    from huggingface_hub.utils import tqdm
+
+    lock = threading.Lock()
+
+    class Bar(tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self.counts = kwargs.get("unit") == "B" and not str(kwargs.get("name")).endswith(".transfer")
+            super().__init__(*args, **{**kwargs, "disable": True})
+
+        def update(self, n: float | None = 1) -> None:
+            with lock:
+                self.n += n or 0
+                if self.counts:
+                    report(int(self.n))
+
+    return Bar
+
+
+@contextmanager
+def _explained(base: str, revision: str | None) -> Iterator[None]:
+    """Every way the Hub says no, as one sentence with what to do; the token is never part of it."""
+    import httpx2
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        page = f"https://huggingface.co/{base}"
+        raise BaseProblem(f"{base} is gated: accept its licence at {page} while signed in, then give a token of that "
+                          "account that may read it") from error
+    except errors.RevisionNotFoundError as error:
+        raise BaseProblem(f"{base} has no revision {revision!r}: give one of its branches, tags or commits") from error
+    except errors.RepositoryNotFoundError as error:
+        raise BaseProblem(f"there is no model {base} on the Hub, or it is private: check the name, or give a token of "
+                          "an account that may read it") from error
+    except errors.HfHubHTTPError as error:
+        raise BaseProblem(f"the Hub answered {error.response.status_code} for {base}: try again later") from error
+    except (httpx2.HTTPError, errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, ConnectionError) as error:
+        raise BaseProblem(f"{base} is not on this machine and the Hub cannot be reached: check the network, or choose "
+                          "the embedded base or a folder") from error
