@@ -246,7 +246,7 @@ def _rest_faults(data: dict[str, Any], faults: list[Problem]) -> list[Problem]:
     """What the cross-checks say of a config without the settings that are faulty by themselves."""
     wrong = {fault.field for fault in faults}
     rest = {section: {k: v for k, v in values.items() if f"{section}.{k}" not in wrong} if isinstance(values, dict)
-            else values for section, values in data.items() if section not in wrong}
+            else values for section, values in data.items() if str(section) not in wrong}
     try:
         Config.model_validate(rest)
     except ConfigError as error:
