@@ -1,0 +1,165 @@
+"""The decoding process: one hostile or broken picture costs only itself.   python -m studio.datasets.decoding FOLDER
+
+Reads requests and writes answers as length-prefixed JSON on stdin and stdout, under limits of memory and processor
+time. A request names a picture file; the answer names the normalised copy and its thumbnail, written into FOLDER.
+Normalised: sRGB, 8 bits, upright, without alpha, first frame, without metadata. Clean JPEG and WebP files keep their
+coded pixels; the rest becomes lossless WebP. The hash is the SHA-256 of the normalised file's bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import resource
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from PIL import Image, UnidentifiedImageError
+
+from studio.datasets import pixels
+from studio.datasets.wire import THUMB, receive, send
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")  # JPEG includes MPO
+MEMORY = 1 << 30  # bytes of address space
+SECONDS = 20  # of processor time a picture
+MAX_PIXELS = 64_000_000
+MIN_SIDE = 64
+MAX_ASPECT = 10
+WEBP_MOST = 16_000_000  # pixels; beyond, PNG needs a fraction of WebP's memory
+
+
+class Unusable(Exception):
+    """A picture that cannot be used; the message is the reason a person reads."""
+
+
+@dataclass
+class Normal:
+    """A normalised picture: the file's bytes, what it shows, and what was changed."""
+
+    data: bytes
+    ext: str
+    image: Image.Image
+    changes: list[str] = field(default_factory=list)
+
+
+def normalise(path: Path) -> Normal:
+    """The normalised copy of the picture in `path`. Raises Unusable, with the reason in words."""
+    try:
+        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
+            check_size(*image.size)
+            kind = image.format or ""
+            if kind == "PNG":
+                _verify(file)
+            image.load()
+            return _normal(path, image, kind)
+    except UnidentifiedImageError:
+        raise Unusable("not a picture in a format that is read here (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF)") from None
+    except (Unusable, SystemExit, KeyboardInterrupt):
+        raise
+    except MemoryError:
+        raise Unusable(f"decoding it needs more than {MEMORY >> 20} MB of memory") from None
+    except Exception as error:
+        raise Unusable(f"damaged or incomplete picture ({str(error)[:120] or type(error).__name__})") from None
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse by the header alone, before a pixel is decoded. Raises Unusable."""
+    if width * height > MAX_PIXELS:
+        megapixels = width * height / 1e6
+        raise Unusable(f"{width} x {height} is {megapixels:.0f} MP; at most {MAX_PIXELS / 1e6:.0f} MP are read")
+    if min(width, height) < MIN_SIDE:
+        raise Unusable(f"{width} x {height} is smaller than {MIN_SIDE} px on one side")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise Unusable(f"{width} x {height} is longer than {MAX_ASPECT} times its width")
+
+
+def _verify(file: BinaryIO) -> None:
+    """Compare a PNG's checksums, which decoding alone does not."""
+    place = file.tell()
+    file.seek(0)
+    Image.open(io.BytesIO(file.read()), formats=("PNG",)).verify()
+    file.seek(place)
+
+
+def _normal(path: Path, image: Image.Image, kind: str) -> Normal:
+    changes: list[str] = []
+    upright = pixels.upright(image, changes)
+    result = pixels.to_srgb(upright, changes)
+    if pixels.has_metadata(image):
+        changes.append("metadata removed")
+    same = image.mode == "RGB" and set(changes) <= {"metadata removed"}
+    data = path.read_bytes() if same and kind in ("JPEG", "MPO", "WEBP") else b""
+    kept = pixels.bare_jpeg(data) if kind in ("JPEG", "MPO") else pixels.bare_webp(data)
+    if kept is not None:
+        return Normal(kept, "jpg" if kind in ("JPEG", "MPO") else "webp", result, changes)
+    return Normal(*_encode(result), result, changes)
+
+
+def _encode(image: Image.Image) -> tuple[bytes, str]:
+    out = io.BytesIO()
+    if image.width * image.height > WEBP_MOST or max(image.size) > 16_383:
+        image.save(out, "PNG", compress_level=1)
+        return out.getvalue(), "png"
+    image.save(out, "WEBP", lossless=True, method=0, quality=0)
+    return out.getvalue(), "webp"
+
+
+def thumbnail(image: Image.Image) -> bytes:
+    """A WebP of at most 256 px."""
+    small = image.copy() if max(image.size) <= THUMB else image
+    small.thumbnail((THUMB, THUMB), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    out = io.BytesIO()
+    small.convert("RGB").save(out, "WEBP", quality=80, method=0)
+    return out.getvalue()
+
+
+def answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Normalise one picture into `folder`: {sha256, ext, width, height, changes} or {problem}. With "thumb", only a
+    thumbnail of a stored picture is written under that name: {} or {problem}."""
+    path = Path(os.fsdecode(bytes.fromhex(request["path"])))
+    try:
+        if request.get("thumb"):
+            with Image.open(path, formats=FORMATS) as image:
+                check_size(*image.size)
+                (folder / request["thumb"]).write_bytes(thumbnail(image))
+            return {}
+        normal = normalise(path)
+        hash_ = hashlib.sha256(normal.data).hexdigest()
+        size = normal.image.size
+        (folder / f"{hash_}.{normal.ext}").write_bytes(normal.data)
+        (folder / f"{hash_}.thumb").write_bytes(thumbnail(normal.image))
+        return {"sha256": hash_, "ext": normal.ext, "width": size[0], "height": size[1], "changes": normal.changes}
+    except Unusable as problem:
+        return {"problem": str(problem)}
+    except MemoryError:
+        return {"problem": f"decoding it needs more than {MEMORY >> 20} MB of memory"}
+
+
+def limit_picture() -> None:
+    """Allow SECONDS of processor time from now on."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + SECONDS + 1, hard))
+
+
+def main() -> None:
+    """Serve requests until stdin ends."""
+    Image.MAX_IMAGE_PIXELS = None  # check_size is stricter, and decides by the header
+    Image.init()
+    with contextlib.suppress(ValueError, OSError):  # macOS refuses RLIMIT_AS; the caps by header still hold
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    folder, requests, answers = Path(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer
+    while (request := receive(requests)) is not None:
+        limit_picture()
+        send(answers, answer(request, folder))
+
+
+if __name__ == "__main__":
+    main()

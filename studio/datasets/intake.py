@@ -1,0 +1,129 @@
+"""The importing process: from a person's files to rows of a data set.   python -m studio.datasets.intake FOLDER
+
+Started by `importing.add` with the data set's folder; holds import.lock, reads incoming.json, writes progress.json
+and at the end commits rows and report. Pictures are decoded in two limited processes of their own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from studio import storage
+from studio.datasets import sources, workers
+from studio.datasets.layout import Layout
+from studio.datasets.reporting import Report
+from studio.datasets.sources import Entry
+from studio.datasets.store import Dataset, picture_path
+
+WORKERS = 2
+Tell = Callable[[int, int], None]
+
+
+class Gone(Exception):
+    """The data set was deleted while its import was under way."""
+
+
+class Pool:
+    """Decodes pictures in WORKERS limited processes and files them under their content's name."""
+
+    def __init__(self, dataset: Dataset):
+        self.home, self.dataset = dataset.home, dataset
+        self.staging = dataset.home / "images" / f"{storage.STAGING}{dataset.id}"
+        shutil.rmtree(self.staging, ignore_errors=True)
+        folders = [self.staging / str(number) for number in range(WORKERS)]
+        for folder in folders:
+            folder.mkdir(parents=True)
+        self._free = [workers.Worker(folder) for folder in folders]
+
+    def take(self, entry: Entry) -> dict[str, Any]:
+        """The picture's facts {sha256, ext, width, height, changes}, or {problem}. Raises OSError for a full disk."""
+        if not self.dataset.path.exists():
+            raise Gone
+        worker = self._free.pop()
+        try:
+            facts = worker.normalise(entry.on_disk(worker.folder / "spool"))
+            if "sha256" in facts:
+                self._file(worker.folder, facts["sha256"], facts["ext"])
+            return facts
+        except sources.Refused as refusal:
+            return {"problem": str(refusal)}
+        finally:
+            self._free.append(worker)
+
+    def _file(self, folder: Path, image: str, ext: str) -> None:
+        workers.place(folder / f"{image}.{ext}", picture_path(self.home, {"image": image, "ext": ext}))
+        workers.place(folder / f"{image}.thumb", workers.thumb_path(self.home, image))
+
+    def close(self) -> None:
+        """End the processes and remove what they left."""
+        for worker in self._free:
+            worker.close()
+        shutil.rmtree(self.staging, ignore_errors=True)
+
+
+def run(dataset: Dataset, files: list[tuple[str, Path]], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Import `files` and commit; returns the report. `tell` gets the growing report."""
+    report = Report(sources.entries(files))
+    layout = Layout(report)
+    pictures, rows = layout.pictures, []
+    needed = sum(entry.size for entry in pictures)
+    if needed * 1.2 > storage.free_bytes(dataset.home):
+        report.give_up(f"The disk is too full: the pictures need about {needed * 1.2 / 1e9:.1f} GB. Free some space.")
+        pictures = []
+    pool = Pool(dataset)
+    try:
+        with ThreadPoolExecutor(WORKERS) as threads:
+            found = threads.map(pool.take, pictures)
+            for done, (entry, facts) in enumerate(zip(pictures, found, strict=True), 1):
+                rows += layout.row(entry, facts)
+                tell({**report.so_far(), "done": done, "total": len(pictures)})
+    finally:
+        pool.close()
+    rows = layout.finish(rows)
+    os.sync()  # the pictures must be on the disk before the rows that name them; one sync instead of thousands
+    result = report.result(len(rows))
+    dataset.add_rows(rows, result)
+    return result
+
+
+def main() -> None:
+    """Run the import that incoming.json describes."""
+    folder = Path(sys.argv[1])
+    dataset = Dataset(folder.parent.parent, folder.name)
+    listed = storage.read_json(folder / "incoming.json") or []
+    files = [(name, Path(os.fsdecode(bytes.fromhex(path)))) for name, path in listed]
+    last = 0.0
+
+    def tell(progress: dict[str, Any]) -> None:
+        nonlocal last
+        if time.monotonic() - last > 0.5:
+            last = time.monotonic()
+            storage.write_json(folder / "progress.json", progress)
+
+    try:
+        run(dataset, files, tell)
+    except Gone:
+        return
+    except OSError as error:
+        if not folder.exists():
+            return
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        report = Report([])
+        report.give_up("The disk became full during the import; nothing of it was kept. Free some space, import again.")
+        dataset.add_rows([], report.result(0))
+    finally:
+        for name in ("incoming.json", "progress.json"):
+            (folder / name).unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

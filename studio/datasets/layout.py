@@ -1,0 +1,164 @@
+"""How the files belong together: pictures, their captions, splits and repeats, in every layout people have.
+
+`.txt` (or `.caption`) beside a picture; `metadata.jsonl` or `metadata.csv`; any JSON-lines file of {"image", "text"};
+kohya's `10_name` folders (repeats); folders train, test, val, validation (splits). A metadata file comes before a
+`.txt`; without either the caption is empty.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Any
+
+from studio.datasets import captions
+from studio.datasets.reporting import Report
+from studio.datasets.sources import Entry
+
+SPLITS = {"train": "train", "test": "test", "val": "validation", "validation": "validation"}
+MOST_REPEATS = 100
+# What a file is by its ending, asked only once its content was not a picture that can be read.
+OTHER = {
+    "HEIC": ("heic", "heif"), "SVG": ("svg", "svgz"), "raw camera": ("cr2", "cr3", "nef", "arw", "dng", "raf", "orf"),
+    "video": ("mp4", "mov", "avi", "mkv", "webm", "m4v"), "audio": ("mp3", "wav", "flac", "ogg", "m4a"),
+    "document": ("pdf", "eps", "ps", "ai", "psd", "wmf", "ico", "fits", "doc", "docx", "md", "html", "htm"),
+    "archive": ("tar", "gz", "tgz", "rar", "7z"), "data": ("json", "parquet", "yaml", "yml", "toml", "xml", "csv"),
+    "model": ("safetensors", "ckpt", "pt", "bin"),
+}
+KINDS = {f".{suffix}": kind for kind, suffixes in OTHER.items() for suffix in suffixes}
+ADVICE = {"HEIC": "convert it to JPEG first", "SVG": "save it as PNG first", "raw camera": "develop it to JPEG first",
+          "archive": "unpack it, or make a zip"}
+NEVER = ("video", "audio", "archive", "data", "model")  # not worth reading as a picture
+
+
+class Layout:
+    """Sorts a report's entries into pictures and captions; turns decoded pictures into rows."""
+
+    def __init__(self, report: Report):
+        self.report = report
+        self._texts: dict[tuple[int, str], Entry] = {}
+        self._lines: dict[tuple[int, str], tuple[list[captions.Line], Entry]] = {}
+        self._users: dict[Entry, int] = Counter()
+        self._changes: dict[Entry, set[str]] = {}
+        self._metadata: list[Entry] = []
+        self.pictures: list[Entry] = []
+        tables: list[Entry] = []
+        for entry in report.open():
+            self._sort(entry, tables)
+        report.tried = len(self.pictures)
+        self._keys = {(p.source, p.key) for p in self.pictures}
+        for entry in sorted(tables, key=lambda e: e.suffix != ".jsonl"):
+            self._read_table(entry, tables)
+
+    def _sort(self, entry: Entry, tables: list[Entry]) -> None:
+        kind = KINDS.get(entry.suffix, "")
+        if entry.suffix in (".txt", ".caption"):
+            self._texts.setdefault((entry.source, entry.key[: -len(entry.suffix)]), entry)
+        elif entry.suffix == ".jsonl" or PurePosixPath(entry.name).name.lower() == "metadata.csv":
+            tables.append(entry)
+        elif kind in NEVER:
+            self.report.skip(entry, f"not a picture ({kind} file)" + (f": {ADVICE[kind]}" if kind in ADVICE else ""))
+        else:
+            self.pictures.append(entry)
+
+    def _read_table(self, entry: Entry, tables: list[Entry]) -> None:
+        folder = posixpath.dirname(entry.key)
+        if entry.suffix == ".csv" and any(posixpath.dirname(t.key) == folder and t.source == entry.source
+                                          and t.key.endswith("metadata.jsonl") for t in tables):
+            self.report.skip(entry, "metadata.jsonl in the same folder was taken instead")
+            return
+        parse = captions.table if entry.suffix == ".csv" else captions.jsonl
+        self._metadata.append(entry)
+        for line in parse(entry.read()):
+            problem = line.problem or self._apply(entry, folder, line)
+            if problem:
+                self.report.note(f"{entry.shown} line {line.number} {problem}: left out")
+
+    def _apply(self, entry: Entry, folder: str, line: captions.Line) -> str:
+        """Give a line to its picture; why not, where that fails."""
+        given = unicodedata.normalize("NFC", line.file.replace("\\", "/"))
+        target = posixpath.normpath(posixpath.join(folder, given))
+        if given.startswith("/") or ":" in given.split("/")[0] or target.startswith("../") or target == "..":
+            return "names a file outside the data set"
+        places = [(source, target) for source in (entry.source, *self._other_sources(entry))]
+        place = next((place for place in places if place in self._keys), None)
+        if place is None:
+            return f"names {Entry(line.file).shown[:200]!r}, which is not among the pictures"
+        lines, _ = self._lines.setdefault(place, ([], entry))
+        lines.append(line)
+        return ""
+
+    def _other_sources(self, entry: Entry) -> Iterable[int]:
+        """A loose metadata file may speak of pictures in a zip that came with it."""
+        return sorted({p.source for p in self.pictures} - {0}) if entry.source == 0 else ()
+
+    def row(self, entry: Entry, facts: dict[str, Any]) -> list[dict[str, Any]]:
+        """The picture's row, its verdict given; none where it is skipped."""
+        if "problem" in facts:
+            kind = KINDS.get(entry.suffix, "")
+            advice = f" ({kind}: {ADVICE[kind]})" if kind in ADVICE else ""
+            self.report.skip(entry, facts["problem"] + advice)
+            return []
+        self.report.use(entry, facts["changes"])
+        row = {"image": facts["sha256"], "ext": facts["ext"], "width": facts["width"], "height": facts["height"],
+               "captions": self._captions(entry), "split": self._split(entry), "name": entry.shown}
+        repeats = re.match(r"(\d+)_", posixpath.basename(posixpath.dirname(entry.key)))
+        if repeats and 2 <= int(repeats[1]) <= MOST_REPEATS:
+            row["repeats"] = int(repeats[1])
+        return [row]
+
+    def _captions(self, entry: Entry) -> list[str]:
+        text = self._text(entry)
+        if (entry.source, entry.key) in self._lines:
+            lines, table = self._lines[entry.source, entry.key]
+            self._users[table] += 1
+            self._changes.setdefault(table, set()).update(*(line.changes for line in lines))
+            found = list(dict.fromkeys(text for line in lines for text in line.captions))
+            return found or [""]
+        if text is None:
+            return [""]
+        self._users[text] += 1
+        caption, self._changes[text] = captions.read(text.read())
+        return [caption]
+
+    def _text(self, entry: Entry) -> Entry | None:
+        stem = entry.key[: len(entry.key) - len(PurePosixPath(entry.key).suffix)]
+        places = [(s, name) for s in (entry.source, 0) for name in (stem, entry.key)]
+        return next((self._texts[place] for place in places if place in self._texts), None)
+
+    def _split(self, entry: Entry) -> str:
+        folders = entry.key.lower().split("/")[:-1]
+        return next((SPLITS[folder] for folder in folders if folder in SPLITS), "train")
+
+    def finish(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows, once every caption file has its verdict and the notes are written."""
+        for entry in self.report.open():
+            if self._users[entry]:
+                self.report.use(entry, self._changes.get(entry, set()))
+            else:
+                self.report.skip(entry, "a caption file without a picture that was taken")
+        if rows and all(row["split"] != "train" for row in rows):
+            self.report.note("All pictures lie in test or validation folders: they are taken for training.")
+            rows = [{**row, "split": "train"} for row in rows]
+        self._notes(rows)
+        return rows
+
+    def _notes(self, rows: list[dict[str, Any]]) -> None:
+        note = self.report.note
+        bare = sum(not any(row["captions"]) for row in rows)
+        if bare:
+            note(f"{bare} of {len(rows)} pictures have no caption.")
+        several = sum(len(row["captions"]) > 1 for row in rows)
+        if several:
+            note(f"{several} pictures have several captions; each time one of them is taken.")
+        for split, number in Counter(row["split"] for row in rows if row["split"] != "train").items():
+            note(f"{number} pictures are held out for {split}: they are not trained on.")
+        for times, number in sorted(Counter(row["repeats"] for row in rows if "repeats" in row).items()):
+            note(f"{number} pictures count {times} times, as their folder's name says.")
+        copies = len(rows) - len({row["image"] for row in rows})
+        if copies:
+            note(f"{copies} pictures are exact copies of others; they are kept and trained on as often.")

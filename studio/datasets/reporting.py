@@ -1,0 +1,104 @@
+"""The import report: every file seen gets exactly one verdict, and the counts add up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from studio.datasets.sources import SYSTEM_FILE, Entry
+
+MOST_NOTES = 200
+SHOWN_WHILE_GROWING = 100
+
+
+class Report:
+    """Verdicts on the files seen: used, converted, or skipped with a reason; and notes in words."""
+
+    def __init__(self, entries: list[Entry]):
+        self.entries = entries
+        self._verdicts: dict[Entry, str] = {}
+        self._reasons: dict[Entry, str] = {}
+        self._notes: list[str] = []
+        self._counted: Counter[str] = Counter()
+        self._error: str | None = None
+        self.tried = 0  # pictures that were looked at
+        for entry in entries:
+            if entry.problem:
+                self.skip(entry, entry.problem)
+
+    def use(self, entry: Entry, changes: set[str] | list[str] = ()) -> None:  # type: ignore[assignment]
+        """The file is taken; `changes` says what was converted, if anything."""
+        self._set(entry, "converted" if changes else "used")
+        self._counted.update(changes)
+
+    def skip(self, entry: Entry, reason: str) -> None:
+        """The file is left out."""
+        self._set(entry, "skipped")
+        self._reasons[entry] = reason
+
+    def note(self, text: str) -> None:
+        """Add a line in words."""
+        self._notes.append(text)
+
+    def count(self, text: str) -> None:
+        """Count one more of a kind; comes out as "N x text"."""
+        self._counted[text] += 1
+
+    def give_up(self, error: str) -> None:
+        """Say why nothing is imported; what has no verdict yet is skipped for this reason."""
+        self._error = error
+        for entry in self.open():
+            self.skip(entry, error)
+
+    def open(self) -> list[Entry]:
+        """Files without a verdict."""
+        return [entry for entry in self.entries if entry not in self._verdicts]
+
+    def verdict(self, entry: Entry) -> str | None:
+        """"used", "converted", "skipped", or None so far."""
+        return self._verdicts.get(entry)
+
+    def so_far(self) -> dict[str, Any]:
+        """The growing report."""
+        shown = [e for e in self._reasons][:SHOWN_WHILE_GROWING]
+        return {**self._counts(), "skipped": [self._line(e) for e in shown], "notes": [], "error": None}
+
+    def result(self, rows: int) -> dict[str, Any]:
+        """The whole report: seen, used, converted, skipped [{file, reason}], notes, error (None, or why nothing is
+        usable). Raises AssertionError when a file has no verdict, which would be a fault of the importer."""
+        assert not self.open(), f"no verdict on {[e.shown for e in self.open()][:3]}"
+        skipped = [self._line(entry) for entry in self.entries if entry in self._reasons]
+        error = None if rows else self._error or self._why(skipped)
+        return {**self._counts(), "skipped": skipped, "notes": self._summary(), "error": error}
+
+    def _set(self, entry: Entry, verdict: str) -> None:
+        assert entry not in self._verdicts, f"two verdicts on {entry.shown}"
+        self._verdicts[entry] = verdict
+
+    def _counts(self) -> dict[str, int]:
+        kinds = Counter(self._verdicts.values())
+        return {"seen": len(self.entries), "used": kinds["used"], "converted": kinds["converted"]}
+
+    def _line(self, entry: Entry) -> dict[str, str]:
+        return {"file": entry.shown, "reason": self._reasons[entry]}
+
+    def _summary(self) -> list[str]:
+        system = sum(reason == SYSTEM_FILE for reason in self._reasons.values())
+        lines = [*self._notes, *(f"{number} x {text}" for text, number in self._counted.most_common())]
+        if system:
+            lines.append(f"{system} x system files ignored (__MACOSX, .DS_Store, Thumbs.db and the like)")
+        if len(lines) > MOST_NOTES:
+            lines[MOST_NOTES:] = [f"... and {len(lines) - MOST_NOTES} more lines like these"]
+        return lines
+
+    def _why(self, skipped: list[dict[str, str]]) -> str:
+        if not self.entries:
+            return "No pictures: nothing was chosen. Choose pictures, or a zip of pictures."
+        if len(skipped) == 1 == len(self.entries):
+            return f"{skipped[0]['file']}: {skipped[0]['reason']}."
+        if not self.tried:
+            return (f"There are no pictures among the {len(self.entries)} files. "
+                    "Choose JPEG, PNG or WebP pictures, or a zip of them.")
+        reasons = Counter(line["reason"] for line in skipped).most_common(2)
+        why = "; ".join(f"{number} x {reason}" for reason, number in reasons)
+        return f"None of the {len(self.entries)} files can be used: {why}."

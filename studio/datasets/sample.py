@@ -1,0 +1,75 @@
+"""The sample data set that ships with the studio: rows read from the assets, never changed, copied to be edited."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from studio import storage
+from studio.datasets import captions
+from studio.datasets.fold import Snapshot
+from studio.datasets.store import Dataset, picture_path, spread
+
+SAMPLE = "sample"
+FOLDER = Path(__file__).resolve().parent.parent / "assets" / "sample"
+
+
+class Sample(Dataset):
+    """An imagefolder with `metadata.jsonl` whose pictures are stored as they are (clean WebP or JPEG files)."""
+
+    read_only = True
+
+    def __init__(self, home: Path):
+        super().__init__(home, SAMPLE)
+        self.path = FOLDER
+
+    def available(self) -> bool:
+        """Whether the assets are there."""
+        return (self.path / "metadata.jsonl").is_file()
+
+    def record(self) -> dict[str, Any]:
+        return {"name": "Sample", "owner": "", "created": 0.0, **(storage.read_json(self.path / "dataset.json") or {})}
+
+    @property
+    def state(self) -> str:
+        return "ready"
+
+    def commit(self) -> dict[str, Any]:
+        count = self.count
+        return {"seen": count, "used": count, "converted": 0, "skipped": [], "imports": [SAMPLE],
+                "notes": ["This data set ships with the studio."], "error": None}
+
+    def picture(self, pid: str) -> Path:
+        return self.path / self.row(pid)["name"]
+
+    def freeze(self) -> list[dict[str, Any]]:
+        for row in self._snapshot().rows:
+            target = picture_path(self.home, row)
+            if not target.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                storage.write_bytes(target, (self.path / row["name"]).read_bytes())
+        return super().freeze()
+
+    def suggested_prompts(self) -> list[str]:
+        return spread(self.record().get("prompts", [])) or super().suggested_prompts()
+
+    def _snapshot(self) -> Snapshot:
+        return _read(self.path)
+
+
+@lru_cache
+def _read(folder: Path) -> Snapshot:
+    rows = []
+    for line in captions.jsonl((folder / "metadata.jsonl").read_bytes()):
+        if line.problem:
+            raise storage.Corrupt(f"assets/sample/metadata.jsonl line {line.number} {line.problem}")
+        path = folder / line.file
+        with Image.open(path) as picture:
+            width, height = picture.size
+        image = storage.sha256_file(path)
+        rows.append({"image": image, "ext": path.suffix[1:], "width": width, "height": height, "pid": image,
+                     "captions": list(line.captions), "split": "train", "name": line.file})
+    return Snapshot(rows)

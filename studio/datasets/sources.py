@@ -1,0 +1,194 @@
+"""What a person brought, as a flat list of entries: loose files, and the entries of zips (never unpacked to their
+names). Every entry is one file seen; a zip counts as its entries, and one that cannot be opened as one file."""
+
+from __future__ import annotations
+
+import re
+import stat
+import struct
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+MAX_ENTRIES = 100_000
+MAX_TOTAL = 10 << 30  # bytes unpacked, all archives together
+MAX_FILE = 64 << 20
+MAX_RATIO = 200  # unpacked to packed, for archives that unpack to more than MAX_FILE
+SYSTEM_FILE = "a system file, ignored"
+SYSTEM = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
+BIDI = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+class Refused(Exception):
+    """An archive or an import that is not taken; the message is the reason a person reads."""
+
+
+@dataclass(eq=False)
+class Entry:
+    """One file seen. `name` is its relative path; `source` 0 for loose files, n for the n-th archive."""
+
+    name: str
+    source: int = 0
+    size: int = 0
+    problem: str = ""
+    path: Path | None = None
+    archive: zipfile.ZipFile | None = None
+    info: zipfile.ZipInfo | None = None
+
+    @property
+    def shown(self) -> str:
+        """The name with control and direction-changing characters as codes, safe to show and to store."""
+        safe = self.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        return "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) == "Cc" or c in BIDI else c for c in safe)
+
+    @property
+    def key(self) -> str:
+        """The name as it is compared (composed Unicode: Macs decompose)."""
+        return unicodedata.normalize("NFC", self.name)
+
+    @property
+    def suffix(self) -> str:
+        """The lower-case ending with its dot."""
+        return PurePosixPath(self.name).suffix.lower()
+
+    def on_disk(self, spool: Path) -> Path:
+        """A path to the content; an archive's entry is written to `spool`. Raises Refused."""
+        if self.path is not None:
+            return self.path
+        with open(spool, "wb") as out:
+            self._unpack(out)
+        return spool
+
+    def read(self) -> bytes:
+        """The content of a small file. Raises Refused."""
+        if self.path is not None:
+            return self.path.read_bytes()
+        out = _Buffer()
+        self._unpack(out)
+        return bytes(out)
+
+    def _unpack(self, out: object) -> None:
+        assert self.archive and self.info
+        try:
+            with self.archive.open(self.info) as file:
+                taken = 0
+                while block := file.read(1 << 18):
+                    taken += len(block)
+                    if taken > MAX_FILE:
+                        raise Refused(f"unpacks to more than {MAX_FILE >> 20} MB")
+                    out.write(block)  # type: ignore[attr-defined]
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error) as error:
+            raise Refused(f"damaged in the zip ({error})") from None
+
+
+class _Buffer(bytearray):
+    def write(self, block: bytes) -> None:
+        self.extend(block)
+
+
+def entries(files: Iterable[tuple[str, Path]]) -> list[Entry]:
+    """Every file seen, in order; what cannot be taken bears its `problem`. Archives stay open for reading."""
+    found: list[Entry] = []
+    left, archives = MAX_TOTAL, 0
+    for name, path in files:
+        entry = _loose(name, path)
+        if entry.problem or entry.suffix != ".zip":
+            found.append(entry)
+            continue
+        archives += 1
+        try:
+            inside = _archive(path, archives, left)
+        except Refused as refusal:
+            entry.problem = str(refusal)
+            inside = [entry]
+        left -= sum(e.size for e in inside if e.archive)
+        found += inside
+    return found
+
+
+def _loose(name: str, path: Path) -> Entry:
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    entry = Entry("/".join(parts) or "unnamed", path=path)
+    try:
+        status = path.lstat()
+    except OSError as error:
+        entry.problem = f"cannot be read ({error.strerror})"
+        return entry
+    entry.size = status.st_size
+    if not stat.S_ISREG(status.st_mode):
+        entry.problem = "not a regular file"
+    elif _is_system(parts):
+        entry.problem = SYSTEM_FILE
+    elif status.st_size > MAX_FILE and entry.suffix != ".zip":
+        entry.problem = f"larger than {MAX_FILE >> 20} MB"
+    return entry
+
+
+def _archive(path: Path, source: int, left: int) -> list[Entry]:
+    _check_directory(path)
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, EOFError) as error:
+        raise Refused(f"not a zip, or a damaged or incomplete one ({error})") from None
+    infos = [info for info in archive.infolist() if not info.is_dir()]
+    unpacked, packed = sum(i.file_size for i in infos), sum(i.compress_size for i in infos)
+    if not infos:
+        raise Refused("the zip is empty")
+    if unpacked > left:
+        raise Refused(f"the zip unpacks to {unpacked / 1e9:.1f} GB; at most {MAX_TOTAL >> 30} GB are taken at once")
+    if unpacked > MAX_FILE and unpacked > MAX_RATIO * max(packed, 1):
+        raise Refused(f"the zip unpacks to more than {MAX_RATIO} times its size, as a zip bomb does")
+    return [_inside(archive, info, source) for info in infos]
+
+
+def _check_directory(path: Path) -> None:
+    """Refuse by the end record, before the directory is read into memory. Raises Refused."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        file.seek(max(0, size - 65_557))
+        tail = file.read()
+    at = tail.rfind(b"PK\5\6")
+    if at < 0 or at + 22 > len(tail):
+        raise Refused("not a zip, or an incomplete one (its directory is missing)")
+    count, directory = struct.unpack("<HI", tail[at + 10 : at + 16])
+    far = tail.rfind(b"PK\6\6", 0, at)
+    if far >= 0 and far + 56 <= len(tail) and 0xFFFF in (count, directory & 0xFFFF):
+        count, directory = struct.unpack("<QQ", tail[far + 32 : far + 48])
+    if max(count, directory // 400) > MAX_ENTRIES:
+        raise Refused(f"the zip lists {count:,} files; at most {MAX_ENTRIES:,} are taken at once")
+
+
+def _inside(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: int) -> Entry:
+    name = _decoded(info).replace("\\", "/")
+    entry = Entry(name, source, info.file_size, archive=archive, info=info)
+    parts, mode = name.split("/"), info.external_attr >> 16
+    if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in parts:
+        entry.problem = "its name points outside the zip"
+    elif stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        entry.problem = "a link or device, not a file"
+    elif _is_system(parts):
+        entry.problem = SYSTEM_FILE
+    elif info.flag_bits & 0x1:
+        entry.problem = "password protected: make a zip without a password"
+    elif info.file_size > MAX_FILE:
+        entry.problem = f"larger than {MAX_FILE >> 20} MB"
+    elif entry.suffix == ".zip":
+        entry.problem = "a zip inside a zip: unpack it first"
+    return entry
+
+
+def _decoded(info: zipfile.ZipInfo) -> str:
+    """The name; where it is not marked as UTF-8 it may be nevertheless, else it is cp437 (what zipfile assumes)."""
+    if info.flag_bits & 0x800:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return info.filename
+
+
+def _is_system(parts: list[str]) -> bool:
+    return any(part.lower() in SYSTEM or (part.startswith(".") and len(part) > 1) for part in parts)

@@ -1,0 +1,295 @@
+"""The picture store: a data set is a folder of rows over pictures that all data sets and runs share.
+
+    <home>/datasets/<id>/dataset.json   name, owner, created
+                         rows.jsonl     append-only log of rows and edits, folded to the present rows
+                         report.json    the last import's report; replacing it is what commits an import
+                         import.lock    held while an import is under way       edit.lock   held while the log grows
+    <home>/images/ab/<sha256>.<ext>     normalised pictures, named by the SHA-256 of the stored file's bytes
+    <home>/cache/thumbs/ab/<sha256>.webp
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from studio import storage
+from studio.datasets import captions as captions_
+from studio.datasets import workers
+from studio.datasets.fold import Fold, Snapshot
+
+ID = re.compile(r"[0-9a-f]{32}")
+ROW_KEYS = ("image", "ext", "width", "height", "captions", "split", "name", "crop", "repeats")
+INTERRUPTED = "The import was interrupted before it finished; nothing of it was kept. Import the files again."
+
+
+class NotFound(LookupError):
+    """No data set or picture of that id here."""
+
+
+class ReadOnly(Exception):
+    """A change to a data set that cannot be changed; the message says what to do instead."""
+
+
+def picture_path(home: Path, row: dict[str, Any]) -> Path:
+    """Where the stored picture of a row lies."""
+    return home / "images" / row["image"][:2] / f"{row['image']}.{row['ext']}"
+
+
+class Dataset:
+    """One data set. Cheap to make; files are read on demand; safe to use from several threads."""
+
+    read_only = False
+
+    def __init__(self, home: Path, id: str):
+        self.home, self.id, self.path = home, id, home / "datasets" / id
+
+    def record(self) -> dict[str, Any]:
+        """dataset.json: name, owner, created. Raises NotFound for a data set that was deleted."""
+        found = storage.read_json(self.path / "dataset.json")
+        if not isinstance(found, dict):
+            raise NotFound(f"there is no data set {self.id!r}")
+        return found
+
+    @property
+    def name(self) -> str:
+        return self.record()["name"]
+
+    @property
+    def owner(self) -> str:
+        return self.record()["owner"]
+
+    @property
+    def created(self) -> float:
+        return self.record()["created"]
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked for as long as an import is under way."""
+        return self.path / "import.lock"
+
+    @property
+    def state(self) -> str:
+        """"importing", "ready", or "failed" (nothing usable, or an import that was interrupted)."""
+        if storage.is_locked(self.lock_file):
+            return "importing"
+        return "ready" if self.commit().get("imports") else "failed"
+
+    @property
+    def count(self) -> int:
+        """How many pictures there are."""
+        return len(self._snapshot().rows)
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an edit to take back."""
+        return self._snapshot().undoable
+
+    def commit(self) -> dict[str, Any]:
+        """report.json as it is on disk; empty before the first import has ended."""
+        return storage.read_json(self.path / "report.json") or {}
+
+    def report(self) -> dict[str, Any]:
+        """The last import: seen, used, converted (numbers), skipped [{file, reason}], notes, error (None or a
+        sentence), done, total; it grows while the import is under way."""
+        state = self.state
+        found = (storage.read_json(self.path / "progress.json") or {}) if state == "importing" else self.commit()
+        error = INTERRUPTED if state == "failed" and not found else None
+        empty = {"seen": 0, "used": 0, "converted": 0, "skipped": [], "notes": [], "done": 0, "total": 0}
+        return {**empty, "error": error, **{k: v for k, v in found.items() if k != "imports"}}
+
+    def rows(self, offset: int = 0, limit: int | None = None, q: str = "") -> list[dict[str, Any]]:
+        """Rows in order, those whose captions or name contain `q` (case ignored); each with its `pid`."""
+        found = self._snapshot().search(q)
+        return [dict(row) for row in found[offset : None if limit is None else offset + limit]]
+
+    def total(self, q: str = "") -> int:
+        """How many rows `rows` finds in all."""
+        return len(self._snapshot().search(q))
+
+    def row(self, pid: str) -> dict[str, Any]:
+        """One row. `pid` is the picture's SHA-256; a second copy of the same picture has "-2" after it, and so on.
+        Raises NotFound."""
+        found = self._snapshot().by_pid.get(pid)
+        if found is None:
+            raise NotFound(f"there is no picture {pid[:80]!r} in this data set")
+        return dict(found)
+
+    def picture(self, pid: str) -> Path:
+        """The stored picture of a row."""
+        return picture_path(self.home, self.row(pid))
+
+    def thumbnail(self, pid: str) -> Path:
+        """A picture of at most 256 px; made now where it is missing."""
+        row = self.row(pid)
+        return workers.ensure_thumb(self.home, row, self.picture(pid))
+
+    def fingerprint(self) -> str:
+        """SHA-256 over what a run trains on: picture, captions, crop and repeats of the training rows, in order."""
+        keys = ("image", "captions", "crop", "repeats", "split")
+        train = [[row.get(k) for k in keys] for row in self._snapshot().rows if row["split"] == "train"]
+        return captions_.digest(train)
+
+    def freeze(self) -> list[dict[str, Any]]:
+        """The rows a run keeps, every picture of them in <home>/images. Raises storage.Corrupt for a lost picture."""
+        rows = [{k: row[k] for k in ROW_KEYS if k in row} for row in self._snapshot().rows]
+        for row in rows:
+            if not picture_path(self.home, row).is_file():
+                raise storage.Corrupt(f"the stored picture of {row['name']!r} is missing; import it again")
+        return rows
+
+    def set_captions(self, pid: str, captions: list[str]) -> dict[str, Any]:
+        """Replace a picture's captions; returns the new row. Raises NotFound, ReadOnly."""
+        clean = [captions_.clean(text)[0] for text in captions] or [""]
+        if self.row(pid)["captions"] != clean:
+            self._append([{"op": "captions", "pid": pid, "captions": clean}])
+        return self.row(pid)
+
+    def remove(self, pid: str) -> None:
+        """Take a picture out of the data set (`undo` brings it back). Raises NotFound, ReadOnly."""
+        self.row(pid)
+        self._append([{"op": "remove", "pid": pid}])
+
+    def undo(self) -> bool:
+        """Take the last edit back; False when there is none. Raises ReadOnly."""
+        if not self.can_undo:
+            return False
+        self._append([{"op": "undo"}])
+        return True
+
+    def rename(self, name: str) -> None:
+        """Give the data set another name. Raises ReadOnly."""
+        self._writable()
+        storage.write_json(self.path / "dataset.json", {**self.record(), "name": clean_name(name)})
+
+    def delete(self) -> None:
+        """Move the data set to the trash; an import under way ends. Its pictures stay, for the runs that use them."""
+        self._writable()
+        release(self)
+        storage.to_trash(self.path, self.home / "trash")
+
+    def copy(self, name: str, owner: str) -> Dataset:
+        """A data set of one's own with the same rows, ready to be edited."""
+        rows, new = self.freeze(), begin(self.home, name, owner)
+        new.add_rows(rows, {"seen": len(rows), "used": len(rows), "converted": 0, "skipped": [],
+                            "notes": [f"Copied from {self.name}."], "error": None})
+        release(new)
+        return new
+
+    def add_rows(self, rows: list[dict[str, Any]], report: dict[str, Any]) -> None:
+        """Commit an import: the rows become visible when report.json is replaced, all of them or none."""
+        before, batch = self.commit().get("imports", []), uuid.uuid4().hex
+        taken = self._fold().taken()
+        lines = [{"op": "add", "import": batch, "row": {**row, "pid": taken.next(row["image"])}} for row in rows]
+        if lines:
+            self._append(lines)
+        storage.write_json(self.path / "report.json", {**report, "imports": before + [batch] if rows else before})
+
+    def suggested_prompts(self) -> list[str]:
+        """At most four captions to draw samples from, spread over the training pictures."""
+        return spread([row["captions"][0] for row in self._snapshot().rows if row["split"] == "train"])
+
+    def _writable(self) -> None:
+        if self.read_only:
+            raise ReadOnly(f"the data set {self.name!r} ships with the studio and cannot be changed: copy it first")
+
+    def _append(self, lines: list[dict[str, Any]]) -> None:
+        self._writable()
+        with storage.Lock(self.path / "edit.lock"), open(self.path / "rows.jsonl", "a+b") as file:
+            if file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+                file.write(b"\n")  # a line torn by a crash stays alone
+            file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _fold(self) -> Fold:
+        return Fold.read(self.path / "rows.jsonl", set(self.commit().get("imports", [])))
+
+    def _snapshot(self) -> Snapshot:
+        stamp = tuple(_stamp(self.path / name) for name in ("rows.jsonl", "report.json"))
+        return _cache.get(str(self.path), stamp, lambda: self._fold().snapshot())
+
+
+class _Cache:
+    """The last folded data sets, each with the stamp of the files it was read from."""
+
+    def __init__(self, size: int = 8):
+        self._lock, self._size, self._kept = threading.Lock(), size, dict[str, tuple[Any, Snapshot]]()
+
+    def get(self, key: str, stamp: Any, make: Callable[[], Snapshot]) -> Snapshot:
+        with self._lock:
+            kept = self._kept.pop(key, None)
+            if kept is not None and kept[0] == stamp:
+                self._kept[key] = kept
+                return kept[1]
+        made = make()
+        with self._lock:
+            self._kept[key] = (stamp, made)
+            while len(self._kept) > self._size:
+                self._kept.pop(next(iter(self._kept)))
+        return made
+
+
+_cache = _Cache()
+_held: dict[Path, storage.Lock] = {}  # imports begun here and not yet handed to their process
+
+
+def begin(home: Path, name: str, owner: str) -> Dataset:
+    """A new, empty data set in state "importing", until `add` has ended (or this process has)."""
+    folder = home / "datasets"
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset = Dataset(home, uuid.uuid4().hex)
+    staging = folder / f"{storage.STAGING}{dataset.id}"
+    staging.mkdir()
+    storage.write_json(staging / "dataset.json", {"name": clean_name(name), "owner": owner, "created": time.time()})
+    lock = storage.Lock(staging / "import.lock")
+    lock.wait()
+    os.rename(staging, dataset.path)
+    storage.fsync_path(folder)
+    _held[dataset.path] = lock
+    return dataset
+
+
+def take_lock(dataset: Dataset) -> storage.Lock:
+    """The import's lock, from `begin` or taken now. Raises RuntimeError when another import holds it."""
+    lock = _held.pop(dataset.path, None)
+    if lock is None:
+        lock = storage.Lock(dataset.lock_file)
+        if not lock.acquire():
+            raise RuntimeError("pictures are being added to this data set already: wait until that import has ended")
+    return lock
+
+
+def release(dataset: Dataset) -> None:
+    """Give up an import that `begin` announced."""
+    lock = _held.pop(dataset.path, None)
+    if lock is not None:
+        lock.release()
+
+
+def clean_name(name: str) -> str:
+    """A data set's name as one line of at most 200 characters."""
+    return captions_.clean(name)[0][:200] or "Pictures"
+
+
+def spread(texts: Iterable[str], number: int = 4) -> list[str]:
+    """`number` different, non-empty texts, spread evenly."""
+    found = list(dict.fromkeys(text for text in texts if text.strip()))
+    if len(found) <= number:
+        return found
+    return [found[i * (len(found) - 1) // (number - 1)] for i in range(number)]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return (0, 0)
+    return (stat.st_size, stat.st_mtime_ns)
