@@ -21,6 +21,7 @@ from studio import config as config_
 from studio import events, storage
 
 ID = re.compile(r"[0-9a-f]{32}")
+home = storage.home
 CONTROLS = ("stop", "cancel", "pause", "save", "sample")
 RESUMABLE = ("paused", "stopped", "cancelled", "interrupted", "failed")
 NOT_RESUMABLE = {
@@ -28,12 +29,6 @@ NOT_RESUMABLE = {
     "finished": "the run finished all its steps: start a new run to train further",
     "diverged": "the run diverged, so its weights lead nowhere: start a new run with a lower learning rate",
 }
-
-
-def home() -> Path:
-    """Where the user's data lives: STUDIO_HOME, else `workspace/` beside the program."""
-    given = os.environ.get("STUDIO_HOME")
-    return Path(given).expanduser().resolve() if given else Path(__file__).resolve().parent.parent / "workspace"
 
 
 class NotFound(LookupError):

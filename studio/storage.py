@@ -28,6 +28,12 @@ class Corrupt(Exception):
     """A folder whose files do not match its manifest; the message names the file and the difference."""
 
 
+def home() -> Path:
+    """Where the user's data lives: STUDIO_HOME, else `workspace/` beside the program."""
+    given = os.environ.get("STUDIO_HOME")
+    return Path(given).expanduser().resolve() if given else Path(__file__).resolve().parent.parent / "workspace"
+
+
 def fsync_path(path: Path) -> None:
     """Flush a file or a folder to the disk. Raises OSError; a file system without folder fsync is accepted."""
     handle = os.open(path, os.O_RDONLY)
@@ -66,7 +72,7 @@ def read_json(path: Path) -> Any | None:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Corrupt(f"{path.name} is not readable JSON: {error}") from None
 
 
@@ -180,6 +186,12 @@ class Lock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         fcntl.flock(self._handle, fcntl.LOCK_EX)
+
+    def fileno(self) -> int:
+        """The held lock's descriptor: a child that inherits it (`pass_fds`) holds the lock too."""
+        if self._handle is None:
+            raise ValueError(f"{self.path.name} is not held")
+        return self._handle
 
     def release(self) -> None:
         """Give the lock back."""
