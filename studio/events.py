@@ -18,12 +18,20 @@ from typing import Any
 FINAL = ("finished", "stopped", "cancelled", "failed", "diverged", "paused", "interrupted")
 ACTIVE = ("starting", "running", "stopping")
 STATES = ("queued", *ACTIVE, *FINAL)
+NEEDED: dict[str, dict[str, Any]] = {  # what a reader relies on; a line without it is foreign
+    "attempt": {"attempt": int},
+    "resumed": {"from_step": int},
+    "step": {"step": int, "loss": float | int | None, "lr": float | int | None, "seconds": float | int},
+    "sample": {"step": int, "file": str},
+    "retired": {"name": str},
+    "end": {"result": str, "step": int},
+}
 
 
 class EventWriter:
     """Appends events; used by global rank 0 of the trainer (or a job's worker) alone.
 
-    Closing a line that a killed predecessor left torn comes first. Each event is one `write`, so that a reader never
+    A line that a killed predecessor, or a full disk, left torn is closed before the next one. Each event is one `write`, so that a reader never
     sees two mixed. Non-finite numbers are written as null, since JSON has none.
     """
 
@@ -31,9 +39,7 @@ class EventWriter:
         self.path = path
         tail, last = _torn_tail(path), last_seq(path)
         self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        if tail:
-            os.write(self._handle, b"\n")
-        self._seq = last
+        self._torn, self._seq = tail, last
 
     def add(self, kind: str, **fields: Any) -> dict[str, Any]:
         """Append one event and return it."""
@@ -41,8 +47,12 @@ class EventWriter:
         event = {"seq": self._seq, "time": round(time.time(), 3), "mono": round(time.monotonic(), 3), "kind": kind}
         event.update({key: _finite(value) for key, value in fields.items()})
         data = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+        if self._torn:
+            data = b"\n" + data
+        self._torn = True  # until all of it is written: a full disk may take a part of a line
         while data:
             data = data[os.write(self._handle, data) :]
+        self._torn = False
         return event
 
     def phase(self, phase: str, done: int | None = None, total: int | None = None, unit: str | None = None) -> None:
@@ -77,11 +87,11 @@ def read(path: Path, offset: int = 0, limit: int | None = None) -> tuple[list[di
     try:
         with open(path, "rb") as file:
             file.seek(offset)
-            data = file.read()
+            lines = file.readlines()
     except FileNotFoundError:
         return [], offset
     events = []
-    for line in data.splitlines(keepends=True):
+    for line in lines:
         if not line.endswith(b"\n"):
             break
         offset += len(line)
@@ -243,11 +253,12 @@ def redact(text: str) -> str:
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    if isinstance(event, dict) and isinstance(event.get("seq"), int) and isinstance(event.get("kind"), str):
-        return event
-    return None
+    if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
+        return None
+    needed = {"seq": int, **NEEDED.get(event["kind"], {})}
+    return event if all(isinstance(event.get(name), kind) for name, kind in needed.items()) else None
 
 
 def _torn_tail(path: Path) -> bool:
@@ -262,6 +273,8 @@ def _torn_tail(path: Path) -> bool:
 
 
 def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
