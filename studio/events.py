@@ -31,8 +31,8 @@ NEEDED: dict[str, dict[str, Any]] = {  # what a reader relies on; a line without
 class EventWriter:
     """Appends events; used by global rank 0 of the trainer (or a job's worker) alone.
 
-    A line that a killed predecessor, or a full disk, left torn is closed before the next one. Each event is one `write`, so that a reader never
-    sees two mixed. Non-finite numbers are written as null, since JSON has none.
+    A line that a killed predecessor, or a full disk, left torn is closed before the next one. Each event is one
+    `write`, so that a reader never sees two mixed. Non-finite numbers are written as null, since JSON has none.
     """
 
     def __init__(self, path: Path):

@@ -1,7 +1,7 @@
 """A run is a folder; this is the only file that knows its layout.
 
 workspace/runs/<id>/   config.json dataset.jsonl run.json launch.yaml process.json lock trainer.lock exit.json
-events.jsonl train.log control/ samples/ checkpoints/ output/ logs/       (who writes what: ARCHITECTURE.md)
+events.jsonl train.log control/ samples/ checkpoints/       (who writes what: ARCHITECTURE.md)
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import threading
 import time
 import uuid
@@ -21,6 +22,7 @@ from studio import config as config_
 from studio import events, storage
 
 ID = re.compile(r"[0-9a-f]{32}")
+RECORD = {"name": str, "owner": str, "created": float | int, "attempt": int, "rank": float | int}
 home = storage.home
 CONTROLS = ("stop", "cancel", "pause", "save", "sample")
 RESUMABLE = ("paused", "stopped", "cancelled", "interrupted", "failed")
@@ -106,7 +108,7 @@ class Run:
 
     def config(self) -> config_.Config:
         """The run's config. Raises ConfigError, or Corrupt for an unreadable file."""
-        return config_.load(storage.read_json(self.config_file) or {})
+        return config_.load(_facts(self.config_file, {}))
 
     def rows(self) -> list[dict[str, Any]]:
         """The frozen rows this run trains on, in order."""
@@ -115,10 +117,15 @@ class Run:
 
     def record(self) -> dict[str, Any]:
         """run.json: name, owner, created, parent, attempt (how many were asked for), rank (place in the queue)."""
-        found = storage.read_json(self.record_file)
-        if not isinstance(found, dict):
-            raise storage.Corrupt(f"run {self.id} has no {self.record_file.name}")
-        return found
+        return _facts(self.record_file, RECORD)
+
+    def process(self) -> dict[str, Any]:
+        """process.json of the last attempt a supervisor began; {"attempt": 0} before the first. Raises Corrupt."""
+        return _facts(self.process_file, {"attempt": int}) if self.process_file.exists() else {"attempt": 0}
+
+    def exit(self) -> dict[str, Any] | None:
+        """exit.json of the last attempt that came to its end, if any did. Raises Corrupt."""
+        return _facts(self.exit_file, {"attempt": int}) if self.exit_file.exists() else None
 
     def update(self, **fields: Any) -> None:
         """Change fields of run.json. The server is its only writer."""
@@ -135,13 +142,12 @@ class Run:
 
     def attempts(self) -> tuple[int, int]:
         """How many attempts were asked for, and the number of the last one a supervisor began."""
-        process = storage.read_json(self.process_file) or {}
-        return int(self.record().get("attempt", 1)), int(process.get("attempt", 0))
+        return self.record()["attempt"], self.process()["attempt"]
 
     def valid_checkpoints(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Checkpoint folders whose manifest is readable, newest first, with their manifests (hashes not compared)."""
         found = [(int(p.name.rpartition("-")[2]), p) for p in self.checkpoints.glob("checkpoint-*")
-                 if p.name.rpartition("-")[2].isdigit()]
+                 if p.name.rpartition("-")[2].isdecimal()]
         for _, path in sorted(found, reverse=True):
             try:
                 yield path, storage.manifest(path)
@@ -184,14 +190,18 @@ def create(root: Path, *, name: str, owner: str, config: config_.Config, rows: I
     now = time.time()
     record = {"name": name, "owner": owner, "created": now, "parent": parent, "attempt": 1, "rank": now,
               "backend": "local", **(extra or {})}
-    storage.write_json(staging / "config.json", config_.dump(config))
-    lines = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-    storage.write_bytes(staging / "dataset.jsonl", lines.encode())
-    storage.write_json(staging / "run.json", record)
-    for folder in ("control", "samples", "checkpoints", "output", "logs"):
-        (staging / folder).mkdir()
-    storage.fsync_path(staging)
-    os.rename(staging, run.path)
+    try:
+        storage.write_json(staging / "config.json", config_.dump(config))
+        lines = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+        storage.write_bytes(staging / "dataset.jsonl", lines.encode())
+        storage.write_json(staging / "run.json", record)
+        for folder in ("control", "samples", "checkpoints"):
+            (staging / folder).mkdir()
+        storage.fsync_path(staging)
+        os.rename(staging, run.path)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
     storage.fsync_path(runs)
     return run
 
@@ -259,8 +269,7 @@ class Reader:
         """The run's state, and the story it follows from."""
         alive = run.alive()  # before the story: a run that ends in between is then still read to its end
         wanted, started = run.attempts()
-        exit_ = storage.read_json(run.exit_file)
-        story = self.story(run)
+        exit_, story = run.exit(), self.story(run)
         return events.state_of(story, alive=alive, wanted=wanted, started=started, exit_=exit_), story
 
     def forget(self, run: Run) -> None:
@@ -275,6 +284,18 @@ class _Followed:
 
 
 _records = threading.Lock()
+
+
+def _facts(path: Path, needed: dict[str, Any]) -> dict[str, Any]:
+    found = storage.read_json(path)
+    if found is None:
+        raise storage.Corrupt(f"run {path.parent.name} has no {path.name}")
+    if not isinstance(found, dict):
+        raise storage.Corrupt(f"{path.name} of run {path.parent.name} is damaged: it is no object")
+    wrong = [name for name, kind in needed.items() if not isinstance(found.get(name), kind)]
+    if wrong:
+        raise storage.Corrupt(f"{path.name} of run {path.parent.name} is damaged: {', '.join(wrong)}")
+    return found
 
 
 def _size(path: Path) -> int:

@@ -130,7 +130,9 @@ def seal(folder: Path, facts: dict[str, Any]) -> None:
 def manifest(folder: Path) -> dict[str, Any]:
     """The folder's manifest. Raises Corrupt when it is missing or unreadable."""
     found = read_json(folder / MANIFEST)
-    if not isinstance(found, dict) or not isinstance(found.get("files"), dict):
+    files = found.get("files") if isinstance(found, dict) else None
+    entries = files.values() if isinstance(files, dict) else [None]
+    if not isinstance(found, dict) or not all(isinstance(e, dict) and {"size", "sha256"} <= e.keys() for e in entries):
         raise Corrupt(f"{folder.name} has no readable {MANIFEST}: it was never finished")
     return found
 
