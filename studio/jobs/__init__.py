@@ -1,0 +1,1 @@
+"""torch work that is not training."""

@@ -1,0 +1,15 @@
+"""From a request to a supervised process: the queue, the controls, and the supervisor.
+
+The supervisor is a program of its own, light (no torch), and outlives page and server:
+
+    python -m studio.launch RUN_FOLDER --attempt N
+"""
+
+from __future__ import annotations
+
+from studio.launch.controls import actions, ask, cancel
+from studio.launch.queue import Launcher, spawn
+from studio.launch.supervisor import supervise
+from studio.runs import resume
+
+__all__ = ["Launcher", "actions", "ask", "cancel", "resume", "spawn", "supervise"]

@@ -1,0 +1,125 @@
+"""Why an attempt ended when the trainer did not say so itself: signals, the kernel's OOM killer, the end of the log."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+from studio import events
+from studio.runs import Run
+
+# accelerate's simple launcher raises CalledProcessError; torch's elastic agent reports an exit code
+_SIGNALS = (re.compile(r"died with <Signals\.\w+: (\d+)>"), re.compile(r"exitcode\s*:\s*-(\d+)"))
+_EXCEPTION = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception|Problem|Interrupt|Corrupt|Refused)): (.*)$", re.MULTILINE)
+_LAUNCHER_NOISE = ("CalledProcessError", "ChildFailedError")
+_CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGTRAP}
+EVIDENCE_LINES, EVIDENCE_BYTES = 40, 16_384
+
+
+def oom_kills() -> int:
+    """How often the kernel's OOM killer has struck, here and in this process's memory cgroup (0 where unknown)."""
+    return sum(_counter(path) for path in [Path("/proc/vmstat"), *_cgroup_files()])
+
+
+def tail(log: Path, start: int) -> str:
+    """The last lines of the log that this attempt wrote (from byte `start` on), without secrets."""
+    try:
+        with open(log, "rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(size - EVIDENCE_BYTES, start if start <= size else 0))
+            text = file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    return events.redact("\n".join(text.splitlines()[-EVIDENCE_LINES:]))
+
+
+def signal_of(returncode: int, evidence: str) -> int | None:
+    """The signal that ended the trainer, from the launcher's own status or from what the launcher printed."""
+    if returncode < 0:
+        return -returncode
+    found = [int(number) for pattern in _SIGNALS for number in pattern.findall(evidence)]
+    killed = [number for number in found if number != signal.SIGTERM]  # the agent ends the other ranks by SIGTERM
+    return (killed or found or [None])[0] if returncode else None
+
+
+def error(run: Run, *, returncode: int, number: int | None, oom: bool, began: bool, evidence: str) -> dict[str, Any]:
+    """The cause in words: {code, message, hint, evidence}. `began`: the trainer had written its first event."""
+    hint = _hint(run)
+    if number == signal.SIGKILL and oom:
+        return _words("out_of_memory", "The operating system ended the training because memory ran out (signal 9, "
+                      "and its OOM killer struck).", "Lower the batch size or the resolution, or close other programs. "
+                      + hint, evidence)
+    if number in _CRASHES:
+        return _words("crashed", f"The training process crashed with signal {_named(number)}.",
+                      f"{hint} If it happens again, the last lines of the log name the library.", evidence)
+    if number is not None:
+        memory = " Memory may have run out." if number == signal.SIGKILL else ""
+        return _words("killed", f"The training process was ended from outside by signal {_named(number)}.{memory}",
+                      hint, evidence)
+    said = _exception(evidence)
+    if returncode == 0:
+        return _words("no_end", "The training process left without saying how it ended.", hint, evidence)
+    if not began:
+        message = f"The training did not start: {said or f'its process ended with status {returncode}'}"
+        return _words("start_failed", message, _start_hint(said), evidence)
+    return _words("died", f"The training ended with an error: {said or f'status {returncode}'}", hint, evidence)
+
+
+def supervisor_error(code: str, message: str, hint: str, evidence: str = "") -> dict[str, Any]:
+    """An error that the supervisor met itself, in the same form."""
+    return _words(code, message, hint, evidence)
+
+
+def _words(code: str, message: str, hint: str, evidence: str) -> dict[str, Any]:
+    return {"code": code, "message": events.redact(message), "hint": hint, "evidence": evidence}
+
+
+def _hint(run: Run) -> str:
+    newest = next(run.valid_checkpoints(), None)
+    if newest is None:
+        return "Resume starts it again from the first step: nothing had been saved yet."
+    return f"Resume continues from {newest[0].name}."
+
+
+def _start_hint(said: str) -> str:
+    if said.startswith(("ModuleNotFoundError", "ImportError")):
+        return "Install the studio's requirements again (pip install -r requirements.txt), then resume."
+    return "The last lines of the log say more. Put it right, then resume."
+
+
+def _exception(evidence: str) -> str:
+    found = [f"{name}: {message}" for name, message in _EXCEPTION.findall(evidence) if name not in _LAUNCHER_NOISE]
+    return found[-1][:500] if found else ""
+
+
+def _named(number: int) -> str:
+    try:
+        return f"{number} ({signal.Signals(number).name})"
+    except ValueError:
+        return str(number)
+
+
+def _cgroup_files() -> list[Path]:
+    """memory.events (v2) and memory.oom_control (v1) of this process's cgroup, or of the root a container sees."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            found += [Path(f"/sys/fs/cgroup/memory{p}/memory.oom_control") for p in (path, "")]
+        elif not controllers:
+            found += [Path(f"/sys/fs/cgroup{p}/memory.events") for p in (path, "")]
+    return [next((p for p in found[i : i + 2] if p.is_file()), Path("/nonexistent")) for i in range(0, len(found), 2)]
+
+
+def _counter(path: Path) -> int:
+    try:
+        fields = (line.split() for line in path.read_text().splitlines())
+        return sum(int(f[1]) for f in fields if len(f) == 2 and f[0] == "oom_kill")
+    except OSError:
+        return 0

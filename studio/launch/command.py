@@ -1,0 +1,96 @@
+"""How the trainer is started: accelerate's config file of the run, the command, and a small environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from studio import config as config_
+from studio import families, machine, storage
+from studio.families import source as source_
+from studio.launch import tree
+from studio.runs import Run
+
+_PACKAGE_PARENT = Path(__file__).resolve().parent.parent.parent
+_KEPT = {
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH", "STUDIO_HOME", "XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
+    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
+    "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_XET",
+    "TRANSFORMERS_OFFLINE", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE",
+}
+_KEPT_FAMILIES = ("LC_", "CUDA_", "NVIDIA_", "NCCL_", "PYTORCH_", "TORCH_", "HIP_", "ROCR_", "HSA_", "MKL_", "GLOO_")
+
+
+def environment(token: str | None = None) -> dict[str, str]:
+    """The part of this process's environment that a supervisor needs: no secret but the `token` lent to this run."""
+    kept = {k: v for k, v in os.environ.items() if k in _KEPT or k.startswith(_KEPT_FAMILIES)}
+    path = [str(_PACKAGE_PARENT), *filter(None, kept.get("PYTHONPATH", "").split(os.pathsep))]
+    kept["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path))
+    return {**kept, "HF_TOKEN": token} if token else kept
+
+
+def trainer_environment(run: Run, config: config_.Config, gpus: int) -> dict[str, str]:
+    """The trainer's environment: `environment`, the run's mark, its threads; a token only while files are missing."""
+    token = os.environ.get("HF_TOKEN")
+    token = token if token and _must_download(config) else None
+    extra = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+             "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": str(config.compute.num_threads or 1)}
+    if not gpus:
+        extra["ACCELERATE_USE_CPU"] = "true"
+    return {**environment(token), **tree.mark(run.path), **extra}
+
+
+def accelerate_config(config: config_.Config, gpus: int) -> dict[str, Any]:
+    """A complete accelerate config, so that no file of the user's own is ever read.
+
+    Several processes on the CPU are asked for as MULTI_GPU with `ACCELERATE_USE_CPU` in the environment: accelerate's
+    launcher starts only one process for MULTI_CPU (accelerate #2741).
+    """
+    many = config.compute.num_processes > 1
+    result: dict[str, Any] = {
+        "compute_environment": "LOCAL_MACHINE", "debug": False,
+        "distributed_type": "MULTI_GPU" if many else "NO", "downcast_bf16": False, "dynamo_config": {},
+        "enable_cpu_affinity": False, "gpu_ids": "all", "machine_rank": 0, "main_training_function": "main",
+        "mixed_precision": config.train.mixed_precision or "no", "num_machines": 1,
+        "num_processes": config.compute.num_processes, "rdzv_backend": "static", "same_network": True,
+        "tpu_use_cluster": False, "tpu_use_sudo": False, "use_cpu": not gpus and not many,
+    }
+    if many:
+        result["main_process_ip"], result["main_process_port"] = "127.0.0.1", _free_port()
+    return result
+
+
+def write(run: Run, config: config_.Config, gpus: int) -> list[str]:
+    """Write launch.yaml (JSON, which is YAML too) and return the command that trains this run."""
+    text = json.dumps(accelerate_config(config, gpus), indent=2)
+    storage.write_bytes(run.launch_file, text.encode() + b"\n")
+    return argv(run)
+
+
+def argv(run: Run) -> list[str]:
+    """The command that trains this run."""
+    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(run.launch_file),
+            "-m", tree.TRAINER, str(run.path)]
+
+
+def gpus(run: Run) -> int:
+    """How many GPUs this machine has."""
+    return len(machine.facts(run.path.parent.parent)["gpus"])
+
+
+def _must_download(config: config_.Config) -> bool:
+    try:
+        return source_.locate(config.model.base, config.model.revision, config.model.variant) is None
+    except families.BaseProblem:  # the trainer meets it again and says it as an event
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,78 @@
+"""What a person may ask of a run in which state, and cancelling a run that still waits in the queue."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from studio import runs, storage
+from studio.runs import Refused, Run
+
+_LIVE = ("stop", "pause", "cancel", "save", "sample")
+_ALLOWED = {"queued": ("cancel",), "starting": ("stop", "pause", "cancel"), "running": _LIVE,
+            "stopping": ("stop", "pause", "cancel")}
+_ENDINGS = ("stop", "pause", "cancel")
+
+
+def actions(state: str) -> list[str]:
+    """The controls worth offering in a state, resume included."""
+    if state in runs.RESUMABLE:
+        return ["resume"]
+    if state == "stopping":
+        return ["cancel"]
+    return list(_ALLOWED.get(state, ()))
+
+
+def ask(run: Run, kind: str, reader: runs.Reader | None = None, **args: Any) -> str:
+    """Ask a run to stop, pause, cancel, save or sample; returns the id that its `control` event will bear.
+
+    Asking twice for the same ending is one request; a queued run is cancelled at once (id ""). Raises Refused with
+    what can be done instead, ValueError for an unknown kind.
+    """
+    if kind not in runs.CONTROLS:
+        raise ValueError(f"unknown control {kind!r}; there are: {', '.join(runs.CONTROLS)}")
+    state, story = (reader or runs.Reader()).state(run)
+    if state == "queued" and kind == "cancel" and cancel(run):
+        return ""
+    if kind not in _ALLOWED.get(state, _LIVE if state == "queued" and kind == "cancel" else ()):
+        raise Refused(_refusal(state, kind))
+    if kind in _ENDINGS:
+        waiting = [id_ for id_, open_kind, *_ in run.requests() if open_kind == kind]
+        accepted = [id_ for id_, event in story.controls.items() if event.get("control") == kind == story.ending]
+        if waiting or accepted:
+            return (waiting or accepted[-1:])[0]
+    return run.request(kind, **args)
+
+
+def cancel(run: Run) -> bool:
+    """Take a waiting run out of the queue; False when a supervisor is there already.
+
+    For a moment this process is the run's supervisor: it holds the lock, and records an attempt that ended as it began.
+    """
+    lock = run.lock
+    if not lock.acquire():
+        return False
+    try:
+        wanted, began = run.attempts()
+        if began >= wanted:
+            return False
+        now = time.time()
+        storage.write_json(run.process_file, {"attempt": wanted, "pid": os.getpid(), "start_time": None,
+                                              "boot_id": None, "argv": [], "began": now})
+        storage.write_json(run.exit_file, {"attempt": wanted, "returncode": None, "signal": None, "oom_kill": False,
+                                           "result": "cancelled", "error": None, "ended": now})
+        return True
+    finally:
+        lock.release()
+
+
+def _refusal(state: str, kind: str) -> str:
+    if state == "queued":
+        return f"the run has not started, so there is nothing to {kind}: cancel it, or let it wait"
+    if state == "starting":
+        return f"the run is still starting: ask to {kind} when its first step is done"
+    if state == "stopping":
+        return f"the run is stopping already: wait for it to end before you {kind}"
+    after = "resume it to train on" if state in runs.RESUMABLE else "its checkpoints stay as they are"
+    return f"the run has ended ({state}), so there is nothing to {kind}: {after}"

@@ -1,0 +1,225 @@
+"""One attempt of a run from start to end: owns the run's lock, runs the trainer, leaves no process and no doubt behind.
+
+    python -m studio.launch RUN_FOLDER --attempt N
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from studio import config as config_
+from studio import events, storage
+from studio.launch import cause, command, tree
+from studio.runs import Run
+
+TICK = 0.2
+LOG_LIMIT = 20 << 20  # bytes; one older part of the same size is kept
+LOCK_PATIENCE = 15.0  # seconds for the trainer of an earlier attempt to leave
+CANCEL_PATIENCE = 15.0  # seconds a trainer has to honour a cancel
+STOP_PATIENCE = 9.0  # seconds after SIGTERM; Docker kills after 10
+END_GRACE = 2.0  # seconds between SIGTERM and SIGKILL for what a trainer leaves behind
+
+
+class CannotStart(Exception):
+    """The attempt cannot begin; bears the error as it goes into exit.json."""
+
+    def __init__(self, code: str, message: str, hint: str, evidence: str = ""):
+        super().__init__(message)
+        self.error = cause.supervisor_error(code, message, hint, evidence)
+
+
+def supervise(run: Run, attempt: int, argv: list[str] | None = None) -> bool:
+    """Live through one attempt; False when it is not ours: another supervisor was first, or nobody asked for it.
+
+    `argv` replaces the command that trains. Afterwards exit.json says how it ended and no process of it is left.
+    """
+    lock = run.lock
+    if not lock.acquire():
+        return False
+    try:
+        wanted, began = run.attempts()
+        if not began < attempt <= wanted:
+            return False
+        _Attempt(run, attempt, argv).live()
+        return True
+    finally:
+        lock.release()
+
+
+class _Attempt:
+    """What one attempt knows while it lives."""
+
+    def __init__(self, run: Run, number: int, argv: list[str] | None):
+        self.run, self.number, self.given = run, number, argv
+        self.told_to_end: float | None = None  # when SIGTERM came, monotonic
+        self.cancel_seen: float | None = None
+        self.result: str | None = None
+        self.process: subprocess.Popen[bytes] | None = None
+        self.ooms = cause.oom_kills()
+        self.first_event = _size(run.events_file)
+        self.log_start = _size(run.log_file)
+
+    def live(self) -> None:
+        """Start, watch, clear up, and write exit.json last."""
+        tree.adopt_orphans()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        error = None
+        try:
+            self._record()
+            self._clear_the_way()
+            self._start()
+            self._watch()
+        except CannotStart as problem:
+            error = problem.error
+        except (OSError, storage.Corrupt, config_.ConfigError) as problem:
+            error = cause.supervisor_error("supervisor_failed", f"The training could not be looked after: {problem}",
+                                           "Put it right, then resume.")
+        finally:
+            left = tree.end_all(self.run.path, END_GRACE)
+            self._write_exit(error, left)
+
+    def _on_signal(self, *_: object) -> None:
+        self.told_to_end = self.told_to_end or time.monotonic()
+
+    def _record(self) -> None:
+        me = psutil.Process()
+        storage.write_json(self.run.process_file, {
+            "attempt": self.number, "pid": me.pid, "start_time": me.create_time(), "boot_id": _boot_id(),
+            "argv": self.given or command.argv(self.run), "began": time.time()})
+
+    def _clear_the_way(self) -> None:
+        """Wait for the trainer of an earlier attempt to leave; end what it left. Raises CannotStart."""
+        path = self.run.trainer_lock.path
+        last = time.monotonic() + LOCK_PATIENCE
+        while storage.is_locked(path) and time.monotonic() < last and self.told_to_end is None:
+            time.sleep(TICK / 2)
+        left = tree.end_all(self.run.path, END_GRACE)
+        if left or storage.is_locked(path):
+            pids = ", ".join(str(p.pid) for p in left) or "unknown"
+            raise CannotStart("leftover_trainer", f"A trainer of an earlier attempt is still there (process {pids}) "
+                              "and could not be ended.", "End that process or restart the machine, then resume.")
+
+    def _start(self) -> None:
+        config = self.run.config()
+        gpus = 0 if self.given else command.gpus(self.run)
+        argv = self.given or command.write(self.run, config, gpus)
+        environment = command.trainer_environment(self.run, config, gpus)
+        if self._cancel_waits():
+            self.result = "cancelled"
+            return
+        with open(self.run.log_file, "ab") as log:
+            stamp = datetime.now().astimezone().isoformat(timespec="seconds")
+            log.write(f"--- attempt {self.number}, {stamp} ---\n".encode())
+            log.flush()
+            self.log_start = log.tell()
+            self.process = subprocess.Popen(argv, cwd=self.run.path, env=environment, stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log)
+        _offer_to_oom_killer(self.process.pid)
+
+    def _watch(self) -> None:
+        """Wait for the trainer to end, passing on what it is told and ending it when it does not obey."""
+        passed_on = False
+        while self.process is not None and self.process.poll() is None:
+            time.sleep(TICK)
+            cap_log(self.run.log_file)
+            if self.told_to_end is not None:
+                if not passed_on:
+                    tree.send(tree.ranks(self.run.path) or [psutil.Process(self.process.pid)], signal.SIGTERM)
+                    passed_on = True
+                if time.monotonic() - self.told_to_end > STOP_PATIENCE:
+                    self.result = "interrupted"
+                    return
+            if self._cancel_is_due():
+                self.result = "cancelled"
+                return
+
+    def _cancel_waits(self) -> bool:
+        return any(kind == "cancel" for _, kind, *_ in self.run.requests())
+
+    def _cancel_is_due(self) -> bool:
+        """Whether a cancel is overdue; before rank 0 holds its lock there is nobody to ask, so it is due at once."""
+        if self.cancel_seen is None and self._cancel_waits():
+            self.cancel_seen = time.monotonic()
+        if self.cancel_seen is None:
+            return False
+        patience = CANCEL_PATIENCE if storage.is_locked(self.run.trainer_lock.path) else 1.0
+        return time.monotonic() - self.cancel_seen > patience
+
+    def _write_exit(self, error: dict[str, Any] | None, left: list[psutil.Process]) -> None:
+        returncode = self.process.returncode if self.process else None
+        evidence = cause.tail(self.run.log_file, self.log_start)
+        number = cause.signal_of(returncode, evidence) if returncode is not None else None
+        oom = cause.oom_kills() > self.ooms
+        began, ended = self._told()
+        if ended:
+            self.result = None
+        elif error is None and self.result is None:
+            error = cause.error(self.run, returncode=returncode or 0, number=number, oom=oom, began=began,
+                                evidence=evidence)
+        if self.result == "cancelled":
+            for *_, kind, _, path in self.run.requests():
+                if kind == "cancel":
+                    path.unlink(missing_ok=True)
+        if left:
+            error = cause.supervisor_error("leftover", "Processes of this run could not be ended: "
+                                           + ", ".join(str(p.pid) for p in left), "Restart the machine.", evidence)
+        storage.write_json(self.run.exit_file, {
+            "attempt": self.number, "returncode": returncode, "signal": number, "oom_kill": oom,
+            "result": self.result, "error": error, "ended": time.time()})
+
+    def _told(self) -> tuple[bool, bool]:
+        """Whether the trainer wrote any event in this attempt, and whether it wrote its `end`."""
+        size = _size(self.run.events_file)
+        written, _ = events.read(self.run.events_file, max(self.first_event, size - (1 << 18)))
+        return bool(written), any(e["kind"] == "end" for e in written)
+
+
+def cap_log(path: Path, limit: int = LOG_LIMIT) -> None:
+    """When the log is larger than `limit` bytes, move what it holds to `<name>.1`, replacing the part before.
+
+    The tree keeps the file open for appending, so the content is copied and the file emptied: what is written in
+    between is lost, and on a full disk the older part is.
+    """
+    if _size(path) <= limit:
+        return
+    older = path.with_name(path.name + ".1")
+    try:
+        shutil.copyfile(path, older)
+    except OSError as error:
+        older.unlink(missing_ok=True)
+        print(f"the full log could not be kept: {error}", file=sys.stderr)
+    os.truncate(path, 0)
+
+
+def _offer_to_oom_killer(pid: int) -> None:
+    """Let the kernel's OOM killer prefer the trainer to the server; its children inherit it."""
+    path = Path(f"/proc/{pid}/oom_score_adj")
+    try:
+        path.write_text(str(min(1000, int(path.read_text()) + 500)))
+    except FileNotFoundError:  # not Linux, or the trainer has ended already
+        return
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except FileNotFoundError:
+        return str(int(psutil.boot_time()))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,118 @@
+"""The processes of a run: told apart by ancestry and by a mark in their environment, and ended without a remainder."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+MARK = "STUDIO_RUN_FOLDER"  # in the environment of every process of a run's tree, and of no other
+TRAINER = "studio.train.loop"
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of every orphan below it (Linux only; elsewhere the mark alone finds them)."""
+    if sys.platform == "linux" and ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
+
+
+def mark(folder: Path) -> dict[str, str]:
+    """The environment variable that marks a process as one of the run in `folder`."""
+    return {MARK: str(folder)}
+
+
+def marked(folder: Path) -> list[psutil.Process]:
+    """Every process of the run in `folder`, whoever its parent is by now."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(MARK) == str(folder):
+                found.append(process)
+        except psutil.Error:  # gone, a zombie, or another user's: not ours to end
+            continue
+    return found
+
+
+def members(folder: Path) -> list[psutil.Process]:
+    """Every living process of the run: this process's descendants and the marked ones."""
+    found = {p.pid: p for p in [*marked(folder), *psutil.Process().children(recursive=True)]}
+    return [p for p in found.values() if _lives(p)]
+
+
+def ranks(folder: Path) -> list[psutil.Process]:
+    """The training processes proper: neither accelerate's launcher nor loader workers or other helpers."""
+    trainers = {p.pid: p for p in members(folder) if _is_trainer(p)}
+    return [p for p in trainers.values() if _parent(p) not in trainers]
+
+
+def end(processes: Iterable[psutil.Process], grace: float) -> list[psutil.Process]:
+    """Terminate the processes, and kill those still there after `grace` seconds; returns what no signal could end."""
+    processes = list(processes)
+    _signal(processes, signal.SIGTERM)
+    _signal(processes, signal.SIGCONT)  # a stopped process takes SIGTERM only when it runs again
+    _, left = psutil.wait_procs(processes, timeout=grace)
+    _signal(left, signal.SIGKILL)
+    _, left = psutil.wait_procs(left, timeout=5)
+    return [p for p in left if _lives(p)]
+
+
+def end_all(folder: Path, grace: float, deadline: float = 20.0) -> list[psutil.Process]:
+    """End every process of the run, those too that are born meanwhile; returns what is left after `deadline` s."""
+    last = time.monotonic() + deadline
+    while (found := members(folder)) and time.monotonic() < last:
+        end(found, grace)
+        grace = 0.0
+    reap()
+    return found
+
+
+def reap() -> None:
+    """Take the exit status of orphans that this process has inherited, so that no zombie stays."""
+    for child in psutil.Process().children():
+        try:
+            if child.status() == psutil.STATUS_ZOMBIE:
+                os.waitpid(child.pid, os.WNOHANG)
+        except (psutil.NoSuchProcess, ChildProcessError):
+            continue
+
+
+def send(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+    """Send one signal to each process that is still there."""
+    _signal(processes, number)
+
+
+def _signal(processes: Iterable[psutil.Process], number: int) -> None:
+    for process in processes:
+        try:
+            process.send_signal(number)
+        except psutil.NoSuchProcess:
+            continue
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _is_trainer(process: psutil.Process) -> bool:
+    try:
+        argv = process.cmdline()
+    except psutil.Error:
+        return False
+    return TRAINER in argv and not any("accelerate" in word or "torch.distributed" in word for word in argv)
+
+
+def _parent(process: psutil.Process) -> int:
+    try:
+        return process.ppid()
+    except psutil.NoSuchProcess:
+        return 0

@@ -1,0 +1,132 @@
+"""Facts about this machine: cores, memory, GPUs, and the number format measured to be fastest here.
+
+torch is asked in a process of its own (studio.jobs.probe), once, and the answer is kept in `<home>/cache/machine.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from studio import storage
+
+log = logging.getLogger(__name__)
+PROBE_SECONDS = 120
+
+
+def facts(home: Path) -> dict[str, Any]:
+    """{cores, memory_bytes, gpus: [{name, memory_bytes}], precision, precision_reason, torch}; waits for a probe that
+    another process or thread has begun. A probe that fails gives precision "no" with the reason, and is tried again
+    next time."""
+    file, key = home / "cache" / "machine.json", _key()
+    if (known := _known(file, key)) is not None:
+        return known
+    with storage.Lock(home / "cache" / "machine.lock"):
+        if (known := _known(file, key)) is not None:
+            return known
+        found: dict[str, Any] = {"cores": cores(), "memory_bytes": memory_bytes(), "torch": _torch_version()}
+        try:
+            found.update(_probe())
+        except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+            log.exception("the machine could not be measured")
+            return {**found, "gpus": [], "precision": "no", "precision_reason": f"could not be measured: {error}"}
+        storage.write_json(file, {"key": key, "facts": found})
+        return found
+
+
+def suggestion(home: Path) -> dict[str, Any]:
+    """What this machine suggests, as a partial config."""
+    return {"train": {"mixed_precision": facts(home)["precision"]}}
+
+
+def cores() -> int:
+    """CPU cores this process may use: its affinity, and the limit of its container."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(count, _cgroup_cores() or count))
+
+
+def memory_bytes() -> int:
+    """Memory this process may use: the machine's, or its container's limit if that is less."""
+    total = psutil.virtual_memory().total
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        text = _text(Path(path))
+        if text.isdigit():
+            total = min(total, int(text))
+    return total
+
+
+def _probe() -> dict[str, Any]:
+    done = subprocess.run([sys.executable, "-m", "studio.jobs.probe"], capture_output=True, text=True, check=True,
+                          timeout=PROBE_SECONDS, stdin=subprocess.DEVNULL,
+                          env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
+                               "OMP_NUM_THREADS": str(cores())})
+    found = json.loads(done.stdout.splitlines()[-1])
+    return {name: found[name] for name in ("gpus", "precision", "precision_reason", "torch")}
+
+
+def _known(file: Path, key: str) -> dict[str, Any] | None:
+    try:
+        kept = storage.read_json(file)
+    except storage.Corrupt:
+        return None
+    return kept["facts"] if isinstance(kept, dict) and kept.get("key") == key and "facts" in kept else None
+
+
+def _key() -> str:
+    """What a measurement depends on."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    return " | ".join([_cpu_model(), str(cores()), _torch_version(), _gpu_names(), visible])
+
+
+@lru_cache
+def _torch_version() -> str:
+    try:
+        return metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
+@lru_cache
+def _cpu_model() -> str:
+    lines = _text(Path("/proc/cpuinfo")).splitlines()
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+@lru_cache
+def _gpu_names() -> str:
+    """The NVIDIA GPUs, by the driver's own tool (empty without one): enough to notice a changed machine."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ""
+    try:
+        return subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=20, check=False).stdout.strip()
+    except subprocess.TimeoutExpired:
+        return ""
+
+
+def _cgroup_cores() -> int | None:
+    """The container's CPU quota in whole cores (cgroup v2, then v1)."""
+    quota, _, period = _text(Path("/sys/fs/cgroup/cpu.max")).partition(" ")
+    if not quota:
+        quota = _text(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
+        period = _text(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
+    return max(1, int(quota) // int(period)) if quota.isdigit() and period.isdigit() else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
