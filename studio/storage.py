@@ -164,8 +164,8 @@ class Lock:
         self.path = path
         self._handle: int | None = None
 
-    def acquire(self) -> bool:
-        """Take the lock; False when somebody else holds it.
+    def acquire(self, *, shared: bool = False) -> bool:
+        """Take the lock, beside other shared holders if `shared`; False when somebody else holds it.
 
         A refusal is tried again for a tenth of a second, since `is_locked` in another process holds a lock, shared,
         for some microseconds.
@@ -174,7 +174,7 @@ class Lock:
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         for _ in range(20):
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             except BlockingIOError:
                 time.sleep(0.005)
                 continue
