@@ -20,7 +20,7 @@ import psutil
 from quick_start import ROOT, free_port, wait_for
 
 sys.path.insert(0, str(ROOT))
-from studio import config, events, runs, storage  # noqa: E402
+from studio import config, events, runs, storage
 
 
 def main() -> None:
