@@ -1,0 +1,238 @@
+"""From what a person asked for to a run folder: every setting resolved, the rows frozen, every problem named at once.
+
+`plan` only looks; `submit` makes the run, which then waits in the queue.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from studio import config as config_
+from studio import datasets, families, machine, runs, storage
+from studio.config import Config, ConfigError, Problem
+from studio.families import Source
+from studio.families import source as source_
+
+DISK_MARGIN = 1.2
+RUNTIME_BYTES = 700 << 20  # resident size of torch and diffusers themselves
+WEAKEST = {  # under every family's own defaults
+    "data": {"resolution": 512},
+    "train": {"batch_size": 1, "max_steps": 1000, "mixed_precision": "no"},
+    "optim": {"learning_rate": 1e-5},
+    "objective": {"prediction_type": "epsilon"},
+    "sample": {"guidance_scale": 7.5, "prompts": []},
+}
+
+
+@dataclass
+class Plan:
+    """What a run would be. `config` is resolved, and None where a fault forbids it; sizes in bytes, 0 = unknown."""
+
+    config: Config | None = None
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    source: Source | None = None
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    checkpoint_bytes: int = 0
+    disk_bytes: int = 0
+    memory_bytes: int = 0
+    dataset: dict[str, Any] = field(default_factory=dict)
+
+    def fault(self, path: str, message: str) -> None:
+        """Note a problem that belongs to the setting `path`."""
+        self.problems.append(Problem(field=path, message=message))
+
+
+def plan(home: Path, config: dict[str, Any], *, token: str | None = None) -> Plan:
+    """Everything a run of this (partial) config would be, and every problem; raises nothing for a person's faults.
+
+    Works with files alone, except for a Hub base that is not here: its small files are then fetched with `token`.
+    """
+    found = Plan()
+    asked = _load(config, found)
+    defaults = _look_at_base(config, found, token)
+    found_set = _look_at_dataset(home, config, found)
+    facts = machine.facts(home)
+    _check_compute(config, facts, found)
+    if asked is not None and defaults is not None:
+        found.config = _resolve(asked, found, defaults, machine.suggestion(home), found_set)
+        if found.config is not None:
+            _check_recipe(found.config, defaults, found)
+            _check_space(home, found.config, facts, found)
+    return found
+
+
+def submit(home: Path, *, name: str, owner: str, config: dict[str, Any], parent: dict[str, Any] | None = None,
+           token: str | None = None) -> runs.Run:
+    """A new run, waiting in the queue. Raises ConfigError with every problem at once."""
+    ready = plan(home, config, token=token)
+    if ready.config is None or ready.problems:
+        raise ConfigError(ready.problems)
+    chosen = datasets.find(home, ready.config.data.dataset)
+    rows = [row for row in chosen.freeze() if row["split"] == "train"]
+    facts = {**ready.dataset, "fingerprint": chosen.fingerprint(), "count": len(rows)}
+    return runs.create(home, name=name, owner=owner, config=ready.config, rows=rows, parent=parent,
+                       extra={"dataset": facts})
+
+
+def parameters(source: Source, part: str) -> int:
+    """The number of weights in one part of a base, from its safetensors headers (0 when its files are not here)."""
+    files = sorted((source.folder / part).glob("*.safetensors"))
+    plain = [f for f in files if "." not in f.stem]
+    chosen = [f for f in files if source.variant and f".{source.variant}" in f.name] or plain or files
+    return sum(_weights(file) for file in chosen)
+
+
+def checkpoint_bytes(weights: int, ema: bool) -> int:
+    """The size of a checkpoint: the raw fp32 weights, two moments of AdamW, and the average."""
+    return weights * 4 * (3 + ema)
+
+
+def _load(config: dict[str, Any], found: Plan) -> Config | None:
+    try:
+        return config_.load(config)
+    except ConfigError as error:
+        found.problems += error.problems
+        return None
+
+
+def _section(kind: type[config_.Section], config: Any, name: str) -> Any | None:
+    """One section alone, so that a fault elsewhere hides no other; None when it is the faulty one (told by `_load`)."""
+    given = config.get(name, {}) if isinstance(config, dict) else None
+    try:
+        return kind.model_validate(given)
+    except ValidationError:
+        return None
+
+
+def _look_at_base(config: dict[str, Any], found: Plan, token: str | None) -> dict[str, Any] | None:
+    """The base's recommended settings; None when there is no usable base."""
+    model = _section(config_.Model, config, "model")
+    if model is None:
+        return None
+    try:
+        family = families.get(model.family)
+    except families.BaseProblem as error:
+        found.fault("model.family", str(error))
+        return None
+    try:
+        found.source = source_.fetch_configs(family, model.base, model.revision, model.variant, token)
+        found.checkpoint_bytes = parameters(found.source, family.denoiser)
+        return family.defaults(found.source)
+    except families.BaseProblem as error:
+        found.fault("model.base", str(error))
+    except OSError as error:
+        found.fault("model.base", f"{model.base} cannot be read ({error.strerror or error}): check the folder's rights")
+    return None
+
+
+def _look_at_dataset(home: Path, config: dict[str, Any], found: Plan) -> datasets.Dataset | None:
+    data = _section(config_.Data, config, "data")
+    if data is None:
+        return None
+    try:
+        chosen = datasets.find(home, data.dataset)
+    except datasets.NotFound:
+        found.fault("data.dataset", f"there is no data set {data.dataset!r}: choose one of the list, or upload some")
+        return None
+    if chosen.state != "ready":
+        wait = "wait until it is there" if chosen.state == "importing" else "upload the pictures again"
+        found.fault("data.dataset", f"the data set {chosen.name!r} is not ready ({chosen.state}): {wait}")
+        return None
+    found.rows = [row for row in chosen.rows(0, chosen.count) if row["split"] == "train"]
+    found.dataset = {"id": chosen.id, "name": chosen.name, "fingerprint": chosen.fingerprint(),
+                     "count": len(found.rows)}
+    if not found.rows:
+        found.fault("data.dataset", f"the data set {chosen.name!r} has no pictures to train on: add some")
+    bare = sum(not any(caption.strip() for caption in row["captions"]) for row in found.rows)
+    if bare:
+        found.warnings.append(f"{bare} of {len(found.rows)} pictures have no caption: they are learnt without words")
+    return chosen
+
+
+def _resolve(asked: Config, found: Plan, defaults: dict[str, Any], measured: dict[str, Any],
+             chosen: datasets.Dataset | None) -> Config | None:
+    prompts = chosen.suggested_prompts() if chosen else []
+    own = {"sample": {"prompts": prompts}} if prompts else {}
+    try:
+        return config_.resolve(asked, WEAKEST, defaults, measured, own, pictures=max(1, len(found.rows)),
+                               seed=secrets.randbelow(2**32), cores=machine.cores())
+    except ConfigError as error:
+        found.problems += error.problems
+        return None
+
+
+def _check_compute(config: dict[str, Any], facts: dict[str, Any], found: Plan) -> None:
+    """What this machine cannot do, section by section."""
+    gpus, train, compute = len(facts["gpus"]), *(
+        _section(kind, config, kind.__name__.lower()) for kind in (config_.Train, config_.Compute))
+    if train is not None and train.mixed_precision == "fp16" and not gpus:
+        found.fault("train.mixed_precision", "fp16 needs a GPU, and this machine has none: choose `no` or `bf16`, or "
+                    "leave it empty")
+    limit, what = (gpus, "GPUs") if gpus else (facts["cores"], "cores")
+    if compute is not None and compute.num_processes > limit:
+        found.fault("compute.num_processes", f"{compute.num_processes} processes are more than this machine's {limit} "
+                    f"{what}: set at most {limit}")
+
+
+def _check_recipe(config: Config, defaults: dict[str, Any], found: Plan) -> None:
+    family = families.get(config.model.family)
+    if config.objective.prediction_type not in family.prediction_types:
+        found.fault("objective.prediction_type", f"{family.title} knows {', '.join(family.prediction_types)}")
+    own, side = defaults.get("data", {}).get("resolution"), config.data.resolution
+    if own and side and not own / 2 <= side <= own * 2:
+        found.warnings.append(f"the base draws at {own} px: at {side} px it learns poorly")
+    window = (config.train.batch_size or 1) * config.train.gradient_accumulation_steps * config.compute.num_processes
+    if found.rows and window > len(found.rows):
+        found.warnings.append(f"one update asks for {window} pictures and the data set has {len(found.rows)}: each "
+                              f"update sees all of them, and no more")
+
+
+def _check_space(home: Path, config: Config, facts: dict[str, Any], found: Plan) -> None:
+    """Disk for (keep + 1) checkpoints, and memory for weights, gradients, moments and average; activations excluded."""
+    weights, ema = found.checkpoint_bytes, config.ema.enabled
+    found.checkpoint_bytes = checkpoint_bytes(weights, ema)
+    if not weights:
+        found.warnings.append("the base is not on this machine yet: its download and checkpoints need disk space that "
+                              "is not known before")
+        return
+    found.disk_bytes = math.ceil((config.checkpoint.keep + 1) * DISK_MARGIN * found.checkpoint_bytes)
+    found.memory_bytes = weights * 4 * (4 + ema) + RUNTIME_BYTES
+    free = storage.free_bytes(home / "runs")
+    if found.disk_bytes > free:
+        found.fault("checkpoint.keep", f"{config.checkpoint.keep + 1} checkpoints need {_gb(found.disk_bytes)} of disk "
+                    f"and {_gb(free)} are free: keep fewer, or delete old runs")
+    gpus = facts["gpus"]
+    memory, where = (gpus[0]["memory_bytes"], gpus[0]["name"]) if gpus else (facts["memory_bytes"], "this machine")
+    needed = found.memory_bytes * (1 if gpus else config.compute.num_processes)
+    if needed > memory:
+        found.fault("model.base", f"training every weight of this base needs at least {_gb(needed)} of memory and "
+                    f"{where} has {_gb(memory)}: choose a smaller base")
+    elif needed > 0.7 * memory:
+        found.warnings.append(f"memory may run out: the weights alone need {_gb(needed)} of {_gb(memory)}; keep the "
+                              "batch size and the resolution low")
+
+
+def _weights(file: Path) -> int:
+    """The number of weights in a safetensors file, from its header."""
+    try:
+        with open(file, "rb") as opened:
+            size = int.from_bytes(opened.read(8), "little")
+            if size > 100_000_000:
+                raise ValueError("its header is too large")
+            header = json.loads(opened.read(size))
+        return sum(math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise families.BaseProblem(f"{file.parent.name}/{file.name} is not a safetensors file ({error}): fetch "
+                                   "the base again") from None
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"
