@@ -103,6 +103,32 @@ def read(path: Path, offset: int = 0, limit: int | None = None) -> tuple[list[di
     return events, offset
 
 
+def read_since(path: Path, seq: int, limit: int) -> list[dict[str, Any]]:
+    """At most `limit` events numbered above `seq`, in order; found by bisection, since `seq` grows along the file."""
+    try:
+        with open(path, "rb") as file:
+            low, high = 0, file.seek(0, os.SEEK_END)
+            while high - low > 1 << 16:
+                middle = (low + high) // 2
+                file.seek(middle)
+                file.readline()  # the rest of a line that began before
+                event = next((e for line in file if (e := _parse(line))), None)
+                low, high = (middle, high) if event and event["seq"] <= seq else (low, middle)
+            file.seek(low)
+            if low:
+                file.readline()
+            found: list[dict[str, Any]] = []
+            for line in file:
+                if len(found) >= limit or not line.endswith(b"\n"):
+                    break
+                event = _parse(line)
+                if event is not None and event["seq"] > seq:
+                    found.append(event)
+            return found
+    except FileNotFoundError:
+        return []
+
+
 def last_seq(path: Path) -> int:
     """The highest `seq` in the file (0 when there is none), read from its tail."""
     try:
@@ -252,7 +278,7 @@ def redact(text: str) -> str:
 
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
-        event = json.loads(line)
+        event = json.loads(line, parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         return None
     if not isinstance(event, dict) or not isinstance(event.get("kind"), str):

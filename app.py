@@ -1,0 +1,59 @@
+"""Serves the studio on one port: python app.py [--host H] [--port P] [--home DIR]; then open the printed address."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def make_pages(studio: Any) -> Any:
+    """The Gradio pages as an app of their own. Marked launched first, so that Gradio's own path checks hold."""
+    import gradio as gr
+    from fastapi import FastAPI
+    from starlette.middleware.cors import CORSMiddleware
+
+    from studio.ui.app import build, mount_options
+
+    parent = FastAPI()
+    parent.add_middleware(CORSMiddleware, allow_origins=[])  # else Gradio lets any site read with the user's cookies
+    blocks = build(studio)
+    blocks.has_launched = True
+    return gr.mount_gradio_app(parent, blocks, path="/", max_file_size="2gb", ssr_mode=False, **mount_options())
+
+
+def prepare_environment(home: Path) -> None:
+    """What Gradio and the Hub library read when they are imported; the temporary folders of dead servers go."""
+    cache = home / "cache"
+    for old in cache.glob("gradio-*"):
+        if not Path(f"/proc/{old.name.partition('-')[2]}").exists():
+            shutil.rmtree(old, ignore_errors=True)
+    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_RUN_HISTORY="False", HF_HUB_DISABLE_TELEMETRY="1",
+                      GRADIO_ANALYTICS_MAX_EVENTS="100", GRADIO_TEMP_DIR=str(cache / f"gradio-{os.getpid()}"),
+                      STUDIO_HOME=str(home))
+
+
+def main() -> int:
+    """Serve until told to stop; 2 when it cannot start."""
+    parser = argparse.ArgumentParser(description="The studio's page and API.")
+    parser.add_argument("--host"), parser.add_argument("--port", type=int), parser.add_argument("--home", type=Path)
+    given = parser.parse_args()
+    from studio.web import settings as settings_
+
+    try:
+        settings = settings_.from_environment(given.host, given.port, given.home)
+        listening = settings_.bind(settings.host, settings.port)
+    except settings_.SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    prepare_environment(settings.home)
+    from studio.web.server import serve
+
+    return serve(settings, listening, make_pages)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The web side: FastAPI routes over one service, the only door to data. No Gradio, no torch."""

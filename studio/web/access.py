@@ -1,0 +1,141 @@
+"""Who asks, and who may: every route and every Gradio handler gets its viewer here and its answer from `may`."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from starlette.requests import Request
+
+from studio import hub
+from studio.web.errors import LoginNeeded, NotFound
+from studio.web.settings import Settings
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Who asks: `id` owns things ("" is nobody), `name` is shown, `token` is their own Hub token."""
+
+    id: str
+    name: str
+    token: str | None = field(default=None, repr=False)
+
+
+ANONYMOUS = Viewer("", "")
+LOCAL = Viewer("local", "")
+
+
+def may(viewer: Viewer, owner: str | None, action: str) -> bool:
+    """Whether `viewer` may do `action` with what `owner` owns; the one place that decides.
+
+    Actions: "read" and "write" on a thing, "create" a new one (its owner is then the viewer, `owner` is None).
+    Things of nobody (owner "": the shipped sample) can be read by everyone and written by no one.
+    """
+    if action == "create":
+        return bool(viewer.id)
+    if action == "read" and owner == "":
+        return True
+    return action in ("read", "write") and bool(viewer.id) and viewer.id == owner
+
+
+def require(viewer: Viewer, owner: str | None, action: str, what: str) -> None:
+    """Return if `viewer` may. Raises LoginNeeded for a write by nobody, else NotFound, so that ids tell nothing."""
+    if may(viewer, owner, action):
+        return
+    if not viewer.id and action != "read":
+        raise LoginNeeded("Sign in first: this changes something.", "Sign in with Hugging Face at the top of the page.")
+    raise NotFound(f"There is no {what} of that id.", "It may have been deleted; look at the list.")
+
+
+def viewer_of(request: Any) -> Viewer:
+    """The viewer of a Starlette or Gradio request that came through the middleware; nobody for any other."""
+    inner = getattr(request, "request", None) or request
+    found = getattr(getattr(inner, "state", None), "viewer", None)
+    return found if isinstance(found, Viewer) else ANONYMOUS
+
+
+class Door(Protocol):
+    """One way of telling who asks."""
+
+    open: bool  # whether nobody in particular may look at the page
+
+    def viewer(self, request: Request) -> Viewer:
+        """Who sent this request."""
+        ...
+
+
+class LocalDoor:
+    """STUDIO_AUTH=none: everyone who reaches the server is its owner."""
+
+    open = True
+
+    def viewer(self, request: Request) -> Viewer:
+        """Always the owner."""
+        return Viewer(LOCAL.id, LOCAL.name, hub.own_token())
+
+
+class TokenDoor:
+    """STUDIO_AUTH=token: whoever bears the start-up token, in a cookie or as `Authorization: Bearer`, is the owner."""
+
+    open = False
+
+    def __init__(self, token: str, port: int):
+        self.token, self.cookie = token, f"studio_token_{port}"  # a browser shares cookies between ports
+
+    def right(self, given: str) -> bool:
+        """Whether `given` is the token, in time that does not depend on it."""
+        return hmac.compare_digest(given.encode(), self.token.encode())
+
+    def viewer(self, request: Request) -> Viewer:
+        """The owner, or nobody."""
+        kind, _, given = request.headers.get("authorization", "").partition(" ")
+        bearer = given.strip() if kind.lower() == "bearer" else ""
+        if self.right(bearer) or self.right(request.cookies.get(self.cookie, "")):
+            return Viewer(LOCAL.id, LOCAL.name, hub.own_token())
+        return ANONYMOUS
+
+
+class HubDoor:
+    """STUDIO_AUTH=hf: people sign in with Hugging Face; their own token is the only one used for them."""
+
+    open = True
+
+    def viewer(self, request: Request) -> Viewer:
+        """The signed-in person, or nobody. The id is the account's, which outlives a rename."""
+        info = request.session.get("oauth_info")
+        if not isinstance(info, dict) or float(info.get("expires_at") or 0) < time.time():
+            return ANONYMOUS
+        from huggingface_hub import parse_huggingface_oauth  # a second of imports that the other modes never need
+
+        found = parse_huggingface_oauth(request)
+        if found is None or not found.user_info.sub:
+            return ANONYMOUS
+        return Viewer(f"hf-{found.user_info.sub}", found.user_info.preferred_username or "", found.access_token)
+
+
+def door(settings: Settings) -> Door:
+    """The way this server tells who asks."""
+    if settings.auth == "token":
+        return TokenDoor(settings.token, settings.port)
+    return HubDoor() if settings.auth == "hf" else LocalDoor()
+
+
+def session_secret(home: Path) -> str:
+    """The key that signs session cookies: random, made once per home, readable by the server alone."""
+    path = home / "cache" / "session.key"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(path, "x", opener=_private) as file:
+            file.write(secrets.token_hex(32))
+    except FileExistsError:
+        pass
+    return path.read_text(encoding="ascii").strip()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -1,0 +1,92 @@
+"""Reading a request's JSON strictly, and answering with JSON that is small and knows when it has not changed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from studio.web.access import Viewer, viewer_of
+from studio.web.errors import TooLarge, WebError
+from studio.web.service import Studio
+
+BODY_BYTES = 1 << 20
+GZIP_FROM = 600
+
+
+def studio_of(request: Request) -> Studio:
+    """The service."""
+    return request.app.state.studio
+
+
+def viewer(request: Request) -> Viewer:
+    """Who asks, as the middleware found out."""
+    return viewer_of(request)
+
+
+async def json_body(request: Request) -> dict[str, Any]:
+    """The request's body, a JSON object of at most 1 MB without duplicate keys or NaN; empty is {}."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > BODY_BYTES:
+            raise TooLarge("The request is larger than 1 MB.", "Send pictures as files, settings as JSON.")
+    if not data.strip():
+        return {}
+    if kind != "application/json":
+        raise WebError("The body must be JSON.", "Send it with Content-Type: application/json.", code="content_type")
+    try:
+        found = json.loads(bytes(data), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise WebError(f"The body is not valid JSON: {str(error)[:200]}", "Correct it and send it again.") from None
+    if not isinstance(found, dict):
+        raise WebError("The body must be a JSON object.", 'For example {"name": "My run", "config": {}}.')
+    return found
+
+
+def fields(body: dict[str, Any], **kinds: type | tuple[type, ...]) -> list[Any]:
+    """The named fields of a body in order, None where absent. Raises WebError for a wrong type or an unknown name."""
+    unknown = sorted(set(body) - set(kinds))
+    if unknown:
+        raise WebError(f"Unknown field {unknown[0][:60]!r}.", f"There are: {', '.join(kinds)}.")
+    for name, kind in kinds.items():
+        if body.get(name) is not None and not isinstance(body[name], kind):
+            wanted = kind.__name__ if isinstance(kind, type) else " or ".join(k.__name__ for k in kind)
+            raise WebError(f"The field {name!r} must be of type {wanted}.", "Correct it and send it again.")
+    return [body.get(name) for name in kinds]
+
+
+def respond(request: Request, data: Any, status: int = 200, tag: str | None = None,
+            headers: dict[str, str] | None = None) -> Response:
+    """`data` as compact JSON, gzipped where that helps; with `tag`, 304 when the client has it already."""
+    extra = {"cache-control": "private, no-cache", "vary": "Accept-Encoding, Cookie", **(headers or {})}
+    if tag is not None:
+        extra["etag"] = f'W/"{tag}"'
+        if same(request, tag):
+            return Response(status_code=304, headers=extra)
+    body = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    if len(body) >= GZIP_FROM and "gzip" in request.headers.get("accept-encoding", ""):
+        body = gzip.compress(body, 5)
+        extra["content-encoding"] = "gzip"
+    return Response(body, status, extra, media_type="application/json")
+
+
+def same(request: Request, tag: str) -> bool:
+    """Whether the client's If-None-Match names `tag`."""
+    known = request.headers.get("if-none-match", "")
+    return f'"{tag}"' in [part.strip().removeprefix("W/") for part in known.split(",")]
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key appears twice in one object")
+    return found
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")

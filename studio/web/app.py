@@ -1,0 +1,160 @@
+"""The FastAPI app: API routes, middleware, the pages' place, and what starts and ends with the server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from studio import __version__, runs, storage
+from studio.web import access, routes_datasets, routes_runs, uploads
+from studio.web.answers import respond, studio_of
+from studio.web.errors import NotFound, WebError
+from studio.web.pages import Pages, Static
+from studio.web.routes_runs import Service, Who
+from studio.web.security import Entrance, Guard, error_response
+from studio.web.service import Studio
+from studio.web.settings import Settings
+
+log = logging.getLogger("studio.web")
+STATIC = Path(__file__).resolve().parent.parent / "ui" / "static"
+JANITOR_SECONDS = 3600
+UPLOAD_SECONDS = 24 * 3600
+
+
+def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> FastAPI:
+    """The whole server over `settings.home`. `pages` makes the app to mount at `/`; it is called in a thread."""
+    from studio import launch
+
+    settings.home.mkdir(parents=True, exist_ok=True)
+    studio = Studio(settings.home, launch.Launcher(settings.home), runs.Reader(), settings)
+    app = FastAPI(title="Studio", version=__version__, docs_url=None, redoc_url=None, openapi_url=None,
+                  lifespan=_lifespan, exception_handlers=_handlers())
+    app.state.studio, app.state.pages = studio, Pages(pages)
+    app.include_router(routes_runs.router)
+    app.include_router(routes_datasets.router)
+    _add_small_routes(app)
+    door = access.door(settings)
+    app.add_middleware(Entrance, door=door, settings=settings)
+    if settings.public:
+        _add_sign_in(app, settings)
+    app.add_middleware(Guard, settings=settings)
+    app.mount("/static", Static(STATIC, app.state.pages), name="static")
+    app.mount("/", app.state.pages, name="pages")
+    return app
+
+
+def _add_small_routes(app: FastAPI) -> None:
+    @app.get("/healthz")
+    async def healthz(request: Request) -> Response:
+        """The process answers."""
+        return respond(request, {"status": "ok", "version": __version__})
+
+    @app.get("/readyz")
+    def readyz(request: Request) -> Response:
+        """Everything a person needs is there: the pages, and a home that can be written to."""
+        waiting = [] if app.state.pages.ready else ["pages"]
+        if not os.access(studio_of(request).home, os.W_OK):
+            waiting.append("home is not writable")
+        return respond(request, {"status": "waiting" if waiting else "ok", "waiting_for": waiting},
+                       503 if waiting else 200)
+
+    @app.get("/api/config/schema")
+    def schema(request: Request, studio: Service, who: Who) -> Response:
+        """Every setting."""
+        return respond(request, studio.schema(who))
+
+    @app.get("/api/machine")
+    def machine(request: Request, studio: Service, who: Who) -> Response:
+        """Facts about this machine."""
+        return respond(request, studio.machine(who))
+
+    @app.get("/api/session")
+    def session(request: Request, studio: Service, who: Who) -> Response:
+        """Who is looking."""
+        return respond(request, studio.session(who))
+
+    @app.api_route("/api/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+    def nothing(path: str) -> Response:
+        """Whatever else is asked for under /api."""
+        raise NotFound("There is no such address.", "The README lists the API's routes.")
+
+
+def _handlers() -> dict[Any, Any]:
+    def say(request: Request, error: Exception) -> Response:
+        return error_response(error, request.state.request_id)
+
+    def http(request: Request, error: HTTPException) -> Response:
+        known = {404: NotFound("There is no such address.", "The README lists the API's routes.")}
+        plain = WebError(str(error.detail), "")
+        plain.status, plain.code = error.status_code, "http"
+        return error_response(known.get(error.status_code, plain), request.state.request_id)
+
+    def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"] if part not in ("query", "path", "body"))
+        return error_response(WebError(f"{name}: {first['msg']}.", "Correct it and try again."),
+                              request.state.request_id)
+
+    return {HTTPException: http, RequestValidationError: invalid, WebError: say}
+
+
+def _add_sign_in(app: FastAPI, settings: Settings) -> None:
+    """Hugging Face's own sign-in routes and the session they need, signed with a key of this home."""
+    from huggingface_hub import attach_huggingface_oauth
+
+    attach_huggingface_oauth(app)
+    for layer in app.user_middleware:
+        if layer.cls is SessionMiddleware:
+            layer.kwargs["secret_key"] = access.session_secret(settings.home)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    studio: Studio = app.state.studio
+    async with AsyncExitStack() as stack:
+        tasks = [asyncio.create_task(app.state.pages.load(stack)), asyncio.create_task(_janitor(studio.home)),
+                 asyncio.create_task(_know_the_machine(studio))]
+        await asyncio.to_thread(studio.launcher.start)
+        try:
+            yield
+        finally:
+            if studio.settings.container:
+                left = await asyncio.to_thread(studio.save_live_runs, studio.settings.save_wait)
+                log.warning("stopping; runs that had not saved yet: %s", ", ".join(left) or "none")
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+            await asyncio.to_thread(studio.launcher.close)
+
+
+async def _janitor(home: Path) -> None:
+    """Every hour: empty the trash of old things, sweep what broken uploads left."""
+    while True:
+        try:
+            await asyncio.to_thread(storage.empty_trash, home / "trash")
+            await asyncio.to_thread(uploads.sweep, home, time.time() - UPLOAD_SECONDS)
+        except OSError:
+            log.exception("sweeping failed; it is tried again in an hour")
+        await asyncio.sleep(JANITOR_SECONDS)
+
+
+async def _know_the_machine(studio: Studio) -> None:
+    """Measure the machine once, so that the first form already knows it."""
+    try:
+        await asyncio.to_thread(studio.machine, access.LOCAL)
+    except Exception:
+        log.exception("the machine could not be measured; the form shows no suggestion from it")

@@ -1,0 +1,124 @@
+"""Errors a person sees: what is wrong, where, and what to do; the trace stays in the server's log."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from studio import config, datasets, families, hub, runs, storage
+
+log = logging.getLogger("studio.web")
+
+
+class WebError(Exception):
+    """An error with its status, a stable code, a sentence, and a hint on what to do next."""
+
+    status, code = 400, "bad_request"
+
+    def __init__(self, message: str, hint: str = "", *, code: str | None = None):
+        super().__init__(message)
+        self.message, self.hint, self.code = message, hint, code or self.code
+
+
+class NotFound(WebError):
+    """Not there, or not this viewer's: the answer is the same."""
+
+    status, code = 404, "not_found"
+
+
+class LoginNeeded(WebError):
+    """Nobody is signed in and the action needs somebody."""
+
+    status, code = 401, "login_needed"
+
+
+class Refused(WebError):
+    """The request is understood and does not fit the present state."""
+
+    status, code = 409, "refused"
+
+
+class TooLarge(WebError):
+    """More bytes or files than the studio takes at once."""
+
+    status, code = 413, "too_large"
+
+
+class Forbidden(WebError):
+    """A request that another site made, or that names a foreign host."""
+
+    status, code = 403, "forbidden"
+
+
+class Unavailable(WebError):
+    """Not possible just now."""
+
+    status, code = 503, "unavailable"
+
+
+def _config(error: config.ConfigError) -> tuple[int, dict[str, Any]]:
+    problems = [{"field": p.field, "message": p.message} for p in error.problems]
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    first = f"{problems[0]['field']}: {problems[0]['message']}" if problems else "the config cannot be used"
+    hint = "Change the named settings and try again."
+    return 422, {"code": "config", "message": first + more, "hint": hint, "problems": problems}
+
+
+def _disk(error: OSError) -> tuple[int, dict[str, Any]] | None:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return 507, _body("disk_full", "The disk of the studio is full.",
+                          "Delete old runs or data sets, or free space on the disk, then try again.")
+    return None
+
+
+def _body(code: str, message: str, hint: str = "") -> dict[str, Any]:
+    return {"code": code, "message": message, "hint": hint}
+
+
+def _not_found(error: Exception) -> tuple[int, dict[str, Any]]:
+    return 404, _body("not_found", _sentence(error), "It may have been deleted; look at the list.")
+
+
+def _known(error: BaseException) -> tuple[int, dict[str, Any]] | None:
+    """The status and body of an exception that the rooms below raise on purpose; None for any other."""
+    kinds: tuple[tuple[type[Exception], Callable[[Any], tuple[int, dict[str, Any]] | None]], ...] = (
+        (WebError, lambda e: (e.status, _body(e.code, e.message, e.hint))),
+        (config.ConfigError, _config),
+        (runs.NotFound, _not_found),
+        (datasets.NotFound, _not_found),
+        (datasets.ReadOnly, lambda e: (409, _body("read_only", _sentence(e)))),
+        (runs.Refused, lambda e: (409, _body("refused", _sentence(e)))),
+        (families.BaseProblem, lambda e: (422, _body("base", _sentence(e), "Choose another base model."))),
+        (storage.Corrupt, lambda e: (500, _body("corrupt", f"A file of the studio is damaged: {e}",
+                                                "Restore it from a backup, or delete what it belongs to."))),
+        (OSError, _disk),
+    )
+    return next((described for kind, describe in kinds
+                 if isinstance(error, kind) and (described := describe(error))), None)
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def explain(error: BaseException, request_id: str | None = None) -> tuple[int, dict[str, Any]]:
+    """The HTTP status and the `error` object for any exception; an unknown one is logged with its trace.
+
+    Used by the routes and by Gradio's handlers alike. The object has code, message, hint and request_id, and for a
+    config also `problems: [{field, message}]`.
+    """
+    request_id = request_id or uuid.uuid4().hex[:12]
+    found = _known(error)
+    if found:
+        status, body = found
+        if status >= 500:
+            log.error("request %s: %s", request_id, error, exc_info=error)
+        return status, {**hub.redact_data(body), "request_id": request_id}
+    log.error("request %s failed", request_id, exc_info=error)
+    message = "Something went wrong in the studio itself."
+    hint = f"The studio's log has the details under the request id {request_id}."
+    return 500, {**_body("internal", message, hint), "request_id": request_id}

@@ -1,0 +1,70 @@
+"""The place where the Gradio pages hang: they take seconds to import, and the server answers before they are there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from studio.web.security import page
+
+log = logging.getLogger("studio.web")
+_STARTING = page("Starting…", "The studio's page is being loaded. It opens by itself in a moment.",
+                 "<meta http-equiv=refresh content=1>")
+_BROKEN = page("The page could not be loaded", "The studio's log says why. The API and the training are not affected.")
+
+
+class Static:
+    """The page's own files under /static; what is not among them is asked of the Gradio pages, which have some too."""
+
+    def __init__(self, folder: Path, otherwise: ASGIApp):
+        self.folder, self.otherwise = folder, otherwise
+        self.files = StaticFiles(directory=folder, check_dir=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ours = bool(self.files.lookup_path(self.files.get_path(scope))[0])
+        if ours:
+            await self.files(scope, receive, send)
+        else:
+            await self.otherwise({**scope, "root_path": scope.get("app_root_path", "")}, receive, send)
+
+
+class Pages:
+    """An ASGI app that says "starting" until the real one has been made, in a thread."""
+
+    def __init__(self, make: Callable[[], Any] | None):
+        self._make = make
+        self.app: ASGIApp | None = None
+        self.failed: BaseException | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the real pages answer (or there are none to come)."""
+        return self._make is None or self.app is not None
+
+    async def load(self, stack: AsyncExitStack) -> None:
+        """Make the pages; `stack` ends their lifespan."""
+        if self._make is None:
+            return
+        try:
+            app = await asyncio.to_thread(self._make)
+            await stack.enter_async_context(app.router.lifespan_context(app))
+            self.app = app
+        except Exception as error:
+            self.failed = error
+            log.exception("the pages could not be loaded")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.app is not None:
+            await self.app(scope, receive, send)
+            return
+        text = _BROKEN if self.failed else _STARTING
+        headers = {"cache-control": "no-store", "retry-after": "1"}
+        await HTMLResponse(text, 500 if self.failed else 503, headers)(scope, receive, send)

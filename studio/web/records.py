@@ -1,0 +1,123 @@
+"""A run as its viewers see it: the record, the short status of a poll, and the curve drawn to a width."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from studio import events, launch, runs
+
+KEYS = ("loss", "lr", "grad_norm", "seconds")
+MOST_POINTS = 1500
+WORDS_OF_STATE = {"starting": "starting", "queued": "waiting", "stopping": "saving"}
+
+
+def total_steps(story: events.Story, config: dict[str, Any]) -> int | None:
+    """The steps the run is to make."""
+    return story.facts.get("total_steps") or (config.get("train") or {}).get("max_steps")
+
+
+def status(state: str, story: events.Story, config: dict[str, Any], queue_position: int | None) -> dict[str, Any]:
+    """What changes while a run lives: state, phase and its progress, step, pace, ETA, last loss. All a poll needs."""
+    live = state in events.ACTIVE
+    phase = (story.phase or {}) if live else {}
+    total, pace = total_steps(story, config), story.seconds_per_step
+    left = None if total is None else max(0, total - story.step)
+    curve = story.curve
+    return {
+        "state": state, "phase": phase.get("phase") or WORDS_OF_STATE.get(state, state),
+        "phase_done": phase.get("done"), "phase_total": phase.get("total"), "phase_unit": phase.get("unit"),
+        "step": story.step, "total_steps": total,
+        "eta_seconds": round(left * pace, 1) if live and pace is not None and left is not None else None,
+        "seconds_per_step": pace, "pictures_per_second": _pictures_per_second(curve),
+        "loss": _last(curve.loss), "lr": _last(curve.lr), "queue_position": queue_position,
+        "actions": launch.actions(state),
+    }
+
+
+def record(run: runs.Run, facts: dict[str, Any], config: dict[str, Any], state: str, story: events.Story,
+           queue_position: int | None) -> dict[str, Any]:
+    """Everything about one run but its events: the shape of GET /api/runs/{id}.
+
+    `facts` is run.json, `config` config.json."""
+    return {
+        "id": run.id, "name": facts.get("name", ""), "owner": facts.get("owner", ""), "created": facts.get("created"),
+        **status(state, story, config, queue_position),
+        "parent": facts.get("parent"), "dataset": facts.get("dataset"), "error": problem(run, state, story),
+        "warnings": [{"code": w.get("code"), "message": w.get("message")} for w in story.warnings],
+        "resumes": [{k: r.get(k) for k in ("from_step", "checkpoint", "exact", "note")} for r in story.resumes],
+        "checkpoints": [{"name": c["name"], "step": c["step"], "bytes": c.get("bytes")} for c in kept(run, story)],
+        "samples": [sample(run, s) for s in story.samples],
+        "started": story.first_time, "updated": story.last_time, "seq": story.seq,
+        "peak_memory_bytes": (story.end or {}).get("peak_memory_bytes"),
+        "command": ["python", "-m", "studio.train", f"runs/{run.id}"], "config": config,
+    }
+
+
+def kept(run: runs.Run, story: events.Story) -> list[dict[str, Any]]:
+    """The checkpoint events whose folder is still there, oldest first, one per folder."""
+    good = {c["name"]: c for c in story.checkpoints if c.get("ok", True) and c.get("name")}
+    return [c for name, c in sorted(good.items(), key=lambda item: item[1]["step"])
+            if (run.checkpoints / name).is_dir()]
+
+
+def sample(run: runs.Run, event: dict[str, Any]) -> dict[str, Any]:
+    """One sample picture, with the address it is served at."""
+    keys = ("step", "prompt_index", "prompt", "weights", "file", "seed", "guidance_scale", "num_inference_steps")
+    return {**{k: event.get(k) for k in keys}, "url": f"/api/runs/{run.id}/samples/{event.get('file')}"}
+
+
+def problem(run: runs.Run, state: str, story: events.Story) -> dict[str, Any] | None:
+    """Why a run ended badly: {code, message, hint, evidence}, from its last word or from its supervisor."""
+    if state not in ("failed", "diverged", "interrupted"):
+        return None
+    ended = (story.end or {}).get("error")
+    return ended or (run.exit() or {}).get("error")
+
+
+def series(story: events.Story, keys: list[str], start: int, stop: int | None, points: int) -> dict[str, Any]:
+    """The curve between two steps (both included) as columns of at most `points` entries.
+
+    `step` is the last step of each entry; every key has `min`, `mean` and `max` over its steps (null: no finite value
+    there). `count` is how many steps there are, `seq` the event after which a poll goes on.
+    """
+    seq = story.seq  # before the columns: what arrives in between is polled again rather than lost
+    columns = {name: np.array(getattr(story.curve, name)[:], dtype=float) for name in ("step", *keys)}
+    length = min(map(len, columns.values()))
+    steps = columns.pop("step")[:length]
+    low = int(np.searchsorted(steps, start, side="left"))
+    high = length if stop is None else int(np.searchsorted(steps, stop, side="right"))
+    steps, count = steps[low:high], max(0, high - low)
+    edges = np.unique(np.linspace(0, count, min(points, count) + 1).astype(int)) if count else np.array([0])
+    found: dict[str, Any] = {"seq": seq, "count": count, "step": [int(s) for s in steps[edges[1:] - 1]]}
+    for name, column in columns.items():
+        found[name] = _extremes(column[low:high], edges)
+    return found
+
+
+def _extremes(values: np.ndarray, edges: np.ndarray) -> dict[str, list[float | None]]:
+    starts = edges[:-1]
+    if not len(starts):
+        return {"min": [], "mean": [], "max": []}
+    good = np.isfinite(values)
+    number = np.add.reduceat(good.astype(float), starts)
+    total = np.add.reduceat(np.where(good, values, 0.0), starts)
+    low = np.minimum.reduceat(np.where(good, values, np.inf), starts)
+    high = np.maximum.reduceat(np.where(good, values, -np.inf), starts)
+    mean = np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
+    return {"min": _numbers(low), "mean": _numbers(mean), "max": _numbers(high)}
+
+
+def _numbers(values: np.ndarray) -> list[float | None]:
+    return [float(f"{v:.6g}") if np.isfinite(v) else None for v in values.tolist()]
+
+
+def _last(column: Any) -> float | None:
+    value = column[-1] if len(column) else None
+    return None if value is None or value != value else value
+
+
+def _pictures_per_second(curve: events.Curve) -> float | None:
+    seconds = sum(curve.seconds[-50:])
+    return round(sum(curve.pictures[-50:]) / seconds, 3) if seconds > 0 else None

@@ -1,0 +1,115 @@
+"""/api/datasets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from studio.web import uploads
+from studio.web.access import require
+from studio.web.answers import fields, respond, studio_of, viewer
+from studio.web.downloads import FileDownload, RangeResponse
+from studio.web.routes_runs import Body, Service, Who
+
+router = APIRouter(prefix="/api/datasets")
+_PICTURES = {".webp": "image/webp", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
+_FOREVER = "private, max-age=31536000, immutable"  # the id is the content's hash
+
+
+@router.get("")
+def list_datasets(request: Request, studio: Service, who: Who) -> Response:
+    """The shipped set and the viewer's own."""
+    return respond(request, studio.list_datasets(who))
+
+
+@router.post("")
+async def create_dataset(request: Request) -> Response:
+    """Pictures, captions and zips as multipart `files`, with a `name`: 201 when imported within 20 s, else 202."""
+    return await _import(request, None)
+
+
+@router.post("/{dataset_id}/images")
+async def add_images(request: Request, dataset_id: str) -> Response:
+    """More pictures for a data set, as multipart `files`."""
+    return await _import(request, dataset_id)
+
+
+@router.get("/{dataset_id}")
+def get_dataset(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
+    """One data set with its report."""
+    return respond(request, studio.dataset(who, dataset_id))
+
+
+@router.patch("/{dataset_id}")
+def rename_dataset(request: Request, studio: Service, who: Who, dataset_id: str, body: Body) -> Response:
+    """Change {name}."""
+    (name,) = fields(body, name=str)
+    return respond(request, studio.rename_dataset(who, dataset_id, name or ""))
+
+
+@router.delete("/{dataset_id}")
+def delete_dataset(studio: Service, who: Who, dataset_id: str) -> Response:
+    """Move a data set to the trash."""
+    studio.delete_dataset(who, dataset_id)
+    return Response(status_code=204)
+
+
+@router.get("/{dataset_id}/report")
+def get_report(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
+    """What the last import did with each file."""
+    return respond(request, studio.report(who, dataset_id))
+
+
+@router.post("/{dataset_id}/undo")
+def undo(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
+    """Take the last caption edit back."""
+    return respond(request, studio.undo(who, dataset_id))
+
+
+@router.get("/{dataset_id}/images")
+def list_images(request: Request, studio: Service, who: Who, dataset_id: str, offset: Annotated[int, Query(ge=0)] = 0,
+                limit: Annotated[int, Query(ge=1, le=500)] = 60,
+                q: Annotated[str, Query(max_length=200)] = "") -> Response:
+    """Pictures in order, or those whose captions or name contain `q`."""
+    return respond(request, studio.images(who, dataset_id, offset, limit, q))
+
+
+@router.get("/{dataset_id}/images/{pid}")
+def get_picture(request: Request, studio: Service, who: Who, dataset_id: str, pid: str) -> Response:
+    """The stored picture."""
+    path = studio.picture(who, dataset_id, pid)
+    return RangeResponse(request, FileDownload(path, _PICTURES[path.suffix]), _FOREVER, attachment=False)
+
+
+@router.patch("/{dataset_id}/images/{pid}")
+def set_captions(request: Request, studio: Service, who: Who, dataset_id: str, pid: str, body: Body) -> Response:
+    """Change {caption} or {captions: [...]}."""
+    caption, captions = fields(body, caption=str, captions=list)
+    texts = captions if captions is not None else caption or ""
+    return respond(request, studio.set_caption(who, dataset_id, pid, texts))
+
+
+@router.get("/{dataset_id}/images/{pid}/thumb")
+def get_thumbnail(request: Request, studio: Service, who: Who, dataset_id: str, pid: str) -> Response:
+    """The picture at 256 px at most."""
+    path = studio.thumbnail(who, dataset_id, pid)
+    return RangeResponse(request, FileDownload(path, _PICTURES[path.suffix]), _FOREVER, attachment=False)
+
+
+async def _import(request: Request, into: str | None) -> Response:
+    studio, who = studio_of(request), viewer(request)
+    if into is None:  # before anything is read from somebody who may not
+        require(who, None, "create", "data set")
+    else:
+        await run_in_threadpool(studio.check_dataset_writable, who, into)
+    upload = await uploads.receive(request, studio.settings)
+    name = upload.fields.get("name", "")
+    found, done = await run_in_threadpool(studio.import_files, who, name, upload.files, upload.remove, into)
+    where = {"location": f"/api/datasets/{found['id']}"}  # its report grows there, so the data set is its own job
+    if done:
+        return respond(request, found, 201, headers=where)
+    return respond(request, {**found, "job": found["id"]}, 202, headers=where)

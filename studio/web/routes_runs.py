@@ -1,0 +1,129 @@
+"""/api/runs and /api/queue."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from studio.web.access import Viewer
+from studio.web.answers import fields, json_body, respond, same, studio_of, viewer
+from studio.web.downloads import FileDownload, RangeResponse
+from studio.web.service import Studio
+
+router = APIRouter(prefix="/api")
+Who = Annotated[Viewer, Depends(viewer)]
+Service = Annotated[Studio, Depends(studio_of)]
+Body = Annotated[dict[str, Any], Depends(json_body)]
+Since = Annotated[int, Query(ge=0)]
+_PICTURES = {".webp": "image/webp", ".png": "image/png", ".jpg": "image/jpeg"}
+
+
+@router.get("/runs")
+def list_runs(request: Request, studio: Service, who: Who, limit: int = 50, after: str | None = None) -> Response:
+    """The viewer's runs, newest first."""
+    return respond(request, studio.list_runs(who, limit, after))
+
+
+@router.post("/runs")
+def create_run(request: Request, studio: Service, who: Who, body: Body) -> Response:
+    """Submit a run: {name, config}."""
+    name, config = fields(body, name=str, config=dict)
+    record = studio.create_run(who, name or "", config or {})
+    return respond(request, record, 201, headers={"location": f"/api/runs/{record['id']}"})
+
+
+@router.post("/runs/check")
+def check_run(request: Request, studio: Service, who: Who, body: Body) -> Response:
+    """What submitting {config} would say."""
+    _, config = fields(body, name=str, config=dict)
+    return respond(request, studio.check_run(who, config or {}))
+
+
+@router.get("/runs/{run_id}")
+def get_run(request: Request, studio: Service, who: Who, run_id: str) -> Response:
+    """One run's record."""
+    tag = studio.poll_tag(who, run_id)
+    return respond(request, None if same(request, tag) else studio.run(who, run_id), tag=None if tag is None else tag)
+
+
+@router.patch("/runs/{run_id}")
+def rename_run(request: Request, studio: Service, who: Who, run_id: str, body: Body) -> Response:
+    """Change {name}."""
+    (name,) = fields(body, name=str)
+    return respond(request, studio.rename_run(who, run_id, name or ""))
+
+
+@router.delete("/runs/{run_id}")
+def delete_run(studio: Service, who: Who, run_id: str) -> Response:
+    """Move a run to the trash."""
+    studio.delete_run(who, run_id)
+    return Response(status_code=204)
+
+
+@router.get("/runs/{run_id}/events")
+def get_events(request: Request, studio: Service, who: Who, run_id: str, since: Since = 0,
+               limit: Annotated[int, Query(ge=1, le=1000)] = 1000) -> Response:
+    """Status and events after `since`; 304 while nothing is new."""
+    tag = f"{studio.poll_tag(who, run_id)}-{since}"
+    return respond(request, None if same(request, tag) else studio.events(who, run_id, since, limit), tag=tag)
+
+
+@router.get("/runs/{run_id}/log")
+def get_log(request: Request, studio: Service, who: Who, run_id: str,
+            since: Annotated[int | None, Query(ge=0)] = None) -> Response:
+    """Lines of the run's output from byte `since` on."""
+    return respond(request, studio.log(who, run_id, since))
+
+
+@router.get("/runs/{run_id}/series")
+def get_series(request: Request, studio: Service, who: Who, run_id: str, keys: str = "loss,lr",
+               from_: Annotated[int, Query(alias="from", ge=0)] = 0, to: Annotated[int | None, Query(ge=0)] = None,
+               points: Annotated[int, Query(ge=1)] = 1000) -> Response:
+    """The curve as columns of at most `points` entries."""
+    tag = f"{studio.poll_tag(who, run_id)}-{keys}-{from_}-{to}-{points}"
+    tag = "".join(c for c in tag if c.isalnum() or c in "-,_")
+    data = None if same(request, tag) else studio.series(who, run_id, keys.split(","), from_, to, points)
+    return respond(request, data, tag=tag)
+
+
+@router.post("/runs/{run_id}/{kind}")
+def control_run(request: Request, studio: Service, who: Who, run_id: str, kind: str, body: Body) -> Response:
+    """stop, cancel, pause, resume, save or sample."""
+    return respond(request, studio.control(who, run_id, kind, body))
+
+
+@router.get("/runs/{run_id}/samples/{name}")
+def get_sample(request: Request, studio: Service, who: Who, run_id: str, name: str) -> Response:
+    """A sample picture."""
+    path = studio.sample_file(who, run_id, name)
+    item = FileDownload(path, _PICTURES[path.suffix])
+    return RangeResponse(request, item, cache="private, max-age=300", attachment=False)
+
+
+@router.get("/runs/{run_id}/files")
+def list_files(request: Request, studio: Service, who: Who, run_id: str) -> Response:
+    """What can be downloaded."""
+    return respond(request, studio.files(who, run_id))
+
+
+@router.get("/runs/{run_id}/files/{path:path}")
+@router.head("/runs/{run_id}/files/{path:path}")
+def get_file(request: Request, studio: Service, who: Who, run_id: str, path: str) -> Response:
+    """One of them, with Range."""
+    return RangeResponse(request, studio.open_file(who, run_id, path))
+
+
+@router.get("/queue")
+def get_queue(request: Request, studio: Service, who: Who) -> Response:
+    """The waiting runs in order."""
+    return respond(request, studio.queue(who))
+
+
+@router.post("/queue")
+def order_queue(request: Request, studio: Service, who: Who, body: Body) -> Response:
+    """Put waiting runs into another order: {order: [id, ...]}."""
+    (order,) = fields(body, order=list)
+    return respond(request, studio.reorder_queue(who, [str(i) for i in order or []]))

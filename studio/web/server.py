@@ -1,0 +1,38 @@
+"""Runs uvicorn on a socket that is already listening, so that the first request waits rather than fails."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import uvicorn
+
+from studio import hub
+from studio.web.app import create_app
+from studio.web.settings import Settings
+
+
+class Redacting(logging.Formatter):
+    """Log lines without tokens, traces included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, redacted."""
+        return hub.redact(super().format(record))
+
+
+def serve(settings: Settings, listening: socket.socket, make_pages: Callable[[Any], Any] | None) -> int:
+    """Serve until SIGINT or SIGTERM; returns the exit code."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    settings = replace(settings, port=listening.getsockname()[1])  # port 0 asks for any free one
+    app = create_app(settings, (lambda: make_pages(app.state.studio)) if make_pages else None)
+    print(f"The studio is at {settings.url}  (data: {settings.home})", flush=True)
+    server = uvicorn.Server(uvicorn.Config(
+        app, access_log=False, log_config=None, timeout_graceful_shutdown=1, server_header=False, date_header=False,
+        proxy_headers=settings.container, forwarded_allow_ips="*" if settings.container else None))
+    server.run(sockets=[listening])
+    return 0 if server.started else 1

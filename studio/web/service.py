@@ -1,0 +1,59 @@
+"""What can be done, by whom: the layer under the API's routes and the page's handlers alike."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio import config, events, runs
+from studio.web.access import Viewer
+from studio.web.service_datasets import DatasetService
+from studio.web.service_runs import RunService
+from studio.web.settings import Settings
+
+if TYPE_CHECKING:
+    from studio import launch
+
+
+class Studio(RunService, DatasetService):
+    """The studio over one home. Another viewer's id raises NotFound, a write by nobody LoginNeeded; faults of what a
+    person asked for raise the rooms' own errors. `errors.explain` puts any of them into words."""
+
+    def __init__(self, home: Path, launcher: launch.Launcher, reader: runs.Reader, settings: Settings):
+        self.home, self.launcher, self.reader, self.settings = home, launcher, reader, settings
+
+    def schema(self, viewer: Viewer) -> dict[str, Any]:
+        """Every setting, for forms and programs."""
+        return config.schema()
+
+    def machine(self, viewer: Viewer) -> dict[str, Any]:
+        """Facts about this machine: cores, memory, GPUs, the fastest precision."""
+        from studio import machine
+
+        return machine.facts(self.home)
+
+    def session(self, viewer: Viewer) -> dict[str, Any]:
+        """Who is looking and how they may sign in or out: for the page's header."""
+        links = {"login": "/oauth/huggingface/login", "logout": "/oauth/huggingface/logout"}
+        return {"auth": self.settings.auth, "signed_in": bool(viewer.id), "name": viewer.name,
+                "may_create": bool(viewer.id), **(links if self.settings.public else {"login": None, "logout": None})}
+
+    def save_live_runs(self, seconds: float) -> list[str]:
+        """Tell every live run to save and leave, and wait up to `seconds`; returns the ids of those that had not left.
+
+        For a container that is about to be stopped: what is not saved then is lost."""
+        from studio import launch
+
+        live = [run for run in runs.every(self.home) if run.alive()]
+        for run in live:
+            if self.reader.state(run)[0] in events.ACTIVE:
+                try:
+                    launch.ask(run, "pause", self.reader)
+                except runs.Refused:
+                    continue  # it is ending already
+        deadline = time.monotonic() + seconds
+        while live and time.monotonic() < deadline:
+            time.sleep(0.1)
+            live = [run for run in live if run.alive()]
+        return [run.id for run in live]

@@ -1,0 +1,160 @@
+"""What a viewer can do with data sets: bring pictures in, look, edit captions, rename, delete."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+from studio import datasets
+from studio.web.access import Viewer, may, require
+from studio.web.errors import Refused, WebError
+from studio.web.settings import Settings
+
+log = logging.getLogger("studio.web")
+CAPTION_LENGTH = 10_000
+MOST_IMAGES = 500
+
+
+class DatasetService:
+    """The part of the service that is about data sets."""
+
+    home: Path
+    settings: Settings
+
+    def list_datasets(self, viewer: Viewer) -> dict[str, Any]:
+        """The shipped set and the viewer's own: {"items": [{id, name, state, count, ...}], "next": None}."""
+        items = []
+        for dataset in datasets.every(self.home):
+            try:
+                if may(viewer, dataset.owner, "read"):
+                    items.append(_brief(dataset))
+            except datasets.NotFound:
+                continue  # deleted in this moment
+        return {"items": items, "next": None}
+
+    def dataset(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
+        """One data set with its import's report, which grows while the import is under way."""
+        dataset = self._dataset(viewer, dataset_id, "read")
+        return {**_brief(dataset), "fingerprint": dataset.fingerprint(), "report": dataset.report()}
+
+    def report(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
+        """The last import's report."""
+        return self._dataset(viewer, dataset_id, "read").report()
+
+    def create_dataset(self, viewer: Viewer, name: str, files: list[tuple[str, Path]]) -> tuple[dict[str, Any], bool]:
+        """A new data set from files on disk (relative name, path); True when the import ended within 20 s.
+
+        The files must stay until the import has ended: use `import_files` to be told."""
+        return self.import_files(viewer, name, files, lambda: None)
+
+    def import_files(self, viewer: Viewer, name: str, files: list[tuple[str, Path]], done: Any,
+                     into: str | None = None) -> tuple[dict[str, Any], bool]:
+        """`create_dataset`, or with `into` more pictures for a data set; `done()` is called when the files may go."""
+        try:
+            if into is None:
+                require(viewer, None, "create", "data set")
+            if not files:
+                raise WebError("No pictures were sent.", "Choose pictures, or a zip of pictures, and send them again.")
+            dataset = datasets.begin(self.home, name, viewer.id) if into is None else self._editable(viewer, into)
+        except BaseException:
+            done()
+            raise
+        worker = threading.Thread(target=self._import, args=(dataset, files, done), name=f"import-{dataset.id[:8]}",
+                                  daemon=True)
+        worker.start()
+        worker.join(self.settings.import_wait)
+        return self.dataset(viewer, dataset.id), not worker.is_alive()
+
+    def check_dataset_writable(self, viewer: Viewer, dataset_id: str) -> None:
+        """Return if the viewer may add to this data set (a shipped one is copied then)."""
+        dataset = self._dataset(viewer, dataset_id, "read")
+        require(viewer, None if dataset.read_only else dataset.owner, "create" if dataset.read_only else "write",
+                "data set")
+
+    def images(self, viewer: Viewer, dataset_id: str, offset: int = 0, limit: int = 60, q: str = "") -> dict[str, Any]:
+        """Pictures in order: {"items": [row with id, url, thumb], "total", "next": offset | None}."""
+        dataset = self._dataset(viewer, dataset_id, "read")
+        offset, limit = max(0, offset), max(1, min(limit, MOST_IMAGES))
+        total = dataset.total(q)
+        items = [_image(dataset, row) for row in dataset.rows(offset, limit, q)]
+        following = offset + len(items)
+        return {"items": items, "total": total, "next": following if following < total else None}
+
+    def set_caption(self, viewer: Viewer, dataset_id: str, pid: str, text: str | list[str]) -> dict[str, Any]:
+        """Replace a picture's caption (or captions); returns the row and the `dataset` it is in.
+
+        The shipped set is copied first: the answer then names the copy."""
+        texts = [text] if isinstance(text, str) else text
+        if not all(isinstance(t, str) and len(t) <= CAPTION_LENGTH for t in texts) or len(texts) > 100:
+            raise WebError(f"A caption is text of at most {CAPTION_LENGTH} characters.", "Shorten it and save again.")
+        dataset = self._editable(viewer, dataset_id)
+        return {**_image(dataset, dataset.set_captions(pid, texts)), "dataset": dataset.id}
+
+    def undo(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
+        """Take the last caption edit back."""
+        dataset = self._dataset(viewer, dataset_id, "write")
+        if not dataset.undo():
+            raise Refused("There is no edit to take back.", "")
+        return _brief(dataset)
+
+    def rename_dataset(self, viewer: Viewer, dataset_id: str, name: str) -> dict[str, Any]:
+        """Give a data set another name."""
+        dataset = self._dataset(viewer, dataset_id, "write")
+        dataset.rename(name)
+        return _brief(dataset)
+
+    def delete_dataset(self, viewer: Viewer, dataset_id: str) -> None:
+        """Move a data set to the trash; runs that use its pictures keep them."""
+        self._dataset(viewer, dataset_id, "write").delete()
+
+    def picture(self, viewer: Viewer, dataset_id: str, pid: str) -> Path:
+        """Where a stored picture lies."""
+        return self._dataset(viewer, dataset_id, "read").picture(pid)
+
+    def thumbnail(self, viewer: Viewer, dataset_id: str, pid: str) -> Path:
+        """Where a picture's thumbnail lies; made now if it is missing."""
+        return self._dataset(viewer, dataset_id, "read").thumbnail(pid)
+
+    def _dataset(self, viewer: Viewer, dataset_id: str, action: str) -> datasets.Dataset:
+        try:
+            dataset = datasets.find(self.home, dataset_id)
+            owner = dataset.owner
+        except datasets.NotFound:
+            require(viewer, None, action, "data set")
+            raise
+        if dataset.read_only and action == "write" and may(viewer, None, "create"):
+            raise Refused("The sample data set is shipped with the studio and stays as it is.",
+                          "Edit a caption: that makes a copy of your own.")
+        require(viewer, owner, action, "data set")
+        return dataset
+
+    def _editable(self, viewer: Viewer, dataset_id: str) -> datasets.Dataset:
+        """The data set, or for a read-only one the viewer's fresh copy of it."""
+        dataset = self._dataset(viewer, dataset_id, "read")
+        if dataset.read_only:
+            require(viewer, None, "create", "data set")
+            return dataset.copy(f"{dataset.name} (copy)", viewer.id)
+        return self._dataset(viewer, dataset_id, "write")
+
+    def _import(self, dataset: datasets.Dataset, files: list[tuple[str, Path]], done: Any) -> None:
+        try:
+            datasets.add(dataset, files, lambda *_: None)
+        except Exception:  # the report says it to the person; the trace belongs into the log
+            log.exception("importing into data set %s failed", dataset.id)
+        finally:
+            done()
+
+
+def _brief(dataset: datasets.Dataset) -> dict[str, Any]:
+    return {"id": dataset.id, "name": dataset.name, "owner": dataset.owner, "created": dataset.created,
+            "read_only": dataset.read_only, "state": dataset.state, "count": dataset.count,
+            "can_undo": dataset.can_undo, "cover": [_image(dataset, row)["thumb"] for row in dataset.rows(0, 4)]}
+
+
+def _image(dataset: datasets.Dataset, row: dict[str, Any]) -> dict[str, Any]:
+    pid = row.get("pid", row["image"])
+    url = f"/api/datasets/{dataset.id}/images/{pid}"
+    keys = ("width", "height", "captions", "split", "name", "crop", "repeats")
+    return {"id": pid, "url": url, "thumb": f"{url}/thumb", **{k: row[k] for k in keys if k in row}}

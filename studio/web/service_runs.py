@@ -1,0 +1,319 @@
+"""What a viewer can do with runs: list, make, steer, follow, take away."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio import config as config_
+from studio import events, hub, runs, storage
+from studio.web import records
+from studio.web.access import Viewer, require
+from studio.web.errors import NotFound, Refused, WebError
+from studio.web.settings import Settings
+
+if TYPE_CHECKING:
+    from studio import export, launch
+
+LOG_BYTES = 64 * 1024
+MOST_EVENTS = 1000
+NAME_LENGTH = 200
+_SAMPLE_TYPES = {".webp", ".png", ".jpg"}
+
+
+class RunService:
+    """The part of the service that is about runs."""
+
+    home: Path
+    settings: Settings
+    launcher: launch.Launcher
+    reader: runs.Reader
+
+    # ------------------------------------------------------------------------------------------------- looking
+
+    def list_runs(self, viewer: Viewer, limit: int = 50, after: str | None = None) -> dict[str, Any]:
+        """The viewer's runs, newest first: {"items": [record without config], "next": token | None}."""
+        own = sorted(((facts["created"], run.id, run) for run, facts in self._facts() if self._sees(viewer, facts)),
+                     reverse=True)
+        if after:
+            own = [entry for entry in own if entry[:2] < _place(after)]
+        page, queue = own[: max(1, min(limit, 200))], self._queue_places()
+        items = []
+        for _, _, run in page:
+            found = self._record(run, queue)
+            found.pop("config")
+            items.append({**found, "samples": found["samples"][-4:], "warnings": found["warnings"][-4:]})
+        more = len(own) > len(page)
+        return {"items": items, "next": _token(page[-1][0], page[-1][1]) if page and more else None}
+
+    def run(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
+        """One run's record."""
+        return self._record(self._run(viewer, run_id, "read"), self._queue_places())
+
+    def queue(self, viewer: Viewer) -> dict[str, Any]:
+        """What runs and what waits, in order: {"items": [{id, name, state, position}]}; others' are only counted."""
+        items = []
+        for position, run in enumerate(self._queued(), 1):
+            facts = run.record()
+            if self._sees(viewer, facts):
+                items.append({"id": run.id, "name": facts["name"], "state": "queued", "position": position})
+        return {"items": items, "next": None, "waiting": len(self._queued())}
+
+    def reorder_queue(self, viewer: Viewer, order: list[str]) -> dict[str, Any]:
+        """Put the viewer's waiting runs into `order`; they share out the places they hold now."""
+        own = [self._run(viewer, run_id, "write") for run_id in dict.fromkeys(order)]
+        waiting = {run.id for run in self._queued()}
+        started = [run.id for run in own if run.id not in waiting]
+        if started:
+            raise Refused(f"Not waiting any more: {', '.join(started)}.", "Look at the queue and try again.")
+        ranks = sorted(run.record()["rank"] for run in own)
+        for run, rank in zip(own, ranks, strict=True):
+            run.update(rank=rank)
+        return self.queue(viewer)
+
+    def events(self, viewer: Viewer, run_id: str, since: int, limit: int = MOST_EVENTS) -> dict[str, Any]:
+        """The run's status and its events after number `since`, at most 1,000; `next` is the number to go on from."""
+        run = self._run(viewer, run_id, "read")
+        state, story = self.reader.state(run)
+        found = []
+        if since < story.seq:
+            found = events.read_since(run.events_file, since, max(1, min(limit, MOST_EVENTS)))
+        status = records.status(state, story, self._config(run), self._place(run, state))
+        following = found[-1]["seq"] if found else min(since, story.seq)
+        return {**status, "events": [_shown(run, e) for e in found], "next": following, "last": story.seq}
+
+    def poll_tag(self, viewer: Viewer, run_id: str) -> str:
+        """A short text that changes whenever `events` would answer something new."""
+        run = self._run(viewer, run_id, "read")
+        state, story = self.reader.state(run)
+        return f"{story.seq}-{state}-{self._place(run, state) or 0}"
+
+    def log(self, viewer: Viewer, run_id: str, since: int | None = None) -> dict[str, Any]:
+        """Whole lines of the run's output from byte `since` on (by default the last 32 KB), without tokens:
+        {"text", "since", "next", "size"}."""
+        run = self._run(viewer, run_id, "read")
+        try:
+            with open(run.log_file, "rb") as file:
+                size = file.seek(0, 2)
+                start = max(0, size - LOG_BYTES // 2) if since is None else min(max(0, since), size)
+                file.seek(start)
+                data = file.read(LOG_BYTES)
+        except FileNotFoundError:
+            return {"text": "", "since": 0, "next": 0, "size": 0}
+        whole = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        if whole == 0 and (len(data) == LOG_BYTES or not run.alive()):
+            whole = len(data)
+        if since is None and start > 0:  # the tail begins at a line
+            first = data.find(b"\n", 0, whole) + 1
+            start, data, whole = start + first, data[first:], whole - first
+        text = hub.redact(data[:whole].decode("utf-8", "replace"))
+        return {"text": text, "since": start, "next": start + whole, "size": size}
+
+    def series(self, viewer: Viewer, run_id: str, keys: list[str] | None = None, from_: int = 0, to: int | None = None,
+               points: int = 1000) -> dict[str, Any]:
+        """The run's curve as columns down-sampled to min/mean/max; see `records.series`."""
+        keys = list(dict.fromkeys(keys or ["loss", "lr"]))
+        unknown = [key for key in keys if key not in records.KEYS]
+        if unknown:
+            raise WebError(f"There is no series {unknown[0][:40]!r}.", f"There are: {', '.join(records.KEYS)}.")
+        run = self._run(viewer, run_id, "read")
+        state, story = self.reader.state(run)
+        points = max(1, min(points, records.MOST_POINTS))
+        return {"state": state, **records.series(story, keys, from_, to, points)}
+
+    # ------------------------------------------------------------------------------------------------- making
+
+    def create_run(self, viewer: Viewer, name: str, config: dict[str, Any]) -> dict[str, Any]:
+        """Submit a run; returns its record. Raises ConfigError with every problem at once."""
+        from studio import prepare
+
+        require(viewer, None, "create", "run")
+        self._check_public(viewer, config)
+        run = prepare.submit(self.home, name=clean_name(name), owner=viewer.id, config=config, token=viewer.token)
+        self.launcher.lend(run, viewer.token)
+        self.launcher.wake()
+        return self.run(viewer, run.id)
+
+    def check_run(self, viewer: Viewer, config: dict[str, Any]) -> dict[str, Any]:
+        """What submitting `config` would say: {"problems", "warnings", "config" (resolved, or null), "disk_bytes"}."""
+        from studio import prepare
+
+        try:
+            self._check_public(viewer, config)
+        except config_.ConfigError as error:
+            return {"problems": [p.model_dump() for p in error.problems], "warnings": [], "config": None,
+                    "disk_bytes": None}
+        plan = prepare.plan(self.home, config, token=viewer.token)
+        return {"problems": [{"field": p.field, "message": p.message} for p in plan.problems],
+                "warnings": list(plan.warnings), "disk_bytes": plan.disk_bytes,
+                "config": config_.dump(plan.config) if plan.config is not None else None}
+
+    # ------------------------------------------------------------------------------------------------- steering
+
+    def control(self, viewer: Viewer, run_id: str, kind: str, args: dict[str, Any] | None = None) -> dict[str, Any]:
+        """stop, cancel, pause, save, sample or resume; returns the record."""
+        from studio import launch
+
+        run = self._run(viewer, run_id, "write")
+        if kind not in (*runs.CONTROLS, "resume"):
+            raise WebError(f"There is no control {kind[:40]!r}.", f"There are: {', '.join(runs.CONTROLS)}, resume.")
+        if args:
+            raise WebError(f"{kind} takes no settings.", "Send it without a body.")
+        if kind == "resume":
+            launch.resume(run, self.reader)
+            self.launcher.lend(run, viewer.token)
+        else:
+            launch.ask(run, kind, self.reader)
+        self.launcher.wake()
+        return self.run(viewer, run_id)
+
+    def rename_run(self, viewer: Viewer, run_id: str, name: str) -> dict[str, Any]:
+        """Give a run another name."""
+        run = self._run(viewer, run_id, "write")
+        run.update(name=clean_name(name))
+        return self.run(viewer, run_id)
+
+    def delete_run(self, viewer: Viewer, run_id: str) -> None:
+        """Move a run to the trash, where it stays for seven days. Raises Refused while it is alive."""
+        run = self._run(viewer, run_id, "write")
+        runs.delete(self.home, run)
+        self.reader.forget(run)
+
+    # ------------------------------------------------------------------------------------------------- taking away
+
+    def files(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
+        """What can be downloaded now: {"items": [{path, size, kind, weights, step, url}]}."""
+        from studio import export
+
+        run = self._run(viewer, run_id, "read")
+        return {"items": [{"path": i.path, "size": i.size, "kind": i.kind, "weights": i.weights, "step": i.step,
+                           "url": f"/api/runs/{run.id}/files/{i.path}"} for i in export.listing(run)], "next": None}
+
+    def open_file(self, viewer: Viewer, run_id: str, path: str) -> export.Download:
+        """An item of `files`, open for reading; the caller closes it."""
+        from studio import export
+
+        try:
+            return export.open_item(self._run(viewer, run_id, "read"), path)
+        except KeyError:
+            raise NotFound("There is no such file in this run.", "The run's list of files has what there is.") from None
+
+    def sample_file(self, viewer: Viewer, run_id: str, name: str) -> Path:
+        """Where a sample picture lies; `name` must be one of the run's own samples."""
+        run = self._run(viewer, run_id, "read")
+        path = run.samples / name
+        known = any(s["file"] == name for s in self.reader.story(run).samples)
+        if not known or "/" in name or path.suffix not in _SAMPLE_TYPES or not path.is_file():
+            raise NotFound("There is no such sample picture in this run.", "The run's record lists its samples.")
+        return path
+
+    # ------------------------------------------------------------------------------------------------- inside
+
+    def _run(self, viewer: Viewer, run_id: str, action: str) -> runs.Run:
+        try:
+            run = runs.find(self.home, run_id)
+        except runs.NotFound:
+            require(viewer, None, action, "run")
+            raise
+        require(viewer, run.record().get("owner"), action, "run")
+        return run
+
+    def _sees(self, viewer: Viewer, facts: dict[str, Any]) -> bool:
+        from studio.web.access import may
+
+        return may(viewer, facts.get("owner"), "read")
+
+    def _record(self, run: runs.Run, queue: dict[str, int]) -> dict[str, Any]:
+        state, story = self.reader.state(run)
+        found = records.record(run, run.record(), self._config(run), state, story, queue.get(run.id))
+        return {**found, "error": hub.redact_data(found["error"]), "warnings": hub.redact_data(found["warnings"])}
+
+    def _config(self, run: runs.Run) -> dict[str, Any]:
+        return storage.read_json(run.config_file) or {}
+
+    def _facts(self) -> list[tuple[runs.Run, dict[str, Any]]]:
+        """Every readable run with its run.json."""
+        found = []
+        for run in runs.every(self.home):
+            try:
+                found.append((run, run.record()))
+            except storage.Corrupt:
+                continue  # deleted in this moment, or damaged: its own page says so
+        return found
+
+    def _queued(self) -> list[runs.Run]:
+        """Waiting runs of everybody, in the order they will start."""
+        waiting = []
+        for run, facts in self._facts():
+            if facts["attempt"] > run.process()["attempt"] and not run.alive():
+                waiting.append((facts["rank"], run.id, run))
+        return [run for _, _, run in sorted(waiting)]
+
+    def _queue_places(self) -> dict[str, int]:
+        return {run.id: place for place, run in enumerate(self._queued(), 1)}
+
+    def _place(self, run: runs.Run, state: str) -> int | None:
+        return self._queue_places().get(run.id) if state == "queued" else None
+
+    def _check_public(self, viewer: Viewer, config: Any) -> None:
+        """Where strangers may sign in, no setting names a path on the server, and data sets are one's own."""
+        if not isinstance(config, dict):
+            return  # prepare says what is wrong with it
+        section = config.get("model")
+        base = section.get("base", "embedded") if isinstance(section, dict) else "embedded"
+        if self.settings.public and isinstance(base, str) and base != "embedded" and not _hub_id(base):
+            raise config_.ConfigError([config_.Problem(
+                field="model.base", message="a base model here is `embedded` or a Hub id such as "
+                "`stable-diffusion-v1-5/stable-diffusion-v1-5`, not a folder of the server")])
+        self._check_dataset(viewer, config)
+
+    def _check_dataset(self, viewer: Viewer, config: dict[str, Any]) -> None:
+        from studio import datasets
+        from studio.web.access import may
+
+        section = config.get("data")
+        wanted = section.get("dataset") if isinstance(section, dict) else None
+        if not isinstance(wanted, str):
+            return
+        try:
+            owner = datasets.find(self.home, wanted).owner
+        except datasets.NotFound:
+            return  # prepare says so
+        if not may(viewer, owner, "read"):
+            raise config_.ConfigError([config_.Problem(field="data.dataset",
+                                                       message=f"there is no data set {wanted[:64]!r}")])
+
+
+def clean_name(name: Any) -> str:
+    """A run's name as one line of at most 200 characters; without one, the hour."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(name or "")).split())[:NAME_LENGTH]
+    return text or time.strftime("Run of %Y-%m-%d %H:%M")
+
+
+def _hub_id(base: str) -> bool:
+    owner, _, name = base.partition("/")
+    parts = (owner, name)
+    return all(p and len(p) <= 96 and p[0].isalnum() and all(c.isalnum() or c in "-_." for c in p) for p in parts)
+
+
+def _shown(run: runs.Run, event: dict[str, Any]) -> dict[str, Any]:
+    """An event as it is served: numbers of the process's own clock stay inside, texts are redacted."""
+    event = {k: v for k, v in event.items() if k != "mono"}
+    if event["kind"] == "sample":
+        event["url"] = records.sample(run, event)["url"]
+    return event if event["kind"] == "step" else hub.redact_data(event)
+
+
+def _token(created: float, run_id: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([created, run_id]).encode()).decode()
+
+
+def _place(token: str) -> tuple[float, str]:
+    try:
+        created, run_id = json.loads(base64.urlsafe_b64decode(token.encode()))
+        return float(created), str(run_id)
+    except (ValueError, TypeError):
+        raise WebError("`after` is not a token of this list.", "Use `next` of the page before.") from None

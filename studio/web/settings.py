@@ -1,0 +1,117 @@
+"""How this server runs: address, who may in, limits; from the command line and the environment."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from studio import runs
+
+AUTH = ("none", "token", "hf")
+GIB = 1 << 30
+
+
+class SettingsError(Exception):
+    """Settings the server cannot start with: one sentence saying what to change."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Facts of one server process. `public` means that strangers may sign in (`auth` is hf)."""
+
+    home: Path
+    host: str = "127.0.0.1"
+    port: int = 7860
+    auth: str = "none"
+    token: str = ""
+    container: bool = False
+    hosts: tuple[str, ...] = ()
+    upload_bytes: int = 20 * GIB
+    upload_files: int = 200_000
+    import_wait: float = 20.0
+    save_wait: float = 8.0
+
+    @property
+    def public(self) -> bool:
+        return self.auth == "hf"
+
+    @property
+    def url(self) -> str:
+        """What a person opens, with the token where one is needed."""
+        host = "127.0.0.1" if _any_address(self.host) else self.host
+        host = f"[{host}]" if ":" in host else host
+        return f"http://{host}:{self.port}/" + (f"?token={self.token}" if self.auth == "token" else "")
+
+
+def from_environment(host: str | None = None, port: int | None = None, home: Path | None = None,
+                     env: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of a server; command-line values win over STUDIO_*, those over GRADIO_SERVER_*.
+
+    Raises SettingsError.
+    """
+    host = host or env.get("STUDIO_HOST") or env.get("GRADIO_SERVER_NAME") or "127.0.0.1"
+    port = port if port is not None else _port(env.get("STUDIO_PORT") or env.get("GRADIO_SERVER_PORT") or "7860")
+    auth = env.get("STUDIO_AUTH") or _default_auth(host, env)
+    _check_auth(auth, host, env)
+    space = bool(env.get("SPACE_ID"))
+    extra = f"{env.get('SPACE_HOST', '')},{env.get('STUDIO_ALLOWED_HOSTS', '')}"
+    hosts = tuple(h.strip().lower() for h in extra.split(",") if h.strip())
+    return Settings(
+        home=(home or runs.home()).expanduser().resolve(), host=host, port=port, auth=auth,
+        token=(env.get("STUDIO_TOKEN") or secrets.token_urlsafe(24)) if auth == "token" else "",
+        container=space or bool(env.get("STUDIO_SPACE") or env.get("STUDIO_CONTAINER")), hosts=hosts,
+        upload_bytes=(2 if auth == "hf" else 20) * GIB)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server bound to `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket: connections wait in it until the server answers. Raises SettingsError."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise SettingsError(f"Cannot listen on {host} port {port}: {error.strerror or error}. "
+                            f"Stop what uses it, or choose another port: python app.py --port {port + 1}") from None
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise SettingsError(f"The port must be a number from 0 to 65535, not {text[:40]!r}: set STUDIO_PORT or --port.")
+    return int(text)
+
+
+def _default_auth(host: str, env: Mapping[str, str]) -> str:
+    if env.get("SPACE_ID") and env.get("OAUTH_CLIENT_ID"):
+        return "hf"
+    return "none" if is_loopback(host) and not env.get("SPACE_ID") else "token"
+
+
+def _check_auth(auth: str, host: str, env: Mapping[str, str]) -> None:
+    if auth not in AUTH:
+        raise SettingsError(f"STUDIO_AUTH is {auth[:40]!r}; there are: {', '.join(AUTH)}.")
+    if auth == "none" and not is_loopback(host) and env.get("STUDIO_ALLOW_OPEN") != "1":
+        raise SettingsError(f"STUDIO_AUTH=none on {host} would let everybody on the network in. Use STUDIO_AUTH=token, "
+                            "or set STUDIO_ALLOW_OPEN=1 if that is meant.")
+    needed = ("SPACE_ID", "OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OAUTH_SCOPES", "OPENID_PROVIDER_URL")
+    missing = [name for name in needed if not env.get(name)]
+    if auth == "hf" and missing:
+        raise SettingsError(f"STUDIO_AUTH=hf needs a Space with `hf_oauth: true`; missing: {', '.join(missing)}.")
+
+
+def _any_address(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False

@@ -1,0 +1,154 @@
+"""Multipart uploads written straight to disk, one file at a time, however many there are."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+
+from studio import storage
+from studio.web.errors import TooLarge, WebError
+from studio.web.settings import GIB, Settings
+
+FIELD_BYTES = 64 * 1024
+SPARE_BYTES = GIB // 2
+
+
+class Upload:
+    """What one request brought: text fields, and files as (relative name, path) in a folder of their own."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.fields: dict[str, str] = {}
+        self.files: list[tuple[str, Path]] = []
+
+    def remove(self) -> None:
+        """Delete the files."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+async def receive(request: Request, settings: Settings) -> Upload:
+    """The request's multipart body on disk under home/cache/uploads. Raises WebError; nothing is left then."""
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+        raise WebError("Pictures are sent as multipart/form-data.", "Send a field `name` and one or more `files`.")
+    length = request.headers.get("content-length", "")
+    if length.isdigit():
+        _check_room(int(length), settings)
+    folder = settings.home / "cache" / "uploads" / uuid.uuid4().hex
+    folder.mkdir(parents=True)
+    upload = Upload(folder)
+    sink = _Sink(upload, settings)
+    parser = MultipartParser(options[b"boundary"], sink.callbacks())
+    total = 0
+    try:
+        async for chunk in request.stream():
+            total += len(chunk)
+            if total > settings.upload_bytes:
+                _check_room(total, settings)
+            await run_in_threadpool(parser.write, chunk)
+        parser.finalize()
+        if not sink.ended:
+            raise WebError("The upload broke off before its end.", "Send it again.")
+    except BaseException as error:
+        sink.close()
+        upload.remove()
+        if isinstance(error, FormParserError | ClientDisconnect):
+            raise WebError("The upload could not be read to its end.", "Send it again.") from None
+        raise
+    return upload
+
+
+def _check_room(size: int, settings: Settings) -> None:
+    if size > settings.upload_bytes:
+        raise TooLarge(f"That is more than the {settings.upload_bytes / GIB:.0f} GB the studio takes in one upload.",
+                       "Send the pictures in several parts.")
+    if size + SPARE_BYTES > storage.free_bytes(settings.home):
+        raise TooLarge("The disk of the studio has not enough room for this upload.",
+                       "Free space on it, or send fewer pictures.", code="disk_full")
+
+
+class _Sink:
+    """Receives the parser's calls; called in a thread, since it writes files."""
+
+    def __init__(self, upload: Upload, settings: Settings):
+        self.upload, self.limit, self.ended = upload, settings.upload_files, False
+        self._headers: dict[bytes, bytes] = {}
+        self._key, self._value = b"", b""
+        self._file: BinaryIO | None = None
+        self._field, self._text = "", bytearray()
+
+    def callbacks(self) -> Any:
+        """The parser's table of calls."""
+        return {"on_part_begin": self._begin, "on_part_data": self._data, "on_part_end": self._part_end,
+                "on_header_field": self._header_field, "on_header_value": self._header_value,
+                "on_header_end": self._header_end, "on_headers_finished": self._start, "on_end": self._end}
+
+    def close(self) -> None:
+        """Close a file that was being written."""
+        if self._file:
+            self._file.close()
+            self._file = None
+
+    def _begin(self) -> None:
+        self._headers, self._key, self._value, self._text = {}, b"", b"", bytearray()
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._key += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        self._headers[self._key.lower()] = self._value
+        self._key, self._value = b"", b""
+
+    def _start(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        self._field = options.get(b"name", b"").decode("utf-8", "replace")
+        if b"filename" not in options:
+            return
+        if len(self.upload.files) >= self.limit:
+            raise TooLarge(f"More than {self.limit:,} files in one upload.", "Pack them into a zip, or send parts.")
+        path = self.upload.folder / f"{len(self.upload.files):06d}"
+        self._file = open(path, "wb")  # noqa: SIM115 - open until the part ends, in another call
+        if name := _relative(options[b"filename"].decode("utf-8", "replace")):
+            self.upload.files.append((name, path))
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._file:
+            self._file.write(data[start:end])
+            return
+        self._text += data[start:end]
+        if len(self._text) > FIELD_BYTES:
+            raise TooLarge("A text field of the upload is too long.", "Send pictures as files.")
+
+    def _part_end(self) -> None:
+        if self._file:
+            self.close()
+        else:
+            self.upload.fields[self._field] = self._text.decode("utf-8", "replace")
+
+    def _end(self) -> None:
+        self.ended = True
+
+
+def _relative(name: str) -> str:
+    """A sent file name as a harmless relative one: no root, no `..`, no control characters, at most 500 characters."""
+    parts = [p for p in name.replace("\\", "/").split("/") if p not in ("", ".", "..")]
+    text = "/".join(parts)
+    return "".join(c if c.isprintable() else "_" for c in text)[-500:]
+
+
+def sweep(home: Path, keep_newer_than: float) -> None:
+    """Remove upload folders older than a moment (unix seconds): what a killed server left behind."""
+    folder = home / "cache" / "uploads"
+    for path in folder.iterdir() if folder.is_dir() else []:
+        if path.stat().st_mtime < keep_newer_than:
+            shutil.rmtree(path, ignore_errors=True)
