@@ -1,0 +1,27 @@
+"""Pieces the pages share: a heading, and a place that a script of `static/` fills."""
+
+from __future__ import annotations
+
+import html
+
+import gradio as gr
+
+from studio.ui import texts
+
+
+def heading(title: str, help: str | None = None) -> str:
+    """A card's heading from the text table."""
+    below = f"<p>{html.escape(texts.t(help))}</p>" if help else ""
+    return f'<div class="st-heading"><h2>{html.escape(texts.t(title))}</h2>{below}</div>'
+
+
+def live(name: str, script: str) -> gr.HTML:
+    """A component whose template never changes and whose content `static/<script>` builds with `textContent`.
+
+    User text never enters a template: Gradio evaluates templates as JavaScript.
+    """
+    bridge = "{value: () => props.value, watch: (then) => watch('value', then), " \
+             "useDataset: (id) => trigger('use_dataset', {id})}"
+    load = f"import(new URL('static/{script}', document.baseURI).href).then((page) => page.mount(element, {bridge}))"
+    return gr.HTML(html_template=f'<div class="st-live" data-part="{name}"></div>', js_on_load=load,
+                   elem_id=name, container=False, apply_default_css=False)

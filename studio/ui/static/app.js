@@ -1,0 +1,89 @@
+// Which page shows: the URL says it (?run=<id>, ?dataset=<id>, ?view=runs; `page` is Gradio's own), and the back button works.
+
+import { attempt, call, el, t } from "./kit.js";
+
+const PAGES = ["train", "runs", "datasets"];
+
+/** What the URL asks for: {page, run, dataset}. */
+export function route() {
+  const query = new URLSearchParams(location.search);
+  const [run, dataset] = [query.get("run"), query.get("dataset")];
+  const asked = query.get("view");
+  const page = run ? "runs" : dataset ? "datasets" : PAGES.includes(asked) ? asked : "train";
+  return { page, run, dataset };
+}
+
+/** Go to a page, a run or a data set without loading anything anew. */
+export function go(query) {
+  const url = new URL(location.href);
+  for (const name of ["view", "run", "dataset"]) url.searchParams.delete(name);
+  for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
+  history.pushState(null, "", url);
+  show();
+  window.scrollTo(0, 0);
+}
+
+/** Call `then` with the route, now and whenever it changes. */
+export function follow(then) {
+  window.addEventListener("studio:route", () => then(route()));
+  then(route());
+}
+
+function show() {
+  const { page } = route();
+  document.documentElement.dataset.page = page;
+  for (const link of document.querySelectorAll(".st-header nav a")) {
+    if (link.dataset.page === page) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  window.dispatchEvent(new Event("studio:route"));
+}
+
+function clicked(event) {
+  const link = event.target.closest?.("a[href^='?']");
+  if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  go(Object.fromEntries(new URLSearchParams(link.getAttribute("href"))));
+}
+
+/** Who is signed in, and the way in or out, where people sign in at all. */
+async function greet(header) {
+  const { data } = await call("session");
+  if (!data.login) return;
+  header.querySelector("nav").after(
+    el("span", { class: "st-who" }, data.signed_in ? data.name : "",
+      el("a", { class: "st-button st-small", id: data.signed_in ? "sign-out" : "sign-in",
+        href: data.signed_in ? data.logout : data.login }, t(data.signed_in ? "app.sign_out" : "app.sign_in"))));
+}
+
+const THEME = "studio-theme";
+
+/** Gradio follows the system by the class `dark`; a person's own choice wins over it. */
+function dress() {
+  const chosen = localStorage.getItem(THEME);
+  if (chosen && document.body.classList.contains("dark") !== (chosen === "dark")) {
+    document.body.classList.toggle("dark", chosen === "dark");
+  }
+}
+
+function toggle(event) {
+  if (!event.target.closest?.("#theme-toggle")) return;
+  localStorage.setItem(THEME, document.body.classList.contains("dark") ? "light" : "dark");
+  dress();
+}
+
+if (!window.studioStarted) {
+  window.studioStarted = true;
+  document.addEventListener("click", clicked);
+  document.addEventListener("click", toggle);
+  window.addEventListener("popstate", show);
+  new MutationObserver(dress).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  new MutationObserver((_, self) => {  // the header is drawn by Gradio, after this script
+    if (!document.querySelector(".st-header nav")) return;
+    self.disconnect();
+    show();
+    attempt(() => greet(document.querySelector(".st-header")));
+  }).observe(document.body, { childList: true, subtree: true });
+  dress();
+  show();
+}

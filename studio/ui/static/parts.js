@@ -1,0 +1,110 @@
+// The quieter parts of a run's page: what went wrong, downloads, details, and the log.
+
+import { address, bytes, call, el, say, t, toast, whole } from "./kit.js";
+
+/** What happened, the evidence and what to do; warnings; where it was resumed. */
+export function trouble(place, record) {
+  const parts = [];
+  const { error } = record;
+  if (error) {
+    parts.push(el("div", { class: "st-note st-note-bad", role: "alert", id: "run-error" },
+      el("strong", {}, error.message),
+      error.hint ? el("p", {}, el("b", {}, `${t("run.what_to_do")}: `), error.hint) : null,
+      error.evidence ? el("details", {}, el("summary", {}, t("run.evidence")), el("pre", {}, text(error.evidence))) : null));
+  }
+  const warnings = (record.warnings ?? []).map((w) => (typeof w === "string" ? w : w.message));
+  if (warnings.length) {
+    parts.push(el("div", { class: "st-note" }, el("strong", {}, t("run.warnings")),
+      el("ul", {}, warnings.map((message) => el("li", {}, message)))));
+  }
+  for (const resume of record.resumes ?? []) {
+    const note = resume.note || t(resume.exact ? "run.resumed_exact" : "run.resumed_near");
+    parts.push(el("p", { class: "st-quiet" }, t("run.resumed", { step: whole(resume.from_step), note })));
+  }
+  place.replaceChildren(...parts);
+}
+
+const text = (value) => (typeof value === "string" ? value : Array.isArray(value) ? value.join("\n") : JSON.stringify(value, null, 2));
+
+const ROWS = [["pipeline", "ema"], ["pipeline", "raw"], ["unet", "ema"], ["unet", "raw"]];
+
+/** Links to everything a person can take away, newest checkpoint first. */
+export function downloads(place, id, items) {
+  const steps = [...new Set(items.filter((item) => ROWS.some(([kind]) => kind === item.kind)).map((item) => item.step))]
+    .sort((a, b) => b - a);
+  const find = (step, kind, weights) => items.find((i) => i.step === step && i.kind === kind && i.weights === weights);
+  const best = steps.length ? find(steps[0], "pipeline", "ema") ?? find(steps[0], "pipeline", "raw") : null;
+  const config = items.find((item) => item.kind === "config");
+  place.replaceChildren(
+    el("div", { class: "st-card-head" }, el("h2", {}, t("run.downloads"))),
+    best ? link(id, best, "run.file_best", "st-button st-primary st-wide", "download-model")
+      : el("p", { class: "st-quiet" }, t("run.downloads_none")),
+    ...steps.map((step, i) => el("details", { class: "st-files", open: i === 0 },
+      el("summary", {}, t("run.checkpoint", { step: whole(step) })),
+      ROWS.map(([kind, weights]) => [find(step, kind, weights), `run.file_${kind}_${weights}`])
+        .filter(([item]) => item).map(([item, key]) => link(id, item, key, "st-file")))),
+    steps.length ? el("p", { class: "st-quiet st-small-text" }, t("run.ema_help")) : "",
+    config ? link(id, config, "run.file_config", "st-file") : "");
+}
+
+function link(id, item, key, look, name = null) {
+  const path = item.path.split("/").map(encodeURIComponent).join("/");
+  return el("a", { class: look, id: name, href: address(`api/runs/${id}/files/${path}`), download: true,
+    "data-path": item.path }, el("span", {}, t(key)), el("small", {}, bytes(item.size)));
+}
+
+/** The command line and the settings of a run. */
+export function details(place, record) {
+  const command = (record.command ?? []).map(quoted).join(" ");
+  const settings = Object.entries(record.config ?? {}).filter(([, values]) => values && typeof values === "object");
+  place.replaceChildren(
+    el("div", { class: "st-card-head" }, el("h2", {}, t("run.details"))),
+    command ? el("div", { class: "st-command" }, el("h3", {}, t("run.command")), el("code", { id: "run-command" }, command),
+      el("button", { type: "button", class: "st-button st-small", onclick: () => copy(command) }, t("app.copy"))) : "",
+    el("details", {}, el("summary", {}, t("run.config")),
+      el("dl", { class: "st-settings" }, settings.flatMap(([section, values]) => Object.entries(values)
+        .filter(([, value]) => value !== null)
+        .map(([name, value]) => el("div", {}, el("dt", {}, `${section}.${name}`), el("dd", {}, plain(value))))))));
+}
+
+const plain = (value) => (Array.isArray(value) ? value.join("\n") : String(value));
+
+const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+
+async function copy(command) {
+  await navigator.clipboard.writeText(command);
+  toast(t("app.copied"));
+}
+
+const KEPT = 200000;  // characters of the log kept on the page
+
+/** The end of the run's log; asked for only while it is open. */
+export class Log {
+  constructor(id) {
+    this.id = id;
+    this.since = null;
+    this.lines = el("pre", { tabindex: 0, "aria-label": t("run.log") }, t("run.log_empty"));
+    this.node = el("details", { class: "st-card st-log", id: "log", ontoggle: () => this.next() },
+      el("summary", {}, t("run.log")), this.lines);
+  }
+
+  async next() {
+    if (!this.node.open || this.busy) return;
+    this.busy = true;
+    try {
+      const { data } = await call(`runs/${this.id}/log${this.since === null ? "" : `?since=${this.since}`}`);
+      const first = this.since === null;
+      this.since = data.next;
+      if (data.text) this.add(data.text, first);
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  add(more, first) {
+    const { lines } = this;
+    const atEnd = lines.scrollTop + lines.clientHeight >= lines.scrollHeight - 24;
+    say(lines, ((first ? "" : lines.textContent) + more).slice(-KEPT));
+    if (atEnd || first) lines.scrollTop = lines.scrollHeight;
+  }
+}

@@ -1,0 +1,193 @@
+// One run: reads it once, then follows its events; every part redraws only what changed.
+
+import { Chart } from "./chart.js";
+import { controls } from "./controls.js";
+import { bytes, call, duration, el, has, number, say, t, whole } from "./kit.js";
+import { Log, details, downloads, trouble } from "./parts.js";
+import { now, poll } from "./poll.js";
+import { badge, refusal, titled } from "./runs.js";
+import { Samples } from "./samples.js";
+
+const LIVE = new Set(["queued", "starting", "running", "stopping"]);
+const POINTS = 1000;
+const MANY = 4000;  // live points kept before the curve is asked for anew, down-sampled
+const TELLING = new Set(["sample", "checkpoint", "retired", "control", "warning", "resumed", "attempt", "end"]);
+
+export class RunView {
+  constructor(id, place) {
+    this.id = id;
+    this.place = place;
+    this.closed = false;
+  }
+
+  /** Draw the empty frame, then follow the run. */
+  open() {
+    this.place.replaceChildren(el("p", { class: "st-quiet" }, t("runs.loading")));
+    poll(() => this.start(), (error) => this.refuse(error));
+  }
+
+  close() {
+    this.closed = true;
+    poll(null);
+    this.chart?.close();
+    this.samples?.close();
+  }
+
+  refuse(error) {
+    this.place.replaceChildren(refusal(error, error.status === 404 ? t("run.gone_title") : null));
+  }
+
+  async start() {
+    const record = (await call(`runs/${this.id}`)).data;
+    if (this.closed) return null;
+    this.record = record;
+    this.build();
+    await this.curve();
+    this.show(record);
+    await this.files();
+    poll(() => this.next(), (error) => this.refuse(error));
+    return null;
+  }
+
+  build() {
+    this.chart = new Chart((from, to) => this.zoomed(from, to));
+    this.samples = new Samples();
+    this.log = new Log(this.id);
+    this.head = el("div", { class: "st-run-head" });
+    this.status = el("p", { class: "st-status", id: "run-status", role: "status", "aria-live": "polite" });
+    this.bar = el("div", { class: "st-progress", id: "run-progress", role: "progressbar", "aria-valuemin": 0,
+      "aria-label": t("run.progress") }, el("i"));
+    this.numbers = el("dl", { class: "st-numbers", id: "run-numbers" });
+    this.controls = el("div", { class: "st-actions", id: "run-actions" });
+    this.trouble = el("div", { id: "run-trouble" });
+    this.downloads = el("section", { class: "st-card", id: "downloads" });
+    this.details = el("section", { class: "st-card", id: "details" });
+    this.place.replaceChildren(
+      el("a", { class: "st-back", href: "?view=runs" }, `‹ ${t("runs.all")}`), this.head,
+      el("section", { class: "st-card st-live-card" }, this.status, this.bar, this.numbers, this.controls),
+      this.trouble,
+      el("div", { class: "st-run-grid" },
+        el("div", {}, this.samples.node, this.chart.node, this.log.node), el("div", {}, this.downloads, this.details)));
+    details(this.details, this.record);
+  }
+
+  /** The whole curve, down-sampled, and the event from which on to follow. */
+  async curve() {
+    const { data } = await this.series();
+    this.chart.total = this.record.total_steps;
+    this.chart.load(columns(data));
+    this.since = Math.min(data.seq, this.record.seq);
+    this.tag = null;
+  }
+
+  /** The curve, or a part of it, as at most POINTS entries of min, mean and max. */
+  series(range = "") {
+    return call(`runs/${this.id}/series?keys=loss,lr&points=${POINTS}${range}`);
+  }
+
+  async zoomed(from, to) {
+    return columns((await this.series(`&from=${from}&to=${to}`)).data);
+  }
+
+  /** One turn of the loop: new events, and the record when they say it changed. */
+  async next() {
+    const answer = await call(`runs/${this.id}/events?since=${this.since}`, { tag: this.tag });
+    if (this.closed) return null;
+    if (answer.data) await this.take(answer);
+    await this.log.next();
+    if (answer.data && answer.data.next < answer.data.last) return 0;
+    return LIVE.has(this.record.state) ? 1000 : 5000;
+  }
+
+  async take({ data, tag }) {
+    const news = data.events;
+    this.tag = news.length ? null : tag;
+    this.since = data.next;
+    for (const event of news) if (event.kind === "resumed") this.chart.cut(event.from_step);
+    this.chart.append(news.filter((event) => event.kind === "step"));
+    if (this.chart.points > MANY) this.chart.load(columns((await this.series()).data));
+    const changed = data.state !== this.record.state || news.some((event) => TELLING.has(event.kind));
+    const fresh = changed ? (await call(`runs/${this.id}`)).data : {};
+    const { events, next, last, ...facts } = data;
+    if (this.closed) return;
+    this.show({ ...this.record, ...fresh, ...facts });
+    if (news.some((event) => event.kind === "checkpoint" || event.kind === "retired")) await this.files();
+  }
+
+  async files() {
+    const { data } = await call(`runs/${this.id}/files`);
+    if (!this.closed) downloads(this.downloads, this.id, data.items);
+  }
+
+  show(record) {
+    const before = this.shown;
+    this.record = record;
+    this.chart.total = record.total_steps;
+    const same = (pick) => before && JSON.stringify(pick(before)) === JSON.stringify(pick(record));
+    if (!same((r) => [r.name, r.state])) this.showHead(record);
+    this.showProgress(record);
+    if (!same((r) => [r.actions, r.state])) controls(this.controls, record, (fresh) => this.changed(fresh));
+    if (!same((r) => [r.error, r.warnings, r.resumes, r.state])) trouble(this.trouble, record);
+    if (!same((r) => r.samples)) this.samples.show(record.samples ?? []);
+    this.shown = record;
+  }
+
+  /** A control answered with a fresh record. */
+  changed(record) {
+    if (record) this.show({ ...this.record, ...record });
+    now();
+  }
+
+  showHead(record) {
+    document.title = `${titled(record)} · ${t("app.title")}`;
+    const facts = [record.dataset?.name, record.config?.model?.base].filter(Boolean).join(" · ");
+    this.head.replaceChildren(
+      el("div", {}, el("h1", { id: "run-title" }, titled(record)), el("p", { class: "st-quiet" }, facts)), badge(record.state));
+  }
+
+  showProgress(record) {
+    const total = record.total_steps || 1;
+    say(this.status, sentence(record));
+    this.bar.setAttribute("aria-valuemax", total);
+    this.bar.setAttribute("aria-valuenow", record.step);
+    this.bar.firstChild.style.width = `${Math.min(100, (100 * record.step) / total)}%`;
+    this.bar.dataset.state = record.state;
+    const live = LIVE.has(record.state);
+    const rows = [
+      ["step", t("run.of", { step: whole(record.step), total: whole(record.total_steps) })],
+      live ? ["eta", duration(record.eta_seconds)] : null,
+      ["rate", number(record.pictures_per_second, 3)],
+      ["loss", number(record.loss)],
+      ["lr", number(record.lr)],
+      record.peak_memory_bytes ? ["memory", bytes(record.peak_memory_bytes)] : null,
+    ].filter(Boolean);
+    const key = rows.map(([name]) => name).join();
+    if (this.numbers.dataset.key !== key) {
+      this.numbers.dataset.key = key;
+      this.numbers.replaceChildren(...rows.map(([name]) =>
+        el("div", { id: `run-${name}` }, el("dt", {}, t(`run.${name}`)), el("dd"))));
+    }
+    rows.forEach(([, value], i) => say(this.numbers.children[i].lastChild, value));
+  }
+}
+
+/** What the run is doing, in words. */
+export function sentence(record) {
+  if (record.state === "queued" && record.queue_position > 0) {
+    return t("says.queued_at", { position: record.queue_position });
+  }
+  const busy = record.state === "running" || record.state === "starting";
+  if (busy && record.phase && has(`phase.${record.phase}`)) {
+    const phase = t(`phase.${record.phase}`);
+    if (!record.phase_total || record.phase === "training") return `${phase} …`;
+    const size = (n) => (record.phase_unit === "bytes" ? bytes(n) : whole(n));
+    return t("phase.counted", { phase, done: size(record.phase_done ?? 0), total: size(record.phase_total),
+      unit: record.phase_unit === "bytes" ? "" : record.phase_unit ?? "" }).trim();
+  }
+  return has(`says.${record.state}`) ? t(`says.${record.state}`) : record.state;
+}
+
+/** The means of a series answer as columns. */
+function columns({ step, loss, lr }) {
+  return { step, loss: loss.mean, lr: lr.mean };
+}

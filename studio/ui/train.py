@@ -1,0 +1,175 @@
+"""The page *Train*: what to learn from, what to start from, the settings, and the button."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from studio.ui import parts, texts
+from studio.ui.form import Form
+from studio.web.access import viewer_of
+from studio.web.errors import explain
+from studio.web.service import Studio
+
+DRAFT = "studio-draft"  # the browser keeps what was typed under this name, across reloads and server restarts
+SAMPLE = "sample"
+BASIC = ("data.dataset", "model.base", "sample.prompts")
+
+
+@dataclass
+class TrainPage:
+    """The page's components and handlers."""
+
+    studio: Studio
+    form: Form
+    name: gr.Textbox
+    notice: gr.HTML
+    draft: gr.BrowserState
+
+    def restore(self, draft: Any, request: gr.Request) -> list[Any]:
+        """Reads the kept draft; writes every field, the name and the data sets to choose from."""
+        given = draft if isinstance(draft, dict) else {}
+        values = self.form.fill(given)
+        place = list(self.form.components).index("data.dataset")
+        values[place] = self.datasets(str(values[place]), request)
+        name = given.get("name")
+        return [*values, name if isinstance(name, str) else ""]
+
+    def datasets(self, chosen: str, request: gr.Request) -> Any:
+        """The data sets of this viewer, with `chosen` selected when it is still there."""
+        items = self.studio.list_datasets(viewer_of(request))["items"]
+        choices = [(texts.t("train.dataset_choice", name=d["name"], count=d["count"]), d["id"]) for d in items
+                   if d.get("state", "ready") == "ready"]
+        ids = [value for _, value in choices]
+        return gr.update(choices=choices, value=chosen if chosen in ids else SAMPLE)
+
+    def check(self, values: Mapping[Component, Any], request: gr.Request) -> dict[Component, Any]:
+        """Reads the form; writes what empty fields become, and every problem by its field."""
+        try:
+            found = self.studio.check_run(viewer_of(request), self.form.config(values))
+        except Exception as error:  # noqa: BLE001  as in `start`
+            return {self.notice: self._refused(error)}
+        return {**self.form.hints(found["config"] or {}), self.notice: self._notice(found)}
+
+    def start(self, values: Mapping[Component, Any], request: gr.Request) -> dict[str, Any]:
+        """Reads the form; starts a run, or says everything that is in its way."""
+        viewer, config = viewer_of(request), self.form.config(values)
+        name = str(values.get(self.name) or "").strip()
+        try:
+            record = self.studio.create_run(viewer, name, config)
+        except Exception as error:  # noqa: BLE001  every kind is said in words; `explain` logs what it does not know
+            return self._refused(error)
+        return {"started": record["id"], "turn": secrets.token_hex(4)}
+
+    def _refused(self, error: Exception) -> dict[str, Any]:
+        _, body = explain(error)
+        whole = {"field": "", "message": " ".join(filter(None, (body["message"], body["hint"])))}
+        return self._notice({"problems": body.get("problems") or [whole]})
+
+    def _notice(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        problems = [{"field": p["field"], "label": self.form.label(p["field"]), "message": p["message"]}
+                    for p in found.get("problems") or []]
+        return {"problems": problems, "warnings": list(found.get("warnings") or []),
+                "facts": facts(found.get("config")), "turn": secrets.token_hex(4)}
+
+
+def facts(config: Mapping[str, Any] | None) -> list[list[str]]:
+    """The run in a few words, from its resolved config: pairs of name and value."""
+    if not config:
+        return []
+    train, data = config["train"], config["data"]
+    batch = train["batch_size"] * train["gradient_accumulation_steps"] * config["compute"]["num_processes"]
+    return [
+        [texts.t("train.fact_steps"), f"{train['max_steps']:,}"],
+        [texts.t("train.fact_batch"), f"{batch:,}"],
+        [texts.t("train.fact_seen"), f"{batch * train['max_steps']:,}"],
+        [texts.t("train.fact_side"), texts.t("train.pixels", side=data["resolution"])],
+        [texts.t("train.fact_lr"), f"{config['optim']['learning_rate']:g}"],
+        [texts.t("train.fact_precision"), str(train["mixed_precision"]).replace("no", "fp32")],
+    ]
+
+
+def build(studio: Studio) -> TrainPage:
+    """Draw the page inside the open Blocks."""
+    form = Form()
+    with gr.Row(elem_classes="st-columns"):
+        with gr.Column(scale=7, elem_classes="st-main"):
+            _essentials(form)
+            _groups(form)
+        with gr.Column(scale=4, elem_classes="st-side"), gr.Column(elem_classes="st-card st-start"):
+            gr.HTML(parts.heading("train.start_title"), container=False)
+            name = gr.Textbox(label=texts.t("train.name"), placeholder=texts.t("train.name_empty"), max_lines=1,
+                              max_length=200, elem_id="run-name", value="",
+                              html_attributes=gr.InputHTMLAttributes(autocomplete="off"))
+            start = gr.Button(texts.t("train.start"), variant="primary", size="lg", elem_id="start-training")
+            notice = parts.live("notice", "train.js")
+            reset = gr.Button(texts.t("train.reset"), variant="secondary", size="sm", elem_id="reset-form")
+    draft = gr.BrowserState({}, storage_key=DRAFT, secret=DRAFT)  # a draft is no secret; a fixed key survives restarts
+    page = TrainPage(studio, form, name, notice, draft)
+    _wire(page, start, reset)
+    return page
+
+
+def _essentials(form: Form) -> None:
+    with gr.Column(elem_classes="st-card"):
+        gr.HTML(parts.heading("train.learn_title", "train.learn_help"), container=False)
+        form.add("data.dataset", gr.Dropdown(
+            choices=[(SAMPLE, SAMPLE)], value=SAMPLE, allow_custom_value=True, label=form.label("data.dataset"),
+            info=form.fields["data.dataset"]["help"], elem_id="field-data-dataset", interactive=True))
+        form.add("model.base", gr.Dropdown(
+            choices=[(texts.t("train.embedded"), "embedded")], value="embedded", allow_custom_value=True,
+            label=form.label("model.base"), info=texts.t("train.base_help"), elem_id="field-model-base",
+            interactive=True))
+        form.add("sample.prompts")
+    with gr.Column(elem_classes="st-card"):
+        gr.HTML(parts.heading("train.settings_title", "train.settings_help"), container=False)
+        with gr.Row(elem_classes="st-fields"):
+            for path, field in form.fields.items():
+                if field["basic"] and path not in BASIC:
+                    form.add(path)
+
+
+def _groups(form: Form) -> None:
+    with gr.Column(elem_classes="st-card st-groups"):
+        gr.HTML(parts.heading("train.more_title", "train.more_help"), container=False)
+        for title, paths in form.groups():
+            with gr.Accordion(title, open=False), gr.Row(elem_classes="st-fields"):
+                for path in paths:
+                    form.add(path)
+
+
+def _wire(page: TrainPage, start: gr.Button, reset: gr.Button) -> None:
+    fields = list(page.form.components.values())
+    every: list[Component] = [*fields, page.name]
+    quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
+    names = json.dumps([*page.form.components, "name"])
+    keep = f"(...typed) => Object.fromEntries({names}.map((name, i) => [name, typed[i]]))"
+    hinted = [c for path, c in page.form.components.items() if page.form.fields[path]["nullable"]]
+    checked = {"inputs": set(every), "outputs": [*hinted, page.notice], "trigger_mode": "always_last", **quiet}
+
+    gr.on([c.input for c in every], fn=None, js=keep, inputs=every, outputs=page.draft,  # type: ignore[attr-defined]
+          **{"show_progress": "hidden", "api_visibility": "private"})
+    leaves = [c.blur if isinstance(c, gr.Textbox) else c.input for c in fields]  # type: ignore[attr-defined]
+    gr.on(leaves, page.check, **checked)
+    start.click(page.start, inputs=set(every), outputs=page.notice, **quiet)
+    reset.click(lambda: {}, outputs=page.draft, **quiet).then(
+        page.restore, page.draft, every, **quiet).then(page.check, **checked)
+    page.notice.use_dataset(_chosen(page), outputs=page.form.components["data.dataset"], **quiet).then(
+        None, js=keep, inputs=every, outputs=page.draft).then(page.check, **checked)
+    loaded = gr.context.Context.root_block
+    assert loaded is not None, "the page is drawn inside a gr.Blocks"
+    loaded.load(page.restore, page.draft, every, **quiet).then(page.check, **checked)  # type: ignore[attr-defined]
+
+
+def _chosen(page: TrainPage) -> Any:
+    def use(event: gr.EventData, request: gr.Request) -> Any:
+        """A data set chosen on another page."""
+        return page.datasets(str(getattr(event, "id", SAMPLE)), request)
+    return use
+
