@@ -58,13 +58,23 @@ def normalise(path: Path) -> Normal:
             image.load()
             return _normal(path, image, kind)
     except UnidentifiedImageError:
-        raise Unusable("not a picture in a format that is read here (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF)") from None
+        raise Unusable(_unidentified(path)) from None
     except (Unusable, SystemExit, KeyboardInterrupt):
         raise
     except MemoryError:
         raise Unusable(f"decoding it needs more than {MEMORY >> 20} MB of memory") from None
     except Exception as error:
         raise Unusable(f"damaged or incomplete picture ({str(error)[:120] or type(error).__name__})") from None
+
+
+def _unidentified(path: Path) -> str:
+    with open(path, "rb") as file:
+        head = file.read(12)
+    if not head:
+        return "the file is empty"
+    if head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8")) or head[8:] == b"WEBP":
+        return "damaged or incomplete picture (its header cannot be read)"
+    return "not a picture in a format that is read here (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF)"
 
 
 def check_size(width: int, height: int) -> None:
