@@ -252,14 +252,14 @@ def state_of(story: Story, *, alive: bool, wanted: int, started: int, exit_: dic
     if wanted > started:
         return "starting" if alive else "queued"
     ended = story.end if story.attempt == started else None
-    if ended:
+    if ended and ended["result"] in FINAL:
         return ended["result"]
     if alive:
         if story.attempt != started:
             return "starting"
         return "stopping" if story.ending else "running"
     if exit_ and exit_.get("attempt") == started:
-        if exit_.get("result"):
+        if exit_.get("result") in FINAL:
             return exit_["result"]
         if exit_.get("returncode") or exit_.get("error"):
             return "failed"
