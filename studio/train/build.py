@@ -1,0 +1,172 @@
+"""From a run's config to the pieces the loop works with."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studio import datasets, families
+from studio.config import Config
+from studio.events import EventWriter
+from studio.families import Family, Source, source
+from studio.runs import Run
+from studio.train import objectives, optim
+from studio.train.cache import CachedPictures, CachedTexts, Encoders, LivePictures, digest, part_hashes
+from studio.train.checkpoints import Keeper, Weights
+from studio.train.control import Controls
+from studio.train.data import Draws, Framing, Sample
+from studio.train.ema import Ema, NoEma
+from studio.train.feed import Feed
+from studio.train.host import Host
+from studio.train.sample import Sampler
+
+
+@dataclass
+class Trainer:
+    """Everything the loop uses. `model` is what runs forward (perhaps wrapped by DDP)."""
+
+    host: Host
+    events: EventWriter
+    controls: Controls
+    family: Family
+    model: Any
+    ema: Ema
+    update: optim.Updater
+    draws: Draws
+    feed: Feed
+    keeper: Keeper
+    sampler: Sampler
+    total_steps: int
+    batch_size: int
+    window: int
+    sample_every: int
+    save_every: int
+    last_report: float = 0.0
+
+    def windows(self, first: int) -> Iterator[tuple[int, list[Sample]]]:
+        """The windows from update `first` on; the one after is already being read."""
+        coming = self.draws.windows(self.window, first)
+        update, window = next(coming)
+        while True:
+            following = next(coming)
+            self.feed.pictures.ahead(following[1])
+            yield update, window
+            update, window = following
+
+    def sample_due(self, step: int) -> bool:
+        """Whether pictures are drawn after this step."""
+        return step == self.total_steps or (self.sample_every > 0 and step % self.sample_every == 0)
+
+    def save_due(self, step: int) -> bool:
+        """Whether a checkpoint is saved after this step."""
+        return step == self.total_steps or step % self.save_every == 0
+
+    def draw(self, step: int, prompt: str | None = None) -> bool:
+        """Rank 0 draws, the others wait; every rank learns whether it went well."""
+        return self.host.tell(self.sampler.draw(step, prompt) if self.host.main else None)
+
+    def save(self, step: int) -> bool:
+        """Rank 0 saves, the others wait; every rank learns whether it went well."""
+        per_epoch = -(-len(self.draws.rows) // self.window)
+        position = {"epoch": step // per_epoch, "position": step % per_epoch * self.window}
+        return self.host.tell(self.keeper.save(step, position) if self.host.main else None)
+
+
+def build(run: Run, config: Config, rows: list[dict[str, Any]], host: Host, events: EventWriter, controls: Controls,
+          check: Callable[[], None]) -> Trainer:
+    """Load, cache and prepare everything. `check` is called now and then and may raise to end the build."""
+    home = run.path.parent.parent
+    family = families.get(config.model.family)
+    base = _base(config, family, events, host)
+    events.phase("loading")
+    frozen = [part for kind in family.encoder_parts().values() for part in kind]
+    hashes = part_hashes(home, base, dict.fromkeys(frozen)) if host.main else None
+    encoders = Encoders(family, base, host.device, host.tell(hashes))
+    draws = Draws(rows, config.train.seed or 0, config.data.random_flip, not config.data.center_crop,
+                  family.empty_text())
+    framing = Framing(config.data.resolution or 0, config.data.interpolation)
+    pictures, texts = _cached(home, config, encoders, draws, framing, events, host, check)
+    encoders.free()
+
+    events.phase("loading")
+    prediction_type = config.objective.prediction_type or "epsilon"
+    denoiser = family.load(family.denoiser, base).train()
+    if config.train.gradient_checkpointing:
+        denoiser.enable_gradient_checkpointing()
+    denoiser.to(host.device)
+    parameters = [p for p in denoiser.parameters() if p.requires_grad]
+    ema = Ema(parameters, config.ema.decay) if config.ema.enabled else NoEma()
+    optimizer = optim.adamw(parameters, config.optim)
+    model = host.accelerator.prepare_model(denoiser)
+    scaler = host.accelerator.scaler
+    total = config.train.max_steps or 0
+    rate = optim.schedule(config.optim.lr_scheduler, config.optim.learning_rate or 0.0, config.optim.lr_warmup_steps,
+                          total)
+    gc.freeze()  # what the imports made lives for ever: collecting after each drawing then takes milliseconds
+    facts = {**host.facts(), "data_sha": digest(rows), "base_sha": digest(encoders.hashes)}
+    return Trainer(
+        host=host, events=events, controls=controls, family=family, model=model, ema=ema,
+        update=optim.Updater(optimizer, parameters, rate, config.optim.max_grad_norm, scaler), draws=draws,
+        feed=Feed(family, objectives.make(family.schedule(base), prediction_type), draws.seed, pictures, texts, framing,
+                  host.device),
+        keeper=Keeper(run, config, events, Weights(family.denoiser, denoiser, ema, optimizer, scaler), facts),
+        sampler=Sampler(run, config, events, encoders, denoiser, ema, prediction_type, controls.leaving),
+        total_steps=total, batch_size=config.train.batch_size or 1, window=_window(config, host),
+        sample_every=config.sample.every_steps or 0, save_every=config.checkpoint.every_steps or total)
+
+
+def _window(config: Config, host: Host) -> int:
+    return (config.train.batch_size or 1) * config.train.gradient_accumulation_steps * host.ranks
+
+
+def _base(config: Config, family: Family, events: EventWriter, host: Host) -> Source:
+    """The base's files; rank 0 downloads what is missing, with a phase in bytes. Raises BaseProblem."""
+    model = config.model
+    found = source.locate(model.base, model.revision, model.variant)
+    if found is None and host.main:
+        found = source.fetch(family, model.base, model.revision, model.variant, os.environ.get("HF_TOKEN"),
+                             lambda done, total: events.phase("downloading", done, total, "bytes"))
+    base = host.tell(found)
+    family.check(base)
+    return base
+
+
+def _cached(home: Path, config: Config, encoders: Encoders, draws: Draws, framing: Framing, events: EventWriter,
+            host: Host, check: Callable[[], None]) -> tuple[CachedPictures, CachedTexts]:
+    """Every encoding the run needs, each rank making its share of what is missing."""
+
+    def path_of(row: dict[str, Any]) -> Path:
+        return datasets.picture_path(home, row)
+
+    texts = CachedTexts(home, encoders)
+    pictures = CachedPictures(home, encoders, framing, path_of)
+    if draws.random_crops:
+        pictures = LivePictures(home, encoders, framing, path_of, config.compute.num_workers)
+        events.warning("not_cached", "Random crops cannot be cached: every step encodes its pictures again, which is "
+                       "slower. Turn on the centre crop for speed.")
+    flips = (False, True) if config.data.random_flip else (False,)
+    variants = {row["image"] + str(row.get("crop")) + str(flip): Sample(row, 0, 0, "", flip, (0.5, 0.5))
+                for row in draws.rows for flip in flips}
+    captions = sorted({caption for row in draws.rows for caption in row.get("captions") or [draws.empty_text]})
+    mine = slice(host.rank, None, host.ranks)
+    samples, captions = list(variants.values())[mine], captions[mine]
+    done, total = 0, len(samples) + len(captions)
+    every = max(1, total // 100)
+
+    def progress() -> None:
+        nonlocal done
+        done += 1
+        if done % every == 0 or done == total:
+            events.phase("caching", done, total, "encodings")
+            check()
+
+    texts.fill(captions, progress)
+    pictures.fill(samples, progress)
+    host.wait()
+    texts.shards.refresh()
+    pictures.refresh()
+    return pictures, texts

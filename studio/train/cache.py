@@ -1,0 +1,223 @@
+"""What the frozen encoders make of pictures and captions: computed once, kept on disk by content, shared by all runs.
+
+An entry is encoded by itself, so that it never depends on what else was in a batch. A folder of `home/cache` holds the
+entries of one encoder (the hash of its weight files) and one preprocessing, in memory-mapped safetensors shards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from studio import storage
+from studio.families import Family, Source
+from studio.train.data import Framing, Sample
+
+Tensors = dict[str, torch.Tensor]
+SHARD_BYTES = 64 << 20
+
+
+def digest(value: Any) -> str:
+    """32 hex digits for any JSON data."""
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+class Shards:
+    """Entries (dicts of tensors) by key, in one folder; several processes may add to it at the same time."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._files: dict[str, Any] = {}
+        self._entries: dict[str, tuple[str, list[str]]] = {}
+        self._new: dict[str, Tensors] = {}
+        self._bytes = 0
+        self.refresh()
+
+    def refresh(self) -> None:
+        """See what others added. A damaged shard is removed: its entries are made again."""
+        for path in sorted(self.folder.glob("*.safetensors")):
+            if path.name in self._files:
+                continue
+            try:
+                self._files[path.name] = opened = safe_open(path, framework="pt")
+            except SafetensorError:
+                path.unlink(missing_ok=True)
+                continue
+            for full in opened.keys():  # noqa: SIM118 - not a mapping
+                entry, _, name = full.partition("/")
+                self._entries.setdefault(entry, (path.name, []))
+                if self._entries[entry][0] == path.name:
+                    self._entries[entry][1].append(name)
+
+    def __contains__(self, entry: str) -> bool:
+        return entry in self._entries or entry in self._new
+
+    def __getitem__(self, entry: str) -> Tensors:
+        file, names = self._entries[entry]
+        return {name: self._files[file].get_tensor(f"{entry}/{name}") for name in names}
+
+    def add(self, entry: str, tensors: Tensors) -> None:
+        """Keep an entry; it is readable after `flush`."""
+        self._new[entry] = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        self._bytes += sum(v.nbytes for v in self._new[entry].values())
+        if self._bytes >= SHARD_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was added as one shard, complete before it has its name."""
+        if self._new:
+            part = self.folder / f".{uuid.uuid4().hex}.part"
+            try:
+                save_file({f"{e}/{k}": v for e, tensors in self._new.items() for k, v in tensors.items()}, part)
+                storage.fsync_path(part)
+                os.replace(part, part.with_name(f"{part.stem[1:]}.safetensors"))
+            finally:
+                part.unlink(missing_ok=True)
+            self._new, self._bytes = {}, 0
+        self.refresh()
+
+
+def part_hashes(home: Path, source: Source, parts: Iterable[str]) -> dict[str, str]:
+    """The content of each part's files as one hash; files seen before (path, size, mtime) are not read again."""
+    known_file = home / "cache" / "hashes.json"
+    known = storage.read_json(known_file) if known_file.exists() else {}
+    seen, found = dict(known), {}
+    for part in parts:
+        files = sorted(p for p in (source.folder / part).glob("*") if p.is_file())
+        hashes = []
+        for path in files:
+            stat = path.stat()
+            stamp = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+            seen[stamp] = seen.get(stamp) or storage.sha256_file(path)
+            hashes.append([path.name, seen[stamp]])
+        found[part] = digest([source.variant, hashes])
+    if seen != known:
+        known_file.parent.mkdir(parents=True, exist_ok=True)
+        storage.write_json(known_file, seen)
+    return found
+
+
+class Encoders:
+    """The family's frozen parts, loaded when they are needed and freed when they are not."""
+
+    def __init__(self, family: Family, source: Source, device: torch.device, hashes: dict[str, str]):
+        self.family, self.source, self.device, self.hashes = family, source, device, hashes
+        self.parts: dict[str, Any] = {}
+
+    def load(self, *kinds: str) -> dict[str, Any]:
+        """The parts that encode `kinds` ("images", "texts"; none given means all), on the device."""
+        wanted = self.family.encoder_parts()
+        for part in dict.fromkeys(p for kind in kinds or wanted for p in wanted[kind]):
+            if part not in self.parts:
+                loaded = self.family.load(part, self.source)
+                self.parts[part] = loaded.to(self.device) if isinstance(loaded, torch.nn.Module) else loaded
+        return self.parts
+
+    def free(self) -> None:
+        """Forget the loaded parts."""
+        self.parts = {}
+
+    def identity(self, kind: str) -> list[Any]:
+        """What an encoding of this kind depends on, apart from its input."""
+        return [self.family.name, *(self.hashes[p] for p in self.family.encoder_parts()[kind])]
+
+    @torch.no_grad()
+    def image(self, pixels: torch.Tensor) -> Tensors:
+        """The posterior of one picture (1,3,H,W)."""
+        stats = self.family.encode_images(self.load("images"), pixels.to(self.device))
+        return {name: value.float().cpu() for name, value in stats.items()}
+
+    @torch.no_grad()
+    def text(self, caption: str) -> Tensors:
+        """The conditions of one caption."""
+        cond = self.family.encode_texts(self.load("texts"), [caption])
+        return {name: value.cpu() for name, value in cond.items()}
+
+
+class CachedPictures:
+    """Posteriors of pictures, from the cache; `fill` makes those that are missing."""
+
+    def __init__(self, home: Path, encoders: Encoders, framing: Framing, path_of: Callable[[dict[str, Any]], Path]):
+        self.encoders, self.framing, self.path_of = encoders, framing, path_of
+        facts = [encoders.identity("images"), framing.resolution, framing.interpolation]
+        self.shards = Shards(home / "cache" / "images" / digest(facts))
+
+    def key(self, sample: Sample) -> str:
+        """An entry is one picture in one crop, as it is or flipped."""
+        return digest([sample.row["image"], sample.row.get("crop"), sample.flip])
+
+    def fill(self, samples: list[Sample], progress: Callable[[], None]) -> None:
+        """Encode what the cache lacks; `progress` is called once for each sample."""
+        for sample in samples:
+            if (key := self.key(sample)) not in self.shards:
+                pixels = self.framing.pixels(self.path_of(sample.row), sample)
+                self.shards.add(key, self.encoders.image(pixels))
+            progress()
+        self.shards.flush()
+
+    def refresh(self) -> None:
+        """See what other ranks encoded."""
+        self.shards.refresh()
+
+    def ahead(self, samples: list[Sample]) -> None:
+        """Nothing to read ahead."""
+
+    def __call__(self, sample: Sample) -> Tensors:
+        return self.shards[self.key(sample)]
+
+
+class LivePictures(CachedPictures):
+    """Posteriors encoded at every step, for random crops; `workers` threads read the next window's pictures."""
+
+    def __init__(self, home: Path, encoders: Encoders, framing: Framing, path_of: Callable[[dict[str, Any]], Path],
+                 workers: int):
+        self.encoders, self.framing, self.path_of = encoders, framing, path_of
+        self._pool = ThreadPoolExecutor(workers) if workers else None
+        self._coming: dict[tuple[int, int], Future[torch.Tensor]] = {}
+
+    def fill(self, samples: list[Sample], progress: Callable[[], None]) -> None:
+        """Nothing to keep."""
+
+    def refresh(self) -> None:
+        """Nothing to see."""
+
+    def ahead(self, samples: list[Sample]) -> None:
+        """Start reading these samples' pictures."""
+        if self._pool is not None:
+            for s in samples:
+                self._coming[s.epoch, s.position] = self._pool.submit(self.framing.pixels, self.path_of(s.row), s)
+
+    def __call__(self, sample: Sample) -> Tensors:
+        coming = self._coming.pop((sample.epoch, sample.position), None)
+        pixels = coming.result() if coming else self.framing.pixels(self.path_of(sample.row), sample)
+        return self.encoders.image(pixels)
+
+
+class CachedTexts:
+    """Conditions of captions, from the cache."""
+
+    def __init__(self, home: Path, encoders: Encoders):
+        self.encoders = encoders
+        self.shards = Shards(home / "cache" / "texts" / digest(encoders.identity("texts")))
+
+    def fill(self, captions: list[str], progress: Callable[[], None]) -> None:
+        """Encode what the cache lacks; `progress` is called once for each caption."""
+        for caption in captions:
+            if (key := digest(caption)) not in self.shards:
+                self.shards.add(key, self.encoders.text(caption))
+            progress()
+        self.shards.flush()
+
+    def __call__(self, caption: str) -> Tensors:
+        return self.shards[digest(caption)]

@@ -1,0 +1,173 @@
+"""Checkpoints: written whole or not at all, checked by hash before they are used, no pickle anywhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from studio import storage
+from studio.config import Config, dump
+from studio.events import EventWriter
+from studio.runs import Run
+from studio.train.cache import digest
+from studio.train.ema import Ema
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+class CannotResume(Exception):
+    """A checkpoint that this run must not continue from; the message says what differs."""
+
+
+def training_fields(config: Config) -> dict[str, Any]:
+    """The part of a config that decides what is learnt; a resume must agree with all of it."""
+    data = dump(config)
+    fields = {section: data[section] for section in ("model", "data", "train", "optim", "objective", "ema")}
+    return {**fields, "num_processes": config.compute.num_processes}
+
+
+@dataclass
+class Weights:
+    """Everything that training changes: the denoiser (unwrapped), its average, the optimizer's moments, the scale."""
+
+    folder: str  # "unet" or "transformer"
+    denoiser: Any
+    ema: Ema
+    optimizer: torch.optim.Optimizer
+    scaler: Any | None
+
+    def named(self) -> dict[str, torch.nn.Parameter]:
+        """The trained parameters by name, in the order of optimizer and average."""
+        return {name: p for name, p in self.denoiser.named_parameters() if p.requires_grad}
+
+    def write(self, root: Path) -> None:
+        """Write `<folder>/`, `<folder>_ema/` (diffusers layout, fp32) and `optimizer.safetensors` under `root`."""
+        config = json.loads(self.denoiser.to_json_string())
+        self._write_model(root / self.folder, config)
+        if self.ema.updates:
+            with self.ema.swapped():
+                self._write_model(root / f"{self.folder}_ema", {**config, **self.ema.facts()})
+        moments = {f"{kind}.{name}": self.optimizer.state[p][kind].detach().contiguous()
+                   for name, p in self.named().items() for kind in MOMENTS if p in self.optimizer.state}
+        save_file(moments, root / "optimizer.safetensors", metadata={"format": "pt"})
+
+    def read(self, root: Path, updates: int, scale: dict[str, Any] | None) -> None:
+        """Take everything over from what `write` wrote; `updates` counts the average's."""
+        self.denoiser.load_state_dict(load_file(root / self.folder / WEIGHTS))
+        named = self.named()
+        if updates:
+            average = load_file(root / f"{self.folder}_ema" / WEIGHTS)
+            for shadow, name in zip(self.ema.shadow, named, strict=True):
+                shadow.copy_(average[name])
+        self.ema.updates = updates
+        with safe_open(root / "optimizer.safetensors", framework="pt") as file:
+            for name, p in named.items():
+                self.optimizer.state[p] = {
+                    kind: file.get_tensor(f"{kind}.{name}").to(p.device, torch.float32) for kind in MOMENTS}
+        if self.scaler is not None and scale:
+            self.scaler.load_state_dict(scale)
+
+    def _write_model(self, folder: Path, config: dict[str, Any]) -> None:
+        folder.mkdir()
+        storage.write_json(folder / "config.json", config)
+        state = {name: value.detach().float().contiguous() if value.is_floating_point() else value.detach()
+                 for name, value in self.denoiser.state_dict().items()}
+        save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+class Keeper:
+    """Saves, retires and finds this run's checkpoints. `facts` (what a resume compares) are recorded in each."""
+
+    def __init__(self, run: Run, config: Config, events: EventWriter, weights: Weights, facts: dict[str, Any]):
+        self.run, self.keep, self.events, self.weights = run, config.checkpoint.keep, events, weights
+        self.facts = {**facts, "config_sha": digest(training_fields(config)), "optimizer": config.optim.name}
+        self.saved: int | None = None  # the step of the newest one
+        self.seconds = 0.0  # how long the last save took
+        self.error = ""  # why the last save failed
+
+    def save(self, step: int, position: dict[str, int]) -> bool:
+        """Save at this step; False when it failed, with a `checkpoint` event that says why."""
+        if self.saved == step:
+            return True
+        name, began = f"checkpoint-{step}", time.monotonic()
+        final = self.run.checkpoints / name
+        self.events.phase("saving")
+        scale = self.weights.scaler.state_dict() if self.weights.scaler is not None else None
+        state = {**self.facts, "step": step, **position, "ema_updates": self.weights.ema.updates, "scaler": scale}
+        manifest_facts = {key: state[key] for key in ("step", "config_sha", "data_sha", "versions", "device",
+                                                      "threads", "precision")}
+        try:
+            with storage.staged(final, manifest_facts) as folder:
+                self.weights.write(folder)
+                storage.write_json(folder / "state.json", state)
+                self.events.sync()
+        except Exception as error:  # a full disk also arrives as RuntimeError or SafetensorError
+            traceback.print_exc()
+            self.error = f"{type(error).__name__}: {str(error)[:300]}"
+            self.events.add("checkpoint", step=step, name=name, bytes=0, seconds=time.monotonic() - began, ok=False,
+                            error=self.error)
+            return False
+        self.saved, self.seconds = step, time.monotonic() - began
+        size = sum(p.stat().st_size for p in final.rglob("*") if p.is_file())
+        self.events.add("checkpoint", step=step, name=name, bytes=size, seconds=round(self.seconds, 3), ok=True,
+                        error=None)
+        self._retire()
+        return True
+
+    def find(self) -> Path | None:
+        """The newest checkpoint whose every hash agrees. Damaged newer ones are named in a warning and put aside."""
+        storage.sweep_staging(self.run.checkpoints)
+        numbered = [(int(p.name.rpartition("-")[2]), p) for p in self.run.checkpoints.glob("checkpoint-*")
+                    if p.is_dir() and p.name.rpartition("-")[2].isdigit()]
+        for step, path in sorted(numbered, reverse=True):
+            try:
+                storage.verify(path)
+            except storage.Corrupt as error:
+                storage.to_trash(path, self.run.path.parent.parent / "trash")
+                self.events.add("retired", name=path.name)
+                self.events.warning("damaged_checkpoint", f"{path.name} is damaged and was put into the trash: {error}")
+                continue
+            self.saved = step
+            return path
+        return None
+
+    def load(self, path: Path) -> tuple[int, list[str]]:
+        """Continue from `path`: its step, and what makes the continuation not bit-identical (nothing, mostly).
+
+        Raises CannotResume."""
+        state = storage.read_json(path / "state.json")
+        for key, what in (("config_sha", "the run's settings"), ("data_sha", "the run's pictures"),
+                          ("base_sha", "the base model's files"), ("optimizer", "the optimizer")):
+            if state.get(key) != self.facts[key]:
+                raise CannotResume(f"{what} changed since {path.name} was saved; restore what it was, or start a "
+                                   "new run")
+        self.weights.read(path, state["ema_updates"], state["scaler"])
+        self.saved = state["step"]
+        differences = [f"{key} was {state.get(key)}, is {self.facts[key]}"
+                       for key in ("device", "threads", "precision", "versions") if state.get(key) != self.facts[key]]
+        return state["step"], differences
+
+    def _retire(self) -> None:
+        """Remove all but the newest `keep`; one that is being downloaded waits for the next save."""
+        for path, _ in list(self.run.valid_checkpoints())[self.keep :]:
+            lease = storage.Lock(self.run.checkpoints / f"{path.name}.lease")
+            if not lease.acquire():
+                continue
+            try:
+                gone = path.with_name(f"{storage.STAGING}{path.name}")
+                path.rename(gone)
+                self.events.add("retired", name=path.name)
+                shutil.rmtree(gone, ignore_errors=True)
+                lease.path.unlink(missing_ok=True)
+            finally:
+                lease.release()

@@ -1,0 +1,141 @@
+"""What is asked of a running trainer: requests in `control/`, SIGTERM, and the supervisor's death."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from studio import storage
+from studio.events import EventWriter
+from studio.runs import Run
+
+LEAVING = ("cancel", "stop", "pause", "terminate")  # the strongest first; "terminate" is SIGTERM
+GRACE = 8.0  # seconds from SIGTERM until this process should be gone
+
+
+@dataclass
+class Request:
+    """One thing asked for. SIGTERM is a request too, without an id and without a file."""
+
+    kind: str
+    id: str = ""
+    args: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+
+class Controls:
+    """Rank 0's ear. Requests older than this attempt are refused when first seen."""
+
+    def __init__(self, run: Run, events: EventWriter, began: float):
+        self.run, self.events = run, events
+        self._told: float | None = None  # when SIGTERM came, monotonic
+        self._before: Any = signal.SIG_DFL
+        for request in self._waiting():
+            if int(request.id[:20]) < began * 1e9:
+                self.answer(request, "refused", "asked before this attempt began")
+
+    def listen(self) -> None:
+        """Take SIGTERM as a request from now on; a second one changes nothing."""
+        self._before = signal.signal(signal.SIGTERM, self._on_sigterm)
+
+    def poll(self) -> list[Request]:
+        """Everything asked for and not yet answered, oldest first."""
+        told = [Request("terminate")] if self._told is not None else []
+        return told + self._waiting()
+
+    def leaving(self) -> bool:
+        """Whether somebody wants the trainer to end."""
+        return any(request.kind in LEAVING for request in self.poll())
+
+    def seconds_left(self) -> float:
+        """How much of the grace after SIGTERM is left; endless when there was none."""
+        return float("inf") if self._told is None else GRACE - (time.monotonic() - self._told)
+
+    def accept(self, request: Request) -> None:
+        """Say that the request was seen and will be carried out."""
+        if request.path is not None:
+            self.events.add("control", id=request.id, control=request.kind, result="accepted", message=None)
+
+    def answer(self, request: Request, result: str, message: str | None = None) -> None:
+        """The last word on a request ("done" or "refused"); its file goes."""
+        if request.path is not None:
+            self.events.add("control", id=request.id, control=request.kind, result=result, message=message)
+            request.path.unlink(missing_ok=True)
+
+    def close(self, result: str) -> None:
+        """Refuse what came too late, and hear no more signals."""
+        signal.signal(signal.SIGTERM, self._before)
+        for request in self._waiting():
+            self.answer(request, "refused", f"the run has ended ({result})")
+
+    def _waiting(self) -> list[Request]:
+        found = self.run.requests()
+        return [Request(kind, id_, args, path) for id_, kind, args, path in found if id_[:20].isdigit()]
+
+    def _on_sigterm(self, *_: object) -> None:
+        self._told = self._told if self._told is not None else time.monotonic()
+
+
+class NoControls(Controls):
+    """The other ranks: rank 0 tells them, and SIGTERM is for rank 0."""
+
+    def __init__(self) -> None:
+        self._told, self._before = None, signal.SIG_DFL
+
+    def poll(self) -> list[Request]:
+        """Nothing is asked here."""
+        return []
+
+    def accept(self, request: Request) -> None:
+        """Rank 0 answers."""
+
+    def answer(self, request: Request, result: str, message: str | None = None) -> None:
+        """Rank 0 answers."""
+
+    def close(self, result: str) -> None:
+        """Hear no more signals."""
+        signal.signal(signal.SIGTERM, self._before)
+
+
+class Silence(EventWriter):
+    """The other ranks' events: none."""
+
+    def __init__(self) -> None:
+        pass
+
+    def add(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """Write nothing."""
+        return {}
+
+    def sync(self) -> None:
+        """Nothing to flush."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def leave_with_supervisor(run: Run) -> None:
+    """Watch from a thread and leave the process at once when the supervisor died, so that no trainer is left over."""
+
+    def watch() -> None:
+        missed = 0
+        while missed < 2:
+            time.sleep(1.0)
+            missed = 0 if run.supervised() else missed + 1
+        os.write(2, b"the supervisor is gone: leaving\n")
+        os._exit(1)
+
+    threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()
+
+
+def take_lock(run: Run) -> storage.Lock:
+    """This run's trainer lock. Raises RuntimeError when another trainer holds it."""
+    lock = run.trainer_lock
+    if not lock.acquire():
+        raise RuntimeError("another trainer is already working on this run")
+    return lock

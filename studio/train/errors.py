@@ -1,0 +1,59 @@
+"""What ended a training, in words for the page: code, sentence, what to do, and the evidence."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import torch
+
+from studio.config import ConfigError
+from studio.events import redact
+from studio.families import BaseProblem
+from studio.storage import Corrupt
+from studio.train.checkpoints import CannotResume
+from studio.train.host import WrongPrecision
+
+
+class Diverged(Exception):
+    """Too many updates in a row were not finite."""
+
+
+NAMED: list[tuple[type[Exception], str, str]] = [
+    (BaseProblem, "base_model", "Choose another base model, or put its files right, then start a new run."),
+    (ConfigError, "config", "Correct the setting and start a new run."),
+    (CannotResume, "cannot_resume", "Start a new run, or restore what changed and resume."),
+    (WrongPrecision, "precision", "Start a new run with another mixed precision."),
+    (Diverged, "diverged", "Start a new run with a lower learning rate, or with mixed precision `no`."),
+    (Corrupt, "damaged_file", "Restore the file named here, or start a new run."),
+]
+
+
+def explain(error: Exception) -> dict[str, Any]:
+    """{code, message, hint, evidence} of the exception that ended a run; the traceback is in train.log."""
+    evidence = redact(f"{type(error).__name__}: {str(error)[:500]}")
+    if _out_of_memory(error):
+        return _error("out_of_memory", "The training ran out of memory.", "Lower the batch size (gradient accumulation "
+                      "keeps its effect) or the resolution, or turn on gradient checkpointing, in a new run.", evidence)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _error("disk_full", "The disk is full.", "Free some space, then resume.", evidence)
+    for kind, code, hint in NAMED:
+        if isinstance(error, kind):
+            return _error(code, _sentence(error), hint, evidence)
+    return _error("failed", f"The training stopped on an error: {_sentence(error)}",
+                  "The log has the details. Put it right, then resume.", evidence)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    text = str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text.lower()))
+
+
+def _sentence(error: Exception) -> str:
+    text = redact(str(error)).strip().splitlines()
+    return (text[0] if text else type(error).__name__)[:300]
+
+
+def _error(code: str, message: str, hint: str, evidence: str) -> dict[str, Any]:
+    return {"code": code, "message": message, "hint": hint, "evidence": evidence}

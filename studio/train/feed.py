@@ -1,0 +1,64 @@
+"""From samples to what a forward pass needs: cached encodings, noise and times, all keyed by epoch and position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from studio.families import Family
+from studio.train.cache import CachedPictures, CachedTexts, Tensors
+from studio.train.data import Framing, Sample, normal, uniform
+from studio.train.objectives import Objective
+
+
+class Batch(NamedTuple):
+    """Noisy latents x_t (B,c,h,w), what the denoiser is told of the time (B,), the target, and the conditions."""
+
+    x_t: torch.Tensor
+    time: torch.Tensor
+    target: torch.Tensor
+    weight: torch.Tensor
+    cond: Tensors
+
+
+@dataclass
+class Feed:
+    """Makes batches on the CPU in fp32 and sends them to the device."""
+
+    family: Family
+    objective: Objective
+    seed: int
+    pictures: CachedPictures
+    texts: CachedTexts
+    framing: Framing
+    device: torch.device
+
+    def __call__(self, samples: list[Sample]) -> Batch:
+        """The batch of these samples."""
+        stats = _stack([self.pictures(s) for s in samples])
+        shape = tuple(self.family.mean(stats).shape[1:])
+        x0 = self.family.draw(stats, self._noise(samples, "posterior", shape))
+        eps = self._noise(samples, "noise", shape)
+        u = torch.tensor([uniform(self.seed, "timestep", s.epoch, s.position) for s in samples], dtype=torch.float64)
+        t = self.objective.time(u)
+        t = t.float() if t.is_floating_point() else t
+        batch = Batch(self.objective.mix(x0, eps, t), self.objective.model_time(t), self.objective.target(x0, eps, t),
+                      self.objective.weight(t), self._conditions(samples))
+        return Batch(*(self._send(value) for value in batch[:4]), {k: self._send(v) for k, v in batch.cond.items()})
+
+    def _conditions(self, samples: list[Sample]) -> Tensors:
+        cond = _stack([self.texts(s.caption) for s in samples])
+        extra = [self.family.conditions(self.framing.facts(s)) for s in samples]
+        return {**cond, **{name: torch.tensor([e[name] for e in extra]) for name in extra[0]}}
+
+    def _noise(self, samples: list[Sample], stream: str, shape: tuple[int, ...]) -> torch.Tensor:
+        return torch.stack([normal(shape, self.seed, stream, s.epoch, s.position) for s in samples])
+
+    def _send(self, value: torch.Tensor) -> torch.Tensor:
+        return value.to(self.device, non_blocking=True)
+
+
+def _stack(entries: list[Tensors]) -> Tensors:
+    return {name: torch.cat([entry[name] for entry in entries]) for name in entries[0]}

@@ -1,0 +1,102 @@
+"""This process among the run's processes: accelerate, device, precision, threads; what all ranks must agree on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import InitProcessGroupKwargs
+
+from studio import __version__
+from studio.config import Config
+
+PATIENCE = timedelta(hours=12)  # ranks wait for rank 0 while it draws or saves; a dead one is noticed by the launcher
+
+
+class WrongPrecision(Exception):
+    """A mixed precision that this device cannot do."""
+
+
+class Host:
+    """The accelerator and what follows from it. Made before anything else touches torch."""
+
+    def __init__(self, config: Config):
+        torch.set_num_threads(config.compute.num_threads or 1)
+        backend = "nccl" if torch.cuda.is_available() and not _cpu_only() else "gloo"
+        precision = config.train.mixed_precision or "no"
+        mps = torch.backends.mps.is_available() and not _cpu_only()
+        self.precision = "no" if mps else precision
+        if precision == "fp16" and not mps and backend == "gloo":
+            raise WrongPrecision("fp16 needs a GPU; choose bf16 or no")
+        self.accelerator = Accelerator(
+            mixed_precision=self.precision, step_scheduler_with_optimizer=False,
+            kwargs_handlers=_distributed(backend))
+        self.device = self.accelerator.device
+        self.rank, self.ranks = self.accelerator.process_index, self.accelerator.num_processes
+        self.main = self.accelerator.is_main_process
+        self._group: Any = dist.new_group(backend="gloo", timeout=PATIENCE) if self.ranks > 1 else None
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = False
+            torch.backends.cudnn.deterministic = True
+
+    def tell(self, value: Any) -> Any:
+        """Rank 0's value on every rank, by way of the CPU."""
+        if self.ranks == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self._group)
+        return box[0]
+
+    def wait(self) -> None:
+        """Until every rank is here."""
+        if self.ranks > 1:
+            dist.barrier(group=self._group)
+
+    def mean(self, value: torch.Tensor) -> torch.Tensor:
+        """The mean of every rank's value, on every rank."""
+        return self.accelerator.reduce(value, "mean") if self.ranks > 1 else value  # type: ignore[return-value]
+
+    def facts(self) -> dict[str, Any]:
+        """What bit-identity depends on, for the `attempt` event and each checkpoint."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else _cpu_name()
+        versions = {"studio": __version__, "python": platform.python_version(), "torch": torch.__version__}
+        return {"device": f"{self.device.type}: {name}", "precision": self.precision,
+                "threads": torch.get_num_threads(), "versions": versions}
+
+    def close(self) -> None:
+        """Leave the process group."""
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def peak_memory() -> int:
+    """The most memory this process has held, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _distributed(backend: str) -> list[Any]:
+    """How several processes meet; accelerate takes a backend for a request to start a group, so none for one alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return []
+    return [InitProcessGroupKwargs(backend=backend, timeout=PATIENCE),
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False)]
+
+
+def _cpu_only() -> bool:
+    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
+    except FileNotFoundError:
+        return platform.processor()

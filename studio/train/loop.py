@@ -1,0 +1,292 @@
+"""Trains one run: build, loop, end.
+
+    accelerate launch --config_file RUN/launch.yaml -m studio.train.loop RUN_FOLDER
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+import traceback
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from studio import events as events_
+from studio import storage
+from studio.events import EventWriter
+from studio.runs import Run
+from studio.train import control
+from studio.train.build import Trainer, build
+from studio.train.control import Controls, Request
+from studio.train.data import Sample, share
+from studio.train.errors import Diverged, explain
+from studio.train.host import Host, peak_memory
+
+PATIENCE = 3  # updates in a row that may be non-finite
+QUICK = 15.0  # seconds of drawing that a stop still waits for
+EXIT_CODES = {"finished": 0, "stopped": 0, "paused": 0, "cancelled": 0, "failed": 1, "diverged": 1, "terminated": 143}
+
+
+class Leave(Exception):
+    """Somebody asked to end before the first step."""
+
+
+def train(run: Run, *, supervised: bool = True) -> str:
+    """Live through one attempt in this process; returns how it ended (a key of EXIT_CODES).
+
+    With `supervised`, the process leaves as soon as the run's supervisor is gone. Every orderly end, and every error,
+    is an `end` event; a traceback goes to stderr (train.log) only.
+    """
+    began = time.time()
+    if supervised:
+        control.leave_with_supervisor(run)
+    main = int(os.environ.get("RANK", "0")) == 0
+    lock = control.take_lock(run) if main else None
+    events = EventWriter(run.events_file) if main else control.Silence()
+    progress = Progress()
+    try:
+        return _attempt(run, events, began, progress)
+    except Exception as error:
+        traceback.print_exc()
+        result = "diverged" if isinstance(error, Diverged) else "failed"
+        _end(events, result, progress.step, explain(error))
+        return result
+    finally:
+        events.close()
+        if lock is not None:
+            lock.release()
+
+
+@dataclass
+class Progress:
+    """How far this attempt is: the last finished step, and the checkpoint it could be continued from."""
+
+    step: int = 0
+    bad: int = 0  # non-finite updates in a row
+    waiting: list[dict[str, Any]] = field(default_factory=list)  # steps whose numbers are still on the device
+
+
+def _attempt(run: Run, events: EventWriter, began: float, progress: Progress) -> str:
+    config = run.config()
+    number = _attempt_number(run, began)
+    host = Host(config)
+    try:
+        rows = [row for row in run.rows() if row.get("split", "train") == "train"]
+        events.add("attempt", attempt=number.number, total_steps=config.train.max_steps, pictures=len(rows),
+                   **host.facts())
+        controls = Controls(run, events, number.began) if host.main else control.NoControls()
+        controls.listen()
+        try:
+            trainer = build(run, config, rows, host, events, controls, check=lambda: _check(controls, host))
+            _resume(trainer, progress, first=number.number == 1)
+            result = _fit(trainer, progress)
+        except Leave:
+            result = _leave_early(controls, progress)
+        controls.close(result)
+        _end(events, "paused" if result == "terminated" else result, progress.step)
+        return result
+    finally:
+        host.close()
+
+
+@dataclass(frozen=True)
+class _Number:
+    number: int
+    began: float
+
+
+def _attempt_number(run: Run, began: float) -> _Number:
+    """This attempt's number and start, as the supervisor wrote them; counted from the events when there is none."""
+    process = storage.read_json(run.process_file)
+    if process:
+        return _Number(int(process["attempt"]), float(process["began"]))
+    earlier, _ = events_.read(run.events_file)
+    return _Number(1 + sum(e["kind"] == "attempt" for e in earlier), began)
+
+
+def _resume(trainer: Trainer, progress: Progress, *, first: bool) -> None:
+    """Continue from the newest good checkpoint, or begin at step 0."""
+    name = trainer.host.tell(str(found) if trainer.host.main and (found := trainer.keeper.find()) else None)
+    if name is None:
+        if not first:
+            trainer.events.add("resumed", from_step=0, checkpoint=None, exact=True, note="no checkpoint was saved yet")
+        return
+    progress.step, differences = trainer.keeper.load(Path(name))
+    note = f"continues, not bit-identical: {'; '.join(differences)}" if differences else None
+    trainer.events.add("resumed", from_step=progress.step, checkpoint=Path(name).name, exact=not differences, note=note)
+
+
+def _fit(trainer: Trainer, progress: Progress) -> str:
+    """All updates that are left; returns how it ended."""
+    total = trainer.total_steps
+    if progress.step == 0:
+        trainer.draw(0)
+    if progress.step >= total:
+        return _finish(trainer, progress)
+    trainer.events.phase("training", progress.step, total, "steps")
+    for update, window in trainer.windows(progress.step):
+        _update(trainer, update, window, progress)
+        progress.step = update + 1
+        asked = trainer.host.tell(trainer.controls.poll())
+        if left := _boundary(trainer, progress, asked):
+            return left
+        if progress.step >= total:
+            return _finish(trainer, progress)
+    raise AssertionError("the windows never end")
+
+
+def _update(trainer: Trainer, update: int, window: list[Sample], progress: Progress) -> None:
+    """One update: the mean loss over the window's pictures, its gradient, the step, the average, the event."""
+    began, host = time.perf_counter(), trainer.host
+    shares = share(window, trainer.batch_size, host.rank, host.ranks)
+    # DDP divides by the ranks and nothing divides by the micro-batches, so a picture weighs ranks / window.
+    scale = host.ranks / len(window)
+    total = torch.zeros((), device=host.device)
+    for index, samples in enumerate(shares):
+        batch = trainer.feed(samples or window[:1])  # a rank without pictures takes part with weight 0
+        last = index == len(shares) - 1
+        with nullcontext() if last else host.accelerator.no_sync(trainer.model):
+            predicted = trainer.family.predict(trainer.model, batch.x_t, batch.time, batch.cond)
+            errors = (predicted.float() - batch.target).square().mean(dim=(1, 2, 3)) * batch.weight
+            loss = errors.sum() * (scale if samples else 0.0)
+            host.accelerator.backward(loss)
+        total += loss.detach()
+    loss = host.mean(total)
+    norm = trainer.update(update, loss)
+    trainer.ema.update()
+    progress.waiting.append({"step": update + 1, "loss": loss, "lr": trainer.update.rate(update), "grad_norm": norm,
+                             "pictures": len(window), "seconds": began})
+    _report(trainer, progress, keep=0 if host.device.type == "cpu" else 1)
+
+
+def _report(trainer: Trainer, progress: Progress, keep: int) -> None:
+    """Write the events of all but the `keep` newest steps: a GPU works on the next step while the last one is read."""
+    while len(progress.waiting) > keep:
+        event = progress.waiting.pop(0)
+        loss, norm = event["loss"].item(), event["grad_norm"].item()
+        now = time.perf_counter()
+        event["seconds"], trainer.last_report = now - max(event["seconds"], trainer.last_report), now
+        trainer.events.step(**{**event, "loss": loss, "grad_norm": norm})
+        # fp16's gradient scaler looks for its scale by overflowing: only a non-finite loss counts there.
+        finite = math.isfinite(loss) and (trainer.update.scaler is not None or math.isfinite(norm))
+        progress.bad = 0 if finite else progress.bad + 1
+        if not finite:
+            what = "loss" if not math.isfinite(loss) else "gradient"
+            trainer.events.warning("skipped_update", f"Step {event['step']} was skipped: its {what} was not finite.")
+        if progress.bad >= PATIENCE:
+            raise Diverged(f"the loss or its gradient was not finite {PATIENCE} times in a row, last at step "
+                           f"{event['step']}")
+
+
+def _boundary(trainer: Trainer, progress: Progress, asked: list[Request]) -> str | None:
+    """What is due after a step: pictures, a checkpoint, requests. Returns the result when the trainer should leave."""
+    step, busy = progress.step, False
+    leaving = min((r for r in asked if r.kind in control.LEAVING), key=lambda r: control.LEAVING.index(r.kind),
+                  default=None)
+    if leaving is None:
+        if trainer.sample_due(step):
+            busy = _draw(trainer, progress)
+        if trainer.save_due(step):
+            busy = _save(trainer, progress) or busy
+        for request in asked:
+            _serve(trainer, progress, request)
+        if busy or asked:
+            trainer.events.phase("training", step, trainer.total_steps, "steps")
+        return None
+    for request in asked:
+        if request is not leaving:
+            trainer.controls.answer(request, "refused", f"the run is leaving ({leaving.kind})")
+    trainer.controls.accept(leaving)
+    return _leave(trainer, progress, leaving)
+
+
+def _draw(trainer: Trainer, progress: Progress, prompt: str | None = None) -> bool:
+    _report(trainer, progress, keep=0)
+    return trainer.draw(progress.step, prompt)
+
+
+def _save(trainer: Trainer, progress: Progress) -> bool:
+    _report(trainer, progress, keep=0)
+    return trainer.save(progress.step)
+
+
+def _serve(trainer: Trainer, progress: Progress, request: Request) -> None:
+    """Carry out "save" or "sample"."""
+    trainer.controls.accept(request)
+    if request.kind == "save":
+        done, fault = _save(trainer, progress), trainer.keeper.error
+    else:
+        done, fault = _draw(trainer, progress, request.args.get("prompt") or None), "see the warning"
+    trainer.controls.answer(request, "done" if done else "refused", None if done else fault)
+
+
+def _leave(trainer: Trainer, progress: Progress, request: Request) -> str | None:
+    """End as asked; None when the run goes on because its weights could not be saved."""
+    step = progress.step
+    if request.kind == "cancel":
+        trainer.controls.answer(request, "done")
+        return "cancelled"
+    if request.kind == "terminate":
+        return _terminate(trainer, progress)
+    if not _save(trainer, progress):
+        message = f"not saved, so the run goes on ({trainer.keeper.error}): free some space, or cancel"
+        trainer.controls.answer(request, "refused", message)
+        trainer.events.phase("training", step, trainer.total_steps, "steps")
+        return None
+    if request.kind == "stop" and trainer.host.tell(trainer.sampler.seconds) < QUICK:
+        _draw(trainer, progress)
+    trainer.controls.answer(request, "done")
+    return {"stop": "stopped", "pause": "paused"}[request.kind]
+
+
+def _terminate(trainer: Trainer, progress: Progress) -> str:
+    """SIGTERM: save when the time that is left allows it, then leave to be resumed."""
+    enough = trainer.host.tell(trainer.controls.seconds_left() > 1.0 + 1.5 * trainer.keeper.seconds)
+    saved = enough and _save(trainer, progress)
+    kept = f"step {progress.step} was saved" if saved else f"the last checkpoint is that of step {trainer.keeper.saved}"
+    trainer.events.warning("terminated", f"The machine asked the training to end; {kept}. Resume continues from there.")
+    return "terminated"
+
+
+def _finish(trainer: Trainer, progress: Progress) -> str:
+    """The last checkpoint, unless it is there already: the pictures of the last step came before it."""
+    if not _save(trainer, progress):
+        raise RuntimeError(f"the last checkpoint could not be saved: {trainer.keeper.error}")
+    return "finished"
+
+
+def _check(controls: Controls, host: Host) -> None:
+    """Leave during the build when asked to. Several ranks wait for the first step, where all are told together."""
+    if host.ranks == 1 and controls.leaving():
+        raise Leave
+
+
+def _leave_early(controls: Controls, progress: Progress) -> str:
+    leaving = [r for r in controls.poll() if r.kind in control.LEAVING]
+    first = min(leaving, key=lambda r: control.LEAVING.index(r.kind))
+    controls.accept(first)
+    controls.answer(first, "done", "before the first step, so there was nothing to save")
+    return {"cancel": "cancelled", "stop": "stopped", "pause": "paused", "terminate": "terminated"}[first.kind]
+
+
+def _end(events: EventWriter, result: str, step: int, error: dict[str, Any] | None = None) -> None:
+    events.add("end", result=result, step=step, error=error, peak_memory_bytes=peak_memory())
+    events.sync()
+
+
+def main(argv: list[str]) -> int:
+    """The command line: one run folder. Returns the exit code."""
+    if len(argv) != 1 or not (Path(argv[0]) / "run.json").is_file():
+        print("usage: python -m studio.train.loop RUN_FOLDER  (a folder with a run.json)", file=sys.stderr)
+        return 2
+    return EXIT_CODES[train(Run(Path(argv[0]).resolve()))]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""What the denoiser is asked for: how noise is mixed in, the target, and the time it is told. Small pure functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+Mix = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """`time` turns uniform u in [0,1) (B,) into t (B,); `mix` and `target` take clean x0, noise eps (B,c,h,w) and t.
+
+    `model_time(t)` is what the denoiser is told, `weight(t)` (B,) scales each picture's squared error.
+    """
+
+    time: Callable[[torch.Tensor], torch.Tensor]
+    mix: Mix
+    target: Mix
+    model_time: Callable[[torch.Tensor], torch.Tensor]
+    weight: Callable[[torch.Tensor], torch.Tensor]
+
+
+def betas(kind: str, start: float, end: float, steps: int) -> torch.Tensor:
+    """The noise added at each step, fp32 (steps,): "linear" (Ho et al. 2020), "scaled_linear" (latent diffusion) or
+    "squaredcos_cap_v2" (Nichol & Dhariwal 2021; the ends are not used)."""
+    if kind == "linear":
+        return torch.linspace(start, end, steps)
+    if kind == "scaled_linear":
+        return torch.linspace(start**0.5, end**0.5, steps) ** 2
+    if kind == "squaredcos_cap_v2":
+        left = [math.cos((i / steps + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(steps + 1)]
+        return torch.tensor([min(1 - b / a, 0.999) for a, b in pairwise(left)])
+    raise ValueError(f"unknown noise schedule {kind!r}; there are: linear, scaled_linear, squaredcos_cap_v2")
+
+
+def alphas_cumprod(schedule: dict[str, Any]) -> torch.Tensor:
+    """abar_t, the share of signal left at each step, fp32 (steps,), from a family's `schedule`."""
+    if schedule.get("trained_betas") is not None:
+        values = torch.tensor(schedule["trained_betas"], dtype=torch.float32)
+    else:
+        values = betas(schedule["beta_schedule"], schedule["beta_start"], schedule["beta_end"],
+                       schedule["num_train_timesteps"])
+    abar = torch.cumprod(1.0 - values, dim=0)
+    return rescaled_zero_snr(abar) if schedule.get("rescale_betas_zero_snr") else abar
+
+
+def rescaled_zero_snr(abar: torch.Tensor) -> torch.Tensor:
+    """abar shifted and scaled so that nothing of the signal is left at the last step (Lin et al. 2023, algorithm 1)."""
+    root = abar.sqrt()
+    return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+
+
+def _like(values: torch.Tensor) -> torch.Tensor:
+    return values.view(-1, 1, 1, 1)
+
+
+def diffusion(prediction_type: str, abar: torch.Tensor) -> Objective:
+    """Denoising diffusion (Ho et al. 2020): x_t = sqrt(abar) x0 + sqrt(1-abar) eps.
+
+    The target is eps ("epsilon") or v = sqrt(abar) eps - sqrt(1-abar) x0 ("v_prediction", Salimans & Ho 2022).
+    The tables stay fp32: in bf16, sigma would be exactly 0 at the first steps.
+    """
+    alpha, sigma, steps = abar.sqrt(), (1.0 - abar).sqrt(), len(abar)
+
+    def mix(x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return _like(alpha[t]) * x0 + _like(sigma[t]) * eps
+
+    def velocity(x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return _like(alpha[t]) * eps - _like(sigma[t]) * x0
+
+    targets: dict[str, Mix] = {"epsilon": lambda x0, eps, t: eps, "v_prediction": velocity}
+    return Objective(time=lambda u: (u * steps).long(), mix=mix, target=targets[prediction_type],
+                     model_time=lambda t: t, weight=lambda t: torch.ones(len(t)))
+
+
+def flow(steps: int) -> Objective:
+    """Rectified flow (Liu et al. 2022): x_t = (1-t) x0 + t eps with t in [0,1), target eps - x0; told t * steps."""
+    return Objective(
+        time=lambda u: u, mix=lambda x0, eps, t: (1.0 - _like(t)) * x0 + _like(t) * eps,
+        target=lambda x0, eps, t: eps - x0, model_time=lambda t: t * steps, weight=lambda t: torch.ones(len(t)))
+
+
+def make(schedule: dict[str, Any], prediction_type: str) -> Objective:
+    """The objective of a family's schedule: {"kind": "flow", "num_train_timesteps"} or a diffusers DDPM config."""
+    if schedule.get("kind") == "flow":
+        return flow(int(schedule["num_train_timesteps"]))
+    return diffusion(prediction_type, alphas_cumprod(schedule))

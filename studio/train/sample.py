@@ -1,0 +1,88 @@
+"""Sample pictures: drawn from fixed seeds with the weights of the moment, written whole, announced last."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from studio.config import Config
+from studio.events import EventWriter
+from studio.runs import Run
+from studio.train.cache import Encoders
+from studio.train.ema import Ema
+
+
+class Sampler:
+    """Draws with `denoiser`, raw and averaged. `interrupted` is asked between pictures whether somebody wants to leave.
+
+    Pictures come from CPU generators of their own (seed + prompt's number), so training's randomness stays untouched.
+    """
+
+    def __init__(self, run: Run, config: Config, events: EventWriter, encoders: Encoders, denoiser: Any, ema: Ema,
+                 prediction_type: str, interrupted: Callable[[], bool]):
+        self.run, self.settings, self.events, self.encoders = run, config.sample, events, encoders
+        self.denoiser, self.ema, self.prediction_type, self.interrupted = denoiser, ema, prediction_type, interrupted
+        self.resolution = config.data.resolution
+        self.seconds = 0.0  # how long the last drawing took
+
+    def draw(self, step: int, prompt: str | None = None) -> bool:
+        """Draw the config's prompts, or the one asked for; False when it failed, which is a warning and no more."""
+        prompts = [prompt] if prompt else self.settings.prompts or []
+        kinds = self.ema.kinds if step else ("raw",)  # before the first update both are the same
+        began = time.monotonic()
+        try:
+            if prompts:
+                self._draw(step, prompts, kinds, requested=bool(prompt))
+        except Exception as error:  # a picture is never worth a run
+            traceback.print_exc()
+            self.events.warning("sampling_failed", f"Sample pictures of step {step} could not be drawn: "
+                                f"{type(error).__name__}: {str(error)[:200]}. Training goes on.")
+            return False
+        finally:
+            self.seconds = time.monotonic() - began
+            self.encoders.free()
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        return True
+
+    def _draw(self, step: int, prompts: list[str], kinds: tuple[str, ...], requested: bool) -> None:
+        family, total, done = self.encoders.family, len(prompts) * len(kinds), 0
+        self.events.phase("sampling", 0, total, "pictures")
+        parts = {**self.encoders.load(), family.denoiser: self.denoiser}
+        pipeline = family.pipeline(parts, self.encoders.source, self.prediction_type)
+        self.denoiser.eval()
+        try:
+            for kind in kinds:
+                with self.ema.swapped() if kind == "ema" else nullcontext():
+                    for index, prompt in enumerate(prompts):
+                        if self.interrupted():
+                            return
+                        self._picture(pipeline, step, index, prompt, kind, requested)
+                        done += 1
+                        self.events.phase("sampling", done, total, "pictures")
+        finally:
+            self.denoiser.train()
+
+    def _picture(self, pipeline: Any, step: int, index: int, prompt: str, kind: str, requested: bool) -> None:
+        settings, seed = self.settings, self.settings.seed + index
+        picture = self.encoders.family.draw_pictures(
+            pipeline, [prompt], [seed], resolution=self.resolution or 0, steps=settings.num_inference_steps,
+            guidance=settings.guidance_scale or 0.0)[0]
+        mark = f"r{time.time_ns()}" if requested else f"p{index}"
+        name = f"step-{step:06d}-{mark}-{kind}.webp"
+        self.run.samples.mkdir(exist_ok=True)
+        part = self.run.samples / f".{name}.part"
+        picture.save(part, format="WEBP", lossless=True)
+        os.replace(part, self.run.samples / name)
+        self.events.add(
+            "sample", step=step, prompt_index=index, prompt=prompt, weights=kind, file=name, seed=seed,
+            guidance_scale=settings.guidance_scale, num_inference_steps=settings.num_inference_steps,
+            requested=requested)

@@ -1,0 +1,63 @@
+"""Runs one attempt on the toy family in a process of its own: python child.py RUN_FOLDER [step:N] [save:N]
+
+With `step:N` it kills itself right after the event of step N, with `save:N` at the N-th file operation of its saves.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import studio.families
+from studio.runs import Run
+
+studio.families.__path__.append(str(Path(__file__).resolve().parents[1] / "families"))
+
+
+def kill_at_step(step: int) -> None:
+    """Die right after the event of `step`."""
+    from studio.events import EventWriter
+
+    written = EventWriter.step
+
+    def step_then_die(self: EventWriter, *args: object, **fields: object) -> None:
+        written(self, *args, **fields)  # type: ignore[arg-type]
+        if fields.get("step") == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    EventWriter.step = step_then_die  # type: ignore[method-assign]
+
+
+def kill_in_save(operation: int) -> None:
+    """Die before the n-th durable file operation (fsync, rename) of the attempt's saves."""
+    count = 0
+
+    def watch(real: object) -> object:
+        def call(*args: object, **named: object) -> object:
+            nonlocal count
+            count += any("checkpoints" in os.fsdecode(os.readlink(f"/proc/self/fd/{a}") if isinstance(a, int) else str(a))
+                         for a in args)
+            if count == operation:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **named)  # type: ignore[operator]
+
+        return call
+
+    for name in ("fsync", "rename", "replace"):
+        setattr(os, name, watch(getattr(os, name)))
+
+
+def main() -> int:
+    """Train the run of the first argument."""
+    from studio.train.loop import EXIT_CODES, train
+
+    for wish in sys.argv[2:]:
+        kind, _, number = wish.partition(":")
+        {"step": kill_at_step, "save": kill_in_save}[kind](int(number))
+    return EXIT_CODES[train(Run(Path(sys.argv[1])), supervised=False)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""Runs of the toy family: six small pictures, a few steps, everything in this process."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from accelerate.state import AcceleratorState
+from PIL import Image
+
+import studio.families
+from studio import config, events, runs, storage
+from studio.train import loop
+
+FAMILIES = Path(__file__).resolve().parents[1] / "families"
+BASE = {
+    "model": {"family": "toy", "base": "embedded"},
+    "data": {"resolution": 32},
+    "train": {"max_steps": 8, "batch_size": 2, "mixed_precision": "no", "seed": 7},
+    "optim": {"learning_rate": 1e-2},
+    "objective": {"prediction_type": "epsilon"},
+    "sample": {"prompts": ["a red thing", "a blue thing"], "every_steps": 4, "num_inference_steps": 2,
+               "guidance_scale": 1.0},
+    "checkpoint": {"every_steps": 3, "keep": 2},
+    "compute": {"num_threads": 1},
+}
+Make = Callable[..., runs.Run]
+
+
+def picture(home: Path, number: int, size: tuple[int, int] = (40, 48)) -> dict[str, Any]:
+    """A row whose picture lies in the home."""
+    pixels = np.random.default_rng(number).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    name = hashlib.sha256(pixels.tobytes()).hexdigest()
+    path = home / "images" / name[:2] / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return {"image": name, "ext": "png", "width": size[0], "height": size[1], "split": "train", "name": f"{number}.png",
+            "captions": [f"thing {number}", f"object {number}"]}
+
+
+@pytest.fixture(autouse=True)
+def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setattr(studio.families, "__path__", [*studio.families.__path__, str(FAMILIES)])
+
+
+@pytest.fixture
+def make(home: Path) -> Make:
+    """make(pictures=6, section={...}) -> a run that waits to be trained."""
+
+    def make_(pictures: int = 6, rows: list[dict[str, Any]] | None = None, **changes: Any) -> runs.Run:
+        rows = rows if rows is not None else [picture(home, n) for n in range(pictures)]
+        settings = config.resolve(config.load(config.merge(BASE, changes)), pictures=len(rows), seed=1, cores=1)
+        return runs.create(home, name="t", owner="", config=settings, rows=rows)
+
+    return make_
+
+
+def train(run: runs.Run) -> str:
+    """One attempt in this process."""
+    AcceleratorState._reset_state(True)
+    return loop.train(run, supervised=False)
+
+
+def child(run: runs.Run, *wishes: str) -> subprocess.CompletedProcess[str]:
+    """One attempt in a process of its own, which may kill itself."""
+    script = Path(__file__).with_name("child.py")
+    root = Path(__file__).resolve().parents[2]
+    return subprocess.run([sys.executable, str(script), str(run.path), *wishes], capture_output=True, text=True,
+                          timeout=120, cwd=root, env={**__import__("os").environ, "PYTHONPATH": str(root)})
+
+
+def told(run: runs.Run, kind: str | None = None) -> list[dict[str, Any]]:
+    """The run's events."""
+    found, _ = events.read(run.events_file)
+    return [e for e in found if kind in (None, e["kind"])]
+
+
+def story(run: runs.Run) -> events.Story:
+    """The folded events."""
+    return runs.Reader().story(run)
+
+
+def fingerprint(run: runs.Run, step: int) -> dict[str, str]:
+    """SHA-256 of a checkpoint's tensors: raw, average, moments."""
+    folder = run.checkpoints / f"checkpoint-{step}"
+    return {p.relative_to(folder).as_posix(): storage.sha256_file(p) for p in sorted(folder.rglob("*.safetensors"))}
+
+
+def curve(run: runs.Run) -> dict[int, str]:
+    """Each step's loss, every bit of it."""
+    found = story(run).curve
+    return {step: float(loss).hex() for step, loss in zip(found.step, found.loss, strict=True) if loss is not None}
