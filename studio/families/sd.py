@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +104,10 @@ class StableDiffusion(Family):
 
     def load(self, part: str, source: Source) -> Any:
         """One part from the source's folder; only safetensors, no network, fp32 whatever the files hold."""
+        with _quiet():
+            return self._load(part, source)
+
+    def _load(self, part: str, source: Source) -> Any:
         import torch
 
         if part == "tokenizer":
@@ -166,7 +172,8 @@ class StableDiffusion(Family):
 
     def pipeline(self, parts: dict[str, Any], source: Source, prediction_type: str) -> Any:
         """A StableDiffusionPipeline with DDIM on the base's own schedule; no safety checker, no progress bar."""
-        from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+        with _quiet():
+            from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
         from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
         wanted = {name: parts[name] for name in ("vae", "text_encoder", "tokenizer", "unet")}
@@ -328,6 +335,21 @@ def _without_variant(source: Source, part: str) -> dict[str, bytes | Path]:
         index["weight_map"] = {key: name.replace(v, "", 1) for key, name in index["weight_map"].items()}
         found[names[0].replace(v, "", 1)] = _json(index)
     return found
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars and its hints on parts that are not used here."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        logging.enable_progress_bar()
 
 
 def _json(data: Any) -> bytes:

@@ -1,0 +1,110 @@
+"""Files that exist only while they are read: bytes and slices of open files, one after the other; stored zips of them.
+
+A stored zip's size and every one of its bytes follow from the members' names, sizes and CRC-32, so that a part of it
+can be sent without building it. Format: APPNOTE.TXT 6.3 of PKWARE.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+BLOCK = 1 << 20
+LIMIT = 0xFFFFFFFF  # sizes and offsets from here on need zip64
+COUNT_LIMIT = 0xFFFF
+EPOCH = 1 << 5 | 1  # 1980-01-01 as DOS writes it: the same members give the same bytes on every day
+UTF8 = 1 << 11
+
+
+class Member(NamedTuple):
+    """A file of a zip: its name there (with /), size in bytes, and CRC-32 (None when only sizes matter)."""
+
+    name: str
+    size: int
+    crc32: int | None
+
+
+def stored_zip(members: Sequence[Member], limit: int = LIMIT) -> list[bytes | int]:
+    """The zip as a list: bytes as they are, and for each member's contents its index in `members`."""
+    parts: list[bytes | int] = []
+    central, offset = b"", 0
+    for index, member in enumerate(members):
+        head = _local(member, limit)
+        central += _central(member, offset, limit)
+        parts += [head, index]
+        offset += len(head) + member.size
+    return [*parts, central + _end(len(members), len(central), offset, limit)]
+
+
+def stored_size(members: Sequence[Member]) -> int:
+    """Bytes of the zip of these members."""
+    return sum(members[part].size if isinstance(part, int) else len(part) for part in stored_zip(members))
+
+
+def _local(member: Member, limit: int) -> bytes:
+    name, big = member.name.encode(), member.size >= limit
+    extra = struct.pack("<HHQQ", 1, 16, member.size, member.size) if big else b""
+    size = LIMIT if big else member.size
+    return struct.pack("<4sHHHHHLLLHH", b"PK\3\4", 45 if big else 20, UTF8, 0, 0, EPOCH, member.crc32 or 0, size, size,
+                       len(name), len(extra)) + name + extra
+
+
+def _central(member: Member, offset: int, limit: int) -> bytes:
+    name, big, far = member.name.encode(), member.size >= limit, offset >= limit
+    values = [member.size, member.size] * big + [offset] * far
+    extra = struct.pack(f"<HH{len(values)}Q", 1, 8 * len(values), *values) if values else b""
+    size, version = LIMIT if big else member.size, 45 if values else 20
+    return struct.pack("<4sHHHHHHLLLHHHHHLL", b"PK\1\2", 3 << 8 | version, version, UTF8, 0, 0, EPOCH,
+                       member.crc32 or 0, size, size, len(name), len(extra), 0, 0, 0, 0o100644 << 16,
+                       LIMIT if far else offset) + name + extra
+
+
+def _end(count: int, size: int, offset: int, limit: int) -> bytes:
+    found = b""
+    if count >= COUNT_LIMIT or size >= limit or offset >= limit:
+        found = struct.pack("<4sQHHLLQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, offset)
+        found += struct.pack("<4sLQL", b"PK\6\7", 0, offset + size, 1)
+        count, size, offset = min(count, COUNT_LIMIT), min(size, LIMIT), LIMIT
+    return found + struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, count, count, size, offset, 0)
+
+
+class Slice(NamedTuple):
+    """The first `size` bytes of an open file."""
+
+    handle: int
+    size: int
+
+
+class Spliced:
+    """Bytes and slices of open files, read as one file from any place."""
+
+    def __init__(self, parts: Sequence[bytes | Slice]):
+        self._parts = [part for part in parts if _length(part)]
+        self._ends = list(accumulate(map(_length, self._parts)))
+        self.size = self._ends[-1] if self._ends else 0
+
+    def digest(self) -> str:
+        """A hash of what is not in files (for a zip: every name, size and CRC-32), in hex."""
+        return hashlib.sha256(b"".join(p for p in self._parts if isinstance(p, bytes))).hexdigest()
+
+    def read(self, start: int, stop: int) -> Iterator[bytes]:
+        """Bytes [start, stop) in blocks of at most 1 MiB. Raises OSError when a file was cut short under us."""
+        stop = min(stop, self.size)
+        while start < stop:
+            index = bisect_right(self._ends, start)
+            part, end = self._parts[index], self._ends[index]
+            inside, count = start - (end - _length(part)), min(BLOCK, stop - start, end - start)
+            block = part[inside:inside + count] if isinstance(part, bytes) else os.pread(part.handle, count, inside)
+            if not block:
+                raise OSError("a file became shorter while it was being sent")
+            yield block
+            start += len(block)
+
+
+def _length(part: bytes | Slice) -> int:
+    return part.size if isinstance(part, Slice) else len(part)
