@@ -11,6 +11,7 @@ import math
 import os
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ STATES = ("queued", *ACTIVE, *FINAL)
 NEEDED: dict[str, dict[str, Any]] = {  # what a reader relies on; a line without it is foreign
     "attempt": {"attempt": int},
     "resumed": {"from_step": int},
-    "step": {"step": int, "loss": float | int | None, "lr": float | int | None, "seconds": float | int},
+    "step": {"step": int, "loss": (float, int, type(None)), "lr": (float, int, type(None)), "seconds": (float, int)},
     "sample": {"step": int, "file": str},
     "retired": {"name": str},
     "end": {"result": str, "step": int},
 }
+_NOTHING: dict[str, Any] = {}
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 
 
 class EventWriter:
@@ -82,24 +85,23 @@ class EventWriter:
         os.close(self._handle)
 
 
-def read(path: Path, offset: int = 0, limit: int | None = None) -> tuple[list[dict[str, Any]], int]:
-    """The complete events from byte `offset` on, and the offset after them; torn or foreign lines are passed over."""
+def read(path: Path, offset: int = 0, most: int = -1) -> tuple[list[dict[str, Any]], int]:
+    """The complete events from byte `offset` on, and the offset after them; torn or foreign lines are passed over.
+
+    About `most` bytes at once where that is given."""
     try:
         with open(path, "rb") as file:
             file.seek(offset)
-            lines = file.readlines()
+            lines = file.readlines(most)
     except FileNotFoundError:
         return [], offset
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()
     events = []
-    for line in lines:
-        if not line.endswith(b"\n"):
-            break
+    for line, event in zip(lines, _parse_all(lines), strict=True):
         offset += len(line)
-        event = _parse(line)
         if event is not None:
             events.append(event)
-            if limit is not None and len(events) >= limit:
-                break
     return events, offset
 
 
@@ -276,15 +278,36 @@ def redact(text: str) -> str:
     return text.replace(own, "[secret]") if len(own) >= 8 else text
 
 
+def _parse_all(lines: list[bytes]) -> Iterator[dict[str, Any] | None]:
+    """`_parse` of every line, three times as fast: a thousand at once, one by one only where a line is torn."""
+    for start in range(0, len(lines), 1000):
+        block = lines[start : start + 1000]
+        try:
+            found = _DECODER.decode((b"[" + b",".join(block) + b"]").decode())
+        except (ValueError, RecursionError):
+            found = []
+        if len(found) == len(block):
+            yield from (event if _sound(event) else None for event in found)
+        else:
+            yield from map(_parse, block)
+
+
+def _sound(event: Any) -> bool:
+    """Whether this is an event with all that readers rely on."""
+    if not isinstance(event, dict) or not isinstance(event.get("kind"), str) or not isinstance(event.get("seq"), int):
+        return False
+    for name, kind in NEEDED.get(event["kind"], _NOTHING).items():  # noqa: SIM110 - all() costs twice the time here
+        if not isinstance(event.get(name), kind):
+            return False
+    return True
+
+
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
-        event = json.loads(line, parse_constant=lambda _: None)
+        event = _DECODER.decode(line.decode())
     except (ValueError, RecursionError):
         return None
-    if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
-        return None
-    needed = {"seq": int, **NEEDED.get(event["kind"], {})}
-    return event if all(isinstance(event.get(name), kind) for name, kind in needed.items()) else None
+    return event if _sound(event) else None
 
 
 def _torn_tail(path: Path) -> bool:

@@ -24,6 +24,7 @@ from studio import events, storage
 ID = re.compile(r"[0-9a-f]{32}")
 RECORD = {"name": str, "owner": str, "created": float | int, "attempt": int, "rank": float | int}
 home = storage.home
+BLOCK = 4 << 20  # bytes of events parsed at once: a long run must not be in memory as objects
 CONTROLS = ("stop", "cancel", "pause", "save", "sample")
 RESUMABLE = ("paused", "stopped", "cancelled", "interrupted", "failed")
 NOT_RESUMABLE = {
@@ -259,10 +260,13 @@ class Reader:
             size = _size(run.events_file)
             if size < followed.offset:
                 followed.story, followed.offset = events.Story(), 0
-            if size > followed.offset:
-                new, followed.offset = events.read(run.events_file, followed.offset)
+            while size > followed.offset:
+                before = followed.offset
+                new, followed.offset = events.read(run.events_file, before, BLOCK)
                 for event in new:
                     followed.story.add(event)
+                if followed.offset == before:
+                    break  # only the beginning of a line is there
             return followed.story
 
     def state(self, run: Run) -> tuple[str, events.Story]:
