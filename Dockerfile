@@ -24,7 +24,7 @@ RUN python -m compileall -q /app
 USER 1000
 WORKDIR /app
 # /data holds everything a person makes or downloads: mount a volume there to keep it.
-ENV HOME=/home/user STUDIO_HOME=/data HF_HOME=/data/huggingface STUDIO_HOST=0.0.0.0
+ENV HOME=/home/user STUDIO_HOME=/data HF_HOME=/data/huggingface STUDIO_HOST=0.0.0.0 STUDIO_CONTAINER=1
 EXPOSE 7860
 HEALTHCHECK --start-period=30s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/healthz', timeout=5)"]
 ENTRYPOINT ["tini", "--"]
