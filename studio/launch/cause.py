@@ -51,7 +51,7 @@ def error(run: Run, *, returncode: int, number: int | None, oom: bool, began: bo
         return _words("out_of_memory", "The operating system ended the training because memory ran out (signal 9, "
                       "and its OOM killer struck).", "Lower the batch size or the resolution, or close other programs. "
                       + hint, evidence)
-    if number in _CRASHES:
+    if number is not None and number in _CRASHES:
         return _words("crashed", f"The training process crashed with signal {_named(number)}.",
                       f"{hint} If it happens again, the last lines of the log name the library.", evidence)
     if number is not None:

@@ -86,7 +86,7 @@ class _Attempt:
             error = cause.supervisor_error("supervisor_failed", f"The training could not be looked after: {problem}",
                                            "Put it right, then resume.")
         finally:
-            left = tree.end_all(self.run.path, END_GRACE)
+            left = tree.end_all(self.run.path, 0.0 if self.result else END_GRACE)
             self._write_exit(error, left)
 
     def _on_signal(self, *_: object) -> None:

@@ -53,11 +53,15 @@ def ranks(folder: Path) -> list[psutil.Process]:
 
 
 def end(processes: Iterable[psutil.Process], grace: float) -> list[psutil.Process]:
-    """Terminate the processes, and kill those still there after `grace` seconds; returns what no signal could end."""
-    processes = list(processes)
-    _signal(processes, signal.SIGTERM)
-    _signal(processes, signal.SIGCONT)  # a stopped process takes SIGTERM only when it runs again
-    _, left = psutil.wait_procs(processes, timeout=grace)
+    """Terminate the processes, and kill those still there after `grace` seconds (0: kill at once).
+
+    Returns what no signal could end.
+    """
+    left = list(processes)
+    if grace:
+        _signal(left, signal.SIGTERM)
+        _signal(left, signal.SIGCONT)  # a stopped process takes SIGTERM only when it runs again
+        _, left = psutil.wait_procs(left, timeout=grace)
     _signal(left, signal.SIGKILL)
     _, left = psutil.wait_procs(left, timeout=5)
     return [p for p in left if _lives(p)]

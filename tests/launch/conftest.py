@@ -1,0 +1,106 @@
+"""Runs made cheaply, and supervisors as real processes, so that killing one is killing one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from studio import config, runs, storage
+from studio.launch import tree
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+CODE = ("import sys; from pathlib import Path; from studio import runs; from studio.launch import supervise; "
+        "print(supervise(runs.Run(Path(sys.argv[1])), int(sys.argv[2]), sys.argv[3:]))")
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 30.0) -> Any:
+    """The first true value of `what`."""
+    last = time.monotonic() + seconds
+    while time.monotonic() < last:
+        if found := what():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+class Bench:
+    """Makes runs in one home, supervises them, and knows what is left of them."""
+
+    def __init__(self, home: Path):
+        self.home, self.reader, self.started = home, runs.Reader(), []
+
+    def run(self, name: str = "a run") -> runs.Run:
+        """A queued run without pictures."""
+        return runs.create(self.home, name=name, owner="", config=config.load({}), rows=[])
+
+    def argv(self, run: runs.Run, mode: str, *more: str) -> list[str]:
+        """The command of the stand-in trainer."""
+        return [sys.executable, str(HERE / "trainer.py"), str(run.path), mode, *more]
+
+    def supervise(self, run: runs.Run, argv: list[str], attempt: int = 1) -> subprocess.Popen[str]:
+        """A supervisor in a session of its own; it prints whether the attempt was its own."""
+        process = subprocess.Popen([sys.executable, "-c", CODE, str(run.path), str(attempt), *argv], cwd=ROOT,
+                                   stdout=subprocess.PIPE, text=True, start_new_session=True,
+                                   env={**os.environ, "PYTHONPATH": str(ROOT)})
+        self.started.append((run, process))
+        return process
+
+    def through(self, run: runs.Run, mode: str, *more: str) -> dict[str, Any]:
+        """exit.json of an attempt lived through."""
+        self.supervise(run, self.argv(run, mode, *more)).wait(60)
+        return json.loads(run.exit_file.read_text())
+
+    def state(self, run: runs.Run) -> str:
+        """The run's state."""
+        return self.reader.state(run)[0]
+
+    def until(self, run: runs.Run, *states: str) -> str:
+        """Wait for one of the states."""
+        return wait_for(lambda: (found := self.state(run)) in states and found)
+
+    def stepping(self, run: runs.Run) -> None:
+        """Wait until the run has made some steps."""
+        wait_for(lambda: self.reader.story(run).step >= 3)
+
+
+@pytest.fixture
+def bench(home: Path) -> Iterator[Bench]:
+    made = Bench(home)
+    yield made
+    for run, process in made.started:
+        for left in tree.marked(run.path):
+            left.kill()
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+    assert all(not p.is_running() for run, _ in made.started for p in tree.marked(run.path))
+
+
+@pytest.fixture(scope="session")
+def facts_of_machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """machine.json, measured once for all tests that need it."""
+    from studio import machine
+
+    home = tmp_path_factory.mktemp("machine")
+    machine.facts(home)
+    return home / "cache" / "machine.json"
+
+
+def nobody_left(run: runs.Run) -> bool:
+    """No process of the run, and no lock held."""
+    return not tree.marked(run.path) and not storage.is_locked(run.lock.path) and not run.alive()
+
+
+def processes(run: runs.Run) -> list[psutil.Process]:
+    """Every process of the run."""
+    return tree.marked(run.path)
