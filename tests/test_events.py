@@ -121,10 +121,10 @@ def test_a_line_that_a_full_disk_cut_off_spoils_no_other(path: Path) -> None:
     assert [e["code"] for e in events.read(path)[0]] == ["first", "next"]
 
 
-def test_reading_on_from_an_offset_and_a_limit(path: Path) -> None:
+def test_reading_on_from_an_offset_and_a_part_at_a_time(path: Path) -> None:
     assert events.read(path) == ([], 0)
     write_steps(path, 1, 5, attempt=1)
-    first, offset = events.read(path, limit=2)
+    first, offset = events.read(path, most=1)
     rest, end = events.read(path, offset)
     assert [e["seq"] for e in first + rest] == [1, 2, 3, 4, 5, 6] and events.read(path, end) == ([], end)
     with open(path, "ab") as file:
