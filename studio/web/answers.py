@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 from typing import Any
 
@@ -62,13 +63,17 @@ def fields(body: dict[str, Any], **kinds: type | tuple[type, ...]) -> list[Any]:
 
 def respond(request: Request, data: Any, status: int = 200, tag: str | None = None,
             headers: dict[str, str] | None = None) -> Response:
-    """`data` as compact JSON, gzipped where that helps; with `tag`, 304 when the client has it already."""
+    """`data` as compact JSON, gzipped where that helps, or 304 when the client has it already.
+
+    `tag` stands for the content where it is known before the content is made (`same`); else it is computed.
+    """
     extra = {"cache-control": "private, no-cache", "vary": "Accept-Encoding, Cookie", **(headers or {})}
-    if tag is not None:
+    body = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    if request.method == "GET" and status == 200:
+        tag = tag or hashlib.blake2b(body, digest_size=12).hexdigest()
         extra["etag"] = f'W/"{tag}"'
         if same(request, tag):
             return Response(status_code=304, headers=extra)
-    body = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     if len(body) >= GZIP_FROM and "gzip" in request.headers.get("accept-encoding", ""):
         body = gzip.compress(body, 5)
         extra["content-encoding"] = "gzip"

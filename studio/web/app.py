@@ -18,7 +18,7 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from studio import __version__, runs, storage
+from studio import __version__, launch, runs, storage
 from studio.web import access, routes_datasets, routes_runs, uploads
 from studio.web.answers import respond, studio_of
 from studio.web.errors import NotFound, WebError
@@ -36,8 +36,6 @@ UPLOAD_SECONDS = 24 * 3600
 
 def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> FastAPI:
     """The whole server over `settings.home`. `pages` makes the app to mount at `/`; it is called in a thread."""
-    from studio import launch
-
     settings.home.mkdir(parents=True, exist_ok=True)
     studio = Studio(settings.home, launch.Launcher(settings.home), runs.Reader(), settings)
     app = FastAPI(title="Studio", version=__version__, docs_url=None, redoc_url=None, openapi_url=None,
@@ -125,8 +123,7 @@ def _add_sign_in(app: FastAPI, settings: Settings) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     studio: Studio = app.state.studio
     async with AsyncExitStack() as stack:
-        tasks = [asyncio.create_task(app.state.pages.load(stack)), asyncio.create_task(_janitor(studio.home)),
-                 asyncio.create_task(_know_the_machine(studio))]
+        tasks = [asyncio.create_task(_load(app, stack)), asyncio.create_task(_janitor(studio.home))]
         await asyncio.to_thread(studio.launcher.start)
         try:
             yield
@@ -152,8 +149,10 @@ async def _janitor(home: Path) -> None:
         await asyncio.sleep(JANITOR_SECONDS)
 
 
-async def _know_the_machine(studio: Studio) -> None:
-    """Measure the machine once, so that the first form already knows it."""
+async def _load(app: FastAPI, stack: AsyncExitStack) -> None:
+    """The pages first; then, with the cores free again, measure the machine, so that the form knows what is fastest."""
+    studio: Studio = app.state.studio
+    await app.state.pages.load(stack)
     try:
         await asyncio.to_thread(studio.machine, access.LOCAL)
     except Exception:

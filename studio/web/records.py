@@ -13,6 +13,11 @@ MOST_POINTS = 1500
 WORDS_OF_STATE = {"starting": "starting", "queued": "waiting", "stopping": "saving"}
 
 
+def actions(state: str) -> list[str]:
+    """The buttons of a run in `state`: the controls it answers to, and deleting it once it has ended."""
+    return [*launch.actions(state), *(["delete"] if state in events.FINAL else [])]
+
+
 def total_steps(story: events.Story, config: dict[str, Any]) -> int | None:
     """The steps the run is to make."""
     return story.facts.get("total_steps") or (config.get("train") or {}).get("max_steps")
@@ -32,7 +37,7 @@ def status(state: str, story: events.Story, config: dict[str, Any], queue_positi
         "eta_seconds": round(left * pace, 1) if live and pace is not None and left is not None else None,
         "seconds_per_step": pace, "pictures_per_second": _pictures_per_second(curve),
         "loss": _last(curve.loss), "lr": _last(curve.lr), "queue_position": queue_position,
-        "actions": launch.actions(state),
+        "actions": actions(state),
     }
 
 

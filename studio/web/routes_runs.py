@@ -45,8 +45,7 @@ def check_run(request: Request, studio: Service, who: Who, body: Body) -> Respon
 @router.get("/runs/{run_id}")
 def get_run(request: Request, studio: Service, who: Who, run_id: str) -> Response:
     """One run's record."""
-    tag = studio.poll_tag(who, run_id)
-    return respond(request, None if same(request, tag) else studio.run(who, run_id), tag=None if tag is None else tag)
+    return respond(request, studio.run(who, run_id))
 
 
 @router.patch("/runs/{run_id}")

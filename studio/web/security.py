@@ -183,8 +183,8 @@ def page(title: str, text: str, head: str = "") -> str:
     """A plain page of the studio's own, for moments when the real one cannot be shown."""
     return (f"<!doctype html><html lang=en><meta charset=utf-8>{head}<meta name=viewport content='width=device-width'>"
             f"<title>{html.escape(title)}</title><style>body{{font:16px/1.5 system-ui,sans-serif;"
-            f"color-scheme:light dark;max-width:32rem;margin:20vh auto;padding:0 1rem}}</style><h1>{html.escape(title)}</h1>"
-            f"<p>{html.escape(text)}</p>")
+            f"color-scheme:light dark;max-width:32rem;margin:20vh auto;padding:0 1rem}}</style>"
+            f"<h1>{html.escape(title)}</h1><p>{html.escape(text)}</p>")
 
 
 _TOKEN_PAGE = page("This studio asks for its token", "Open the link that the studio printed when it started: it ends "

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from studio import config, events, runs
+from studio import config, events, launch, machine, runs
 from studio.web.access import Viewer
+from studio.web.index import Index
 from studio.web.service_datasets import DatasetService
 from studio.web.service_runs import RunService
 from studio.web.settings import Settings
-
-if TYPE_CHECKING:
-    from studio import launch
 
 
 class Studio(RunService, DatasetService):
@@ -22,6 +20,7 @@ class Studio(RunService, DatasetService):
 
     def __init__(self, home: Path, launcher: launch.Launcher, reader: runs.Reader, settings: Settings):
         self.home, self.launcher, self.reader, self.settings = home, launcher, reader, settings
+        self.index = Index(home)
 
     def schema(self, viewer: Viewer) -> dict[str, Any]:
         """Every setting, for forms and programs."""
@@ -29,8 +28,6 @@ class Studio(RunService, DatasetService):
 
     def machine(self, viewer: Viewer) -> dict[str, Any]:
         """Facts about this machine: cores, memory, GPUs, the fastest precision."""
-        from studio import machine
-
         return machine.facts(self.home)
 
     def session(self, viewer: Viewer) -> dict[str, Any]:
@@ -43,8 +40,6 @@ class Studio(RunService, DatasetService):
         """Tell every live run to save and leave, and wait up to `seconds`; returns the ids of those that had not left.
 
         For a container that is about to be stopped: what is not saved then is lost."""
-        from studio import launch
-
         live = [run for run in runs.every(self.home) if run.alive()]
         for run in live:
             if self.reader.state(run)[0] in events.ACTIVE:

@@ -6,21 +6,20 @@ import base64
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from studio import config as config_
-from studio import events, hub, runs, storage
+from studio import datasets, events, export, hub, launch, prepare, runs, storage
 from studio.web import records
-from studio.web.access import Viewer, require
+from studio.web.access import Viewer, may, require
 from studio.web.errors import NotFound, Refused, WebError
+from studio.web.index import Index
 from studio.web.settings import Settings
-
-if TYPE_CHECKING:
-    from studio import export, launch
 
 LOG_BYTES = 64 * 1024
 MOST_EVENTS = 1000
 NAME_LENGTH = 200
+PROMPT_LENGTH = 2000
 _SAMPLE_TYPES = {".webp", ".png", ".jpg"}
 
 
@@ -31,12 +30,13 @@ class RunService:
     settings: Settings
     launcher: launch.Launcher
     reader: runs.Reader
+    index: Index
 
     # ------------------------------------------------------------------------------------------------- looking
 
     def list_runs(self, viewer: Viewer, limit: int = 50, after: str | None = None) -> dict[str, Any]:
         """The viewer's runs, newest first: {"items": [record without config], "next": token | None}."""
-        own = sorted(((facts["created"], run.id, run) for run, facts in self._facts() if self._sees(viewer, facts)),
+        own = sorted(((facts["created"], run.id, run) for run, facts in self.index.all() if self._sees(viewer, facts)),
                      reverse=True)
         if after:
             own = [entry for entry in own if entry[:2] < _place(after)]
@@ -55,17 +55,17 @@ class RunService:
 
     def queue(self, viewer: Viewer) -> dict[str, Any]:
         """What runs and what waits, in order: {"items": [{id, name, state, position}]}; others' are only counted."""
-        items = []
-        for position, run in enumerate(self._queued(), 1):
+        items, waiting = [], self.index.queued()
+        for position, run in enumerate(waiting, 1):
             facts = run.record()
             if self._sees(viewer, facts):
                 items.append({"id": run.id, "name": facts["name"], "state": "queued", "position": position})
-        return {"items": items, "next": None, "waiting": len(self._queued())}
+        return {"items": items, "next": None, "waiting": len(waiting)}
 
     def reorder_queue(self, viewer: Viewer, order: list[str]) -> dict[str, Any]:
         """Put the viewer's waiting runs into `order`; they share out the places they hold now."""
         own = [self._run(viewer, run_id, "write") for run_id in dict.fromkeys(order)]
-        waiting = {run.id for run in self._queued()}
+        waiting = {run.id for run in self.index.queued()}
         started = [run.id for run in own if run.id not in waiting]
         if started:
             raise Refused(f"Not waiting any more: {', '.join(started)}.", "Look at the queue and try again.")
@@ -128,8 +128,6 @@ class RunService:
 
     def create_run(self, viewer: Viewer, name: str, config: dict[str, Any]) -> dict[str, Any]:
         """Submit a run; returns its record. Raises ConfigError with every problem at once."""
-        from studio import prepare
-
         require(viewer, None, "create", "run")
         self._check_public(viewer, config)
         run = prepare.submit(self.home, name=clean_name(name), owner=viewer.id, config=config, token=viewer.token)
@@ -139,8 +137,6 @@ class RunService:
 
     def check_run(self, viewer: Viewer, config: dict[str, Any]) -> dict[str, Any]:
         """What submitting `config` would say: {"problems", "warnings", "config" (resolved, or null), "disk_bytes"}."""
-        from studio import prepare
-
         try:
             self._check_public(viewer, config)
         except config_.ConfigError as error:
@@ -155,18 +151,15 @@ class RunService:
 
     def control(self, viewer: Viewer, run_id: str, kind: str, args: dict[str, Any] | None = None) -> dict[str, Any]:
         """stop, cancel, pause, save, sample or resume; returns the record."""
-        from studio import launch
-
         run = self._run(viewer, run_id, "write")
         if kind not in (*runs.CONTROLS, "resume"):
             raise WebError(f"There is no control {kind[:40]!r}.", f"There are: {', '.join(runs.CONTROLS)}, resume.")
-        if args:
-            raise WebError(f"{kind} takes no settings.", "Send it without a body.")
+        args = _control_args(kind, args or {})
         if kind == "resume":
             launch.resume(run, self.reader)
             self.launcher.lend(run, viewer.token)
         else:
-            launch.ask(run, kind, self.reader)
+            launch.ask(run, kind, self.reader, **args)
         self.launcher.wake()
         return self.run(viewer, run_id)
 
@@ -186,16 +179,12 @@ class RunService:
 
     def files(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
         """What can be downloaded now: {"items": [{path, size, kind, weights, step, url}]}."""
-        from studio import export
-
         run = self._run(viewer, run_id, "read")
         return {"items": [{"path": i.path, "size": i.size, "kind": i.kind, "weights": i.weights, "step": i.step,
                            "url": f"/api/runs/{run.id}/files/{i.path}"} for i in export.listing(run)], "next": None}
 
     def open_file(self, viewer: Viewer, run_id: str, path: str) -> export.Download:
         """An item of `files`, open for reading; the caller closes it."""
-        from studio import export
-
         try:
             return export.open_item(self._run(viewer, run_id, "read"), path)
         except KeyError:
@@ -222,8 +211,6 @@ class RunService:
         return run
 
     def _sees(self, viewer: Viewer, facts: dict[str, Any]) -> bool:
-        from studio.web.access import may
-
         return may(viewer, facts.get("owner"), "read")
 
     def _record(self, run: runs.Run, queue: dict[str, int]) -> dict[str, Any]:
@@ -234,26 +221,8 @@ class RunService:
     def _config(self, run: runs.Run) -> dict[str, Any]:
         return storage.read_json(run.config_file) or {}
 
-    def _facts(self) -> list[tuple[runs.Run, dict[str, Any]]]:
-        """Every readable run with its run.json."""
-        found = []
-        for run in runs.every(self.home):
-            try:
-                found.append((run, run.record()))
-            except storage.Corrupt:
-                continue  # deleted in this moment, or damaged: its own page says so
-        return found
-
-    def _queued(self) -> list[runs.Run]:
-        """Waiting runs of everybody, in the order they will start."""
-        waiting = []
-        for run, facts in self._facts():
-            if facts["attempt"] > run.process()["attempt"] and not run.alive():
-                waiting.append((facts["rank"], run.id, run))
-        return [run for _, _, run in sorted(waiting)]
-
     def _queue_places(self) -> dict[str, int]:
-        return {run.id: place for place, run in enumerate(self._queued(), 1)}
+        return {run.id: place for place, run in enumerate(self.index.queued(), 1)}
 
     def _place(self, run: runs.Run, state: str) -> int | None:
         return self._queue_places().get(run.id) if state == "queued" else None
@@ -271,9 +240,6 @@ class RunService:
         self._check_dataset(viewer, config)
 
     def _check_dataset(self, viewer: Viewer, config: dict[str, Any]) -> None:
-        from studio import datasets
-        from studio.web.access import may
-
         section = config.get("data")
         wanted = section.get("dataset") if isinstance(section, dict) else None
         if not isinstance(wanted, str):
@@ -291,6 +257,18 @@ def clean_name(name: Any) -> str:
     """A run's name as one line of at most 200 characters; without one, the hour."""
     text = " ".join("".join(c if c.isprintable() else " " for c in str(name or "")).split())[:NAME_LENGTH]
     return text or time.strftime("Run of %Y-%m-%d %H:%M")
+
+
+def _control_args(kind: str, args: dict[str, Any]) -> dict[str, str]:
+    """What may come with a control: a prompt for `sample`, nothing else."""
+    if not args:
+        return {}
+    prompt = args.get("prompt")
+    if kind != "sample" or set(args) != {"prompt"}:
+        raise WebError(f"{kind} takes no such settings.", "Only sample takes one: prompt.")
+    if not isinstance(prompt, str) or len(prompt) > PROMPT_LENGTH:
+        raise WebError(f"The prompt must be text of at most {PROMPT_LENGTH} characters.", "Shorten it and try again.")
+    return {"prompt": prompt}
 
 
 def _hub_id(base: str) -> bool:
