@@ -53,7 +53,7 @@ class TrainPage:
         """Reads the form; writes what empty fields become, and every problem by its field."""
         try:
             found = self.studio.check_run(viewer_of(request), self.form.config(values))
-        except Exception as error:  # noqa: BLE001  as in `start`
+        except Exception as error:  # as in `start`
             return {self.notice: self._refused(error)}
         return {**self.form.hints(found["config"] or {}), self.notice: self._notice(found)}
 
@@ -63,7 +63,7 @@ class TrainPage:
         name = str(values.get(self.name) or "").strip()
         try:
             record = self.studio.create_run(viewer, name, config)
-        except Exception as error:  # noqa: BLE001  every kind is said in words; `explain` logs what it does not know
+        except Exception as error:  # every kind is said in words; `explain` logs what it does not know
             return self._refused(error)
         return {"started": record["id"], "turn": secrets.token_hex(4)}
 

@@ -69,7 +69,7 @@ class SetView {
 
   build() {
     const { set } = this;
-    this.undo = el("button", { type: "button", class: "st-button", id: "dataset-undo", hidden: set.read_only,
+    this.undo = el("button", { type: "button", class: "st-button", id: "dataset-undo", hidden: !set.can_undo,
       onclick: () => this.takeBack() }, t("datasets.undo"));
     const search = el("input", { type: "search", id: "dataset-search", placeholder: t("datasets.search"),
       "aria-label": t("datasets.search"), value: this.q,
@@ -118,7 +118,7 @@ class SetView {
   async takeBack() {
     if (!(await attempt(() => call(`datasets/${this.id}/undo`, { method: "POST", body: {} })))) return;
     toast(t("datasets.undone"));
-    await this.load();
+    this.open();
   }
 
   find(q) {
@@ -157,6 +157,7 @@ class SetView {
       go({ dataset });
       return;
     }
+    this.undo.hidden = false;
     say(said, t("datasets.saved"));
     setTimeout(() => say(said, ""), 2500);
   }
@@ -171,13 +172,14 @@ class SetView {
   }
 }
 
-function report({ report: found, state, error }) {
+function report({ report: found, state }) {
   const parts = [];
-  if (state === "failed") parts.push(el("p", { class: "st-note st-note-bad", role: "alert" }, error?.message ?? found?.error ?? t("datasets.state_failed")));
+  if (state === "failed") parts.push(el("p", { class: "st-note st-note-bad", role: "alert" }, found?.error ?? t("datasets.state_failed")));
   if (found && found.seen !== undefined && found.seen !== null) {
     const skipped = found.skipped ?? [];
     const words = t("datasets.report", { seen: whole(found.seen), used: whole(found.used), converted: whole(found.converted), skipped: whole(skipped.length) });
     parts.push(el("div", { class: "st-note", id: "import-report" }, el("strong", {}, t("datasets.report_title")), el("p", {}, words),
+      found.notes?.length ? el("ul", {}, found.notes.map((note) => el("li", {}, note))) : null,
       skipped.length ? el("details", { open: skipped.length < 6 }, el("summary", {}, t("datasets.skipped")),
         el("ul", {}, skipped.map((one) => el("li", {}, `${one.file}: ${one.reason}`)))) : null));
   }

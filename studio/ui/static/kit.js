@@ -119,13 +119,14 @@ export function confirm(question, yes, no) {
   });
 }
 
-/** A few words at the foot of the page that go by themselves. */
+/** A few words at the foot of the page that go by themselves; "away" stays until it is taken down, and is said once. */
 export function toast(message, kind = "note") {
+  if (kind === "away" && document.querySelector(".st-toast-away")) return;
   let place = document.getElementById("st-toasts");
   if (!place) document.body.append(place = el("div", { id: "st-toasts", role: "status", "aria-live": "polite" }));
   const note = el("div", { class: `st-toast st-toast-${kind}` }, message);
   place.append(note);
-  setTimeout(() => note.remove(), kind === "error" ? 9000 : 4000);
+  if (kind !== "away") setTimeout(() => note.remove(), kind === "error" ? 9000 : 4000);
 }
 
 /** Do something that may fail; a failure is said in words. */

@@ -1,6 +1,6 @@
 // The page's one poll loop. A page hands it a task; the task answers how many milliseconds to wait.
 
-import { ApiError } from "./kit.js";
+import { ApiError, t, toast } from "./kit.js";
 
 let task = null;
 let refused = null;
@@ -49,8 +49,8 @@ async function tick(mine) {
 }
 
 function announce(away) {
-  document.documentElement.classList.toggle("st-away", away);
-  window.dispatchEvent(new CustomEvent("studio:away", { detail: away }));
+  if (away) toast(t("app.reconnecting"), "away");
+  else document.querySelectorAll(".st-toast-away").forEach((note) => note.remove());
 }
 
 document.addEventListener("visibilitychange", () => {

@@ -19,6 +19,22 @@ export function mount(root, bridge) {
   });
   bridge.watch(draw);
   draw();
+  nameFields();
+  new MutationObserver(nameFields).observe(document.getElementById("page-train"), { childList: true, subtree: true });
+}
+
+/** Gradio's labels hold the help too: a field is called by its label alone, and described by its help. */
+function nameFields() {
+  for (const field of document.querySelectorAll("[id^='field-'], #run-name")) {
+    const input = field.querySelector("input:not([aria-label]), textarea:not([aria-label])");
+    const label = field.querySelector("[data-testid='block-info']");
+    if (!input || !label) continue;
+    input.setAttribute("aria-label", label.textContent.trim());
+    const help = label.nextElementSibling;
+    if (!help || help.contains(input)) continue;
+    help.id ||= `${field.id}-help`;
+    input.setAttribute("aria-describedby", help.id);
+  }
 }
 
 const seen = new Set();

@@ -1,0 +1,139 @@
+"""A real server and a real browser for the tests of the pages."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = os.environ.get("STUDIO_CHROMIUM", "/usr/bin/chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]
+MISSING = f"no Chromium at {CHROMIUM}: apt-get install -y chromium (or set STUDIO_CHROMIUM to one)"
+
+
+class Server:
+    """`python app.py` on a free port over a home of its own; may be killed and started again on the same port."""
+
+    def __init__(self, home: Path):
+        self.home, self.port, self.process = home, 0, None
+
+    def start(self) -> None:
+        """Start it and wait until the pages are there."""
+        log = open(self.home.parent / "server.log", "ab")  # noqa: SIM115  the process keeps it
+        env = {**os.environ, "STUDIO_HOME": str(self.home), "STUDIO_AUTH": "none"}
+        command = [sys.executable, "app.py", "--port", str(self.port), "--home", str(self.home)]
+        self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+        log.close()
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            text = (self.home.parent / "server.log").read_text()
+            found = re.findall(r"http://127\.0\.0\.1:(\d+)/", text)
+            if found:
+                self.port = int(found[-1])
+                if self._ready():
+                    return
+            assert self.process.poll() is None, text
+            time.sleep(0.1)
+        raise AssertionError((self.home.parent / "server.log").read_text())
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def _ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:
+                return answer.status == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A studio with nothing in it; live runs are cancelled at the end."""
+    home = tmp_path_factory.mktemp("studio") / "home"
+    home.mkdir()
+    running = Server(home)
+    running.start()
+    yield running
+    _end_runs(running)
+    running.kill()
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    """The system's Chromium. In CI its absence is a failure, elsewhere a skip that says what to install."""
+    if not shutil.which(CHROMIUM):
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(MISSING)
+    found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    """A fresh visitor. After the test: nothing left this host, no script ran from a text, no error in the console."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    opened = context.new_page()
+    opened.set_default_timeout(30_000)
+    requests: list[str] = []
+    errors: list[str] = []
+    opened.on("request", lambda request: requests.append(request.url))
+    opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.goto(server.url)
+    opened.locator("#start-training").wait_for()
+    yield opened
+    ours = urlsplit(server.url).netloc
+    foreign = [u for u in requests if urlsplit(u).scheme in ("http", "https", "ws") and urlsplit(u).netloc != ours]
+    canary = opened.evaluate("window.canary ?? null")
+    context.close()
+    assert not foreign, foreign
+    assert canary is None, "a text was run as a script"
+    assert not [e for e in errors if not _expected(e)], errors
+
+
+def _expected(error: str) -> bool:
+    """What the browser itself writes when a test asks for something missing or kills the server."""
+    return "404 (Not Found)" in error or "ERR_CONNECTION_REFUSED" in error
+
+
+def _end_runs(running: Server) -> None:
+    import json
+
+    with urllib.request.urlopen(f"{running.url}/api/runs") as answer:
+        items = json.load(answer)["items"]
+    for run in (r for r in items if "cancel" in r["actions"]):
+        request = urllib.request.Request(f"{running.url}/api/runs/{run['id']}/cancel", data=b"{}", method="POST",
+                                         headers={"content-type": "application/json"})
+        urllib.request.urlopen(request).close()
+        lock = running.home / "runs" / run["id"]
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and not (lock / "exit.json").exists():
+            time.sleep(0.2)

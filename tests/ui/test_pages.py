@@ -1,0 +1,102 @@
+"""What the pages say and keep: faults in words, drafts, empty states, small screens in both schemes, a lost server."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+if TYPE_CHECKING:
+    from tests.ui.conftest import Server
+
+
+def test_faults_are_named_by_label_and_nothing_typed_is_lost(page: Page) -> None:
+    page.get_by_label("Steps", exact=True).fill("many")
+    page.get_by_label("Learning rate", exact=True).fill("-1")
+    page.get_by_label("Run name").fill("Kept")
+    page.get_by_role("button", name="Start training").click()
+    alert = page.locator("#notice [role=alert]")
+    expect(alert).to_contain_text("Steps")
+    expect(alert).to_contain_text("Learning rate")
+    assert "Traceback" not in page.content()
+    expect(page.get_by_label("Steps", exact=True)).to_have_value("many")
+    expect(page.get_by_label("Steps", exact=True)).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_label("Run name")).to_have_value("Kept")
+    assert "run=" not in page.url
+
+
+def test_empty_fields_show_what_they_become(page: Page) -> None:
+    expect(page.get_by_label("Steps", exact=True)).to_have_attribute("placeholder", re.compile(r"empty: \d+"))
+    expect(page.locator("#notice")).to_contain_text("Nothing is in the way.")
+
+
+def test_a_missing_base_is_said_at_its_field(page: Page) -> None:
+    base = page.locator("#field-model-base input")
+    base.fill("/no/such/folder")
+    base.press("Enter")
+    page.get_by_role("button", name="Start training").click()
+    expect(page.locator("#notice [role=alert]")).to_contain_text("Base model")
+
+
+def test_a_draft_survives_reload_and_a_killed_server(page: Page, server: Server) -> None:
+    page.get_by_label("Batch size").fill("7")
+    page.get_by_label("Run name").fill("Draft")
+    page.locator("#nav-runs").click()
+    server.kill()
+    expect(page.locator(".st-toast-away")).to_contain_text("reconnecting", timeout=20_000)
+    server.start()
+    page.goto(server.url)
+    expect(page.get_by_label("Batch size")).to_have_value("7")
+    expect(page.get_by_label("Run name")).to_have_value("Draft")
+    page.get_by_role("button", name="Back to the defaults").click()
+    expect(page.get_by_label("Batch size")).to_have_value("")
+
+
+def test_the_url_says_what_is_shown(page: Page, server: Server) -> None:
+    page.locator("#nav-runs").click()
+    expect(page.locator("#runs")).to_contain_text("No runs yet")
+    page.reload()
+    expect(page.locator("#runs")).to_contain_text("No runs yet")
+    page.get_by_role("link", name="Set up a run").click()
+    expect(page.locator("#start-training")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#runs")).to_contain_text("No runs yet")
+    page.goto(f"{server.url}/?run={'0' * 32}")
+    expect(page.locator("#runs [role=alert]")).to_contain_text("not here")
+    page.goto(f"{server.url}/?dataset={'0' * 32}")
+    expect(page.locator("#datasets [role=alert]")).to_contain_text("not here")
+
+
+def test_the_shipped_pictures_are_copied_on_the_first_edit(page: Page, server: Server) -> None:
+    page.goto(f"{server.url}/?dataset=sample")
+    expect(page.locator("#pictures figure")).to_have_count(50)
+    page.locator("#dataset-search").fill("fox")
+    expect(page.locator("#pictures figure")).not_to_have_count(50)
+    caption = page.locator("#pictures textarea").first
+    before = caption.input_value()
+    caption.fill("a fox of my own")
+    caption.press("Enter")
+    page.wait_for_url(lambda url: "dataset=sample" not in url)
+    page.locator("#dataset-search").fill("of my own")
+    expect(page.locator("#pictures figure")).to_have_count(1)
+    page.get_by_role("button", name="Undo").click()
+    page.locator("#dataset-search").fill(before)
+    expect(page.locator("#pictures textarea").first).to_have_value(before)
+    page.get_by_role("button", name="Delete").click()
+    page.locator("#confirm-yes").click()
+    page.wait_for_url("**/?view=datasets")
+
+
+@pytest.mark.parametrize("width", [1440, 1024, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_is_wider_than_the_screen(browser: Browser, server: Server, width: int, scheme: str) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    for query, ready in (("", "#start-training"), ("?view=runs", "#runs h2"), ("?dataset=sample", "#pictures figure")):
+        page.goto(f"{server.url}/{query}")
+        page.locator(ready).first.wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, query
+        assert page.evaluate("document.body.classList.contains('dark')") is (scheme == "dark")
+    context.close()
