@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -53,12 +54,13 @@ def fetch(family: Family, base: str, revision: str | None = None, variant: str |
           token: str | None = None, progress: Progress = lambda done, total: None) -> Source:
     """The base with everything the family needs on this machine, checked before its weights are fetched.
 
-    A base once here is never asked for again, and an interrupted download goes on where it stopped. `progress` is
+    A base once here is never asked for again; of an interrupted download the finished files are kept. `progress` is
     called from the downloading threads. Raises BaseProblem as `fetch_configs`."""
     found = fetch_configs(family, base, revision, variant, token)
     if found.listing is None:
         return found
     commit, patterns = found.folder.name, family.download_patterns(variant)
+    _sweep(found.folder.parent.parent / "blobs")
     with _explained(base, revision):
         sizes = _sizes(base, commit, token)
         wanted = {name: size for name, size in sizes.items() if any(fnmatchcase(name, p) for p in patterns)}
@@ -139,6 +141,13 @@ def _snapshot(base: str, revision: str | None, token: str | None, patterns: list
 
     return Path(snapshot_download(base, revision=revision, token=token or False, allow_patterns=patterns,
                                   tqdm_class=bar, max_workers=4))
+
+
+def _sweep(blobs: Path) -> None:
+    """Remove what a killed download left: huggingface_hub never goes on with such a file, and never removes it."""
+    for part in blobs.glob("*.incomplete"):
+        if time.time() - part.stat().st_mtime > 86400:
+            part.unlink(missing_ok=True)
 
 
 def _bar(report: Callable[[int], None]) -> Any:

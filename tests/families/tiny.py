@@ -36,7 +36,8 @@ def parts(*, v2: bool = False, prediction_type: str = "epsilon", seed: int = 0) 
         torch.manual_seed(seed)
         unet = UNet2DConditionModel(
             sample_size=SIDE // 2, layers_per_block=1, block_out_channels=(16, 32), norm_num_groups=8,
-            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
             cross_attention_dim=32, attention_head_dim=(2, 4) if v2 else 8, use_linear_projection=v2)
         vae = AutoencoderKL(
             block_out_channels=(16, 16), down_block_types=("DownEncoderBlock2D",) * 2,

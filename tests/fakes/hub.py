@@ -1,0 +1,167 @@
+"""A Hugging Face Hub on the loopback, as far as reading models goes: `with Hub() as hub: hub.add("org/name", folder)`.
+
+Clients take its address from HF_ENDPOINT, which huggingface_hub reads when it is imported: run them in a process of
+their own, with `hub.environment(cache)`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import socket
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+READER = "hf_reader"  # may read private and gated repositories
+STRANGER = "hf_stranger"  # is signed in, but was not let through a gate
+
+
+@dataclass
+class Repo:
+    """A model repository: a folder for each revision. A private one is hidden, a gated one shows its file list."""
+
+    revisions: dict[str, Path]
+    private: bool = False
+    gated: bool = False
+
+    def commit(self, revision: str) -> str | None:
+        names = {r: hashlib.sha1(str(path).encode()).hexdigest() for r, path in self.revisions.items()}
+        return revision if revision in names.values() else names.get(revision)
+
+    def folder(self, commit: str) -> Path:
+        return next(path for revision, path in self.revisions.items() if self.commit(revision) == commit)
+
+
+@dataclass
+class Hub:
+    """The server, running in a thread while the `with` lasts. `requests` keeps (method, path, Range header)."""
+
+    repos: dict[str, Repo] = field(default_factory=dict)
+    requests: list[tuple[str, str, str | None]] = field(default_factory=list)
+    stall_after: int | None = None  # bytes of a safetensors file after which the answer hangs
+
+    def __enter__(self) -> Hub:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._server = uvicorn.Server(uvicorn.Config(self._app(), log_level="warning", timeout_graceful_shutdown=0))
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+
+    def add(self, repo_id: str, folder: Path, *, revision: str = "main", **facts: bool) -> Repo:
+        """Serve `folder` as a revision of a model."""
+        repo = self.repos.setdefault(repo_id, Repo({}, **facts))
+        repo.revisions[revision] = folder
+        return repo
+
+    def environment(self, cache: Path) -> dict[str, str]:
+        """Environment of a client process whose downloads go to `cache`."""
+        return {**os.environ, "HF_ENDPOINT": self.url, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "0",
+                "HF_HUB_DISABLE_XET": "1"}
+
+    def _app(self) -> FastAPI:
+        app = FastAPI()
+
+        @app.middleware("http")
+        async def remember(request: Request, answer):
+            self.requests.append((request.method, request.url.path, request.headers.get("range")))
+            return await answer(request)
+
+        @app.get("/api/models/{org}/{name}")
+        async def info(org: str, name: str, request: Request) -> Response:
+            return self._info(f"{org}/{name}", "main", request)
+
+        @app.get("/api/models/{org}/{name}/revision/{revision:path}")
+        async def revision_info(org: str, name: str, revision: str, request: Request) -> Response:
+            return self._info(f"{org}/{name}", revision, request)
+
+        @app.get("/api/models/{org}/{name}/tree/{revision}")
+        async def tree(org: str, name: str, revision: str, request: Request) -> Response:
+            return self._tree(f"{org}/{name}", revision, request)
+
+        @app.api_route("/{org}/{name}/resolve/{revision}/{path:path}", methods=["GET", "HEAD"])
+        async def resolve(org: str, name: str, revision: str, path: str, request: Request) -> Response:
+            return self._resolve(f"{org}/{name}", revision, path, request)
+
+        return app
+
+    def _info(self, repo_id: str, revision: str, request: Request) -> Response:
+        repo = self.repos.get(repo_id)
+        if refused := _refused(repo, request):
+            return refused
+        commit = repo.commit(revision)
+        if commit is None:
+            return _no(404, "RevisionNotFound", "Invalid rev id")
+        siblings = [{"rfilename": p, "size": s} for p, s in _files(repo.folder(commit))]
+        return JSONResponse({"_id": "0", "id": repo_id, "modelId": repo_id, "sha": commit, "private": repo.private,
+                             "gated": "auto" if repo.gated else False, "siblings": siblings, "tags": []})
+
+    def _tree(self, repo_id: str, revision: str, request: Request) -> Response:
+        repo = self.repos.get(repo_id)
+        if refused := _refused(repo, request):
+            return refused
+        commit = repo.commit(revision)
+        if commit is None:
+            return _no(404, "RevisionNotFound", "Invalid rev id")
+        files = _files(repo.folder(commit))
+        return JSONResponse([{"type": "file", "path": path, "size": size, "oid": "0" * 40} for path, size in files])
+
+    def _resolve(self, repo_id: str, revision: str, path: str, request: Request) -> Response:
+        repo = self.repos.get(repo_id)
+        if refused := _refused(repo, request):
+            return refused
+        if repo.gated and _token(request) != READER:
+            return _no(403 if _token(request) else 401, "GatedRepo", f"Access to model {repo_id} is restricted")
+        commit = repo.commit(revision)
+        if commit is None:
+            return _no(404, "RevisionNotFound", "Invalid rev id")
+        if path not in dict(_files(repo.folder(commit))):
+            return _no(404, "EntryNotFound", "Entry not found")
+        data = (repo.folder(commit) / path).read_bytes()
+        headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
+        found = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", ""))
+        start = int(found[1]) if found else 0
+        stop = int(found[2]) + 1 if found and found[2] else len(data)
+        if found:
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(data)}"
+        headers["Content-Length"] = str(stop - start)
+        limit = self.stall_after if path.endswith(".safetensors") and request.method == "GET" else None
+        return StreamingResponse(_send(data[start:stop], limit), 206 if found else 200, headers)
+
+
+async def _send(data: bytes, stall_after: int | None) -> AsyncIterator[bytes]:
+    """The bytes, or the first of them and then nothing until the client leaves."""
+    yield data if stall_after is None else data[:stall_after]
+    if stall_after is not None and stall_after < len(data):
+        await asyncio.Event().wait()
+
+
+def _files(folder: Path) -> list[tuple[str, int]]:
+    return [(p.relative_to(folder).as_posix(), p.stat().st_size) for p in sorted(folder.rglob("*")) if p.is_file()]
+
+
+def _token(request: Request) -> str:
+    return request.headers.get("authorization", "").removeprefix("Bearer ")
+
+
+def _refused(repo: Repo | None, request: Request) -> Response | None:
+    if repo is None or repo.private and _token(request) != READER:
+        return _no(404 if _token(request) else 401, "RepoNotFound", "Repository not found")
+    return None
+
+
+def _no(status: int, code: str, message: str) -> Response:
+    return JSONResponse({"error": message}, status, {"X-Error-Code": code, "X-Error-Message": message})
