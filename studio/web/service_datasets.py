@@ -69,9 +69,10 @@ class DatasetService:
 
     def check_dataset_writable(self, viewer: Viewer, dataset_id: str) -> None:
         """Return if the viewer may add to this data set (a shipped one is copied then)."""
+        require(viewer, None, "create", "data set")
         dataset = self._dataset(viewer, dataset_id, "read")
-        require(viewer, None if dataset.read_only else dataset.owner, "create" if dataset.read_only else "write",
-                "data set")
+        if not dataset.read_only:
+            require(viewer, dataset.owner, "write", "data set")
 
     def images(self, viewer: Viewer, dataset_id: str, offset: int = 0, limit: int = 60, q: str = "") -> dict[str, Any]:
         """Pictures in order: {"items": [row with id, url, thumb], "total", "next": offset | None}."""
@@ -89,6 +90,8 @@ class DatasetService:
         texts = [text] if isinstance(text, str) else text
         if not all(isinstance(t, str) and len(t) <= CAPTION_LENGTH for t in texts) or len(texts) > 100:
             raise WebError(f"A caption is text of at most {CAPTION_LENGTH} characters.", "Shorten it and save again.")
+        require(viewer, None, "create", "data set")
+        self._dataset(viewer, dataset_id, "read").row(pid)  # before anything is copied
         dataset = self._editable(viewer, dataset_id)
         return {**_image(dataset, dataset.set_captions(pid, texts)), "dataset": dataset.id}
 
@@ -132,9 +135,9 @@ class DatasetService:
 
     def _editable(self, viewer: Viewer, dataset_id: str) -> datasets.Dataset:
         """The data set, or for a read-only one the viewer's fresh copy of it."""
+        require(viewer, None, "create", "data set")
         dataset = self._dataset(viewer, dataset_id, "read")
         if dataset.read_only:
-            require(viewer, None, "create", "data set")
             return dataset.copy(f"{dataset.name} (copy)", viewer.id)
         return self._dataset(viewer, dataset_id, "write")
 

@@ -83,7 +83,7 @@ class RunService:
             found = events.read_since(run.events_file, since, max(1, min(limit, MOST_EVENTS)))
         status = records.status(state, story, self._config(run), self._place(run, state))
         following = found[-1]["seq"] if found else min(since, story.seq)
-        return {**status, "events": [_shown(run, e) for e in found], "next": following, "last": story.seq}
+        return {**status, "events": [_shown(run, e) for e in _telling(found)], "next": following, "last": story.seq}
 
     def poll_tag(self, viewer: Viewer, run_id: str) -> str:
         """A short text that changes whenever `events` would answer something new."""
@@ -283,6 +283,12 @@ def _shown(run: runs.Run, event: dict[str, Any]) -> dict[str, Any]:
     if event["kind"] == "sample":
         event["url"] = records.sample(run, event)["url"]
     return event if event["kind"] == "step" else hub.redact_data(event)
+
+
+def _telling(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`found` without progress that the event right after it replaces: a poll stays small while pictures are cached."""
+    return [e for e, after in zip(found, [*found[1:], None], strict=True)
+            if e["kind"] != "phase" or after is None or (after["kind"], after.get("phase")) != ("phase", e.get("phase"))]
 
 
 def _token(created: float, run_id: str) -> str:

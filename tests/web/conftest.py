@@ -1,0 +1,190 @@
+"""Real servers in processes of their own, homes with runs made through the public doors, and people signed in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from studio import config, events, runs
+
+ROOT = Path(__file__).resolve().parents[2]
+FAKES = ROOT / "tests" / "fakes"
+ROWS = [{"image": "ab" * 32, "ext": "webp", "width": 64, "height": 64, "captions": ["a cat"], "split": "train",
+         "name": "cat.png"}]
+CLEARED = ("SPACE_ID", "STUDIO_AUTH", "STUDIO_HOST", "STUDIO_PORT", "STUDIO_TOKEN", "STUDIO_SPACE", "STUDIO_CONTAINER",
+           "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "HF_TOKEN")
+
+
+@dataclass
+class Server:
+    """A running `python app.py`."""
+
+    process: subprocess.Popen[str]
+    url: str
+    home: Path
+    log: Path
+    first_line: str
+    answered_after: float
+    clients: list[httpx.Client] = field(default_factory=list)
+
+    def client(self, **options: Any) -> httpx.Client:
+        """A client of this server."""
+        self.clients.append(httpx.Client(base_url=self.url, timeout=60, **options))
+        return self.clients[-1]
+
+    def wait_ready(self, seconds: float = 90) -> None:
+        """Until the Gradio pages answer too."""
+        until(lambda: httpx.get(f"{self.url}/readyz", timeout=30).status_code == 200, seconds)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """End the server; its exit status."""
+        for client in self.clients:
+            client.close()
+        self.process.send_signal(how)
+        return self.process.wait(30)
+
+
+def until(true: Callable[[], Any], seconds: float = 30) -> Any:
+    """What `true` returns once it is true; fails with what it said last."""
+    end, last = time.monotonic() + seconds, None
+    while time.monotonic() < end:
+        last = true()
+        if last:
+            return last
+        time.sleep(0.1)
+    raise AssertionError(f"not within {seconds} s; last: {last!r}")
+
+
+def start(home: Path, tmp: Path, *args: str, **env: str) -> Server:
+    """`python app.py` on a free port, once /healthz answers."""
+    environment = {k: v for k, v in os.environ.items() if k not in CLEARED} | env
+    log, began = tmp / f"server-{time.monotonic_ns()}.log", time.monotonic()
+    process = subprocess.Popen([sys.executable, "app.py", "--port", "0", "--home", str(home), *args], cwd=ROOT,
+                               env=environment, stdout=subprocess.PIPE, stderr=open(log, "w"), text=True)
+    assert process.stdout
+    line = process.stdout.readline()
+    assert "http://" in line, log.read_text()
+    place = urlsplit(next(word for word in line.split() if word.startswith("http://")))
+    url = f"http://127.0.0.1:{place.port}"
+    until(lambda: _answers(url), 60)
+    return Server(process, url, home, log, line, time.monotonic() - began)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz", timeout=30).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def make_run(home: Path, owner: str = "local", name: str = "A run", steps: int = 0, **train: Any) -> runs.Run:
+    """A run folder as its creator makes it, finished after `steps` steps where that is not 0."""
+    settings = config.load({"train": {"max_steps": max(steps, 1), **train}})
+    run = runs.create(home, name=name, owner=owner, config=settings, rows=ROWS,
+                      extra={"dataset": {"id": "sample", "name": "Sample", "fingerprint": "f", "count": 1}})
+    if steps:
+        tell(run, steps)
+        finish(run, steps)
+    return run
+
+
+def tell(run: runs.Run, steps: int, attempt: int = 1) -> None:
+    """The trainer's events of an attempt with `steps` steps, without its end."""
+    from studio import storage
+
+    storage.write_json(run.process_file, {"attempt": attempt, "pid": 1, "start_time": None, "boot_id": None, "argv": [],
+                                          "began": time.time()})
+    writer = events.EventWriter(run.events_file)
+    writer.add("attempt", attempt=attempt, total_steps=steps, pictures=1, device="cpu", precision="no", threads=1,
+               versions={})
+    writer.phase("training")
+    for step in range(1, steps + 1):
+        writer.step(step, 1.0 / step, 1e-5, 0.5, 8, 0.25)
+    writer.close()
+
+
+def finish(run: runs.Run, steps: int, result: str = "finished", **more: Any) -> None:
+    """The trainer's last word and the supervisor's."""
+    from studio import storage
+
+    writer = events.EventWriter(run.events_file)
+    writer.end(result, steps, **more)
+    writer.close()
+    storage.write_json(run.exit_file, {"attempt": 1, "returncode": 0, "signal": None, "oom_kill": False, "error": None,
+                                       "ended": time.time()})
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A workstation's studio (STUDIO_AUTH=none)."""
+    tmp = tmp_path_factory.mktemp("server")
+    found = start(tmp / "home", tmp)
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="module")
+def api(server: Server) -> httpx.Client:
+    """A client of it."""
+    return server.client()
+
+
+@dataclass
+class Space:
+    """A studio with Hugging Face sign-in, and the way to sign somebody in."""
+
+    server: Server
+
+    def sign_in(self, name: str) -> httpx.Client:
+        """A browser in which `name` has signed in. Its session cookie is Secure, so it is carried by hand here."""
+        browser = Browser(self.server)
+        answer = browser.get("/oauth/huggingface/login")
+        assert answer.status_code in (302, 307), answer.text
+        answer = httpx.get(answer.headers["location"] + f"&as={name}")
+        answer = browser.get(answer.headers["location"])
+        assert answer.status_code in (302, 307), answer.text
+        return self.server.client(headers={"cookie": browser.cookie})
+
+
+class Browser:
+    """Just enough of one: follows nothing, keeps cookies whether Secure or not."""
+
+    def __init__(self, server: Server):
+        self.server, self.cookie = server, ""
+
+    def get(self, url: str) -> httpx.Response:
+        """GET with the cookies so far."""
+        answer = httpx.get(url if url.startswith("http") else self.server.url + url, headers={"cookie": self.cookie},
+                           timeout=60)
+        for line in answer.headers.get_list("set-cookie"):
+            self.cookie = "; ".join(f"{m.key}={m.value}" for m in SimpleCookie(line).values())
+        return answer
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
+    """A Space with the Hub's sign-in played by tests/fakes/oauth.py."""
+    tmp = tmp_path_factory.mktemp("space")
+    fake = subprocess.Popen([sys.executable, str(FAKES / "oauth.py")], stdout=subprocess.PIPE, text=True)
+    assert fake.stdout
+    port = fake.stdout.readline().strip()
+    found = start(tmp / "home", tmp, SPACE_ID="somebody/studio", OAUTH_CLIENT_ID="studio-client",
+                  OAUTH_CLIENT_SECRET="studio-client-secret-of-the-fake-0123456789", OAUTH_SCOPES="openid profile",
+                  OPENID_PROVIDER_URL=f"http://127.0.0.1:{port}", HF_TOKEN="hf_OWNEROFTHESPACE0123")
+    found.wait_ready()
+    yield Space(found)
+    found.stop()
+    fake.terminate()
+    fake.wait()
