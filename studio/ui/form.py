@@ -45,10 +45,9 @@ class Form:
                 found.setdefault(section, {})[name] = value
         return found
 
-    def fill(self, draft: Mapping[str, Any]) -> list[Any]:
-        """The components' values from a draft (path -> what was typed); what it lacks takes the default."""
-        return [draft[path] if isinstance(draft.get(path), str | bool) else shown(self.fields[path])
-                for path in self.components]
+    def untouched(self) -> list[Any]:
+        """The components' values as the page opens."""
+        return [shown(self.fields[path]) for path in self.components]
 
     def hints(self, resolved: Mapping[str, Any]) -> dict[Component, Any]:
         """Updates that show what an empty field becomes (`resolved` is a complete config)."""

@@ -54,6 +54,7 @@ def head() -> str:
         f'<link rel="stylesheet" href="static/studio.css?v={version}">',
         f'<link rel="stylesheet" href="static/pages.css?v={version}">',
         f'<script type="application/json" id="studio-texts">{words}</script>',
+        f'<script src="static/draft.js?v={version}"></script>',
         f'<script type="module" src="static/app.js?v={version}"></script>',
     ))
 

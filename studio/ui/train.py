@@ -17,7 +17,6 @@ from studio.web.access import viewer_of
 from studio.web.errors import explain
 from studio.web.service import Studio
 
-DRAFT = "studio-draft"  # the browser keeps what was typed under this name, across reloads and server restarts
 SAMPLE = "sample"
 BASIC = ("data.dataset", "model.base", "sample.prompts")
 
@@ -30,19 +29,9 @@ class TrainPage:
     form: Form
     name: gr.Textbox
     notice: gr.HTML
-    draft: gr.BrowserState
 
-    def restore(self, draft: Any, request: gr.Request) -> list[Any]:
-        """Reads the kept draft; writes every field, the name and the data sets to choose from."""
-        given = draft if isinstance(draft, dict) else {}
-        values = self.form.fill(given)
-        place = list(self.form.components).index("data.dataset")
-        values[place] = self.datasets(str(values[place]), request)
-        name = given.get("name")
-        return [*values, name if isinstance(name, str) else ""]
-
-    def datasets(self, chosen: str, request: gr.Request) -> Any:
-        """The data sets of this viewer, with `chosen` selected when it is still there."""
+    def datasets(self, chosen: Any, request: gr.Request) -> Any:
+        """Reads the chosen data set; writes those this viewer has, with `chosen` selected when it is still there."""
         items = self.studio.list_datasets(viewer_of(request))["items"]
         choices = [(texts.t("train.dataset_choice", name=d["name"], count=d["count"]), d["id"]) for d in items
                    if d.get("state", "ready") == "ready"]
@@ -110,8 +99,7 @@ def build(studio: Studio) -> TrainPage:
             start = gr.Button(texts.t("train.start"), variant="primary", size="lg", elem_id="start-training")
             notice = parts.live("notice", "train.js")
             reset = gr.Button(texts.t("train.reset"), variant="secondary", size="sm", elem_id="reset-form")
-    draft = gr.BrowserState({}, storage_key=DRAFT, secret=DRAFT)  # a draft is no secret; a fixed key survives restarts
-    page = TrainPage(studio, form, name, notice, draft)
+    page = TrainPage(studio, form, name, notice)
     _wire(page, start, reset)
     return page
 
@@ -149,22 +137,26 @@ def _wire(page: TrainPage, start: gr.Button, reset: gr.Button) -> None:
     every: list[Component] = [*fields, page.name]
     quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
     names = json.dumps([*page.form.components, "name"])
-    keep = f"(...typed) => Object.fromEntries({names}.map((name, i) => [name, typed[i]]))"
+    defaults = json.dumps([*page.form.untouched(), ""])
+    keep = f"(...typed) => window.studioDraft.keep({names}, typed)"
+    recall = f"() => window.studioDraft.recall({names}, {defaults})"
+    forget = f"() => {{ window.studioDraft.forget(); return {defaults}; }}"
     hinted = [c for path, c in page.form.components.items() if page.form.fields[path]["nullable"]]
     checked = {"inputs": set(every), "outputs": [*hinted, page.notice], "trigger_mode": "always_last", **quiet}
 
-    gr.on([c.input for c in every], fn=None, js=keep, inputs=every, outputs=page.draft,  # type: ignore[attr-defined]
-          **{"show_progress": "hidden", "api_visibility": "private"})
-    leaves = [c.blur if isinstance(c, gr.Textbox) else c.input for c in fields]  # type: ignore[attr-defined]
+    client: dict[str, Any] = {"fn": None, "show_progress": "hidden", "api_visibility": "private"}
+    dataset = page.form.components["data.dataset"]
+    gr.on([c.change for c in every], js=keep, inputs=every, **client)  # type: ignore[attr-defined]
+    leaves = [c.blur if isinstance(c, gr.Textbox) else c.change for c in fields]  # type: ignore[attr-defined]
     gr.on(leaves, page.check, **checked)
     start.click(page.start, inputs=set(every), outputs=page.notice, **quiet)
-    reset.click(lambda: {}, outputs=page.draft, **quiet).then(
-        page.restore, page.draft, every, **quiet).then(page.check, **checked)
-    page.notice.use_dataset(_chosen(page), outputs=page.form.components["data.dataset"], **quiet).then(
-        None, js=keep, inputs=every, outputs=page.draft).then(page.check, **checked)
-    loaded = gr.context.Context.root_block
-    assert loaded is not None, "the page is drawn inside a gr.Blocks"
-    loaded.load(page.restore, page.draft, every, **quiet).then(page.check, **checked)  # type: ignore[attr-defined]
+    reset.click(js=forget, outputs=every, **client).then(page.check, **checked)
+    page.notice.use_dataset(_chosen(page), outputs=dataset, **quiet).then(
+        js=keep, inputs=every, **client).then(page.check, **checked)
+    blocks = gr.context.Context.root_block
+    assert blocks is not None, "the page is drawn inside a gr.Blocks"
+    blocks.load(js=recall, outputs=every, **client).then(  # type: ignore[attr-defined]
+        page.datasets, dataset, dataset, **quiet).then(page.check, **checked)
 
 
 def _chosen(page: TrainPage) -> Any:
