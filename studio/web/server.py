@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -34,5 +35,6 @@ def serve(settings: Settings, listening: socket.socket, make_pages: Callable[[An
     server = uvicorn.Server(uvicorn.Config(
         app, access_log=False, log_config=None, timeout_graceful_shutdown=1, server_header=False, date_header=False,
         proxy_headers=settings.container, forwarded_allow_ips="*" if settings.container else None))
-    server.run(sockets=[listening])
+    with suppress(KeyboardInterrupt):  # Ctrl-C: the server has ended in order and says so once more
+        server.run(sockets=[listening])
     return 0 if server.started else 1

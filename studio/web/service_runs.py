@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -287,8 +288,9 @@ def _shown(run: runs.Run, event: dict[str, Any]) -> dict[str, Any]:
 
 def _telling(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """`found` without progress that the event right after it replaces: a poll stays small while pictures are cached."""
-    return [e for e, after in zip(found, [*found[1:], None], strict=True)
-            if e["kind"] != "phase" or after is None or (after["kind"], after.get("phase")) != ("phase", e.get("phase"))]
+    kept = [e for e, after in pairwise(found)
+            if e["kind"] != "phase" or (after["kind"], after.get("phase")) != ("phase", e.get("phase"))]
+    return kept + found[-1:]
 
 
 def _token(created: float, run_id: str) -> str:
