@@ -184,7 +184,9 @@ class StableDiffusion(Family):
         return pipeline
 
     def pipeline_files(self, source: Source, prediction_type: str) -> dict[str, bytes | Path]:
-        """model_index.json and scheduler written anew; VAE, text encoder and tokenizer as they are, variant dropped."""
+        """model_index.json and scheduler written anew; VAE, text encoder and tokenizer as they are, variant dropped.
+
+        The text encoder's config says fp32, since transformers would load a base's fp16 as such beside an fp32 UNet."""
         index: dict[str, Any] = {"_class_name": "StableDiffusionPipeline", "requires_safety_checker": False}
         index |= {part: [library, classes[0]] for part, (library, classes) in CLASSES.items()}
         index |= {part: [None, None] for part in UNUSED}
@@ -192,8 +194,14 @@ class StableDiffusion(Family):
         scheduler = {"_class_name": "DDIMScheduler", **_ddim(source, prediction_type)}
         found: dict[str, bytes | Path] = {"model_index.json": _json(index), CONFIGS["scheduler"]: _json(scheduler)}
         for name in sorted(source.files()):
-            if re.fullmatch(r"tokenizer/\w+\.json|tokenizer/merges\.txt|(vae|text_encoder)/config\.json", name):
+            if re.fullmatch(r"tokenizer/\w+\.json|tokenizer/merges\.txt|vae/config\.json", name):
                 found[name] = source.folder / name
+        # transformers loads in the type its config names; with half of it beside the fp32 UNet nothing can be drawn.
+        text_config = {k: v for k, v in source.read_json(CONFIGS["text_encoder"]).items() if k != "torch_dtype"}
+        found[CONFIGS["text_encoder"]] = _json({**text_config, "dtype": "float32"})
+        found[CONFIGS["text_encoder"]] = _json({
+            **{k: v for k, v in source.read_json(CONFIGS["text_encoder"]).items() if k != "torch_dtype"},
+            "dtype": "float32"})
         for part in ("vae", "text_encoder"):
             found |= _without_variant(source, part)
         return dict(sorted(found.items()))
