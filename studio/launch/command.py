@@ -38,8 +38,8 @@ def trainer_environment(run: Run, config: config_.Config, gpus: int) -> dict[str
     """The trainer's environment: `environment`, the run's mark, its threads; a token only while files are missing."""
     token = os.environ.get("HF_TOKEN")
     token = token if token and _must_download(config) else None
-    extra = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-             "HF_HUB_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": str(config.compute.num_threads or 1)}
+    extra = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1",
+             "OMP_NUM_THREADS": str(config.compute.num_threads or 1)}
     if not gpus:
         extra["ACCELERATE_USE_CPU"] = "true"
     return {**environment(token), **tree.mark(run.path), **extra}

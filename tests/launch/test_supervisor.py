@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -171,8 +172,11 @@ def test_the_trainer_is_offered_to_the_oom_killer_first(bench):
     run = bench.run()
     process = bench.supervise(run, bench.argv(run, "train"))
     bench.stepping(run)
-    scores = [int(open(f"/proc/{p.pid}/oom_score_adj").read()) for p in tree.marked(run.path)]
-    assert min(scores) > int(open(f"/proc/{process.pid}/oom_score_adj").read())
+
+    def score(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+    assert min(score(p.pid) for p in tree.marked(run.path)) > score(process.pid)
 
 
 def test_secrets_of_the_server_do_not_reach_the_trainer(bench, monkeypatch):

@@ -1,0 +1,208 @@
+"""Train from a shell: make a run and start it, or start or resume one that is there.
+
+    python -m studio.train RUN_FOLDER
+    python -m studio.train --config my.json --optim.learning_rate 1e-4 --name "my run"
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from studio import config as config_
+from studio import events, prepare, runs, storage
+from studio.runs import Run
+
+OWNER = "local"  # who uses this machine without signing in
+PACKAGE_PARENT = Path(__file__).resolve().parent.parent.parent
+GOOD = ("finished", "stopped", "paused")
+POLL, SHOW = 0.3, 2.0  # seconds between looks, and between lines
+
+
+class Wrong(Exception):
+    """A call that cannot be carried out; each line names one fault."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """One flag per setting, read from the schema."""
+    made = argparse.ArgumentParser(prog="python -m studio.train", allow_abbrev=False, description=(
+        "Train a model in this shell. Ctrl-C finishes the step, saves and ends; a second Ctrl-C ends without saving. "
+        "Runs lie in STUDIO_HOME (workspace/ beside the program) and show on the page too."))
+    made.add_argument("run", nargs="?", type=Path, help="folder of a run to start or resume")
+    made.add_argument("--config", type=Path, metavar="FILE", help="a JSON config; what it leaves out is default")
+    made.add_argument("--name", help="the new run's name")
+    for section in config_.schema()["sections"]:
+        group = made.add_argument_group(section["title"])
+        for setting in section["fields"]:
+            _add_setting(group, setting)
+    return made
+
+
+def _add_setting(group: Any, setting: dict[str, Any]) -> None:
+    default = "" if setting["default"] is None else f" Default: {setting['default']}."
+    allowed = f" Allowed: {setting['limits']}." if setting["limits"] else ""
+    options: dict[str, Any] = {"dest": setting["path"], "default": argparse.SUPPRESS,
+                               "metavar": setting["kind"].upper(),
+                               "help": f"{setting['help']}{allowed}{default}".replace("%", "%%")}
+    if setting["kind"] == "bool":
+        options |= {"nargs": "?", "const": "true"}
+    elif setting["kind"] == "lines":
+        options |= {"action": "append"}
+    group.add_argument(f"--{setting['path']}", **options)
+
+
+def config_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The partial config that was asked for: the file, with each flag laid over it. Raises Wrong."""
+    found: Any = {}
+    if args.config is not None:
+        try:
+            found = json.loads(args.config.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise Wrong(f"--config: {args.config} cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise Wrong(f"--config: {args.config} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise Wrong(f"--config: {args.config} must hold an object of sections")
+    for path, value in _flags(args):
+        section, _, name = path.partition(".")
+        into = found.setdefault(section, {})
+        if not isinstance(into, dict):
+            raise Wrong(f"{section}: a section is an object of settings")
+        into[name] = None if value == "null" else value
+    return found
+
+
+def chosen(args: argparse.Namespace) -> tuple[Run, int]:
+    """The run and the attempt to start: a new run, or another attempt of the one named. Raises Wrong."""
+    if args.run is not None:
+        if args.config is not None or args.name is not None or list(_flags(args)):
+            raise Wrong("a run's settings are fixed: name either a run's folder, or a config for a new run")
+        return _existing(Run(args.run.resolve()))
+    try:
+        run = prepare.submit(runs.home(), name=args.name or time.strftime("Run of %Y-%m-%d %H:%M"), owner=OWNER,
+                             config=config_of(args), token=os.environ.get("HF_TOKEN"))
+    except config_.ConfigError as error:
+        raise Wrong("\n".join(f"{p.field}: {p.message}" for p in error.problems)) from None
+    return run, run.attempts()[0]
+
+
+def _existing(run: Run) -> tuple[Run, int]:
+    if not run.record_file.is_file():
+        raise Wrong(f"{run.path} is not a run's folder: it has no {run.record_file.name}")
+    reader = runs.Reader()
+    try:
+        return run, run.attempts()[0] if reader.state(run)[0] == "queued" else runs.resume(run, reader)
+    except (runs.Refused, storage.Corrupt) as error:
+        raise Wrong(f"{run.path.name}: {error}") from None
+
+
+def _flags(args: argparse.Namespace) -> Iterator[tuple[str, Any]]:
+    return ((path, value) for path, value in vars(args).items() if "." in path)
+
+
+class Shell:
+    """Follows a run in the terminal: its log, its steps, and what Ctrl-C asks of it."""
+
+    def __init__(self, run: Run, supervisor: subprocess.Popen[bytes]):
+        self.run, self.supervisor, self.reader = run, supervisor, runs.Reader()
+        self.log_at = run.log_file.stat().st_size
+        self.seen = self.reader.story(run).seq
+        self.shown = 0.0
+        self.interrupts = 0
+
+    def follow(self) -> str:
+        """Until the run has ended; returns its state."""
+        signal.signal(signal.SIGINT, self._on_interrupt)
+        signal.signal(signal.SIGTERM, lambda *_: self.supervisor.terminate())
+        while True:
+            ended = self.supervisor.poll() is not None
+            state, story = self.reader.state(self.run)
+            self._echo_log()
+            self._echo_steps(story, last=ended)
+            if ended and state not in events.ACTIVE:
+                return state
+            time.sleep(POLL)
+
+    def _on_interrupt(self, *_: object) -> None:
+        self.interrupts += 1
+        if self.interrupts == 1:
+            self.run.request("stop")
+            print("\nfinishing the step and saving; Ctrl-C again ends without saving", file=sys.stderr, flush=True)
+        elif self.interrupts == 2:
+            self.run.request("cancel")
+            print("\nending without saving", file=sys.stderr, flush=True)
+
+    def _echo_log(self) -> None:
+        with open(self.run.log_file, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(self.log_at if self.log_at <= size else 0)
+            text = file.read()
+        self.log_at = size
+        sys.stderr.write(events.redact(text.decode("utf-8", "replace")))
+        sys.stderr.flush()
+
+    def _echo_steps(self, story: events.Story, *, last: bool) -> None:
+        now = time.monotonic()
+        if story.seq == self.seen or (now - self.shown < SHOW and not last):
+            return
+        self.seen, self.shown = story.seq, now
+        total = story.facts.get("total_steps", "?")
+        loss = story.curve.loss[-1] if story.curve.loss else None
+        parts = [f"step {story.step}/{total}"]
+        parts += [f"loss {loss:.5f}"] if loss is not None else []
+        parts += [f"{story.seconds_per_step:.2f} s/step"] if story.seconds_per_step else []
+        phase = story.phase or {}
+        if phase.get("phase") not in (None, "training"):
+            done = f" {phase['done']}/{phase['total']} {phase['unit'] or ''}" if phase.get("total") else ""
+            parts.append(f"{phase['phase']}{done}")
+        print("  ".join(parts), flush=True)
+
+
+def supervise(run: Run, attempt: int) -> subprocess.Popen[bytes]:
+    """A supervisor in a session of its own, so that this terminal's Ctrl-C reaches this program alone."""
+    path = os.pathsep.join(filter(None, [str(PACKAGE_PARENT), os.environ.get("PYTHONPATH")]))
+    with open(run.log_file, "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "studio.launch", str(run.path), "--attempt", str(attempt)], cwd=run.path,
+            env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True)
+
+
+def report(run: Run, state: str) -> int:
+    """Say how it ended and where the results lie; returns the exit status."""
+    story = runs.Reader().story(run)
+    exit_ = storage.read_json(run.exit_file) or {}
+    error = (story.end or {}).get("error") or exit_.get("error")
+    if error:
+        print(f"{error['message']}\n{error['hint']}", file=sys.stderr)
+    newest = next(run.valid_checkpoints(), None)
+    print(f"{state} at step {story.step}")
+    print(f"weights: {newest[0]}" if newest else "no checkpoint was saved")
+    print(f"pictures: {run.samples}")
+    if state in runs.RESUMABLE:
+        print(f"resume: python -m studio.train {run.path}")
+    return 0 if state in GOOD else 130 if state == "cancelled" else 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 for finished, stopped or paused; 1 failed; 2 a wrong call, one line per fault on stderr; 130 cancelled."""
+    args = parser().parse_args(argv)
+    try:
+        run, attempt = chosen(args)
+    except Wrong as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"run: {run.path}", flush=True)
+    return report(run, Shell(run, supervise(run, attempt)).follow())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
