@@ -48,7 +48,8 @@ def decode(data: bytes) -> tuple[str, set[str]]:
 
 def clean(text: str) -> tuple[str, set[str]]:
     """One line without control characters, lines joined by a space, and what was changed beyond white space."""
-    changes = set()
+    changes = {CUT} if len(text) > 4 * LONGEST else set()
+    text = text[: 4 * LONGEST]
     line = " ".join(part.strip() for part in text.splitlines() if part.strip())
     kept = "".join(" " if c == "\t" else c for c in line if c == "\t" or unicodedata.category(c) not in ("Cc", "Cs"))
     kept = kept.replace("\ufeff", "")

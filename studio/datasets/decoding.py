@@ -8,7 +8,6 @@ coded pixels; the rest becomes lossless WebP. The hash is the SHA-256 of the nor
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import os
@@ -22,7 +21,7 @@ from typing import Any, BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from studio.datasets import pixels
-from studio.datasets.wire import THUMB, receive, send
+from studio.datasets.wire import THUMB, limit_memory, receive, send
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")  # JPEG includes MPO
 MEMORY = 1 << 30  # bytes of address space
@@ -64,6 +63,8 @@ def normalise(path: Path) -> Normal:
     except MemoryError:
         raise Unusable(f"decoding it needs more than {MEMORY >> 20} MB of memory") from None
     except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise Unusable(f"cannot be read ({error.strerror})") from None
         raise Unusable(f"damaged or incomplete picture ({str(error)[:120] or type(error).__name__})") from None
 
 
@@ -146,6 +147,8 @@ def answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         return {"sha256": hash_, "ext": normal.ext, "width": size[0], "height": size[1], "changes": normal.changes}
     except Unusable as problem:
         return {"problem": str(problem)}
+    except OSError as error:
+        return {"problem": str(error), "errno": error.errno}
     except MemoryError:
         return {"problem": f"decoding it needs more than {MEMORY >> 20} MB of memory"}
 
@@ -161,8 +164,7 @@ def main() -> None:
     """Serve requests until stdin ends."""
     Image.MAX_IMAGE_PIXELS = None  # check_size is stricter, and decides by the header
     Image.init()
-    with contextlib.suppress(ValueError, OSError):  # macOS refuses RLIMIT_AS; the caps by header still hold
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    limit_memory(MEMORY)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     folder, requests, answers = Path(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer

@@ -17,13 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from studio import storage
-from studio.datasets import sources, workers
+from studio.datasets import sources, wire, workers
 from studio.datasets.layout import Layout
 from studio.datasets.reporting import Report
 from studio.datasets.sources import Entry
 from studio.datasets.store import Dataset, picture_path
 
 WORKERS = 2
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+MEMORY = 2 << 30  # bytes of address space for this process
+FULL = "The disk became full during the import; nothing of it was kept. Free some space, then import again."
+TOO_LARGE = "The import needs more than 2 GB of memory; nothing of it was kept. Import the files in smaller parts."
 Tell = Callable[[int, int], None]
 
 
@@ -37,7 +41,10 @@ class Pool:
     def __init__(self, dataset: Dataset):
         self.home, self.dataset = dataset.home, dataset
         self.staging = dataset.home / "images" / f"{storage.STAGING}{dataset.id}"
-        shutil.rmtree(self.staging, ignore_errors=True)
+        for left in self.staging.parent.glob(f"{storage.STAGING}*"):
+            other = Dataset(self.home, left.name.removeprefix(storage.STAGING))
+            if other.id == dataset.id or not storage.is_locked(other.lock_file):
+                shutil.rmtree(left, ignore_errors=True)  # of an import that was interrupted
         folders = [self.staging / str(number) for number in range(WORKERS)]
         for folder in folders:
             folder.mkdir(parents=True)
@@ -50,6 +57,8 @@ class Pool:
         worker = self._free.pop()
         try:
             facts = worker.normalise(entry.on_disk(worker.folder / "spool"))
+            if facts.get("errno") in DISK_FULL:
+                raise OSError(facts["errno"], facts["problem"])
             if "sha256" in facts:
                 self._file(worker.folder, facts["sha256"], facts["ext"])
             return facts
@@ -78,20 +87,27 @@ def run(dataset: Dataset, files: list[tuple[str, Path]], tell: Callable[[dict[st
     if needed * 1.2 > storage.free_bytes(dataset.home):
         report.give_up(f"The disk is too full: the pictures need about {needed * 1.2 / 1e9:.1f} GB. Free some space.")
         pictures = []
-    pool = Pool(dataset)
+    pool, threads = Pool(dataset), ThreadPoolExecutor(WORKERS)
     try:
-        with ThreadPoolExecutor(WORKERS) as threads:
-            found = threads.map(pool.take, pictures)
-            for done, (entry, facts) in enumerate(zip(pictures, found, strict=True), 1):
-                rows += layout.row(entry, facts)
-                tell({**report.so_far(), "done": done, "total": len(pictures)})
+        found = threads.map(pool.take, pictures)
+        for done, (entry, facts) in enumerate(zip(pictures, found, strict=True), 1):
+            rows += layout.row(entry, facts)
+            tell({**report.so_far(), "done": done, "total": len(pictures)})
     finally:
+        threads.shutdown(cancel_futures=True)
         pool.close()
     rows = layout.finish(rows)
     os.sync()  # the pictures must be on the disk before the rows that name them; one sync instead of thousands
     result = report.result(len(rows))
     dataset.add_rows(rows, result)
     return result
+
+
+def fail(dataset: Dataset, error: str) -> None:
+    """Commit nothing but the reason."""
+    report = Report([])
+    report.give_up(error)
+    dataset.add_rows([], report.result(0))
 
 
 def main() -> None:
@@ -108,18 +124,20 @@ def main() -> None:
             last = time.monotonic()
             storage.write_json(folder / "progress.json", progress)
 
+    os.nice(5)  # the page and a running training come first
+    wire.limit_memory(MEMORY)
     try:
         run(dataset, files, tell)
     except Gone:
         return
+    except MemoryError:
+        fail(dataset, TOO_LARGE)
     except OSError as error:
         if not folder.exists():
             return
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in DISK_FULL:
             raise
-        report = Report([])
-        report.give_up("The disk became full during the import; nothing of it was kept. Free some space, import again.")
-        dataset.add_rows([], report.result(0))
+        fail(dataset, FULL)
     finally:
         for name in ("incoming.json", "progress.json"):
             (folder / name).unlink(missing_ok=True)

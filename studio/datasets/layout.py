@@ -17,7 +17,7 @@ from typing import Any
 
 from studio.datasets import captions
 from studio.datasets.reporting import Report
-from studio.datasets.sources import Entry
+from studio.datasets.sources import Entry, Refused
 
 SPLITS = {"train": "train", "test": "test", "val": "validation", "validation": "validation"}
 MOST_REPEATS = 100
@@ -44,7 +44,6 @@ class Layout:
         self._lines: dict[tuple[int, str], tuple[list[captions.Line], Entry]] = {}
         self._users: dict[Entry, int] = Counter()
         self._changes: dict[Entry, set[str]] = {}
-        self._metadata: list[Entry] = []
         self.pictures: list[Entry] = []
         tables: list[Entry] = []
         for entry in report.open():
@@ -72,8 +71,7 @@ class Layout:
             self.report.skip(entry, "metadata.jsonl in the same folder was taken instead")
             return
         parse = captions.table if entry.suffix == ".csv" else captions.jsonl
-        self._metadata.append(entry)
-        for line in parse(entry.read()):
+        for line in parse(self._content(entry)):
             problem = line.problem or self._apply(entry, folder, line)
             if problem:
                 self.report.note(f"{entry.shown} line {line.number} {problem}: left out")
@@ -121,9 +119,18 @@ class Layout:
             return found or [""]
         if text is None:
             return [""]
+        caption, self._changes[text] = captions.read(self._content(text))
         self._users[text] += 1
-        caption, self._changes[text] = captions.read(text.read())
         return [caption]
+
+    def _content(self, entry: Entry) -> bytes:
+        """The bytes of a caption file; empty, and the file skipped, where it cannot be read."""
+        try:
+            return entry.read()
+        except (Refused, OSError) as error:
+            if self.report.verdict(entry) is None:
+                self.report.skip(entry, str(error))
+            return b""
 
     def _text(self, entry: Entry) -> Entry | None:
         stem = entry.key[: len(entry.key) - len(PurePosixPath(entry.key).suffix)]
@@ -151,14 +158,18 @@ class Layout:
         note = self.report.note
         bare = sum(not any(row["captions"]) for row in rows)
         if bare:
-            note(f"{bare} of {len(rows)} pictures have no caption.")
+            note(f"{bare} of {_pictures(len(rows))} without a caption.")
         several = sum(len(row["captions"]) > 1 for row in rows)
         if several:
-            note(f"{several} pictures have several captions; each time one of them is taken.")
+            note(f"{_pictures(several)} with several captions; each time one of them is taken.")
         for split, number in Counter(row["split"] for row in rows if row["split"] != "train").items():
-            note(f"{number} pictures are held out for {split}: they are not trained on.")
+            note(f"{_pictures(number)} held out for {split}, not trained on.")
         for times, number in sorted(Counter(row["repeats"] for row in rows if "repeats" in row).items()):
-            note(f"{number} pictures count {times} times, as their folder's name says.")
+            note(f"{_pictures(number)} counted {times} times, as the folder's name says.")
         copies = len(rows) - len({row["image"] for row in rows})
         if copies:
-            note(f"{copies} pictures are exact copies of others; they are kept and trained on as often.")
+            note(f"{_pictures(copies)} exactly like another; kept, and trained on as often.")
+
+
+def _pictures(number: int) -> str:
+    return "1 picture" if number == 1 else f"{number} pictures"

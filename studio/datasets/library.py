@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from studio.datasets.sample import SAMPLE, Sample
@@ -21,6 +22,9 @@ def find(home: Path, id: str) -> Dataset:
 def every(home: Path) -> list[Dataset]:
     """All data sets: the shipped one, then the others, newest first."""
     names = os.listdir(home / "datasets") if (home / "datasets").is_dir() else []
-    own = [Dataset(home, name) for name in names if ID.fullmatch(name)]
+    own = []
+    for dataset in (Dataset(home, name) for name in names if ID.fullmatch(name)):
+        with suppress(NotFound):  # deleted between the listing and here
+            own.append((dataset.created, dataset.id, dataset))
     sample = Sample(home)
-    return [*([sample] if sample.available() else []), *sorted(own, key=lambda d: d.created, reverse=True)]
+    return [*([sample] if sample.available() else []), *(dataset for *_, dataset in sorted(own, reverse=True))]

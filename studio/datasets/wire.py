@@ -1,12 +1,20 @@
-"""What the decoding process and its callers share: messages of length-prefixed JSON."""
+"""What the decoding process and its callers share: messages of length-prefixed JSON, limits."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import resource
 import struct
 from typing import IO, Any
 
 THUMB = 256  # pixels, the longer side of a thumbnail
+
+
+def limit_memory(size: int) -> None:
+    """Limit this process and its children to `size` bytes of address space, where the system can (macOS cannot)."""
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
 def receive(stream: IO[bytes]) -> dict[str, Any] | None:

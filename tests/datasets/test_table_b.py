@@ -185,12 +185,12 @@ def test_copies_are_rows_of_their_own(everything: Any) -> None:
     dataset, report = everything
     first, second = (row for row in dataset.rows() if row["name"].startswith("B32"))
     assert second["image"] == first["image"] and first["pid"] == first["image"] and second["pid"] != first["pid"]
-    assert any("exact copies" in note for note in report["notes"])
+    assert any("exactly like" in note for note in report["notes"])
 
 
 def test_what_is_odd_is_said(everything: Any) -> None:
     notes = "\n".join(everything[1]["notes"])
-    for words in ("have no caption", "Windows-1252", "cut at 10,000", "16-bit grey", "laid on white", "first frame",
+    for words in ("without a caption", "Windows-1252", "cut at 10,000", "16-bit grey", "laid on white", "first frame",
                   "system files ignored", "CMYK without"):
         assert words in notes
     assert json.dumps(everything[1])

@@ -1,0 +1,107 @@
+"""The store: captions with undo on disk, ids, search, freezing, the shipped set and its copy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from studio import datasets, storage
+from studio.datasets import sample
+
+from .bad import picture, saved
+from .conftest import Bring
+
+
+@pytest.fixture
+def three(bring: Bring) -> datasets.Dataset:
+    files = {f"{n}.png": saved(picture((n * 40, 10, 10), (300 + n, 200))) for n in range(3)}
+    return bring({**files, "0.txt": b"a red Cat", "1.txt": b"a dog"})[0]
+
+
+def log(dataset: datasets.Dataset) -> list[dict]:
+    return [json.loads(line) for line in (dataset.path / "rows.jsonl").read_text().splitlines()]
+
+
+def test_captions_are_edited_and_undone_by_appending(three: datasets.Dataset) -> None:
+    pid = three.rows()[1]["pid"]
+    before, mark = len(log(three)), three.fingerprint()
+    three.set_captions(pid, ["a big\ndog\0", "another"])
+    fresh = datasets.find(three.home, three.id)
+    assert fresh.row(pid)["captions"] == ["a big dog", "another"] and fresh.fingerprint() != mark
+    three.remove(three.rows()[0]["pid"])
+    assert fresh.count == 2 and fresh.can_undo
+    assert three.undo() and three.undo() and not three.undo()
+    assert fresh.row(pid)["captions"] == ["a dog"] and fresh.count == 3 and fresh.fingerprint() == mark
+    assert [entry["op"] for entry in log(three)[before:]] == ["captions", "remove", "undo", "undo"]
+    assert [row["name"] for row in fresh.rows()] == ["0.png", "1.png", "2.png"]
+
+
+def test_a_torn_line_harms_nothing(three: datasets.Dataset) -> None:
+    with open(three.path / "rows.jsonl", "a") as file:
+        file.write('{"op": "capt')
+    three.set_captions(three.rows()[2]["pid"], ["after"])
+    assert [row["captions"] for row in three.rows()] == [["a red Cat"], ["a dog"], ["after"]]
+
+
+def test_pages_and_search(three: datasets.Dataset) -> None:
+    assert [row["name"] for row in three.rows(1, 1)] == ["1.png"]
+    assert three.total() == 3 and three.total("CAT") == 1 and three.rows(q="cat")[0]["captions"] == ["a red Cat"]
+    assert three.rows(0, 5, "zebra") == []
+
+
+def test_freeze_gives_the_rows_of_a_run_and_their_pictures(three: datasets.Dataset) -> None:
+    rows = three.freeze()
+    assert [set(row) for row in rows] == [{"image", "ext", "width", "height", "captions", "split", "name"}] * 3
+    for row in rows:
+        path = datasets.picture_path(three.home, row)
+        assert storage.sha256_file(path) == row["image"] == path.stem
+    datasets.picture_path(three.home, rows[0]).unlink()
+    with pytest.raises(storage.Corrupt, match="0.png"):
+        three.freeze()
+
+
+def test_thumbnails_are_there_and_come_back(three: datasets.Dataset) -> None:
+    pid = three.rows()[0]["pid"]
+    path = three.thumbnail(pid)
+    assert path.is_file() and path != three.picture(pid)
+    path.unlink()
+    assert three.thumbnail(pid).read_bytes()[8:12] == b"WEBP"
+
+
+def test_rename_delete_and_unknown_ids(three: datasets.Dataset, home: Path) -> None:
+    three.rename("  new\nname ")
+    assert datasets.find(home, three.id).name == "new name" and three.owner == "ann"
+    rows = three.freeze()
+    three.delete()
+    assert three.id not in [d.id for d in datasets.every(home)]
+    for wrong in (three.id, "../runs", "0" * 32, "sample/.."):
+        with pytest.raises(datasets.NotFound):
+            datasets.find(home, wrong)
+    assert all(datasets.picture_path(home, row).is_file() for row in rows) and list((home / "trash").iterdir())
+
+
+def test_the_shipped_set(home: Path, bring: Bring) -> None:
+    shipped = datasets.find(home, "sample")
+    assert shipped.read_only and shipped.state == "ready" and shipped.owner == ""
+    assert shipped.count == len((sample.FOLDER / "metadata.jsonl").read_text().splitlines()) > 100
+    assert datasets.every(home)[0].id == "sample" and shipped.report()["used"] == shipped.count
+    prompts = shipped.suggested_prompts()
+    assert len(set(prompts)) == 4 and all(prompts)
+    with pytest.raises(datasets.ReadOnly, match="copy it"):
+        shipped.set_captions(shipped.rows()[0]["pid"], ["mine"])
+    with pytest.raises(datasets.ReadOnly):
+        shipped.delete()
+    rows = shipped.freeze()
+    assert all(storage.sha256_file(datasets.picture_path(home, row)) == row["image"] for row in rows)
+    imported, _ = bring({row["name"]: sample.FOLDER / row["name"] for row in rows[:5]})
+    assert [row["image"] for row in imported.rows()] == [row["image"] for row in rows[:5]]
+
+
+def test_a_copy_of_the_shipped_set_is_ones_own(home: Path) -> None:
+    shipped = datasets.find(home, "sample")
+    mine = shipped.copy("Mine", "ann")
+    assert mine.state == "ready" and mine.owner == "ann" and mine.fingerprint() == shipped.fingerprint()
+    mine.set_captions(mine.rows()[0]["pid"], ["changed"])
+    assert mine.fingerprint() != shipped.fingerprint() and mine.rows()[0]["captions"] == ["changed"]
