@@ -1,0 +1,56 @@
+"""Facts about this machine, measured by a real probe in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from studio import machine
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which the machine was measured by two threads at once."""
+    home = tmp_path_factory.mktemp("home")
+    threads = [Thread(target=machine.facts, args=(home,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return home
+
+
+def test_what_is_measured(measured: Path) -> None:
+    found = machine.facts(measured)
+    assert found["cores"] >= 1 and found["memory_bytes"] > 1 << 28 and found["torch"]
+    assert found["precision"] in ("no", "fp16", "bf16") and found["precision_reason"]
+    assert found["precision"] != "fp16" or found["gpus"]
+    assert machine.suggestion(measured) == {"train": {"mixed_precision": found["precision"]}}
+
+
+def test_the_answer_is_kept_until_the_machine_changes(measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")  # a second probe would fail
+    before = machine.facts(measured)
+    assert "could not be measured" not in before["precision_reason"]
+    file = measured / "cache" / "machine.json"
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps({**kept, "key": "another machine"}))
+    assert "could not be measured" in machine.facts(measured)["precision_reason"]
+    file.write_text(json.dumps(kept))
+    assert machine.facts(measured) == before
+
+
+def test_a_probe_that_fails_gives_the_safe_answer_and_is_not_kept(
+        home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    found = machine.facts(home)
+    assert found["precision"] == "no" and "/nowhere/python" in found["precision_reason"]
+    assert not (home / "cache" / "machine.json").exists()
+
+
+def test_asking_loads_no_torch(measured: Path) -> None:
+    assert "torch" not in machine.__dict__ and machine.cores() <= 4096

@@ -1,0 +1,124 @@
+"""From what a person asked for to a run folder, and every problem named at its field."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from studio import config, machine, prepare
+from studio.families import EMBEDDED
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """machine.json, measured once."""
+    home = tmp_path_factory.mktemp("machine")
+    machine.facts(home)
+    return home / "cache" / "machine.json"
+
+
+@pytest.fixture
+def home_(home: Path, facts: Path) -> Path:
+    """A home that knows its machine."""
+    (home / "cache").mkdir()
+    shutil.copy(facts, home / "cache" / "machine.json")
+    return home
+
+
+def fields(plan: prepare.Plan) -> set[str]:
+    """The settings with problems."""
+    return {problem.field for problem in plan.problems}
+
+
+def test_nothing_asked_is_a_complete_run(home_: Path) -> None:
+    plan = prepare.plan(home_, {})
+    assert not plan.problems and plan.config is not None
+    nulls = {f"{s}.{k}" for s, values in config.dump(plan.config).items() if isinstance(values, dict)
+             for k, v in values.items() if v is None}
+    assert nulls <= {"model.revision", "model.variant", "train.epochs"}
+    weights = prepare.parameters(plan.source, "unet")
+    assert plan.checkpoint_bytes == weights * 16
+    assert plan.disk_bytes == pytest.approx(weights * 16 * 3 * 1.2, abs=1)
+    assert plan.dataset["id"] == "sample" and plan.dataset["count"] == len(plan.rows) > 100
+
+
+def test_what_a_person_sets_wins(home_: Path) -> None:
+    asked = {"train": {"max_steps": 7, "seed": 5}, "ema": {"enabled": False}, "sample": {"prompts": ["a cat"]},
+             "data": {"resolution": 32}}
+    plan = prepare.plan(home_, asked)
+    assert plan.config is not None
+    assert (plan.config.train.max_steps, plan.config.train.seed, plan.config.sample.prompts) == (7, 5, ["a cat"])
+    assert plan.config.data.resolution == 32 and plan.checkpoint_bytes == prepare.parameters(plan.source, "unet") * 12
+
+
+def test_seeds_differ(home_: Path) -> None:
+    seeds = {prepare.plan(home_, {}).config.train.seed for _ in range(3)}  # type: ignore[union-attr]
+    assert len(seeds) == 3
+
+
+@pytest.mark.parametrize("asked, expected", [
+    ({"model": {"base": "/nowhere"}, "data": {"dataset": "nope"}, "train": {"max_steps": 0, "foo": 1},
+      "optim": {"learning_rate": True}},
+     {"model.base", "data.dataset", "train.max_steps", "train.foo", "optim.learning_rate"}),
+    ({"train": {"mixed_precision": "fp16", "max_steps": 5}, "optim": {"lr_warmup_steps": 10, "lr_scheduler": "linear"},
+      "compute": {"num_processes": 64}}, {"optim.lr_warmup_steps", "train.mixed_precision", "compute.num_processes"}),
+    ({"model": {"family": "nope"}}, {"model.family"}),
+    ({"model": 3}, {"model"}),
+    ({"data": {"dataset": "../../etc"}}, {"data.dataset"}),
+    ([], {""}),
+])
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="written for a machine without a GPU")
+def test_all_problems_at_once(home_: Path, asked: dict, expected: set[str]) -> None:
+    assert fields(prepare.plan(home_, asked)) == expected
+    with pytest.raises(config.ConfigError) as caught:
+        prepare.submit(home_, name="x", owner="me", config=asked)
+    assert {p.field for p in caught.value.problems} == expected
+    assert not list((home_ / "runs").glob("*")) if (home_ / "runs").exists() else True
+
+
+def test_a_broken_base_is_told_at_its_field(home_: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(EMBEDDED, base)
+    next((base / "unet").glob("*.safetensors")).write_bytes(b"\xff" * 64)
+    plan = prepare.plan(home_, {"model": {"base": str(base)}})
+    assert fields(plan) == {"model.base"} and "not a safetensors file" in plan.problems[0].message
+
+
+def test_a_submitted_run_waits_with_everything_it_needs(home_: Path) -> None:
+    run = prepare.submit(home_, name="mine", owner="me", config={"train": {"epochs": 2, "batch_size": 50}})
+    record, rows = run.record(), run.rows()
+    assert record["name"] == "mine" and record["owner"] == "me" and run.attempts() == (1, 0)
+    assert record["dataset"]["count"] == len(rows) and record["dataset"]["fingerprint"]
+    assert run.config().train.max_steps == 2 * -(-len(rows) // 50)
+    row = rows[0]
+    assert (home_ / "images" / row["image"][:2] / f"{row['image']}.{row['ext']}").is_file()
+    assert json.loads(run.config_file.read_text())["train"]["seed"] is not None
+
+
+@pytest.fixture
+def small_disk(home_: Path) -> Iterator[Path]:
+    """A home on a disk of 64 MB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    disk = home_.parent / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)]
+    done = subprocess.run(mount, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
+    try:
+        shutil.copytree(home_, disk / "home")
+        yield disk / "home"
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_disk_too_small_is_told_before_anything_starts(small_disk: Path) -> None:
+    plan = prepare.plan(small_disk, {})
+    assert fields(plan) == {"checkpoint.keep"} and "free" in plan.problems[0].message
