@@ -24,9 +24,9 @@ OPEN = ("/healthz", "/readyz")
 SAFE = ("GET", "HEAD", "OPTIONS")
 # Gradio's own routes that no page of ours uses: analytics, proxying, deep links, run history, development.
 CLOSED = re.compile(
-    r"/(monitoring|svelte|login|logout|pwa_icon|gradio_api/(deep_link|proxy=|runs|run-history|token|dev/|stream|call/|run/"
-    r"|api/|info|openapi\.json|custom_component|component_server|process_recording|vibe|undo-vibe|profiling|reset"
-    r"|file=https?:))")
+    r"/(monitoring|docs|redoc|openapi\.json|svelte|login|logout|pwa_icon|gradio_api/(deep_link|proxy=|runs|run-history"
+    r"|token|dev/|stream|call/|run/|api/|info|openapi\.json|custom_component|component_server|process_recording|vibe"
+    r"|undo-vibe|profiling|reset|file=https?:))")
 # What somebody who has not signed in may send to Gradio: the page's own load events. The handlers ask `may` again.
 WITHOUT_LOGIN = re.compile(r"/gradio_api/queue/join/?")
 MESSAGES = {"cross": "This request came from another site.", "host": "The studio does not answer under this name."}

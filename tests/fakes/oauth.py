@@ -1,4 +1,4 @@
-"""A loopback Hugging Face sign-in: python tests/fakes/oauth.py [PORT] prints its port; `&as=NAME` says who signs in."""
+"""A loopback Hugging Face sign-in: python tests/fakes/oauth.py [PORT] prints its port; `&as=NAME` is who signs in."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def start(home: Path, tmp: Path, *args: str, **env: str) -> Server:
     environment = {k: v for k, v in os.environ.items() if k not in CLEARED} | env
     log, began = tmp / f"server-{time.monotonic_ns()}.log", time.monotonic()
     process = subprocess.Popen([sys.executable, "app.py", "--port", "0", "--home", str(home), *args], cwd=ROOT,
-                               env=environment, stdout=subprocess.PIPE, stderr=open(log, "w"), text=True)
+                               env=environment, stdout=subprocess.PIPE, stderr=log.open("w"), text=True)
     assert process.stdout
     line = process.stdout.readline()
     assert "http://" in line, log.read_text()

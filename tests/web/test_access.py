@@ -44,7 +44,8 @@ MOUNTS = {"/static", ""}  # files of the page, and the Gradio pages: tests/web/t
 
 def test_every_route_is_in_the_table(tmp_path: Path) -> None:
     app = create_app(Settings(home=tmp_path))
-    found = {(method, route.path) for route in _flat(app.routes) if isinstance(route, APIRoute) for method in route.methods}
+    found = {(method, route.path) for route in _flat(app.routes) if isinstance(route, APIRoute)
+             for method in route.methods}
     missing = found - set(ROUTES)
     assert not missing, f"say in ROUTES what these ask of their viewer: {sorted(missing)}"
     assert {r.path for r in app.routes if not isinstance(r, APIRoute) and hasattr(r, "app")} <= MOUNTS
@@ -177,7 +178,8 @@ def test_the_spaces_own_token_is_nobodys() -> None:
 @pytest.mark.parametrize("viewer, owner, action, allowed", [
     (access.LOCAL, "local", "write", True), (access.LOCAL, "hf-1", "read", False), (access.LOCAL, "", "read", True),
     (access.LOCAL, "", "write", False), (access.ANONYMOUS, "", "read", True), (access.ANONYMOUS, "", "write", False),
-    (access.ANONYMOUS, None, "create", False), (access.LOCAL, None, "create", True), (access.LOCAL, None, "read", False),
+    (access.ANONYMOUS, None, "create", False), (access.LOCAL, None, "create", True),
+    (access.LOCAL, None, "read", False),
     (access.ANONYMOUS, None, "read", False), (access.LOCAL, "local", "own", False)])
 def test_may(viewer: access.Viewer, owner: str | None, action: str, allowed: bool) -> None:
     assert access.may(viewer, owner, action) is allowed

@@ -118,8 +118,8 @@ def test_a_run_of_200_000_steps_opens_fast_and_small(server: Server, api: httpx.
     tell(run, 1)
     with open(run.events_file, "a") as file:
         for i in range(2, 200_001):
-            file.write(f'{{"seq":{i + 2},"time":{1.7e9 + i},"mono":{i}.5,"kind":"step","step":{i},"loss":{0.5 + i % 97 / 1e3},'
-                       f'"lr":1e-05,"grad_norm":0.51,"pictures":8,"seconds":0.25}}\n')
+            file.write(f'{{"seq":{i + 2},"time":{1.7e9 + i},"mono":{i}.5,"kind":"step","step":{i},'
+                       f'"loss":{0.5 + i % 97 / 1e3},"lr":1e-05,"grad_norm":0.51,"pictures":8,"seconds":0.25}}\n')
     finish(run, 200_000)
     began = time.monotonic()
     record, series = api.get(f"/api/runs/{run.id}"), api.get(f"/api/runs/{run.id}/series?points=1500")
@@ -151,7 +151,8 @@ def test_nan_is_a_gap(server: Server, api: httpx.Client) -> None:
 
 def test_tokens_never_leave_in_a_log(server: Server, api: httpx.Client) -> None:
     run = make_run(server.home, steps=1)
-    lines = [f"line {i} Authorization: Bearer {CANARY} https://me:{CANARY}@host/x?token={CANARY}\n" for i in range(3000)]
+    lines = [f"line {i} Authorization: Bearer {CANARY} https://me:{CANARY}@host/x?token={CANARY}\n"
+             for i in range(3000)]
     run.log_file.write_text("".join(lines) + "no end")
     since, text = 0, ""
     while True:
@@ -178,8 +179,10 @@ def test_the_schema(api: httpx.Client) -> None:
     ("{", "application/json", 400, "not valid JSON"), ("[]", "application/json", 400, "JSON object"),
     ('{"name": NaN}', "application/json", 400, "NaN"), ('{"name": "a", "name": "b"}', "application/json", 400, "twice"),
     ("{}", "text/plain", 400, "must be JSON"), ('{"nam": "x"}', "application/json", 400, "Unknown field"),
-    ('{"name": 3}', "application/json", 400, "of type str"), ('{"config": []}', "application/json", 400, "of type dict"),
-    ('{"name": "' + "x" * (1 << 20) + '"}', "application/json", 413, "1 MB"), ("[" * 90_000, "application/json", 400, "JSON"),
+    ('{"name": 3}', "application/json", 400, "of type str"),
+    ('{"config": []}', "application/json", 400, "of type dict"),
+    ('{"name": "' + "x" * (1 << 20) + '"}', "application/json", 413, "1 MB"),
+    ("[" * 90_000, "application/json", 400, "JSON"),
 ])
 def test_bad_bodies(api: httpx.Client, body: str, kind: str, status: int, words: str) -> None:
     answer = api.post("/api/runs", content=body, headers={"content-type": kind})
