@@ -184,9 +184,7 @@ class StableDiffusion(Family):
         return pipeline
 
     def pipeline_files(self, source: Source, prediction_type: str) -> dict[str, bytes | Path]:
-        """model_index.json and scheduler written anew; VAE, text encoder and tokenizer as they are, variant dropped.
-
-        The text encoder's config says fp32, since transformers would load a base's fp16 as such beside an fp32 UNet."""
+        """model_index.json and scheduler written anew; VAE, text encoder and tokenizer as they are, variant dropped."""
         index: dict[str, Any] = {"_class_name": "StableDiffusionPipeline", "requires_safety_checker": False}
         index |= {part: [library, classes[0]] for part, (library, classes) in CLASSES.items()}
         index |= {part: [None, None] for part in UNUSED}
@@ -199,9 +197,6 @@ class StableDiffusion(Family):
         # transformers loads in the type its config names; with half of it beside the fp32 UNet nothing can be drawn.
         text_config = {k: v for k, v in source.read_json(CONFIGS["text_encoder"]).items() if k != "torch_dtype"}
         found[CONFIGS["text_encoder"]] = _json({**text_config, "dtype": "float32"})
-        found[CONFIGS["text_encoder"]] = _json({
-            **{k: v for k, v in source.read_json(CONFIGS["text_encoder"]).items() if k != "torch_dtype"},
-            "dtype": "float32"})
         for part in ("vae", "text_encoder"):
             found |= _without_variant(source, part)
         return dict(sorted(found.items()))
@@ -347,17 +342,20 @@ def _without_variant(source: Source, part: str) -> dict[str, bytes | Path]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' progress bars and its hints on parts that are not used here."""
+    """Without the libraries' progress bars and transformers' hints on parts that are not used here."""
+    from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging
 
     level = logging.get_verbosity()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    for library in (logging, diffusers_logging):
+        library.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(level)
-        logging.enable_progress_bar()
+        for library in (logging, diffusers_logging):
+            library.enable_progress_bar()
 
 
 def _json(data: Any) -> bytes:
