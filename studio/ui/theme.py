@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-import gradio as gr
+from gradio.themes import Base, Color
 
 from studio.ui import texts
 
@@ -14,17 +14,17 @@ STATIC = Path(__file__).parent / "static"
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "sans-serif")
 MONO = ("ui-monospace", "SF Mono", "Cascadia Mono", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 
-EMBER = gr.themes.Color(
+EMBER = Color(
     c50="#fff4ed", c100="#ffe4d3", c200="#ffc7a8", c300="#ffa174", c400="#fb7a3f", c500="#e85d1f",
     c600="#c2410c", c700="#a1330a", c800="#7f2a0c", c900="#67250f", c950="#3a1104", name="ember")
-STONE = gr.themes.Color(
+STONE = Color(
     c50="#fafafa", c100="#f3f3f2", c200="#e6e6e4", c300="#d3d3d0", c400="#a3a39f", c500="#6f6f6b",
     c600="#555552", c700="#3c3c3a", c800="#262625", c900="#1a1a19", c950="#111110", name="stone")
 
 
-def theme() -> gr.themes.Base:
+def theme() -> Base:
     """Neutral greys around the pictures and one warm accent, light and dark; no font is fetched."""
-    return gr.themes.Base(primary_hue=EMBER, neutral_hue=STONE, font=SANS, font_mono=MONO).set(
+    return Base(primary_hue=EMBER, neutral_hue=STONE, font=SANS, font_mono=MONO).set(
         body_background_fill="#f6f6f5", body_background_fill_dark="#141413",
         block_background_fill="transparent", block_background_fill_dark="transparent",
         block_border_width="0px", block_shadow="none", block_padding="0px", panel_border_width="0px",

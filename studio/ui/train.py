@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.context import Context
 
 from studio.ui import parts, texts
 from studio.ui.form import Form
@@ -153,7 +154,7 @@ def _wire(page: TrainPage, start: gr.Button, reset: gr.Button) -> None:
     reset.click(js=forget, outputs=every, **client).then(page.check, **checked)
     page.notice.use_dataset(_chosen(page), outputs=dataset, **quiet).then(
         js=keep, inputs=every, **client).then(page.check, **checked)
-    blocks = gr.context.Context.root_block
+    blocks = Context.root_block
     assert blocks is not None, "the page is drawn inside a gr.Blocks"
     blocks.load(js=recall, outputs=every, **client).then(  # type: ignore[attr-defined]
         page.datasets, dataset, dataset, **quiet).then(page.check, **checked)
