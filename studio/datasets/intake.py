@@ -28,7 +28,6 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 MEMORY = 2 << 30  # bytes of address space for this process
 FULL = "The disk became full during the import; nothing of it was kept. Free some space, then import again."
 TOO_LARGE = "The import needs more than 2 GB of memory; nothing of it was kept. Import the files in smaller parts."
-Tell = Callable[[int, int], None]
 
 
 class Gone(Exception):
@@ -36,7 +35,7 @@ class Gone(Exception):
 
 
 class Pool:
-    """Decodes pictures in WORKERS limited processes and files them under their content's name."""
+    """Decodes pictures in WORKERS limited processes; nothing leaves its staging folder before `file`."""
 
     def __init__(self, dataset: Dataset):
         self.home, self.dataset = dataset.home, dataset
@@ -59,17 +58,20 @@ class Pool:
             facts = worker.normalise(entry.on_disk(worker.folder / "spool"))
             if facts.get("errno") in DISK_FULL:
                 raise OSError(facts["errno"], facts["problem"])
-            if "sha256" in facts:
-                self._file(worker.folder, facts["sha256"], facts["ext"])
             return facts
         except sources.Refused as refusal:
             return {"problem": str(refusal)}
         finally:
             self._free.append(worker)
 
-    def _file(self, folder: Path, image: str, ext: str) -> None:
-        workers.place(folder / f"{image}.{ext}", picture_path(self.home, {"image": image, "ext": ext}))
-        workers.place(folder / f"{image}.thumb", workers.thumb_path(self.home, image))
+    def file(self, rows: list[dict[str, Any]]) -> None:
+        """Move the pictures of `rows` to their place, durable before a row names them: two syncs, not thousands."""
+        os.sync()
+        for row in rows:
+            for folder in (worker.folder for worker in self._free):
+                workers.place(folder / f"{row['image']}.{row['ext']}", picture_path(self.home, row))
+                workers.place(folder / f"{row['image']}.thumb", workers.thumb_path(self.home, row["image"]))
+        os.sync()
 
     def close(self) -> None:
         """End the processes and remove what they left."""
@@ -93,11 +95,11 @@ def run(dataset: Dataset, files: list[tuple[str, Path]], tell: Callable[[dict[st
         for done, (entry, facts) in enumerate(zip(pictures, found, strict=True), 1):
             rows += layout.row(entry, facts)
             tell({**report.so_far(), "done": done, "total": len(pictures)})
+        rows = layout.finish(rows)
+        pool.file(rows)
     finally:
         threads.shutdown(cancel_futures=True)
         pool.close()
-    rows = layout.finish(rows)
-    os.sync()  # the pictures must be on the disk before the rows that name them; one sync instead of thousands
     result = report.result(len(rows))
     dataset.add_rows(rows, result)
     return result

@@ -89,7 +89,9 @@ def thumb_path(home: Path, image: str) -> Path:
 
 
 def place(staged: Path, target: Path) -> None:
-    """Move a finished file of the same disk to its content's name; one that is there holds the same bytes."""
+    """Move a finished file, if there is one, to its content's name; a whole one that is there already stays."""
+    if not staged.exists() or (target.exists() and target.stat().st_size == staged.stat().st_size):
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(staged, target)
 

@@ -32,7 +32,8 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(width: int, height: int, *, bits: int = 1, colour: int = 0, rows: bytes | None = None, extra: bytes = b"") -> bytes:
+def png(width: int, height: int, *, bits: int = 1, colour: int = 0, rows: bytes | None = None,
+        extra: bytes = b"") -> bytes:
     """A PNG written by hand: `rows` raw scan lines with filter bytes, black where none are given."""
     channels = {0: 1, 2: 3}[colour]
     if rows is None:

@@ -1,4 +1,4 @@
-"""Zips and layouts: what belongs together is found, what is hostile is refused, nothing is written outside the store."""
+"""Zips and layouts: what belongs together is found, the hostile is refused, nothing is written outside the store."""
 
 from __future__ import annotations
 

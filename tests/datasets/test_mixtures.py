@@ -26,7 +26,7 @@ POOL = {
 names = st.lists(st.sampled_from(sorted(POOL)), unique=True, max_size=12)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(loose=names, packed=names, doubled=st.booleans())
 def test_counts_add_up(loose: list[str], packed: list[str], doubled: bool) -> None:
     with tempfile.TemporaryDirectory() as temporary:
