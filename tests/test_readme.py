@@ -126,7 +126,7 @@ def server(home: Path) -> Iterator[int]:
     process.wait(30)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_the_program_runs_as_printed(server: int, tmp_path: Path) -> None:
     """Only the port and the length of the run and of its sampling are changed."""
     pictures = sorted((ROOT / "studio" / "assets" / "sample" / "images").iterdir())[:6]
@@ -136,10 +136,11 @@ def test_the_program_runs_as_printed(server: int, tmp_path: Path) -> None:
         (tmp_path / "birds" / picture.with_suffix(".txt").name).write_text(picture.stem)
     shutil.make_archive(str(tmp_path / "birds"), "zip", tmp_path / "birds")
     program = next(text for kind, text in BLOCKS if kind == "python")
-    short = '{"max_steps": 2}, "sample": {"prompts": ["a bird"], "num_inference_steps": 1}'
+    short = ('{"max_steps": 2, "batch_size": 2}, "checkpoint": {"every_steps": 2}, '
+             '"sample": {"prompts": ["a bird"], "num_inference_steps": 1, "every_steps": 0}')
     changed = program.replace("7860", str(server)).replace('{"max_steps": 100}', short)
     assert short in changed and str(server) in changed
-    done = subprocess.run([sys.executable, "-c", changed], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    done = subprocess.run([sys.executable, "-c", changed], cwd=tmp_path, capture_output=True, text=True, timeout=420)
     assert done.returncode == 0, done.stderr
     shutil.unpack_archive(tmp_path / "model.zip", tmp_path / "model")
     assert list(tmp_path.glob("model/*/model_index.json"))
