@@ -1,0 +1,124 @@
+"""The real trainer under accelerate and the supervisor: killed, resumed from a shell, interrupted by Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from studio import config, datasets, families, launch, prepare, runs, storage
+from studio.launch import tree
+
+ROOT = Path(__file__).resolve().parents[2]
+PICTURES = ROOT / "studio" / "assets" / "sample" / "images"
+CONFIG = {"data": {"resolution": 32}, "train": {"max_steps": 4000, "batch_size": 1, "seed": 3, "mixed_precision": "no"},
+          "sample": {"prompts": []}, "checkpoint": {"every_steps": 4}}
+
+
+@pytest.fixture
+def run(home: Path, facts_of_machine: Path) -> runs.Run:
+    """A queued run of the embedded base on three pictures, far longer than any test."""
+    (home / "cache").mkdir()
+    shutil.copy(facts_of_machine, home / "cache" / "machine.json")
+    files = sorted(PICTURES.glob("*.webp"))[:3]
+    made = datasets.begin(home, "three", "local")
+    datasets.add(made, [(path.name, path) for path in files])
+    return prepare.submit(home, name="real", owner="local", config={**CONFIG, "data": {
+        **CONFIG["data"], "dataset": made.id}})
+
+
+def until(what, seconds: float = 150.0):
+    """The first true value of `what`."""
+    last = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < last, "too late"
+        time.sleep(0.1)
+    return found
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run."""
+    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_killed_resumed_interrupted(run: runs.Run) -> None:
+    assert families.get(run.config().model.family).name == "sd"
+    reader = runs.Reader()
+    began = time.monotonic()
+    supervisor = launch.spawn(run, 1)
+    until(lambda: reader.story(run).attempt == 1)
+    print(f"first event of the trainer after {time.monotonic() - began:.1f} s; supervisor "
+          f"{psutil.Process(supervisor.pid).memory_info().rss >> 20} MB")
+    until(lambda: next(run.valid_checkpoints(), None) and reader.story(run).step > 5)
+    members = tree.marked(run.path)
+    argv = [p.cmdline() for p in members]
+    assert any("accelerate.commands.launch" in a and str(run.launch_file) in a for a in argv)
+    launch_yaml = json.loads(run.launch_file.read_text())
+    assert launch_yaml["mixed_precision"] == "no" and launch_yaml["num_processes"] == 1
+    trainer = [p for p in members if tree._is_trainer(p)]
+    assert len(trainer) == 1
+    trainer[0].kill()
+    killed = time.monotonic()
+    assert until(lambda: (s := reader.state(run)[0]) not in ("running", "stopping") and s) == "failed"
+    print(f"failed with its cause after {time.monotonic() - killed:.1f} s")
+    found = storage.read_json(run.exit_file)
+    assert found["signal"] == signal.SIGKILL and found["error"]["code"] == "killed"
+    assert "Resume continues from checkpoint-" in found["error"]["hint"] and not alive(members)
+    supervisor.wait(30)
+
+    assert launch.resume(run, reader) == 2
+    supervisor = launch.spawn(run, 2)
+    until(lambda: (s := reader.story(run)).resumes and s.step > s.resumes[-1]["from_step"])
+    members = tree.marked(run.path)
+    supervisor.kill()
+    supervisor.wait()
+    killed = time.monotonic()
+    until(lambda: reader.state(run)[0] == "interrupted" and not alive(members))
+    print(f"interrupted, and no process left, after {time.monotonic() - killed:.1f} s")
+
+    shell = subprocess.Popen([sys.executable, "-m", "studio.train", str(run.path)], cwd=ROOT, text=True,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=dict(os.environ))
+    until(lambda: len((s := reader.story(run)).resumes) == 2 and s.step > s.resumes[-1]["from_step"])
+    shell.send_signal(signal.SIGINT)
+    printed, _ = shell.communicate(timeout=120)
+    assert shell.returncode == 0, printed
+    assert reader.state(run)[0] == "stopped" and not tree.marked(run.path)
+    step = reader.story(run).step
+    assert next(run.valid_checkpoints())[1]["step"] == step
+    assert f"stopped at step {step}" in printed and f"resume: python -m studio.train {run.path}" in printed
+    assert "loss" in printed
+
+
+def test_wrong_calls_are_one_line_per_fault(home: Path, facts_of_machine: Path, tmp_path: Path) -> None:
+    (home / "cache").mkdir()
+    shutil.copy(facts_of_machine, home / "cache" / "machine.json")
+
+    def call(*words: str) -> list[str]:
+        done = subprocess.run([sys.executable, "-m", "studio.train", *words], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 2 and not done.stdout, done
+        return done.stderr.splitlines()
+
+    file = tmp_path / "my.json"
+    file.write_text(json.dumps({"model": {"base": "/nowhere"}, "optim": {"nope": 1}}))
+    lines = call("--config", str(file), "--train.max_steps", "0")
+    assert {line.split(":")[0] for line in lines} == {"model.base", "optim.nope", "train.max_steps"}
+    assert len(call(str(tmp_path))) == 1
+    assert len(call("--config", str(tmp_path / "none.json"))) == 1
+    file.write_text("{")
+    assert len(call("--config", str(file))) == 1
+
+
+def test_there_is_a_flag_for_every_setting_and_help_loads_no_torch() -> None:
+    done = subprocess.run([sys.executable, "-X", "importtime", "-m", "studio.train", "--help"], cwd=ROOT,
+                          capture_output=True, text=True)
+    assert done.returncode == 0 and not any(line.endswith(" torch") for line in done.stderr.splitlines())
+    for section in config.schema()["sections"]:
+        assert all(f"--{field['path']}" in done.stdout for field in section["fields"])
