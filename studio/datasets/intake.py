@@ -80,8 +80,9 @@ class Pool:
         shutil.rmtree(self.staging, ignore_errors=True)
 
 
-def run(dataset: Dataset, files: list[tuple[str, Path]], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Import `files` and commit; returns the report. `tell` gets the growing report."""
+def run(dataset: Dataset, files: list[tuple[str, Path]],
+        tell: Callable[[Callable[[], dict[str, Any]]], None]) -> dict[str, Any]:
+    """Import `files` and commit; returns the report. `tell` may ask for the growing report."""
     report = Report(sources.entries(files))
     layout = Layout(report)
     pictures, rows = layout.pictures, []
@@ -94,7 +95,7 @@ def run(dataset: Dataset, files: list[tuple[str, Path]], tell: Callable[[dict[st
         found = threads.map(pool.take, pictures)
         for done, (entry, facts) in enumerate(zip(pictures, found, strict=True), 1):
             rows += layout.row(entry, facts)
-            tell({**report.so_far(), "done": done, "total": len(pictures)})
+            tell(lambda done=done: {**report.so_far(), "done": done, "total": len(pictures)})
         rows = layout.finish(rows)
         pool.file(rows)
     finally:
@@ -120,11 +121,11 @@ def main() -> None:
     files = [(name, Path(os.fsdecode(bytes.fromhex(path)))) for name, path in listed]
     last = 0.0
 
-    def tell(progress: dict[str, Any]) -> None:
+    def tell(progress: Callable[[], dict[str, Any]]) -> None:
         nonlocal last
         if time.monotonic() - last > 0.5:
             last = time.monotonic()
-            storage.write_json(folder / "progress.json", progress)
+            storage.write_json(folder / "progress.json", progress())
 
     os.nice(5)  # the page and a running training come first
     wire.limit_memory(MEMORY)

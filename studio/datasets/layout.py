@@ -49,6 +49,7 @@ class Layout:
         for entry in report.open():
             self._sort(entry, tables)
         report.tried = len(self.pictures)
+        self._archives = sorted({p.source for p in self.pictures} - {0})
         self._keys = {(p.source, p.key) for p in self.pictures}
         for entry in sorted(tables, key=lambda e: e.suffix != ".jsonl"):
             self._read_table(entry, tables)
@@ -92,7 +93,7 @@ class Layout:
 
     def _other_sources(self, entry: Entry) -> Iterable[int]:
         """A loose metadata file may speak of pictures in a zip that came with it."""
-        return sorted({p.source for p in self.pictures} - {0}) if entry.source == 0 else ()
+        return self._archives if entry.source == 0 else ()
 
     def row(self, entry: Entry, facts: dict[str, Any]) -> list[dict[str, Any]]:
         """The picture's row, its verdict given; none where it is skipped."""
