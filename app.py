@@ -39,12 +39,13 @@ def prepare_environment(home: Path) -> None:
 def main() -> int:
     """Serve until told to stop; 2 when it cannot start."""
     parser = argparse.ArgumentParser(description="The studio's page and API.")
-    parser.add_argument("--host"), parser.add_argument("--port", type=int), parser.add_argument("--home", type=Path)
-    given = parser.parse_args()
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--home", type=Path)
+    given = vars(parser.parse_args())
     from studio.web import settings as settings_
-
     try:
-        settings = settings_.from_environment(given.host, given.port, given.home)
+        settings = settings_.from_environment(**given)
         listening = settings_.bind(settings.host, settings.port)
     except settings_.SettingsError as error:
         print(error, file=sys.stderr)

@@ -59,7 +59,7 @@ class Unavailable(WebError):
     status, code = 503, "unavailable"
 
 
-def _config(error: config.ConfigError) -> tuple[int, dict[str, Any]]:
+def _config(error: Any) -> tuple[int, dict[str, Any]]:
     problems = [{"field": p.field, "message": p.message} for p in error.problems]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     first = f"{problems[0]['field']}: {problems[0]['message']}" if problems else "the config cannot be used"
@@ -67,7 +67,7 @@ def _config(error: config.ConfigError) -> tuple[int, dict[str, Any]]:
     return 422, {"code": "config", "message": first + more, "hint": hint, "problems": problems}
 
 
-def _disk(error: OSError) -> tuple[int, dict[str, Any]] | None:
+def _disk(error: Any) -> tuple[int, dict[str, Any]] | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return 507, _body("disk_full", "The disk of the studio is full.",
                           "Delete old runs or data sets, or free space on the disk, then try again.")

@@ -37,7 +37,8 @@ class Handler(BaseHTTPRequestHandler):
         if place.path == "/.well-known/openid-configuration":
             self._json({"issuer": self.issuer, "authorization_endpoint": f"{self.issuer}/oauth/authorize",
                         "token_endpoint": f"{self.issuer}/oauth/token",
-                        "userinfo_endpoint": f"{self.issuer}/oauth/userinfo", "jwks_uri": f"{self.issuer}/jwks", "id_token_signing_alg_values_supported": ["RS256"]})
+                        "userinfo_endpoint": f"{self.issuer}/oauth/userinfo", "jwks_uri": f"{self.issuer}/jwks",
+                        "id_token_signing_alg_values_supported": ["RS256"]})
         elif place.path == "/jwks":
             self._json({"keys": [KEY.as_dict(private=False)]})
         elif place.path == "/oauth/authorize":

@@ -12,7 +12,8 @@ from .conftest import Server, Space
 
 FORGED = ("/etc/passwd", "/proc/self/environ", "{home}/machine.json", "../../../etc/passwd")
 CLOSED = ("/monitoring", "/monitoring/summary", "/gradio_api/deep_link?session_hash=x", "/gradio_api/runs",
-          "/gradio_api/proxy=http://127.0.0.1/", "/gradio_api/dev/reload", "/gradio_api/info", "/gradio_api/openapi.json",
+          "/gradio_api/proxy=http://127.0.0.1/", "/gradio_api/dev/reload", "/gradio_api/info",
+          "/gradio_api/openapi.json",
           "/gradio_api/vibe-code", "/gradio_api/file=http://127.0.0.1:1/x", "/docs", "/openapi.json")
 
 
@@ -55,8 +56,8 @@ def test_closed_routes(page: httpx.Client, path: str) -> None:
     assert page.get(path).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "..%2f..%2fetc%2fpasswd", "%252e%252e/etc/passwd", "//etc/passwd", "a%00b",
-                                  "/proc/self/fd/3", "x" * 8000])
+@pytest.mark.parametrize("path", ["/etc/passwd", "..%2f..%2fetc%2fpasswd", "%252e%252e/etc/passwd", "//etc/passwd",
+                                  "a%00b", "/proc/self/fd/3", "x" * 8000])
 def test_no_file_by_its_path(page: httpx.Client, path: str) -> None:
     for route in ("/gradio_api/file=", "/static/", "/assets/"):
         answer = page.get(f"{route}{path}")

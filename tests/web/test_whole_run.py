@@ -1,4 +1,4 @@
-"""The main job through the API alone, with the real trainer: create, follow, download, draw with what was downloaded."""
+"""The main job through the API alone, with the real trainer: create, follow, download, draw with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from .conftest import Server, until
 
 STEPS = 3
 CONFIG = {"train": {"max_steps": STEPS, "batch_size": 2, "seed": 5, "mixed_precision": "no"},
-          "sample": {"prompts": ["a cat"], "num_inference_steps": 2, "every_steps": 0}, "checkpoint": {"every_steps": 2}}
+          "sample": {"prompts": ["a cat"], "num_inference_steps": 2, "every_steps": 0},
+          "checkpoint": {"every_steps": 2}}
 DRAW = """
 import sys
 from diffusers import DiffusionPipeline
