@@ -91,7 +91,7 @@ class Shards:
 def part_hashes(home: Path, source: Source, parts: Iterable[str]) -> dict[str, str]:
     """The content of each part's files as one hash; files seen before (path, size, mtime) are not read again."""
     known_file = home / "cache" / "hashes.json"
-    known = storage.read_json(known_file) if known_file.exists() else {}
+    known: dict[str, str] = storage.read_json(known_file) or {}
     seen, found = dict(known), {}
     for part in parts:
         files = sorted(p for p in (source.folder / part).glob("*") if p.is_file())

@@ -145,7 +145,7 @@ class Keeper:
         """Continue from `path`: its step, and what makes the continuation not bit-identical (nothing, mostly).
 
         Raises CannotResume."""
-        state = storage.read_json(path / "state.json")
+        state = storage.read_json(path / "state.json") or {}
         for key, what in (("config_sha", "the run's settings"), ("data_sha", "the run's pictures"),
                           ("base_sha", "the base model's files"), ("optimizer", "the optimizer")):
             if state.get(key) != self.facts[key]:

@@ -27,7 +27,8 @@ class Ema:
     def update(self) -> None:
         """Take the parameters in after an optimizer step: s += (1-d)(p-s), in place."""
         self.updates += 1
-        torch._foreach_lerp_(self.shadow, self.parameters, 1.0 - decay_at(self.updates, self.decay))
+        lerp: Any = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
+        lerp(self.shadow, self.parameters, 1.0 - decay_at(self.updates, self.decay))
 
     @contextmanager
     def swapped(self) -> Iterator[None]:

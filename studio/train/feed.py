@@ -44,9 +44,9 @@ class Feed:
         u = torch.tensor([uniform(self.seed, "timestep", s.epoch, s.position) for s in samples], dtype=torch.float64)
         t = self.objective.time(u)
         t = t.float() if t.is_floating_point() else t
-        batch = Batch(self.objective.mix(x0, eps, t), self.objective.model_time(t), self.objective.target(x0, eps, t),
-                      self.objective.weight(t), self._conditions(samples))
-        return Batch(*(self._send(value) for value in batch[:4]), {k: self._send(v) for k, v in batch.cond.items()})
+        send, objective = self._send, self.objective
+        return Batch(send(objective.mix(x0, eps, t)), send(objective.model_time(t)), send(objective.target(x0, eps, t)),
+                     send(objective.weight(t)), {k: send(v) for k, v in self._conditions(samples).items()})
 
     def _conditions(self, samples: list[Sample]) -> Tensors:
         cond = _stack([self.texts(s.caption) for s in samples])

@@ -33,7 +33,8 @@ class Denoiser(torch.nn.Module, ConfigMixin):
     @register_to_config
     def __init__(self, width: int = 16):
         super().__init__()
-        self.come, self.texts, self.time = torch.nn.Linear(3, width), torch.nn.Linear(8, width), torch.nn.Linear(1, width)
+        self.come, self.texts = torch.nn.Linear(3, width), torch.nn.Linear(8, width)
+        self.time = torch.nn.Linear(1, width)
         self.layer = torch.nn.TransformerEncoderLayer(width, 2, 32, dropout=0.0, batch_first=True, norm_first=True)
         self.go = torch.nn.Linear(width, 3)
 

@@ -37,8 +37,8 @@ def kill_in_save(operation: int) -> None:
     def watch(real: object) -> object:
         def call(*args: object, **named: object) -> object:
             nonlocal count
-            count += any("checkpoints" in os.fsdecode(os.readlink(f"/proc/self/fd/{a}") if isinstance(a, int) else str(a))
-                         for a in args)
+            paths = [os.readlink(f"/proc/self/fd/{a}") if isinstance(a, int) else str(a) for a in args]
+            count += any("checkpoints" in path for path in paths)
             if count == operation:
                 os.kill(os.getpid(), signal.SIGKILL)
             return real(*args, **named)  # type: ignore[operator]

@@ -1,0 +1,105 @@
+"""Numbers that must not move: schedules, noise, EMA, learning rates, clipping (vectors computed with diffusers)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from studio import config
+from studio.train import objectives, optim
+from studio.train.ema import Ema, decay_at
+
+SD = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}
+
+
+def test_forward_process() -> None:
+    abar = objectives.alphas_cumprod(SD)
+    expected = [0.99914998, 0.99829602, 0.99043131, 0.89422315, 0.83202982, 0.6737923, 0.27633247, 0.0561698, 0.0046601]
+    assert torch.allclose(abar[[0, 1, 10, 100, 147, 250, 500, 750, 999]], torch.tensor(expected), atol=1e-6)
+    x0, eps = torch.tensor([0.3, -0.7]).view(1, 2, 1, 1), torch.tensor([1.0, -2.0]).view(1, 2, 1, 1)
+    t = torch.tensor([500])
+    v = objectives.diffusion("v_prediction", abar)
+    assert torch.allclose(v.mix(x0, eps, t).flatten(), torch.tensor([1.0083885, -2.0693443]), atol=1e-6)
+    assert torch.allclose(v.target(x0, eps, t).flatten(), torch.tensor([0.2704674, -0.4558661]), atol=1e-6)
+    assert torch.equal(objectives.diffusion("epsilon", abar).target(x0, eps, t), eps)
+    zero = objectives.alphas_cumprod({**SD, "rescale_betas_zero_snr": True})
+    assert zero[-1] == 0 and zero[0] == pytest.approx(abar[0].item(), abs=1e-6)
+
+
+def test_noise_schedules_are_those_of_diffusers() -> None:
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+    for kind in ("linear", "scaled_linear", "squaredcos_cap_v2"):
+        ours = objectives.alphas_cumprod({**SD, "beta_schedule": kind})
+        assert torch.allclose(ours, DDPMScheduler(**{**SD, "beta_schedule": kind}).alphas_cumprod, atol=1e-6), kind
+
+
+def test_flow() -> None:
+    flow, x0, eps = objectives.flow(1000), torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
+    t = flow.time(torch.tensor([0.25]))
+    assert (flow.mix(x0, eps, t).item(), flow.target(x0, eps, t).item(), flow.model_time(t).item()) == (0.25, 1, 250)
+
+
+def test_ema_decays() -> None:
+    expected = {1: 0, 2: 0.181818, 3: 0.25, 4: 0.307692, 10: 0.526316, 100: 0.917431, 1000: 0.99108, 15000: 0.9994}
+    assert {n: decay_at(n, 0.9999) for n in expected} == pytest.approx(expected, abs=1e-6)
+    assert decay_at(89_990, 0.9999) < 0.9999 == decay_at(89_991, 0.9999) == decay_at(10**6, 0.9999)
+
+
+def test_ema_values_and_swap() -> None:
+    weight = torch.zeros(1)
+    ema, seen = Ema([weight], 0.9999), []
+    for k in range(1, 7):
+        weight.fill_(k)
+        ema.update()
+        seen.append(ema.shadow[0].item())
+    assert seen == pytest.approx([1, 1.8181818, 2.7045455, 3.6013986, 4.5004995, 5.4001998], abs=1e-6)
+    with pytest.raises(ValueError, match="drawn"), ema.swapped():
+        assert weight.item() == pytest.approx(5.4001998)
+        raise ValueError("not drawn")
+    assert weight.item() == 6 and ema.shadow[0].item() == pytest.approx(5.4001998)
+
+
+RATES = {
+    "constant": [1] * 8, "linear": [0, 0.5, 1, 0.75, 0.5, 0.25, 0, 0],
+    "constant_with_warmup": [0, 0.5, 1, 1, 1, 1, 1, 1],
+    "cosine": [0, 0.5, 1, 0.853553, 0.5, 0.146447, 0, 0],  # diffusers rises again to 0.146 after the end
+    "cosine_with_restarts": [0, 0.5, 1, 0.853553, 0.5, 0.146447, 0, 0],
+    "polynomial": [0, 0.5, 1, 0.75, 0.5, 0.25, 1e-7, 1e-7],
+}
+
+
+@pytest.mark.parametrize("kind", config.LR_SCHEDULES)
+def test_learning_rates(kind: str) -> None:
+    rate = optim.schedule(kind, 1.0, 0 if kind == "constant" else 2, 6)
+    assert [rate(k) for k in range(8)] == pytest.approx(RATES[kind], abs=1e-6)
+
+
+def updater(limit: float) -> tuple[torch.nn.Parameter, optim.Updater]:
+    weight = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
+    optimizer = torch.optim.AdamW([weight], lr=1.0, weight_decay=0.0, fused=True)
+    return weight, optim.Updater(optimizer, [weight], lambda k: 0.1, limit, None)
+
+
+def test_clipping_really_clips() -> None:
+    moments = {}
+    for limit in (1.0, 0.0):
+        weight, update = updater(limit)
+        weight.grad = torch.tensor([300.0, 400.0])
+        assert update(0, torch.tensor(1.0)).item() == pytest.approx(500)
+        moments[limit] = update.optimizer.state[weight]["exp_avg"]
+    assert torch.allclose(moments[1.0], torch.tensor([0.06, 0.08]), atol=1e-5)
+    assert torch.allclose(moments[0.0], torch.tensor([30.0, 40.0]))
+
+
+@pytest.mark.parametrize(("gradient", "loss"), [([float("inf"), 1.0], 1.0), ([1.0, 1.0], float("nan"))])
+def test_what_is_not_finite_changes_nothing(gradient: list[float], loss: float) -> None:
+    weight, update = updater(1.0)
+    weight.grad = torch.tensor([1.0, 2.0])
+    update(0, torch.tensor(1.0))
+    state = {k: v.clone() for k, v in update.optimizer.state[weight].items()}
+    before = weight.detach().clone()
+    weight.grad = torch.tensor(gradient)
+    update(1, torch.tensor(loss))
+    assert torch.equal(weight, before)
+    assert all(torch.equal(state[k], update.optimizer.state[weight][k]) for k in state)
