@@ -1,4 +1,4 @@
-"""Builds the sample data set shipped in studio/assets/sample; run `python tools/build_sample.py [--sheet sheet.png]`."""
+"""Builds the sample data set in studio/assets/sample; run `python tools/build_sample.py [--sheet sheet.png]`."""
 
 from __future__ import annotations
 
