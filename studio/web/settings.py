@@ -81,8 +81,12 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
+    except socket.gaierror:
+        raise SettingsError(f"There is no address {host!r} to listen on. Give one of this machine's: 127.0.0.1, or "
+                            "0.0.0.0 for all of them.") from None
     except OSError as error:
-        raise SettingsError(f"Cannot listen on {host} port {port}: {error.strerror or error}. "
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise SettingsError(f"Cannot listen on {host} port {port}: {why}. "
                             f"Stop what uses it, or choose another port: python app.py --port {port + 1}") from None
 
 
