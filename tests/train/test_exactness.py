@@ -50,7 +50,7 @@ def test_kill_and_resume(make: Make, unbroken: Any, step: int, continues_from: i
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("operation", [1, 4, 9, 12, 14])
+@pytest.mark.parametrize("operation", [2, 9, 13])
 def test_a_kill_inside_a_save_leaves_no_bad_checkpoint(make: Make, unbroken: Any, operation: int) -> None:
     run = make()
     assert child(run, f"save:{operation}").returncode == -signal.SIGKILL
