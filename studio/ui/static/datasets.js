@@ -118,7 +118,11 @@ class SetView {
   async takeBack() {
     if (!(await attempt(() => call(`datasets/${this.id}/undo`, { method: "POST", body: {} })))) return;
     toast(t("datasets.undone"));
-    this.open();
+    await attempt(async () => {
+      this.set = (await call(`datasets/${this.id}`)).data;
+      this.undo.hidden = !this.set.can_undo;
+      await this.load();
+    });
   }
 
   find(q) {
@@ -129,7 +133,9 @@ class SetView {
 
   async load() {
     const q = this.q ? `&q=${encodeURIComponent(this.q)}` : "";
+    const asked = this.asked = {};
     const { data } = await call(`datasets/${this.id}/images?offset=${this.offset}&limit=${PAGE}${q}`);
+    if (asked !== this.asked) return;  // somebody typed on: only the newest answer is shown
     const empty = this.q ? t("datasets.none_found", { q: this.q }) : t("datasets.none");
     this.grid.replaceChildren(...(data.items.length ? data.items.map((row) => this.picture(row))
       : [el("p", { class: "st-quiet" }, empty)]));
