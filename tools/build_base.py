@@ -29,7 +29,7 @@ SAVE_SECONDS = 120
 VAE_STAGE, JOINT_STAGE = 10, 11
 VAE_BATCH, VAE_RATE = 32, 2e-3
 VOCABULARY, TOKENS, WIDTH = 4096, 32, 192
-BATCH, RATE, WARM = 64, 1.5e-3, 6400
+BATCH, WARM = 64, 6400
 LIMITS = """## Limits
 
 It knows emoji and their words only; fine print, flags' emblems and text are not readable, and new combinations of
@@ -219,14 +219,13 @@ def new_text_encoder() -> CLIPTextModel:
 
 
 def new_unet() -> UNet2DConditionModel:
-    """Attention only from 8x8 down: at 16x16 it costs half the time and the words act just as well below."""
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=4,
         out_channels=4,
         block_out_channels=(96, 192),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        down_block_types=("CrossAttnDownBlock2D",) * 2,
+        up_block_types=("CrossAttnUpBlock2D",) * 2,
         layers_per_block=1,
         cross_attention_dim=WIDTH,
         attention_head_dim=4,
@@ -262,7 +261,7 @@ class Joint:
     """Text encoder and UNet with all that training them together needs."""
 
     def __init__(
-        self, latents: torch.Tensor, entries: list[Entry], tokenizer: CLIPTokenizer, start: Path | None
+        self, latents: torch.Tensor, entries: list[Entry], tokenizer: CLIPTokenizer, start: Path | None, rate: float
     ) -> None:
         torch.manual_seed(SEED)
         self.text, self.unet = new_text_encoder(), new_unet().to(memory_format=torch.channels_last)
@@ -275,8 +274,9 @@ class Joint:
         self.weights = [*self.text.parameters(), *self.unet.parameters()]
         turned = [weight for weight in self.weights if self._for_muon(weight)]
         rest = [weight for weight in self.weights if not self._for_muon(weight)]
-        self.muon = Muon(turned, RATE)
-        self.adam = torch.optim.AdamW(rest, lr=RATE, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+        self.rate = rate
+        self.muon = Muon(turned, rate)
+        self.adam = torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
         self.average = Average(self.weights)
         self.latents, self.entries, self.tokenizer = latents, entries, tokenizer
         self.groups = by_group(entries)
@@ -310,15 +310,15 @@ class Joint:
         ratio = kept / (1 - kept)
         return ((guess.float() - noise).square() * ratio.clamp(max=5) / ratio).mean()
 
-    def train(self, keeper: Keeper, until: int, rate: Callable[[int], float]) -> None:
-        """Steps until `until` pictures are drawn in all; `rate` is the learning rate's share at a count of pictures."""
+    def train(self, keeper: Keeper, until: int, share: Callable[[int], float]) -> None:
+        """Steps until `until` pictures are drawn in all; `share` of the learning rate holds at a count of them."""
         while keeper.drawn < until:
             loss = self.loss(keeper.drawn)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
             for optimizer in (self.muon, self.adam):
                 for group in optimizer.param_groups:
-                    group["lr"] = RATE * rate(keeper.drawn)
+                    group["lr"] = self.rate * share(keeper.drawn)
                 optimizer.step()
                 optimizer.zero_grad()
             self.average.follow()
@@ -348,7 +348,7 @@ def recipe_of(arguments: argparse.Namespace) -> str:
     return (
         f"On two CPU cores in bf16 autocast, {begun}: the VAE on {arguments.vae_pictures:,} pictures (L1 + 8 MSE +\n"
         f"2e-4 KL, AdamW, cosine); text encoder and UNet together on {arguments.pictures:,} (batches of {BATCH}, Muon\n"
-        f"for matrices and AdamW for the rest at {RATE}, constant and falling over the last {arguments.cooldown:,},\n"
+        f"for matrices and AdamW for the rest at {arguments.rate:g}, falling over the last {arguments.cooldown:,},\n"
         "min-SNR weights of 5, EMA 0.999)."
     )
 
@@ -359,6 +359,7 @@ def main() -> None:
     parser.add_argument("--vae-pictures", type=int, default=80_000, help="pictures the VAE is trained on")
     parser.add_argument("--pictures", type=int, default=500_000, help="pictures text encoder and UNet are trained on")
     parser.add_argument("--cooldown", type=int, default=60_000, help="the last of them, at a falling learning rate")
+    parser.add_argument("--rate", type=float, default=1.5e-3, help="learning rate of text encoder and UNet")
     parser.add_argument("--start", type=Path, help="begin from this model folder's weights instead of random ones")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--export", type=Path, help="write the diffusers folder and its model card here")
@@ -370,7 +371,7 @@ def main() -> None:
     vae = train_vae(work, pictures, arguments.vae_pictures, start, threads)
     latents, factor = make_latents(work / f"latents-{arguments.vae_pictures}.pt", vae, pictures)
     tokenizer = train_tokenizer(work, entries, start)
-    joint = Joint(latents, entries, tokenizer, start)
+    joint = Joint(latents, entries, tokenizer, start, arguments.rate)
     train_joint(work, joint, arguments.pictures, arguments.cooldown, threads)
     if arguments.export:
         text, unet = new_text_encoder(), new_unet()
