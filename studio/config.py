@@ -54,7 +54,26 @@ class Model(Section):
     variant: str | None = setting(
         None, "Variant", "Which files to load, for example `fp16`; applied to every part of the base.",
         reference="variant", max_length=40)
-    method: Literal["full"] = setting("full", "Method", "`full` trains every weight of the UNet.")
+    method: Literal["full", "lora"] = setting(
+        "full", "Method", "`full` trains every weight. `lora` trains a small addition of a few MB that is used with "
+        "the base: less memory, smaller files.", basic=True)
+
+
+class Lora(Section):
+    """LoRA"""
+
+    rank: int = setting(
+        16, "LoRA rank", "Size of the addition: more learns more detail, and makes larger files. Only for the method "
+        "`lora`, like all of this group.", reference="rank", ge=1, le=1024)
+    alpha: float | None = setting(
+        None, "LoRA alpha", "Strength of the addition: it is scaled by alpha / rank; empty is the rank.", gt=0, le=1e6)
+    dropout: float = setting(
+        0.0, "LoRA dropout", "Share of the addition's inputs left out at random in each step.", ge=0, lt=1)
+    targets: Literal["attention", "attention+feed-forward"] = setting(
+        "attention", "LoRA layers", "Which layers get an addition. With the feed-forward layers it learns more, and "
+        "is about three times as large.")
+    dora: bool = setting(
+        False, "DoRA", "Train lengths and directions of the weights apart: a little better at low ranks, slower.")
 
 
 class Data(Section):
@@ -193,6 +212,7 @@ class Config(Section):
 
     schema_version: Literal[1] = Field(SCHEMA, alias="schema", title="Schema")
     model: Model = Field(default_factory=Model)
+    lora: Lora = Field(default_factory=Lora)
     data: Data = Field(default_factory=Data)
     train: Train = Field(default_factory=Train)
     optim: Optim = Field(default_factory=Optim)
@@ -294,8 +314,9 @@ def resolve(config: Config, *suggestions: dict[str, Any], pictures: int, seed: i
     Only MAY_STAY_EMPTY stays null. Raises ConfigError.
     """
     filled = merge(*suggestions, dump(config))
-    sections = ("train", "sample", "checkpoint", "compute")
-    train, sample, checkpoint, compute = (filled.setdefault(name, {}) for name in sections)
+    sections = ("lora", "train", "sample", "checkpoint", "compute")
+    lora, train, sample, checkpoint, compute = (filled.setdefault(name, {}) for name in sections)
+    lora.setdefault("alpha", config.lora.rank)
     train.setdefault("seed", seed)
     compute.setdefault("num_threads", max(1, cores // config.compute.num_processes))
     if config.train.epochs is not None and config.train.max_steps is None and "batch_size" in train:

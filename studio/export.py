@@ -19,6 +19,7 @@ from studio.families import source
 from studio.runs import Run
 
 WEIGHTS = ("ema", "raw")
+LORAS = {"lora": "pytorch_lora_weights.safetensors", "lora-kohya": "kohya.safetensors"}  # kind -> file
 _BYTES = "application/octet-stream"
 
 
@@ -28,7 +29,7 @@ class Item:
 
     path: str
     size: int
-    kind: str  # unet, transformer, pipeline, samples, config
+    kind: str  # unet, transformer, pipeline, lora, lora-kohya, samples, config
     weights: str = ""
     step: int | None = None
 
@@ -103,6 +104,7 @@ def _offers(run: Run) -> Iterator[tuple[Item, list[_Piece]]]:
         for weights in WEIGHTS:
             part = family.denoiser + ("_ema" if weights == "ema" else "")
             pieces = _checkpoint_pieces(folder, manifest, part, family.denoiser)
+            yield from _lora_offers(folder, manifest, family, weights, step)
             single = [piece for piece in pieces if piece.name.endswith(".safetensors")]
             if len(single) == 1:
                 path = f"{folder.name}/{weights}/{family.denoiser}.safetensors"
@@ -116,6 +118,17 @@ def _offers(run: Run) -> Iterator[tuple[Item, list[_Piece]]]:
         yield Item("samples.zip", _zip_size(whole), "samples"), whole
     found = _piece("config.json", run.config_file)
     yield Item("config.json", found.size, "config"), [found]
+
+
+def _lora_offers(folder: Path, manifest: dict[str, Any], family: families.Family, weights: str,
+                 step: int) -> Iterator[tuple[Item, list[_Piece]]]:
+    """A LoRA as diffusers reads it, and as ComfyUI and A1111 do. It is used with its base, so there is no pipeline."""
+    part = f"{family.denoiser}_lora" + ("_ema" if weights == "ema" else "")
+    for kind, name in LORAS.items():
+        for piece in _checkpoint_pieces(folder, manifest, part, part):
+            if piece.name == f"{part}/{name}":
+                path = f"{folder.name}/lora-{weights}{kind.removeprefix('lora')}.safetensors"
+                yield Item(path, piece.size, kind, weights, step), [piece]
 
 
 def _base_pieces(family: families.Family, config: config_.Config) -> list[_Piece]:

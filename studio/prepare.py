@@ -40,6 +40,7 @@ class Plan:
     source: Source | None = None
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    weights: int = 0  # of the denoiser
     checkpoint_bytes: int = 0
     disk_bytes: int = 0
     memory_bytes: int = 0
@@ -84,15 +85,20 @@ def submit(home: Path, *, name: str, owner: str, config: dict[str, Any], parent:
 
 def parameters(source: Source, part: str) -> int:
     """The number of weights in one part of a base, from its safetensors headers (0 when its files are not here)."""
-    files = sorted((source.folder / part).glob("*.safetensors"))
-    plain = [f for f in files if "." not in f.stem]
-    chosen = [f for f in files if source.variant and f".{source.variant}" in f.name] or plain or files
-    return sum(_weights(file) for file in chosen)
+    return sum(math.prod(shape) for file in _files(source, part) for shape in _shapes(file).values())
 
 
-def checkpoint_bytes(weights: int, ema: bool) -> int:
-    """The size of a checkpoint: the raw fp32 weights, two moments of AdamW, and the average."""
-    return weights * 4 * (3 + ema)
+def lora_parameters(source: Source, part: str, lora: config_.Lora, targets: tuple[str, ...]) -> int:
+    """The number of weights in LoRA layers beside the `targets` of one part."""
+    ends = tuple(f".{target}.weight" for target in targets)
+    shapes = [shape for file in _files(source, part) for name, shape in _shapes(file).items()
+              if f".{name}".endswith(ends)]
+    return sum(lora.rank * (shape[0] + shape[1]) + lora.dora * shape[0] for shape in shapes)
+
+
+def checkpoint_bytes(weights: int, ema: bool, method: str = "full") -> int:
+    """The size of a checkpoint: the raw fp32 weights, two moments of AdamW, and the average; LoRA's twice (kohya's)."""
+    return weights * 4 * (2 + (1 + ema) * (2 if method == "lora" else 1))
 
 
 def _load(config: dict[str, Any], found: Plan) -> Config | None:
@@ -124,8 +130,8 @@ def _look_at_base(config: dict[str, Any], found: Plan, token: str | None) -> dic
         return None
     try:
         found.source = source_.fetch_configs(family, model.base, model.revision, model.variant, token)
-        found.checkpoint_bytes = parameters(found.source, family.denoiser)
-        return family.defaults(found.source)
+        found.weights = parameters(found.source, family.denoiser)
+        return family.defaults(found.source, model.method)
     except families.BaseProblem as error:
         found.fault("model.base", str(error))
     except OSError as error:
@@ -186,6 +192,7 @@ def _check_recipe(config: Config, defaults: dict[str, Any], found: Plan) -> None
     family = families.get(config.model.family)
     if config.objective.prediction_type not in family.prediction_types:
         found.fault("objective.prediction_type", f"{family.title} knows {', '.join(family.prediction_types)}")
+    _check_lora(config, family, defaults, found)
     own, side = defaults.get("data", {}).get("resolution"), config.data.resolution
     if own and side and not own / 2 <= side <= own * 2:
         found.warnings.append(f"the base draws at {own} px: at {side} px it learns poorly")
@@ -195,16 +202,38 @@ def _check_recipe(config: Config, defaults: dict[str, Any], found: Plan) -> None
                               f"update sees all of them, and no more")
 
 
+def _check_lora(config: Config, family: families.Family, defaults: dict[str, Any], found: Plan) -> None:
+    if config.model.method != "lora":
+        return
+    if config.lora.targets not in family.lora_targets:
+        known = ", ".join(family.lora_targets) or "none, so choose the method `full`"
+        found.fault("lora.targets", f"{family.title} has no such layers; there are: {known}")
+    own = defaults.get("objective", {}).get("prediction_type")
+    if own and config.objective.prediction_type != own:
+        found.warnings.append(f"a LoRA does not carry its prediction type: it draws well only where the base's "
+                              f"scheduler is set to {config.objective.prediction_type} (the base's own is {own})")
+
+
+def _trained(config: Config, found: Plan) -> int:
+    """The number of weights that change; 0 when the base's files are not here."""
+    family = families.get(config.model.family)
+    targets = family.lora_targets.get(config.lora.targets)
+    if config.model.method == "full" or found.source is None or targets is None:
+        return found.weights
+    return lora_parameters(found.source, family.denoiser, config.lora, targets)
+
+
 def _check_space(home: Path, config: Config, facts: dict[str, Any], found: Plan) -> None:
     """Disk for (keep + 1) checkpoints, and memory for weights, gradients, moments and average; activations excluded."""
-    weights, ema = found.checkpoint_bytes, config.ema.enabled
-    found.checkpoint_bytes = checkpoint_bytes(weights, ema)
-    if not weights:
+    trained, ema = _trained(config, found), config.ema.enabled
+    frozen = found.weights if config.model.method == "lora" else 0
+    found.checkpoint_bytes = checkpoint_bytes(trained, ema, config.model.method)
+    if not found.weights:
         found.warnings.append("the base is not on this machine yet: its download and checkpoints need disk space that "
                               "is not known before")
         return
     found.disk_bytes = math.ceil((config.checkpoint.keep + 1) * DISK_MARGIN * found.checkpoint_bytes)
-    found.memory_bytes = weights * 4 * (4 + ema) + RUNTIME_BYTES
+    found.memory_bytes = 4 * (frozen + trained * (4 + ema)) + RUNTIME_BYTES
     free = storage.free_bytes(home / "runs")
     if found.disk_bytes > free:
         found.fault("checkpoint.keep", f"{config.checkpoint.keep + 1} checkpoints need {_gb(found.disk_bytes)} of disk "
@@ -213,22 +242,29 @@ def _check_space(home: Path, config: Config, facts: dict[str, Any], found: Plan)
     memory, where = (gpus[0]["memory_bytes"], gpus[0]["name"]) if gpus else (facts["memory_bytes"], "this machine")
     needed = found.memory_bytes * (1 if gpus else config.compute.num_processes)
     if needed > memory:
-        found.fault("model.base", f"training every weight of this base needs at least {_gb(needed)} of memory and "
-                    f"{where} has {_gb(memory)}: choose a smaller base")
+        found.fault("model.base", f"this needs at least {_gb(needed)} of memory for the weights alone and {where} has "
+                    f"{_gb(memory)}: choose a smaller base{'' if frozen else ', or the method `lora`'}")
     elif needed > 0.7 * memory:
         found.warnings.append(f"memory may run out: the weights alone need {_gb(needed)} of {_gb(memory)}; keep the "
                               "batch size and the resolution low")
 
 
-def _weights(file: Path) -> int:
-    """The number of weights in a safetensors file, from its header."""
+def _files(source: Source, part: str) -> list[Path]:
+    """The safetensors files of a part that would be loaded (none when they are not here)."""
+    files = sorted((source.folder / part).glob("*.safetensors"))
+    plain = [f for f in files if "." not in f.stem]
+    return [f for f in files if source.variant and f".{source.variant}" in f.name] or plain or files
+
+
+def _shapes(file: Path) -> dict[str, list[int]]:
+    """The shapes of the tensors in a safetensors file, from its header."""
     try:
         with open(file, "rb") as opened:
             size = int.from_bytes(opened.read(8), "little")
             if size > 100_000_000:
                 raise ValueError("its header is too large")
             header = json.loads(opened.read(size))
-        return sum(math.prod(t["shape"]) for name, t in header.items() if name != "__metadata__")
+        return {name: [int(n) for n in t["shape"]] for name, t in header.items() if name != "__metadata__"}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise families.BaseProblem(f"{file.parent.name}/{file.name} is not a safetensors file ({error}): fetch "
                                    "the base again") from None

@@ -70,7 +70,7 @@ class Family(ABC):
     title: ClassVar[str]
     denoiser: ClassVar[str]  # "unet" or "transformer": the folders `<denoiser>/` and `<denoiser>_ema/`
     prediction_types: ClassVar[tuple[str, ...]]
-    lora_targets: ClassVar[tuple[str, ...]]
+    lora_targets: ClassVar[dict[str, tuple[str, ...]]]  # by the names of `lora.targets`; none: no LoRA
 
     @abstractmethod
     def check(self, source: Source) -> None:
@@ -79,8 +79,8 @@ class Family(ABC):
         Raises BaseProblem."""
 
     @abstractmethod
-    def defaults(self, source: Source) -> dict[str, Any]:
-        """A partial config (resolution, prediction type, learning rate, ...) read from the base's files, no torch."""
+    def defaults(self, source: Source, method: str = "full") -> dict[str, Any]:
+        """A partial config (resolution, prediction type, learning rate for the method, ...) from the base's files."""
 
     @abstractmethod
     def download_patterns(self, variant: str | None) -> list[str]:

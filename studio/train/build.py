@@ -14,7 +14,7 @@ from studio.config import Config
 from studio.events import EventWriter
 from studio.families import Family, Source, source
 from studio.runs import Run
-from studio.train import objectives, optim
+from studio.train import adapters, objectives, optim
 from studio.train.cache import CachedPictures, CachedTexts, Encoders, LivePictures, digest, part_hashes
 from studio.train.checkpoints import Keeper, Weights
 from studio.train.control import Controls
@@ -97,8 +97,9 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], host: Host, even
     denoiser = family.load(family.denoiser, base).train()
     if config.train.gradient_checkpointing:
         denoiser.enable_gradient_checkpointing()
+    trained = adapters.make(family, denoiser, config)
     denoiser.to(host.device)
-    parameters = [p for p in denoiser.parameters() if p.requires_grad]
+    parameters = list(trained.named().values())
     ema = Ema(parameters, config.ema.decay) if config.ema.enabled else NoEma()
     optimizer = optim.adamw(parameters, config.optim)
     model = host.accelerator.prepare_model(denoiser)
@@ -113,7 +114,7 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], host: Host, even
         update=optim.Updater(optimizer, parameters, rate, config.optim.max_grad_norm, scaler), draws=draws,
         feed=Feed(family, objectives.make(family.schedule(base), prediction_type), draws.seed, pictures, texts, framing,
                   host.device),
-        keeper=Keeper(run, config, events, Weights(family.denoiser, denoiser, ema, optimizer, scaler), facts),
+        keeper=Keeper(run, config, events, Weights(trained, ema, optimizer, scaler), facts),
         sampler=Sampler(run, config, events, encoders, denoiser, ema, prediction_type, controls.leaving),
         total_steps=total, batch_size=config.train.batch_size or 1, window=_window(config, host),
         sample_every=config.sample.every_steps or 0, save_every=config.checkpoint.every_steps or total)

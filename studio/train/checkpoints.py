@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 import traceback
@@ -12,16 +11,16 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from studio import storage
 from studio.config import Config, dump
 from studio.events import EventWriter
 from studio.runs import Run
+from studio.train.adapters import Whole
 from studio.train.cache import digest
 from studio.train.ema import Ema
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -32,57 +31,44 @@ class CannotResume(Exception):
 def training_fields(config: Config) -> dict[str, Any]:
     """The part of a config that decides what is learnt; a resume must agree with all of it."""
     data = dump(config)
-    fields = {section: data[section] for section in ("model", "data", "train", "optim", "objective", "ema")}
+    fields = {section: data[section] for section in ("model", "lora", "data", "train", "optim", "objective", "ema")}
     return {**fields, "num_processes": config.compute.num_processes}
 
 
 @dataclass
 class Weights:
-    """Everything that training changes: the denoiser (unwrapped), its average, the optimizer's moments, the scale."""
+    """Everything that training changes: what is trained, its average, the optimizer's moments, the scale."""
 
-    folder: str  # "unet" or "transformer"
-    denoiser: Any
+    trained: Whole
     ema: Ema
     optimizer: torch.optim.Optimizer
     scaler: Any | None
 
-    def named(self) -> dict[str, torch.nn.Parameter]:
-        """The trained parameters by name, in the order of optimizer and average."""
-        return {name: p for name, p in self.denoiser.named_parameters() if p.requires_grad}
-
     def write(self, root: Path) -> None:
         """Write `<folder>/`, `<folder>_ema/` (diffusers layout, fp32) and `optimizer.safetensors` under `root`."""
-        config = json.loads(self.denoiser.to_json_string())
-        self._write_model(root / self.folder, config)
+        folder = root / self.trained.folder
+        self.trained.write(folder, {})
         if self.ema.updates:
             with self.ema.swapped():
-                self._write_model(root / f"{self.folder}_ema", {**config, **self.ema.facts()})
+                self.trained.write(folder.with_name(f"{folder.name}_ema"), self.ema.facts())
         moments = {f"{kind}.{name}": self.optimizer.state[p][kind].detach().contiguous()
-                   for name, p in self.named().items() for kind in MOMENTS if p in self.optimizer.state}
+                   for name, p in self.trained.named().items() for kind in MOMENTS if p in self.optimizer.state}
         save_file(moments, root / "optimizer.safetensors", metadata={"format": "pt"})
 
     def read(self, root: Path, updates: int, scale: dict[str, Any] | None) -> None:
         """Take everything over from what `write` wrote; `updates` counts the average's."""
-        self.denoiser.load_state_dict(load_file(root / self.folder / WEIGHTS))
-        named = self.named()
+        folder = root / self.trained.folder
+        self.trained.load(folder)
         if updates:
-            average = load_file(root / f"{self.folder}_ema" / WEIGHTS)
-            for shadow, name in zip(self.ema.shadow, named, strict=True):
-                shadow.copy_(average[name])
+            with self.ema.swapped():
+                self.trained.load(folder.with_name(f"{folder.name}_ema"))
         self.ema.updates = updates
         with safe_open(root / "optimizer.safetensors", framework="pt") as file:
-            for name, p in named.items():
+            for name, p in self.trained.named().items():
                 self.optimizer.state[p] = {
                     kind: file.get_tensor(f"{kind}.{name}").to(p.device, torch.float32) for kind in MOMENTS}
         if self.scaler is not None and scale:
             self.scaler.load_state_dict(scale)
-
-    def _write_model(self, folder: Path, config: dict[str, Any]) -> None:
-        folder.mkdir()
-        storage.write_json(folder / "config.json", config)
-        state = {name: value.detach().float().contiguous() if value.is_floating_point() else value.detach()
-                 for name, value in self.denoiser.state_dict().items()}
-        save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
 
 
 class Keeper:

@@ -24,7 +24,7 @@ from studio.runs import Run
 from studio.train import control
 from studio.train.build import Trainer, build
 from studio.train.control import Controls, Request
-from studio.train.data import Sample, share
+from studio.train.data import Sample, key, share
 from studio.train.errors import Diverged, explain
 from studio.train.host import Host, peak_memory
 
@@ -149,7 +149,9 @@ def _update(trainer: Trainer, update: int, window: list[Sample], progress: Progr
     scale = host.ranks / len(window)
     total = torch.zeros((), device=host.device)
     for index, samples in enumerate(shares):
-        batch = trainer.feed(samples or window[:1])  # a rank without pictures takes part with weight 0
+        fed = samples or window[:1]  # a rank without pictures takes part with weight 0
+        batch = trainer.feed(fed)
+        torch.manual_seed(key(trainer.draws.seed, "dropout", fed[0].epoch, fed[0].position))
         last = index == len(shares) - 1
         with nullcontext() if last else host.accelerator.no_sync(trainer.model):
             predicted = trainer.family.predict(trainer.model, batch.x_t, batch.time, batch.cond)

@@ -47,12 +47,13 @@ class Denoiser(torch.nn.Module, ConfigMixin):
 class Toy(Family):
     """Latents are the picture at an eighth of its size."""
 
-    name, title, denoiser, prediction_types, lora_targets = "toy", "Toy", "transformer", ("flow",), ()
+    name, title, denoiser, prediction_types = "toy", "Toy", "transformer", ("flow",)
+    lora_targets = {"attention": ("come", "texts", "go")}
 
     def check(self, source: Source) -> None:
         pass
 
-    def defaults(self, source: Source) -> dict[str, Any]:
+    def defaults(self, source: Source, method: str = "full") -> dict[str, Any]:
         return {}
 
     def download_patterns(self, variant: str | None) -> list[str]:
