@@ -75,7 +75,9 @@ def facts(config: Mapping[str, Any] | None) -> list[list[str]]:
         return []
     train, data = config["train"], config["data"]
     batch = train["batch_size"] * train["gradient_accumulation_steps"] * config["compute"]["num_processes"]
+    method = texts.t(f"train.method_{config['model']['method']}", rank=config["lora"]["rank"])
     return [
+        [texts.t("train.fact_method"), method],
         [texts.t("train.fact_steps"), f"{train['max_steps']:,}"],
         [texts.t("train.fact_batch"), f"{batch:,}"],
         [texts.t("train.fact_seen"), f"{batch * train['max_steps']:,}"],
