@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from studio import storage
+from studio import runs, storage
 from studio.train.data import Draws, Sample, share, uniform
 
 from .conftest import Make, child, curve, fingerprint, told, train
@@ -114,16 +114,21 @@ def test_accumulation_changes_nothing_but_rounding(make: Make) -> None:
     assert torch.allclose(curves[0], curves[1], rtol=1e-5) and torch.allclose(curves[0], curves[2], rtol=1e-5)
 
 
-def test_two_ranks_equal_one_process(make: Make, tmp_path: Path) -> None:
-    one = make(train={"batch_size": 4}, sample={"every_steps": 0})
-    train(one)
-    two = make(train={"batch_size": 2}, compute={"num_processes": 2}, sample={"every_steps": 0})
+def two_ranks(run: runs.Run) -> subprocess.CompletedProcess[str]:
+    """One attempt of the run in two processes."""
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
                "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
-               str(Path(__file__).with_name("child.py")), str(two.path)]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(root), "ACCELERATE_USE_CPU": "true"},
+               str(Path(__file__).with_name("child.py")), str(run.path)]
+    return subprocess.run(command, env={**os.environ, "PYTHONPATH": str(root), "ACCELERATE_USE_CPU": "true"},
                           capture_output=True, text=True, timeout=200)
+
+
+def test_two_ranks_equal_one_process(make: Make) -> None:
+    one = make(train={"batch_size": 4}, sample={"every_steps": 0})
+    train(one)
+    two = make(train={"batch_size": 2}, compute={"num_processes": 2}, sample={"every_steps": 0})
+    done = two_ranks(two)
     assert done.returncode == 0, done.stderr[-3000:]
     assert [e["pictures"] for e in told(two, "step")] == [4, 2] * 4
     first, second = (torch.tensor([e["loss"] for e in told(run, "step")]) for run in (one, two))

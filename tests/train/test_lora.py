@@ -18,6 +18,7 @@ from studio.families import source
 
 from ..families import tiny
 from .conftest import Make, curve, fingerprint, told, train
+from .test_exactness import two_ranks
 from .test_loop import ask_at
 
 SD = families.get("sd")
@@ -133,11 +134,16 @@ def test_gradient_checkpointing_changes_nothing(make: Make, base: Path) -> None:
     assert np.allclose(*curves, rtol=1e-4) and all(norm > 0 for _, norm in curves[0])
 
 
-def test_any_family_with_named_targets_can(make: Make) -> None:
-    run = make(model={"method": "lora"}, train={"max_steps": 3})
-    assert train(run) == "finished", told(run, "end")
-    folder = run.checkpoints / "checkpoint-3" / "transformer_lora"
+def test_any_family_with_named_targets_can_also_on_two_ranks(make: Make) -> None:
+    one, two = (make(model={"method": "lora"}, train={"max_steps": 3, "batch_size": batch}, sample={"every_steps": 0},
+                     compute={"num_processes": 4 // batch}) for batch in (4, 2))
+    assert train(one) == "finished", told(one, "end")
+    folder = one.checkpoints / "checkpoint-3" / "transformer_lora"
     assert len(load_file(folder / "pytorch_lora_weights.safetensors")) == 6
+    done = two_ranks(two)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (torch.tensor([e["loss"] for e in told(run, "step")]) for run in (one, two))
+    assert len(first) == 3 and torch.allclose(first, second, rtol=1e-5), (first, second)
 
 
 def test_downloads(make: Make, base: Path) -> None:
