@@ -27,7 +27,7 @@ class Whole:
     def __init__(self, denoiser: Any, folder: str):
         self.denoiser, self.folder = denoiser, folder
 
-    def named(self) -> dict[str, torch.nn.Parameter]:
+    def named(self) -> dict[str, torch.Tensor]:
         """The trained parameters by name, in the order of optimizer and average."""
         return {name: p for name, p in self.denoiser.named_parameters() if p.requires_grad}
 
