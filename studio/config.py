@@ -73,7 +73,8 @@ class Lora(Section):
         "attention", "LoRA layers", "Which layers get an addition. With the feed-forward layers it learns more, and "
         "is about three times as large.")
     dora: bool = setting(
-        False, "DoRA", "Train lengths and directions of the weights apart: a little better at low ranks, slower.")
+        False, "DoRA", "Train lengths and directions of the weights apart: a little better at low ranks, slower. For "
+        "diffusers and ComfyUI; A1111 does not read it.")
 
 
 class Data(Section):

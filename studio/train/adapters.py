@@ -93,8 +93,9 @@ def make(family: Family, denoiser: Any, config: Config) -> Whole:
 def kohya(state: dict[str, torch.Tensor], part: str, alpha: float) -> dict[str, torch.Tensor]:
     """LoRA tensors by peft's names ("...to_q.lora_A.weight") as kohya's scripts name them.
 
-    Each layer gets its `alpha`, and DoRA's magnitudes (out,) become `dora_scale` (out,1), which LyCORIS and ComfyUI
-    read. (diffusers' own converter writes alpha = rank and leaves the magnitudes' names.)
+    Each layer gets its `alpha`, and DoRA's magnitudes (out,) become LyCORIS's `dora_scale` (out,1). ComfyUI reads them
+    too, but divides by the norm of the base's weight instead of the sum's. (diffusers' own converter writes
+    alpha = rank and leaves the magnitudes' names.)
     """
     found: dict[str, torch.Tensor] = {}
     for name, value in state.items():

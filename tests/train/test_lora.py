@@ -58,7 +58,7 @@ def drawn(run: runs.Run, step: int, weights: str) -> np.ndarray:
 
 
 def merged(pipe: Any, file: Path) -> Any:
-    """The pipeline with a kohya file merged as LyCORIS and ComfyUI do it, by its own alpha and dora_scale."""
+    """The pipeline with a kohya file merged as LyCORIS does it, by its own alpha and dora_scale."""
     state, layers = load_file(file), {}
     for name, module in pipe.unet.named_modules():
         layers[f"lora_unet_{name.replace('.', '_')}"] = module
