@@ -21,6 +21,7 @@ from studio.runs import Run
 WEIGHTS = ("ema", "raw")
 LORAS = {"lora": "pytorch_lora_weights.safetensors", "lora-kohya": "kohya.safetensors"}  # kind -> file
 _BYTES = "application/octet-stream"
+_OF_EMA = {"decay", "min_decay", "optimization_step", "update_after_step", "use_ema_warmup", "inv_gamma", "power"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ def _offers(run: Run) -> Iterator[tuple[Item, list[_Piece]]]:
                 path = f"{folder.name}/{weights}/{family.denoiser}.safetensors"
                 yield Item(path, single[0].size, family.denoiser, weights, step), single
             if pieces and base:
-                whole = _in_folder(f"{_slug(run)}-step{step}-{weights}", [*base, *pieces])
+                plain = [_without_ema(piece) for piece in pieces]
+                whole = _in_folder(f"{_slug(run)}-step{step}-{weights}", [*base, *plain])
                 yield Item(f"{folder.name}/pipeline-{weights}.zip", _zip_size(whole), "pipeline", weights, step), whole
     samples = [_piece(path.name, path) for path in sorted(run.samples.glob("*.webp"))]
     if samples:
@@ -145,6 +147,20 @@ def _base_pieces(family: families.Family, config: config_.Config) -> list[_Piece
 def _checkpoint_pieces(folder: Path, manifest: dict[str, Any], part: str, name: str) -> list[_Piece]:
     return [_Piece(f"{name}/{path.partition('/')[2]}", folder / path, facts["size"], facts["crc32"], facts["sha256"])
             for path, facts in sorted(manifest["files"].items()) if path.startswith(f"{part}/")]
+
+
+def _without_ema(piece: _Piece) -> _Piece:
+    """A model's config.json without what only the training's running average reads: diffusers warns about it."""
+    if not (isinstance(piece.data, Path) and piece.name.endswith("/config.json")):
+        return piece
+    try:
+        found = storage.read_json(piece.data)
+    except storage.Corrupt:
+        return piece  # taken away as it is; it spoils this download and not the list
+    if not isinstance(found, dict) or not _OF_EMA & found.keys():
+        return piece
+    kept = {key: value for key, value in found.items() if key not in _OF_EMA}
+    return _piece(piece.name, json.dumps(kept, indent=2).encode() + b"\n")
 
 
 def _piece(name: str, data: bytes | Path) -> _Piece:

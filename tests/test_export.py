@@ -149,6 +149,22 @@ def test_a_download_holds_its_checkpoint_and_no_other(run):
         export.open_item(run, "checkpoint-10/ema/unet.safetensors")  # retention is removing it
 
 
+def test_the_pipeline_has_no_settings_of_the_average(home, run):
+    import json
+
+    with storage.staged(run.checkpoints / "checkpoint-20", {"step": 20}) as folder:
+        unet(20).save_pretrained(folder / "unet_ema")
+        config = folder / "unet_ema" / "config.json"
+        storage.write_json(config, {**json.loads(config.read_text()), "decay": 0.9, "optimization_step": 20})
+    with zipfile.ZipFile(io.BytesIO(fetch(run, "checkpoint-20/pipeline-ema.zip"))) as archive:
+        assert archive.testzip() is None
+        name = next(n for n in archive.namelist() if n.endswith("/unet/config.json"))
+        exported = json.loads(archive.read(name))
+    kept = json.loads((run.checkpoints / "checkpoint-20" / "unet_ema" / "config.json").read_text())
+    assert "decay" in kept
+    assert exported == {k: v for k, v in kept.items() if k not in ("decay", "optimization_step")}
+
+
 def test_an_open_download_survives_deletion(home, run):
     path = "checkpoint-10/pipeline-ema.zip"
     whole = fetch(run, path)
