@@ -224,10 +224,16 @@ def every(root: Path) -> list[Run]:
 
 
 def delete(root: Path, run: Run) -> None:
-    """Move a run to the trash. Raises Refused while it is alive."""
-    if run.alive():
-        raise Refused("the run is still running: cancel it first")
-    storage.to_trash(run.path, root / "trash")
+    """Move a run to the trash. Raises Refused while it is alive; holds its lock, so that no supervisor begins now."""
+    lock = run.lock
+    if not lock.acquire():
+        raise Refused("the run is still running: cancel it, or wait until it has ended")
+    try:
+        if storage.is_locked(run.trainer_lock.path):
+            raise Refused("the run's training process is still there: cancel it, or wait until it has ended")
+        storage.to_trash(run.path, root / "trash")
+    finally:
+        lock.release()
 
 
 def resume(run: Run, reader: Reader) -> int:

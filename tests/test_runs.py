@@ -134,6 +134,18 @@ def test_a_deleted_run_lies_in_the_trash(home: Path) -> None:
         runs.find(home, run.id)
 
 
+def test_deleting_holds_the_lock_so_that_no_supervisor_begins(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, held, move = new_run(home), [], storage.to_trash
+
+    def to_trash(path: Path, trash: Path) -> Path:
+        held.append(storage.is_locked(path / "lock"))
+        return move(path, trash)
+
+    monkeypatch.setattr(storage, "to_trash", to_trash)
+    runs.delete(home, run)
+    assert held == [True]
+
+
 def test_resume_asks_for_the_next_attempt_and_drops_old_requests(home: Path) -> None:
     run, reader = new_run(home), runs.Reader()
     with pytest.raises(runs.Refused, match="queue"):
