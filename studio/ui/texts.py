@@ -220,7 +220,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "datasets.shipped": ("Ships with the studio",),
     "datasets.state_importing": ("Importing",),
     "datasets.state_failed": ("Import failed",),
-    "datasets.report": ("{seen} files seen: {used} used as they are, {converted} converted, "
+    "datasets.report": ("{seen} files seen: {used} files used as they are, {converted} converted, "
                         "{skipped} left out.",),
     "datasets.report_title": ("What came in",),
     "datasets.skipped": ("Left out",),
