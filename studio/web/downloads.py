@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from studio import export
 
 BLOCK = 1 << 20
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")  # a longer number is no place in a file
 _END = object()
 
 

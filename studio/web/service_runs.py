@@ -44,7 +44,10 @@ class RunService:
         page, queue = own[: max(1, min(limit, 200))], self._queue_places()
         items = []
         for _, _, run in page:
-            found = self._record(run, queue)
+            try:
+                found = self._record(run, queue)
+            except (storage.Corrupt, FileNotFoundError):
+                continue  # deleted in this moment, or damaged: its own page says so
             found.pop("config")
             items.append({**found, "samples": found["samples"][-4:], "warnings": found["warnings"][-4:]})
         more = len(own) > len(page)
@@ -57,9 +60,10 @@ class RunService:
     def queue(self, viewer: Viewer) -> dict[str, Any]:
         """What runs and what waits, in order: {"items": [{id, name, state, position}]}; others' are only counted."""
         items, waiting = [], self.index.queued()
+        known = {run.id: facts for run, facts in self.index.all()}  # a run deleted since then has none
         for position, run in enumerate(waiting, 1):
-            facts = run.record()
-            if self._sees(viewer, facts):
+            facts = known.get(run.id)
+            if facts and self._sees(viewer, facts):
                 items.append({"id": run.id, "name": facts["name"], "state": "queued", "position": position})
         return {"items": items, "next": None, "waiting": len(waiting)}
 
@@ -301,5 +305,5 @@ def _place(token: str) -> tuple[float, str]:
     try:
         created, run_id = json.loads(base64.urlsafe_b64decode(token.encode()))
         return float(created), str(run_id)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise WebError("`after` is not a token of this list.", "Use `next` of the page before.") from None

@@ -238,3 +238,21 @@ def test_the_queue_can_be_put_in_order(server: Server, api: httpx.Client) -> Non
             assert api.post(f"/api/runs/{run.id}/cancel").json()["state"] == "cancelled"
     finally:
         lock.release()
+
+
+def test_a_damaged_run_does_not_take_the_list_away(server: Server, api: httpx.Client) -> None:
+    good, bad = make_run(server.home, steps=1), make_run(server.home, steps=1)
+    for name, text in (("config.json", "{"), ("process.json", "[]")):
+        kept = (bad.path / name).read_text()
+        (bad.path / name).write_text(text)
+        listed = [item["id"] for item in api.get("/api/runs").json()["items"]]
+        assert good.id in listed and bad.id not in listed
+        problem(api.get(f"/api/runs/{bad.id}"), 500)
+        (bad.path / name).write_text(kept)
+    assert bad.id in [item["id"] for item in api.get("/api/runs").json()["items"]]
+
+
+def test_a_range_of_absurd_numbers_is_no_range(server: Server, api: httpx.Client) -> None:
+    run = make_run(server.home, steps=1)
+    answer = api.get(f"/api/runs/{run.id}/files/config.json", headers={"range": f"bytes=0-{'9' * 5000}"})
+    assert answer.status_code == 200 and answer.content == run.config_file.read_bytes()
