@@ -97,6 +97,31 @@ def test_killed_resumed_interrupted(run: runs.Run) -> None:
     assert "loss" in printed
 
 
+def test_a_whole_run_in_a_machine_without_any_network(home: Path, facts_of_machine: Path) -> None:
+    (home / "cache").mkdir()
+    shutil.copy(facts_of_machine, home / "cache" / "machine.json")
+    alone = ["unshare", "-rn"]
+    probe = subprocess.run([*alone, "true"], capture_output=True, text=True)
+    if probe.returncode and not (os.environ.get("CI") == "true" and os.geteuid() == 0):
+        pytest.skip(f"no network namespace can be made here: {probe.stderr.strip()}")
+    assert probe.returncode == 0, probe.stderr
+    refused = subprocess.run([*alone, sys.executable, "-c", "import socket; socket.create_connection(('1.1.1.1', 53))"],
+                             capture_output=True, text=True)
+    assert "Network is unreachable" in refused.stderr
+    settings = {"data.resolution": 32, "train.max_steps": 2, "train.batch_size": 1, "train.mixed_precision": "no",
+                "optim.lr_warmup_steps": 0, "sample.prompts": json.dumps(["a fox"]), "sample.num_inference_steps": 2}
+    flags = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    environment = {k: v for k, v in os.environ.items() if k not in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")}
+    done = subprocess.run([*alone, sys.executable, "-m", "studio.train", "--name", "alone", *flags], cwd=ROOT,
+                          env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "finished at step 2" in done.stdout
+    (run,) = runs.every(home)
+    folder, manifest = next(run.valid_checkpoints())
+    assert manifest["step"] == 2 and storage.verify(folder)
+    assert runs.Reader().state(run)[0] == "finished" and list(run.samples.glob("*.webp"))
+
+
 def test_wrong_calls_are_one_line_per_fault(home: Path, facts_of_machine: Path, tmp_path: Path) -> None:
     (home / "cache").mkdir()
     shutil.copy(facts_of_machine, home / "cache" / "machine.json")
