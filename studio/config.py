@@ -71,7 +71,7 @@ class Lora(Section):
         0.0, "LoRA dropout", "Share of the addition's inputs left out at random in each step.", ge=0, lt=1)
     targets: Literal["attention", "attention+feed-forward"] = setting(
         "attention", "LoRA layers", "Which layers get an addition. With the feed-forward layers it learns more, and "
-        "is about three times as large.")
+        "is about twice as large.")
     dora: bool = setting(
         False, "DoRA", "Train lengths and directions of the weights apart: a little better at low ranks, slower. For "
         "diffusers and ComfyUI; A1111 does not read it.")
