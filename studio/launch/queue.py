@@ -88,7 +88,12 @@ class Launcher:
             attempt = run.attempts()[0]
             if self._retry.get((run.path, attempt), (0, 0.0))[1] <= now:
                 log.info("starting run %s, attempt %d", run.id, attempt)
-                self._child = run, attempt, spawn(run, attempt, self._tokens.pop(run.id, None))
+                try:
+                    self._child = run, attempt, spawn(run, attempt, self._tokens.get(run.id))
+                except OSError as error:  # of this run's folder: those behind it need not wait for it
+                    self._later(run, attempt, str(error))
+                    continue
+                self._tokens.pop(run.id, None)
                 return
 
     def _child_lives(self) -> bool:
@@ -100,12 +105,15 @@ class Launcher:
             return True
         self._child = None
         if run.record_file.is_file() and run.attempts()[1] < attempt and not run.supervised():
-            count = self._retry.get((run.path, attempt), (0, 0.0))[0]
-            wait = RETRY_SECONDS[min(count, len(RETRY_SECONDS) - 1)]
-            self._retry[run.path, attempt] = count + 1, time.monotonic() + wait
-            log.error("the supervisor of run %s ended with status %s before it began; next try in %.0f s",
-                      run.id, process.returncode, wait)
+            self._later(run, attempt, f"it ended with status {process.returncode} before it began")
         return False
+
+    def _later(self, run: Run, attempt: int, why: str) -> None:
+        """Try an attempt that could not start again, later each time."""
+        count = self._retry.get((run.path, attempt), (0, 0.0))[0]
+        wait = RETRY_SECONDS[min(count, len(RETRY_SECONDS) - 1)]
+        self._retry[run.path, attempt] = count + 1, time.monotonic() + wait
+        log.error("the supervisor of run %s did not start: %s; next try in %.0f s", run.id, why, wait)
 
     def _survey(self) -> tuple[list[Run], bool]:
         """The waiting runs in order, and whether one is alive. Reads only runs that changed since they were settled."""

@@ -110,6 +110,20 @@ def test_a_supervisor_that_cannot_begin_is_not_started_in_a_loop(bench, monkeypa
     assert 1 <= len(starts) <= 3
 
 
+def test_a_run_whose_log_cannot_be_opened_does_not_hold_up_the_others(bench, spawned, monkeypatch):
+    bad, good = bench.run(), bench.run()
+    bad.log_file.mkdir()
+    stand_in = queue.spawn
+    monkeypatch.setattr(queue, "spawn", lambda run, *args: (launch.spawn if run == bad else stand_in)(run, *args))
+    launcher = launch.Launcher(bench.home)
+    launcher.start()
+    try:
+        wait_for(finished(bench, [good]))
+    finally:
+        launcher.close()
+    assert bench.state(bad) == "queued" and spawned == [good.id]
+
+
 def test_a_thousand_settled_runs_cost_nothing(bench, spawned):
     pattern = bench.run()
     storage.write_json(pattern.process_file, {"attempt": 1})
