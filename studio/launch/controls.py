@@ -39,7 +39,7 @@ def ask(run: Run, kind: str, reader: runs.Reader | None = None, **args: Any) -> 
         raise Refused(_refusal(state, kind))
     if kind in _ENDINGS:
         waiting = [id_ for id_, open_kind, *_ in run.requests() if open_kind == kind]
-        accepted = [id_ for id_, event in story.controls.items() if event.get("control") == kind == story.ending]
+        accepted = [id_ for id_, event in list(story.controls.items()) if event.get("control") == kind == story.ending]
         if waiting or accepted:
             return (waiting or accepted[-1:])[0]
     return run.request(kind, **args)

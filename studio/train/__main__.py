@@ -179,7 +179,7 @@ def supervise(run: Run, attempt: int) -> subprocess.Popen[bytes]:
 def report(run: Run, state: str) -> int:
     """Say how it ended and where the results lie; returns the exit status."""
     story = runs.Reader().story(run)
-    exit_ = storage.read_json(run.exit_file) or {}
+    exit_ = run.exit() or {}
     error = (story.end or {}).get("error") or exit_.get("error")
     if error:
         print(f"{error['message']}\n{error['hint']}", file=sys.stderr)
