@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+
+from studio import config, launch, runs
 
 if TYPE_CHECKING:
     from tests.ui.conftest import Server
@@ -100,3 +103,25 @@ def test_no_page_is_wider_than_the_screen(browser: Browser, server: Server, widt
         assert page.evaluate("document.documentElement.scrollWidth") <= width, query
         assert page.evaluate("document.body.classList.contains('dark')") is (scheme == "dark")
     context.close()
+
+
+def test_a_run_is_renamed_by_keyboard(page: Page, server: Server, tmp_path: Path) -> None:
+    made = runs.create(tmp_path, name="Before", owner="local", config=config.load({}), rows=[])
+    assert launch.cancel(made)  # elsewhere, so that the server does not start it
+    (server.home / "runs").mkdir(exist_ok=True)
+    run = runs.Run(made.path.rename(server.home / "runs" / made.id))
+    try:
+        page.goto(f"{server.url}/?run={run.id}")
+        page.get_by_role("button", name="Rename").press("Enter")
+        field = page.get_by_label("Run name").and_(page.locator("#run-new-name"))
+        expect(field).to_have_value("Before")
+        field.press("Escape")
+        expect(page.locator("#run-title")).to_have_text("Before")
+        page.get_by_role("button", name="Rename").press("Enter")
+        field.fill("<b>After</b>")
+        field.press("Enter")
+        expect(page.locator("#run-title")).to_have_text("<b>After</b>")
+        expect(page.get_by_role("button", name="Rename")).to_be_focused()
+        assert run.record()["name"] == "<b>After</b>"
+    finally:
+        runs.delete(server.home, run)

@@ -2,7 +2,7 @@
 
 import { Chart } from "./chart.js";
 import { controls } from "./controls.js";
-import { bytes, call, duration, el, has, number, say, t, whole } from "./kit.js";
+import { attempt, bytes, call, duration, el, has, number, say, t, whole } from "./kit.js";
 import { Log, details, downloads, trouble } from "./parts.js";
 import { now, poll } from "./poll.js";
 import { badge, refusal, titled } from "./runs.js";
@@ -141,8 +141,37 @@ export class RunView {
   showHead(record) {
     document.title = `${titled(record)} · ${t("app.title")}`;
     const facts = [record.dataset?.name, record.config?.model?.base].filter(Boolean).join(" · ");
+    if (document.getElementById("run-rename-form")) { this.head.lastChild.replaceWith(badge(record.state)); return; }
+    const rename = el("button", { type: "button", class: "st-button st-small", id: "run-rename",
+      onclick: () => this.rename() }, t("run.rename"));
     this.head.replaceChildren(
-      el("div", {}, el("h1", { id: "run-title" }, titled(record)), el("p", { class: "st-quiet" }, facts)), badge(record.state));
+      el("div", {}, el("h1", { id: "run-title" }, titled(record)), el("p", { class: "st-quiet" }, facts), rename),
+      badge(record.state));
+  }
+
+  /** The title as a field: Enter keeps the new name, Escape the old one. */
+  rename() {
+    const input = el("input", { type: "text", id: "run-new-name", maxlength: 200, autocomplete: "off",
+      "aria-label": t("run.name"), value: this.record.name ?? "" });
+    const close = (record) => {
+      form.remove();
+      this.showHead(record);
+      document.getElementById("run-rename").focus();
+    };
+    const form = el("form", { class: "st-inline-form", id: "run-rename-form",
+      onkeydown: (event) => { if (event.key === "Escape") close(this.record); },
+      onsubmit: async (event) => {
+        event.preventDefault();
+        const name = input.value.trim();
+        const answer = name ? await attempt(() => call(`runs/${this.id}`, { method: "PATCH", body: { name } })) : null;
+        if (!answer || this.closed) return;
+        this.record = { ...this.record, name: answer.data.name };
+        this.shown = this.record;
+        close(this.record);
+      } }, input, el("button", { type: "submit", class: "st-button st-small st-primary" }, t("run.rename")));
+    document.getElementById("run-title").replaceChildren(form);
+    document.getElementById("run-rename").hidden = true;
+    input.select();
   }
 
   showProgress(record) {
