@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from studio.train.ema import Ema, NoEma
 from studio.train.feed import Feed
 from studio.train.host import Host
 from studio.train.sample import Sampler
+
+PROGRESS_SECONDS = 0.25  # at most so often an event tells how far the caching is
 
 
 @dataclass
@@ -156,13 +159,15 @@ def _cached(home: Path, config: Config, encoders: Encoders, draws: Draws, framin
     mine = slice(host.rank, None, host.ranks)
     samples, captions = list(variants.values())[mine], captions[mine]
     done, total = 0, len(samples) + len(captions)
-    every = max(1, total // 100)
+    every, told = max(1, total // 100), 0.0
 
     def progress() -> None:
-        nonlocal done
+        nonlocal done, told
         done += 1
-        if done % every == 0 or done == total:
+        if done == total or time.monotonic() - told >= PROGRESS_SECONDS:
+            told = time.monotonic()
             events.phase("caching", done, total, "encodings")
+        if done % every == 0 or done == total:
             check()
 
     texts.fill(captions, progress)

@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
 import pytest
 
-from studio import config, datasets, families, launch, prepare, runs, storage
+from studio import config, datasets, events, families, launch, prepare, runs, storage
 from studio.launch import tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,6 +121,10 @@ def test_a_whole_run_in_a_machine_without_any_network(home: Path, facts_of_machi
     folder, manifest = next(run.valid_checkpoints())
     assert manifest["step"] == 2 and storage.verify(folder)
     assert runs.Reader().state(run)[0] == "finished" and list(run.samples.glob("*.webp"))
+    phases = [event for event in events.read(run.events_file)[0] if event["kind"] == "phase"]
+    told = [phase for phase in phases if phase["phase"] == "caching" and phase["done"]]
+    apart = [after["mono"] - before["mono"] for before, after in pairwise(told[:-1])]  # the last is always told
+    assert told[-1]["done"] == told[-1]["total"] > len(told) and all(gap >= 0.24 for gap in apart)
 
 
 def test_wrong_calls_are_one_line_per_fault(home: Path, facts_of_machine: Path, tmp_path: Path) -> None:
