@@ -87,7 +87,7 @@ def _add_small_routes(app: FastAPI) -> None:
     @app.api_route("/api/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
     def nothing(path: str) -> Response:
         """Whatever else is asked for under /api."""
-        raise NotFound("There is no such address.", "The README lists the API's routes.")
+        raise NotFound("There is no such address.", "The README shows how a program uses the API.")
 
 
 def _handlers() -> dict[Any, Any]:
@@ -95,7 +95,7 @@ def _handlers() -> dict[Any, Any]:
         return error_response(error, request.state.request_id)
 
     def http(request: Request, error: HTTPException) -> Response:
-        known = {404: NotFound("There is no such address.", "The README lists the API's routes.")}
+        known = {404: NotFound("There is no such address.", "The README shows how a program uses the API.")}
         plain = WebError(str(error.detail), "")
         plain.status, plain.code = error.status_code, "http"
         return error_response(known.get(error.status_code, plain), request.state.request_id)
