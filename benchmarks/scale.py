@@ -22,6 +22,10 @@ from quick_start import ROOT, free_port, wait_for
 sys.path.insert(0, str(ROOT))
 from studio import config, events, runs, storage
 
+SUGGESTED = {"data": {"resolution": 64}, "train": {"batch_size": 16, "mixed_precision": "no"},
+             "optim": {"learning_rate": 1e-4}, "objective": {"prediction_type": "epsilon"},
+             "sample": {"prompts": ["a fox"], "guidance_scale": 4}}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -38,8 +42,7 @@ def main() -> None:
 
 def finished_run(home: Path, name: str, steps: int) -> runs.Run:
     """A run of `steps` steps as a trainer leaves it."""
-    whole = config.resolve(config.load({}), {"train": {"max_steps": steps, "batch_size": 16}}, pictures=120, seed=1,
-                           cores=2)
+    whole = config.resolve(config.load({}), SUGGESTED, {"train": {"max_steps": steps}}, pictures=120, seed=1, cores=2)
     run = runs.create(home, name=name, owner="local", config=whole, rows=[])
     storage.write_json(run.process_file, {"attempt": 1, "pid": 1})
     storage.write_json(run.exit_file, {"attempt": 1, "returncode": 0})
