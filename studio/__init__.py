@@ -4,6 +4,7 @@ Who may import whom (a room imports only what stands to its right; held by tests
 
     ui > web > launch > hub, export > prepare > machine > runs, datasets > events, families > storage, zips, config
     train, jobs >                     prepare > machine > runs, datasets > events, families > storage, zips, config
+    config > settings
 
 `jobs` may also import `train`. `ui` and `web` never load torch or diffusers; `train` never loads gradio. Page and
 trainer meet only in files.

@@ -1,0 +1,244 @@
+"""Every setting of a run, written once: its type, default, limits, help, and the reference script's name for it.
+
+The page's form, the `--section.name` flags, `/api/config/schema`, the range checks and README's table all read these
+lines. A setting whose default is None is "from the base": `config.resolve` fills it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic.fields import FieldInfo
+
+LR_SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
+LrScheduler = Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"]
+Prompt = Annotated[str, Field(max_length=2000)]
+
+
+def setting(
+    default: Any, label: str, help: str, *, reference: str | None = None, basic: bool = False, **limits: Any
+) -> Any:
+    """One setting. `reference` is its name in `train_text_to_image.py`; `basic` shows it outside the closed groups."""
+    extra = {"reference": reference, "basic": basic}
+    return Field(default, title=label, description=help, json_schema_extra=extra, **limits)
+
+
+class Section(BaseModel):
+    """A group of settings; unknown names are refused and numbers must be finite."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, validate_assignment=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_for_number(cls, value: Any, info: Any) -> Any:
+        if isinstance(value, bool) and bool not in _types(cls.model_fields[info.field_name]):
+            raise ValueError("must not be true or false")
+        return value
+
+
+class Model(Section):
+    """Base model"""
+
+    family: str = setting("sd", "Model family", "Which family of models the base belongs to.", max_length=40)
+    base: str = setting(
+        "embedded", "Base model", "`embedded` (ships with the studio), a diffusers folder, or a Hub id.",
+        reference="pretrained_model_name_or_path", basic=True, min_length=1, max_length=1000)
+    revision: str | None = setting(
+        None, "Revision", "Branch, tag or commit of a Hub base; empty is the main branch.",
+        reference="revision", max_length=200)
+    variant: str | None = setting(
+        None, "Variant", "Which files to load, for example `fp16`; applied to every part of the base.",
+        reference="variant", max_length=40)
+    method: Literal["full", "lora"] = setting(
+        "full", "Method", "`full` trains every weight. `lora` trains a small addition of a few MB that is used with "
+        "the base: less memory, smaller files.", basic=True)
+
+
+class Lora(Section):
+    """LoRA"""
+
+    rank: int = setting(
+        16, "LoRA rank", "Size of the addition: more learns more detail, and makes larger files. Only for the method "
+        "`lora`, like all of this group.", reference="rank", ge=1, le=1024)
+    alpha: float | None = setting(
+        None, "LoRA alpha", "Strength of the addition: it is scaled by alpha / rank; empty is the rank.", gt=0, le=1e6)
+    dropout: float = setting(
+        0.0, "LoRA dropout", "Share of the addition's inputs left out at random in each step.", ge=0, lt=1)
+    targets: Literal["attention", "attention+feed-forward"] = setting(
+        "attention", "LoRA layers", "Which layers get an addition. With the feed-forward layers it learns more, and "
+        "is about twice as large.")
+    dora: bool = setting(
+        False, "DoRA", "Train lengths and directions of the weights apart: a little better at low ranks, slower. For "
+        "diffusers and ComfyUI; A1111 does not read it.")
+
+
+class Data(Section):
+    """Pictures"""
+
+    dataset: str = setting(
+        "sample", "Data set", "The data set to learn from.", reference="dataset_name", basic=True,
+        min_length=1, max_length=64)
+    resolution: int | None = setting(
+        None, "Resolution", "Side of the square the model sees, in pixels; empty takes the base's own. "
+        "Twice the side costs about four times the time and memory.",
+        reference="resolution", basic=True, ge=16, le=4096, multiple_of=8)
+    center_crop: bool = setting(
+        True, "Centre crop", "Crop the middle; off crops at random each epoch, which cannot be cached and is slower.",
+        reference="center_crop")
+    random_flip: bool = setting(
+        False, "Random flip", "Mirror half of the pictures each epoch. Leave off for text, logos and faces.",
+        reference="random_flip")
+    interpolation: Literal["lanczos", "bicubic", "bilinear", "box", "hamming", "nearest"] = setting(
+        "lanczos", "Interpolation", "How pictures are resized.", reference="image_interpolation_mode")
+
+
+class Train(Section):
+    """Training"""
+
+    max_steps: int | None = setting(
+        None, "Steps", "Number of weight updates. More steps learn the style more firmly, and take longer; "
+        "empty takes the base's own suggestion, or follows from the epochs.",
+        reference="max_train_steps", basic=True, ge=1, le=10_000_000)
+    epochs: int | None = setting(
+        None, "Epochs", "Passes over all pictures; used only when the steps are empty.",
+        reference="num_train_epochs", ge=1, le=1_000_000)
+    batch_size: int | None = setting(
+        None, "Batch size", "Pictures per forward pass and process. Larger is steadier and needs more memory.",
+        reference="train_batch_size", basic=True, ge=1, le=4096)
+    gradient_accumulation_steps: int = setting(
+        1, "Gradient accumulation", "Forward passes per update: the effect of a larger batch without its memory.",
+        reference="gradient_accumulation_steps", ge=1, le=4096)
+    mixed_precision: Literal["no", "fp16", "bf16"] | None = setting(
+        None, "Mixed precision", "Number format of the forward pass; weights stay fp32. Empty takes what was "
+        "measured to be fastest on this machine. fp16 needs a GPU.", reference="mixed_precision")
+    gradient_checkpointing: bool = setting(
+        False, "Gradient checkpointing", "Recompute activations: less memory, about 20 % slower.",
+        reference="gradient_checkpointing")
+    seed: int | None = setting(
+        None, "Seed", "Start of every random draw; the same seed repeats the run. Empty picks one.",
+        reference="seed", ge=0, le=2**53 - 1)
+
+
+class Optim(Section):
+    """Optimizer"""
+
+    name: Literal["adamw"] = setting("adamw", "Optimizer", "The optimizer.")
+    learning_rate: float | None = setting(
+        None, "Learning rate", "Size of each update. Too high breaks the model, too low learns nothing; "
+        "empty takes the base's own suggestion.", reference="learning_rate", basic=True, gt=0, le=10)
+    lr_scheduler: LrScheduler = setting(
+        "constant", "Schedule", "How the learning rate changes over the run.", reference="lr_scheduler")
+    lr_warmup_steps: int = setting(
+        0, "Warm-up steps", "Updates over which the learning rate rises from zero.",
+        reference="lr_warmup_steps", ge=0, le=10_000_000)
+    adam_beta1: float = setting(0.9, "Adam beta 1", "Memory of the mean gradient.", reference="adam_beta1", ge=0, lt=1)
+    adam_beta2: float = setting(
+        0.999, "Adam beta 2", "Memory of the squared gradient.", reference="adam_beta2", ge=0, lt=1)
+    adam_weight_decay: float = setting(
+        1e-2, "Weight decay", "Pull of the weights towards zero.", reference="adam_weight_decay", ge=0, le=10)
+    adam_epsilon: float = setting(
+        1e-8, "Adam epsilon", "Added to the denominator of the update.", reference="adam_epsilon", gt=0, le=1)
+    max_grad_norm: float = setting(
+        1.0, "Gradient clipping", "Longest gradient allowed; longer ones are scaled down. 0 turns it off.",
+        reference="max_grad_norm", ge=0, le=1e9)
+
+
+class Objective(Section):
+    """Objective"""
+
+    prediction_type: Literal["epsilon", "v_prediction"] | None = setting(
+        None, "Prediction", "What the UNet predicts; empty takes the base's own. Changing it needs a long run.",
+        reference="prediction_type")
+
+
+class Ema(Section):
+    """EMA"""
+
+    enabled: bool = setting(
+        True, "Keep an average (EMA)", "A running average of the weights: calmer pictures, one more copy in memory.",
+        reference="use_ema")
+    decay: float = setting(
+        0.9999, "EMA decay", "Upper limit of the average's memory; short runs stay below it by themselves.",
+        ge=0, lt=1)
+
+
+class Sample(Section):
+    """Sample pictures"""
+
+    prompts: list[Prompt] | None = setting(
+        None, "Sample prompts", "One line each. Drawn at step 0 and as the run goes on, from fixed seeds; "
+        "empty takes the data set's or the base's own suggestions.",
+        reference="validation_prompts", basic=True, max_length=64)
+    every_steps: int | None = setting(
+        None, "Sample every", "Steps between sample pictures; 0 draws only at the start and the end. "
+        "Empty draws about six times a run.", ge=0, le=10_000_000)
+    num_inference_steps: int = setting(25, "Drawing steps", "Denoising steps per sample picture.", ge=1, le=1000)
+    guidance_scale: float | None = setting(
+        None, "Guidance", "How strictly a picture follows its prompt; empty takes the base's own.", ge=0, le=100)
+    seed: int = setting(0, "Sample seed", "Seed of the first prompt's picture; the next prompts count on.",
+                        ge=0, le=2**53 - 1)
+
+
+class Checkpoint(Section):
+    """Checkpoints"""
+
+    every_steps: int | None = setting(
+        None, "Checkpoint every", "Steps between saves; empty saves about three times a run. "
+        "The last step is always saved.", reference="checkpointing_steps", ge=1, le=10_000_000)
+    keep: int = setting(
+        2, "Checkpoints kept", "Older ones go when a newer one is safely on disk.",
+        reference="checkpoints_total_limit", ge=1, le=1000)
+
+
+class Compute(Section):
+    """Compute"""
+
+    num_processes: int = setting(
+        1, "Processes", "Training processes on this machine, one per GPU.", ge=1, le=64)
+    num_threads: int | None = setting(
+        None, "CPU threads", "Threads per process; empty divides the cores. Recorded, since sums depend on it.",
+        ge=1, le=1024)
+    num_workers: int = setting(
+        0, "Loader workers", "Processes that read pictures ahead; useful only when nothing is cached.",
+        reference="dataloader_num_workers", ge=0, le=64)
+
+
+# ---------------------------------------------------------------------------------------------------- reading them
+
+
+def describe(section: str, name: str, field: FieldInfo) -> dict[str, Any]:
+    """One setting as data, for the form, the API and the documents."""
+    types, choices = _types(field), _choices(field) or None
+    kind = next((k for k, t in (("bool", bool), ("int", int), ("float", float)) if t in types), "text")
+    kind = "choice" if choices else "lines" if "list" in str(field.annotation) else kind
+    limits = {k: getattr(m, k) for m in field.metadata for k in ("ge", "gt", "le", "lt", "multiple_of")
+              if getattr(m, k, None) is not None}
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    return {
+        "path": f"{section}.{name}", "section": section, "name": name, "kind": kind, "default": field.default,
+        "label": field.title, "help": field.description, "choices": choices, "bounds": limits,
+        "limits": _limits_text(limits, choices), "nullable": type(None) in types,
+        "reference": extra.get("reference"), "basic": bool(extra.get("basic")),
+    }
+
+
+def _limits_text(bounds: dict[str, Any], choices: list[Any] | None) -> str:
+    if choices:
+        return ", ".join(map(str, choices))
+    words = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "a multiple of"}
+    return ", ".join(f"{words[k]} {v:g}" if abs(v) < 1e7 else f"{words[k]} {v:,}" for k, v in bounds.items())
+
+
+def _leaves(annotation: Any) -> list[Any]:
+    """The plain types and literal values an annotation is made of (`Literal["no", "fp16"] | None`: no, fp16, None)."""
+    inner = get_args(annotation)
+    return [leaf for part in inner for leaf in _leaves(part)] if inner else [annotation]
+
+
+def _types(field: FieldInfo) -> set[Any]:
+    return {leaf if isinstance(leaf, type) else type(leaf) for leaf in _leaves(field.annotation)}
+
+
+def _choices(field: FieldInfo) -> list[str]:
+    return [leaf for leaf in _leaves(field.annotation) if isinstance(leaf, str)]
