@@ -157,7 +157,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     bytes_, entries = load_data(options.work)
-    pipe = StableDiffusionPipeline.from_pretrained(options.model, torch_dtype=torch.float32, safety_checker=None)
+    pipe = StableDiffusionPipeline.from_pretrained(options.model, dtype=torch.float32, safety_checker=None)
     pipe.set_progress_bar_config(disable=True)
     pictures = to_tensor(bytes_)
     latents = encode(pipe, pictures)
