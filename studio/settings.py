@@ -127,6 +127,9 @@ class Optim(Section):
     learning_rate: float | None = setting(
         None, "Learning rate", "Size of each update. Too high breaks the model, too low learns nothing; "
         "empty takes the base's own suggestion.", reference="learning_rate", basic=True, gt=0, le=10)
+    scale_lr: bool = setting(
+        False, "Scale the learning rate", "Multiply it by batch size, gradient accumulation and processes.",
+        reference="scale_lr")
     lr_scheduler: LrScheduler = setting(
         "constant", "Schedule", "How the learning rate changes over the run.", reference="lr_scheduler")
     lr_warmup_steps: int = setting(
@@ -150,6 +153,15 @@ class Objective(Section):
     prediction_type: Literal["epsilon", "v_prediction"] | None = setting(
         None, "Prediction", "What the UNet predicts; empty takes the base's own. Changing it needs a long run.",
         reference="prediction_type")
+    snr_gamma: float = setting(
+        0.0, "SNR gamma", "Weighs down the nearly noiseless times (min-SNR), which steadies training; 5 is usual. "
+        "0 turns it off.", reference="snr_gamma", ge=0, le=1000)
+    noise_offset: float = setting(
+        0.0, "Noise offset", "Shifts the noise of a whole picture, for darker darks and brighter brights; 0.05 to 0.1 "
+        "is usual. 0 turns it off.", reference="noise_offset", ge=0, le=1)
+    input_perturbation: float = setting(
+        0.0, "Input perturbation", "Extra noise on the input alone, against errors that add up in drawing; 0.1 is "
+        "usual. 0 turns it off.", reference="input_perturbation", ge=0, le=1)
 
 
 class Ema(Section):

@@ -108,14 +108,15 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], host: Host, even
     model = host.accelerator.prepare_model(denoiser)
     scaler = host.accelerator.scaler
     total = config.train.max_steps or 0
-    rate = optim.schedule(config.optim.lr_scheduler, config.optim.learning_rate or 0.0, config.optim.lr_warmup_steps,
-                          total)
+    peak = (config.optim.learning_rate or 0.0) * (_window(config, host) if config.optim.scale_lr else 1)
+    rate = optim.schedule(config.optim.lr_scheduler, peak, config.optim.lr_warmup_steps, total)
+    objective = objectives.make(family.schedule(base), prediction_type, config.objective.snr_gamma)
     gc.freeze()  # what the imports made lives for ever: collecting after each drawing then takes milliseconds
     facts = {**host.facts(), "data_sha": digest(rows), "base_sha": digest(encoders.hashes)}
     return Trainer(
         host=host, events=events, controls=controls, family=family, model=model, ema=ema,
         update=optim.Updater(optimizer, parameters, rate, config.optim.max_grad_norm, scaler), draws=draws,
-        feed=Feed(family, objectives.make(family.schedule(base), prediction_type), draws.seed, pictures, texts, framing,
+        feed=Feed(family, objective, objectives.noise_of(config.objective), draws.seed, pictures, texts, framing,
                   host.device),
         keeper=Keeper(run, config, events, Weights(trained, ema, optimizer, scaler), facts),
         sampler=Sampler(run, config, events, encoders, denoiser, ema, prediction_type, controls.leaving),

@@ -10,7 +10,7 @@ import torch
 from studio.families import Family
 from studio.train.cache import CachedPictures, CachedTexts, Tensors
 from studio.train.data import Framing, Sample, normal, uniform
-from studio.train.objectives import Objective
+from studio.train.objectives import Noise, Objective
 
 
 class Batch(NamedTuple):
@@ -29,6 +29,7 @@ class Feed:
 
     family: Family
     objective: Objective
+    noise: Noise
     seed: int
     pictures: CachedPictures
     texts: CachedTexts
@@ -39,22 +40,24 @@ class Feed:
         """The batch of these samples."""
         stats = _stack([self.pictures(s) for s in samples])
         shape = tuple(self.family.mean(stats).shape[1:])
-        x0 = self.family.draw(stats, self._noise(samples, "posterior", shape))
-        eps = self._noise(samples, "noise", shape)
+
+        def draw(stream: str, shape: tuple[int, ...]) -> torch.Tensor:
+            return torch.stack([normal(shape, self.seed, stream, s.epoch, s.position) for s in samples])
+
+        x0 = self.family.draw(stats, draw("posterior", shape))
+        seen, meant = self.noise(draw, shape)
         u = torch.tensor([uniform(self.seed, "timestep", s.epoch, s.position) for s in samples], dtype=torch.float64)
         t = self.objective.time(u)
         t = t.float() if t.is_floating_point() else t
         send, objective = self._send, self.objective
-        return Batch(send(objective.mix(x0, eps, t)), send(objective.model_time(t)), send(objective.target(x0, eps, t)),
-                     send(objective.weight(t)), {k: send(v) for k, v in self._conditions(samples).items()})
+        return Batch(send(objective.mix(x0, seen, t)), send(objective.model_time(t)),
+                     send(objective.target(x0, meant, t)), send(objective.weight(t)),
+                     {k: send(v) for k, v in self._conditions(samples).items()})
 
     def _conditions(self, samples: list[Sample]) -> Tensors:
         cond = _stack([self.texts(s.caption) for s in samples])
         extra = [self.family.conditions(self.framing.facts(s)) for s in samples]
         return {**cond, **{name: torch.tensor([e[name] for e in extra]) for name in extra[0]}}
-
-    def _noise(self, samples: list[Sample], stream: str, shape: tuple[int, ...]) -> torch.Tensor:
-        return torch.stack([normal(shape, self.seed, stream, s.epoch, s.position) for s in samples])
 
     def _send(self, value: torch.Tensor) -> torch.Tensor:
         return value.to(self.device, non_blocking=True)

@@ -11,6 +11,9 @@ from typing import Any
 import torch
 
 Mix = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+Weight = Callable[[torch.Tensor], torch.Tensor]
+Draw = Callable[[str, tuple[int, ...]], torch.Tensor]  # a stream's standard normal numbers (B, *shape)
+Noise = Callable[[Draw, tuple[int, ...]], tuple[torch.Tensor, torch.Tensor]]  # (seen in x_t, meant by the target)
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Objective:
     mix: Mix
     target: Mix
     model_time: Callable[[torch.Tensor], torch.Tensor]
-    weight: Callable[[torch.Tensor], torch.Tensor]
+    weight: Weight
 
 
 def betas(kind: str, start: float, end: float, steps: int) -> torch.Tensor:
@@ -61,7 +64,55 @@ def _like(values: torch.Tensor) -> torch.Tensor:
     return values.view(-1, 1, 1, 1)
 
 
-def diffusion(prediction_type: str, abar: torch.Tensor) -> Objective:
+def even(t: torch.Tensor) -> torch.Tensor:
+    """Every time counts the same: ones (B,)."""
+    return torch.ones(len(t))
+
+
+def min_snr(prediction_type: str, abar: torch.Tensor, gamma: float) -> Weight:
+    """Min-SNR weights (Hang et al. 2023): min(snr, gamma) over snr for epsilon, over snr + 1 for v.
+
+    Where nothing of the signal is left (snr 0, zero terminal SNR), epsilon's 0/0 is its limit 1, and v's weight is 0.
+    """
+    snr = abar / (1.0 - abar)
+    weights = {"epsilon": (gamma / snr).clamp(max=1.0), "v_prediction": snr.clamp(max=gamma) / (snr + 1.0)}
+    table = weights[prediction_type]
+    return lambda t: table[t]
+
+
+def plain(draw: Draw, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The noise eps (B,c,h,w), seen and meant alike."""
+    eps = draw("noise", shape)
+    return eps, eps
+
+
+def offset(strength: float) -> Noise:
+    """eps + strength * eta, one eta for each picture and channel: shifts a whole picture (Guttenberg 2023)."""
+
+    def noise(draw: Draw, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        eps = draw("noise", shape) + strength * draw("offset", (shape[0], 1, 1))
+        return eps, eps
+
+    return noise
+
+
+def perturbed(inner: Noise, strength: float) -> Noise:
+    """x_t sees strength * xi more than the target knows of (Ning et al. 2023, against exposure bias)."""
+
+    def noise(draw: Draw, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        seen, meant = inner(draw, shape)
+        return seen + strength * draw("perturbation", shape), meant
+
+    return noise
+
+
+def noise_of(settings: Any) -> Noise:
+    """The noise that the `objective` section asks for; what is off draws nothing."""
+    inner = offset(settings.noise_offset) if settings.noise_offset else plain
+    return perturbed(inner, settings.input_perturbation) if settings.input_perturbation else inner
+
+
+def diffusion(prediction_type: str, abar: torch.Tensor, weight: Weight = even) -> Objective:
     """Denoising diffusion (Ho et al. 2020): x_t = sqrt(abar) x0 + sqrt(1-abar) eps.
 
     The target is eps ("epsilon") or v = sqrt(abar) eps - sqrt(1-abar) x0 ("v_prediction", Salimans & Ho 2022).
@@ -77,18 +128,24 @@ def diffusion(prediction_type: str, abar: torch.Tensor) -> Objective:
 
     targets: dict[str, Mix] = {"epsilon": lambda x0, eps, t: eps, "v_prediction": velocity}
     return Objective(time=lambda u: (u * steps).long(), mix=mix, target=targets[prediction_type],
-                     model_time=lambda t: t, weight=lambda t: torch.ones(len(t)))
+                     model_time=lambda t: t, weight=weight)
 
 
 def flow(steps: int) -> Objective:
     """Rectified flow (Liu et al. 2022): x_t = (1-t) x0 + t eps with t in [0,1), target eps - x0; told t * steps."""
     return Objective(
         time=lambda u: u, mix=lambda x0, eps, t: (1.0 - _like(t)) * x0 + _like(t) * eps,
-        target=lambda x0, eps, t: eps - x0, model_time=lambda t: t * steps, weight=lambda t: torch.ones(len(t)))
+        target=lambda x0, eps, t: eps - x0, model_time=lambda t: t * steps, weight=even)
 
 
-def make(schedule: dict[str, Any], prediction_type: str) -> Objective:
-    """The objective of a family's schedule: {"kind": "flow", "num_train_timesteps"} or a diffusers DDPM config."""
+def make(schedule: dict[str, Any], prediction_type: str, snr_gamma: float = 0.0) -> Objective:
+    """The objective of a family's schedule: {"kind": "flow", "num_train_timesteps"} or a diffusers DDPM config.
+
+    `snr_gamma` 0 weighs all times alike; a flow has no signal-to-noise weights and takes no other value.
+    """
     if schedule.get("kind") == "flow":
+        if snr_gamma:
+            raise ValueError("objective.snr_gamma is for epsilon and v-prediction; this base is a flow: set 0")
         return flow(int(schedule["num_train_timesteps"]))
-    return diffusion(prediction_type, alphas_cumprod(schedule))
+    abar = alphas_cumprod(schedule)
+    return diffusion(prediction_type, abar, min_snr(prediction_type, abar, snr_gamma) if snr_gamma else even)

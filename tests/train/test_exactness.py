@@ -49,6 +49,16 @@ def test_kill_and_resume(make: Make, unbroken: Any, step: int, continues_from: i
     assert (curve(run), fingerprint(run, 8)) == unbroken
 
 
+def test_resume_with_every_draw_on(make: Make, unbroken: Any) -> None:
+    options = {"noise_offset": 0.1, "input_perturbation": 0.1}
+    whole, killed = make(objective=options), make(objective=options)
+    train(whole)
+    assert child(killed, "step:5").returncode == -signal.SIGKILL
+    assert train(killed) == "finished"
+    assert (curve(killed), fingerprint(killed, 8)) == (curve(whole), fingerprint(whole, 8))
+    assert curve(whole) != unbroken[0]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("operation", [2, 9, 13])
 def test_a_kill_inside_a_save_leaves_no_bad_checkpoint(make: Make, unbroken: Any, operation: int) -> None:

@@ -279,3 +279,10 @@ def test_pictures_are_framed_as_torchvision_does(tmp_path: Path) -> None:
     assert np.allclose((plain[0].permute(1, 2, 0).numpy() + 1) * 127.5, whole, atol=1e-3)
     squared = frame.pixels(tmp_path / "a.png", data.Sample({**row, "crop": [4, 2, 32]}, 0, 0, "", False, (0.5, 0.5)))
     assert np.allclose((squared[0, 0].numpy() + 1) * 127.5, np.asarray(image.crop((4, 2, 36, 34)))[..., 0], atol=1e-3)
+
+
+def test_scaled_learning_rate(make: Make) -> None:
+    run = make(optim={"scale_lr": True, "learning_rate": 1e-3},
+               train={"gradient_accumulation_steps": 3, "max_steps": 1})
+    assert train(run) == "finished"
+    assert told(run, "step")[0]["lr"] == pytest.approx(6e-3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -103,3 +105,64 @@ def test_what_is_not_finite_changes_nothing(gradient: list[float], loss: float) 
     update(1, torch.tensor(loss))
     assert torch.equal(weight, before)
     assert all(torch.equal(state[k], update.optimizer.state[weight][k]) for k in state)
+
+
+TIMES = torch.tensor([0, 1, 10, 100, 147, 250, 500, 750, 999])
+WEIGHTS = {
+    "epsilon": ([0.0042537, 0.0085344, 0.0483057, 0.5914455, 1, 1, 1, 1, 1], 0.916571),
+    "v_prediction": ([0.0042501, 0.0085199, 0.0478435, 0.5288843, 0.8320298, 0.6737923, 0.2763325, 0.0561698,
+                      0.0046601], 0.294331),
+}
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+def test_min_snr_weights(kind: str) -> None:
+    expected, mean = WEIGHTS[kind]
+    weight = objectives.make(SD, kind, snr_gamma=5.0).weight
+    assert torch.allclose(weight(TIMES), torch.tensor(expected), atol=1e-6)
+    assert weight(torch.arange(1000)).mean().item() == pytest.approx(mean, abs=1e-5)
+    zero = objectives.make({**SD, "rescale_betas_zero_snr": True}, kind, snr_gamma=5.0).weight(torch.arange(1000))
+    assert zero.isfinite().all() and zero[-1] == {"epsilon": 1.0, "v_prediction": 0.0}[kind]
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+@pytest.mark.parametrize("gamma", [0.0, 5.0])
+@pytest.mark.parametrize(("offset", "perturbation"), [(0.0, 0.0), (0.1, 0.0), (0.0, 0.1), (0.05, 0.2)])
+def test_loss_and_gradient_are_the_reference_scripts(kind: str, gamma: float, offset: float, perturbation: float
+                                                     ) -> None:
+    """The formulas of train_text_to_image.py, from diffusers' own functions, on the same numbers."""
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+    from diffusers.training_utils import compute_snr
+
+    shape, generator = (4, 8, 8), torch.Generator().manual_seed(5)
+    t: Any = torch.tensor([3, 120, 500, 940])
+    drawn = {name: torch.randn(4, *dims, generator=generator)
+             for name, dims in {"noise": shape, "offset": (4, 1, 1), "perturbation": shape, "x0": shape}.items()}
+    layer = torch.nn.Conv2d(4, 4, 3, padding=1)
+
+    scheduler: Any = DDPMScheduler(**SD, prediction_type=kind)
+    noise = drawn["noise"] + offset * drawn["offset"]
+    noisy = scheduler.add_noise(drawn["x0"], noise + perturbation * drawn["perturbation"], t)
+    wanted = noise if kind == "epsilon" else scheduler.get_velocity(drawn["x0"], noise, t)
+    errors = (layer(noisy) - wanted).square().mean(dim=(1, 2, 3))
+    if gamma:
+        snr = compute_snr(scheduler, t)
+        errors = errors * torch.minimum(snr, torch.full_like(snr, gamma)) / (snr if kind == "epsilon" else snr + 1)
+    reference = errors.mean()
+    gradient = torch.autograd.grad(reference, layer.weight)[0]
+
+    settings = config.load({"objective": {"noise_offset": offset, "input_perturbation": perturbation}}).objective
+    objective, streams = objectives.make(SD, kind, gamma), []
+
+    def draw(stream: str, dims: tuple[int, ...]) -> torch.Tensor:
+        streams.append(stream)
+        assert drawn[stream].shape[1:] == dims
+        return drawn[stream]
+
+    seen, meant = objectives.noise_of(settings)(draw, shape)
+    predicted = layer(objective.mix(drawn["x0"], seen, t))
+    ours = ((predicted - objective.target(drawn["x0"], meant, t)).square().mean(dim=(1, 2, 3))
+            * objective.weight(t)).sum() / 4
+    assert ours.item() == pytest.approx(reference.item(), rel=1e-6)
+    assert torch.allclose(torch.autograd.grad(ours, layer.weight)[0], gradient, rtol=1e-5, atol=1e-6)
+    assert streams == ["noise", *["offset"] * bool(offset), *["perturbation"] * bool(perturbation)]
