@@ -2,8 +2,8 @@
 
 import { follow, go } from "./app.js";
 import { address, attempt, call, confirm, el, say, t, toast, when, whole } from "./kit.js";
+import { refusal } from "./parts.js";
 import { poll } from "./poll.js";
-import { refusal } from "./runs.js";
 import { uploader } from "./upload.js";
 
 const PAGE = 50;

@@ -1,6 +1,6 @@
 // The quieter parts of a run's page: what went wrong, downloads, details, and the log.
 
-import { address, bytes, call, el, say, t, toast, whole } from "./kit.js";
+import { ApiError, address, bytes, call, el, has, say, t, toast, whole } from "./kit.js";
 
 /** What happened, the evidence and what to do; warnings; where it was resumed. */
 export function trouble(place, record) {
@@ -110,4 +110,19 @@ export class Log {
     say(lines, ((first ? "" : lines.textContent) + more).slice(-KEPT));
     if (atEnd || first) lines.scrollTop = lines.scrollHeight;
   }
+}
+
+/** The name a run goes by. */
+export const titled = (run) => run.name || t("runs.unnamed", { id: run.id.slice(0, 6) });
+
+/** A run's state as a word with a mark. */
+export function badge(state) {
+  return el("span", { class: `st-badge st-state-${state}` }, has(`state.${state}`) ? t(`state.${state}`) : state);
+}
+
+/** Signed out, deleted, or somebody else's: in words. */
+export function refusal(error, title = null) {
+  const words = error instanceof ApiError ? error.words : t("app.reconnecting");
+  return el("div", { class: "st-card st-empty", role: "alert" }, title ? el("h2", {}, title) : null, el("p", {}, words),
+    el("a", { class: "st-button", href: "?view=runs" }, t("runs.all")));
 }

@@ -3,9 +3,8 @@
 import { Chart } from "./chart.js";
 import { controls } from "./controls.js";
 import { attempt, bytes, call, duration, el, has, number, say, t, whole } from "./kit.js";
-import { Log, details, downloads, trouble } from "./parts.js";
+import { Log, badge, details, downloads, refusal, titled, trouble } from "./parts.js";
 import { now, poll } from "./poll.js";
-import { badge, refusal, titled } from "./runs.js";
 import { Samples } from "./samples.js";
 
 const LIVE = new Set(["queued", "starting", "running", "stopping"]);

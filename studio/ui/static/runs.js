@@ -1,7 +1,8 @@
 // The page *Runs*: the list, or the one run that the URL names.
 
 import { follow } from "./app.js";
-import { ApiError, call, el, has, number, t, when, whole } from "./kit.js";
+import { call, el, number, t, when, whole } from "./kit.js";
+import { badge, refusal, titled } from "./parts.js";
 import { poll } from "./poll.js";
 import { RunView } from "./run.js";
 
@@ -22,14 +23,6 @@ export function mount(root) {
       list(place);
     }
   });
-}
-
-/** The name a run goes by. */
-export const titled = (run) => run.name || t("runs.unnamed", { id: run.id.slice(0, 6) });
-
-/** A run's state as a word with a mark. */
-export function badge(state) {
-  return el("span", { class: `st-badge st-state-${state}` }, has(`state.${state}`) ? t(`state.${state}`) : state);
 }
 
 function list(place) {
@@ -78,11 +71,4 @@ function nothing() {
 /** Three frames, the last one in colour: what an empty page shows. */
 export function picture() {
   return el("div", { class: "st-frames", "aria-hidden": "true" }, el("i"), el("i"), el("i"));
-}
-
-/** Signed out, deleted, or somebody else's: in words. */
-export function refusal(error, title = null) {
-  const words = error instanceof ApiError ? error.words : t("app.reconnecting");
-  return el("div", { class: "st-card st-empty", role: "alert" }, title ? el("h2", {}, title) : null, el("p", {}, words),
-    el("a", { class: "st-button", href: "?view=runs" }, t("runs.all")));
 }
