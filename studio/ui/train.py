@@ -30,6 +30,7 @@ class TrainPage:
     form: Form
     name: gr.Textbox
     notice: gr.HTML
+    started: gr.HTML  # of its own, since a check that ends at the same moment would overwrite the notice
 
     def datasets(self, chosen: Any, request: gr.Request) -> Any:
         """Reads the chosen data set; writes those this viewer has, with `chosen` selected when it is still there."""
@@ -47,15 +48,15 @@ class TrainPage:
             return {self.notice: self._refused(error)}
         return {**self.form.hints(found["config"] or {}), self.notice: self._notice(found)}
 
-    def start(self, values: Mapping[Component, Any], request: gr.Request) -> dict[str, Any]:
-        """Reads the form; starts a run, or says everything that is in its way."""
+    def start(self, values: Mapping[Component, Any], request: gr.Request) -> dict[Component, Any]:
+        """Reads the form; starts a run and writes which, or everything that is in its way."""
         viewer, config = viewer_of(request), self.form.config(values)
         name = str(values.get(self.name) or "").strip()
         try:
             record = self.studio.create_run(viewer, name, config)
         except Exception as error:  # every kind is said in words; `explain` logs what it does not know
-            return self._refused(error)
-        return {"started": record["id"], "turn": secrets.token_hex(4)}
+            return {self.notice: self._refused(error)}
+        return {self.started: {"run": record["id"], "turn": secrets.token_hex(4)}}
 
     def _refused(self, error: Exception) -> dict[str, Any]:
         _, body = explain(error)
@@ -100,9 +101,9 @@ def build(studio: Studio) -> TrainPage:
                               max_length=200, elem_id="run-name", value="",
                               html_attributes=gr.InputHTMLAttributes(autocomplete="off"))
             start = gr.Button(texts.t("train.start"), variant="primary", size="lg", elem_id="start-training")
-            notice = parts.live("notice", "train.js")
+            notice, started = parts.live("notice", "train.js"), parts.live("started", "started.js")
             reset = gr.Button(texts.t("train.reset"), variant="secondary", size="sm", elem_id="reset-form")
-    page = TrainPage(studio, form, name, notice)
+    page = TrainPage(studio, form, name, notice, started)
     _wire(page, start, reset)
     return page
 
@@ -152,7 +153,7 @@ def _wire(page: TrainPage, start: gr.Button, reset: gr.Button) -> None:
     gr.on([c.change for c in every], js=keep, inputs=every, **client)  # type: ignore[attr-defined]
     leaves = [c.blur if isinstance(c, gr.Textbox) else c.change for c in fields]  # type: ignore[attr-defined]
     gr.on(leaves, page.check, **checked)
-    start.click(page.start, inputs=set(every), outputs=page.notice, **quiet)
+    start.click(page.start, inputs=set(every), outputs=[page.notice, page.started], **quiet)
     reset.click(js=forget, outputs=every, **client).then(page.check, **checked)
     page.notice.use_dataset(_chosen(page), outputs=dataset, **quiet).then(
         js=keep, inputs=every, **client).then(page.check, **checked)

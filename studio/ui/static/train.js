@@ -1,4 +1,4 @@
-// The notice under *Start training*: what the run will be, what is in its way, and the jump to the run once it starts.
+// The notice under *Start training*: what the run will be and what is in its way.
 
 import { el, t } from "./kit.js";
 import { go } from "./app.js";
@@ -9,7 +9,6 @@ export function mount(root, bridge) {
   const draw = () => {
     const value = bridge.value();
     if (!value) { place.replaceChildren(el("p", { class: "st-quiet" }, t("train.checking"))); return; }
-    if (value.started) { opened(value); return; }
     place.replaceChildren(...content(value));
     mark(value.problems);
   };
@@ -35,14 +34,6 @@ function nameFields() {
     help.id ||= `${field.id}-help`;
     input.setAttribute("aria-describedby", help.id);
   }
-}
-
-const seen = new Set();
-
-function opened(value) {
-  if (seen.has(value.turn)) return;
-  seen.add(value.turn);
-  go({ run: value.started });
 }
 
 function content({ problems, warnings, facts }) {
