@@ -212,7 +212,7 @@ class Compute(Section):
         None, "CPU threads", "Threads per process; empty divides the cores. Recorded, since sums depend on it.",
         ge=1, le=1024)
     num_workers: int = setting(
-        0, "Loader workers", "Processes that read pictures ahead; useful only when nothing is cached.",
+        0, "Loader workers", "Threads that read pictures ahead; useful only when nothing is cached.",
         reference="dataloader_num_workers", ge=0, le=64)
 
 
