@@ -31,7 +31,7 @@ __all__ = ["LR_SCHEDULES", "Compute", "Config", "ConfigError", "Data", "Lora", "
            "dump", "load", "merge", "migrate", "resolve", "schema", "steps_per_epoch"]
 
 SCHEMA = 1
-MAY_STAY_EMPTY = ("model.revision", "model.variant", "train.epochs")
+MAY_STAY_EMPTY = ("model.revision", "model.variant", "data.bucket_step", "data.max_samples", "train.epochs")
 
 
 class Config(Section):
@@ -196,7 +196,10 @@ def _problem(error: Any) -> Problem:
 
 def _cross_faults(config: Config) -> Iterable[Problem]:
     """Faults that only two settings together show."""
-    train, optim = config.train, config.optim
+    train, optim, data = config.train, config.optim, config.data
+    if data.buckets and data.resolution and data.bucket_step and data.bucket_step > data.resolution:
+        yield Problem(field="data.bucket_step", message=f"a step of {data.bucket_step} pixels is more than the "
+                      f"resolution of {data.resolution}: set a smaller one, or turn the buckets off")
     if optim.lr_scheduler == "constant" and optim.lr_warmup_steps:
         yield Problem(field="optim.lr_warmup_steps", message="the constant schedule has no warm-up: choose "
                       "`constant_with_warmup`, or set 0 here")

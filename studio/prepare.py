@@ -45,6 +45,7 @@ class Plan:
     disk_bytes: int = 0
     memory_bytes: int = 0
     dataset: dict[str, Any] = field(default_factory=dict)
+    seed: int = field(default_factory=lambda: secrets.randbelow(2**32))  # where the config has none
 
     def fault(self, path: str, message: str) -> None:
         """Note a problem that belongs to the setting `path`."""
@@ -77,7 +78,7 @@ def submit(home: Path, *, name: str, owner: str, config: dict[str, Any], parent:
     if ready.config is None or ready.problems:
         raise ConfigError(ready.problems)
     chosen = datasets.find(home, ready.config.data.dataset)
-    rows = [row for row in chosen.freeze() if row["split"] == "train"]
+    rows = _chosen(chosen.freeze(), ready.config.data, ready.config.train.seed or 0)
     facts = {**ready.dataset, "fingerprint": chosen.fingerprint(), "count": len(rows)}
     return runs.create(home, name=name, owner=owner, config=ready.config, rows=rows, parent=parent,
                        extra={"dataset": facts})
@@ -152,7 +153,9 @@ def _look_at_dataset(home: Path, config: dict[str, Any], found: Plan) -> dataset
         wait = "wait until it is there" if chosen.state == "importing" else "upload the pictures again"
         found.fault("data.dataset", f"the data set {chosen.name!r} is not ready ({chosen.state}): {wait}")
         return None
-    found.rows = [row for row in chosen.rows(0, chosen.count) if row["split"] == "train"]
+    train = _section(config_.Train, config, "train")
+    seed = found.seed if train is None or train.seed is None else train.seed
+    found.rows = _chosen(chosen.rows(0, chosen.count), data, seed)
     found.dataset = {"id": chosen.id, "name": chosen.name, "fingerprint": chosen.fingerprint(),
                      "count": len(found.rows)}
     if not found.rows:
@@ -163,13 +166,18 @@ def _look_at_dataset(home: Path, config: dict[str, Any], found: Plan) -> dataset
     return chosen
 
 
+def _chosen(rows: list[dict[str, Any]], data: config_.Data, seed: int) -> list[dict[str, Any]]:
+    """The rows of split `train` that a run keeps."""
+    return [row for row in datasets.choose(rows, seed, most=data.max_samples) if row["split"] == "train"]
+
+
 def _resolve(asked: Config, found: Plan, defaults: dict[str, Any], measured: dict[str, Any],
              chosen: datasets.Dataset | None) -> Config | None:
     prompts = chosen.suggested_prompts() if chosen else []
     own = {"sample": {"prompts": prompts}} if prompts else {}
     try:
         return config_.resolve(asked, WEAKEST, defaults, measured, own, pictures=max(1, len(found.rows)),
-                               seed=secrets.randbelow(2**32), cores=machine.cores())
+                               seed=found.seed, cores=machine.cores())
     except ConfigError as error:
         found.problems += error.problems
         return None

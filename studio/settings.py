@@ -86,11 +86,31 @@ class Data(Section):
     center_crop: bool = setting(
         True, "Centre crop", "Crop the middle; off crops at random each epoch, which cannot be cached and is slower.",
         reference="center_crop")
+    crop_variants: int = setting(
+        0, "Crop variants", "With random crops: so many places of each picture, which are cached; 0 crops anywhere, "
+        "encoding each step anew.", ge=0, le=64)
+    buckets: bool = setting(
+        False, "Aspect-ratio buckets", "Train each picture near its own proportions, at about the same number of "
+        "pixels, instead of cutting all to a square.")
+    bucket_max_aspect: float = setting(
+        2.0, "Longest bucket", "Largest proportion of long side to short side; longer pictures are cropped to it.",
+        ge=1, le=4)
+    bucket_step: int | None = setting(
+        None, "Bucket step", "A bucket's sides are multiples of so many pixels; empty takes what the base's layers "
+        "need.", ge=8, le=256, multiple_of=8)
+    bucket_no_upscale: bool = setting(
+        False, "Never enlarge", "A picture smaller than its bucket takes a smaller one instead of being enlarged.")
     random_flip: bool = setting(
         False, "Random flip", "Mirror half of the pictures each epoch. Leave off for text, logos and faces.",
         reference="random_flip")
     interpolation: Literal["lanczos", "bicubic", "bilinear", "box", "hamming", "nearest"] = setting(
         "lanczos", "Interpolation", "How pictures are resized.", reference="image_interpolation_mode")
+    caption_dropout: float = setting(
+        0.0, "Caption dropout", "Share of samples that are learnt without their caption, so that guidance stays "
+        "strong; 0.1 is usual.", ge=0, le=1)
+    max_samples: int | None = setting(
+        None, "Most pictures", "Learn from so many pictures, chosen by the seed; empty takes all.",
+        reference="max_train_samples", ge=1, le=100_000_000)
 
 
 class Train(Section):

@@ -41,7 +41,7 @@ def test_nothing_asked_is_a_complete_run(home_: Path) -> None:
     assert not plan.problems and plan.config is not None
     nulls = {f"{s}.{k}" for s, values in config.dump(plan.config).items() if isinstance(values, dict)
              for k, v in values.items() if v is None}
-    assert nulls <= {"model.revision", "model.variant", "train.epochs"}
+    assert nulls <= set(config.MAY_STAY_EMPTY)
     weights = prepare.parameters(plan.source, "unet")
     assert plan.checkpoint_bytes == weights * 16
     assert plan.disk_bytes == pytest.approx(weights * 16 * 3 * 1.2, abs=1)
@@ -55,6 +55,26 @@ def test_what_a_person_sets_wins(home_: Path) -> None:
     assert plan.config is not None
     assert (plan.config.train.max_steps, plan.config.train.seed, plan.config.sample.prompts) == (7, 5, ["a cat"])
     assert plan.config.data.resolution == 32 and plan.checkpoint_bytes == prepare.parameters(plan.source, "unet") * 12
+
+
+@pytest.mark.parametrize("most", [10, 10_000])
+def test_the_most_pictures_are_chosen_by_the_seed(home_: Path, most: int) -> None:
+    asked = {"data": {"max_samples": most}, "train": {"seed": 5, "epochs": 1, "batch_size": 4}}
+    plan, all_ = prepare.plan(home_, asked), prepare.plan(home_, {})
+    assert plan.config is not None and plan.config.train.max_steps == -(-min(most, len(all_.rows)) // 4)
+    run = prepare.submit(home_, name="x", owner="me", config=asked)
+    names = [row["name"] for row in run.rows()]
+    assert names == [row["name"] for row in plan.rows] and len(names) == min(most, len(all_.rows))
+    assert names == [row["name"] for row in all_.rows if row["name"] in set(names)]  # in their own order
+    other = prepare.plan(home_, {**asked, "train": {"seed": 6}})
+    assert ([row["name"] for row in other.rows] == names) is (most > 10)
+
+
+def test_a_bucket_step_above_the_resolution_is_refused(home_: Path) -> None:
+    plan = prepare.plan(home_, {"data": {"buckets": True, "bucket_step": 128}})
+    assert fields(plan) == {"data.bucket_step"} and "more than the resolution of 64" in plan.problems[0].message
+    plan = prepare.plan(home_, {"data": {"buckets": True}})
+    assert plan.config is not None and plan.config.data.bucket_step == 8  # its VAE halves twice, its UNet once
 
 
 def test_seeds_differ(home_: Path) -> None:

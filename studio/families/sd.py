@@ -83,7 +83,7 @@ class StableDiffusion(Family):
         side = _side(unet, vae)
         batch = next(b for limit, b in ((64, 16), (128, 8), (256, 4), (1 << 30, 1)) if side <= limit)
         found = {
-            "data": {"resolution": side},
+            "data": {"resolution": side, "bucket_step": max(8, _factor(vae) * _factor(unet))},
             "train": {"batch_size": batch, "max_steps": 2000},
             "optim": {"learning_rate": 1e-5},
             "objective": {"prediction_type": self.schedule(source)["prediction_type"]},
@@ -302,11 +302,15 @@ def _check_shapes(source: Source, configs: dict[str, dict[str, Any]]) -> None:
 
 def _side(unet: dict[str, Any], vae: dict[str, Any]) -> int:
     """The side in pixels of the pictures the UNet was trained on: 512 for SD 1.x, 768 for SD 2.x with v-prediction."""
-    blocks = vae.get("block_out_channels")
-    factor = 2 ** (len(blocks) - 1) if isinstance(blocks, list) and blocks else 8
     size = unet.get("sample_size")
     sizes = [n for n in (size if isinstance(size, list) else [size]) if isinstance(n, int) and n > 0]
-    return max(16, min(sizes) * factor // 8 * 8) if sizes else 512
+    return max(16, min(sizes) * _factor(vae) // 8 * 8) if sizes else 512
+
+
+def _factor(config: dict[str, Any]) -> int:
+    """By how much a VAE or a UNet halves and halves again the sides of its input."""
+    blocks = config.get("block_out_channels")
+    return 2 ** (min(len(blocks), 6) - 1) if isinstance(blocks, list) and blocks else 8
 
 
 def _no_weights(files: frozenset[str], part: str, variant: str | None) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from studio import datasets, families
-from studio.config import Config
+from studio.config import Config, Data
+from studio.datasets.buckets import STEP, Buckets
 from studio.events import EventWriter
 from studio.families import Family, Source, source
 from studio.runs import Run
@@ -19,7 +20,7 @@ from studio.train import adapters, objectives, optim
 from studio.train.cache import CachedPictures, CachedTexts, Encoders, LivePictures, digest, part_hashes
 from studio.train.checkpoints import Keeper, Weights
 from studio.train.control import Controls
-from studio.train.data import Draws, Framing, Sample
+from studio.train.data import Draws, Framing, Sample, Size
 from studio.train.ema import Ema, NoEma
 from studio.train.feed import Feed
 from studio.train.host import Host
@@ -89,9 +90,11 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], host: Host, even
     frozen = [part for kind in family.encoder_parts().values() for part in kind]
     hashes = part_hashes(home, base, dict.fromkeys(frozen)) if host.main else None
     encoders = Encoders(family, base, host.device, host.tell(hashes))
-    draws = Draws(rows, config.train.seed or 0, config.data.random_flip, not config.data.center_crop,
-                  family.empty_text())
-    framing = Framing(config.data.resolution or 0, config.data.interpolation)
+    data = config.data
+    draws = Draws(rows, config.train.seed or 0, family.empty_text(), _sizes(data), flips=data.random_flip,
+                  random_crops=not data.center_crop, crop_variants=data.crop_variants,
+                  caption_dropout=data.caption_dropout)
+    framing = Framing(data.interpolation)
     pictures, texts = _cached(home, config, encoders, draws, framing, events, host, check)
     encoders.free()
 
@@ -124,6 +127,14 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], host: Host, even
         sample_every=config.sample.every_steps or 0, save_every=config.checkpoint.every_steps or total)
 
 
+def _sizes(data: Data) -> Callable[[dict[str, Any]], Size]:
+    """The size in pixels at which a row is trained: its bucket, or the square for all."""
+    side = data.resolution or 0
+    if not data.buckets:
+        return lambda row: (side, side)
+    return Buckets(side, data.bucket_step or STEP, data.bucket_max_aspect, not data.bucket_no_upscale).of
+
+
 def _window(config: Config, host: Host) -> int:
     return (config.train.batch_size or 1) * config.train.gradient_accumulation_steps * host.ranks
 
@@ -149,16 +160,13 @@ def _cached(home: Path, config: Config, encoders: Encoders, draws: Draws, framin
 
     texts = CachedTexts(home, encoders)
     pictures = CachedPictures(home, encoders, framing, path_of)
-    if draws.random_crops:
+    if draws.random_crops and not draws.crop_variants:
         pictures = LivePictures(home, encoders, framing, path_of, config.compute.num_workers)
         events.warning("not_cached", "Random crops cannot be cached: every step encodes its pictures again, which is "
-                       "slower. Turn on the centre crop for speed.")
-    flips = (False, True) if config.data.random_flip else (False,)
-    variants = {row["image"] + str(row.get("crop")) + str(flip): Sample(row, 0, 0, "", flip, (0.5, 0.5))
-                for row in draws.rows for flip in flips}
-    captions = sorted({caption for row in draws.rows for caption in row.get("captions") or [draws.empty_text]})
+                       "slower. Turn on the centre crop, or set crop variants, for speed.")
+    variants = {pictures.key(sample): sample for sample in draws.variants()}
     mine = slice(host.rank, None, host.ranks)
-    samples, captions = list(variants.values())[mine], captions[mine]
+    samples, captions = list(variants.values())[mine], draws.captions()[mine]
     done, total = 0, len(samples) + len(captions)
     every, told = max(1, total // 100), 0.0
 

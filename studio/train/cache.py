@@ -150,12 +150,12 @@ class CachedPictures:
 
     def __init__(self, home: Path, encoders: Encoders, framing: Framing, path_of: Callable[[dict[str, Any]], Path]):
         self.encoders, self.framing, self.path_of = encoders, framing, path_of
-        facts = [encoders.identity("images"), framing.resolution, framing.interpolation]
+        facts = [encoders.identity("images"), framing.interpolation]
         self.shards = Shards(home / "cache" / "images" / digest(facts))
 
     def key(self, sample: Sample) -> str:
-        """An entry is one picture in one crop, as it is or flipped."""
-        return digest([sample.row["image"], sample.row.get("crop"), sample.flip])
+        """An entry is one picture in one size and crop, as it is or flipped."""
+        return digest([sample.row["image"], sample.row.get("crop"), sample.size, sample.crop, sample.flip])
 
     def fill(self, samples: list[Sample], progress: Callable[[], None]) -> None:
         """Encode what the cache lacks; `progress` is called once for each sample."""

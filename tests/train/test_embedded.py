@@ -36,10 +36,10 @@ def test_a_cached_posterior_is_the_encoded_one(home: Path) -> None:
     def path_of(row: dict[str, str]) -> Path:
         return home / "images" / row["image"][:2] / f"{row['image']}.png"
 
-    samples = [Sample(row, 0, n, "", flip, (0.5, 0.5)) for n, flip in enumerate((False, True))]
-    cached = CachedPictures(home, encoders, Framing(64, "lanczos"), path_of)
+    samples = [Sample(row, 0, n, "", flip, (0.5, 0.5), (64, 64)) for n, flip in enumerate((False, True))]
+    cached = CachedPictures(home, encoders, Framing("lanczos"), path_of)
     cached.fill(samples, lambda: None)
-    live = LivePictures(home, encoders, Framing(64, "lanczos"), path_of, workers=1)
+    live = LivePictures(home, encoders, Framing("lanczos"), path_of, workers=1)
     live.ahead(samples)
     for sample in samples:
         for name, value in live(sample).items():

@@ -146,7 +146,8 @@ def test_two_ranks_equal_one_process(make: Make) -> None:
 
 
 def draws(rows: int) -> Draws:
-    return Draws([{"image": str(n), "captions": ["a", "b"]} for n in range(rows)], 5, True, False, "")
+    rows_ = [{"image": str(n), "captions": ["a", "b"]} for n in range(rows)]
+    return Draws(rows_, 5, "", lambda row: (32, 32), flips=True)
 
 
 def test_windows_cut_each_epoch_and_can_start_anywhere() -> None:
@@ -161,7 +162,7 @@ def test_windows_cut_each_epoch_and_can_start_anywhere() -> None:
 
 
 def test_ranks_share_a_window_in_order() -> None:
-    window = [Sample({}, 0, n, "", False, (0.5, 0.5)) for n in range(10)]
+    window = [Sample({}, 0, n, "", False, (0.5, 0.5), (32, 32)) for n in range(10)]
     places = [[[s.position for s in batch] for batch in share(window, 2, rank, 2)] for rank in (0, 1)]
     assert places == [[[0, 1], [4, 5], [8, 9]], [[2, 3], [6, 7], []]]
 
