@@ -31,7 +31,12 @@ __all__ = ["LR_SCHEDULES", "Compute", "Config", "ConfigError", "Data", "Lora", "
            "dump", "load", "merge", "migrate", "resolve", "schema", "steps_per_epoch"]
 
 SCHEMA = 1
-MAY_STAY_EMPTY = ("model.revision", "model.variant", "data.bucket_step", "data.max_samples", "train.epochs")
+MAY_STAY_EMPTY = (
+    "model.revision", "model.variant",
+    "data.config_name", "data.revision", "data.split", "data.data_dir", "data.data_files", "data.image_column",
+    "data.caption_column", "data.max_rows", "data.bucket_step", "data.max_samples",
+    "train.epochs",
+)
 
 
 class Config(Section):

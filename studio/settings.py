@@ -77,8 +77,33 @@ class Data(Section):
     """Pictures"""
 
     dataset: str = setting(
-        "sample", "Data set", "The data set to learn from.", reference="dataset_name", basic=True,
-        min_length=1, max_length=64)
+        "sample", "Data set", "The data set to learn from: its id. In the shell also a Hub id such as `user/name`, or "
+        "a folder of this machine with a `/` in it; those are imported first.",
+        reference="dataset_name", basic=True, min_length=1, max_length=1000)
+    config_name: str | None = setting(
+        None, "Configuration", "Which configuration (subset) of a Hub data set; empty is its default.",
+        reference="dataset_config_name", max_length=200)
+    revision: str | None = setting(
+        None, "Data set revision", "Branch, tag or commit of a Hub data set; empty is the main branch.",
+        max_length=200)
+    split: str | None = setting(
+        None, "Split", "Which split of a Hub data set; empty takes all, of which only `train` is learnt from.",
+        max_length=200)
+    data_dir: str | None = setting(
+        None, "Data folder", "A folder inside a Hub data set; alone, a folder of pictures on this machine.",
+        reference="train_data_dir", max_length=1000)
+    data_files: list[str] | None = setting(
+        None, "Data files", "Files or patterns inside a Hub data set, such as `data/train-*.parquet`, one a line.",
+        max_length=1000)
+    image_column: str | None = setting(
+        None, "Image column", "Column of a Hub data set that holds the pictures; empty guesses.",
+        reference="image_column", max_length=200)
+    caption_column: str | None = setting(
+        None, "Caption column", "Column of a Hub data set that holds a caption, or a list of them; empty guesses.",
+        reference="caption_column", max_length=200)
+    max_rows: int | None = setting(
+        None, "Most rows", "Stop reading a Hub data set after so many rows; empty reads 100,000 at most.",
+        ge=1, le=100_000)
     resolution: int | None = setting(
         None, "Resolution", "Side of the square the model sees, in pixels; empty takes the base's own. "
         "Twice the side costs about four times the time and memory.",
