@@ -2,8 +2,9 @@
 
 Who may import whom (a room imports only what stands to its right; held by tests/test_layers.py and by ruff):
 
-    ui > web > launch > hub, export > prepare > machine > runs, datasets > events, families > storage, zips, config
-    train, jobs >                     prepare > machine > runs, datasets > events, families > storage, zips, config
+    ui > web > launch > hub, export > prepare > ...
+    train, jobs > prepare > ...
+    prepare > machine > runs, datasets > events, families > tensors > zips, storage, config
     config > settings
 
 `jobs` may also import `train`. `ui` and `web` never load torch or diffusers; `train` never loads gradio. Page and

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import secrets
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from studio import config as config_
-from studio import datasets, families, machine, runs, storage
+from studio import datasets, families, machine, runs, storage, tensors
 from studio.config import Config, ConfigError, Problem
 from studio.families import Source
 from studio.families import source as source_
@@ -264,18 +263,12 @@ def _files(source: Source, part: str) -> list[Path]:
     return [f for f in files if source.variant and f".{source.variant}" in f.name] or plain or files
 
 
-def _shapes(file: Path) -> dict[str, list[int]]:
+def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
     """The shapes of the tensors in a safetensors file, from its header."""
     try:
-        with open(file, "rb") as opened:
-            size = int.from_bytes(opened.read(8), "little")
-            if size > 100_000_000:
-                raise ValueError("its header is too large")
-            header = json.loads(opened.read(size))
-        return {name: [int(n) for n in t["shape"]] for name, t in header.items() if name != "__metadata__"}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise families.BaseProblem(f"{file.parent.name}/{file.name} is not a safetensors file ({error}): fetch "
-                                   "the base again") from None
+        return {name: tensor.shape for name, tensor in tensors.headers(file)[0].items()}
+    except tensors.NotSafetensors as error:
+        raise families.BaseProblem(f"{file.parent.name}/{error}: fetch the base again") from None
 
 
 def _gb(size: int) -> str:

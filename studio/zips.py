@@ -11,8 +11,9 @@ import os
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 BLOCK = 1 << 20
 LIMIT = 0xFFFFFFFF  # sizes and offsets from here on need zip64
@@ -73,17 +74,36 @@ def _end(count: int, size: int, offset: int, limit: int) -> bytes:
     return found + struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, count, count, size, offset, 0)
 
 
-class Slice(NamedTuple):
-    """The first `size` bytes of an open file."""
+class Part(Protocol):
+    """Bytes that are read when they are sent."""
+
+    @property
+    def size(self) -> int:
+        """How many."""
+        ...
+
+    def read(self, start: int, count: int) -> bytes:
+        """At most `count` bytes from `start` on; none when the file was cut short."""
+        ...
+
+
+@dataclass(frozen=True)
+class Slice:
+    """`size` bytes of an open file, from `offset` on."""
 
     handle: int
     size: int
+    offset: int = 0
+
+    def read(self, start: int, count: int) -> bytes:
+        """At most `count` bytes from `start` on."""
+        return os.pread(self.handle, min(count, self.size - start), self.offset + start)
 
 
 class Spliced:
-    """Bytes and slices of open files, read as one file from any place."""
+    """Bytes and parts of open files, read as one file from any place."""
 
-    def __init__(self, parts: Sequence[bytes | Slice]):
+    def __init__(self, parts: Sequence[bytes | Part]):
         self._parts = [part for part in parts if _length(part)]
         self._ends = list(accumulate(map(_length, self._parts)))
         self.size = self._ends[-1] if self._ends else 0
@@ -99,12 +119,12 @@ class Spliced:
             index = bisect_right(self._ends, start)
             part, end = self._parts[index], self._ends[index]
             inside, count = start - (end - _length(part)), min(BLOCK, stop - start, end - start)
-            block = part[inside:inside + count] if isinstance(part, bytes) else os.pread(part.handle, count, inside)
+            block = part[inside:inside + count] if isinstance(part, bytes) else part.read(inside, count)
             if not block:
                 raise OSError("a file became shorter while it was being sent")
             yield block
             start += len(block)
 
 
-def _length(part: bytes | Slice) -> int:
-    return part.size if isinstance(part, Slice) else len(part)
+def _length(part: bytes | Part) -> int:
+    return len(part) if isinstance(part, bytes) else part.size

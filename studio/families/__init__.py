@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from studio import storage
+from studio.tensors import Tensor
 
 if TYPE_CHECKING:
     import torch
@@ -135,6 +136,16 @@ class Family(ABC):
         """The diffusers folder of a trained pipeline, without the denoiser and without torch.
 
         By relative name: the contents of a file written anew, or the base's file that is copied as it is."""
+
+    def architecture(self, source: Source) -> str:
+        """Stability's ModelSpec name of this base's kind ("stable-diffusion-v1"); empty when it has none."""
+        return ""
+
+    def single_file(self, source: Source, parts: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+        """The tensors of one file for ComfyUI and A1111, from those of a pipeline's parts by their diffusers names.
+
+        Without torch: the tensors are still to be read. Nothing when the family has no such layout."""
+        return {}
 
     @abstractmethod
     def draw_pictures(self, pipeline: Any, prompts: list[str], seeds: list[int], *, resolution: int, steps: int,

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio import config
-from studio.families import BaseProblem, Family, Source
+from studio.families import BaseProblem, Family, Source, _sd_layout
+from studio.tensors import Tensor
 
 if TYPE_CHECKING:
     import torch
@@ -208,6 +209,17 @@ class StableDiffusion(Family):
         for part in ("vae", "text_encoder"):
             found |= _without_variant(source, part)
         return dict(sorted(found.items()))
+
+    def architecture(self, source: Source) -> str:
+        """SD 2.x is told by OpenCLIP's text encoder, whose activation is the exact one."""
+        if source.read_json(CONFIGS["text_encoder"]).get("hidden_act") != "gelu":
+            return "stable-diffusion-v1"
+        kind = "768-v" if self.schedule(source)["prediction_type"] == "v_prediction" else "512"
+        return f"stable-diffusion-v2-{kind}"
+
+    def single_file(self, source: Source, parts: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+        """The layout of the published SD 1.x and 2.x checkpoints."""
+        return _sd_layout.single_file(parts, {part: source.read_json(CONFIGS[part]) for part in WEIGHTS})
 
     def draw_pictures(self, pipeline: Any, prompts: list[str], seeds: list[int], *, resolution: int, steps: int,
                       guidance: float) -> list[Image.Image]:

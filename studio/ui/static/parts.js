@@ -26,14 +26,17 @@ export function trouble(place, record) {
 
 const text = (value) => (typeof value === "string" ? value : Array.isArray(value) ? value.join("\n") : JSON.stringify(value, null, 2));
 
-const ROWS = ["pipeline", "unet", "lora", "lora-kohya"].flatMap((kind) => [[kind, "ema"], [kind, "raw"]]);
+const ROWS = ["pipeline", "single", "unet", "lora", "lora-kohya"].flatMap((kind) => [[kind, "ema"], [kind, "raw"]]);
+const PRECISIONS = ["fp32", "fp16", "bf16"];
+let precision = "fp32"; // of the links shown; chosen once for all checkpoints
 const BEST = [["pipeline", "ema"], ["pipeline", "raw"], ["lora", "ema"], ["lora", "raw"]];
 
 /** Links to everything a person can take away, newest checkpoint first. */
 export function downloads(place, id, items) {
   const steps = [...new Set(items.filter((item) => ROWS.some(([kind]) => kind === item.kind)).map((item) => item.step))]
     .sort((a, b) => b - a);
-  const find = (step, kind, weights) => items.find((i) => i.step === step && i.kind === kind && i.weights === weights);
+  const find = (step, kind, weights) => items.find((i) => i.step === step && i.kind === kind && i.weights === weights
+    && i.precision === precision);
   const best = BEST.map(([kind, weights]) => find(steps[0], kind, weights)).find(Boolean);
   const lora = items.some((item) => item.kind === "lora");
   const config = items.find((item) => item.kind === "config");
@@ -41,11 +44,17 @@ export function downloads(place, id, items) {
     el("div", { class: "st-card-head" }, el("h2", {}, t("run.downloads"))),
     best ? link(id, best, `run.file_best_${best.kind}`, "st-button st-primary st-wide", "download-model")
       : el("p", { class: "st-quiet" }, t("run.downloads_none")),
+    steps.length ? el("label", { class: "st-choice" }, el("span", {}, t("run.precision")),
+      el("select", { id: "download-precision", value: precision,
+        onchange: (event) => { precision = event.target.value; downloads(place, id, items);
+          place.querySelector("#download-precision").focus(); } },
+      PRECISIONS.map((name) => el("option", { value: name, selected: name === precision }, t(`run.precision_${name}`))))) : "",
     ...steps.map((step, i) => el("details", { class: "st-files", open: i === 0 },
       el("summary", {}, t("run.checkpoint", { step: whole(step) })),
       ROWS.map(([kind, weights]) => [find(step, kind, weights), `run.file_${kind}_${weights}`])
         .filter(([item]) => item).map(([item, key]) => link(id, item, key, "st-file")))),
     steps.length ? el("p", { class: "st-quiet st-small-text" }, t("run.ema_help")) : "",
+    items.some((item) => item.kind === "single") ? el("p", { class: "st-quiet st-small-text" }, t("run.single_help")) : "",
     lora ? el("p", { class: "st-quiet st-small-text" }, t("run.lora_help")) : "",
     config ? link(id, config, "run.file_config", "st-file") : "");
 }

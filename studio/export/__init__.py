@@ -1,0 +1,144 @@
+"""What a person takes away from a run: weights and whole pipelines of every kept checkpoint, assembled while sent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from studio import storage, tensors, zips
+from studio.export.offers import Item, Piece, offers, slug
+from studio.runs import Run
+
+__all__ = ["Download", "Item", "listing", "open_item"]
+
+_BYTES = "application/octet-stream"
+
+
+class Download:
+    """An open download; its bytes stay the same until `close`, whatever is deleted meanwhile."""
+
+    def __init__(self, filename: str, media_type: str, parts: list[bytes | zips.Part], etag: str | None,
+                 holds: ExitStack):
+        self._bytes = zips.Spliced(parts)
+        self._holds = holds
+        self.filename, self.media_type = filename, media_type
+        self.size = self._bytes.size
+        self.etag = f'"{etag or self._bytes.digest()}"'
+
+    def read(self, start: int, stop: int) -> Iterator[bytes]:
+        """Bytes [start, stop) in blocks of at most 1 MiB."""
+        return self._bytes.read(start, stop)
+
+    def close(self) -> None:
+        """Close the files and give the checkpoint free for retention."""
+        self._holds.close()
+
+    def __enter__(self) -> Download:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def listing(run: Run) -> list[Item]:
+    """Everything that can be downloaded now, newest checkpoint first. Reads no weights, only their headers."""
+    return [item for item, _ in offers(run)]
+
+
+def open_item(run: Run, path: str) -> Download:
+    """Open one path of the listing, holding its checkpoint. Raises KeyError for a path that is not there (any more),
+    storage.Corrupt for a file that differs from its manifest."""
+    for item, pieces in offers(run):
+        if item.path == path:
+            with ExitStack() as holds:
+                if item.step is not None:
+                    lease = storage.Lock(run.checkpoints / f"checkpoint-{item.step}.lease")
+                    if not lease.acquire(shared=True):
+                        break
+                    holds.callback(lease.release)
+                return _download(run, item, pieces, holds)
+    raise KeyError(path)
+
+
+def _download(run: Run, item: Item, pieces: list[Piece], holds: ExitStack) -> Download:
+    """Every file opened before the first byte is sent; `holds` is handed on to the download."""
+    contents = [_opened(piece, item.path, holds) for piece in pieces]
+    if not item.path.endswith(".zip"):
+        if item.step is None:
+            return Download(f"{slug(run)}-{item.path}", "application/json", contents[0], _sha256(contents[0]),
+                            holds.pop_all())
+        precision = "" if item.precision == "fp32" else f"-{item.precision}"
+        name = f"{slug(run)}-step{item.step}-{item.weights}-{item.kind}{precision}.safetensors"
+        return Download(name, _BYTES, contents[0], _fingerprint(pieces[0]), holds.pop_all())
+    cache = run.path.parent.parent / "cache" / "crc32"
+    crcs = [piece.crc32 if piece.crc32 is not None else _crc32(piece, content, cache)
+            for piece, content in zip(pieces, contents, strict=True)]
+    members = [zips.Member(piece.name, piece.size, crc) for piece, crc in zip(pieces, crcs, strict=True)]
+    layout = zips.stored_zip(members)
+    parts = [part for index in layout for part in (contents[index] if isinstance(index, int) else [index])]
+    # The contents written anew stand in the digest by their CRC-32 alone.
+    etag = hashlib.sha256(b"".join(part for part in layout if isinstance(part, bytes))).hexdigest()
+    return Download(f"{pieces[0].name.partition('/')[0]}.zip", "application/zip", parts, etag, holds.pop_all())
+
+
+def _opened(piece: Piece, path: str, holds: ExitStack) -> list[bytes | zips.Part]:
+    handles: dict[Path, int] = {}
+
+    def handle_of(file: Path) -> int:
+        if file not in handles:
+            try:
+                handles[file] = os.open(file, os.O_RDONLY)
+            except FileNotFoundError:
+                raise KeyError(path) from None
+            holds.callback(os.close, handles[file])
+            size, expected = os.fstat(handles[file]).st_size, piece.sizes.get(file)
+            if expected is not None and size != expected:
+                raise storage.Corrupt(f"{piece.name} has {size} bytes instead of {expected}: it was changed on disk")
+        return handles[file]
+
+    return _parts(piece, handle_of)
+
+
+def _parts(piece: Piece, handle_of: Callable[[Path], int]) -> list[bytes | zips.Part]:
+    if isinstance(piece.data, bytes):
+        return [piece.data]
+    if isinstance(piece.data, tensors.Recipe):
+        return piece.data.opened(handle_of)
+    return [zips.Slice(handle_of(piece.data), piece.size)]
+
+
+def _fingerprint(piece: Piece) -> str | None:
+    """What the contents follow from: a recipe's header and the state of its files; None for contents in memory."""
+    if isinstance(piece.data, bytes):
+        return None
+    made = piece.data.header if isinstance(piece.data, tensors.Recipe) else b""
+    facts = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(piece.sizes)]
+    return hashlib.sha256(made + json.dumps([piece.sha256, facts]).encode()).hexdigest()
+
+
+def _sha256(parts: list[bytes | zips.Part]) -> str:
+    digest, spliced = hashlib.sha256(), zips.Spliced(parts)
+    for block in spliced.read(0, spliced.size):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _crc32(piece: Piece, content: list[bytes | zips.Part], cache: Path) -> int:
+    """The CRC-32 of the contents, computed once and remembered under `cache`."""
+    if isinstance(piece.data, bytes):
+        return zlib.crc32(piece.data)
+    known = cache / str(_fingerprint(piece))
+    found = storage.read_json(known)
+    if isinstance(found, int):
+        return found
+    crc, spliced = 0, zips.Spliced(content)
+    for block in spliced.read(0, spliced.size):
+        crc = zlib.crc32(block, crc)
+    cache.mkdir(parents=True, exist_ok=True)
+    storage.write_json(known, crc)
+    return crc

@@ -1,0 +1,256 @@
+"""What there is to take away: for each kept checkpoint, raw and averaged, the files in every form and precision."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from studio import config as config_
+from studio import families, storage, tensors, zips
+from studio.families import Source, source
+from studio.runs import Run
+from studio.tensors import Recipe, Tensor
+
+WEIGHTS = ("ema", "raw")
+PRECISIONS = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
+LORAS = {"lora": "pytorch_lora_weights.safetensors", "lora-kohya": "kohya.safetensors"}  # kind -> file
+_OF_EMA = {"decay", "min_decay", "optimization_step", "update_after_step", "use_ema_warmup", "inv_gamma", "power"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One download: its path in the run's listing, exact size in bytes, kind, and which weights of which step."""
+
+    path: str
+    size: int
+    kind: str  # unet, transformer, single (one file for ComfyUI and A1111), pipeline, lora, lora-kohya, samples, config
+    weights: str = ""
+    step: int | None = None
+    precision: str = "fp32"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One file of a download: contents written anew, a file as it is, or a recipe for one.
+
+    `sizes` are the files it is read from with the sizes they must have; `crc32` and `sha256` come from a manifest.
+    """
+
+    name: str
+    data: bytes | Path | Recipe
+    size: int
+    sizes: dict[Path, int] = field(default_factory=dict)
+    crc32: int | None = None
+    sha256: str | None = None
+
+
+Offer = tuple[Item, list[Piece]]
+
+
+def offers(run: Run) -> Iterator[Offer]:
+    """Every download with the files it is made of."""
+    config = run.config()
+    for folder, manifest in run.valid_checkpoints():
+        for weights in WEIGHTS:
+            yield from _Weights(run, config, folder, manifest, weights).offers()
+    samples = [_plain(path.name, path) for path in sorted(run.samples.glob("*.webp"))]
+    if samples:
+        whole = _in_folder(f"{slug(run)}-samples", samples)
+        yield Item("samples.zip", _zip_size(whole), "samples"), whole
+    found = _plain("config.json", run.config_file)
+    yield Item("config.json", found.size, "config"), [found]
+
+
+def slug(run: Run) -> str:
+    """The run's name as a file name everywhere."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", str(run.record().get("name", ""))).strip("-")[:60] or "run"
+
+
+class _Weights:
+    """The raw or the averaged weights of one checkpoint, in every form."""
+
+    def __init__(self, run: Run, config: config_.Config, folder: Path, manifest: dict[str, Any], weights: str):
+        self.run, self.config, self.folder, self.manifest, self.weights = run, config, folder, manifest, weights
+        self.family = families.get(config.model.family)
+        self.step = int(folder.name.rpartition("-")[2])
+        self.base = _base(config)
+
+    def offers(self) -> Iterator[Offer]:
+        own = self._pieces(self.family.denoiser)
+        weights = [piece for piece in own if piece.name.endswith(".safetensors")]
+        for precision in PRECISIONS:
+            yield from self._lora(precision)
+            if len(weights) == 1:
+                yield from self._denoiser(weights[0], precision)
+            if own and self.base:
+                yield from self._pipeline(own, precision)
+            if len(weights) == 1 and self.base:
+                yield from self._single(weights[0], precision)
+
+    def _item(self, path: str, size: int, kind: str, precision: str) -> Item:
+        return Item(f"{self.folder.name}/{path}", size, kind, self.weights, self.step, precision)
+
+    def _denoiser(self, piece: Piece, precision: str) -> Iterator[Offer]:
+        made = self._in(piece, precision, self._metadata(piece, precision))
+        name = self.family.denoiser
+        yield self._item(f"{self.weights}/{name}{_mark(precision)}.safetensors", made.size, name, precision), [made]
+
+    def _pipeline(self, own: list[Piece], precision: str) -> Iterator[Offer]:
+        if precision != "fp32" and any(_tensors(p) is None for p in own if p.name.endswith(".safetensors")):
+            return
+        pieces = [*_base_pieces(self.family, self.config, self.base), *map(_without_ema, own)]
+        made = [self._in(piece, precision, None) for piece in pieces]
+        whole = _in_folder(f"{slug(self.run)}-step{self.step}-{self.weights}{_mark(precision)}", made)
+        path = f"pipeline-{self.weights}{_mark(precision)}.zip"
+        yield self._item(path, _zip_size(whole), "pipeline", precision), whole
+
+    def _single(self, piece: Piece, precision: str) -> Iterator[Offer]:
+        """The whole model as one file, when the family has such a layout and every file can be read."""
+        pieces = [*_base_pieces(self.family, self.config, self.base), piece]
+        parts: dict[str, dict[str, Tensor]] = {}
+        for one in pieces:
+            if one.name.endswith(".safetensors"):
+                found = _tensors(one)
+                if found is None:
+                    return
+                parts.setdefault(one.name.partition("/")[0], {}).update(found)
+        assert self.base is not None
+        layout = self.family.single_file(self.base, parts)
+        if layout:
+            recipe = tensors.recipe(layout, PRECISIONS[precision], self._metadata(piece, precision))
+            sizes = {file: size for one in pieces for file, size in one.sizes.items()}
+            made = Piece("model.safetensors", recipe, recipe.size, sizes)
+            path = f"{self.weights}/model{_mark(precision)}.safetensors"
+            yield self._item(path, made.size, "single", precision), [made]
+
+    def _lora(self, precision: str) -> Iterator[Offer]:
+        """A LoRA as diffusers reads it, and as ComfyUI and A1111 do. It is used with its base: there is no pipeline."""
+        part = f"{self.family.denoiser}_lora"
+        for kind, name in LORAS.items():
+            for piece in self._pieces(part):
+                if piece.name == f"{part}/{name}":
+                    made = self._in(piece, precision, self._metadata(piece, precision))
+                    path = f"lora-{self.weights}{kind.removeprefix('lora')}{_mark(precision)}.safetensors"
+                    yield self._item(path, made.size, kind, precision), [made]
+
+    def _pieces(self, part: str) -> list[Piece]:
+        """The files of one part of the checkpoint, by their place in a pipeline."""
+        folder = part + ("_ema" if self.weights == "ema" else "")
+        return [Piece(f"{part}/{path.partition('/')[2]}", self.folder / path, facts["size"],
+                      {self.folder / path: facts["size"]}, facts["crc32"], facts["sha256"])
+                for path, facts in sorted(self.manifest["files"].items()) if path.startswith(f"{folder}/")]
+
+    def _in(self, piece: Piece, precision: str, metadata: dict[str, str] | None) -> Piece:
+        """A file in another precision; in fp32 with `metadata` alone, and without that as it is."""
+        if piece.name == "text_encoder/config.json" and isinstance(piece.data, bytes):
+            names = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+            return _written(piece.name, {**json.loads(piece.data), "dtype": names[precision]})
+        found = _tensors(piece) if piece.name.endswith(".safetensors") else None
+        if found is None or (precision == "fp32" and metadata is None):
+            return piece
+        recipe = tensors.recipe(found, PRECISIONS[precision], metadata or {"format": "pt"})
+        return replace(piece, data=recipe, size=recipe.size, crc32=None, sha256=None)
+
+    def _metadata(self, piece: Piece, precision: str) -> dict[str, str]:
+        """What the file says of itself: the run's settings, the fingerprint of its data, and the common names of both.
+
+        A base that is a folder of this machine goes by its last name alone.
+        """
+        config, record = self.config, self.run.record()
+        settings = config_.dump(config)
+        if "/" in settings["model"]["base"] and Path(settings["model"]["base"]).is_absolute():
+            settings["model"]["base"] = Path(settings["model"]["base"]).name
+        dataset = {key: record.get("dataset", {}).get(key) for key in ("fingerprint", "count")}
+        method = "lora" if config.model.method == "lora" else None
+        architecture = self.family.architecture(self.base) if self.base else ""
+        found = {
+            "format": "pt", "studio_config": json.dumps(settings), "studio_dataset": json.dumps(dataset),
+            "studio_step": str(self.step), "studio_weights": self.weights,
+            "modelspec.sai_model_spec": "1.0.0", "modelspec.title": str(record.get("name", "")),
+            "modelspec.architecture": "/".join(filter(None, (architecture, method))),
+            "modelspec.prediction_type": "v" if config.objective.prediction_type == "v_prediction" else "epsilon",
+            "modelspec.resolution": f"{config.data.resolution}x{config.data.resolution}",
+        }
+        if method:
+            found |= {"ss_network_module": "networks.lora", "ss_network_dim": str(config.lora.rank),
+                      "ss_network_alpha": str(config.lora.alpha)}
+        kept = tensors.headers(piece.data)[1] if isinstance(piece.data, Path) and _tensors(piece) is not None else {}
+        return {**kept, **found}
+
+
+# ------------------------------------------------------------------------------------------------------- their files
+
+
+def _base(config: config_.Config) -> Source | None:
+    try:
+        return source.locate(config.model.base, config.model.revision, config.model.variant)
+    except families.BaseProblem:
+        return None
+
+
+def _base_pieces(family: families.Family, config: config_.Config, base: Source | None) -> list[Piece]:
+    """The pipeline without its denoiser; nothing when the base's files are gone."""
+    prediction_type = config.objective.prediction_type
+    try:
+        files = family.pipeline_files(base, prediction_type) if base and prediction_type else {}
+        return [_plain(name, data) for name, data in files.items()]
+    except (families.BaseProblem, FileNotFoundError):
+        return []
+
+
+def _without_ema(piece: Piece) -> Piece:
+    """A model's config.json without what only the training's running average reads: diffusers warns about it."""
+    if not (isinstance(piece.data, Path) and piece.name.endswith("/config.json")):
+        return piece
+    try:
+        found = storage.read_json(piece.data)
+    except storage.Corrupt:
+        return piece  # taken away as it is; it spoils this download and not the list
+    if not isinstance(found, dict) or not _OF_EMA & found.keys():
+        return piece
+    return _written(piece.name, {key: value for key, value in found.items() if key not in _OF_EMA})
+
+
+def _tensors(piece: Piece) -> dict[str, Tensor] | None:
+    """The tensors of a weight file; None for a file that cannot be read: it spoils this download and not the list."""
+    if not isinstance(piece.data, Path):
+        return None
+    try:
+        stat = piece.data.stat()
+        return _headers(piece.data, stat.st_size, stat.st_mtime_ns)
+    except (tensors.NotSafetensors, OSError):
+        return None
+
+
+@lru_cache(maxsize=64)
+def _headers(file: Path, size: int, changed: int) -> dict[str, Tensor]:
+    return tensors.headers(file)[0]
+
+
+def _plain(name: str, data: bytes | Path) -> Piece:
+    if isinstance(data, bytes):
+        return Piece(name, data, len(data), {}, zlib.crc32(data))
+    size = data.stat().st_size
+    return Piece(name, data, size, {data: size})
+
+
+def _written(name: str, data: dict[str, Any]) -> Piece:
+    return _plain(name, json.dumps(data, indent=2, sort_keys=True).encode() + b"\n")
+
+
+def _in_folder(top: str, pieces: list[Piece]) -> list[Piece]:
+    return [replace(piece, name=f"{top}/{piece.name}") for piece in pieces]
+
+
+def _zip_size(pieces: list[Piece]) -> int:
+    return zips.stored_size([zips.Member(p.name, p.size, None) for p in pieces])
+
+
+def _mark(precision: str) -> str:
+    return "" if precision == "fp32" else f"-{precision}"

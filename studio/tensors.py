@@ -1,0 +1,178 @@
+"""Safetensors files that exist only while they are read: tensors of other files, renamed, joined, in another precision.
+
+Nothing is loaded: a file's header says where each tensor lies, and its bytes are converted as they pass.
+Format: https://github.com/huggingface/safetensors#format
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from studio import zips
+
+WIDTH = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+FLOATS = ("F32", "F16", "BF16")  # what is converted; everything else stays as it is
+LARGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
+
+
+class NotSafetensors(ValueError):
+    """A file whose header is not that of a safetensors file."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """The bytes of a tensor: `size` of them from `offset` on in `file`, or `data` itself."""
+
+    file: Path | None
+    offset: int
+    size: int
+    data: bytes = b""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor still to be read: element type, shape, and the spans that hold its elements one after another."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    spans: tuple[Span, ...]
+
+    def reshaped(self, *shape: int) -> Tensor:
+        """The same elements in another shape."""
+        return Tensor(self.dtype, shape, self.spans)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A span of elements of type `dtype` that is sent as type `to`."""
+
+    span: Span
+    dtype: str
+    to: str
+
+    @property
+    def size(self) -> int:
+        """Bytes that are sent."""
+        return self.span.size // WIDTH[self.dtype] * WIDTH[self.to]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A piece of an open file, in its new type."""
+
+    source: zips.Slice
+    piece: Piece
+
+    @property
+    def size(self) -> int:
+        """Bytes that are sent."""
+        return self.piece.size
+
+    def read(self, start: int, count: int) -> bytes:
+        """At most `count` bytes from `start` on: the elements they belong to are read and converted."""
+        own, sent = WIDTH[self.piece.dtype], WIDTH[self.piece.to]
+        first, stop = start // sent, -(-min(start + count, self.size) // sent)
+        data = self.source.read(first * own, (stop - first) * own)
+        return converted(data, self.piece.dtype, self.piece.to)[start - first * sent:][:count]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A safetensors file: its header, and the pieces that follow it."""
+
+    header: bytes
+    pieces: tuple[Piece, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return len(self.header) + sum(piece.size for piece in self.pieces)
+
+    def opened(self, handle_of: Callable[[Path], int]) -> list[bytes | zips.Part]:
+        """The file's parts, its sources opened by `handle_of`."""
+        parts: list[bytes | zips.Part] = [self.header]
+        for piece in self.pieces:
+            if piece.span.file is None:
+                parts.append(piece.span.data)
+                continue
+            source = zips.Slice(handle_of(piece.span.file), piece.span.size, piece.span.offset)
+            parts.append(source if piece.dtype == piece.to else Conversion(source, piece))
+        return parts
+
+
+def headers(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file by name, and its metadata; reads the header alone. Raises NotSafetensors."""
+    try:
+        with open(file, "rb") as opened:
+            size = int.from_bytes(opened.read(8), "little")
+            if size > LARGEST_HEADER:
+                raise ValueError("its header is too large")
+            found = json.loads(opened.read(size))
+        metadata = {str(k): str(v) for k, v in found.pop("__metadata__", {}).items()}
+        return {name: _tensor(facts, file, 8 + size) for name, facts in found.items()}, metadata
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise NotSafetensors(f"{file.name} is not a safetensors file ({error})") from None
+
+
+def _tensor(facts: dict[str, Any], file: Path, base: int) -> Tensor:
+    shape, (start, stop) = tuple(int(n) for n in facts["shape"]), facts["data_offsets"]
+    if facts["dtype"] in WIDTH and math.prod(shape) * WIDTH[facts["dtype"]] != stop - start:
+        raise ValueError("a tensor's size is not that of its shape")
+    return Tensor(facts["dtype"], shape, (Span(file, base + start, stop - start),))
+
+
+def joined(tensors: list[Tensor]) -> Tensor:
+    """Tensors of one type, one after the other along their first axis."""
+    shape = (sum(t.shape[0] for t in tensors), *tensors[0].shape[1:])
+    return Tensor(tensors[0].dtype, shape, tuple(span for t in tensors for span in t.spans))
+
+
+def numbers(values: np.ndarray) -> Tensor:
+    """A small tensor of int64."""
+    data = values.astype("<i8").tobytes()
+    return Tensor("I64", values.shape, (Span(None, 0, len(data), data),))
+
+
+def recipe(tensors: dict[str, Tensor], to: str, metadata: dict[str, str]) -> Recipe:
+    """A file of these tensors with its floats as `to` (one of FLOATS); the same arguments give the same bytes.
+
+    The widest elements come first, so that every tensor lies on a multiple of its element's size.
+    """
+    types = {name: to if tensor.dtype in FLOATS else tensor.dtype for name, tensor in tensors.items()}
+    order = sorted(tensors, key=lambda name: (-WIDTH[types[name]], name))
+    found: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
+    pieces, at = [], 0
+    for name in order:
+        own = [Piece(span, tensors[name].dtype, types[name]) for span in tensors[name].spans]
+        size = sum(piece.size for piece in own)
+        found[name] = {"dtype": types[name], "shape": list(tensors[name].shape), "data_offsets": [at, at + size]}
+        at += size
+        pieces += own
+    text = json.dumps(found, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return Recipe(len(text).to_bytes(8, "little") + text, tuple(pieces))
+
+
+def converted(data: bytes, dtype: str, to: str) -> bytes:
+    """Little-endian floats in another precision, rounded to the nearest, ties to even, as torch rounds."""
+    if dtype == to:
+        return data
+    if dtype == "BF16":
+        wide = (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
+    else:
+        wide = np.frombuffer(data, "<f2" if dtype == "F16" else "<f4").astype("<f4")
+    if to == "F32":
+        return wide.tobytes()
+    if to == "F16":
+        with np.errstate(over="ignore"):  # beyond 65504 is infinity, in torch too
+            return wide.astype("<f2").tobytes()
+    bits = wide.view("<u4").astype("<u8")
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    return np.where(np.isnan(wide), 0x7FC0, rounded).astype("<u2").tobytes()
