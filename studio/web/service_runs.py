@@ -183,10 +183,11 @@ class RunService:
     # ------------------------------------------------------------------------------------------------- taking away
 
     def files(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
-        """What can be downloaded now: {"items": [{path, size, kind, weights, step, precision, url}]}."""
+        """What can be downloaded now: {"items": [{path, size, kind, weights, step, precision, url}], "next"}."""
         run = self._run(viewer, run_id, "read")
         return {"items": [{"path": i.path, "size": i.size, "kind": i.kind, "weights": i.weights, "step": i.step,
-                           "precision": i.precision, "url": f"/api/runs/{run.id}/files/{i.path}"} for i in export.listing(run)], "next": None}
+                           "precision": i.precision, "url": f"/api/runs/{run.id}/files/{i.path}"}
+                          for i in export.listing(run)], "next": None}
 
     def open_file(self, viewer: Viewer, run_id: str, path: str) -> export.Download:
         """An item of `files`, open for reading; the caller closes it."""
