@@ -23,6 +23,7 @@ from studio.settings import (
     Optim,
     Sample,
     Section,
+    Track,
     Train,
     describe,
 )
@@ -53,6 +54,7 @@ class Config(Section):
     sample: Sample = Field(default_factory=Sample)
     checkpoint: Checkpoint = Field(default_factory=Checkpoint)
     compute: Compute = Field(default_factory=Compute)
+    track: Track = Field(default_factory=Track)
 
     model_config = ConfigDict(extra="forbid", serialize_by_alias=True)
 

@@ -11,7 +11,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,11 @@ class EventWriter:
         tail, last = _torn_tail(path), last_seq(path)
         self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self._torn, self._seq = tail, last
+        self._hear: Callable[[dict[str, Any]], None] = _nobody
+
+    def follow(self, hear: Callable[[dict[str, Any]], None]) -> None:
+        """Let `hear` have every event from now on, as soon as it is written."""
+        self._hear = hear
 
     def add(self, kind: str, **fields: Any) -> dict[str, Any]:
         """Append one event and return it."""
@@ -56,6 +61,7 @@ class EventWriter:
         while data:
             data = data[os.write(self._handle, data) :]
         self._torn = False
+        self._hear(event)
         return event
 
     def phase(self, phase: str, done: int | None = None, total: int | None = None, unit: str | None = None) -> None:
@@ -276,6 +282,10 @@ def redact(text: str) -> str:
     text = _SECRETS.sub("[secret]", text)
     own = os.environ.get("HF_TOKEN", "")
     return text.replace(own, "[secret]") if len(own) >= 8 else text
+
+
+def _nobody(event: dict[str, Any]) -> None:
+    """Whoever follows the events when nobody does."""
 
 
 def _parse_all(lines: list[bytes]) -> Iterator[dict[str, Any] | None]:

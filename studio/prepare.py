@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import secrets
 from dataclasses import dataclass, field
@@ -200,6 +201,10 @@ def _check_recipe(config: Config, defaults: dict[str, Any], found: Plan) -> None
     if config.objective.prediction_type not in family.prediction_types:
         found.fault("objective.prediction_type", f"{family.title} knows {', '.join(family.prediction_types)}")
     _check_lora(config, family, defaults, found)
+    for package in config.track.report_to:
+        if importlib.util.find_spec(package) is None:
+            found.fault("track.report_to", f"{package} is not installed here: add it by `pip install {package}` in the "
+                        "studio's environment, or leave it out")
     own, side = defaults.get("data", {}).get("resolution"), config.data.resolution
     if own and side and not own / 2 <= side <= own * 2:
         found.warnings.append(f"the base draws at {own} px: at {side} px it learns poorly")

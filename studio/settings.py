@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 LR_SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
 LrScheduler = Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"]
 Prompt = Annotated[str, Field(max_length=2000)]
+Tracker = Literal["tensorboard", "wandb", "trackio"]
 
 
 def setting(
@@ -261,6 +262,17 @@ class Compute(Section):
         reference="dataloader_num_workers", ge=0, le=64)
 
 
+class Track(Section):
+    """Trackers"""
+
+    report_to: list[Tracker] = setting(
+        [], "Trackers", "Also write losses, settings and pictures for these, into the run's folder `logs/`. W&B stays "
+        "offline unless this machine is signed in to it (`wandb login`).", reference="report_to", max_length=10)
+    project: str = setting(
+        "studio", "Project", "What the trackers call the collection this run belongs to.",
+        reference="tracker_project_name", min_length=1, max_length=100, pattern=r"^[\w.-]+$")
+
+
 # ---------------------------------------------------------------------------------------------------- reading them
 
 
@@ -268,7 +280,8 @@ def describe(section: str, name: str, field: FieldInfo) -> dict[str, Any]:
     """One setting as data, for the form, the API and the documents."""
     types, choices = _types(field), _choices(field) or None
     kind = next((k for k, t in (("bool", bool), ("int", int), ("float", float)) if t in types), "text")
-    kind = "choice" if choices else "lines" if "list" in str(field.annotation) else kind
+    several = "list" in str(field.annotation)
+    kind = ("choices" if several else "choice") if choices else "lines" if several else kind
     limits = {k: getattr(m, k) for m in field.metadata for k in ("ge", "gt", "le", "lt", "multiple_of")
               if getattr(m, k, None) is not None}
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}

@@ -61,7 +61,7 @@ def test_a_value_just_outside_its_limit_is_refused_at_its_field(field: dict[str,
     assert field["limits"] in found[field["path"]] and str(value)[:60] in found[field["path"]]
 
 
-@pytest.mark.parametrize("field", [f for f in FIELDS if f["kind"] == "choice"], ids=lambda f: f["path"])
+@pytest.mark.parametrize("field", [f for f in FIELDS if f["choices"]], ids=lambda f: f["path"])
 def test_a_choice_outside_the_list_is_refused_with_the_list(field: dict[str, Any]) -> None:
     assert all(choice in faults(at(field, "???"))[field["path"]] for choice in field["choices"])
 
@@ -75,7 +75,7 @@ def test_what_is_not_a_finite_number_is_refused(field: dict[str, Any], value: An
 @pytest.mark.parametrize("field", FIELDS, ids=lambda f: f["path"])
 def test_each_setting_is_described_well_enough_for_a_form_and_a_flag(field: dict[str, Any]) -> None:
     assert field["label"] and field["help"].endswith(".") and field["kind"] in (
-        "int", "float", "bool", "text", "lines", "choice")
+        "int", "float", "bool", "text", "lines", "choice", "choices")
     assert config.load(at(field, field["default"]))
     assert field["nullable"] or field["default"] is not None
     assert json.loads(json.dumps(field, allow_nan=False)) == field

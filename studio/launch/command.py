@@ -44,6 +44,8 @@ def trainer_environment(run: Run, config: config_.Config, gpus: int) -> dict[str
              "OMP_WAIT_POLICY": "PASSIVE"}
     if not gpus:
         extra["ACCELERATE_USE_CPU"] = "true"
+    if "wandb" in config.track.report_to and (key := os.environ.get("WANDB_API_KEY")):  # of a shell, never a server's
+        extra["WANDB_API_KEY"] = key
     return {**environment(token), **tree.mark(run.path), **extra}
 
 

@@ -54,7 +54,7 @@ def _add_setting(group: Any, setting: dict[str, Any]) -> None:
                                "help": f"{setting['help']}{allowed}{default}".replace("%", "%%")}
     if setting["kind"] == "bool":
         options |= {"nargs": "?", "const": "true"}
-    elif setting["kind"] == "lines":
+    elif setting["kind"] in ("lines", "choices"):
         options |= {"action": "append"}
     group.add_argument(f"--{setting['path']}", **options)
 

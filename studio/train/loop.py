@@ -21,7 +21,7 @@ from studio import events as events_
 from studio import storage
 from studio.events import EventWriter
 from studio.runs import Run
-from studio.train import control
+from studio.train import control, track
 from studio.train.build import Trainer, build
 from studio.train.control import Controls, Request
 from studio.train.data import Sample, key, share
@@ -81,6 +81,7 @@ def _attempt(run: Run, events: EventWriter, began: float, progress: Progress) ->
         events.add("attempt", attempt=number.number, total_steps=config.train.max_steps, pictures=len(rows),
                    **host.facts())
         controls = Controls(run, events, number.began) if host.main else control.NoControls()
+        trackers = track.make(run, config, number.number, events) if host.main else track.NoTrackers()
         controls.listen()
         try:
             trainer = build(run, config, rows, host, events, controls, check=lambda: _check(controls, host))
@@ -88,6 +89,8 @@ def _attempt(run: Run, events: EventWriter, began: float, progress: Progress) ->
             result = _fit(trainer, progress)
         except Leave:
             result = _leave_early(controls, progress)
+        finally:
+            trackers.close(min(track.CLOSING_SECONDS, max(0.5, controls.seconds_left() - 1.0)))
         controls.close(result)
         _end(events, "paused" if result == "terminated" else result, progress.step)
         return result

@@ -70,7 +70,7 @@ class Form:
 
 def read(field: Mapping[str, Any], value: Any) -> Any:
     """What was typed, as the setting's type; None for empty. Text that is no number stays, for the checks to name."""
-    if field["kind"] == "bool" or value is None:
+    if field["kind"] in ("bool", "choices") or value is None:
         return value
     if field["kind"] == "lines":
         lines = [line.strip() for line in str(value).splitlines() if line.strip()]
@@ -92,6 +92,8 @@ def shown(field: Mapping[str, Any]) -> Any:
     default = field["default"]
     if field["kind"] == "bool":
         return bool(default)
+    if field["kind"] == "choices":
+        return list(default)
     if default is None:
         return FROM_BASE
     if field["kind"] == "lines":
@@ -111,6 +113,8 @@ def _component(field: Mapping[str, Any]) -> Component:
         return gr.Checkbox(**common)
     if field["kind"] == "choice":
         return gr.Dropdown(choices=_choices(field, None), filterable=False, **common)
+    if field["kind"] == "choices":
+        return gr.CheckboxGroup(choices=list(field["choices"]), **common)
     if field["kind"] == "lines":
         return gr.Textbox(lines=4, max_lines=12, **common)
     plain = gr.InputHTMLAttributes(autocomplete="off", autocapitalize="off", spellcheck=False)

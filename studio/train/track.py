@@ -1,0 +1,201 @@
+"""Trackers beside the studio's own events: TensorBoard, W&B, Trackio, by Accelerate's tracker classes.
+
+They hear the run's events and write numbers, pictures and settings under the run's `logs/`. They work in a thread of
+their own, so that a slow or broken one costs a `warning` and never a step.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
+from PIL import Image
+
+from studio.config import Config, dump
+from studio.events import EventWriter, redact
+from studio.runs import Run
+
+CLOSING_SECONDS = 60.0  # a tracker that sends things away may need some
+WAITING = 10_000  # events that may wait for the trackers; what comes on top is not tracked
+CLOCKS = ("seq", "time", "mono", "step", "seconds", "pictures")
+
+
+class NoTrackers:
+    """No tracker was chosen."""
+
+    def close(self, seconds: float = 0.0) -> None:
+        """Nothing to close."""
+
+
+class Trackers:
+    """Every tracker of a run. `hear` gets the events; `close` ends the trackers and says what went wrong."""
+
+    def __init__(self, run: Run, config: Config, attempt: int, events: EventWriter):
+        self.run, self.settings, self.attempt, self.events = run, flat(config), attempt, events
+        self.left, self.project = list(dict.fromkeys(config.track.report_to)), config.track.project
+        self.open: dict[str, GeneralTracker] = {}
+        self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(WAITING)
+        self._faults: deque[tuple[str, str]] = deque()
+        self._first, self._slow = 0, False  # the step this attempt begins after; whether too much waited once
+        self._thread = threading.Thread(target=self._work, name="trackers", daemon=True)
+        self._thread.start()
+
+    def hear(self, event: dict[str, Any]) -> None:
+        """Take in one event, which is written by then; called from the training's own thread."""
+        if event["kind"] == "resumed":
+            self._first = event["from_step"]
+        elif event["kind"] in _VALUES:
+            try:
+                self._waiting.put_nowait(event)
+            except queue.Full:
+                if not self._slow:
+                    self._faults.append(("tracker_slow", "The trackers are too slow: steps are missing in them."))
+                self._slow = True
+        self._tell()
+
+    def close(self, seconds: float = CLOSING_SECONDS) -> None:
+        """End the trackers, waiting at most `seconds` for what they still have to write. Twice is once."""
+        if self._thread.is_alive():
+            while self._waiting.full():
+                self._waiting.get_nowait()
+            self._waiting.put(None)
+            self._thread.join(seconds)
+            if self._thread.is_alive():
+                self._faults.append(("tracker_failed", f"The trackers ({', '.join(self.open)}) did not end within "
+                                     f"{seconds:.0f} s; what they had not written by then is lost."))
+        self.events.follow(_deaf)
+        self._tell()
+
+    def _tell(self) -> None:
+        while self._faults:
+            self.events.warning(*self._faults.popleft())
+
+    # ------------------------------------------------------------------------------------------- in the own thread
+
+    def _work(self) -> None:
+        while (event := self._waiting.get()) is not None:
+            while self.left:
+                self._guarded(self.left[0], self._start, self.left.pop(0))
+            values, pictures = _VALUES[event["kind"]](event), event["kind"] == "sample"
+            for name, tracker in list(self.open.items()):
+                if values:
+                    self._guarded(name, lambda t: t.log(values, step=event["step"]), tracker)
+                if pictures:
+                    self._guarded(name, lambda t: self._picture(t, event), tracker)
+        for name, tracker in list(self.open.items()):
+            self._guarded(name, lambda t: t.finish(), tracker)
+
+    def _guarded(self, name: str, action: Callable[[Any], object], on: Any) -> None:
+        """Do something with a tracker; one that fails is left alone from then on, and the run hears of it once."""
+        try:
+            action(on)
+        except Exception as error:
+            traceback.print_exc()
+            self.open.pop(name, None)
+            said = redact(f"{type(error).__name__}: {str(error)[:200]}")
+            self._faults.append(("tracker_failed", f"{name} failed and gets nothing more of this run: {said}. "
+                                 "Training goes on."))
+
+    def _start(self, name: str) -> None:
+        title = str(self.run.record()["name"]) + (f" (attempt {self.attempt})" if self.attempt > 1 else "")
+        tracker = _MAKERS[name](self.run.path / "logs", self.project, title, self.run.id, self._first)
+        tracker.start()
+        tracker.store_init_configuration(self.settings)
+        self.open[name] = tracker
+
+    def _picture(self, tracker: Any, event: dict[str, Any]) -> None:
+        """A sample picture, where the tracker can show one: [1, height, width, 3] bytes."""
+        title, path = f"samples/{event['prompt_index']}-{event['weights']}", self.run.samples / event["file"]
+        if tracker.name == "trackio":
+            import trackio
+
+            tracker.log({title: trackio.Image(str(path))}, step=event["step"])
+            return
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB"))[None]
+        more = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+        tracker.log_images({title: pixels}, step=event["step"], **more)
+
+
+def make(run: Run, config: Config, attempt: int, events: EventWriter) -> Trackers | NoTrackers:
+    """The trackers that the config asks for, following `events`."""
+    if not config.track.report_to:
+        return NoTrackers()
+    trackers = Trackers(run, config, attempt, events)
+    events.follow(trackers.hear)
+    return trackers
+
+
+def flat(config: Config) -> dict[str, str | int | float | bool]:
+    """The settings as `section.name: value`, without prompts and other lists, empty ones, and anything secret."""
+    return {f"{section}.{name}": redact(value) if isinstance(value, str) else value
+            for section, values in dump(config).items() if isinstance(values, dict)
+            for name, value in values.items()
+            if isinstance(value, str | int | float | bool) and not {"prompt", "prompts", "token"} & set(name.split("_"))}
+
+
+def _deaf(event: dict[str, Any]) -> None:
+    """What follows the events once the trackers are closed."""
+
+
+def _of_step(event: dict[str, Any]) -> dict[str, float]:
+    rate = event["pictures"] / event["seconds"] if event["seconds"] else None
+    return _numbers({"loss": event["loss"], "lr": event["lr"], "grad_norm": event["grad_norm"],
+                     "pictures_per_second": rate})
+
+
+def _of_validation(event: dict[str, Any]) -> dict[str, float]:
+    return {f"validation/{name}": value for name, value in _numbers(event).items() if name not in CLOCKS}
+
+
+def _numbers(values: dict[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)}
+
+
+_VALUES: dict[str, Callable[[dict[str, Any]], dict[str, float]]] = {
+    "step": _of_step, "validation": _of_validation, "sample": lambda event: {}}
+
+
+# ------------------------------------------------------------------------------------------------------ one by one
+
+
+# Each gets the folder for its files, the project, what this attempt is called, the run's id, and the step it goes on
+# from; a resumed run is a run of its own there, save for TensorBoard, which forgets the steps that are made again.
+
+
+def _tensorboard(logs: Path, project: str, title: str, run_id: str, first: int) -> GeneralTracker:
+    return LOGGER_TYPE_TO_CLASS["tensorboard"](
+        "tensorboard", str(logs), purge_step=first + 1 if first else None)
+
+
+def _wandb(logs: Path, project: str, title: str, run_id: str, first: int) -> GeneralTracker:
+    folder = logs / "wandb"
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ.update({f"WANDB_{kind}": str(path) for kind, path in (
+        ("DIR", logs), ("CACHE_DIR", folder / "cache"), ("DATA_DIR", folder / "data"),
+        ("ARTIFACT_DIR", folder / "artifacts"), ("CONFIG_DIR", folder / "config"))})
+    import wandb
+
+    mode = "online" if wandb.login(prompt=False) else "offline"
+    settings = wandb.Settings(console="off", save_code=False, disable_git=True, x_disable_meta=True, silent=True)
+    return LOGGER_TYPE_TO_CLASS["wandb"](
+        project, name=title, group=run_id, dir=str(logs), mode=mode, settings=settings)
+
+
+def _trackio(logs: Path, project: str, title: str, run_id: str, first: int) -> GeneralTracker:
+    os.environ["TRACKIO_DIR"] = str(logs / "trackio")
+    return LOGGER_TYPE_TO_CLASS["trackio"](
+        project, name=title, group=run_id, embed=False, auto_log_cpu=False, auto_log_gpu=False)
+
+
+_MAKERS: dict[str, Callable[[Path, str, str, str, int], GeneralTracker]] = {
+    "tensorboard": _tensorboard, "wandb": _wandb, "trackio": _trackio}
