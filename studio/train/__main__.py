@@ -2,6 +2,7 @@
 
     python -m studio.train RUN_FOLDER
     python -m studio.train --config my.json --optim.learning_rate 1e-4 --name "my run"
+    python -m studio.train --from-command "accelerate launch train_text_to_image.py ..."
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import config as config_
-from studio import events, prepare, runs, storage
+from studio import events, prepare, reference, runs, storage
 from studio.runs import Run
 
 OWNER = "local"  # who uses this machine without signing in
@@ -38,6 +39,8 @@ def parser() -> argparse.ArgumentParser:
         "Runs lie in STUDIO_HOME (workspace/ beside the program) and show on the page too."))
     made.add_argument("run", nargs="?", type=Path, help="folder of a run to start or resume")
     made.add_argument("--config", type=Path, metavar="FILE", help="a JSON config; what it leaves out is default")
+    made.add_argument("--from-command", metavar="COMMAND", help="the command line of diffusers' train_text_to_image.py "
+                      "or train_text_to_image_lora.py, in quotes; what has no place here is listed")
     made.add_argument("--name", help="the new run's name")
     for section in config_.schema()["sections"]:
         group = made.add_argument_group(section["title"])
@@ -60,8 +63,9 @@ def _add_setting(group: Any, setting: dict[str, Any]) -> None:
 
 
 def config_of(args: argparse.Namespace) -> dict[str, Any]:
-    """The partial config that was asked for: the file, with each flag laid over it. Raises Wrong."""
+    """The partial config that was asked for: the command, the file, each flag, laid over each other. Raises Wrong."""
     found: Any = {}
+    base = _of_command(args.from_command) if args.from_command is not None else {}
     if args.config is not None:
         try:
             found = json.loads(args.config.read_text(encoding="utf-8"))
@@ -71,6 +75,7 @@ def config_of(args: argparse.Namespace) -> dict[str, Any]:
             raise Wrong(f"--config: {args.config} is not JSON: {error}") from None
     if not isinstance(found, dict):
         raise Wrong(f"--config: {args.config} must hold an object of sections")
+    found = config_.merge(base, found) if base else found
     for path, value in _flags(args):
         section, _, name = path.partition(".")
         into = found.setdefault(section, {})
@@ -80,10 +85,22 @@ def config_of(args: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def _of_command(text: str) -> dict[str, Any]:
+    """The config of a pasted command line; what has no place is said on stderr. Raises Wrong."""
+    try:
+        read = reference.from_command(text)
+    except reference.CommandError as error:
+        raise Wrong(f"--from-command: {error}") from None
+    for entry in read["unplaced"]:
+        value = "" if entry["value"] in (None, True) else f" {entry['value']}"
+        print(events.redact(f"no place for {entry['option']}{value}: {entry['why']}"), file=sys.stderr)
+    return read["config"]
+
+
 def chosen(args: argparse.Namespace) -> tuple[Run, int]:
     """The run and the attempt to start: a new run, or another attempt of the one named. Raises Wrong."""
     if args.run is not None:
-        if args.config is not None or args.name is not None or list(_flags(args)):
+        if args.config or args.from_command or args.name is not None or list(_flags(args)):
             raise Wrong("a run's settings are fixed: name either a run's folder, or a config for a new run")
         return _existing(Run(args.run.resolve()))
     try:

@@ -83,26 +83,29 @@ class Trackers:
     def _work(self) -> None:
         while (event := self._waiting.get()) is not None:
             while self.left:
-                self._guarded(self.left[0], self._start, self.left.pop(0))
-            values, pictures = _VALUES[event["kind"]](event), event["kind"] == "sample"
+                name = self.left.pop(0)
+                self._guarded(name, self._start, name)
             for name, tracker in list(self.open.items()):
-                if values:
-                    self._guarded(name, lambda t: t.log(values, step=event["step"]), tracker)
-                if pictures:
-                    self._guarded(name, lambda t: self._picture(t, event), tracker)
+                self._guarded(name, self._write, tracker, event)
         for name, tracker in list(self.open.items()):
-            self._guarded(name, lambda t: t.finish(), tracker)
+            self._guarded(name, tracker.finish)
 
-    def _guarded(self, name: str, action: Callable[[Any], object], on: Any) -> None:
+    def _guarded(self, name: str, action: Callable[..., object], *with_: Any) -> None:
         """Do something with a tracker; one that fails is left alone from then on, and the run hears of it once."""
         try:
-            action(on)
+            action(*with_)
         except Exception as error:
             traceback.print_exc()
             self.open.pop(name, None)
             said = redact(f"{type(error).__name__}: {str(error)[:200]}")
             self._faults.append(("tracker_failed", f"{name} failed and gets nothing more of this run: {said}. "
                                  "Training goes on."))
+
+    def _write(self, tracker: GeneralTracker, event: dict[str, Any]) -> None:
+        if values := _VALUES[event["kind"]](event):
+            tracker.log(values, step=event["step"])
+        if event["kind"] == "sample":
+            self._picture(tracker, event)
 
     def _start(self, name: str) -> None:
         title = str(self.run.record()["name"]) + (f" (attempt {self.attempt})" if self.attempt > 1 else "")
@@ -136,10 +139,10 @@ def make(run: Run, config: Config, attempt: int, events: EventWriter) -> Tracker
 
 def flat(config: Config) -> dict[str, str | int | float | bool]:
     """The settings as `section.name: value`, without prompts and other lists, empty ones, and anything secret."""
-    return {f"{section}.{name}": redact(value) if isinstance(value, str) else value
-            for section, values in dump(config).items() if isinstance(values, dict)
-            for name, value in values.items()
-            if isinstance(value, str | int | float | bool) and not {"prompt", "prompts", "token"} & set(name.split("_"))}
+    found = {f"{section}.{name}": value for section, values in dump(config).items() if isinstance(values, dict)
+             for name, value in values.items() if not {"prompt", "prompts", "token"} & set(name.split("_"))}
+    return {name: redact(value) if isinstance(value, str) else value for name, value in found.items()
+            if isinstance(value, str | int | float | bool)}
 
 
 def _deaf(event: dict[str, Any]) -> None:

@@ -20,10 +20,10 @@ from starlette.responses import Response
 
 from studio import __version__, launch, runs, storage
 from studio.web import access, routes_datasets, routes_runs, uploads
-from studio.web.answers import respond, studio_of
+from studio.web.answers import fields, respond, studio_of
 from studio.web.errors import NotFound, WebError
 from studio.web.pages import Pages, Static
-from studio.web.routes_runs import Service, Who
+from studio.web.routes_runs import Body, Service, Who
 from studio.web.security import Entrance, Guard, error_response
 from studio.web.service import Studio
 from studio.web.settings import Settings
@@ -73,6 +73,12 @@ def _add_small_routes(app: FastAPI) -> None:
     def schema(request: Request, studio: Service, who: Who) -> Response:
         """Every setting."""
         return respond(request, studio.schema(who))
+
+    @app.post("/api/config/from-command")
+    def from_command(request: Request, studio: Service, who: Who, body: Body) -> Response:
+        """{command}, a train_text_to_image.py command line, as {config, unplaced}."""
+        (command,) = fields(body, command=str)
+        return respond(request, studio.from_command(who, command or ""))
 
     @app.get("/api/machine")
     def machine(request: Request, studio: Service, who: Who) -> Response:

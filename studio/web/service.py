@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from studio import config, events, launch, machine, runs
+from studio import config, events, hub, launch, machine, reference, runs
 from studio.web.access import Viewer
+from studio.web.errors import WebError
 from studio.web.index import Index
 from studio.web.service_datasets import DatasetService
 from studio.web.service_runs import RunService
@@ -25,6 +26,13 @@ class Studio(RunService, DatasetService):
     def schema(self, viewer: Viewer) -> dict[str, Any]:
         """Every setting, for forms and programs."""
         return config.schema()
+
+    def from_command(self, viewer: Viewer, command: str) -> dict[str, Any]:
+        """A pasted reference command line as {"config", "unplaced": [{option, value, why}]}."""
+        try:
+            return hub.redact_data(reference.from_command(command))
+        except reference.CommandError as error:
+            raise WebError(f"This cannot be read: {error}.", "Paste the command as you would run it.") from None
 
     def machine(self, viewer: Viewer) -> dict[str, Any]:
         """Facts about this machine: cores, memory, GPUs, the fastest precision."""

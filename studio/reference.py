@@ -1,0 +1,319 @@
+"""A pasted `train_text_to_image.py` or `train_text_to_image_lora.py` command line as a config that trains the same.
+
+Which setting an option becomes is read from the settings' own `reference` names. What has no place is listed with the
+reason, never dropped in silence. Meanings: diffusers, examples/text_to_image.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from studio import config as config_
+
+FLAG, ONE, MANY = "flag", "one", "many"
+SECRET = "[secret]"
+NOT_HERE = "the script has no such option"
+
+
+class Option(NamedTuple):
+    """An option of the script: its default there, how many values follow it, and whether the LoRA script has it."""
+
+    default: Any = None
+    takes: str = ONE
+    lora: bool = True
+
+
+OPTIONS: dict[str, Option] = {
+    "input_perturbation": Option(0.0, lora=False), "pretrained_model_name_or_path": Option(), "revision": Option(),
+    "variant": Option(), "dataset_name": Option(), "dataset_config_name": Option(), "train_data_dir": Option(),
+    "image_column": Option(), "caption_column": Option(), "max_train_samples": Option(),
+    "validation_prompts": Option(takes=MANY, lora=False), "output_dir": Option(), "cache_dir": Option(),
+    "seed": Option(), "resolution": Option(512), "center_crop": Option(False, FLAG),
+    "random_flip": Option(False, FLAG), "train_batch_size": Option(16), "num_train_epochs": Option(100),
+    "max_train_steps": Option(), "gradient_accumulation_steps": Option(1),
+    "gradient_checkpointing": Option(False, FLAG), "learning_rate": Option(1e-4), "scale_lr": Option(False, FLAG),
+    "lr_scheduler": Option("constant"), "lr_warmup_steps": Option(500), "snr_gamma": Option(),
+    "dream_training": Option(False, FLAG, lora=False), "dream_detail_preservation": Option(1.0, lora=False),
+    "use_8bit_adam": Option(False, FLAG), "allow_tf32": Option(False, FLAG),
+    "use_ema": Option(False, FLAG, lora=False), "offload_ema": Option(False, FLAG, lora=False),
+    "foreach_ema": Option(False, FLAG, lora=False), "non_ema_revision": Option(lora=False),
+    "dataloader_num_workers": Option(0), "adam_beta1": Option(0.9), "adam_beta2": Option(0.999),
+    "adam_weight_decay": Option(1e-2), "adam_epsilon": Option(1e-8), "max_grad_norm": Option(1.0),
+    "push_to_hub": Option(False, FLAG), "hub_token": Option(), "prediction_type": Option(), "hub_model_id": Option(),
+    "logging_dir": Option(), "mixed_precision": Option(), "report_to": Option("tensorboard"), "local_rank": Option(),
+    "checkpointing_steps": Option(500), "checkpoints_total_limit": Option(), "resume_from_checkpoint": Option(),
+    "enable_xformers_memory_efficient_attention": Option(False, FLAG), "noise_offset": Option(0.0),
+    "validation_epochs": Option(), "tracker_project_name": Option("text2image-fine-tune", lora=False),
+    "image_interpolation_mode": Option("lanczos"),
+}
+LORA_OPTIONS = {name: option for name, option in OPTIONS.items() if option.lora} | {
+    "rank": Option(4), "num_validation_images": Option(4), "validation_prompt": Option()}
+MEANS = {"use_8bit_adam": "adamw8bit"}  # the choice that a flag stands for
+LAUNCHER = {"mixed_precision": "train.mixed_precision", "num_processes": "compute.num_processes",
+            "nproc_per_node": "compute.num_processes", "num_cpu_threads_per_process": "compute.num_threads",
+            "num_machines": "compute.num_machines", "zero_stage": "compute.deepspeed_stage"}
+WHY = {
+    "output_dir": "the studio keeps every run in a folder of its own",
+    "logging_dir": "trackers write into the run's own folder `logs/`",
+    "cache_dir": "set HF_HOME to move the cache of downloads",
+    "hub_token": "a token is never kept: sign in, set HF_TOKEN, or give it when you publish",
+    "local_rank": "the launcher numbers its processes by itself",
+    "resume_from_checkpoint": "a run goes on from its own newest checkpoint: Resume on its page",
+    "non_ema_revision": "deprecated, and the script ends with an error when it is set: use the revision",
+    "validation_epochs": "pictures are drawn every so many steps here: set sample.every_steps",
+    "enable_xformers_memory_efficient_attention": "torch's own attention is used, which is as fast",
+    "allow_tf32": "torch's own default is used",
+    "offload_ema": "the average stays beside the weights and is updated in place",
+    "foreach_ema": "the average is always updated that way",
+    "dream_training": "DREAM is not among the objectives of this version",
+    "dream_detail_preservation": "DREAM is not among the objectives of this version",
+}
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
+_SECRET = re.compile("token|key|secret|password", re.IGNORECASE)
+_OTHERS = ("sdxl", "flax", "prior", "decoder", "decoders")
+
+
+class CommandError(ValueError):
+    """A text that is no command of these scripts: says what was expected."""
+
+
+def from_command(text: str) -> dict[str, Any]:
+    """{"config": a partial config, "unplaced": [{"option", "value", "why"}]} of a pasted command line.
+
+    Continuation lines, quotes, `export NAME=value` lines with `$NAME` in the command, environment prefixes, and
+    `accelerate launch` or `torchrun` before the script are understood. Raises CommandError.
+    """
+    reading = _Reading()
+    launcher, script, words = _command(text, reading)
+    lora = "lora" in script
+    known = LORA_OPTIONS if lora else OPTIONS
+    given = dict(_options(words, known, reading))
+    reading.launcher(launcher)
+    _place(given, known, reading, lora=lora)
+    return {"config": _acceptable(reading), "unplaced": reading.unplaced}
+
+
+class _Reading:
+    """What has been understood so far."""
+
+    def __init__(self) -> None:
+        fields = [f for section in config_.schema()["sections"] for f in section["fields"]]
+        self.by_path = {f["path"]: f for f in fields}
+        self.by_reference = {f["reference"]: f for f in fields if f["reference"]}
+        self.values: dict[str, tuple[str, Any]] = {}  # path -> the option it came from, and its value
+        self.variables: dict[str, str] = {}
+        self.unplaced: list[dict[str, Any]] = []
+
+    def leave(self, option: str, value: Any, why: str) -> None:
+        """Note what has no place."""
+        self.unplaced.append({"option": option, "value": value, "why": why})
+
+    def put(self, option: str, path: str, value: Any) -> None:
+        """Set a setting from an option, as the setting's type; a setting this version lacks leaves it unplaced."""
+        field = self.by_path.get(path)
+        if field is None:
+            self.leave(option, value, "this version has no such setting")
+            return
+        try:
+            number = {"int": int, "float": float}.get(field["kind"])
+            self.values[path] = option, number(value) if number else value
+        except (TypeError, ValueError):
+            self.leave(option, value, "it is no number")
+
+    def launcher(self, words: list[str]) -> None:
+        """What stands between the launcher and the script. A word after an option is its value unless it is one too."""
+        words = [part for word in words for part in word.split("=", 1)] if any("=" in w for w in words) else words
+        while words:
+            name, words = words[0].lstrip("-").replace("-", "_"), words[1:]
+            value: Any = True
+            if words and not words[0].startswith("-"):
+                value, words = words[0], words[1:]
+            if name in LAUNCHER:
+                self.put(f"--{name}", LAUNCHER[name], value)
+            else:
+                self.leave(f"--{name}", value, "the studio starts accelerate with a config of its own for each run")
+
+
+# ------------------------------------------------------------------------------------------------ text to words
+
+
+def _command(text: str, reading: _Reading) -> tuple[list[str], str, list[str]]:
+    """The launcher's options, the script's name and the script's own words; variables are put in on the way."""
+    joined = re.sub(r"\\[ \t]*\r?\n|\r?\n(?=[ \t]*-)", " ", text.strip())
+    for line in joined.splitlines():
+        line = line.strip().removeprefix("$ ").removeprefix("! ").removeprefix("!")
+        if not line or line.startswith("#"):
+            continue
+        try:
+            words = shlex.split(line)
+        except ValueError as error:
+            raise CommandError(f"the command cannot be read ({str(error).lower()}): check its quotes") from None
+        for statement in _statements(words):
+            statement = _assigned(statement, reading)
+            if found := _script_of([_expanded(word, reading) for word in statement]):
+                return found
+    raise CommandError("this is no command of train_text_to_image.py or train_text_to_image_lora.py: paste the whole "
+                       "line, from `accelerate launch` or the script's name on")
+
+
+def _statements(words: list[str]) -> Iterator[list[str]]:
+    """The commands of one line, parted by `&&` and `;`."""
+    statement: list[str] = []
+    for word in words:
+        if word in ("&&", ";"):
+            yield statement
+            statement = []
+        else:
+            statement.append(word)
+    yield statement
+
+
+def _assigned(words: list[str], reading: _Reading) -> list[str]:
+    """The words after `export` and `NAME=value`. Variables of a command itself are listed as unplaced."""
+    exported = words[:1] == ["export"]
+    words = words[exported:]
+    while words and (found := _ASSIGNMENT.fullmatch(words[0])):
+        name, value = found.groups()
+        reading.variables[name] = _expanded(value, reading)
+        words = words[1:]
+        if words and not exported and not _ASSIGNMENT.fullmatch(words[0]):
+            for variable, given in reading.variables.items():
+                secret = _SECRET.search(variable)
+                why = WHY["hub_token"] if secret else "set it in the environment in which the studio starts"
+                reading.leave(variable, SECRET if secret else given, why)
+    return words
+
+
+def _expanded(word: str, reading: _Reading) -> str:
+    return _VARIABLE.sub(lambda m: reading.variables.get(m[1] or m[2], m[0]), word)
+
+
+def _script_of(words: list[str]) -> tuple[list[str], str, list[str]] | None:
+    """Launcher options, script and its words; None when this statement trains nothing. Raises CommandError."""
+    if words and words[0].startswith("--"):
+        return [], "", words  # the options alone
+    place = next((i for i, word in enumerate(words) if word.endswith(".py")), None)
+    if place is None:
+        return None
+    script = re.split(r"[/\\]", words[place])[-1]
+    if "train_text_to_image" not in script or any(other in script for other in _OTHERS):
+        raise CommandError(f"{script[:100]} is another script: this reads train_text_to_image.py and "
+                           "train_text_to_image_lora.py")
+    first = next((i for i, word in enumerate(words[:place]) if word.startswith("-")), place)
+    return words[first:place], script, words[place + 1 :]
+
+
+def _options(words: list[str], known: dict[str, Option], reading: _Reading) -> Iterator[tuple[str, Any]]:
+    """The options as argparse reads them: `--name value`, `--name=value`, unique beginnings of a name."""
+    while words:
+        word, words = words[0], words[1:]
+        if not word.startswith("--"):
+            reading.leave(word, None, "it belongs to no option")
+            continue
+        given, equals, value = word[2:].partition("=")
+        name = _whole(given, known)
+        takes = known[name].takes if name else (ONE if equals or (words and _is_value(words[0])) else FLAG)
+        count = 0 if takes == FLAG or equals else 1
+        if takes == MANY and not equals:
+            count = next((i for i, word in enumerate(words) if not _is_value(word)), len(words))
+        values, words = ([value] if equals else words[:count]), words[count:]
+        if name is None:
+            reading.leave(f"--{given}", SECRET if _SECRET.search(given) else (values or [True])[0], NOT_HERE)
+        elif takes != FLAG and not values:
+            reading.leave(f"--{name}", None, "its value is missing")
+        else:
+            yield name, values if takes == MANY else values[0] if takes == ONE else True
+
+
+def _is_value(word: str) -> bool:
+    return not word.startswith("-") or re.fullmatch(r"-\d*\.?\d+(e-?\d+)?", word) is not None
+
+
+def _whole(given: str, known: dict[str, Option]) -> str | None:
+    if given in known:
+        return given
+    found = [name for name in known if name.startswith(given)]
+    return found[0] if len(found) == 1 else None
+
+
+# ----------------------------------------------------------------------------------------------- words to settings
+
+
+def _place(given: dict[str, Any], known: dict[str, Option], reading: _Reading, *, lora: bool) -> None:
+    """Every option in its setting: what was given, and the script's own default where it is another than here."""
+    if "pretrained_model_name_or_path" not in given:
+        reading.leave("--pretrained_model_name_or_path", None, "the command names no model: choose the base")
+    reading.values["model.method"] = "", "lora" if lora else "full"
+    if lora:
+        reading.values["ema.enabled"] = "", False
+    _unlike(given, reading, lora=lora)
+    for name, option in known.items():
+        value = given.get(name, option.default)
+        field = reading.by_reference.get(name)
+        if name == "hub_token" and name in given:
+            reading.leave(f"--{name}", SECRET, WHY[name])
+        elif name in given and _is_unset(value):
+            reading.leave(f"--{name}", value, "the command uses this variable without saying what it is")
+        elif field is not None:
+            if name in MEANS:
+                value = MEANS[name] if value else field["default"]
+            if value is not None and not (value == field["default"] and name not in given):
+                reading.put(f"--{name}", field["path"], value)
+        elif name in given:
+            reading.leave(f"--{name}", value, WHY.get(name, "this version has no such setting"))
+
+
+def _unlike(given: dict[str, Any], reading: _Reading, *, lora: bool) -> None:
+    """What the script and the studio say in different words; consumes those options of `given`."""
+    if lora and (prompt := given.pop("validation_prompt", None)):
+        count = str(given.pop("num_validation_images", 4))
+        many = min(64, int(count)) if count.isdecimal() else 1
+        reading.put("--validation_prompt", "sample.prompts", [prompt] * many)
+    elif images := given.pop("num_validation_images", None):
+        reading.leave("--num_validation_images", images, "the command has no prompt to draw")
+    if "max_train_steps" in given:
+        if epochs := given.pop("num_train_epochs", None):
+            reading.leave("--num_train_epochs", epochs, "the steps decide, as in the script")
+        given["num_train_epochs"] = None
+    if given.get("lr_scheduler", "constant") == "constant":
+        if (warmup := given.pop("lr_warmup_steps", "0")) != "0":
+            reading.leave("--lr_warmup_steps", warmup, "the constant schedule has no warm-up, in the script neither")
+        given["lr_warmup_steps"] = 0
+    if "mixed_precision" not in given and "train.mixed_precision" not in reading.values:
+        given["mixed_precision"] = "no"
+    _trackers(given, reading)
+
+
+def _trackers(given: dict[str, Any], reading: _Reading) -> None:
+    wanted = given.get("report_to", "tensorboard")
+    known = (reading.by_reference.get("report_to") or {}).get("choices") or []
+    given["report_to"] = [wanted] if wanted in known else []
+    if wanted not in (*known, "none"):
+        reading.leave("--report_to", wanted, f"there are: {', '.join(known)}")
+
+
+def _is_unset(value: Any) -> bool:
+    return isinstance(value, str) and _VARIABLE.fullmatch(value) is not None
+
+
+def _acceptable(reading: _Reading) -> dict[str, Any]:
+    """The values as a partial config that loads; what its checks refuse joins the unplaced with their reason."""
+    while True:
+        found: dict[str, Any] = {}
+        for path, (_, value) in reading.values.items():
+            section, _, name = path.partition(".")
+            found.setdefault(section, {})[name] = value
+        try:
+            config_.load(found)
+            return found
+        except config_.ConfigError as error:
+            refused = [p for p in error.problems if p.field in reading.values]
+            if not refused:
+                raise CommandError(str(error)) from None
+            for problem in refused:
+                option, value = reading.values.pop(problem.field)
+                reading.leave(option, value, problem.message)
