@@ -47,7 +47,12 @@ class Form:
 
     def untouched(self) -> list[Any]:
         """The components' values as the page opens."""
-        return [shown(self.fields[path]) for path in self.components]
+        return self.filled({})
+
+    def filled(self, config: Mapping[str, Any]) -> list[Any]:
+        """The components' values for a partial config; what it leaves out goes back to its default."""
+        return [shown(field, config.get(field["section"], {}).get(field["name"], field["default"]))
+                for field in (self.fields[path] for path in self.components)]
 
     def hints(self, resolved: Mapping[str, Any]) -> dict[Component, Any]:
         """Updates that show what an empty field becomes (`resolved` is a complete config)."""
@@ -87,18 +92,17 @@ def read(field: Mapping[str, Any], value: Any) -> Any:
     return text
 
 
-def shown(field: Mapping[str, Any]) -> Any:
-    """A setting's default as its component shows it."""
-    default = field["default"]
+def shown(field: Mapping[str, Any], value: Any) -> Any:
+    """A setting's value as its component shows it."""
     if field["kind"] == "bool":
-        return bool(default)
+        return bool(value)
     if field["kind"] == "choices":
-        return list(default)
-    if default is None:
+        return list(value)
+    if value is None:
         return FROM_BASE
     if field["kind"] == "lines":
-        return "\n".join(default)
-    return f"{default:g}" if isinstance(default, float) else str(default)
+        return "\n".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _asks(field: Mapping[str, Any]) -> bool:
@@ -107,7 +111,7 @@ def _asks(field: Mapping[str, Any]) -> bool:
 
 
 def _component(field: Mapping[str, Any]) -> Component:
-    common: dict[str, Any] = {"label": field["label"], "info": field["help"], "value": shown(field),
+    common: dict[str, Any] = {"label": field["label"], "info": field["help"], "value": shown(field, field["default"]),
                               "elem_id": f"field-{field['path'].replace('.', '-')}", "interactive": True}
     if field["kind"] == "bool":
         return gr.Checkbox(**common)

@@ -30,6 +30,8 @@ class TrainPage:
     form: Form
     name: gr.Textbox
     notice: gr.HTML
+    command: gr.Textbox  # a pasted command line
+    unplaced: gr.HTML  # what of it has no place
     started: gr.HTML  # of its own, since a check that ends at the same moment would overwrite the notice
 
     def datasets(self, chosen: Any, request: gr.Request) -> Any:
@@ -57,6 +59,16 @@ class TrainPage:
         except Exception as error:  # every kind is said in words; `explain` logs what it does not know
             return {self.notice: self._refused(error)}
         return {self.started: {"run": record["id"], "turn": secrets.token_hex(4)}}
+
+    def paste(self, values: Mapping[Component, Any], request: gr.Request) -> dict[Component, Any]:
+        """Reads the pasted command; writes every field of the form, and what has no place in it."""
+        try:
+            found = self.studio.from_command(viewer_of(request), str(values.get(self.command) or ""))
+        except Exception as error:  # as in `start`
+            return {self.unplaced: self._refused(error)}
+        filled = dict(zip(self.form.components.values(), self.form.filled(found["config"]), strict=True))
+        left = {"unplaced": found["unplaced"], "turn": secrets.token_hex(4)}
+        return {**filled, self.command: "", self.unplaced: left}
 
     def _refused(self, error: Exception) -> dict[str, Any]:
         _, body = explain(error)
@@ -95,6 +107,7 @@ def build(studio: Studio) -> TrainPage:
         with gr.Column(scale=7, elem_classes="st-main"):
             _essentials(form)
             _groups(form)
+            command, fill, unplaced = _paste()
         with gr.Column(scale=4, elem_classes="st-side"), gr.Column(elem_classes="st-card st-start"):
             gr.HTML(parts.heading("train.start_title"), container=False)
             name = gr.Textbox(label=texts.t("train.name"), placeholder=texts.t("train.name_empty"), max_lines=1,
@@ -103,8 +116,8 @@ def build(studio: Studio) -> TrainPage:
             start = gr.Button(texts.t("train.start"), variant="primary", size="lg", elem_id="start-training")
             notice, started = parts.live("notice", "train.js"), parts.live("started", "started.js")
             reset = gr.Button(texts.t("train.reset"), variant="secondary", size="sm", elem_id="reset-form")
-    page = TrainPage(studio, form, name, notice, started)
-    _wire(page, start, reset)
+    page = TrainPage(studio, form, name, notice, command, unplaced, started)
+    _wire(page, start, reset, fill)
     return page
 
 
@@ -136,7 +149,17 @@ def _groups(form: Form) -> None:
                     form.add(path)
 
 
-def _wire(page: TrainPage, start: gr.Button, reset: gr.Button) -> None:
+def _paste() -> tuple[gr.Textbox, gr.Button, gr.HTML]:
+    with gr.Column(elem_classes="st-card st-groups"), gr.Accordion(
+            texts.t("train.paste_title"), open=False, elem_id="paste-command"):
+        command = gr.Textbox(label=texts.t("train.paste_label"), info=texts.t("train.paste_help"), lines=4,
+                             max_lines=16, elem_id="pasted-command", value="", html_attributes=gr.InputHTMLAttributes(
+                                 autocomplete="off", autocapitalize="off", spellcheck=False))
+        fill = gr.Button(texts.t("train.paste_fill"), variant="secondary", size="sm", elem_id="fill-form")
+        return command, fill, parts.live("unplaced", "unplaced.js")
+
+
+def _wire(page: TrainPage, start: gr.Button, reset: gr.Button, fill: gr.Button) -> None:
     fields = list(page.form.components.values())
     every: list[Component] = [*fields, page.name]
     quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
@@ -155,6 +178,8 @@ def _wire(page: TrainPage, start: gr.Button, reset: gr.Button) -> None:
     gr.on(leaves, page.check, **checked)
     start.click(page.start, inputs=set(every), outputs=[page.notice, page.started], **quiet)
     reset.click(js=forget, outputs=every, **client).then(page.check, **checked)
+    fill.click(page.paste, inputs={page.command}, outputs=[*fields, page.command, page.unplaced], **quiet).then(
+        js=keep, inputs=every, **client).then(page.check, **checked)
     page.notice.use_dataset(_chosen(page), outputs=dataset, **quiet).then(
         js=keep, inputs=every, **client).then(page.check, **checked)
     blocks = Context.root_block

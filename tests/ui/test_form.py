@@ -41,7 +41,15 @@ def test_what_is_typed_is_read_as_its_kind() -> None:
     assert read(fields["train.max_steps"], "many") == "many"
     assert read(fields["sample.prompts"], "one\n\n two ") == ["one", "two"]
     assert read(fields["train.mixed_precision"], "") is None
-    assert shown(fields["ema.decay"]) == "0.9999"
+    assert shown(fields["ema.decay"], 0.9999) == "0.9999"
+
+
+def test_a_config_fills_the_form_and_is_read_back() -> None:
+    form = every_field()
+    asked = {"model": {"method": "lora"}, "train": {"max_steps": 20}, "ema": {"enabled": False},
+             "sample": {"prompts": ["a", "b"]}, "track": {"report_to": ["wandb"]}, "optim": {"learning_rate": 1e-4}}
+    values = dict(zip(form.components.values(), form.filled(asked), strict=True))
+    assert config.load(form.config(values)) == config.load(asked)
 
 
 def test_every_text_has_every_language() -> None:

@@ -57,6 +57,27 @@ def test_a_draft_survives_reload_and_a_killed_server(page: Page, server: Server)
     expect(page.get_by_label("Batch size")).to_have_value("")
 
 
+def test_a_pasted_command_fills_the_form(page: Page) -> None:
+    page.get_by_role("button", name="Paste a command").click()
+    box = page.locator("#pasted-command textarea")
+    box.fill("accelerate launch train_dreambooth.py")
+    page.get_by_role("button", name="Fill the form").click()
+    expect(page.locator("#unplaced [role=alert]")).to_contain_text("another script")
+    box.fill("accelerate launch train_text_to_image.py --pretrained_model_name_or_path=a/b --train_batch_size=3 \\\n"
+             "  --hub_token=hf_abcdefghijkl --validation_prompts 'a cat' 'a dog' --output_dir='<img src=x>'")
+    page.get_by_role("button", name="Fill the form").click()
+    left = page.locator("#unplaced-options")
+    expect(left).to_contain_text("--hub_token [secret]: a token is never kept")
+    expect(left).to_contain_text("--output_dir <img src=x>")
+    expect(page.get_by_label("Batch size")).to_have_value("3")
+    expect(page.get_by_label("Sample prompts")).to_have_value("a cat\na dog")
+    expect(page.locator("#field-model-base input")).to_have_value("a/b")
+    assert "hf_abc" not in page.content()
+    page.reload()
+    expect(page.get_by_label("Batch size")).to_have_value("3")
+    page.get_by_role("button", name="Back to the defaults").click()
+
+
 def test_the_url_says_what_is_shown(page: Page, server: Server) -> None:
     page.locator("#nav-runs").click()
     expect(page.locator("#runs")).to_contain_text("No runs yet")

@@ -45,6 +45,16 @@ def test_a_finished_run(server: Server, api: httpx.Client) -> None:
     assert not run.path.exists() and any((server.home / "trash").iterdir())
 
 
+def test_a_reference_command_becomes_a_config(api: httpx.Client) -> None:
+    command = f"python train_text_to_image.py --pretrained_model_name_or_path=a/b --seed 3 --hub_token={CANARY} --x 1"
+    found = api.post("/api/config/from-command", json={"command": command})
+    assert found.status_code == 200 and CANARY not in found.text
+    assert found.json()["config"]["train"]["seed"] == 3
+    assert [u["option"] for u in found.json()["unplaced"]] == ["--hub_token", "--x"]
+    refused = api.post("/api/config/from-command", json={"command": "ls"})
+    assert refused.status_code == 400 and "paste the whole line" in refused.json()["error"]["message"]
+
+
 def test_lists_are_paged_newest_first(server: Server, api: httpx.Client) -> None:
     made = [make_run(server.home, name=f"r{i}", steps=1).id for i in range(7)]
     seen: list[str] = []
