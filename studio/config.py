@@ -29,7 +29,7 @@ from studio.settings import (
 )
 
 __all__ = ["LR_SCHEDULES", "Compute", "Config", "ConfigError", "Data", "Lora", "Model", "Problem", "Section", "Train",
-           "dump", "load", "merge", "migrate", "resolve", "schema", "steps_per_epoch"]
+           "dump", "load", "merge", "migrate", "needs_less_memory", "resolve", "schema", "steps_per_epoch"]
 
 SCHEMA = 1
 MAY_STAY_EMPTY = (
@@ -170,6 +170,23 @@ def resolve(config: Config, *suggestions: dict[str, Any], pictures: int, seed: i
 def steps_per_epoch(pictures: int, batch_size: int, accumulation: int, processes: int) -> int:
     """Updates in one pass over the data: windows of batch x accumulation x processes, the last may be short."""
     return max(1, math.ceil(pictures / (batch_size * accumulation * processes)))
+
+
+def needs_less_memory(config: Config) -> str:
+    """What to change so that a run like this one needs less memory, with what is set now."""
+    train, ways = config.train, []
+    if (train.batch_size or 1) > 1:
+        ways.append(f"lower the batch size (now {train.batch_size}; gradient accumulation, now "
+                    f"{train.gradient_accumulation_steps}, keeps its effect)")
+    if config.data.resolution:
+        ways.append(f"lower the resolution (now {config.data.resolution})")
+    if not train.gradient_checkpointing:
+        ways.append("turn on gradient checkpointing (now off)")
+    if config.model.method == "full":
+        ways.append("train a LoRA (the method is now `full`)")
+    if config.ema.enabled:
+        ways.append("turn off the EMA (now on)")
+    return "In a new run, " + ", or ".join(ways or ["take a smaller base model"]) + "."
 
 
 def schema() -> dict[str, Any]:

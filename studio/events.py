@@ -6,12 +6,15 @@ seconds of this attempt's process), `kind`, and the kind's own fields (see the f
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import re
 import time
+import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,8 @@ NEEDED: dict[str, dict[str, Any]] = {  # what a reader relies on; a line without
     "retired": {"name": str},
     "end": {"result": str, "step": int},
 }
+FULL = (errno.ENOSPC, errno.EDQUOT)
+WAITING_BYTES = 16 << 20  # events that wait for room on the disk
 _NOTHING: dict[str, Any] = {}
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 
@@ -34,15 +39,16 @@ _DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 class EventWriter:
     """Appends events; used by global rank 0 of the trainer (or a job's worker) alone.
 
-    A line that a killed predecessor, or a full disk, left torn is closed before the next one. Each event is one
-    `write`, so that a reader never sees two mixed. Non-finite numbers are written as null, since JSON has none.
+    A line that a killed predecessor left torn is closed before the next one. Each event is one `write`, so that a
+    reader never sees two mixed; what a full disk does not take waits in memory for the next. Non-finite numbers are
+    written as null, since JSON has none.
     """
 
     def __init__(self, path: Path):
         self.path = path
-        tail, last = _torn_tail(path), last_seq(path)
+        self._torn, self._seq = _torn_tail(path), last_seq(path)
         self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        self._torn, self._seq = tail, last
+        self._unwritten = b""  # what a full disk did not take
         self._hear: Callable[[dict[str, Any]], None] = _nobody
 
     def follow(self, hear: Callable[[dict[str, Any]], None]) -> None:
@@ -54,13 +60,14 @@ class EventWriter:
         self._seq += 1
         event = {"seq": self._seq, "time": round(time.time(), 3), "mono": round(time.monotonic(), 3), "kind": kind}
         event.update({key: _finite(value) for key, value in fields.items()})
-        data = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
-        if self._torn:
-            data = b"\n" + data
-        self._torn = True  # until all of it is written: a full disk may take a part of a line
-        while data:
-            data = data[os.write(self._handle, data) :]
-        self._torn = False
+        line = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+        self._unwritten += line
+        try:
+            self._write()
+        except OSError as error:
+            if error.errno not in FULL or len(self._unwritten) > WAITING_BYTES:
+                self._unwritten, self._torn = b"", True
+                raise
         self._hear(event)
         return event
 
@@ -82,13 +89,24 @@ class EventWriter:
         self.add("end", result=result, step=step, error=error)
 
     def sync(self) -> None:
-        """Flush everything written so far to the disk (before a checkpoint is committed)."""
+        """Flush everything written so far to the disk (before a checkpoint is committed). Raises OSError."""
+        self._write()
         os.fsync(self._handle)
 
     def close(self) -> None:
         """Flush and close."""
-        self.sync()
-        os.close(self._handle)
+        try:
+            self.sync()
+        finally:
+            os.close(self._handle)
+
+    def _write(self) -> None:
+        if self._torn and self._unwritten:  # a line that nobody will finish
+            self._unwritten = b"\n" + self._unwritten
+        self._torn = False
+        while self._unwritten:
+            written = os.write(self._handle, self._unwritten)
+            self._unwritten = self._unwritten[written:]
 
 
 def read(path: Path, offset: int = 0, most: int = -1) -> tuple[list[dict[str, Any]], int]:
@@ -286,6 +304,12 @@ def redact(text: str) -> str:
 
 def _nobody(event: dict[str, Any]) -> None:
     """Whoever follows the events when nobody does."""
+
+
+def trace() -> None:
+    """The traceback of the exception being handled, for the log; without a word where the disk has no room for it."""
+    with suppress(OSError):
+        traceback.print_exc()
 
 
 def _parse_all(lines: list[bytes]) -> Iterator[dict[str, Any] | None]:

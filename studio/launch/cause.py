@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import events
+from studio.config import needs_less_memory
 from studio.runs import Run
 
 # accelerate's simple launcher raises CalledProcessError; torch's elastic agent reports an exit code
@@ -49,8 +50,8 @@ def error(run: Run, *, returncode: int, number: int | None, oom: bool, began: bo
     hint = _hint(run)
     if number == signal.SIGKILL and oom:
         return _words("out_of_memory", "The operating system ended the training because memory ran out (signal 9, "
-                      "and its OOM killer struck).", "Lower the batch size or the resolution, or close other programs. "
-                      + hint, evidence)
+                      "and its OOM killer struck).", f"{needs_less_memory(run.config())} Or close other programs: "
+                      f"{hint[:1].lower()}{hint[1:]}", evidence)
     if number is not None and number in _CRASHES:
         return _words("crashed", f"The training process crashed with signal {_named(number)}.",
                       f"{hint} If it happens again, the last lines of the log name the library.", evidence)

@@ -50,6 +50,8 @@ class Trainer:
     sample_every: int
     save_every: int
     last_report: float = 0.0
+    failed_saves: int = 0  # in a row
+    retry_at: int | None = None  # the step after which a save that failed is tried again
 
     def windows(self, first: int) -> Iterator[tuple[int, list[Sample]]]:
         """The windows from update `first` on; the one after is already being read."""
@@ -66,18 +68,23 @@ class Trainer:
         return step == self.total_steps or (self.sample_every > 0 and step % self.sample_every == 0)
 
     def save_due(self, step: int) -> bool:
-        """Whether a checkpoint is saved after this step."""
-        return step == self.total_steps or step % self.save_every == 0
+        """Whether a checkpoint is saved after this step: its time has come, or the last save failed."""
+        return step in (self.total_steps, self.retry_at) or step % self.save_every == 0
 
     def draw(self, step: int, prompt: str | None = None) -> bool:
         """Rank 0 draws, the others wait; every rank learns whether it went well."""
         return self.host.tell(self.sampler.draw(step, prompt) if self.host.main else None)
 
     def save(self, step: int) -> bool:
-        """Rank 0 saves, the others wait; every rank learns whether it went well."""
+        """Rank 0 saves, the others wait; every rank learns whether it went well.
+
+        A save that failed is tried again at the next step, then after 2, 4, ... 64 more."""
         per_epoch = -(-len(self.draws.rows) // self.window)
         position = {"epoch": step // per_epoch, "position": step % per_epoch * self.window}
-        return self.host.tell(self.keeper.save(step, position) if self.host.main else None)
+        saved = self.host.tell(self.keeper.save(step, position) if self.host.main else None)
+        self.failed_saves = 0 if saved else self.failed_saves + 1
+        self.retry_at = None if saved else step + min(64, 2 ** (self.failed_saves - 1))
+        return saved
 
 
 def build(run: Run, config: Config, rows: list[dict[str, Any]], host: Host, events: EventWriter, controls: Controls,

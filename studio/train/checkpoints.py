@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from safetensors.torch import save_file
 
 from studio import storage
 from studio.config import Config, dump
-from studio.events import EventWriter
+from studio.events import EventWriter, trace
 from studio.runs import Run
 from studio.train.adapters import Whole
 from studio.train.cache import digest
@@ -26,6 +25,14 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 class CannotResume(Exception):
     """A checkpoint that this run must not continue from; the message says what differs."""
+
+
+class Unsaved(Exception):
+    """The last checkpoint could not be written; `full` when the disk has no room for it."""
+
+    def __init__(self, why: str):
+        super().__init__(f"the last checkpoint could not be saved: {why}")
+        self.full = any(sign in why for sign in ("No space left", "quota exceeded", "unexpected pos"))  # torch's words
 
 
 def training_fields(config: Config) -> dict[str, Any]:
@@ -98,7 +105,7 @@ class Keeper:
                 storage.write_json(folder / "state.json", state)
                 self.events.sync()
         except Exception as error:  # a full disk also arrives as RuntimeError or SafetensorError
-            traceback.print_exc()
+            trace()
             self.error = f"{type(error).__name__}: {str(error)[:300]}"
             self.events.add("checkpoint", step=step, name=name, bytes=0, seconds=time.monotonic() - began, ok=False,
                             error=self.error)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 from typing import Any
 
 import torch
 
-from studio.config import ConfigError
-from studio.events import redact
+from studio.config import ConfigError, needs_less_memory
+from studio.events import FULL, redact
 from studio.families import BaseProblem
+from studio.runs import Run
 from studio.storage import Corrupt
-from studio.train.checkpoints import CannotResume
+from studio.train.checkpoints import CannotResume, Unsaved
 from studio.train.host import WrongPrecision
 
 
@@ -24,19 +24,24 @@ NAMED: list[tuple[type[Exception], str, str]] = [
     (ConfigError, "config", "Correct the setting and start a new run."),
     (CannotResume, "cannot_resume", "Start a new run, or restore what changed and resume."),
     (WrongPrecision, "precision", "Start a new run with another mixed precision."),
-    (Diverged, "diverged", "Start a new run with a lower learning rate, or with mixed precision `no`."),
     (Corrupt, "damaged_file", "Restore the file named here, or start a new run."),
 ]
 
 
-def explain(error: Exception) -> dict[str, Any]:
+def explain(error: Exception, run: Run) -> dict[str, Any]:
     """{code, message, hint, evidence} of the exception that ended a run; the traceback is in train.log."""
     evidence = redact(f"{type(error).__name__}: {str(error)[:500]}")
     if _out_of_memory(error):
-        return _error("out_of_memory", "The training ran out of memory.", "Lower the batch size (gradient accumulation "
-                      "keeps its effect) or the resolution, or turn on gradient checkpointing, in a new run.", evidence)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _error("disk_full", "The disk is full.", "Free some space, then resume.", evidence)
+        return _error("out_of_memory", "The training ran out of memory.", needs_less_memory(run.config()), evidence)
+    if isinstance(error, Unsaved) or (isinstance(error, OSError) and error.errno in FULL):
+        full = isinstance(error, OSError) or error.full
+        return _error("disk_full" if full else "not_saved", "The disk is full." if full else _sentence(error),
+                      "Free some space, then resume." if full else "Put it right, then resume.", evidence)
+    if isinstance(error, Diverged):
+        newest = next(run.valid_checkpoints(), None)
+        good = f"{newest[0].name} is the last good checkpoint. " if newest else "No checkpoint was saved before. "
+        return _error("diverged", _sentence(error), good + "Start a new run with a lower learning rate, or with mixed "
+                      "precision `no`.", evidence)
     for kind, code, hint in NAMED:
         if isinstance(error, kind):
             return _error(code, _sentence(error), hint, evidence)

@@ -9,7 +9,6 @@ import math
 import os
 import sys
 import time
-import traceback
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +18,11 @@ import torch
 
 from studio import events as events_
 from studio import storage
-from studio.events import EventWriter
+from studio.events import EventWriter, trace
 from studio.runs import Run
 from studio.train import control, track
 from studio.train.build import Trainer, build
+from studio.train.checkpoints import Unsaved
 from studio.train.control import Controls, Request
 from studio.train.data import Sample, key, share
 from studio.train.errors import Diverged, explain
@@ -53,9 +53,9 @@ def train(run: Run, *, supervised: bool = True) -> str:
     try:
         return _attempt(run, events, began, progress)
     except Exception as error:
-        traceback.print_exc()
+        trace()
         result = "diverged" if isinstance(error, Diverged) else "failed"
-        _end(events, result, progress.step, explain(error))
+        _end(events, result, progress.step, explain(error, run))
         return result
     finally:
         events.close()
@@ -262,7 +262,7 @@ def _terminate(trainer: Trainer, progress: Progress) -> str:
 def _finish(trainer: Trainer, progress: Progress) -> str:
     """The last checkpoint, unless it is there already: the pictures of the last step came before it."""
     if not _save(trainer, progress):
-        raise RuntimeError(f"the last checkpoint could not be saved: {trainer.keeper.error}")
+        raise Unsaved(trainer.keeper.error)
     return "finished"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from studio.config import Config
-from studio.events import EventWriter
+from studio.events import EventWriter, trace
 from studio.runs import Run
 from studio.train.cache import Encoders
 from studio.train.ema import Ema
@@ -41,7 +40,7 @@ class Sampler:
             if prompts:
                 self._draw(step, prompts, kinds, requested=bool(prompt))
         except Exception as error:  # a picture is never worth a run
-            traceback.print_exc()
+            trace()
             self.events.warning("sampling_failed", f"Sample pictures of step {step} could not be drawn: "
                                 f"{type(error).__name__}: {str(error)[:200]}. Training goes on.")
             return False

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import queue
 import threading
-import traceback
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from PIL import Image
 
 from studio.config import Config, dump
-from studio.events import EventWriter, redact
+from studio.events import EventWriter, redact, trace
 from studio.runs import Run
 
 CLOSING_SECONDS = 60.0  # a tracker that sends things away may need some
@@ -95,7 +94,7 @@ class Trackers:
         try:
             action(*with_)
         except Exception as error:
-            traceback.print_exc()
+            trace()
             self.open.pop(name, None)
             said = redact(f"{type(error).__name__}: {str(error)[:200]}")
             self._faults.append(("tracker_failed", f"{name} failed and gets nothing more of this run: {said}. "

@@ -1,11 +1,13 @@
-"""Runs one attempt on the toy family in a process of its own: python child.py RUN_FOLDER [step:N] [save:N]
+"""Runs one attempt on the toy family in a process of its own: python child.py RUN_FOLDER [step:N] [save:N] [memory:N]
 
 With `step:N` it kills itself right after the event of step N, with `save:N` at the N-th file operation of its saves.
+With `memory:N` it may take N MB more than it has when its first step begins.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -49,13 +51,28 @@ def kill_in_save(operation: int) -> None:
         setattr(os, name, watch(getattr(os, name)))
 
 
+def limit_memory(megabytes: int) -> None:
+    """Let the process take only so much more from the start of the training on."""
+    from studio.events import EventWriter
+
+    told = EventWriter.phase
+
+    def phase(self: EventWriter, name: str, *args: object) -> None:
+        told(self, name, *args)  # type: ignore[arg-type]
+        if name == "training":
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (megabytes << 20),) * 2)
+
+    EventWriter.phase = phase  # type: ignore[method-assign]
+
+
 def main() -> int:
     """Train the run of the first argument."""
     from studio.train.loop import EXIT_CODES, train
 
     for wish in sys.argv[2:]:
         kind, _, number = wish.partition(":")
-        {"step": kill_at_step, "save": kill_in_save}[kind](int(number))
+        {"step": kill_at_step, "save": kill_in_save, "memory": limit_memory}[kind](int(number))
     return EXIT_CODES[train(Run(Path(sys.argv[1])), supervised=False)]
 
 

@@ -146,6 +146,7 @@ def test_three_in_a_row_diverge_and_leave_the_checkpoint_whole(make: Make, monke
     assert (end["result"], end["error"]["code"]) == ("diverged", "diverged") and "learning rate" in end["error"]["hint"]
     assert [p.name for p in run.checkpoints.glob("checkpoint-*")] == ["checkpoint-3", "checkpoint-6"]
     assert finite(run.checkpoints / "checkpoint-6")
+    assert "checkpoint-6 is the last good checkpoint" in end["error"]["hint"]
 
 
 @pytest.mark.parametrize(("error", "code"), [
@@ -161,6 +162,8 @@ def test_errors_are_named(make: Make, monkeypatch: pytest.MonkeyPatch, error: Ex
     assert train(run) == "failed"
     end = told(run, "end")[0]["error"]
     assert end["code"] == code and "Traceback" not in json.dumps(end) and "Traceback" in capfd.readouterr().err
+    if code == "out_of_memory":
+        assert "batch size (now 2;" in end["hint"] and "resolution (now 32)" in end["hint"]
 
 
 def test_a_missing_picture_names_its_file(make: Make, home: Path) -> None:
@@ -243,7 +246,8 @@ def test_a_failed_save_is_tried_again(make: Make, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(adapters, "save_file", save)
     run = make()
     assert train(run) == "finished"
-    assert [(e["step"], e["ok"]) for e in told(run, "checkpoint")] == [(3, False), (6, True), (8, True)]
+    assert [(e["step"], e["ok"]) for e in told(run, "checkpoint")] == [
+        (3, False), (4, True), (6, True), (8, True)]
     assert not list(run.checkpoints.glob(".staging-*"))
 
 

@@ -122,7 +122,7 @@ def _look_at_trackio(run: Any) -> None:
         rows = database.execute("select step, metrics from metrics").fetchall()
     losses = {step: found["loss"] for step, text in rows if "loss" in (found := json.loads(text))}
     assert losses == {e["step"]: pytest.approx(e["loss"]) for e in told(run, "step")}
-    assert list((run.path / "logs/trackio/media").rglob("*.png"))
+    assert len(list((run.path / "logs/trackio/media").rglob("*.webp"))) == len(told(run, "sample"))
 
 
 class Broken(GeneralTracker):

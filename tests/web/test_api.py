@@ -50,7 +50,7 @@ def test_a_reference_command_becomes_a_config(api: httpx.Client) -> None:
     found = api.post("/api/config/from-command", json={"command": command})
     assert found.status_code == 200 and CANARY not in found.text
     assert found.json()["config"]["train"]["seed"] == 3
-    assert [u["option"] for u in found.json()["unplaced"]] == ["--hub_token", "--x"]
+    assert [u["option"] for u in found.json()["unplaced"]] == ["--x", "--hub_token"]
     refused = api.post("/api/config/from-command", json={"command": "ls"})
     assert refused.status_code == 400 and "paste the whole line" in refused.json()["error"]["message"]
 
