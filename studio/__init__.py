@@ -4,7 +4,7 @@ Who may import whom (a room imports only what stands to its right; held by tests
 
     ui > web > launch > hub, export > prepare > ...
     train, jobs > prepare > ...
-    prepare > machine > runs, datasets > events, families > tensors, reference > zips, storage, config
+    prepare > machine > runs, datasets > work > events, families > tensors, reference > zips, storage, config
     config > settings
 
 `jobs` may also import `train`. `ui` and `web` never load torch or diffusers; `train` never loads gradio. Page and

@@ -1,4 +1,4 @@
-"""What happens in a run, as lines of `events.jsonl`: the kinds, the one writer, the readers, and the fold to a state.
+"""What happens in a run or a job, as lines of `events.jsonl`: the kinds, the one writer, readers, the fold to a state.
 
 A line is one JSON object: `seq` (counts on from 1 over all attempts), `time` (unix seconds), `mono` (monotonic
 seconds of this attempt's process), `kind`, and the kind's own fields (see the functions of `EventWriter`).
@@ -28,6 +28,7 @@ NEEDED: dict[str, dict[str, Any]] = {  # what a reader relies on; a line without
     "step": {"step": int, "loss": (float, int, type(None)), "lr": (float, int, type(None)), "seconds": (float, int)},
     "sample": {"step": int, "file": str},
     "retired": {"name": str},
+    "result": {"name": str, "bytes": int},
     "end": {"result": str, "step": int},
 }
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -207,6 +208,7 @@ class Story:
     warnings: list[dict[str, Any]] = field(default_factory=list)
     controls: dict[str, dict[str, Any]] = field(default_factory=dict)
     resumes: list[dict[str, Any]] = field(default_factory=list)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
     end: dict[str, Any] | None = None
     attempt: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
@@ -248,6 +250,9 @@ class Story:
 
     def _on_retired(self, event: dict[str, Any]) -> None:
         self.checkpoints = [c for c in self.checkpoints if c.get("name") != event["name"]]
+
+    def _on_result(self, event: dict[str, Any]) -> None:
+        self.results[event["name"]] = event
 
     def _on_warning(self, event: dict[str, Any]) -> None:
         self.warnings.append(event)

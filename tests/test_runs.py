@@ -117,7 +117,7 @@ def test_requests_wait_in_order_until_they_are_answered(home: Path) -> None:
 def test_a_run_is_alive_while_either_lock_is_held(home: Path) -> None:
     run = new_run(home)
     begin(run).close()
-    for lock in (run.lock, run.trainer_lock):
+    for lock in (run.lock, run.worker_lock):
         assert lock.acquire() and run.alive()
         assert runs.Reader().state(run)[0] == "running"
         with pytest.raises(runs.Refused, match="cancel"):

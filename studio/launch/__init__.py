@@ -2,7 +2,7 @@
 
 The supervisor is a program of its own, light (no torch), and outlives page and server:
 
-    python -m studio.launch RUN_FOLDER --attempt N
+    python -m studio.launch FOLDER --attempt N
 """
 
 from __future__ import annotations

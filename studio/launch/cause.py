@@ -1,4 +1,4 @@
-"""Why an attempt ended when the trainer did not say so itself: signals, the kernel's OOM killer, the end of the log."""
+"""Why an attempt ended when its process did not say so itself: signals, the kernel's OOM killer, the end of the log."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from studio import events
 from studio.config import needs_less_memory
 from studio.runs import Run
+from studio.work import Work
 
 # accelerate's simple launcher raises CalledProcessError; torch's elastic agent reports an exit code
 _SIGNALS = (re.compile(r"died with <Signals\.\w+: (\d+)>"), re.compile(r"exitcode\s*:\s*-(\d+)"))
@@ -45,27 +46,26 @@ def signal_of(returncode: int, evidence: str) -> int | None:
     return (killed or found or [None])[0] if returncode else None
 
 
-def error(run: Run, *, returncode: int, number: int | None, oom: bool, began: bool, evidence: str) -> dict[str, Any]:
-    """The cause in words: {code, message, hint, evidence}. `began`: the trainer had written its first event."""
-    hint = _hint(run)
+def error(run: Work, *, returncode: int, number: int | None, oom: bool, began: bool, evidence: str) -> dict[str, Any]:
+    """The cause in words: {code, message, hint, evidence}. `began`: the process had written its first event."""
+    hint, what = _hint(run), run.worker
     if number == signal.SIGKILL and oom:
-        return _words("out_of_memory", "The operating system ended the training because memory ran out (signal 9, "
-                      "and its OOM killer struck).", f"{needs_less_memory(run.config())} Or close other programs: "
-                      f"{hint[:1].lower()}{hint[1:]}", evidence)
+        return _words("out_of_memory", f"The operating system ended the {what} because memory ran out (signal 9, "
+                      "and its OOM killer struck).", f"{_smaller(run)} {hint[:1].lower()}{hint[1:]}", evidence)
     if number is not None and number in _CRASHES:
-        return _words("crashed", f"The training process crashed with signal {_named(number)}.",
+        return _words("crashed", f"The {what} process crashed with signal {_named(number)}.",
                       f"{hint} If it happens again, the last lines of the log name the library.", evidence)
     if number is not None:
         memory = " Memory may have run out." if number == signal.SIGKILL else ""
-        return _words("killed", f"The training process was ended from outside by signal {_named(number)}.{memory}",
+        return _words("killed", f"The {what} process was ended from outside by signal {_named(number)}.{memory}",
                       hint, evidence)
     said = _exception(evidence)
     if returncode == 0:
-        return _words("no_end", "The training process left without saying how it ended.", hint, evidence)
+        return _words("no_end", f"The {what} process left without saying how it ended.", hint, evidence)
     if not began:
-        message = f"The training did not start: {said or f'its process ended with status {returncode}'}"
-        return _words("start_failed", message, _start_hint(said), evidence)
-    return _words("died", f"The training ended with an error: {said or f'status {returncode}'}", hint, evidence)
+        message = f"The {what} did not start: {said or f'its process ended with status {returncode}'}"
+        return _words("start_failed", message, _start_hint(run, said), evidence)
+    return _words("died", f"The {what} ended with an error: {said or f'status {returncode}'}", hint, evidence)
 
 
 def supervisor_error(code: str, message: str, hint: str, evidence: str = "") -> dict[str, Any]:
@@ -77,17 +77,30 @@ def _words(code: str, message: str, hint: str, evidence: str) -> dict[str, Any]:
     return {"code": code, "message": events.redact(message), "hint": hint, "evidence": evidence}
 
 
-def _hint(run: Run) -> str:
+def again(run: Work) -> str:
+    """What a person does to try once more."""
+    return "resume" if run.resumable else "start it again"
+
+
+def _hint(run: Work) -> str:
+    if not isinstance(run, Run):
+        return "Start it again."
     newest = next(run.valid_checkpoints(), None)
     if newest is None:
         return "Resume starts it again from the first step: nothing had been saved yet."
     return f"Resume continues from {newest[0].name}."
 
 
-def _start_hint(said: str) -> str:
+def _smaller(run: Work) -> str:
+    if not isinstance(run, Run):
+        return "Close other programs, or choose a smaller model:"
+    return f"{needs_less_memory(run.config())} Or close other programs:"
+
+
+def _start_hint(run: Work, said: str) -> str:
     if said.startswith(("ModuleNotFoundError", "ImportError")):
-        return "Install the studio's requirements again (pip install -r requirements.txt), then resume."
-    return "The last lines of the log say more. Put it right, then resume."
+        return f"Install the studio's requirements again (pip install -r requirements.txt), then {again(run)}."
+    return f"The last lines of the log say more. Put it right, then {again(run)}."
 
 
 def _exception(evidence: str) -> str:

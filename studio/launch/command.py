@@ -1,4 +1,4 @@
-"""How the trainer is started: accelerate's config file of the run, the command, and a small environment."""
+"""How the work is started: the command and a small environment; for a run also its accelerate config file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from studio import families, machine, storage
 from studio.families import source as source_
 from studio.launch import tree
 from studio.runs import Run
+from studio.work import Work
 
 _PACKAGE_PARENT = Path(__file__).resolve().parent.parent.parent
 _KEPT = {
@@ -32,6 +33,15 @@ def environment(token: str | None = None) -> dict[str, str]:
     path = [str(_PACKAGE_PARENT), *filter(None, kept.get("PYTHONPATH", "").split(os.pathsep))]
     kept["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path))
     return {**kept, "HF_TOKEN": token} if token else kept
+
+
+def job_environment(job: Work) -> dict[str, str]:
+    """A job's environment: `environment` with the token lent to it and its mark. A light one sees no accelerator."""
+    extra = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1",
+             "OMP_WAIT_POLICY": "PASSIVE"}
+    if job.light:
+        extra |= {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
+    return {**environment(os.environ.get("HF_TOKEN")), **tree.mark(job.path), **extra}
 
 
 def trainer_environment(run: Run, config: config_.Config, gpus: int) -> dict[str, str]:
@@ -76,15 +86,17 @@ def write(run: Run, config: config_.Config, gpus: int) -> list[str]:
     return argv(run)
 
 
-def argv(run: Run) -> list[str]:
-    """The command that trains this run."""
-    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(run.launch_file),
-            "-m", tree.TRAINER, str(run.path)]
+def argv(work: Work) -> list[str]:
+    """The command that trains this run, or does this job."""
+    if not isinstance(work, Run):
+        return [sys.executable, "-m", tree.JOB, str(work.path)]
+    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(work.launch_file),
+            "-m", tree.TRAINER, str(work.path)]
 
 
 def gpus(run: Run) -> int:
     """How many GPUs this machine has."""
-    return len(machine.facts(run.path.parent.parent)["gpus"])
+    return len(machine.facts(run.home)["gpus"])
 
 
 def _must_download(config: config_.Config) -> bool:

@@ -1,4 +1,4 @@
-"""What a person may ask of a run in which state, and cancelling a run that still waits in the queue."""
+"""What a person may ask of a run or a job in which state, and cancelling one that still waits in the queue."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import time
 from typing import Any
 
 from studio import runs, storage
-from studio.runs import Refused, Run
+from studio.runs import Refused
+from studio.work import Reader, Work
 
 _LIVE = ("stop", "pause", "cancel", "save", "sample")
 _ALLOWED = {"queued": ("cancel",), "starting": ("stop", "pause", "cancel"), "running": _LIVE,
@@ -24,19 +25,20 @@ def actions(state: str) -> list[str]:
     return list(_ALLOWED.get(state, ()))
 
 
-def ask(run: Run, kind: str, reader: runs.Reader | None = None, **args: Any) -> str:
-    """Ask a run to stop, pause, cancel, save or sample; returns the id that its `control` event will bear.
+def ask(run: Work, kind: str, reader: Reader | None = None, **args: Any) -> str:
+    """Ask a run to stop, pause, cancel, save or sample, or a job to cancel; returns the id that its `control` event
+    will bear.
 
     Asking twice for the same ending is one request; a queued run is cancelled at once (id ""). Raises Refused with
     what can be done instead, ValueError for an unknown kind.
     """
-    if kind not in runs.CONTROLS:
-        raise ValueError(f"unknown control {kind!r}; there are: {', '.join(runs.CONTROLS)}")
-    state, story = (reader or runs.Reader()).state(run)
+    if kind not in run.controls:
+        raise ValueError(f"unknown control {kind!r}; there are: {', '.join(run.controls)}")
+    state, story = (reader or Reader()).state(run)
     if state == "queued" and kind == "cancel" and cancel(run):
         return ""
     if kind not in _ALLOWED.get(state, _LIVE if state == "queued" and kind == "cancel" else ()):
-        raise Refused(_refusal(state, kind))
+        raise Refused(_refusal(run, state, kind))
     if kind in _ENDINGS:
         waiting = [id_ for id_, open_kind, *_ in run.requests() if open_kind == kind]
         accepted = [id_ for id_, event in list(story.controls.items()) if event.get("control") == kind == story.ending]
@@ -45,10 +47,10 @@ def ask(run: Run, kind: str, reader: runs.Reader | None = None, **args: Any) -> 
     return run.request(kind, **args)
 
 
-def cancel(run: Run) -> bool:
-    """Take a waiting run out of the queue; False when a supervisor is there already.
+def cancel(run: Work) -> bool:
+    """Take a waiting run or job out of the queue; False when a supervisor is there already.
 
-    For a moment this process is the run's supervisor: it holds the lock, and records an attempt that ended as it began.
+    For a moment this process is its supervisor: it holds the lock, and records an attempt that ended as it began.
     """
     lock = run.lock
     if not lock.acquire():
@@ -67,12 +69,15 @@ def cancel(run: Run) -> bool:
         lock.release()
 
 
-def _refusal(state: str, kind: str) -> str:
+def _refusal(run: Work, state: str, kind: str) -> str:
+    what = f"the {run.word}"
     if state == "queued":
-        return f"the run has not started, so there is nothing to {kind}: cancel it, or let it wait"
+        return f"{what} has not started, so there is nothing to {kind}: cancel it, or let it wait"
     if state == "starting":
-        return f"the run is still starting: ask to {kind} when its first step is done"
+        return f"{what} is still starting: ask to {kind} when its first step is done"
     if state == "stopping":
-        return f"the run is stopping already: wait for it to end before you {kind}"
-    after = "resume it to train on" if state in runs.RESUMABLE else "its checkpoints stay as they are"
-    return f"the run has ended ({state}), so there is nothing to {kind}: {after}"
+        return f"{what} is stopping already: wait for it to end before you {kind}"
+    if not run.resumable:
+        return f"{what} has ended ({state}), so there is nothing to {kind}"
+    after = "resume it to train on" if state in run.resumable else "its checkpoints stay as they are"
+    return f"{what} has ended ({state}), so there is nothing to {kind}: {after}"

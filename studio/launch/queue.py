@@ -1,4 +1,7 @@
-"""The queue of runs: a thread of the server that starts what waits on disk, in order, one at a time."""
+"""The queue of runs and jobs: a thread of the server that starts what waits on disk, in order, one at a time.
+
+Light jobs do not wait for the one at a time: LIGHT_AT_ONCE of them run beside it.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +10,32 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
-from studio import runs, storage
+from studio import storage
 from studio.launch import command
 from studio.runs import Run
+from studio.work import Job, Work
 
 log = logging.getLogger(__name__)
 TICK = 0.5
+LIGHT_AT_ONCE = 2
 RETRY_SECONDS = (1.0, 5.0, 30.0, 60.0)
 
 
-def spawn(run: Run, attempt: int, token: str | None = None) -> subprocess.Popen[bytes]:
+def spawn(work: Work, attempt: int, token: str | None = None) -> subprocess.Popen[bytes]:
     """Start a supervisor that outlives this process. `token` reaches it by its environment, and nothing else."""
-    argv = [sys.executable, "-m", "studio.launch", str(run.path), "--attempt", str(attempt)]
-    with open(run.log_file, "ab") as out:
-        return subprocess.Popen(argv, cwd=run.path, env=command.environment(token), stdin=subprocess.DEVNULL,
+    argv = [sys.executable, "-m", "studio.launch", str(work.path), "--attempt", str(attempt)]
+    with open(work.log_file, "ab") as out:
+        return subprocess.Popen(argv, cwd=work.path, env=command.environment(token), stdin=subprocess.DEVNULL,
                                 stdout=out, stderr=out, start_new_session=True)
 
 
 class Launcher:
-    """Starts queued runs of one home. All it must know is on disk, so a restarted server goes on where it was.
+    """Starts what waits in one home. All it must know is on disk, so a restarted server goes on where it was.
 
-    Of several servers on one home only the one that holds `queue.lock` starts runs.
+    Of several servers on one home only the one that holds `queue.lock` starts anything.
     """
 
     def __init__(self, home: Path):
@@ -38,8 +44,8 @@ class Launcher:
         self._thread = threading.Thread(target=self._loop, name="queue", daemon=True)
         self._lock = storage.Lock(home / "queue.lock")
         self._locked = False
-        self._settled: dict[Path, int] = {}  # runs that need nothing, with run.json's mtime when that was found
-        self._child: tuple[Run, int, subprocess.Popen[bytes]] | None = None
+        self._settled: dict[Path, int] = {}  # what needs nothing, with its record's mtime when that was found
+        self._children: list[tuple[Work, int, subprocess.Popen[bytes]]] = []
         self._retry: dict[tuple[Path, int], tuple[int, float]] = {}  # failed starts: how many, not before when
         self._tokens: dict[str, str] = {}
 
@@ -48,7 +54,7 @@ class Launcher:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop looking after the queue; running runs live on."""
+        """Stop looking after the queue; what runs lives on."""
         self._stop.set()
         self._wake.set()
         if self._thread.is_alive():
@@ -57,13 +63,13 @@ class Launcher:
         self._locked = False
 
     def wake(self) -> None:
-        """Look at the queue now: a run was submitted or resumed."""
+        """Look at the queue now: something was submitted or resumed."""
         self._wake.set()
 
-    def lend(self, run: Run, token: str | None) -> None:
-        """Give a run a Hub token for its next start. It is kept in memory alone, so a server's restart forgets it."""
+    def lend(self, work: Work, token: str | None) -> None:
+        """Give a run or a job a Hub token for its next start. It is in memory alone, so a server's restart forgets it."""
         if token:
-            self._tokens[run.id] = token
+            self._tokens[work.id] = token
 
     def _loop(self) -> None:
         while not self._stop.is_set():
@@ -75,63 +81,62 @@ class Launcher:
             self._wake.clear()
 
     def tick(self) -> None:
-        """Look once: start the next waiting run if nothing is running."""
+        """Look once: start what waits and has room, one run or heavy job and LIGHT_AT_ONCE light ones at a time."""
         if not self._locked:
             self._locked = self._lock.acquire()
             if not self._locked:
                 return
-        if self._child_lives():
-            return
-        waiting, busy = self._survey()
+        self._look_after_children()
+        waiting, room = self._survey()
         now = time.monotonic()
-        for run in [] if busy else waiting:
-            attempt = run.attempts()[0]
-            if self._retry.get((run.path, attempt), (0, 0.0))[1] <= now:
-                log.info("starting run %s, attempt %d", run.id, attempt)
-                try:
-                    self._child = run, attempt, spawn(run, attempt, self._tokens.get(run.id))
-                except OSError as error:  # of this run's folder: those behind it need not wait for it
-                    self._later(run, attempt, str(error))
-                    continue
-                self._tokens.pop(run.id, None)
-                return
-
-    def _child_lives(self) -> bool:
-        """Whether the supervisor we started lives. One that ended without beginning is tried again, later each time."""
-        if self._child is None:
-            return False
-        run, attempt, process = self._child
-        if process.poll() is None:
-            return True
-        self._child = None
-        if run.record_file.is_file() and run.attempts()[1] < attempt and not run.supervised():
-            self._later(run, attempt, f"it ended with status {process.returncode} before it began")
-        return False
-
-    def _later(self, run: Run, attempt: int, why: str) -> None:
-        """Try an attempt that could not start again, later each time."""
-        count = self._retry.get((run.path, attempt), (0, 0.0))[0]
-        wait = RETRY_SECONDS[min(count, len(RETRY_SECONDS) - 1)]
-        self._retry[run.path, attempt] = count + 1, time.monotonic() + wait
-        log.error("the supervisor of run %s did not start: %s; next try in %.0f s", run.id, why, wait)
-
-    def _survey(self) -> tuple[list[Run], bool]:
-        """The waiting runs in order, and whether one is alive. Reads only runs that changed since they were settled."""
-        waiting: list[tuple[float, str, Run]] = []
-        busy, known, self._settled = False, self._settled, {}
-        for run in runs.every(self.home):
+        for work, light in waiting:
+            attempt = work.attempts()[0]
+            if room[light] <= 0 or self._retry.get((work.path, attempt), (0, 0.0))[1] > now:
+                continue
+            log.info("starting %s %s, attempt %d", work.word, work.id, attempt)
             try:
-                stamp = run.record_file.stat().st_mtime_ns
-                if known.get(run.path) == stamp:
-                    self._settled[run.path] = stamp
+                self._children.append((work, attempt, spawn(work, attempt, self._tokens.get(work.id))))
+            except OSError as error:  # of this one's folder: those behind it need not wait for it
+                self._later(work, attempt, str(error))
+                continue
+            self._tokens.pop(work.id, None)
+            room[light] -= 1
+
+    def _look_after_children(self) -> None:
+        """Forget supervisors we started that have ended. One that never began is tried again, later each time."""
+        children, self._children = self._children, []
+        for work, attempt, process in children:
+            if process.poll() is None:
+                self._children.append((work, attempt, process))
+            elif work.record_file.is_file() and work.attempts()[1] < attempt and not work.supervised():
+                self._later(work, attempt, f"it ended with status {process.returncode} before it began")
+
+    def _later(self, work: Work, attempt: int, why: str) -> None:
+        """Try an attempt that could not start again, later each time."""
+        count = self._retry.get((work.path, attempt), (0, 0.0))[0]
+        wait = RETRY_SECONDS[min(count, len(RETRY_SECONDS) - 1)]
+        self._retry[work.path, attempt] = count + 1, time.monotonic() + wait
+        log.error("the supervisor of %s %s did not start: %s; next try in %.0f s", work.word, work.id, why, wait)
+
+    def _survey(self) -> tuple[list[tuple[Work, bool]], Counter[bool]]:
+        """What waits, in order, each with whether it is light; and how many more of the light and of the others may
+        run. Reads only what changed since it was settled."""
+        waiting: list[tuple[float, str, Work, bool]] = []
+        room, known, self._settled = Counter({False: 1, True: LIGHT_AT_ONCE}), self._settled, {}
+        started = {work.path for work, *_ in self._children}
+        for work in (*Run.every(self.home), *Job.every(self.home)):
+            try:
+                stamp = work.record_file.stat().st_mtime_ns
+                if known.get(work.path) == stamp:
+                    self._settled[work.path] = stamp
                     continue
-                wanted, began = run.attempts()
-                if run.alive():
-                    busy = True
+                wanted, began = work.attempts()
+                if work.path in started or work.alive():
+                    room[work.light] -= 1
                 elif wanted > began:
-                    waiting.append((float(run.record().get("rank", 0.0)), run.id, run))
+                    waiting.append((float(work.record()["rank"]), work.id, work, work.light))
                 else:
-                    self._settled[run.path] = stamp
+                    self._settled[work.path] = stamp
             except (storage.Corrupt, FileNotFoundError, TypeError, ValueError):  # shown as unreadable by the page
                 continue
-        return [run for *_, run in sorted(waiting, key=lambda w: w[:2])], busy
+        return [(work, light) for *_, work, light in sorted(waiting, key=lambda w: w[:2])], room

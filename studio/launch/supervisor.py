@@ -1,6 +1,7 @@
-"""One attempt of a run from start to end: owns the run's lock, runs the trainer, leaves no process and no doubt behind.
+"""One attempt of a run or a job from start to end: owns its lock, runs the process that does the work (a trainer, a
+job), leaves no process and no doubt behind.
 
-    python -m studio.launch RUN_FOLDER --attempt N
+    python -m studio.launch FOLDER --attempt N
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from studio import config as config_
 from studio import events, storage
 from studio.launch import cause, command, tree
 from studio.runs import Run
+from studio.work import Work
 
 TICK = 0.2
 LOG_LIMIT = 20 << 20  # bytes; one older part of the same size is kept
@@ -38,10 +40,10 @@ class CannotStart(Exception):
         self.error = cause.supervisor_error(code, message, hint, evidence)
 
 
-def supervise(run: Run, attempt: int, argv: list[str] | None = None) -> bool:
+def supervise(run: Work, attempt: int, argv: list[str] | None = None) -> bool:
     """Live through one attempt; False when it is not ours: another supervisor was first, or nobody asked for it.
 
-    `argv` replaces the command that trains. Afterwards exit.json says how it ended and no process of it is left.
+    `argv` replaces the command that does the work. Afterwards exit.json says how it ended and no process of it is left.
     """
     lock = run.lock
     if not lock.acquire():
@@ -59,7 +61,7 @@ def supervise(run: Run, attempt: int, argv: list[str] | None = None) -> bool:
 class _Attempt:
     """What one attempt knows while it lives."""
 
-    def __init__(self, run: Run, number: int, argv: list[str] | None):
+    def __init__(self, run: Work, number: int, argv: list[str] | None):
         self.run, self.number, self.given = run, number, argv
         self.told_to_end: float | None = None  # when SIGTERM came, monotonic
         self.cancel_seen: float | None = None
@@ -83,8 +85,9 @@ class _Attempt:
         except CannotStart as problem:
             error = problem.error
         except (OSError, storage.Corrupt, config_.ConfigError) as problem:
-            error = cause.supervisor_error("supervisor_failed", f"The training could not be looked after: {problem}",
-                                           "Put it right, then resume.")
+            error = cause.supervisor_error("supervisor_failed",
+                                           f"The {self.run.worker} could not be looked after: {problem}",
+                                           f"Put it right, then {cause.again(self.run)}.")
         finally:
             left = tree.end_all(self.run.path, 0.0 if self.result else END_GRACE)
             self._write_exit(error, left)
@@ -100,21 +103,19 @@ class _Attempt:
 
     def _clear_the_way(self) -> None:
         """Wait for the trainer of an earlier attempt to leave; end what it left. Raises CannotStart."""
-        path = self.run.trainer_lock.path
+        path = self.run.worker_lock.path
         last = time.monotonic() + LOCK_PATIENCE
         while storage.is_locked(path) and time.monotonic() < last and self.told_to_end is None:
             time.sleep(TICK / 2)
         left = tree.end_all(self.run.path, END_GRACE)
         if left or storage.is_locked(path):
             pids = ", ".join(str(p.pid) for p in left) or "unknown"
-            raise CannotStart("leftover_trainer", f"A trainer of an earlier attempt is still there (process {pids}) "
-                              "and could not be ended.", "End that process or restart the machine, then resume.")
+            raise CannotStart("leftover_trainer", f"A process of an earlier attempt is still there (process {pids}) "
+                              "and could not be ended.", "End that process or restart the machine, then "
+                              f"{cause.again(self.run)}.")
 
     def _start(self) -> None:
-        config = self.run.config()
-        gpus = 0 if self.given else command.gpus(self.run)
-        argv = self.given or command.write(self.run, config, gpus)
-        environment = command.trainer_environment(self.run, config, gpus)
+        argv, environment = self._command()
         if self._cancel_waits():
             self.result = "cancelled"
             return
@@ -126,6 +127,14 @@ class _Attempt:
             self.process = subprocess.Popen(argv, cwd=self.run.path, env=environment, stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log)
         _offer_to_oom_killer(self.process.pid)
+
+    def _command(self) -> tuple[list[str], dict[str, str]]:
+        if not isinstance(self.run, Run):
+            return self.given or command.argv(self.run), command.job_environment(self.run)
+        config = self.run.config()
+        gpus = 0 if self.given else command.gpus(self.run)
+        argv = self.given or command.write(self.run, config, gpus)
+        return argv, command.trainer_environment(self.run, config, gpus)
 
     def _watch(self) -> None:
         """Wait for the trainer to end, passing on what it is told and ending it when it does not obey."""
@@ -153,7 +162,7 @@ class _Attempt:
             self.cancel_seen = time.monotonic()
         if self.cancel_seen is None:
             return False
-        patience = CANCEL_PATIENCE if storage.is_locked(self.run.trainer_lock.path) else 1.0
+        patience = CANCEL_PATIENCE if storage.is_locked(self.run.worker_lock.path) else 1.0
         return time.monotonic() - self.cancel_seen > patience
 
     def _write_exit(self, error: dict[str, Any] | None, left: list[psutil.Process]) -> None:
@@ -172,7 +181,7 @@ class _Attempt:
                 if kind == "cancel":
                     path.unlink(missing_ok=True)
         if left:
-            error = cause.supervisor_error("leftover", "Processes of this run could not be ended: "
+            error = cause.supervisor_error("leftover", f"Processes of this {self.run.word} could not be ended: "
                                            + ", ".join(str(p.pid) for p in left), "Restart the machine.", evidence)
         storage.write_json(self.run.exit_file, {
             "attempt": self.number, "returncode": returncode, "signal": number, "oom_kill": oom,

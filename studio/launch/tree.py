@@ -1,4 +1,4 @@
-"""The processes of a run: told apart by ancestry and by a mark in their environment, and ended without a remainder."""
+"""The processes of a run or a job: known by ancestry and a mark in their environment, and ended without a remainder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 MARK = "STUDIO_RUN_FOLDER"  # in the environment of every process of a run's tree, and of no other
-TRAINER = "studio.train.loop"
+TRAINER, JOB = "studio.train.loop", "studio.jobs"  # the programs that work, as `python -m` names them
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -47,9 +47,10 @@ def members(folder: Path) -> list[psutil.Process]:
 
 
 def ranks(folder: Path) -> list[psutil.Process]:
-    """The training processes proper: neither accelerate's launcher nor loader workers or other helpers."""
-    trainers = {p.pid: p for p in members(folder) if _is_trainer(p)}
-    return [p for p in trainers.values() if _parent(p) not in trainers]
+    """The working processes proper (of a run, one per rank): neither accelerate's launcher nor loader workers or other
+    helpers."""
+    workers = {p.pid: p for p in members(folder) if _is_worker(p)}
+    return [p for p in workers.values() if _parent(p) not in workers]
 
 
 def end(processes: Iterable[psutil.Process], grace: float) -> list[psutil.Process]:
@@ -107,12 +108,13 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def _is_trainer(process: psutil.Process) -> bool:
+def _is_worker(process: psutil.Process) -> bool:
     try:
         argv = process.cmdline()
     except psutil.Error:
         return False
-    return TRAINER in argv and not any("accelerate" in word or "torch.distributed" in word for word in argv)
+    launcher = any("accelerate" in word or "torch.distributed" in word for word in argv)
+    return bool({TRAINER, JOB} & set(argv)) and not launcher
 
 
 def _parent(process: psutil.Process) -> int:

@@ -1,4 +1,4 @@
-"""What is asked of a running trainer: requests in `control/`, SIGTERM, and the supervisor's death."""
+"""What is asked of a running trainer (or job): requests in `control/`, SIGTERM, and the supervisor's death."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from studio import storage
 from studio.events import EventWriter
-from studio.runs import Run
+from studio.work import Work
 
 LEAVING = ("cancel", "stop", "pause", "terminate")  # the strongest first; "terminate" is SIGTERM
 GRACE = 8.0  # seconds from SIGTERM until this process should be gone
@@ -31,7 +31,7 @@ class Request:
 class Controls:
     """Rank 0's ear. Requests older than this attempt are refused when first seen."""
 
-    def __init__(self, run: Run, events: EventWriter, began: float):
+    def __init__(self, run: Work, events: EventWriter, began: float):
         self.run, self.events = run, events
         self._told: float | None = None  # when SIGTERM came, monotonic
         self._before: Any = signal.SIG_DFL
@@ -71,7 +71,7 @@ class Controls:
         """Refuse what came too late, and hear no more signals."""
         signal.signal(signal.SIGTERM, self._before)
         for request in self._waiting():
-            self.answer(request, "refused", f"the run has ended ({result})")
+            self.answer(request, "refused", f"the {self.run.word} has ended ({result})")
 
     def _waiting(self) -> list[Request]:
         found = self.run.requests()
@@ -119,7 +119,7 @@ class Silence(EventWriter):
         """Nothing to close."""
 
 
-def leave_with_supervisor(run: Run) -> None:
+def leave_with_supervisor(run: Work) -> None:
     """Watch from a thread and leave the process at once when the supervisor died, so that no trainer is left over."""
 
     def watch() -> None:
@@ -133,9 +133,9 @@ def leave_with_supervisor(run: Run) -> None:
     threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()
 
 
-def take_lock(run: Run) -> storage.Lock:
-    """This run's trainer lock. Raises RuntimeError when another trainer holds it."""
-    lock = run.trainer_lock
+def take_lock(run: Work) -> storage.Lock:
+    """The lock of whoever works on this run or job. Raises RuntimeError when another process holds it."""
+    lock = run.worker_lock
     if not lock.acquire():
-        raise RuntimeError("another trainer is already working on this run")
+        raise RuntimeError(f"another process is already working on this {run.word}")
     return lock

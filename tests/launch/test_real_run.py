@@ -64,7 +64,7 @@ def test_killed_resumed_interrupted(run: runs.Run) -> None:
     assert any("accelerate.commands.launch" in a and str(run.launch_file) in a for a in argv)
     launch_yaml = json.loads(run.launch_file.read_text())
     assert launch_yaml["mixed_precision"] == "no" and launch_yaml["num_processes"] == 1
-    trainer = [p for p in members if tree._is_trainer(p)]
+    trainer = [p for p in members if tree._is_worker(p)]
     assert len(trainer) == 1
     trainer[0].kill()
     killed = time.monotonic()

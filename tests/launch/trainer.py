@@ -50,7 +50,7 @@ def main() -> None:
     print(f"trainer in mode {mode}", flush=True)
     if mode == "unimportable":
         import nothing_of_this_name  # noqa: F401  # pyright: ignore[reportMissingImports]
-    held = run.trainer_lock
+    held = run.worker_lock
     assert held.acquire(), "another trainer is there"
     writer = events.EventWriter(run.events_file)
     writer.add("attempt", attempt=run.attempts()[1], total_steps=10)

@@ -265,7 +265,7 @@ def test_a_download_keeps_its_checkpoint(make: Make) -> None:
 
 def test_two_trainers_never(make: Make) -> None:
     run = make()
-    with run.trainer_lock, pytest.raises(RuntimeError, match="another trainer"):
+    with run.worker_lock, pytest.raises(RuntimeError, match="another process"):
         train(run)
     assert not run.events_file.exists()
 

@@ -1,0 +1,55 @@
+"""Does one attempt of a job: python -m studio.jobs JOB_FOLDER   (started by the supervisor)"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from studio.events import EventWriter
+from studio.jobs.running import Cancelled, RunningJob, explain
+from studio.train import control
+from studio.work import Job
+
+EXIT_CODES = {"finished": 0, "cancelled": 0, "failed": 1, "interrupted": 143}
+
+
+def work(folder: Job, *, supervised: bool = True) -> str:
+    """Live through one attempt in this process; returns how it ended (a key of EXIT_CODES).
+
+    With `supervised`, the process leaves as soon as the supervisor is gone. Every orderly end, and every error, is an
+    `end` event; a traceback goes to stderr (job.log) only.
+    """
+    if supervised:
+        control.leave_with_supervisor(folder)
+    with control.take_lock(folder):
+        process, record = folder.process(), folder.record()
+        events = EventWriter(folder.events_file)
+        events.add("attempt", attempt=process["attempt"])
+        controls = control.Controls(folder, events, process.get("began", time.time()))
+        controls.listen()
+        result, error = "finished", None
+        try:
+            os.nice(5)  # the page and a running training come first
+            importlib.import_module(f"studio.jobs.{record['kind']}").main(RunningJob(folder, record, events, controls))
+        except Cancelled as ended:
+            result = ended.result
+        except Exception as problem:
+            traceback.print_exc()
+            result, error = "failed", explain(problem)
+        controls.close(result)
+        events.end(result, 0, error)
+        events.close()
+        return result
+
+
+def main() -> int:
+    """The exit status of the attempt."""
+    return EXIT_CODES[work(Job(Path(sys.argv[1]).resolve()))]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

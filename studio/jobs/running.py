@@ -1,0 +1,102 @@
+"""What a kind of job is given: its arguments, where results go, and the ear for a cancel."""
+
+from __future__ import annotations
+
+import errno
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from studio import storage
+from studio.datasets import NotFound
+from studio.events import EventWriter, redact
+from studio.families import BaseProblem
+from studio.train.control import Controls
+from studio.work import Job
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+EVERY = 0.25  # seconds between two events of progress
+
+
+class Cancelled(Exception):
+    """Somebody asked for the end ("cancelled"), or the machine did ("interrupted")."""
+
+    def __init__(self, result: str):
+        super().__init__(result)
+        self.result = result
+
+
+class Problem(Exception):
+    """A job that cannot be done, in words for a person: what is wrong, and what to do next."""
+
+    def __init__(self, message: str, hint: str, code: str = "job"):
+        super().__init__(message)
+        self.hint, self.code = hint, code
+
+
+class RunningJob:
+    """One attempt at a job, as its kind's `main` sees it."""
+
+    def __init__(self, folder: Job, record: dict[str, Any], events: EventWriter, controls: Controls):
+        self.folder, self.events, self._controls = folder, events, controls
+        self.id, self.home, self.owner, self.args = folder.id, folder.home, record["owner"], record["args"]
+        self.light: bool = record["light"]
+        self._told = ("", 0.0)
+
+    def check(self) -> None:
+        """Call between steps of at most some seconds. Raises Cancelled when the job is to end."""
+        for request in self._controls.poll():
+            if request.kind == "cancel":
+                self._controls.accept(request)
+                self._controls.answer(request, "done")
+            raise Cancelled("interrupted" if request.kind == "terminate" else "cancelled")
+
+    def phase(self, phase: str, done: int | None = None, total: int | None = None, unit: str | None = None) -> None:
+        """Say what is being done and how far it is, at most four times a second and always the last of a phase; then
+        as `check`."""
+        self.check()
+        now = time.monotonic()
+        if phase != self._told[0] or done == total or now - self._told[1] >= EVERY:
+            self._told = phase, now
+            self.events.phase(phase, done, total, unit)
+
+    def warn(self, code: str, message: str) -> None:
+        """Something a person should know that does not end the job."""
+        self.events.warning(code, message)
+
+    def result(self, name: str, data: bytes | Path, media_type: str, **facts: Any) -> None:
+        """Keep `data` (or the finished file it names, which is moved) as the result file `name`; `facts` are told with
+        it. It is complete before it is listed."""
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a result")
+        path = self.folder.results / name
+        if isinstance(data, Path):
+            storage.fsync_path(data)
+            data.replace(path)
+            storage.fsync_path(path.parent)
+        else:
+            storage.write_bytes(path, data)
+        self.events.add("result", name=name, media_type=media_type, bytes=path.stat().st_size, facts=facts)
+
+
+def explain(error: Exception) -> dict[str, Any]:
+    """{code, message, hint, evidence} of the exception that ended a job; the traceback is in job.log."""
+    evidence = redact(f"{type(error).__name__}: {str(error)[:500]}")
+    text = redact(str(error)).strip().splitlines()
+    sentence = (text[0] if text else type(error).__name__)[:500]
+    code, message, hint = "failed", f"The job stopped on an error: {sentence}", "The log has the details."
+    if isinstance(error, Problem):
+        code, message, hint = error.code, sentence, error.hint
+    elif isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error):
+        code, message = "out_of_memory", "The job ran out of memory."
+        hint = "Close other programs or choose a smaller model, then start it again."
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        code, message, hint = "disk_full", "The disk is full.", "Free some space, then start it again."
+    elif isinstance(error, BaseProblem):
+        code, message, hint = "base_model", sentence, "Choose another model, or put its files right."
+    elif isinstance(error, NotFound):
+        code, message, hint = "gone", sentence, "It may have been deleted meanwhile."
+    elif isinstance(error, storage.Corrupt):
+        code, message, hint = "damaged_file", sentence, "Restore the file named here, then start it again."
+    return {"code": code, "message": message, "hint": hint, "evidence": evidence}

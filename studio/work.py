@@ -1,0 +1,333 @@
+"""Long work is a folder with a supervisor: what a run and a job have in common, and what a job is.
+
+workspace/jobs/<id>/   job.json process.json lock worker.lock exit.json events.jsonl job.log control/ results/
+                       (who writes what: ARCHITECTURE.md; the folder of a run: runs.py)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from studio import events, storage
+
+ID = re.compile(r"[0-9a-f]{32}")
+KIND = re.compile(r"[a-z]+(_[a-z]+)*")
+BLOCK = 4 << 20  # bytes of events parsed at once: a long run must not be in memory as objects
+JOB_DAYS = 7  # how long an ended job and its results stay
+JOBS = Path(__file__).resolve().parent / "jobs"  # one file per kind
+
+
+class NotFound(LookupError):
+    """No work of that id here."""
+
+
+class Refused(Exception):
+    """A request that does not fit the work's state; the message says what the state is and what can be done."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """The folder of one piece of long work and the paths in it."""
+
+    path: Path
+
+    folder: ClassVar[str]  # its place in the home
+    record_name: ClassVar[str]
+    record_fields: ClassVar[dict[str, Any]]
+    worker_lock_name: ClassVar[str]
+    log_name: ClassVar[str]
+    word: ClassVar[str]  # what people call it
+    worker: ClassVar[str]  # what people call its process
+    controls: ClassVar[tuple[str, ...]]
+    resumable: ClassVar[tuple[str, ...]]
+
+    @property
+    def id(self) -> str:
+        """32 lowercase hex digits."""
+        return self.path.name
+
+    @property
+    def home(self) -> Path:
+        """The home it lies in."""
+        return self.path.parent.parent
+
+    @property
+    def record_file(self) -> Path:
+        return self.path / self.record_name
+
+    @property
+    def process_file(self) -> Path:
+        return self.path / "process.json"
+
+    @property
+    def exit_file(self) -> Path:
+        return self.path / "exit.json"
+
+    @property
+    def events_file(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / self.log_name
+
+    @property
+    def control(self) -> Path:
+        return self.path / "control"
+
+    @property
+    def lock(self) -> storage.Lock:
+        """Held by the supervisor for its whole life."""
+        return storage.Lock(self.path / "lock")
+
+    @property
+    def worker_lock(self) -> storage.Lock:
+        """Held by the process that does the work (a trainer's rank 0), so that a successor never starts beside it."""
+        return storage.Lock(self.path / self.worker_lock_name)
+
+    @property
+    def light(self) -> bool:
+        """Whether it may run beside anything else: it leaves the accelerator alone and is soon done."""
+        return False
+
+    def record(self) -> dict[str, Any]:
+        """The record: name, owner, created, attempt (how many were asked for), rank (place in the queue), and more."""
+        return self.facts(self.record_file, self.record_fields)
+
+    def process(self) -> dict[str, Any]:
+        """process.json of the last attempt a supervisor began; {"attempt": 0} before the first. Raises Corrupt."""
+        return self.facts(self.process_file, {"attempt": int}) if self.process_file.exists() else {"attempt": 0}
+
+    def exit(self) -> dict[str, Any] | None:
+        """exit.json of the last attempt that came to its end, if any did. Raises Corrupt."""
+        return self.facts(self.exit_file, {"attempt": int}) if self.exit_file.exists() else None
+
+    def update(self, **fields: Any) -> None:
+        """Change fields of the record. The server is its only writer."""
+        with _records:
+            storage.write_json(self.record_file, {**self.record(), **fields})
+
+    def supervised(self) -> bool:
+        """Whether the supervisor lives."""
+        return storage.is_locked(self.path / "lock")
+
+    def alive(self) -> bool:
+        """Whether the supervisor or the working process lives."""
+        return self.supervised() or storage.is_locked(self.path / self.worker_lock_name)
+
+    def attempts(self) -> tuple[int, int]:
+        """How many attempts were asked for, and the number of the last one a supervisor began."""
+        return self.record()["attempt"], self.process()["attempt"]
+
+    def request(self, kind: str, **args: Any) -> str:
+        """Ask the worker for something at its next step; returns the request's id, which its `control` event bears."""
+        if kind not in self.controls:
+            raise ValueError(f"unknown control {kind!r}; there are: {', '.join(self.controls)}")
+        self.control.mkdir(exist_ok=True)
+        name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+        storage.write_json(self.control / f"{name}.json", {"kind": kind, "args": args})
+        return name
+
+    def requests(self) -> list[tuple[str, str, dict[str, Any], Path]]:
+        """Open requests, oldest first: id, kind, args, and the file (the worker removes it once answered)."""
+        found = []
+        for path in sorted(self.control.glob("*.json")) if self.control.is_dir() else []:
+            try:
+                data = storage.read_json(path)
+            except storage.Corrupt:
+                data = None
+            if isinstance(data, dict) and data.get("kind") in self.controls:
+                found.append((path.stem, data["kind"], data.get("args") or {}, path))
+        return found
+
+    @classmethod
+    def find(cls, root: Path, id: str) -> Self:
+        """The one of that id. Raises NotFound, for anything that is not an id too."""
+        if not ID.fullmatch(id) or not (root / cls.folder / id / cls.record_name).is_file():
+            raise NotFound(f"there is no {cls.word} {id[:64]!r}")
+        return cls(root / cls.folder / id)
+
+    @classmethod
+    def every(cls, root: Path) -> list[Self]:
+        """All of them, in no order; never reads inside them."""
+        try:
+            entries = list(os.scandir(root / cls.folder))
+        except FileNotFoundError:
+            return []
+        return [cls(Path(e.path)) for e in entries if ID.fullmatch(e.name) and e.is_dir()]
+
+    def facts(self, path: Path, needed: dict[str, Any]) -> dict[str, Any]:
+        """The JSON object in one of its files, which has the `needed` fields. Raises Corrupt."""
+        found = storage.read_json(path)
+        if found is None:
+            raise storage.Corrupt(f"{self.word} {self.id} has no {path.name}")
+        if not isinstance(found, dict):
+            raise storage.Corrupt(f"{path.name} of {self.word} {self.id} is damaged: it is no object")
+        wrong = [name for name, kind in needed.items() if not isinstance(found.get(name), kind)]
+        if wrong:
+            raise storage.Corrupt(f"{path.name} of {self.word} {self.id} is damaged: {', '.join(wrong)}")
+        return found
+
+
+class Job(Work):
+    """The folder of a job: long work that is not a run. `studio/jobs/<kind>.py` says what it does."""
+
+    folder = "jobs"
+    record_name = "job.json"
+    record_fields: ClassVar[dict[str, Any]] = {"kind": str, "args": dict, "name": str, "owner": str,
+                                               "created": float | int, "attempt": int, "rank": float | int,
+                                               "light": bool}
+    worker_lock_name = "worker.lock"
+    log_name = "job.log"
+    word = "job"
+    worker = "job"
+    controls = ("cancel",)
+    resumable = ()
+
+    @property
+    def results(self) -> Path:
+        """The folder of what it makes; a file there belongs to the results once a `result` event names it."""
+        return self.path / "results"
+
+    @property
+    def light(self) -> bool:
+        """Whether it may run beside anything else."""
+        return self.record()["light"]
+
+
+def submit(root: Path, kind: str, args: dict[str, Any], *, name: str, owner: str, light: bool,
+           subject: str | None = None) -> Job:
+    """A new job folder under `root`/jobs, complete before it appears, waiting to be started.
+
+    `light`: it leaves the accelerator alone and runs at once beside anything; any other waits in the queue of runs.
+    `subject`: the id of the data set or run it is about, so that it can be found from there. `args` is JSON and never
+    a secret. Raises ValueError for an unknown kind.
+    """
+    if not KIND.fullmatch(kind) or not (JOBS / f"{kind}.py").is_file():
+        raise ValueError(f"there is no kind of job {kind!r}")
+    job, now = Job(root / Job.folder / uuid.uuid4().hex), time.time()
+    record = {"kind": kind, "args": args, "name": name, "owner": owner, "subject": subject, "created": now,
+              "attempt": 1, "rank": now, "light": light}
+    establish(job.path, {job.record_name: as_json(record)}, ("control", "results"))
+    return job
+
+
+def establish(path: Path, files: Mapping[str, bytes], folders: Iterable[str]) -> None:
+    """A new folder at `path` with these files and empty folders, complete before it appears."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f"{storage.STAGING}{path.name}")
+    staging.mkdir()
+    try:
+        for name, data in files.items():
+            storage.write_bytes(staging / name, data)
+        for name in folders:
+            (staging / name).mkdir()
+        storage.fsync_path(staging)
+        os.rename(staging, path)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    storage.fsync_path(path.parent)
+
+
+def as_json(data: Any) -> bytes:
+    """Strict JSON, as the files of a folder hold it."""
+    return json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n"
+
+
+def discard(root: Path, work: Work) -> None:
+    """Move ended work to the trash. Raises Refused while it is alive; holds its lock, so that no supervisor begins."""
+    lock = work.lock
+    if not lock.acquire():
+        raise Refused(f"the {work.word} is still running: cancel it, or wait until it has ended")
+    try:
+        if storage.is_locked(work.worker_lock.path):
+            raise Refused(f"a process of the {work.word} is still there: cancel it, or wait until it has ended")
+        storage.to_trash(work.path, root / "trash")
+    finally:
+        lock.release()
+
+
+def sweep_jobs(root: Path, now: float) -> list[Job]:
+    """Move jobs that ended more than JOB_DAYS ago to the trash, and damaged ones as old; returns them."""
+    gone = []
+    for job in Job.every(root):
+        try:
+            ended = max((p.stat().st_mtime for p in (job.record_file, job.exit_file) if p.exists()), default=now)
+            if ended > now - JOB_DAYS * 86400 or _waits(job):
+                continue
+            discard(root, job)
+        except (Refused, FileNotFoundError):
+            continue
+        gone.append(job)
+    return gone
+
+
+def _waits(job: Job) -> bool:
+    try:
+        wanted, began = job.attempts()
+    except storage.Corrupt:
+        return False
+    return wanted > began
+
+
+class Reader:
+    """Follows event files, reading only what is new; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[Path, _Followed] = {}
+
+    def story(self, work: Work) -> events.Story:
+        """The story up to now. It is shared: read it, never change it."""
+        with self._lock:
+            followed = self._known.setdefault(work.path, _Followed())
+        with followed.lock:
+            size = _size(work.events_file)
+            if size < followed.offset:
+                followed.story, followed.offset = events.Story(), 0
+            while size > followed.offset:
+                before = followed.offset
+                new, followed.offset = events.read(work.events_file, before, BLOCK)
+                for event in new:
+                    followed.story.add(event)
+                if followed.offset == before:
+                    break  # only the beginning of a line is there
+            return followed.story
+
+    def state(self, work: Work) -> tuple[str, events.Story]:
+        """The state, and the story it follows from."""
+        alive = work.alive()  # before the story: work that ends in between is then still read to its end
+        wanted, started = work.attempts()
+        exit_, story = work.exit(), self.story(work)
+        return events.state_of(story, alive=alive, wanted=wanted, started=started, exit_=exit_), story
+
+    def forget(self, work: Work) -> None:
+        """Drop what is kept of a folder that is gone."""
+        with self._lock:
+            self._known.pop(work.path, None)
+
+
+class _Followed:
+    def __init__(self) -> None:
+        self.lock, self.story, self.offset = threading.Lock(), events.Story(), 0
+
+
+_records = threading.Lock()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
