@@ -67,7 +67,7 @@ class Launcher:
         self._wake.set()
 
     def lend(self, work: Work, token: str | None) -> None:
-        """Give a run or a job a Hub token for its next start. It is in memory alone, so a server's restart forgets it."""
+        """Give a run or a job a Hub token for its next start. In memory alone: a server's restart forgets it."""
         if token:
             self._tokens[work.id] = token
 

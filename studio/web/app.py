@@ -18,8 +18,8 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from studio import __version__, launch, runs, storage
-from studio.web import access, routes_datasets, routes_runs, uploads
+from studio import __version__, launch, runs, storage, work
+from studio.web import access, routes_datasets, routes_jobs, routes_runs, uploads
 from studio.web.answers import fields, respond, studio_of
 from studio.web.errors import NotFound, WebError
 from studio.web.pages import Pages, Static
@@ -43,6 +43,7 @@ def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> Fa
     app.state.studio, app.state.pages = studio, Pages(pages)
     app.include_router(routes_runs.router)
     app.include_router(routes_datasets.router)
+    app.include_router(routes_jobs.router)
     _add_small_routes(app)
     door = access.door(settings)
     app.add_middleware(Entrance, door=door, settings=settings)
@@ -129,7 +130,7 @@ def _add_sign_in(app: FastAPI, settings: Settings) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     studio: Studio = app.state.studio
     async with AsyncExitStack() as stack:
-        tasks = [asyncio.create_task(_load(app, stack)), asyncio.create_task(_janitor(studio.home))]
+        tasks = [asyncio.create_task(_load(app, stack)), asyncio.create_task(_janitor(studio))]
         await asyncio.to_thread(studio.launcher.start)
         try:
             yield
@@ -144,12 +145,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.to_thread(studio.launcher.close)
 
 
-async def _janitor(home: Path) -> None:
-    """Every hour: empty the trash of old things, sweep what broken uploads left."""
+async def _janitor(studio: Studio) -> None:
+    """Every hour: empty the trash of old things, sweep what broken uploads left and jobs long ended."""
+    home = studio.home
     while True:
         try:
             await asyncio.to_thread(storage.empty_trash, home / "trash")
             await asyncio.to_thread(uploads.sweep, home, time.time() - UPLOAD_SECONDS)
+            for job in await asyncio.to_thread(work.sweep_jobs, home, time.time()):
+                studio.reader.forget(job)
         except OSError:
             log.exception("sweeping failed; it is tried again in an hour")
         await asyncio.sleep(JANITOR_SECONDS)

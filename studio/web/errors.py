@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from studio import config, datasets, families, hub, runs, storage
+from studio import config, datasets, families, hub, storage, work
 
 log = logging.getLogger("studio.web")
 
@@ -87,10 +87,10 @@ def _known(error: BaseException) -> tuple[int, dict[str, Any]] | None:
     kinds: tuple[tuple[type[Exception], Callable[[Any], tuple[int, dict[str, Any]] | None]], ...] = (
         (WebError, lambda e: (e.status, _body(e.code, e.message, e.hint))),
         (config.ConfigError, _config),
-        (runs.NotFound, _not_found),
+        (work.NotFound, _not_found),
         (datasets.NotFound, _not_found),
         (datasets.ReadOnly, lambda e: (409, _body("read_only", _sentence(e)))),
-        (runs.Refused, lambda e: (409, _body("refused", _sentence(e)))),
+        (work.Refused, lambda e: (409, _body("refused", _sentence(e)))),
         (families.BaseProblem, lambda e: (422, _body("base", _sentence(e), "Choose another base model."))),
         (storage.Corrupt, lambda e: (500, _body("corrupt", f"A file of the studio is damaged: {e}",
                                                 "Restore it from a backup, or delete what it belongs to."))),

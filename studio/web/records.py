@@ -1,4 +1,4 @@
-"""A run as its viewers see it: the record, the short status of a poll, and the curve drawn to a width."""
+"""A run or a job as its viewers see it: the record, the short status of a poll, and the curve drawn to a width."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from studio import events, launch, runs
+from studio.work import Job, Work
 
 KEYS = ("loss", "lr", "grad_norm", "seconds")
 MOST_POINTS = 1500
@@ -60,6 +61,28 @@ def record(run: runs.Run, facts: dict[str, Any], config: dict[str, Any], state: 
     }
 
 
+def job_status(state: str, story: events.Story, queue_position: int | None) -> dict[str, Any]:
+    """What changes while a job lives: state, phase and its progress."""
+    phase = (story.phase or {}) if state in events.ACTIVE else {}
+    return {"state": state, "phase": phase.get("phase") or WORDS_OF_STATE.get(state, state),
+            "phase_done": phase.get("done"), "phase_total": phase.get("total"), "phase_unit": phase.get("unit"),
+            "queue_position": queue_position,
+            "actions": ["cancel"] if state in ("queued", *events.ACTIVE) else ["delete"]}
+
+
+def job(found: Job, facts: dict[str, Any], state: str, story: events.Story,
+        queue_position: int | None) -> dict[str, Any]:
+    """Everything about one job but its events: the shape of GET /api/jobs/{id}. `facts` is job.json."""
+    results = [{"name": r["name"], "media_type": r.get("media_type"), "bytes": r["bytes"], **(r.get("facts") or {}),
+                "url": f"/api/jobs/{found.id}/files/{r['name']}"} for r in story.results.values()]
+    return {
+        "id": found.id, **{k: facts.get(k) for k in ("kind", "name", "owner", "created", "subject", "light")},
+        **job_status(state, story, queue_position), "error": problem(found, state, story),
+        "warnings": [{"code": w.get("code"), "message": w.get("message")} for w in story.warnings],
+        "results": results, "started": story.first_time, "updated": story.last_time, "seq": story.seq,
+    }
+
+
 def kept(run: runs.Run, story: events.Story) -> list[dict[str, Any]]:
     """The checkpoint events whose folder is still there, oldest first, one per folder."""
     good = {c["name"]: c for c in story.checkpoints if c.get("ok", True) and c.get("name")}
@@ -73,8 +96,8 @@ def sample(run: runs.Run, event: dict[str, Any]) -> dict[str, Any]:
     return {**{k: event.get(k) for k in keys}, "url": f"/api/runs/{run.id}/samples/{event.get('file')}"}
 
 
-def problem(run: runs.Run, state: str, story: events.Story) -> dict[str, Any] | None:
-    """Why a run ended badly: {code, message, hint, evidence}, from its last word or from its supervisor."""
+def problem(run: Work, state: str, story: events.Story) -> dict[str, Any] | None:
+    """Why a run or a job ended badly: {code, message, hint, evidence}, from its last word or from its supervisor."""
     if state not in ("failed", "diverged", "interrupted"):
         return None
     ended = (story.end or {}).get("error")

@@ -15,7 +15,9 @@ from studio.web import records
 from studio.web.access import Viewer, may, require
 from studio.web.errors import NotFound, Refused, WebError
 from studio.web.index import Index
+from studio.web.service_jobs import JobService
 from studio.web.settings import Settings
+from studio.work import Job
 
 LOG_BYTES = 64 * 1024
 MOST_EVENTS = 1000
@@ -24,7 +26,7 @@ PROMPT_LENGTH = 2000
 _SAMPLE_TYPES = {".webp", ".png", ".jpg"}
 
 
-class RunService:
+class RunService(JobService):
     """The part of the service that is about runs."""
 
     home: Path
@@ -58,20 +60,23 @@ class RunService:
         return self._record(self._run(viewer, run_id, "read"), self._queue_places())
 
     def queue(self, viewer: Viewer) -> dict[str, Any]:
-        """What runs and what waits, in order: {"items": [{id, name, state, position}]}; others' are only counted."""
+        """Which runs and jobs wait, in order: {"items": [{id, work, name, state, position}]}, `work` "run" or "job";
+        others' are only counted."""
         items, waiting = [], self.index.queued()
-        known = {run.id: facts for run, facts in self.index.all()}  # a run deleted since then has none
-        for position, run in enumerate(waiting, 1):
-            facts = known.get(run.id)
+        known = {found.id: facts for found, facts in (*self.index.all(), *self.index.jobs())}  # none: deleted since
+        for position, found in enumerate(waiting, 1):
+            facts = known.get(found.id)
             if facts and self._sees(viewer, facts):
-                items.append({"id": run.id, "name": facts["name"], "state": "queued", "position": position})
+                items.append({"id": found.id, "work": found.word, "name": facts["name"], "state": "queued",
+                              "position": position})
         return {"items": items, "next": None, "waiting": len(waiting)}
 
     def reorder_queue(self, viewer: Viewer, order: list[str]) -> dict[str, Any]:
-        """Put the viewer's waiting runs into `order`; they share out the places they hold now."""
-        own = [self._run(viewer, run_id, "write") for run_id in dict.fromkeys(order)]
-        waiting = {run.id for run in self.index.queued()}
-        started = [run.id for run in own if run.id not in waiting]
+        """Put the viewer's waiting runs and jobs into `order`; they share out the places they hold now."""
+        waiting = {found.id: found for found in self.index.queued()}
+        own = [self._job(viewer, id_, "write") if isinstance(waiting.get(id_), Job) else self._run(viewer, id_, "write")
+               for id_ in dict.fromkeys(order)]
+        started = [found.id for found in own if found.id not in waiting]
         if started:
             raise Refused(f"Not waiting any more: {', '.join(started)}.", "Look at the queue and try again.")
         ranks = sorted(run.record()["rank"] for run in own)
@@ -226,9 +231,6 @@ class RunService:
 
     def _config(self, run: runs.Run) -> dict[str, Any]:
         return storage.read_json(run.config_file) or {}
-
-    def _queue_places(self) -> dict[str, int]:
-        return {run.id: place for place, run in enumerate(self.index.queued(), 1)}
 
     def _place(self, run: runs.Run, state: str) -> int | None:
         return self._queue_places().get(run.id) if state == "queued" else None

@@ -1,0 +1,59 @@
+"""/api/jobs: following and ending long work that is no run. What starts a job stands with what it is about."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from studio.web.answers import respond, same
+from studio.web.downloads import FileDownload, RangeResponse
+from studio.web.routes_runs import Service, Since, Who
+
+router = APIRouter(prefix="/api/jobs")
+
+
+@router.get("")
+def list_jobs(request: Request, studio: Service, who: Who, subject: str | None = None, kind: str | None = None,
+              limit: Annotated[int, Query(ge=1, le=200)] = 50) -> Response:
+    """The viewer's jobs, newest first; `subject` is the id of a data set or a run."""
+    return respond(request, studio.list_jobs(who, subject, kind, limit))
+
+
+@router.get("/{job_id}")
+def get_job(request: Request, studio: Service, who: Who, job_id: str) -> Response:
+    """One job's record with its results; 304 while nothing is new."""
+    tag = studio.job_tag(who, job_id)
+    return respond(request, None if same(request, tag) else studio.job(who, job_id), tag=tag)
+
+
+@router.delete("/{job_id}")
+def delete_job(studio: Service, who: Who, job_id: str) -> Response:
+    """Move an ended job to the trash."""
+    studio.delete_job(who, job_id)
+    return Response(status_code=204)
+
+
+@router.get("/{job_id}/events")
+def get_events(request: Request, studio: Service, who: Who, job_id: str, since: Since = 0,
+               limit: Annotated[int, Query(ge=1, le=1000)] = 1000) -> Response:
+    """Status and events after `since`; 304 while nothing is new."""
+    tag = f"{studio.job_tag(who, job_id)}-{since}"
+    return respond(request, None if same(request, tag) else studio.job_events(who, job_id, since, limit), tag=tag)
+
+
+@router.post("/{job_id}/cancel")
+def cancel_job(request: Request, studio: Service, who: Who, job_id: str) -> Response:
+    """End it."""
+    return respond(request, studio.cancel_job(who, job_id))
+
+
+@router.get("/{job_id}/files/{name}")
+@router.head("/{job_id}/files/{name}")
+def get_file(request: Request, studio: Service, who: Who, job_id: str, name: str) -> Response:
+    """One of its results, with Range; pictures are shown, everything else is a download."""
+    path, media_type = studio.job_file(who, job_id, name)
+    return RangeResponse(request, FileDownload(path, media_type, name), cache="private, max-age=300",
+                         attachment=not media_type.startswith("image/"))
