@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 from studio.events import EventWriter
 from studio.jobs.running import Cancelled, RunningJob, explain
@@ -25,29 +25,38 @@ def work(folder: Job, *, supervised: bool = True) -> str:
     """
     if supervised:
         control.leave_with_supervisor(folder)
-    with control.take_lock(folder):
-        process, record = folder.process(), folder.record()
-        events = EventWriter(folder.events_file)
+    lock = control.take_lock(folder)
+    events = EventWriter(folder.events_file)
+    try:
+        process = folder.process()
         events.add("attempt", attempt=process["attempt"])
-        controls = control.Controls(folder, events, process.get("began", time.time()))
+        controls = control.Controls(folder, events, process["began"])
         controls.listen()
-        result, error = "finished", None
-        try:
-            os.nice(5)  # the page and a running training come first
-            importlib.import_module(f"studio.jobs.{record['kind']}").main(RunningJob(folder, record, events, controls))
-        except Cancelled as ended:
-            result = ended.result
-        except Exception as problem:
-            traceback.print_exc()
-            result, error = "failed", explain(problem)
+        result, error = _do(folder, events, controls)
         controls.close(result)
         events.end(result, 0, error)
-        events.close()
         return result
+    finally:
+        events.close()
+        lock.release()
+
+
+def _do(folder: Job, events: EventWriter, controls: control.Controls) -> tuple[str, dict[str, Any] | None]:
+    """The kind's `main`; returns how it ended, and the error."""
+    record = folder.record()
+    try:
+        importlib.import_module(f"studio.jobs.{record['kind']}").main(RunningJob(folder, record, events, controls))
+    except Cancelled as ended:
+        return ended.result, None
+    except Exception as problem:
+        traceback.print_exc()
+        return "failed", explain(problem)
+    return "finished", None
 
 
 def main() -> int:
     """The exit status of the attempt."""
+    os.nice(5)  # the page and a running training come first
     return EXIT_CODES[work(Job(Path(sys.argv[1]).resolve()))]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from studio.launch.controls import actions, ask, cancel
 from studio.launch.queue import Launcher, spawn
-from studio.launch.supervisor import supervise
+from studio.launch.supervisor import supervise, work_in
 from studio.runs import resume
 
-__all__ = ["Launcher", "actions", "ask", "cancel", "resume", "spawn", "supervise"]
+__all__ = ["Launcher", "actions", "ask", "cancel", "resume", "spawn", "supervise", "work_in"]

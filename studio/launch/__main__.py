@@ -6,9 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from studio import runs
-from studio.launch.supervisor import supervise
-from studio.work import Job
+from studio.launch.supervisor import supervise, work_in
+from studio.work import NotFound
 
 
 def main() -> int:
@@ -18,11 +17,10 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="the folder of a run or a job")
     parser.add_argument("--attempt", type=int, required=True, help="which attempt, as run.json or job.json counts them")
     args = parser.parse_args()
-    path = args.folder.resolve()
-    found = next((work for work in (runs.Run(path), Job(path)) if work.record_file.is_file()), None)
-    if found is None:
-        parser.error(f"{args.folder} is no folder of a run or a job: it has no run.json or job.json")
-    supervise(found, args.attempt)
+    try:
+        supervise(work_in(args.folder.resolve()), args.attempt)
+    except NotFound as error:
+        parser.error(str(error))
     return 0
 
 

@@ -22,7 +22,7 @@ from studio import config as config_
 from studio import events, storage
 from studio.launch import cause, command, tree
 from studio.runs import Run
-from studio.work import Work
+from studio.work import Job, NotFound, Work
 
 TICK = 0.2
 LOG_LIMIT = 20 << 20  # bytes; one older part of the same size is kept
@@ -38,6 +38,14 @@ class CannotStart(Exception):
     def __init__(self, code: str, message: str, hint: str, evidence: str = ""):
         super().__init__(message)
         self.error = cause.supervisor_error(code, message, hint, evidence)
+
+
+def work_in(path: Path) -> Work:
+    """The run or the job whose folder this is. Raises NotFound."""
+    for kind in (Run, Job):
+        if (path / kind.record_name).is_file():
+            return kind(path)
+    raise NotFound(f"{path} is no folder of a run or a job: it has no run.json or job.json")
 
 
 def supervise(run: Work, attempt: int, argv: list[str] | None = None) -> bool:

@@ -14,13 +14,13 @@ from typing import Any
 import psutil
 import pytest
 
-from studio import config, runs, storage
+from studio import config, runs, storage, work
 from studio.launch import tree
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-CODE = ("import sys; from pathlib import Path; from studio import runs; from studio.launch import supervise; "
-        "print(supervise(runs.Run(Path(sys.argv[1])), int(sys.argv[2]), sys.argv[3:]))")
+CODE = ("import sys; from pathlib import Path; from studio.launch import supervise, work_in; "
+        "print(supervise(work_in(Path(sys.argv[1])), int(sys.argv[2]), sys.argv[3:]))")
 
 
 def wait_for(what: Callable[[], Any], seconds: float = 30.0) -> Any:
@@ -43,11 +43,15 @@ class Bench:
         """A queued run without pictures."""
         return runs.create(self.home, name=name, owner="", config=config.load({}), rows=[])
 
-    def argv(self, run: runs.Run, mode: str, *more: str) -> list[str]:
+    def job(self, light: bool = False) -> work.Job:
+        """A waiting job, which a stand-in does."""
+        return work.submit(self.home, "measure", {"dataset": "sample"}, name="a job", owner="", light=light)
+
+    def argv(self, run: work.Work, mode: str, *more: str) -> list[str]:
         """The command of the stand-in trainer."""
         return [sys.executable, str(HERE / "trainer.py"), str(run.path), mode, *more]
 
-    def supervise(self, run: runs.Run, argv: list[str], attempt: int = 1) -> subprocess.Popen[str]:
+    def supervise(self, run: work.Work, argv: list[str], attempt: int = 1) -> subprocess.Popen[str]:
         """A supervisor in a session of its own; it prints whether the attempt was its own."""
         process = subprocess.Popen([sys.executable, "-c", CODE, str(run.path), str(attempt), *argv], cwd=ROOT,
                                    stdout=subprocess.PIPE, text=True, start_new_session=True,
@@ -55,20 +59,20 @@ class Bench:
         self.started.append((run, process))
         return process
 
-    def through(self, run: runs.Run, mode: str, *more: str) -> dict[str, Any]:
+    def through(self, run: work.Work, mode: str, *more: str) -> dict[str, Any]:
         """exit.json of an attempt lived through."""
         self.supervise(run, self.argv(run, mode, *more)).wait(60)
         return json.loads(run.exit_file.read_text())
 
-    def state(self, run: runs.Run) -> str:
+    def state(self, run: work.Work) -> str:
         """The run's state."""
         return self.reader.state(run)[0]
 
-    def until(self, run: runs.Run, *states: str) -> str:
+    def until(self, run: work.Work, *states: str) -> str:
         """Wait for one of the states."""
         return wait_for(lambda: (found := self.state(run)) in states and found)
 
-    def stepping(self, run: runs.Run) -> None:
+    def stepping(self, run: work.Work) -> None:
         """Wait until the run has made some steps."""
         wait_for(lambda: self.reader.story(run).step >= 3)
 
@@ -96,11 +100,11 @@ def facts_of_machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "cache" / "machine.json"
 
 
-def nobody_left(run: runs.Run) -> bool:
+def nobody_left(run: work.Work) -> bool:
     """No process of the run, and no lock held."""
     return not tree.marked(run.path) and not storage.is_locked(run.lock.path) and not run.alive()
 
 
-def processes(run: runs.Run) -> list[psutil.Process]:
+def processes(run: work.Work) -> list[psutil.Process]:
     """Every process of the run."""
     return tree.marked(run.path)

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from studio import events, runs, storage
+from studio import events, launch, storage, work
 
 SLEEPER = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
 
@@ -27,7 +27,7 @@ def helpers() -> None:
         process.stdout.readline()
 
 
-def obey(run: runs.Run, writer: events.EventWriter, asked: list[str], honour: bool) -> None:
+def obey(run: work.Work, writer: events.EventWriter, asked: list[str], honour: bool) -> None:
     """Steps until something ends it: a request, SIGTERM, or the supervisor's death."""
     endings = {"stop": "stopped", "pause": "paused", "cancel": "cancelled"}
     for step in range(1, 10_000):
@@ -46,7 +46,7 @@ def obey(run: runs.Run, writer: events.EventWriter, asked: list[str], honour: bo
 
 def main() -> None:
     """Do what MODE says."""
-    run, mode, more = runs.Run(Path(sys.argv[1])), sys.argv[2], sys.argv[3:]
+    run, mode, more = launch.work_in(Path(sys.argv[1])), sys.argv[2], sys.argv[3:]
     print(f"trainer in mode {mode}", flush=True)
     if mode == "unimportable":
         import nothing_of_this_name  # noqa: F401  # pyright: ignore[reportMissingImports]
