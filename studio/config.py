@@ -36,7 +36,7 @@ MAY_STAY_EMPTY = (
     "model.revision", "model.variant",
     "data.config_name", "data.revision", "data.split", "data.data_dir", "data.data_files", "data.image_column",
     "data.caption_column", "data.max_rows", "data.bucket_step", "data.max_samples",
-    "train.epochs",
+    "train.epochs", "optim.text_encoder_learning_rate",
 )
 
 

@@ -200,7 +200,7 @@ def _check_recipe(config: Config, defaults: dict[str, Any], found: Plan) -> None
     family = families.get(config.model.family)
     if config.objective.prediction_type not in family.prediction_types:
         found.fault("objective.prediction_type", f"{family.title} knows {', '.join(family.prediction_types)}")
-    _check_lora(config, family, defaults, found)
+    _check_method(config, family, defaults, found)
     for package in config.track.report_to:
         if importlib.util.find_spec(package) is None:
             found.fault("track.report_to", f"{package} is not installed here: add it by `pip install {package}` in the "
@@ -214,7 +214,9 @@ def _check_recipe(config: Config, defaults: dict[str, Any], found: Plan) -> None
                               f"update sees all of them, and no more")
 
 
-def _check_lora(config: Config, family: families.Family, defaults: dict[str, Any], found: Plan) -> None:
+def _check_method(config: Config, family: families.Family, defaults: dict[str, Any], found: Plan) -> None:
+    if config.model.train_text_encoder and not family.text_encoders:
+        found.fault("model.train_text_encoder", f"the text encoders of {family.title} cannot be trained: turn it off")
     if config.model.method != "lora":
         return
     if config.lora.targets not in family.lora_targets:
@@ -228,11 +230,18 @@ def _check_lora(config: Config, family: families.Family, defaults: dict[str, Any
 
 def _trained(config: Config, found: Plan) -> int:
     """The number of weights that change; 0 when the base's files are not here."""
-    family = families.get(config.model.family)
-    targets = family.lora_targets.get(config.lora.targets)
-    if config.model.method == "full" or found.source is None or targets is None:
+    family, source = families.get(config.model.family), found.source
+    targets = {family.denoiser: family.lora_targets.get(config.lora.targets), **_texts(config, family)}
+    if source is None or None in targets.values():
         return found.weights
-    return lora_parameters(found.source, family.denoiser, config.lora, targets)
+    if config.model.method == "full":
+        return sum(parameters(source, part) for part in targets)
+    return sum(lora_parameters(source, part, config.lora, layers or ()) for part, layers in targets.items())
+
+
+def _texts(config: Config, family: families.Family) -> dict[str, tuple[str, ...]]:
+    """The text encoders that learn, with the layers LoRA adds to."""
+    return family.text_encoders if config.model.train_text_encoder else {}
 
 
 def _check_space(home: Path, config: Config, facts: dict[str, Any], found: Plan) -> None:

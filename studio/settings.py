@@ -54,6 +54,9 @@ class Model(Section):
     method: Literal["full", "lora"] = setting(
         "full", "Method", "`full` trains every weight. `lora` trains a small addition of a few MB that is used with "
         "the base: less memory, smaller files.", basic=True)
+    train_text_encoder: bool = setting(
+        False, "Train the text encoder", "Let it learn too, for words the base does not know. Captions are then "
+        "encoded anew in every step: slower, more memory.")
 
 
 class Lora(Section):
@@ -173,6 +176,9 @@ class Optim(Section):
     learning_rate: float | None = setting(
         None, "Learning rate", "Size of each update. Too high breaks the model, too low learns nothing; "
         "empty takes the base's own suggestion.", reference="learning_rate", basic=True, gt=0, le=10)
+    text_encoder_learning_rate: float | None = setting(
+        None, "Text encoder's learning rate", "Where the text encoder learns too; empty is the same rate. Half or a "
+        "tenth of it is usual.", gt=0, le=10)
     scale_lr: bool = setting(
         False, "Scale the learning rate", "Multiply it by batch size, gradient accumulation and processes.",
         reference="scale_lr")

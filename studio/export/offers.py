@@ -29,7 +29,7 @@ class Item:
 
     path: str
     size: int
-    kind: str  # unet, transformer, single (one file for ComfyUI and A1111), pipeline, lora, lora-kohya, samples, config
+    kind: str  # a part (unet, text_encoder), single (one file for ComfyUI and A1111), pipeline, lora, lora-kohya, ...
     weights: str = ""
     step: int | None = None
     precision: str = "fp32"
@@ -67,6 +67,11 @@ def offers(run: Run) -> Iterator[Offer]:
     yield Item("config.json", found.size, "config"), [found]
 
 
+def part_of(piece: Piece) -> str:
+    """The part of the model a file belongs to: the folder it lies in."""
+    return piece.name.partition("/")[0]
+
+
 def slug(run: Run) -> str:
     """The run's name as a file name everywhere."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", str(run.record().get("name", ""))).strip("-")[:60] or "run"
@@ -82,37 +87,43 @@ class _Weights:
         self.base = _base(config)
 
     def offers(self) -> Iterator[Offer]:
-        own = self._pieces(self.family.denoiser)
+        own = [piece for part in (self.family.denoiser, *self.family.text_encoders) for piece in self._pieces(part)]
         weights = [piece for piece in own if piece.name.endswith(".safetensors")]
+        single = len({part_of(piece) for piece in weights}) == len(weights) > 0
         for precision in PRECISIONS:
             yield from self._lora(precision)
-            if len(weights) == 1:
-                yield from self._denoiser(weights[0], precision)
+            for piece in weights if single else ():
+                yield from self._part(piece, precision)
             if own and self.base:
                 yield from self._pipeline(own, precision)
-            if len(weights) == 1 and self.base:
-                yield from self._single(weights[0], precision)
+            if single and self.base:
+                yield from self._single(weights, precision)
 
     def _item(self, path: str, size: int, kind: str, precision: str) -> Item:
         return Item(f"{self.folder.name}/{path}", size, kind, self.weights, self.step, precision)
 
-    def _denoiser(self, piece: Piece, precision: str) -> Iterator[Offer]:
-        made = self._in(piece, precision, self._metadata(piece, precision))
-        name = self.family.denoiser
+    def _part(self, piece: Piece, precision: str) -> Iterator[Offer]:
+        """One trained part by itself: the denoiser, or a text encoder."""
+        made, name = self._in(piece, precision, self._metadata(piece, precision)), part_of(piece)
         yield self._item(f"{self.weights}/{name}{_mark(precision)}.safetensors", made.size, name, precision), [made]
 
     def _pipeline(self, own: list[Piece], precision: str) -> Iterator[Offer]:
         if precision != "fp32" and any(_tensors(p) is None for p in own if p.name.endswith(".safetensors")):
             return
-        pieces = [*_base_pieces(self.family, self.config, self.base), *map(_without_ema, own)]
+        pieces = [*self._rest(own), *map(_without_ema, own)]
         made = [self._in(piece, precision, None) for piece in pieces]
         whole = _in_folder(f"{slug(self.run)}-step{self.step}-{self.weights}{_mark(precision)}", made)
         path = f"pipeline-{self.weights}{_mark(precision)}.zip"
         yield self._item(path, _zip_size(whole), "pipeline", precision), whole
 
-    def _single(self, piece: Piece, precision: str) -> Iterator[Offer]:
+    def _rest(self, own: list[Piece]) -> list[Piece]:
+        """What a pipeline has from the base: the parts that did not learn."""
+        learnt = {part_of(piece) for piece in own}
+        return [p for p in _base_pieces(self.family, self.config, self.base) if part_of(p) not in learnt]
+
+    def _single(self, own: list[Piece], precision: str) -> Iterator[Offer]:
         """The whole model as one file, when the family has such a layout and every file can be read."""
-        pieces = [*_base_pieces(self.family, self.config, self.base), piece]
+        pieces = [*self._rest(own), *own]
         parts: dict[str, dict[str, Tensor]] = {}
         for one in pieces:
             if one.name.endswith(".safetensors"):
@@ -123,7 +134,7 @@ class _Weights:
         assert self.base is not None
         layout = self.family.single_file(self.base, parts)
         if layout:
-            recipe = tensors.recipe(layout, PRECISIONS[precision], self._metadata(piece, precision))
+            recipe = tensors.recipe(layout, PRECISIONS[precision], self._metadata(own[0], precision))
             sizes = {file: size for one in pieces for file, size in one.sizes.items()}
             made = Piece("model.safetensors", recipe, recipe.size, sizes)
             path = f"{self.weights}/model{_mark(precision)}.safetensors"
@@ -148,9 +159,10 @@ class _Weights:
 
     def _in(self, piece: Piece, precision: str, metadata: dict[str, str] | None) -> Piece:
         """A file in another precision; in fp32 with `metadata` alone, and without that as it is."""
-        if piece.name == "text_encoder/config.json" and isinstance(piece.data, bytes):
+        if piece.name == "text_encoder/config.json":
             names = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-            return _written(piece.name, {**json.loads(piece.data), "dtype": names[precision]})
+            known = _json(piece)
+            return piece if known is None else _written(piece.name, {**known, "dtype": names[precision]})
         found = _tensors(piece) if piece.name.endswith(".safetensors") else None
         if found is None or (precision == "fp32" and metadata is None):
             return piece
@@ -206,15 +218,21 @@ def _base_pieces(family: families.Family, config: config_.Config, base: Source |
 
 def _without_ema(piece: Piece) -> Piece:
     """A model's config.json without what only the training's running average reads: diffusers warns about it."""
-    if not (isinstance(piece.data, Path) and piece.name.endswith("/config.json")):
-        return piece
-    try:
-        found = storage.read_json(piece.data)
-    except storage.Corrupt:
-        return piece  # taken away as it is; it spoils this download and not the list
-    if not isinstance(found, dict) or not _OF_EMA & found.keys():
+    found = _json(piece) if piece.name.endswith("/config.json") else None
+    if found is None or not _OF_EMA & found.keys():
         return piece
     return _written(piece.name, {key: value for key, value in found.items() if key not in _OF_EMA})
+
+
+def _json(piece: Piece) -> dict[str, Any] | None:
+    """The object in a JSON file; None for one that cannot be read: it spoils this download and not the list."""
+    if isinstance(piece.data, Recipe):
+        return None
+    try:
+        found = json.loads(piece.data) if isinstance(piece.data, bytes) else storage.read_json(piece.data)
+    except (storage.Corrupt, OSError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _tensors(piece: Piece) -> dict[str, Tensor] | None:

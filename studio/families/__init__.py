@@ -73,6 +73,8 @@ class Family(ABC):
     prediction_types: ClassVar[tuple[str, ...]]
     lora_targets: ClassVar[dict[str, tuple[str, ...]]]  # by the names of `lora.targets`; none: no LoRA
 
+    text_encoders: ClassVar[dict[str, tuple[str, ...]]] = {}  # parts that can learn too, and the layers LoRA adds to
+
     @abstractmethod
     def check(self, source: Source) -> None:
         """Refuse, without torch, a folder that is not of this family, is not safetensors, or names foreign classes.
@@ -110,6 +112,10 @@ class Family(ABC):
     @abstractmethod
     def encode_texts(self, parts: dict[str, Any], captions: list[str]) -> Tensors:
         """Text conditions, each tensor with leading B; any number of tensors, masks included."""
+
+    def published(self, part: str, name: str) -> str:
+        """A weight's name in the files that other programs read; as the module names it, by default."""
+        return name
 
     def conditions(self, sample: dict[str, Any]) -> dict[str, list[float]]:
         """Extra numbers a sample is conditioned on, from its original size, crop and target size; none by default."""

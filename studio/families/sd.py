@@ -56,6 +56,8 @@ class StableDiffusion(Family):
     prediction_types = ("epsilon", "v_prediction")
     lora_targets = {"attention": ATTENTION, "attention+feed-forward": (*ATTENTION, "ff.net.0.proj", "ff.net.2")}
 
+    text_encoders = {"text_encoder": ("q_proj", "k_proj", "v_proj", "out_proj")}
+
     def check(self, source: Source) -> None:
         """Classes, configs and weights, in this order; nothing of the folder is run or unpickled."""
         _check_classes(source)
@@ -165,6 +167,11 @@ class StableDiffusion(Family):
         ids = tokenizer(captions, padding="max_length", max_length=tokenizer.model_max_length, truncation=True,
                         return_tensors="pt").input_ids
         return {"encoder_hidden_states": encoder(ids.to(encoder.device), return_dict=False)[0]}
+
+    def published(self, part: str, name: str) -> str:
+        """The text encoder's weights under `text_model.`, as all files have them; transformers 5 left it out."""
+        bare = part == "text_encoder" and not name.startswith("text_model.")
+        return f"text_model.{name}" if bare else name
 
     def schedule(self, source: Source) -> dict[str, Any]:
         """`SCHEDULE`'s keys from the base's scheduler_config.json; `prediction_type` is the base's own."""

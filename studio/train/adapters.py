@@ -1,4 +1,4 @@
-"""What a run trains: the whole denoiser, or LoRA layers beside its frozen weights. Both are read and written alike."""
+"""What a run trains: all weights of its parts, or LoRA layers beside them. Both are read and written alike."""
 
 from __future__ import annotations
 
@@ -16,82 +16,113 @@ from studio.families import Family
 from studio.train.data import key
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+TEXT_WEIGHTS = "model.safetensors"  # as transformers names it
 LORA_WEIGHTS = "pytorch_lora_weights.safetensors"  # the name that `pipeline.load_lora_weights(folder)` looks for
 KOHYA_WEIGHTS = "kohya.safetensors"
+KOHYA_PARTS = {"text_encoder": "te", "text_encoder_2": "te2"}  # how kohya's scripts shorten a part's name
 ADAPTER = "default"
 
 
 class Whole:
-    """Every weight of `denoiser`, kept as the diffusers folder `folder` ("unet")."""
+    """Every weight of what learns, each part kept as the diffusers folder of its name ("unet", "text_encoder")."""
 
-    def __init__(self, denoiser: Any, folder: str):
-        self.denoiser, self.folder = denoiser, folder
+    def __init__(self, family: Family, parts: dict[str, Any]):
+        self.family, self.parts = family, parts
+        for part in parts.values():
+            part.requires_grad_(True)
 
     def named(self) -> dict[str, torch.Tensor]:
-        """The trained parameters by name, in the order of optimizer and average."""
-        return {name: p for name, p in self.denoiser.named_parameters() if p.requires_grad}
+        """The trained parameters by name, in the order of optimizer and average; text encoders' bear their part's."""
+        return {name if part == self.family.denoiser else f"{part}.{name}": p
+                for part, module in self.parts.items() for name, p in module.named_parameters() if p.requires_grad}
 
-    def write(self, folder: Path, facts: dict[str, Any]) -> None:
-        """Write the weights of the moment in fp32 as `folder`; `facts` are kept beside them."""
-        folder.mkdir()
-        storage.write_json(folder / "config.json", {**json.loads(self.denoiser.to_json_string()), **facts})
-        state = {name: value.detach().float().contiguous() if value.is_floating_point() else value.detach()
-                 for name, value in self.denoiser.state_dict().items()}
-        save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    def groups(self, text_rate: float | None, rate: float) -> list[dict[str, Any]]:
+        """The parameters as an optimizer's groups; the text encoders' learning rate is `scale` times the run's."""
+        own = set(map(id, self.parts[self.family.denoiser].parameters()))
+        denoiser = [p for p in self.named().values() if id(p) in own]
+        texts = [p for p in self.named().values() if id(p) not in own]
+        groups = [{"params": denoiser, "scale": 1.0}]
+        return [*groups, {"params": texts, "scale": (text_rate or rate) / rate}] if texts else groups
 
-    def load(self, folder: Path) -> None:
+    def write(self, root: Path, suffix: str, facts: dict[str, Any]) -> None:
+        """Write the weights of the moment in fp32 as `<part><suffix>/`; `facts` are kept beside the denoiser's."""
+        for part, module in self.parts.items():
+            folder, own = root / f"{part}{suffix}", part == self.family.denoiser
+            folder.mkdir()
+            text = module.to_json_string() if hasattr(module, "to_json_string") else module.config.to_json_string()
+            storage.write_json(folder / "config.json", {**json.loads(text), **(facts if own else {})})
+            state = {self.family.published(part, name): value.detach().float().contiguous()
+                     if value.is_floating_point() else value.detach() for name, value in module.state_dict().items()}
+            save_file(state, folder / (WEIGHTS if own else TEXT_WEIGHTS), metadata={"format": "pt"})
+
+    def load(self, root: Path, suffix: str) -> None:
         """Take over what `write` wrote."""
-        self.denoiser.load_state_dict(load_file(folder / WEIGHTS))
+        for part, module in self.parts.items():
+            weights = WEIGHTS if part == self.family.denoiser else TEXT_WEIGHTS
+            found = load_file(root / f"{part}{suffix}" / weights)
+            module.load_state_dict({name: found[self.family.published(part, name)] for name in module.state_dict()})
 
 
 class Lora(Whole):
-    """Low-rank layers (Hu et al. 2021; with `dora`, Liu et al. 2024) in `denoiser`, whose own weights stay as they are.
+    """Low-rank layers (Hu et al. 2021; with `dora`, Liu et al. 2024) beside weights that stay as they are.
 
-    They are fp32 under any precision: in half precision most updates of Adam's size would be rounded away. `folder`
-    holds them as diffusers reads them and, a second time, in the naming of kohya's scripts, which ComfyUI and A1111
-    read.
+    They are fp32 under any precision: in half precision most updates of Adam's size would be rounded away. One file
+    holds those of all parts as diffusers reads them and, a second time, in the naming of kohya's scripts, which
+    ComfyUI and A1111 read.
     """
 
-    def __init__(self, denoiser: Any, part: str, settings: Any, targets: tuple[str, ...], seed: int):
-        super().__init__(denoiser, f"{part}_lora")
-        self.part = part
-        self.facts = {"r": settings.rank, "lora_alpha": settings.alpha, "lora_dropout": settings.dropout,
-                      "use_dora": settings.dora, "target_modules": list(targets)}
-        denoiser.requires_grad_(False)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(key(seed, "lora", 0, 0))
-            inject_adapter_in_model(LoraConfig(**self.facts, init_lora_weights="gaussian"), denoiser, ADAPTER)
+    def __init__(self, family: Family, parts: dict[str, Any], settings: Any, seed: int):
+        super().__init__(family, parts)
+        self.alpha, self.facts = settings.alpha, {}
+        for part, module in parts.items():
+            denoises = part == family.denoiser
+            targets = family.lora_targets[settings.targets] if denoises else family.text_encoders[part]
+            self.facts[part] = {"r": settings.rank, "lora_alpha": settings.alpha, "lora_dropout": settings.dropout,
+                                "use_dora": settings.dora, "target_modules": list(targets)}
+            module.requires_grad_(False)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(key(seed, "lora" if denoises else f"lora/{part}", 0, 0))
+                inject_adapter_in_model(LoraConfig(**self.facts[part], init_lora_weights="gaussian"), module, ADAPTER)
         for parameter in self.named().values():
             parameter.data = parameter.data.float()
 
-    def write(self, folder: Path, facts: dict[str, Any]) -> None:
-        """Write the layers of the moment in fp32, in both namings; they have no place for `facts`."""
+    def write(self, root: Path, suffix: str, facts: dict[str, Any]) -> None:
+        """Write the layers of the moment in fp32 as `<denoiser>_lora<suffix>/`, in both namings; `facts` find no
+        place there."""
+        folder = self._folder(root, suffix)
         folder.mkdir()
-        state = {_saved(name): p.detach().contiguous() for name, p in self.named().items()}
-        adapter = json.dumps({f"{self.part}.{name}": value for name, value in self.facts.items()})
+        state = {name: p.detach().contiguous() for name, p in self._saved().items()}
+        adapter = json.dumps({f"{part}.{name}": value for part, own in self.facts.items()
+                              for name, value in own.items()})
         # One entry of metadata each: safetensors writes several in an order that differs from process to process.
-        save_file({f"{self.part}.{name}": value for name, value in state.items()}, folder / LORA_WEIGHTS,
-                  metadata={"lora_adapter_metadata": adapter})
-        save_file(kohya(state, self.part, self.facts["lora_alpha"]), folder / KOHYA_WEIGHTS, metadata={"format": "pt"})
+        save_file(state, folder / LORA_WEIGHTS, metadata={"lora_adapter_metadata": adapter})
+        save_file(kohya(state, self.alpha), folder / KOHYA_WEIGHTS, metadata={"format": "pt"})
 
-    def load(self, folder: Path) -> None:
+    def load(self, root: Path, suffix: str) -> None:
         """Take over what `write` wrote."""
-        found = load_file(folder / LORA_WEIGHTS)
+        found = load_file(self._folder(root, suffix) / LORA_WEIGHTS)
         with torch.no_grad():
-            for name, parameter in self.named().items():
-                parameter.copy_(found[f"{self.part}.{_saved(name)}"])
+            for name, parameter in self._saved().items():
+                parameter.copy_(found[name])
+
+    def _folder(self, root: Path, suffix: str) -> Path:
+        return root / f"{self.family.denoiser}_lora{suffix}"
+
+    def _saved(self) -> dict[str, torch.Tensor]:
+        """The layers by the names they are saved under."""
+        return {f"{part}.{self.family.published(part, _saved(name))}": p
+                for part, module in self.parts.items() for name, p in module.named_parameters() if p.requires_grad}
 
 
-def make(family: Family, denoiser: Any, config: Config) -> Whole:
-    """What `model.method` trains of `denoiser`."""
+def make(family: Family, parts: dict[str, Any], config: Config) -> Whole:
+    """What `model.method` trains of `parts`."""
     if config.model.method == "full":
-        return Whole(denoiser, family.denoiser)
-    targets = family.lora_targets[config.lora.targets]
-    return Lora(denoiser, family.denoiser, config.lora, targets, config.train.seed or 0)
+        return Whole(family, parts)
+    return Lora(family, parts, config.lora, config.train.seed or 0)
 
 
-def kohya(state: dict[str, torch.Tensor], part: str, alpha: float) -> dict[str, torch.Tensor]:
-    """LoRA tensors by peft's names ("...to_q.lora_A.weight") as kohya's scripts name them.
+def kohya(state: dict[str, torch.Tensor], alpha: float) -> dict[str, torch.Tensor]:
+    """LoRA tensors by their part and peft's names ("unet...to_q.lora_A.weight") as kohya's scripts name them.
 
     Each layer gets its `alpha`, and DoRA's magnitudes (out,) become LyCORIS's `dora_scale` (out,1). ComfyUI reads them
     too, but divides by the norm of the base's weight instead of the sum's. (diffusers' own converter writes
@@ -99,8 +130,9 @@ def kohya(state: dict[str, torch.Tensor], part: str, alpha: float) -> dict[str, 
     """
     found: dict[str, torch.Tensor] = {}
     for name, value in state.items():
-        layer, _, kind = name.partition(".lora_")
-        layer = f"lora_{part}_{layer.replace('.', '_')}"
+        part, _, rest = name.partition(".")
+        layer, _, kind = rest.partition(".lora_")
+        layer = f"lora_{KOHYA_PARTS.get(part, part)}_{layer.replace('.', '_')}"
         if kind == "magnitude_vector":
             found[f"{layer}.dora_scale"] = value.reshape(-1, *[1] * (state[name.replace(kind, "A.weight")].dim() - 1))
         else:

@@ -24,6 +24,7 @@ from studio.train.data import Draws, Framing, Sample, Size
 from studio.train.ema import Ema, NoEma
 from studio.train.feed import Feed
 from studio.train.host import Host
+from studio.train.model import Trainee
 from studio.train.sample import Sampler
 
 PROGRESS_SECONDS = 0.25  # at most so often an event tells how far the caching is
@@ -107,15 +108,18 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], host: Host, even
 
     events.phase("loading")
     prediction_type = config.objective.prediction_type or "epsilon"
-    denoiser = family.load(family.denoiser, base).train()
+    live = encoders.keep("texts") if config.model.train_text_encoder else {}
+    trainee = Trainee(family, family.load(family.denoiser, base), live).train()
     if config.train.gradient_checkpointing:
-        denoiser.enable_gradient_checkpointing()
-    trained = adapters.make(family, denoiser, config)
-    denoiser.to(host.device)
+        trainee.enable_gradient_checkpointing()
+    trained = adapters.make(family, trainee.parts(), config)
+    trainee.to(host.device)
+    host.autocast(*trainee.parts().values())
     parameters = list(trained.named().values())
     ema = Ema(parameters, config.ema.decay) if config.ema.enabled else NoEma()
-    optimizer = optim.adamw(parameters, config.optim)
-    model = host.accelerator.prepare_model(denoiser)
+    groups = trained.groups(config.optim.text_encoder_learning_rate, config.optim.learning_rate or 1.0)
+    optimizer = optim.adamw(groups, config.optim)
+    model = host.accelerator.prepare_model(trainee)
     scaler = host.accelerator.scaler
     total = config.train.max_steps or 0
     peak = (config.optim.learning_rate or 0.0) * (_window(config, host) if config.optim.scale_lr else 1)
@@ -129,7 +133,7 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], host: Host, even
         feed=Feed(family, objective, objectives.noise_of(config.objective), draws.seed, pictures, texts, framing,
                   host.device),
         keeper=Keeper(run, config, events, Weights(trained, ema, optimizer, scaler), facts),
-        sampler=Sampler(run, config, events, encoders, denoiser, ema, prediction_type, controls.leaving),
+        sampler=Sampler(run, config, events, encoders, trainee, ema, prediction_type, controls.leaving),
         total_steps=total, batch_size=config.train.batch_size or 1, window=_window(config, host),
         sample_every=config.sample.every_steps or 0, save_every=config.checkpoint.every_steps or total)
 
@@ -159,13 +163,15 @@ def _base(config: Config, family: Family, events: EventWriter, host: Host) -> So
 
 
 def _cached(home: Path, config: Config, encoders: Encoders, draws: Draws, framing: Framing, events: EventWriter,
-            host: Host, check: Callable[[], None]) -> tuple[CachedPictures, CachedTexts]:
+            host: Host, check: Callable[[], None]) -> tuple[CachedPictures, CachedTexts | None]:
     """Every encoding the run needs, each rank making its share of what is missing."""
 
     def path_of(row: dict[str, Any]) -> Path:
         return datasets.picture_path(home, row)
 
-    texts = CachedTexts(home, encoders)
+    texts = None if config.model.train_text_encoder else CachedTexts(home, encoders)
+    if texts is None:
+        events.warning("texts_not_cached", "The text encoder learns, so every step encodes its captions again.")
     pictures = CachedPictures(home, encoders, framing, path_of)
     if draws.random_crops and not draws.crop_variants:
         pictures = LivePictures(home, encoders, framing, path_of, config.compute.num_workers)
@@ -173,7 +179,7 @@ def _cached(home: Path, config: Config, encoders: Encoders, draws: Draws, framin
                        "slower. Turn on the centre crop, or set crop variants, for speed.")
     variants = {pictures.key(sample): sample for sample in draws.variants()}
     mine = slice(host.rank, None, host.ranks)
-    samples, captions = list(variants.values())[mine], draws.captions()[mine]
+    samples, captions = list(variants.values())[mine], (draws.captions()[mine] if texts else [])
     done, total = 0, len(samples) + len(captions)
     every, told = max(1, total // 100), 0.0
 
@@ -186,9 +192,11 @@ def _cached(home: Path, config: Config, encoders: Encoders, draws: Draws, framin
         if done % every == 0 or done == total:
             check()
 
-    texts.fill(captions, progress)
+    if texts:
+        texts.fill(captions, progress)
     pictures.fill(samples, progress)
     host.wait()
-    texts.shards.refresh()
-    pictures.refresh()
+    for cached in (texts, pictures):
+        if cached:
+            cached.refresh()
     return pictures, texts

@@ -114,6 +114,7 @@ class Encoders:
     def __init__(self, family: Family, source: Source, device: torch.device, hashes: dict[str, str]):
         self.family, self.source, self.device, self.hashes = family, source, device, hashes
         self.parts: dict[str, Any] = {}
+        self.kept: dict[str, Any] = {}
 
     def load(self, *kinds: str) -> dict[str, Any]:
         """The parts that encode `kinds` ("images", "texts"; none given means all), on the device."""
@@ -124,9 +125,15 @@ class Encoders:
                 self.parts[part] = loaded.to(self.device) if isinstance(loaded, torch.nn.Module) else loaded
         return self.parts
 
+    def keep(self, *kinds: str) -> dict[str, Any]:
+        """The parts that encode `kinds`, which stay from now on: they learn, so there is no other copy of them."""
+        loaded, wanted = self.load(*kinds), self.family.encoder_parts()
+        self.kept |= {part: loaded[part] for kind in kinds for part in wanted[kind]}
+        return dict(self.kept)
+
     def free(self) -> None:
-        """Forget the loaded parts."""
-        self.parts = {}
+        """Forget the loaded parts that are not kept."""
+        self.parts = dict(self.kept)
 
     def identity(self, kind: str) -> list[Any]:
         """What an encoding of this kind depends on, apart from its input."""
@@ -218,6 +225,10 @@ class CachedTexts:
                 self.shards.add(key, self.encoders.text(caption))
             progress()
         self.shards.flush()
+
+    def refresh(self) -> None:
+        """See what other ranks encoded."""
+        self.shards.refresh()
 
     def __call__(self, caption: str) -> Tensors:
         return self.shards[digest(caption)]

@@ -52,23 +52,21 @@ class Weights:
     scaler: Any | None
 
     def write(self, root: Path) -> None:
-        """Write `<folder>/`, `<folder>_ema/` (diffusers layout, fp32) and `optimizer.safetensors` under `root`."""
-        folder = root / self.trained.folder
-        self.trained.write(folder, {})
+        """Write the raw weights, the average (diffusers layout, fp32) and `optimizer.safetensors` under `root`."""
+        self.trained.write(root, "", {})
         if self.ema.updates:
             with self.ema.swapped():
-                self.trained.write(folder.with_name(f"{folder.name}_ema"), self.ema.facts())
+                self.trained.write(root, "_ema", self.ema.facts())
         moments = {f"{kind}.{name}": self.optimizer.state[p][kind].detach().contiguous()
                    for name, p in self.trained.named().items() for kind in MOMENTS if p in self.optimizer.state}
         save_file(moments, root / "optimizer.safetensors", metadata={"format": "pt"})
 
     def read(self, root: Path, updates: int, scale: dict[str, Any] | None) -> None:
         """Take everything over from what `write` wrote; `updates` counts the average's."""
-        folder = root / self.trained.folder
-        self.trained.load(folder)
+        self.trained.load(root, "")
         if updates:
             with self.ema.swapped():
-                self.trained.load(folder.with_name(f"{folder.name}_ema"))
+                self.trained.load(root, "_ema")
         self.ema.updates = updates
         with safe_open(root / "optimizer.safetensors", framework="pt") as file:
             for name, p in self.trained.named().items():

@@ -14,13 +14,16 @@ from studio.train.objectives import Noise, Objective
 
 
 class Batch(NamedTuple):
-    """Noisy latents x_t (B,c,h,w), what the denoiser is told of the time (B,), the target, and the conditions."""
+    """Noisy latents x_t (B,c,h,w), what the denoiser is told of the time (B,), the target, and the conditions.
+
+    `captions` are what the conditions lack when no texts are cached."""
 
     x_t: torch.Tensor
     time: torch.Tensor
     target: torch.Tensor
     weight: torch.Tensor
     cond: Tensors
+    captions: list[str]
 
 
 @dataclass
@@ -32,7 +35,7 @@ class Feed:
     noise: Noise
     seed: int
     pictures: CachedPictures
-    texts: CachedTexts
+    texts: CachedTexts | None
     framing: Framing
     device: torch.device
 
@@ -52,10 +55,10 @@ class Feed:
         send, objective = self._send, self.objective
         return Batch(send(objective.mix(x0, seen, t)), send(objective.model_time(t)),
                      send(objective.target(x0, meant, t)), send(objective.weight(t)),
-                     {k: send(v) for k, v in self._conditions(samples).items()})
+                     {k: send(v) for k, v in self._conditions(samples).items()}, [s.caption for s in samples])
 
     def _conditions(self, samples: list[Sample]) -> Tensors:
-        cond = _stack([self.texts(s.caption) for s in samples])
+        cond = _stack([self.texts(s.caption) for s in samples]) if self.texts else {}
         extra = [self.family.conditions(self.framing.facts(s)) for s in samples]
         return {**cond, **{name: torch.tensor([e[name] for e in extra]) for name in extra[0]}}
 

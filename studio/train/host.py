@@ -46,6 +46,11 @@ class Host:
             torch.backends.cudnn.benchmark = False
             torch.backends.cudnn.deterministic = True
 
+    def autocast(self, *modules: Any) -> None:
+        """Let these run in the run's precision also where they are called by themselves, as in drawing."""
+        for module in modules if self.accelerator.native_amp else ():
+            self.accelerator.prepare_model(module, device_placement=False, evaluation_mode=True)
+
     def tell(self, value: Any) -> Any:
         """Rank 0's value on every rank, by way of the CPU."""
         if self.ranks == 1:

@@ -157,7 +157,7 @@ def _update(trainer: Trainer, update: int, window: list[Sample], progress: Progr
         torch.manual_seed(key(trainer.draws.seed, "dropout", fed[0].epoch, fed[0].position))
         last = index == len(shares) - 1
         with nullcontext() if last else host.accelerator.no_sync(trainer.model):
-            predicted = trainer.family.predict(trainer.model, batch.x_t, batch.time, batch.cond)
+            predicted = trainer.model(batch.x_t, batch.time, batch.cond, batch.captions)
             errors = (predicted.float() - batch.target).square().mean(dim=(1, 2, 3)) * batch.weight
             loss = errors.sum() * (scale if samples else 0.0)
             host.accelerator.backward(loss)

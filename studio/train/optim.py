@@ -41,10 +41,10 @@ def schedule(kind: str, rate: float, warmup: int, steps: int) -> Rate:
     return lambda k: rate * (k / warmup if k < warmup else shape(k))
 
 
-def adamw(parameters: list[torch.Tensor], settings: Any) -> torch.optim.AdamW:
+def adamw(groups: list[dict[str, Any]], settings: Any) -> torch.optim.AdamW:
     """Decoupled weight decay Adam (Loshchilov & Hutter 2019), one fused kernel, from the `optim` section."""
     return torch.optim.AdamW(
-        parameters, lr=settings.learning_rate, betas=(settings.adam_beta1, settings.adam_beta2),
+        groups, lr=settings.learning_rate, betas=(settings.adam_beta1, settings.adam_beta2),
         eps=settings.adam_epsilon, weight_decay=settings.adam_weight_decay, fused=True)
 
 
@@ -66,7 +66,7 @@ class Updater:
         """
         lr = self.rate(step)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("scale", 1.0)
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
         limit = self.max_norm if self.max_norm > 0 else math.inf

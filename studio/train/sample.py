@@ -16,18 +16,19 @@ from studio.events import EventWriter, trace
 from studio.runs import Run
 from studio.train.cache import Encoders
 from studio.train.ema import Ema
+from studio.train.model import Trainee
 
 
 class Sampler:
-    """Draws with `denoiser`, raw and averaged. `interrupted` is asked between pictures whether somebody wants to leave.
+    """Draws with what `model` has learnt, raw and averaged; between pictures `interrupted` tells of a wish to leave.
 
     Pictures come from CPU generators of their own (seed + prompt's number), so training's randomness stays untouched.
     """
 
-    def __init__(self, run: Run, config: Config, events: EventWriter, encoders: Encoders, denoiser: Any, ema: Ema,
+    def __init__(self, run: Run, config: Config, events: EventWriter, encoders: Encoders, model: Trainee, ema: Ema,
                  prediction_type: str, interrupted: Callable[[], bool]):
         self.run, self.settings, self.events, self.encoders = run, config.sample, events, encoders
-        self.denoiser, self.ema, self.prediction_type, self.interrupted = denoiser, ema, prediction_type, interrupted
+        self.model, self.ema, self.prediction_type, self.interrupted = model, ema, prediction_type, interrupted
         self.resolution = config.data.resolution
         self.seconds = 0.0  # how long the last drawing took
 
@@ -55,9 +56,9 @@ class Sampler:
     def _draw(self, step: int, prompts: list[str], kinds: tuple[str, ...], requested: bool) -> None:
         family, total, done = self.encoders.family, len(prompts) * len(kinds), 0
         self.events.phase("sampling", 0, total, "pictures")
-        parts = {**self.encoders.load(), family.denoiser: self.denoiser}
+        parts = {**self.encoders.load(), **self.model.parts()}
         pipeline = family.pipeline(parts, self.encoders.source, self.prediction_type)
-        self.denoiser.eval()
+        self.model.eval()
         try:
             for kind in kinds:
                 with self.ema.swapped() if kind == "ema" else nullcontext():
@@ -68,7 +69,7 @@ class Sampler:
                         done += 1
                         self.events.phase("sampling", done, total, "pictures")
         finally:
-            self.denoiser.train()
+            self.model.train()
 
     def _picture(self, pipeline: Any, step: int, index: int, prompt: str, kind: str, requested: bool) -> None:
         settings, seed = self.settings, self.settings.seed + index

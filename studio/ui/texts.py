@@ -169,6 +169,8 @@ TABLE: dict[str, tuple[str, ...]] = {
                         "Files of weights carry the run's settings and the fingerprint of its data.",),
     "run.file_unet_ema": ("UNet, EMA (.safetensors)",),
     "run.file_unet_raw": ("UNet, raw (.safetensors)",),
+    "run.file_text_encoder_ema": ("Text encoder, EMA (.safetensors)",),
+    "run.file_text_encoder_raw": ("Text encoder, raw (.safetensors)",),
     "run.file_config": ("Settings (.json)",),
     "run.file_lora_ema": ("LoRA for diffusers, EMA (.safetensors)",),
     "run.file_lora_raw": ("LoRA for diffusers, raw (.safetensors)",),

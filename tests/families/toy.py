@@ -13,9 +13,12 @@ from PIL import Image
 from studio.families import Family, Source
 
 
-class TextEncoder(torch.nn.Module):
+class TextEncoder(torch.nn.Module, ConfigMixin):
     """A caption becomes `tokens` vectors that depend on its letters."""
 
+    config_name = "config.json"
+
+    @register_to_config
     def __init__(self, tokens: int):
         super().__init__()
         self.tokens, self.table = tokens, torch.nn.Embedding(256, 8)
@@ -49,6 +52,7 @@ class Toy(Family):
 
     name, title, denoiser, prediction_types = "toy", "Toy", "transformer", ("flow",)
     lora_targets = {"attention": ("come", "texts", "go")}
+    text_encoders = {"text_a": ()}
 
     def check(self, source: Source) -> None:
         pass

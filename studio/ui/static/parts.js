@@ -26,7 +26,7 @@ export function trouble(place, record) {
 
 const text = (value) => (typeof value === "string" ? value : Array.isArray(value) ? value.join("\n") : JSON.stringify(value, null, 2));
 
-const ROWS = ["pipeline", "single", "unet", "lora", "lora-kohya"].flatMap((kind) => [[kind, "ema"], [kind, "raw"]]);
+const ROWS = ["pipeline", "single", "unet", "text_encoder", "lora", "lora-kohya"].flatMap((kind) => [[kind, "ema"], [kind, "raw"]]);
 const PRECISIONS = ["fp32", "fp16", "bf16"];
 let precision = "fp32"; // of the links shown; chosen once for all checkpoints
 const BEST = [["pipeline", "ema"], ["pipeline", "raw"], ["lora", "ema"], ["lora", "raw"]];
