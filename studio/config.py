@@ -29,14 +29,15 @@ from studio.settings import (
 )
 
 __all__ = ["LR_SCHEDULES", "Compute", "Config", "ConfigError", "Data", "Lora", "Model", "Problem", "Section", "Train",
-           "dump", "load", "merge", "migrate", "needs_less_memory", "resolve", "schema", "steps_per_epoch"]
+           "dump", "load", "local_processes", "merge", "migrate", "needs_less_memory", "resolve", "schema",
+           "steps_per_epoch"]
 
 SCHEMA = 1
 MAY_STAY_EMPTY = (
     "model.revision", "model.variant",
     "data.config_name", "data.revision", "data.split", "data.data_dir", "data.data_files", "data.image_column",
     "data.caption_column", "data.max_rows", "data.bucket_step", "data.max_samples",
-    "train.epochs", "optim.text_encoder_learning_rate",
+    "train.epochs", "optim.text_encoder_learning_rate", "compute.main_address",
 )
 
 
@@ -152,7 +153,7 @@ def resolve(config: Config, *suggestions: dict[str, Any], pictures: int, seed: i
     lora, train, sample, checkpoint, compute = (filled.setdefault(name, {}) for name in sections)
     lora.setdefault("alpha", config.lora.rank)
     train.setdefault("seed", seed)
-    compute.setdefault("num_threads", max(1, cores // config.compute.num_processes))
+    compute.setdefault("num_threads", max(1, cores // local_processes(config.compute)))
     if config.train.epochs is not None and config.train.max_steps is None and "batch_size" in train:
         train["max_steps"] = config.train.epochs * steps_per_epoch(
             pictures, train["batch_size"], config.train.gradient_accumulation_steps, config.compute.num_processes)
@@ -165,6 +166,11 @@ def resolve(config: Config, *suggestions: dict[str, Any], pictures: int, seed: i
     if empty:
         raise ConfigError(Problem(field=path, message="this base suggests no value: set one") for path in empty)
     return done
+
+
+def local_processes(compute: Compute) -> int:
+    """How many of the run's processes each machine has."""
+    return max(1, compute.num_processes // compute.num_machines)
 
 
 def steps_per_epoch(pictures: int, batch_size: int, accumulation: int, processes: int) -> int:
@@ -232,3 +238,27 @@ def _cross_faults(config: Config) -> Iterable[Problem]:
                       f"a run of {train.max_steps} steps: set fewer")
     if optim.lr_scheduler == "polynomial" and optim.learning_rate is not None and optim.learning_rate <= 1e-7:
         yield Problem(field="optim.learning_rate", message="the polynomial schedule ends at 1e-7: set a higher rate")
+    yield from _compute_faults(config)
+
+
+def _compute_faults(config: Config) -> Iterable[Problem]:
+    """Faults of the processes' number and of what they share out."""
+    compute = config.compute
+    if compute.num_processes % compute.num_machines:
+        yield Problem(field="compute.num_processes", message=f"{compute.num_processes} processes cannot be shared out "
+                      f"evenly over {compute.num_machines} machines: set a multiple of {compute.num_machines}")
+    if compute.num_machines > 1 and not compute.main_address:
+        yield Problem(field="compute.main_address", message="several machines need the address at which the others "
+                      "reach this one: set its name or IP address")
+    if compute.offload_optimizer_device != "none" and compute.deepspeed_stage < 1:
+        yield Problem(field="compute.offload_optimizer_device", message="only DeepSpeed offloads the optimizer: set "
+                      "compute.deepspeed_stage to 1, 2 or 3, or `none` here")
+    if compute.offload_param_device != "none" and compute.deepspeed_stage != 3:
+        yield Problem(field="compute.offload_param_device", message="only ZeRO stage 3 offloads the weights: set "
+                      "compute.deepspeed_stage to 3, or `none` here")
+    if compute.deepspeed_stage and config.optim.name != "adamw":
+        yield Problem(field="optim.name", message=f"the state of {config.optim.name} is not proven to survive being "
+                      "shared out: choose `adamw`, or set compute.deepspeed_stage to 0")
+    if compute.deepspeed_stage and config.train.mixed_precision == "fp16":
+        yield Problem(field="train.mixed_precision", message="fp16 under DeepSpeed needs DeepSpeed's own loss scale, "
+                      "which is not proven here: choose `bf16` or `no`, or set compute.deepspeed_stage to 0")

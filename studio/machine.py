@@ -13,13 +13,13 @@ import shutil
 import subprocess
 import sys
 from functools import lru_cache
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from studio import storage
+from studio import config, storage
 
 log = logging.getLogger(__name__)
 PROBE_SECONDS = 120
@@ -48,6 +48,26 @@ def facts(home: Path) -> dict[str, Any]:
 def suggestion(home: Path) -> dict[str, Any]:
     """What this machine suggests, as a partial config."""
     return {"train": {"mixed_precision": facts(home)["precision"]}}
+
+
+def problems(facts: dict[str, Any], train: config.Train | None, compute: config.Compute | None) -> list[config.Problem]:
+    """What this machine cannot do of a run's sections (None: a faulty one, which is told elsewhere)."""
+    found, gpus = [], len(facts["gpus"])
+    if train is not None and train.mixed_precision == "fp16" and not gpus:
+        found.append(config.Problem(field="train.mixed_precision", message="fp16 needs a GPU, and this machine has "
+                                    "none: choose `no` or `bf16`, or leave it empty"))
+    if compute is None:
+        return found
+    limit, what = (gpus, "GPUs") if gpus else (facts["cores"], "cores")
+    if (here := config.local_processes(compute)) > limit:
+        found.append(config.Problem(field="compute.num_processes", message=f"{here} processes are more than this "
+                                    f"machine's {limit} {what}: set at most {limit} for each machine"))
+    if compute.deepspeed_stage:
+        found.append(config.Problem(field="compute.deepspeed_stage", message="the trainer cannot do this yet: set 0"))
+    if compute.deepspeed_stage and util.find_spec("deepspeed") is None:
+        found.append(config.Problem(field="compute.deepspeed_stage", message="DeepSpeed is not installed: "
+                                    "`pip install deepspeed` adds it (Linux only), or set 0"))
+    return found
 
 
 def cores() -> int:

@@ -102,6 +102,18 @@ def checkpoint_bytes(weights: int, ema: bool, method: str = "full") -> int:
     return weights * 4 * (2 + (1 + ema) * (2 if method == "lora" else 1))
 
 
+def weight_bytes(compute: config_.Compute, trained: int, frozen: int, ema: bool = True) -> int:
+    """Bytes that each process keeps of weights, gradients, AdamW's moments and the average, all fp32.
+
+    ZeRO (Rajbhandari et al. 2020) shares out the moments, with a copy of the weights that they belong to (stage 1),
+    the gradients too (2), the weights and the average too (3)."""
+    stage, share = compute.deepspeed_stage, 1 / compute.num_processes
+    moments = 2 if stage == 0 else 3 * share
+    gradients = share if stage >= 2 else 1
+    weights = share if stage == 3 else 1
+    return math.ceil(4 * (frozen * weights + trained * (moments + gradients + weights * (1 + ema))))
+
+
 def _load(config: dict[str, Any], found: Plan) -> Config | None:
     try:
         return config_.load(config)
@@ -185,15 +197,8 @@ def _resolve(asked: Config, found: Plan, defaults: dict[str, Any], measured: dic
 
 def _check_compute(config: dict[str, Any], facts: dict[str, Any], found: Plan) -> None:
     """What this machine cannot do, section by section."""
-    gpus, train, compute = len(facts["gpus"]), *(
-        _section(kind, config, kind.__name__.lower()) for kind in (config_.Train, config_.Compute))
-    if train is not None and train.mixed_precision == "fp16" and not gpus:
-        found.fault("train.mixed_precision", "fp16 needs a GPU, and this machine has none: choose `no` or `bf16`, or "
-                    "leave it empty")
-    limit, what = (gpus, "GPUs") if gpus else (facts["cores"], "cores")
-    if compute is not None and compute.num_processes > limit:
-        found.fault("compute.num_processes", f"{compute.num_processes} processes are more than this machine's {limit} "
-                    f"{what}: set at most {limit}")
+    train, compute = (_section(kind, config, kind.__name__.lower()) for kind in (config_.Train, config_.Compute))
+    found.problems += machine.problems(facts, train, compute)
 
 
 def _check_recipe(config: Config, defaults: dict[str, Any], found: Plan) -> None:
@@ -254,14 +259,14 @@ def _check_space(home: Path, config: Config, facts: dict[str, Any], found: Plan)
                               "is not known before")
         return
     found.disk_bytes = math.ceil((config.checkpoint.keep + 1) * DISK_MARGIN * found.checkpoint_bytes)
-    found.memory_bytes = 4 * (frozen + trained * (4 + ema)) + RUNTIME_BYTES
+    found.memory_bytes = weight_bytes(config.compute, trained, frozen, ema) + RUNTIME_BYTES
     free = storage.free_bytes(home / "runs")
     if found.disk_bytes > free:
         found.fault("checkpoint.keep", f"{config.checkpoint.keep + 1} checkpoints need {_gb(found.disk_bytes)} of disk "
                     f"and {_gb(free)} are free: keep fewer, or delete old runs")
     gpus = facts["gpus"]
     memory, where = (gpus[0]["memory_bytes"], gpus[0]["name"]) if gpus else (facts["memory_bytes"], "this machine")
-    needed = found.memory_bytes * (1 if gpus else config.compute.num_processes)
+    needed = found.memory_bytes * (1 if gpus else config_.local_processes(config.compute))
     if needed > memory:
         found.fault("model.base", f"this needs at least {_gb(needed)} of memory for the weights alone and {where} has "
                     f"{_gb(memory)}: choose a smaller base{'' if frozen else ', or the method `lora`'}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -56,6 +56,10 @@ class Run(work.Work):
         return self.path / "launch.yaml"
 
     @property
+    def deepspeed_file(self) -> Path:
+        return self.path / "deepspeed.json"
+
+    @property
     def samples(self) -> Path:
         return self.path / "samples"
 
@@ -84,10 +88,12 @@ class Run(work.Work):
 
 
 def create(root: Path, *, name: str, owner: str, config: config_.Config, rows: Iterable[dict[str, Any]],
-           parent: dict[str, Any] | None = None, extra: dict[str, Any] | None = None) -> Run:
+           parent: dict[str, Any] | None = None, extra: dict[str, Any] | None = None,
+           fill: Callable[[Run], None] = lambda run: None) -> Run:
     """A new run folder under `root`/runs, complete before it appears, waiting in the queue.
 
     `config` is resolved; `rows` are the frozen rows. `extra` goes into run.json (the data set's name and fingerprint).
+    `fill` puts more into the folder before it appears.
     """
     (root / Run.folder).mkdir(parents=True, exist_ok=True)
     run, now = Run(root / Run.folder / uuid.uuid4().hex), time.time()
@@ -95,7 +101,8 @@ def create(root: Path, *, name: str, owner: str, config: config_.Config, rows: I
               "backend": "local", **(extra or {})}
     lines = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     work.establish(run.path, {"config.json": work.as_json(config_.dump(config)), "dataset.jsonl": lines.encode(),
-                              run.record_name: work.as_json(record)}, ("control", "samples", "checkpoints"))
+                              run.record_name: work.as_json(record)}, ("control", "samples", "checkpoints"),
+                   lambda staging: fill(Run(staging)))
     return run
 
 

@@ -259,7 +259,25 @@ class Compute(Section):
     """Compute"""
 
     num_processes: int = setting(
-        1, "Processes", "Training processes on this machine, one per GPU.", ge=1, le=64)
+        1, "Processes", "Training processes in all, one per GPU; several machines share them out evenly.", ge=1,
+        le=4096)
+    num_machines: int = setting(
+        1, "Machines", "Machines that train together. This one is the first; its run page shows the command for the "
+        "others.", ge=1, le=512)
+    main_address: str | None = setting(
+        None, "Address of this machine", "Name or address at which the other machines reach this one; only for "
+        "several machines.", max_length=253, pattern=r"^[A-Za-z0-9][A-Za-z0-9.:_-]*$")
+    main_port: int = setting(
+        29500, "Port of this machine", "TCP port at which the machines meet; only for several machines.", ge=1024,
+        le=65535)
+    deepspeed_stage: int = setting(
+        0, "DeepSpeed ZeRO stage", "What the processes share out instead of each keeping all: 1 the optimizer's state, "
+        "2 gradients too, 3 weights too. 0 shares nothing and is fastest. Linux only.", ge=0, le=3)
+    offload_optimizer_device: Literal["none", "cpu"] = setting(
+        "none", "Optimizer offload", "With a ZeRO stage, `cpu` keeps the optimizer's state in main memory: less GPU "
+        "memory, slower.")
+    offload_param_device: Literal["none", "cpu"] = setting(
+        "none", "Weights offload", "With ZeRO stage 3, `cpu` keeps the weights in main memory until they are needed.")
     num_threads: int | None = setting(
         None, "CPU threads", "Threads per process; empty divides the cores. Recorded, since sums depend on it.",
         ge=1, le=1024)

@@ -13,7 +13,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -222,8 +222,9 @@ def submit(root: Path, kind: str, args: dict[str, Any], *, name: str, owner: str
     return job
 
 
-def establish(path: Path, files: Mapping[str, bytes], folders: Iterable[str]) -> None:
-    """A new folder at `path` with these files and empty folders, complete before it appears."""
+def establish(path: Path, files: Mapping[str, bytes], folders: Iterable[str],
+              fill: Callable[[Path], None] = lambda staging: None) -> None:
+    """A new folder at `path` with these files and empty folders, complete before it appears; `fill` adds more."""
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(f"{storage.STAGING}{path.name}")
     staging.mkdir()
@@ -232,6 +233,7 @@ def establish(path: Path, files: Mapping[str, bytes], folders: Iterable[str]) ->
             storage.write_bytes(staging / name, data)
         for name in folders:
             (staging / name).mkdir()
+        fill(staging)
         storage.fsync_path(staging)
         os.rename(staging, path)
     except BaseException:

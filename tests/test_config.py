@@ -93,6 +93,12 @@ def test_every_fault_is_told_at_once_each_at_its_field() -> None:
     ({"optim": {"lr_warmup_steps": 1}}, "optim.lr_warmup_steps"),
     ({"optim": {"lr_scheduler": "linear", "lr_warmup_steps": 10}, "train": {"max_steps": 10}}, "optim.lr_warmup_steps"),
     ({"optim": {"lr_scheduler": "polynomial", "learning_rate": 1e-7}}, "optim.learning_rate"),
+    ({"compute": {"num_processes": 3, "num_machines": 2, "main_address": "one"}}, "compute.num_processes"),
+    ({"compute": {"num_processes": 2, "num_machines": 2}}, "compute.main_address"),
+    ({"compute": {"main_address": "-x; rm"}}, "compute.main_address"),
+    ({"compute": {"offload_optimizer_device": "cpu"}}, "compute.offload_optimizer_device"),
+    ({"compute": {"offload_param_device": "cpu", "deepspeed_stage": 2}}, "compute.offload_param_device"),
+    ({"train": {"mixed_precision": "fp16"}, "compute": {"deepspeed_stage": 1}}, "train.mixed_precision"),
 ])
 def test_settings_that_do_not_fit_each_other(data: dict[str, Any], field: str) -> None:
     assert list(faults(data)) == [field]
@@ -170,6 +176,11 @@ def test_resolve_is_done_once() -> None:
 @pytest.mark.parametrize("pictures, steps", [(1, 3), (8, 3), (9, 6), (100, 39)])
 def test_epochs_give_the_steps_the_last_window_may_be_short(pictures: int, steps: int) -> None:
     assert resolved({"train": {"epochs": 3}}, pictures).train.max_steps == steps
+
+
+def test_threads_are_shared_out_over_the_processes_of_one_machine() -> None:
+    compute = {"num_processes": 4, "num_machines": 2, "main_address": "node-1"}
+    assert resolved({"optim": {"learning_rate": 3e-5}, "compute": compute}).compute.num_threads == 2
 
 
 def test_steps_win_over_epochs() -> None:

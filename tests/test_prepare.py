@@ -121,6 +121,15 @@ def test_a_submitted_run_waits_with_everything_it_needs(home_: Path) -> None:
     assert json.loads(run.config_file.read_text())["train"]["seed"] is not None
 
 
+def test_zero_divides_what_each_process_keeps() -> None:
+    def kept(stage: int, processes: int = 4) -> int:
+        compute = config.Compute(deepspeed_stage=stage, num_processes=processes)
+        return prepare.weight_bytes(compute, 1000, 0, ema=False)
+
+    assert [kept(stage) for stage in range(4)] == [16000, 11000, 8000, 5000]
+    assert kept(0, processes=1) == 16000 and kept(3, processes=1) == 20000
+
+
 @pytest.fixture
 def small_disk(home_: Path) -> Iterator[Path]:
     """A home on a disk of 64 MB."""

@@ -17,6 +17,7 @@ from studio.runs import Run
 from studio.work import Work
 
 _PACKAGE_PARENT = Path(__file__).resolve().parent.parent.parent
+MACHINE_RANK = "STUDIO_MACHINE_RANK"  # which of a run's machines this is; machine 0 has the run's folder
 _KEPT = {
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH",
     "DYLD_LIBRARY_PATH", "STUDIO_HOME", "XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
@@ -53,36 +54,67 @@ def trainer_environment(run: Run, config: config_.Config, gpus: int) -> dict[str
              # Threads that spin while they wait make a step many times slower as soon as the cores are shared.
              "OMP_WAIT_POLICY": "PASSIVE"}
     if not gpus:
-        extra["ACCELERATE_USE_CPU"] = "true"
+        extra |= {"ACCELERATE_USE_CPU": "true", "DS_ACCELERATOR": "cpu"}
     if "wandb" in config.track.report_to and (key := os.environ.get("WANDB_API_KEY")):  # of a shell, never a server's
         extra["WANDB_API_KEY"] = key
     return {**environment(token), **tree.mark(run.path), **extra}
 
 
-def accelerate_config(config: config_.Config, gpus: int) -> dict[str, Any]:
-    """A complete accelerate config, so that no file of the user's own is ever read.
+def accelerate_config(config: config_.Config, gpus: int, machine_rank: int = 0) -> dict[str, Any]:
+    """A complete accelerate config for one machine, so that no file of the user's own is ever read.
 
     Several processes on the CPU are asked for as MULTI_GPU with `ACCELERATE_USE_CPU` in the environment: accelerate's
-    launcher starts only one process for MULTI_CPU (accelerate #2741).
+    launcher starts only one process for MULTI_CPU (accelerate #2741). ZeRO runs as MULTI_GPU too: the trainer gives
+    DeepSpeed its file itself. Accelerate's own DEEPSPEED would load the frozen encoders partitioned (transformers looks
+    for its config), and takes every rank on the CPU for the first.
     """
-    many = config.compute.num_processes > 1
+    compute = config.compute
+    many = compute.num_processes > 1
     result: dict[str, Any] = {
         "compute_environment": "LOCAL_MACHINE", "debug": False,
         "distributed_type": "MULTI_GPU" if many else "NO", "downcast_bf16": False, "dynamo_config": {},
-        "enable_cpu_affinity": False, "gpu_ids": "all", "machine_rank": 0, "main_training_function": "main",
-        "mixed_precision": config.train.mixed_precision or "no", "num_machines": 1,
-        "num_processes": config.compute.num_processes, "rdzv_backend": "static", "same_network": True,
+        "enable_cpu_affinity": False, "gpu_ids": "all", "machine_rank": machine_rank, "main_training_function": "main",
+        "mixed_precision": config.train.mixed_precision or "no", "num_machines": compute.num_machines,
+        "num_processes": compute.num_processes, "rdzv_backend": "static", "same_network": True,
         "tpu_use_cluster": False, "tpu_use_sudo": False, "use_cpu": not gpus and not many,
     }
-    if many:
+    if compute.num_machines > 1:
+        result["main_process_ip"], result["main_process_port"] = compute.main_address, compute.main_port
+    elif many:
         result["main_process_ip"], result["main_process_port"] = "127.0.0.1", _free_port()
     return result
 
 
+def deepspeed_config(config: config_.Config) -> dict[str, Any]:
+    """A complete DeepSpeed config. Weights and what is reduced stay fp32; `mixed_precision` is the trainer's autocast.
+
+    The engine clips by `gradient_clipping`; the trainer says itself which micro-batch ends an update, since a window
+    may be short. No weight is too small to be shared out, so that what a rank holds is all there is to average.
+    """
+    compute, train = config.compute, config.train
+    batch, accumulation = train.batch_size or 1, train.gradient_accumulation_steps
+    zero: dict[str, Any] = {
+        "stage": compute.deepspeed_stage, "contiguous_gradients": True, "overlap_comm": False,
+        "reduce_bucket_size": 50_000_000, "allgather_bucket_size": 50_000_000,
+        "offload_optimizer": {"device": compute.offload_optimizer_device, "pin_memory": False}}
+    if compute.deepspeed_stage == 3:
+        zero |= {"stage3_param_persistence_threshold": 0, "stage3_prefetch_bucket_size": 50_000_000,
+                 "stage3_gather_16bit_weights_on_model_save": False,
+                 "offload_param": {"device": compute.offload_param_device, "pin_memory": False}}
+    return {"train_batch_size": batch * accumulation * compute.num_processes, "train_micro_batch_size_per_gpu": batch,
+            "gradient_accumulation_steps": accumulation, "gradient_clipping": config.optim.max_grad_norm,
+            "fp16": {"enabled": False}, "bf16": {"enabled": False}, "zero_allow_untested_optimizer": True,
+            "zero_force_ds_cpu_optimizer": False, "steps_per_print": 2**31, "wall_clock_breakdown": False,
+            "zero_optimization": zero}
+
+
 def write(run: Run, config: config_.Config, gpus: int) -> list[str]:
-    """Write launch.yaml (JSON, which is YAML too) and return the command that trains this run."""
-    text = json.dumps(accelerate_config(config, gpus), indent=2)
-    storage.write_bytes(run.launch_file, text.encode() + b"\n")
+    """Write launch.yaml (JSON, which is YAML too), with a ZeRO stage also deepspeed.json; the command that trains."""
+    wanted = {run.launch_file: accelerate_config(config, gpus, int(os.environ.get(MACHINE_RANK, "0")))}
+    if config.compute.deepspeed_stage:
+        wanted[run.deepspeed_file] = deepspeed_config(config)
+    for path, content in wanted.items():
+        storage.write_bytes(path, json.dumps(content, indent=2).encode() + b"\n")
     return argv(run)
 
 

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from studio import config, datasets, families, hub, storage, work
+from studio import bundle, config, datasets, families, hub, storage, work
 
 log = logging.getLogger("studio.web")
 
@@ -91,6 +91,7 @@ def _known(error: BaseException) -> tuple[int, dict[str, Any]] | None:
         (datasets.NotFound, _not_found),
         (datasets.ReadOnly, lambda e: (409, _body("read_only", _sentence(e)))),
         (work.Refused, lambda e: (409, _body("refused", _sentence(e)))),
+        (bundle.BadBundle, lambda e: (422, _body("bundle", _sentence(e), "Nothing of it was kept."))),
         (families.BaseProblem, lambda e: (422, _body("base", _sentence(e), "Choose another base model."))),
         (storage.Corrupt, lambda e: (500, _body("corrupt", f"A file of the studio is damaged: {e}",
                                                 "Restore it from a backup, or delete what it belongs to."))),

@@ -10,12 +10,12 @@ from studio import config, events, hub, launch, machine, reference, runs
 from studio.web.access import Viewer
 from studio.web.errors import WebError
 from studio.web.index import Index
+from studio.web.service_bundles import BundleService
 from studio.web.service_health import HealthService
-from studio.web.service_runs import RunService
 from studio.web.settings import Settings
 
 
-class Studio(RunService, HealthService):
+class Studio(BundleService, HealthService):
     """The studio over one home. Another viewer's id raises NotFound, a write by nobody LoginNeeded; faults of what a
     person asked for raise the rooms' own errors. `errors.explain` puts any of them into words."""
 

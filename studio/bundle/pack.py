@@ -1,0 +1,156 @@
+"""A run as a bundle, assembled while it is sent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from studio import datasets, export, families, storage, zips
+from studio.bundle import sbatch
+from studio.bundle.layout import FORMAT, NAME
+from studio.families import Source, source
+from studio.runs import Run
+
+Content = bytes | Path
+
+
+def pack(run: Run, *, start: bool = False) -> export.Download:
+    """The run's bundle, open for reading; the caller closes it.
+
+    With `start` it has what a first step needs and no more: neither events, sample pictures nor a checkpoint. Raises
+    storage.Corrupt for a picture or a base that is not here any more.
+    """
+    with ExitStack() as holds:
+        contents = dict(_contents(run, start, holds))
+        known = _Known(run)
+        handles = {name: _opened(name, content, holds) for name, content in contents.items()}
+        facts = {name: known.of(content, handles[name]) for name, content in contents.items()}
+        known.keep()
+        described = _describe(run, {name: {k: f[k] for k in ("size", "sha256")} for name, f in facts.items()})
+        handles = {NAME: described, **handles}
+        facts = {NAME: {"size": len(described), "crc32": zlib.crc32(described)}, **facts}
+        members = [zips.Member(name, facts[name]["size"], facts[name]["crc32"]) for name in handles]
+        opened = list(handles.values())
+        parts = [opened[part] if isinstance(part, int) else part for part in zips.stored_zip(members)]
+        name = f"run-{run.id[:8]}{'-start' if start else ''}.zip"
+        return export.Download(name, "application/zip", parts, None, holds.pop_all())
+
+
+def write(run: Run, target: Path, *, start: bool = False) -> None:
+    """The run's bundle in the file `target`, whole or not at all."""
+    part = target.with_name(f".{target.name}.part")
+    try:
+        with pack(run, start=start) as packed, open(part, "wb") as file:
+            file.writelines(packed.read(0, packed.size))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _contents(run: Run, start: bool, holds: ExitStack) -> Iterator[tuple[str, Content]]:
+    """Every file by its name in the bundle."""
+    yield "config.json", run.config_file
+    yield "dataset.jsonl", run.rows_file
+    yield "train.sbatch", sbatch.script(run).encode()
+    yield from ((f"images/{row['image']}.{row['ext']}", datasets.picture_path(run.path.parent.parent, row))
+                for row in run.rows())
+    base = _base(run)
+    if base is not None and base.revision is None and base.folder != families.EMBEDDED:
+        yield from ((f"base/{name}", base.folder / name) for name in sorted(_wanted(run, base)))
+    if start:
+        return
+    yield "events.jsonl", _whole_lines(run.events_file)
+    yield from ((f"samples/{path.name}", path) for path in sorted(run.samples.glob("*.webp")))
+    for folder, _ in run.valid_checkpoints():
+        lease = storage.Lock(run.checkpoints / f"{folder.name}.lease")
+        if lease.acquire(shared=True):
+            holds.callback(lease.release)
+            found = [folder / name for name in (*storage.manifest(folder)["files"], storage.MANIFEST)]
+            yield from ((f"checkpoints/{path.relative_to(run.checkpoints)}", path) for path in sorted(found))
+            return
+
+
+def _describe(run: Run, files: dict[str, Any]) -> bytes:
+    record, base = run.record(), _base(run)
+    facts: dict[str, Any] = {"id": run.id, "name": record["name"], "created": record["created"],
+                             "dataset": record.get("dataset"), "attempt": run.attempts()[1]}
+    found = {"name": base.name if base else None, "revision": base.revision if base else None,
+             "files": _base_hashes(run, base) if base else {}}
+    return json.dumps({"bundle": FORMAT, "run": facts, "base": found, "files": files}, indent=1).encode() + b"\n"
+
+
+def _base(run: Run) -> Source | None:
+    """The base's files where they are here; a Hub base that is not downloaded yet is fetched where the run goes."""
+    model = run.config().model
+    try:
+        return source.locate(model.base, model.revision, model.variant)
+    except families.BaseProblem as error:
+        raise storage.Corrupt(f"the base model of this run is not here any more: {error}") from None
+
+
+def _wanted(run: Run, base: Source) -> set[str]:
+    """The base's files that its family uses."""
+    from fnmatch import fnmatchcase
+
+    patterns = families.get(run.config().model.family).download_patterns(base.variant)
+    return {name for name in base.files() if any(fnmatchcase(name, pattern) for pattern in patterns)}
+
+
+def _base_hashes(run: Run, base: Source) -> dict[str, str]:
+    known = _Known(run)
+    found = {name: known.of(base.folder / name, None)["sha256"] for name in sorted(_wanted(run, base))}
+    known.keep()
+    return found
+
+
+class _Known:
+    """Fingerprints of files, remembered in <home>/cache/bundles.json by path, size and time of change."""
+
+    def __init__(self, run: Run):
+        self.file = run.path.parent.parent / "cache" / "bundles" / f"{run.id}.json"
+        self.kept: dict[str, Any] = storage.read_json(self.file) or {}
+        self.used: dict[str, Any] = {}
+
+    def of(self, content: Content, opened: Any) -> dict[str, Any]:
+        """Size, SHA-256 and CRC-32."""
+        if isinstance(content, bytes):
+            return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest(), "crc32": zlib.crc32(content)}
+        stat = os.fstat(opened.handle) if opened is not None else content.stat()
+        stamp = f"{content}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}"
+        self.used[stamp] = self.kept.get(stamp) or storage.fingerprint(content)
+        return self.used[stamp]
+
+    def keep(self) -> None:
+        """Remember them for the next time."""
+        if not self.used.items() <= self.kept.items():
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            storage.write_json(self.file, {**self.kept, **self.used})
+
+
+def _opened(name: str, content: Content, holds: ExitStack) -> bytes | zips.Slice:
+    if isinstance(content, bytes):
+        return content
+    try:
+        handle = os.open(content, os.O_RDONLY)
+    except FileNotFoundError:
+        raise storage.Corrupt(f"{name} of this run is missing: put it back, or start the run anew") from None
+    holds.callback(os.close, handle)
+    return zips.Slice(handle, os.fstat(handle).st_size)
+
+
+def _whole_lines(path: Path) -> bytes:
+    """The file up to its last whole line: a live run's grows."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    return data[: data.rfind(b"\n") + 1]
+

@@ -1,0 +1,36 @@
+"""/api/runs/{id}/bundle and /api/runs/import."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from studio.web import uploads
+from studio.web.access import require
+from studio.web.answers import respond, studio_of, viewer
+from studio.web.downloads import RangeResponse
+from studio.web.routes_runs import Service, Who
+
+router = APIRouter(prefix="/api/runs")
+
+
+@router.get("/{run_id}/bundle")
+@router.head("/{run_id}/bundle")
+def get_bundle(request: Request, studio: Service, who: Who, run_id: str, start: bool = False) -> Response:
+    """The run as one zip, with Range; `start` leaves out events, samples and checkpoints."""
+    return RangeResponse(request, studio.bundle(who, run_id, start))
+
+
+@router.post("/import")
+async def import_run(request: Request) -> Response:
+    """A bundle, as multipart `files`, becomes a run that waits to be resumed: 201 and its record."""
+    studio, who = studio_of(request), viewer(request)
+    require(who, None, "create", "run")
+    upload = await uploads.receive(request, studio.settings)
+    try:
+        record = await run_in_threadpool(studio.import_run, who, upload.files)
+    finally:
+        upload.remove()
+    return respond(request, record, 201, headers={"location": f"/api/runs/{record['id']}"})

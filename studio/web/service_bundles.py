@@ -1,0 +1,32 @@
+"""Runs that travel: a run as one zip, and such a zip as a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from studio import bundle, export
+from studio import config as config_
+from studio.web.access import Viewer, require
+from studio.web.errors import WebError
+from studio.web.service_runs import RunService
+
+
+class BundleService(RunService):
+    """The part of the service that is about bundles."""
+
+    def bundle(self, viewer: Viewer, run_id: str, start: bool) -> export.Download:
+        """The run as a zip, open for reading; the caller closes it. With `start`, only what a first step needs."""
+        return bundle.pack(self._run(viewer, run_id, "read"), start=start)
+
+    def import_run(self, viewer: Viewer, files: list[tuple[str, Path]]) -> dict[str, Any]:
+        """A bundle as a run of the viewer's, waiting to be resumed; returns its record."""
+        require(viewer, None, "create", "run")
+        if len(files) != 1:
+            raise WebError("A bundle is sent as one file.", "Send the zip as multipart `files`.")
+
+        def check(config: config_.Config) -> None:
+            self._check_public(viewer, {"model": {"base": config.model.base}})
+
+        run = bundle.unpack(self.home, files[0][1], viewer.id, check)
+        return self.run(viewer, run.id)
