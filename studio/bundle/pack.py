@@ -60,7 +60,7 @@ def _contents(run: Run, start: bool, holds: ExitStack) -> Iterator[tuple[str, Co
     yield "config.json", run.config_file
     yield "dataset.jsonl", run.rows_file
     yield "train.sbatch", sbatch.script(run).encode()
-    yield from ((f"images/{row['image']}.{row['ext']}", datasets.picture_path(run.path.parent.parent, row))
+    yield from ((f"images/{row['image']}.{row['ext']}", datasets.picture_path(run.home, row))
                 for row in run.rows())
     base = _base(run)
     if base is not None and base.revision is None and base.folder != families.EMBEDDED:
@@ -115,7 +115,7 @@ class _Known:
     """Fingerprints of files, remembered in <home>/cache/bundles.json by path, size and time of change."""
 
     def __init__(self, run: Run):
-        self.file = run.path.parent.parent / "cache" / "bundles" / f"{run.id}.json"
+        self.file = run.home / "cache" / "bundles" / f"{run.id}.json"
         self.kept: dict[str, Any] = storage.read_json(self.file) or {}
         self.used: dict[str, Any] = {}
 
