@@ -25,12 +25,13 @@ from studio.settings import (
     Section,
     Track,
     Train,
+    Validation,
     describe,
 )
 
 __all__ = ["LR_SCHEDULES", "Compute", "Config", "ConfigError", "Data", "Lora", "Model", "Problem", "Section", "Train",
-           "dump", "load", "local_processes", "merge", "migrate", "needs_less_memory", "resolve", "schema",
-           "steps_per_epoch"]
+           "Validation", "dump", "load", "local_processes", "merge", "migrate", "needs_less_memory", "resolve",
+           "schema", "steps_per_epoch"]
 
 SCHEMA = 1
 MAY_STAY_EMPTY = (
@@ -53,6 +54,7 @@ class Config(Section):
     objective: Objective = Field(default_factory=Objective)
     ema: Ema = Field(default_factory=Ema)
     sample: Sample = Field(default_factory=Sample)
+    validation: Validation = Field(default_factory=Validation)
     checkpoint: Checkpoint = Field(default_factory=Checkpoint)
     compute: Compute = Field(default_factory=Compute)
     track: Track = Field(default_factory=Track)
@@ -149,8 +151,8 @@ def resolve(config: Config, *suggestions: dict[str, Any], pictures: int, seed: i
     Only MAY_STAY_EMPTY stays null. Raises ConfigError.
     """
     filled = merge(*suggestions, dump(config))
-    sections = ("lora", "train", "sample", "checkpoint", "compute")
-    lora, train, sample, checkpoint, compute = (filled.setdefault(name, {}) for name in sections)
+    sections = ("lora", "train", "sample", "validation", "checkpoint", "compute")
+    lora, train, sample, validation, checkpoint, compute = (filled.setdefault(name, {}) for name in sections)
     lora.setdefault("alpha", config.lora.rank)
     train.setdefault("seed", seed)
     compute.setdefault("num_threads", max(1, cores // local_processes(config.compute)))
@@ -159,6 +161,7 @@ def resolve(config: Config, *suggestions: dict[str, Any], pictures: int, seed: i
             pictures, train["batch_size"], config.train.gradient_accumulation_steps, config.compute.num_processes)
     if steps := train.get("max_steps"):
         sample.setdefault("every_steps", max(1, round(steps / 6)))
+        validation.setdefault("every_steps", max(1, round(steps / 10)))
         checkpoint.setdefault("every_steps", max(1, math.ceil(steps / 3)))
     done = load(filled)
     empty = [f["path"] for s in schema()["sections"] for f in s["fields"]

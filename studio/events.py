@@ -26,6 +26,7 @@ NEEDED: dict[str, dict[str, Any]] = {  # what a reader relies on; a line without
     "attempt": {"attempt": int},
     "resumed": {"from_step": int},
     "step": {"step": int, "loss": (float, int, type(None)), "lr": (float, int, type(None)), "seconds": (float, int)},
+    "validation": {"step": int, "loss": (float, int, type(None)), "weights": str},
     "sample": {"step": int, "file": str},
     "retired": {"name": str},
     "result": {"name": str, "bytes": int},
@@ -73,13 +74,17 @@ class EventWriter:
         return event
 
     def phase(self, phase: str, done: int | None = None, total: int | None = None, unit: str | None = None) -> None:
-        """What the trainer is doing: loading, downloading, caching, training, sampling, saving, exporting."""
+        """What the trainer is doing: loading, downloading, caching, training, sampling, validating, saving, ..."""
         self.add("phase", phase=phase, done=done, total=total, unit=unit)
 
     def step(self, step: int, loss: float, lr: float, grad_norm: float | None, pictures: int, seconds: float) -> None:
         """One update: the mean loss over its window, and the pictures and seconds it took."""
         self.add("step", step=step, loss=loss, lr=lr, grad_norm=grad_norm, pictures=pictures,
                  seconds=round(seconds, 4))
+
+    def validation(self, step: int, loss: float, weights: str, pictures: int) -> None:
+        """The mean loss on the held-out pictures with the `weights` (raw, ema) of this step."""
+        self.add("validation", step=step, loss=loss, weights=weights, pictures=pictures)
 
     def warning(self, code: str, message: str) -> None:
         """Something a person should know that does not end the run."""
@@ -197,10 +202,31 @@ class Curve:
 
 
 @dataclass
+class Measured:
+    """The validation losses of one kind of weights, in step order."""
+
+    step: list[int] = field(default_factory=list)
+    loss: list[float | None] = field(default_factory=list)
+
+    def append(self, event: dict[str, Any]) -> None:
+        """Add one validation event; a repeated step replaces what was there."""
+        self.truncate(event["step"] - 1)
+        self.step.append(event["step"])
+        self.loss.append(event["loss"])
+
+    def truncate(self, step: int) -> None:
+        """Drop every point after `step`."""
+        while self.step and self.step[-1] > step:
+            self.step.pop()
+            self.loss.pop()
+
+
+@dataclass
 class Story:
     """Everything a run's events have told so far; `add` is fed each event once, in order."""
 
     curve: Curve = field(default_factory=Curve)
+    validation: dict[str, Measured] = field(default_factory=dict)  # by weights
     phase: dict[str, Any] | None = None
     step: int = 0
     samples: list[dict[str, Any]] = field(default_factory=list)
@@ -233,6 +259,8 @@ class Story:
         self.resumes.append(event)
         self.step = event["from_step"]
         self.curve.truncate(self.step)
+        for measured in self.validation.values():
+            measured.truncate(self.step)
         self.samples = [s for s in self.samples if s["step"] <= self.step]
 
     def _on_phase(self, event: dict[str, Any]) -> None:
@@ -244,6 +272,9 @@ class Story:
 
     def _on_sample(self, event: dict[str, Any]) -> None:
         self.samples = [s for s in self.samples if s["file"] != event["file"]] + [event]
+
+    def _on_validation(self, event: dict[str, Any]) -> None:
+        self.validation.setdefault(event["weights"], Measured()).append(event)
 
     def _on_checkpoint(self, event: dict[str, Any]) -> None:
         self.checkpoints.append(event)

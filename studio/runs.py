@@ -20,6 +20,8 @@ from studio.work import ID, NotFound, Reader, Refused
 __all__ = ["ID", "NotFound", "Reader", "Refused", "Run", "create", "delete", "every", "find", "home", "resume"]
 
 home = storage.home
+PICTURES = "pictures.safetensors"  # in a checkpoint: per training row, the sum (in LOSS_UNIT) and count of its losses
+LOSS_UNIT = 2.0**-24
 CONTROLS = ("stop", "cancel", "pause", "save", "sample")
 RESUMABLE = ("paused", "stopped", "cancelled", "interrupted", "failed")
 NOT_RESUMABLE = {
@@ -72,7 +74,7 @@ class Run(work.Work):
         return config_.load(self.facts(self.config_file, {}))
 
     def rows(self) -> list[dict[str, Any]]:
-        """The frozen rows this run trains on, in order."""
+        """The frozen rows, in order: those of split `train` are trained on, the others are held out."""
         with open(self.rows_file, encoding="utf-8") as file:
             return [json.loads(line) for line in file]
 

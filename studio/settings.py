@@ -244,6 +244,19 @@ class Sample(Section):
                         ge=0, le=2**53 - 1)
 
 
+class Validation(Section):
+    """Validation loss"""
+
+    every_steps: int | None = setting(
+        None, "Measure every", "Steps between measurements of the loss on held-out pictures; 0 measures never. Empty "
+        "measures about ten times a run.", ge=0, le=10_000_000)
+    share: float = setting(
+        0.0, "Share held out", "Where the data set holds out no pictures itself (folders `test` or `validation`), so "
+        "much of it is not trained on.", ge=0, le=0.5)
+    pictures: int = setting(
+        64, "Most held-out pictures", "Each costs four forward passes per measurement.", ge=1, le=10_000)
+
+
 class Checkpoint(Section):
     """Checkpoints"""
 

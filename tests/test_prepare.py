@@ -70,6 +70,18 @@ def test_the_most_pictures_are_chosen_by_the_seed(home_: Path, most: int) -> Non
     assert ([row["name"] for row in other.rows] == names) is (most > 10)
 
 
+def test_a_share_is_held_out_where_the_data_set_holds_out_nothing(home_: Path) -> None:
+    asked = {"validation": {"share": 0.1, "pictures": 12}, "train": {"seed": 5, "epochs": 1, "batch_size": 1}}
+    plan, all_ = prepare.plan(home_, asked), prepare.plan(home_, {})
+    count = len(all_.rows) - round(0.1 * len(all_.rows))
+    assert plan.config is not None and plan.config.train.max_steps == len(plan.rows) == count
+    run = prepare.submit(home_, name="x", owner="me", config=asked)
+    held = [row["name"] for row in run.rows() if row["split"] != "train"]
+    assert len(held) == 12 and run.record()["dataset"]["count"] == count
+    assert not set(held) & {row["name"] for row in plan.rows}
+    assert len(prepare.submit(home_, name="y", owner="me", config={}).rows()) == len(all_.rows)
+
+
 def test_a_bucket_step_above_the_resolution_is_refused(home_: Path) -> None:
     plan = prepare.plan(home_, {"data": {"buckets": True, "bucket_step": 128}})
     assert fields(plan) == {"data.bucket_step"} and "more than the resolution of 64" in plan.problems[0].message

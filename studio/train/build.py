@@ -16,7 +16,7 @@ from studio.datasets.buckets import STEP, Buckets
 from studio.events import EventWriter
 from studio.families import Family, Source, source
 from studio.runs import Run
-from studio.train import adapters, objectives, optim
+from studio.train import adapters, objectives, optim, validation
 from studio.train.cache import CachedPictures, CachedTexts, Encoders, LivePictures, digest, part_hashes
 from studio.train.checkpoints import Keeper, Weights
 from studio.train.control import Controls
@@ -26,6 +26,8 @@ from studio.train.feed import Feed
 from studio.train.host import Host
 from studio.train.model import Trainee
 from studio.train.sample import Sampler
+from studio.train.tally import Tally
+from studio.train.validation import Validator
 
 PROGRESS_SECONDS = 0.25  # at most so often an event tells how far the caching is
 
@@ -45,11 +47,14 @@ class Trainer:
     feed: Feed
     keeper: Keeper
     sampler: Sampler
+    validator: Validator
+    tally: Tally
     total_steps: int
     batch_size: int
     window: int
     sample_every: int
     save_every: int
+    validate_every: int
     last_report: float = 0.0
     failed_saves: int = 0  # in a row
     retry_at: int | None = None  # the step after which a save that failed is tried again
@@ -72,6 +77,17 @@ class Trainer:
         """Whether a checkpoint is saved after this step: its time has come, or the last save failed."""
         return step in (self.total_steps, self.retry_at) or step % self.save_every == 0
 
+    def validation_due(self, step: int) -> bool:
+        """Whether the loss on held-out pictures is measured after this step."""
+        every = self.validate_every if self.validator.held else 0
+        return every > 0 and (step == self.total_steps or step % every == 0)
+
+    def validate(self, step: int) -> bool:
+        """Rank 0 measures, the others wait; every rank learns whether it did."""
+        if not self.validation_due(step):
+            return False
+        return self.host.tell(self.validator.measure(step) if self.host.main else None)
+
     def draw(self, step: int, prompt: str | None = None) -> bool:
         """Rank 0 draws, the others wait; every rank learns whether it went well."""
         return self.host.tell(self.sampler.draw(step, prompt) if self.host.main else None)
@@ -80,6 +96,7 @@ class Trainer:
         """Rank 0 saves, the others wait; every rank learns whether it went well.
 
         A save that failed is tried again at the next step, then after 2, 4, ... 64 more."""
+        self.tally.gather()
         per_epoch = -(-len(self.draws.rows) // self.window)
         position = {"epoch": step // per_epoch, "position": step % per_epoch * self.window}
         saved = self.host.tell(self.keeper.save(step, position) if self.host.main else None)
@@ -88,9 +105,12 @@ class Trainer:
         return saved
 
 
-def build(run: Run, config: Config, rows: list[dict[str, Any]], host: Host, events: EventWriter, controls: Controls,
-          check: Callable[[], None]) -> Trainer:
-    """Load, cache and prepare everything. `check` is called now and then and may raise to end the build."""
+def build(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[str, Any]], host: Host,
+          events: EventWriter, controls: Controls, check: Callable[[], None]) -> Trainer:
+    """Load, cache and prepare everything; `held` are the rows that are only measured.
+
+    `check` is called now and then and may raise to end the build.
+    """
     home = run.path.parent.parent
     family = families.get(config.model.family)
     base = _base(config, family, events, host)
@@ -103,7 +123,8 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], host: Host, even
                   random_crops=not data.center_crop, crop_variants=data.crop_variants,
                   caption_dropout=data.caption_dropout)
     framing = Framing(data.interpolation)
-    pictures, texts = _cached(home, config, encoders, draws, framing, events, host, check)
+    measured = validation.samples(held if config.validation.every_steps else [], draws)
+    pictures, fixed, texts = _cached(home, config, encoders, draws, measured, framing, events, host, check)
     encoders.free()
 
     events.phase("loading")
@@ -127,15 +148,20 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], host: Host, even
     objective = objectives.make(family.schedule(base), prediction_type, config.objective.snr_gamma)
     gc.freeze()  # what the imports made lives for ever: collecting after each drawing then takes milliseconds
     facts = {**host.facts(), "data_sha": digest(rows), "base_sha": digest(encoders.hashes)}
+    tally = Tally(rows, host)
+    feed = Feed(family, objective, objectives.noise_of(config.objective), draws.seed, pictures, texts, framing,
+                host.device)
+    batch = config.train.batch_size or 1
     return Trainer(
         host=host, events=events, controls=controls, family=family, model=model, ema=ema,
         update=optim.Updater(optimizer, parameters, rate, config.optim.max_grad_norm, scaler), draws=draws,
-        feed=Feed(family, objective, objectives.noise_of(config.objective), draws.seed, pictures, texts, framing,
-                  host.device),
-        keeper=Keeper(run, config, events, Weights(trained, ema, optimizer, scaler), facts),
+        feed=feed,
+        keeper=Keeper(run, config, events, Weights(trained, ema, optimizer, scaler, tally), facts),
         sampler=Sampler(run, config, events, encoders, trainee, ema, prediction_type, controls.leaving),
-        total_steps=total, batch_size=config.train.batch_size or 1, window=_window(config, host),
-        sample_every=config.sample.every_steps or 0, save_every=config.checkpoint.every_steps or total)
+        validator=Validator(events, trainee, ema, feed, fixed, measured, batch), tally=tally,
+        total_steps=total, batch_size=batch, window=_window(config, host),
+        sample_every=config.sample.every_steps or 0, save_every=config.checkpoint.every_steps or total,
+        validate_every=config.validation.every_steps or 0)
 
 
 def _sizes(data: Data) -> Callable[[dict[str, Any]], Size]:
@@ -162,9 +188,11 @@ def _base(config: Config, family: Family, events: EventWriter, host: Host) -> So
     return base
 
 
-def _cached(home: Path, config: Config, encoders: Encoders, draws: Draws, framing: Framing, events: EventWriter,
-            host: Host, check: Callable[[], None]) -> tuple[CachedPictures, CachedTexts | None]:
-    """Every encoding the run needs, each rank making its share of what is missing."""
+def _cached(home: Path, config: Config, encoders: Encoders, draws: Draws, held: list[Sample], framing: Framing,
+            events: EventWriter, host: Host, check: Callable[[], None]
+            ) -> tuple[CachedPictures, CachedPictures, CachedTexts | None]:
+    """Every encoding the run needs, each rank making its share of what is missing: of pictures as they are trained,
+    of pictures as they are cached (the same, or those held out), and of captions."""
 
     def path_of(row: dict[str, Any]) -> Path:
         return datasets.picture_path(home, row)
@@ -172,14 +200,16 @@ def _cached(home: Path, config: Config, encoders: Encoders, draws: Draws, framin
     texts = None if config.model.train_text_encoder else CachedTexts(home, encoders)
     if texts is None:
         events.warning("texts_not_cached", "The text encoder learns, so every step encodes its captions again.")
-    pictures = CachedPictures(home, encoders, framing, path_of)
+    pictures = fixed = CachedPictures(home, encoders, framing, path_of)
     if draws.random_crops and not draws.crop_variants:
         pictures = LivePictures(home, encoders, framing, path_of, config.compute.num_workers)
         events.warning("not_cached", "Random crops cannot be cached: every step encodes its pictures again, which is "
                        "slower. Turn on the centre crop, or set crop variants, for speed.")
-    variants = {pictures.key(sample): sample for sample in draws.variants()}
+    seen = [*(draws.variants() if pictures is fixed else []), *held]
+    variants = {fixed.key(sample): sample for sample in seen}
     mine = slice(host.rank, None, host.ranks)
-    samples, captions = list(variants.values())[mine], (draws.captions()[mine] if texts else [])
+    captions = sorted({*draws.captions(), *(s.caption for s in held)})[mine] if texts else []
+    samples = list(variants.values())[mine]
     done, total = 0, len(samples) + len(captions)
     every, told = max(1, total // 100), 0.0
 
@@ -194,9 +224,9 @@ def _cached(home: Path, config: Config, encoders: Encoders, draws: Draws, framin
 
     if texts:
         texts.fill(captions, progress)
-    pictures.fill(samples, progress)
+    fixed.fill(samples, progress)
     host.wait()
-    for cached in (texts, pictures):
+    for cached in (texts, fixed):
         if cached:
             cached.refresh()
-    return pictures, texts
+    return pictures, fixed, texts

@@ -19,6 +19,7 @@ from studio.runs import Run
 from studio.train.adapters import Whole
 from studio.train.cache import digest
 from studio.train.ema import Ema
+from studio.train.tally import Tally
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -44,15 +45,18 @@ def training_fields(config: Config) -> dict[str, Any]:
 
 @dataclass
 class Weights:
-    """Everything that training changes: what is trained, its average, the optimizer's moments, the scale."""
+    """Everything that training changes: what is trained, its average, the optimizer's moments, the scale,
+    and what each picture's loss was."""
 
     trained: Whole
     ema: Ema
     optimizer: torch.optim.Optimizer
     scaler: Any | None
+    tally: Tally
 
     def write(self, root: Path) -> None:
-        """Write the raw weights, the average (diffusers layout, fp32) and `optimizer.safetensors` under `root`."""
+        """Write the raw weights, the average (diffusers layout, fp32), `optimizer.safetensors` and
+        `pictures.safetensors` under `root`."""
         self.trained.write(root, "", {})
         if self.ema.updates:
             with self.ema.swapped():
@@ -60,6 +64,7 @@ class Weights:
         moments = {f"{kind}.{name}": self.optimizer.state[p][kind].detach().contiguous()
                    for name, p in self.trained.named().items() for kind in MOMENTS if p in self.optimizer.state}
         save_file(moments, root / "optimizer.safetensors", metadata={"format": "pt"})
+        self.tally.write(root)
 
     def read(self, root: Path, updates: int, scale: dict[str, Any] | None) -> None:
         """Take everything over from what `write` wrote; `updates` counts the average's."""
@@ -72,6 +77,7 @@ class Weights:
             for name, p in self.trained.named().items():
                 self.optimizer.state[p] = {
                     kind: file.get_tensor(f"{kind}.{name}").to(p.device, torch.float32) for kind in MOMENTS}
+        self.tally.load(root)
         if self.scaler is not None and scale:
             self.scaler.load_state_dict(scale)
 

@@ -41,7 +41,7 @@ class Feed:
 
     def __call__(self, samples: list[Sample]) -> Batch:
         """The batch of these samples."""
-        stats = _stack([self.pictures(s) for s in samples])
+        stats = stack([self.pictures(s) for s in samples])
         shape = tuple(self.family.mean(stats).shape[1:])
 
         def draw(stream: str, shape: tuple[int, ...]) -> torch.Tensor:
@@ -50,15 +50,20 @@ class Feed:
         x0 = self.family.draw(stats, draw("posterior", shape))
         seen, meant = self.noise(draw, shape)
         u = torch.tensor([uniform(self.seed, "timestep", s.epoch, s.position) for s in samples], dtype=torch.float64)
-        t = self.objective.time(u)
-        t = t.float() if t.is_floating_point() else t
+        return self.batch(samples, x0, seen, meant, u)
+
+    def batch(self, samples: list[Sample], x0: torch.Tensor, seen: torch.Tensor, meant: torch.Tensor,
+              u: torch.Tensor) -> Batch:
+        """The batch of latents x0 (B,c,h,w), the noise seen in x_t and meant by the target, and times u (B,)."""
         send, objective = self._send, self.objective
+        t = objective.time(u)
+        t = t.float() if t.is_floating_point() else t
         return Batch(send(objective.mix(x0, seen, t)), send(objective.model_time(t)),
                      send(objective.target(x0, meant, t)), send(objective.weight(t)),
                      {k: send(v) for k, v in self._conditions(samples).items()}, [s.caption for s in samples])
 
     def _conditions(self, samples: list[Sample]) -> Tensors:
-        cond = _stack([self.texts(s.caption) for s in samples]) if self.texts else {}
+        cond = stack([self.texts(s.caption) for s in samples]) if self.texts else {}
         extra = [self.family.conditions(self.framing.facts(s)) for s in samples]
         return {**cond, **{name: torch.tensor([e[name] for e in extra]) for name in extra[0]}}
 
@@ -66,5 +71,6 @@ class Feed:
         return value.to(self.device, non_blocking=True)
 
 
-def _stack(entries: list[Tensors]) -> Tensors:
+def stack(entries: list[Tensors]) -> Tensors:
+    """Encodings of single samples as one batch."""
     return {name: torch.cat([entry[name] for entry in entries]) for name in entries[0]}

@@ -68,6 +68,12 @@ class Host:
         """The mean of every rank's value, on every rank."""
         return self.accelerator.reduce(value, "mean") if self.ranks > 1 else value  # type: ignore[return-value]
 
+    def sum(self, value: torch.Tensor) -> torch.Tensor:
+        """The sum of every rank's value, on every rank, by way of the CPU."""
+        if self.ranks > 1:
+            dist.all_reduce(value, group=self._group)
+        return value
+
     def facts(self) -> dict[str, Any]:
         """What bit-identity depends on, for the `attempt` event and each checkpoint."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else _cpu_name()

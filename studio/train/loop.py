@@ -77,14 +77,16 @@ def _attempt(run: Run, events: EventWriter, began: float, progress: Progress) ->
     number = _attempt_number(run, began)
     host = Host(config)
     try:
-        rows = [row for row in run.rows() if row.get("split", "train") == "train"]
+        frozen = run.rows()
+        rows = [row for row in frozen if row.get("split", "train") == "train"]
+        held = [row for row in frozen if row.get("split", "train") != "train"]
         events.add("attempt", attempt=number.number, total_steps=config.train.max_steps, pictures=len(rows),
                    **host.facts())
         controls = Controls(run, events, number.began) if host.main else control.NoControls()
         trackers = track.make(run, config, number.number, events) if host.main else track.NoTrackers()
         controls.listen()
         try:
-            trainer = build(run, config, rows, host, events, controls, check=lambda: _check(controls, host))
+            trainer = build(run, config, rows, held, host, events, controls, check=lambda: _check(controls, host))
             _resume(trainer, progress, first=number.number == 1)
             result = _fit(trainer, progress)
         except Leave:
@@ -130,6 +132,7 @@ def _fit(trainer: Trainer, progress: Progress) -> str:
     total = trainer.total_steps
     if progress.step == 0:
         trainer.draw(0)
+        trainer.validate(0)
     if progress.step >= total:
         return _finish(trainer, progress)
     trainer.events.phase("training", progress.step, total, "steps")
@@ -150,7 +153,7 @@ def _update(trainer: Trainer, update: int, window: list[Sample], progress: Progr
     shares = share(window, trainer.batch_size, host.rank, host.ranks)
     # DDP divides by the ranks and nothing divides by the micro-batches, so a picture weighs ranks / window.
     scale = host.ranks / len(window)
-    total = torch.zeros((), device=host.device)
+    total, told = torch.zeros((), device=host.device), []
     for index, samples in enumerate(shares):
         fed = samples or window[:1]  # a rank without pictures takes part with weight 0
         batch = trainer.feed(fed)
@@ -162,11 +165,13 @@ def _update(trainer: Trainer, update: int, window: list[Sample], progress: Progr
             loss = errors.sum() * (scale if samples else 0.0)
             host.accelerator.backward(loss)
         total += loss.detach()
+        if samples:
+            told.append((samples, errors.detach()))
     loss = host.mean(total)
     norm = trainer.update(update, loss)
     trainer.ema.update()
     progress.waiting.append({"step": update + 1, "loss": loss, "lr": trainer.update.rate(update), "grad_norm": norm,
-                             "pictures": len(window), "seconds": began})
+                             "pictures": len(window), "seconds": began, "told": told})
     _report(trainer, progress, keep=0 if host.device.type == "cpu" else 1)
 
 
@@ -175,6 +180,8 @@ def _report(trainer: Trainer, progress: Progress, keep: int) -> None:
     while len(progress.waiting) > keep:
         event = progress.waiting.pop(0)
         loss, norm = event["loss"].item(), event["grad_norm"].item()
+        for samples, errors in event.pop("told"):
+            trainer.tally.add(samples, errors)
         now = time.perf_counter()
         event["seconds"], trainer.last_report = now - max(event["seconds"], trainer.last_report), now
         trainer.events.step(**{**event, "loss": loss, "grad_norm": norm})
@@ -197,6 +204,9 @@ def _boundary(trainer: Trainer, progress: Progress, asked: list[Request]) -> str
     if leaving is None:
         if trainer.sample_due(step):
             busy = _draw(trainer, progress)
+        if trainer.validation_due(step):
+            _report(trainer, progress, keep=0)
+            busy = trainer.validate(step) or busy
         if trainer.save_due(step):
             busy = _save(trainer, progress) or busy
         for request in asked:

@@ -10,6 +10,7 @@ from studio import events, launch, runs
 from studio.work import Job, Work
 
 KEYS = ("loss", "lr", "grad_norm", "seconds")
+SERIES = (*KEYS, "validation")
 MOST_POINTS = 1500
 WORDS_OF_STATE = {"starting": "starting", "queued": "waiting", "stopping": "saving"}
 
@@ -37,6 +38,7 @@ def status(state: str, story: events.Story, config: dict[str, Any], queue_positi
         "step": story.step, "total_steps": total,
         "eta_seconds": round(left * pace, 1) if live and pace is not None and left is not None else None,
         "seconds_per_step": pace, "pictures_per_second": _pictures_per_second(curve),
+        "validation": {weights: _last(found.loss) for weights, found in story.validation.items()},
         "loss": _last(curve.loss), "lr": _last(curve.lr), "queue_position": queue_position,
         "actions": actions(state),
     }
@@ -108,17 +110,28 @@ def series(story: events.Story, keys: list[str], start: int, stop: int | None, p
     """The curve between two steps (both included) as columns of at most `points` entries.
 
     `step` is the last step of each entry; every key has `min`, `mean` and `max` over its steps (null: no finite value
-    there). `count` is how many steps there are, `seq` the event after which a poll goes on.
+    there). `count` is how many steps there are, `seq` the event after which a poll goes on. `validation` has steps of
+    its own: {"raw": {"step", "loss": {min, mean, max}}, "ema": ...}.
     """
     seq = story.seq  # before the columns: what arrives in between is polled again rather than lost
-    columns = {name: np.array(getattr(story.curve, name)[:], dtype=float) for name in ("step", *keys)}
+    found = {"seq": seq, **_columns(story.curve, [key for key in keys if key in KEYS], start, stop, points)}
+    if "validation" in keys:
+        found["validation"] = {}
+        for weights, measured in list(story.validation.items()):
+            own = _columns(measured, ["loss"], start, stop, points)
+            found["validation"][weights] = {"step": own["step"], "loss": own["loss"]}
+    return found
+
+
+def _columns(curve: Any, keys: list[str], start: int, stop: int | None, points: int) -> dict[str, Any]:
+    columns = {name: np.array(getattr(curve, name)[:], dtype=float) for name in ("step", *keys)}
     length = min(map(len, columns.values()))
     steps = columns.pop("step")[:length]
     low = int(np.searchsorted(steps, start, side="left"))
     high = length if stop is None else int(np.searchsorted(steps, stop, side="right"))
     steps, count = steps[low:high], max(0, high - low)
     edges = np.unique(np.linspace(0, count, min(points, count) + 1).astype(int)) if count else np.array([0])
-    found: dict[str, Any] = {"seq": seq, "count": count, "step": [int(s) for s in steps[edges[1:] - 1]]}
+    found: dict[str, Any] = {"count": count, "step": [int(s) for s in steps[edges[1:] - 1]]}
     for name, column in columns.items():
         found[name] = _extremes(column[low:high], edges)
     return found

@@ -88,6 +88,15 @@ def get_series(request: Request, studio: Service, who: Who, run_id: str, keys: s
     return respond(request, data, tag=tag)
 
 
+@router.get("/runs/{run_id}/pictures")
+def get_pictures(request: Request, studio: Service, who: Who, run_id: str, sort: str = "-loss",
+                 offset: Annotated[int, Query(ge=0)] = 0, limit: Annotated[int, Query(ge=1, le=500)] = 60) -> Response:
+    """The training pictures by their mean loss: -loss (highest first), loss, or place."""
+    tag = "".join(c for c in f"{studio.pictures_tag(who, run_id)}-{sort}-{offset}-{limit}" if c.isalnum() or c == "-")
+    data = None if same(request, tag) else studio.pictures(who, run_id, sort, offset, limit)
+    return respond(request, data, tag=tag)
+
+
 @router.post("/runs/{run_id}/{kind}")
 def control_run(request: Request, studio: Service, who: Who, run_id: str, kind: str, body: Body) -> Response:
     """stop, cancel, pause, resume, save or sample."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from studio import config as config_
 from studio import datasets, events, export, hub, launch, prepare, runs, storage
-from studio.web import records
+from studio.web import losses, records
 from studio.web.access import Viewer, may, require
 from studio.web.errors import NotFound, Refused, WebError
 from studio.web.index import Index
@@ -126,13 +126,26 @@ class RunService(JobService):
                points: int = 1000) -> dict[str, Any]:
         """The run's curve as columns down-sampled to min/mean/max; see `records.series`."""
         keys = list(dict.fromkeys(keys or ["loss", "lr"]))
-        unknown = [key for key in keys if key not in records.KEYS]
+        unknown = [key for key in keys if key not in records.SERIES]
         if unknown:
-            raise WebError(f"There is no series {unknown[0][:40]!r}.", f"There are: {', '.join(records.KEYS)}.")
+            raise WebError(f"There is no series {unknown[0][:40]!r}.", f"There are: {', '.join(records.SERIES)}.")
         run = self._run(viewer, run_id, "read")
         state, story = self.reader.state(run)
         points = max(1, min(points, records.MOST_POINTS))
         return {"state": state, **records.series(story, keys, from_, to, points)}
+
+    def pictures(self, viewer: Viewer, run_id: str, sort: str = "-loss", offset: int = 0, limit: int = 60
+                 ) -> dict[str, Any]:
+        """The run's training pictures with what each cost the model so far; see `losses.pictures`."""
+        run = self._run(viewer, run_id, "read")
+        if sort not in losses.SORTS:
+            raise WebError(f"Pictures cannot be sorted by {sort[:40]!r}.", f"There are: {', '.join(losses.SORTS)}.")
+        dataset = run.record().get("dataset") or {}
+        return losses.pictures(run, dataset.get("id"), sort, max(0, offset), max(1, min(limit, 500)))
+
+    def pictures_tag(self, viewer: Viewer, run_id: str) -> str:
+        """A short text that changes whenever `pictures` would answer something new."""
+        return losses.newest(self._run(viewer, run_id, "read"))
 
     # ------------------------------------------------------------------------------------------------- making
 

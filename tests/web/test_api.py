@@ -7,11 +7,13 @@ import time
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from studio import events
+from studio import config, events, runs, storage
 
-from .conftest import Server, finish, make_run, tell
+from .conftest import ROWS, Server, finish, make_run, tell
 
 CANARY = "hf_CANARYcanary0123456789"
 STATUS = {"state", "phase", "phase_done", "phase_total", "phase_unit", "step", "total_steps", "eta_seconds",
@@ -266,3 +268,50 @@ def test_a_range_of_absurd_numbers_is_no_range(server: Server, api: httpx.Client
     run = make_run(server.home, steps=1)
     answer = api.get(f"/api/runs/{run.id}/files/config.json", headers={"range": f"bytes=0-{'9' * 5000}"})
     assert answer.status_code == 200 and answer.content == run.config_file.read_bytes()
+
+
+def test_the_validation_loss_is_a_series_of_its_own(server: Server, api: httpx.Client) -> None:
+    run = make_run(server.home)
+    tell(run, 20)
+    writer = events.EventWriter(run.events_file)
+    for step, loss in ((5, 0.5), (10, 0.25), (15, float("nan"))):
+        for weights, factor in (("raw", 1), ("ema", 2)):
+            writer.validation(step, loss * factor, weights, 3)
+    writer.close()
+    found = api.get(f"/api/runs/{run.id}/series?keys=loss,validation&from=6").json()
+    assert found["count"] == 15 and set(found["validation"]) == {"raw", "ema"}
+    assert found["validation"]["ema"] == {"step": [10, 15], "loss": dict.fromkeys(("min", "mean", "max"), [0.5, None])}
+    assert "validation" not in api.get(f"/api/runs/{run.id}/series").json()
+    assert api.get(f"/api/runs/{run.id}").json()["validation"] == {"raw": None, "ema": None}
+    writer = events.EventWriter(run.events_file)
+    writer.add("attempt", attempt=2)
+    writer.add("resumed", from_step=7)
+    writer.close()
+    found = api.get(f"/api/runs/{run.id}/series?keys=validation").json()
+    assert found["validation"]["raw"]["step"] == [5]
+    assert "loss, lr, grad_norm, seconds, validation" in problem(
+        api.get(f"/api/runs/{run.id}/series?keys=x"), 400)["hint"]
+
+
+def test_pictures_by_their_loss(server: Server, api: httpx.Client) -> None:
+    rows = [{**ROWS[0], "name": f"{n}.png", "image": f"{n:064x}"} for n in range(5)]
+    rows.append({**ROWS[0], "split": "validation"})
+    run = runs.create(server.home, name="x", owner="local", config=config.load({}), rows=rows,
+                      extra={"dataset": {"id": "sample", "name": "", "fingerprint": "", "count": 5}})
+    address = f"/api/runs/{run.id}/pictures"
+    early = api.get(address).json()
+    assert early["step"] is None and early["count"] == 5 and {i["loss"] for i in early["items"]} == {None}
+    sums, counts = np.array([1.0, 6.0, 0.0, 0.5, 2.0]), np.array([2, 3, 0, 1, 1])
+    with storage.staged(run.checkpoints / "checkpoint-7", {"step": 7}) as folder:
+        numbers = {"sum": (sums / runs.LOSS_UNIT).astype(np.int64), "count": counts}
+        save_file(numbers, folder / runs.PICTURES)
+    first = api.get(address, params={"limit": 3})
+    assert first.json()["step"] == 7 and first.json()["next"] == 3
+    assert [(i["name"], i["loss"], i["count"]) for i in first.json()["items"]] == [
+        ("1.png", 2.0, 3), ("4.png", 2.0, 1), ("0.png", 0.5, 2)]
+    rest = api.get(address, params={"offset": 3}).json()
+    assert [(i["name"], i["loss"]) for i in rest["items"]] == [("3.png", 0.5), ("2.png", None)] and rest["next"] is None
+    assert [i["place"] for i in api.get(address, params={"sort": "loss"}).json()["items"]] == [0, 3, 1, 4, 2]
+    assert [i["place"] for i in api.get(address, params={"sort": "place"}).json()["items"]] == [0, 1, 2, 3, 4]
+    assert api.get(address, params={"limit": 3}, headers={"if-none-match": first.headers["etag"]}).status_code == 304
+    assert "-loss" in problem(api.get(address, params={"sort": "name"}), 400)["hint"]

@@ -1,0 +1,77 @@
+"""The loss on held-out pictures: the same pictures, times and noise each time, so that only the weights differ."""
+
+from __future__ import annotations
+
+import traceback
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from studio.events import EventWriter
+from studio.train.cache import CachedPictures
+from studio.train.data import CENTRE, Draws, Sample, normal, share, uniform
+from studio.train.ema import Ema
+from studio.train.feed import Batch, Feed, stack
+from studio.train.model import Trainee
+
+STRATA = 4  # times at which each picture is measured, one in each quarter of the noise levels
+
+
+def samples(rows: list[dict[str, Any]], draws: Draws) -> list[Sample]:
+    """Held-out rows as they are always seen: first caption, centre crop, no flip."""
+    return [Sample(row, 0, 0, (row.get("captions") or [draws.empty_text])[0], False, CENTRE, draws.size_of(row))
+            for row in rows]
+
+
+class Validator:
+    """Measures the mean squared error of `held`, with the raw weights and the average.
+
+    Times and noise follow from the picture alone, not from the run's seed, and latents are the posterior's mean: runs
+    on the same held-out pictures compare. Weights of the times, offsets and perturbations of training have no part.
+    """
+
+    def __init__(self, events: EventWriter, model: Trainee, ema: Ema, feed: Feed, pictures: CachedPictures,
+                 held: list[Sample], batch_size: int):
+        self.events, self.model, self.ema, self.feed, self.pictures = events, model, ema, feed, pictures
+        self.held, self.batches = held, share(held, batch_size, 0, 1)
+
+    def measure(self, step: int) -> bool:
+        """Write the `validation` events of this step; False when it failed, which is a warning and no more."""
+        try:
+            self._measure(step)
+        except Exception as error:  # a number is never worth a run
+            traceback.print_exc()
+            self.events.warning("validation_failed", f"The validation loss of step {step} could not be measured: "
+                                f"{type(error).__name__}: {str(error)[:200]}. Training goes on.")
+            return False
+        return True
+
+    def _measure(self, step: int) -> None:
+        self.events.phase("validating")
+        self.model.eval()
+        try:
+            for kind in self.ema.kinds if step else ("raw",):
+                with self.ema.swapped() if kind == "ema" else nullcontext():
+                    loss = self._loss()
+                self.events.validation(step=step, loss=loss, weights=kind, pictures=len(self.held))
+        finally:
+            self.model.train()
+
+    @torch.no_grad()
+    def _loss(self) -> float:
+        errors = []
+        for stratum in range(STRATA):
+            for held in self.batches:
+                batch = self._batch(held, stratum)
+                predicted = self.model(batch.x_t, batch.time, batch.cond, batch.captions)
+                errors.append((predicted.float() - batch.target).square().mean(dim=(1, 2, 3)))
+        return torch.cat(errors).double().mean().item()
+
+    def _batch(self, held: list[Sample], stratum: int) -> Batch:
+        stats = stack([self.pictures(s) for s in held])
+        x0 = self.feed.family.mean(stats)
+        names = [s.row["image"] for s in held]
+        eps = torch.stack([normal(tuple(x0.shape[1:]), 0, f"validation-noise/{name}", stratum, 0) for name in names])
+        u = [(stratum + uniform(0, f"validation-time/{name}", stratum, 0)) / STRATA for name in names]
+        return self.feed.batch(held, x0, eps, eps, torch.tensor(u, dtype=torch.float64))
