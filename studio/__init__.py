@@ -2,9 +2,10 @@
 
 Who may import whom (a room imports only what stands to its right; held by tests/test_layers.py and by ruff):
 
-    ui > web > launch > bundle > hub, export > prepare > ...
+    ui > web > launch > bundle > hub > export > prepare > ...
     train, jobs > prepare > ...
     prepare > machine > runs, datasets > work > events, families > tensors, reference > zips, storage, config
+    jobs > hub
     config > settings
 
 `jobs` may also import `train`. `ui` and `web` never load torch or diffusers; `train` never loads gradio. Page and

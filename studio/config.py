@@ -17,6 +17,7 @@ from studio.settings import (
     Compute,
     Data,
     Ema,
+    Hub,
     Lora,
     Model,
     Objective,
@@ -34,7 +35,7 @@ __all__ = ["LR_SCHEDULES", "Compute", "Config", "ConfigError", "Data", "Lora", "
            "schema", "steps_per_epoch"]
 
 SCHEMA = 1
-MAY_STAY_EMPTY = (
+MAY_STAY_EMPTY = ("hub.model_id", 
     "model.revision", "model.variant",
     "data.config_name", "data.revision", "data.split", "data.data_dir", "data.data_files", "data.image_column",
     "data.caption_column", "data.max_rows", "data.bucket_step", "data.max_samples",
@@ -58,6 +59,7 @@ class Config(Section):
     checkpoint: Checkpoint = Field(default_factory=Checkpoint)
     compute: Compute = Field(default_factory=Compute)
     track: Track = Field(default_factory=Track)
+    hub: Hub = Field(default_factory=Hub)
 
     model_config = ConfigDict(extra="forbid", serialize_by_alias=True)
 

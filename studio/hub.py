@@ -1,13 +1,24 @@
-"""Whose token: a person's own, or the machine owner's where the machine is theirs alone; and no token in any text."""
+"""Publishing on the Hub, and whose token: a person's own, or the machine owner's where the machine is theirs alone.
+
+No token is in any text, file, command line or result; it reaches the publishing process by its environment alone.
+"""
 
 from __future__ import annotations
 
+import html
 import os
 import re
+import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from studio import events
+from studio import config as config_
+from studio import events, export
+from studio.export.offers import slug
+from studio.families import source
+from studio.runs import Run
 
 SECRETS = ("HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "OAUTH_CLIENT_SECRET", "STUDIO_TOKEN")
 HIDDEN = "[secret]"
@@ -48,3 +59,152 @@ def redact_data(data: Any) -> Any:
     if isinstance(data, list | tuple):
         return [redact_data(value) for value in data]
     return data
+
+
+# --------------------------------------------------------------------------------------------------------- publishing
+
+MAY_LEAVE = (".safetensors", ".json", ".txt", ".md", ".webp")
+WAITS = (2.0, 8.0, 30.0)  # seconds before an upload that failed is tried again
+SHOWN = 8  # sample pictures on a model card
+
+
+class PublishProblem(Exception):
+    """A result that cannot be published, in words for a person: what is wrong, and what to do."""
+
+    def __init__(self, message: str, hint: str):
+        super().__init__(message)
+        self.hint = hint
+
+
+def choose(run: Run, weights: str = "", step: int | None = None, precision: str = "fp32") -> list[export.Item]:
+    """What a publication of the run holds: a whole pipeline, or both forms of a LoRA. Raises PublishProblem.
+
+    Without `weights` or `step`: the average where there is one, of the newest checkpoint."""
+    found = [item for item in export.listing(run) if item.kind in ("pipeline", "lora", "lora-kohya")
+             and item.precision == precision and step in (None, item.step) and weights in ("", item.weights)]
+    if not found:
+        raise PublishProblem("There is no such result in this run to publish.",
+                             "Wait for the first checkpoint, or choose one of those under Take it home.")
+    return [item for item in found if (item.step, item.weights) == (found[0].step, found[0].weights)]
+
+
+def name_of(run: Run) -> str:
+    """The repository's name when none is given."""
+    return run.config().hub.model_id or slug(run)
+
+
+def assemble(run: Run, repo: str, items: list[export.Item], folder: Path) -> None:
+    """Write what is published into `folder`: weights, sample pictures, the model card. Raises PublishProblem."""
+    for item in items:
+        export.write_item(run, item.path, folder)
+    step = items[0].step or 0
+    samples = [s for s in _story(run).samples if s.get("weights") == items[0].weights
+               and s["step"] <= step and not s.get("requested") and (run.samples / s["file"]).is_file()]
+    samples = [s for s in samples if s["step"] == max(s["step"] for s in samples)][:SHOWN]
+    (folder / "samples").mkdir()
+    for sample in samples:
+        shutil.copyfile(run.samples / sample["file"], folder / "samples" / sample["file"])
+    (folder / "README.md").write_text(card(run, repo, items, samples), encoding="utf-8")
+    strange = [p.name for p in folder.rglob("*") if p.is_file() and p.suffix not in MAY_LEAVE]
+    if strange:
+        raise PublishProblem(f"The base model has files that are not published: {', '.join(sorted(strange)[:5])}.",
+                             "Publish a LoRA, or take a base model with safetensors weights alone.")
+
+
+def upload(folder: Path, repo: str, *, private: bool, token: str, message: str,
+           waiting: Callable[[str], None] = lambda why: None) -> str:
+    """Upload `folder` to the model repository `repo` of the token's owner, made if it is not there; returns its URL.
+
+    What can pass is tried again, and `waiting` hears why. Raises PublishProblem."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    api = HfApi(token=token)
+    for number, pause in enumerate((*WAITS, None)):
+        try:
+            made = api.create_repo(repo, private=private, exist_ok=True)
+            api.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message=message)
+            return str(made)
+        except HfHubHTTPError as error:
+            status = error.response.status_code if error.response is not None else 0
+            if status in (401, 403, 404):
+                raise PublishProblem(f"The Hub refused the token or the name {repo!r} ({status}).", "Use a token that "
+                                     "may write to that account, and a name such as `you/my-model`.") from None
+            if 400 <= status < 500 and status not in (408, 409, 425, 429):
+                raise PublishProblem(f"The Hub refused the upload: {redact(str(error))[:300]}", "Change what it names "
+                                     "and publish again.") from None
+            why: Exception = error
+        except Exception as error:  # a broken line arrives as one of many kinds of the HTTP client
+            why = error
+        if pause is None:
+            raise PublishProblem(f"The Hub could not be reached in {number + 1} tries: {redact(str(why))[:300]}",
+                                 "Look at the connection, and publish again.") from None
+        waiting(redact(f"{type(why).__name__}: {str(why)[:200]}"))
+        time.sleep(pause)
+    raise AssertionError("the last try returns or raises")
+
+
+def card(run: Run, repo: str, items: list[export.Item], samples: list[dict[str, Any]]) -> str:
+    """The model card: what it is, sample pictures, how to use it, data, settings, base model and licence."""
+    from huggingface_hub import ModelCardData
+
+    config, record = run.config(), run.record()
+    lora = items[0].kind.startswith("lora")
+    base, licence, embedded = _base_of(config)
+    facts = ModelCardData(
+        base_model=base if "/" in base and not embedded else None, license=licence, library_name="diffusers",
+        pipeline_tag="text-to-image", tags=["text-to-image", "diffusers", *(["lora"] if lora else [])])
+    dataset = record.get("dataset") or {}
+    use = (f'pipeline.load_lora_weights("{repo}", weight_name="pytorch_lora_weights.safetensors")' if lora else
+           f'pipeline = DiffusionPipeline.from_pretrained("{repo}")')
+    pictures = [f"| ![sample](samples/{s['file']}) | {_plain(s['prompt'])} | {s['seed']} |" for s in samples]
+    settings = [f"| `{section}.{name}` | {_plain(_public(value))} |"
+                for section, values in config_.dump(config).items() if isinstance(values, dict)
+                for name, value in values.items() if value not in (None, [], "")]
+    return "\n".join([
+        "---", facts.to_yaml(), "---", "", f"# {_plain(record['name'])}", "",
+        f"{'A LoRA for' if lora else 'A fine-tune of'} {_plain(base)}: the {items[0].weights.upper()} weights of step "
+        f"{items[0].step}, in safetensors alone.", "",
+        *(["| picture | prompt | seed |", "|---|---|---|", *pictures, ""] if pictures else []),
+        "## Use", "", "```python", "from diffusers import DiffusionPipeline", "",
+        *([f'pipeline = DiffusionPipeline.from_pretrained("{base}")'] if lora else []), use, "```", "",
+        "## Data", "", f"{_plain(str(dataset.get('name', 'unnamed')))}: {dataset.get('count', 0)} pictures, "
+        f"fingerprint `{dataset.get('fingerprint', '')}`.", "",
+        "## Base model and licence", "", f"{_plain(base)}; licence: "
+        f"{licence or 'not stated by the base; ask its authors before you pass this on'}.", "",
+        "## Settings", "", "| setting | value |", "|---|---|", *settings, ""])
+
+
+def _base_of(config: config_.Config) -> tuple[str, str | None, bool]:
+    """The base's public name, its licence where its own model card states one, and whether it is the embedded one."""
+    from huggingface_hub import ModelCard
+
+    name, embedded = config.model.base, config.model.base == "embedded"
+    found = source.locate(name, config.model.revision, config.model.variant)
+    licence = None
+    if found is not None and (found.folder / "README.md").is_file():
+        data = ModelCard((found.folder / "README.md").read_text(encoding="utf-8"), ignore_metadata_errors=True).data
+        licence = data.to_dict().get("license")
+    shown = "the studio's embedded base" if embedded else name if found is None or name.count("/") == 1 and not Path(
+        name).exists() else Path(name).name
+    return shown, licence if isinstance(licence, str) else None, embedded
+
+
+def _story(run: Run) -> events.Story:
+    found = events.Story()
+    for event in events.read(run.events_file)[0]:
+        found.add(event)
+    return found
+
+
+def _public(value: Any) -> str:
+    """A setting's value without this machine's folders."""
+    if isinstance(value, list):
+        return "; ".join(_public(part) for part in value)
+    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else str(value)
+
+
+def _plain(text: str) -> str:
+    """Somebody's text in a model card: one line in which nothing is markup."""
+    text = html.escape(" ".join(redact(text).split()), quote=False)
+    return re.sub(r"([\\`*_\[\]()|#!~<>])", r"\\\1", text)

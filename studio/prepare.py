@@ -68,6 +68,9 @@ def plan(home: Path, config: dict[str, Any], *, token: str | None = None) -> Pla
         if found.config is not None:
             _check_recipe(found.config, defaults, found)
             _check_space(home, found.config, facts, found)
+            if found.config.hub.push and not token:
+                found.fault("hub.push", "there is no Hugging Face token to publish with: sign in (`hf auth login`), or "
+                            "set HF_TOKEN to one that may write")
     return found
 
 

@@ -310,6 +310,18 @@ class Track(Section):
         reference="tracker_project_name", min_length=1, max_length=100, pattern=r"^[\w.-]+$")
 
 
+class Hub(Section):
+    """Publishing"""
+
+    push: bool = setting(
+        False, "Publish at the end", "When the run has finished, upload the result to the Hugging Face Hub with your "
+        "own token. Needs one that may write; it is never kept.", reference="push_to_hub")
+    model_id: str | None = setting(
+        None, "Repository", "Its name there, or `owner/name`; empty is named after the run.",
+        reference="hub_model_id", max_length=200, pattern=r"^[\w.-]+(/[\w.-]+)?$")
+    private: bool = setting(True, "Private", "Only you see a repository that is made for it.")
+
+
 # ---------------------------------------------------------------------------------------------------- reading them
 
 

@@ -206,18 +206,19 @@ class Job(Work):
 
 
 def submit(root: Path, kind: str, args: dict[str, Any], *, name: str, owner: str, light: bool,
-           subject: str | None = None) -> Job:
+           subject: str | None = None, held: float = 0.0) -> Job:
     """A new job folder under `root`/jobs, complete before it appears, waiting to be started.
 
     `light`: it leaves the accelerator alone and runs at once beside anything; any other waits in the queue of runs.
     `subject`: the id of the data set or run it is about, so that it can be found from there. `args` is JSON and never
-    a secret. Raises ValueError for an unknown kind.
+    a secret. `held`: for so many seconds the queue leaves it to the caller, who starts it. Raises ValueError for an
+    unknown kind.
     """
     if not KIND.fullmatch(kind) or not (JOBS / f"{kind}.py").is_file():
         raise ValueError(f"there is no kind of job {kind!r}")
     job, now = Job(root / Job.folder / uuid.uuid4().hex), time.time()
     record = {"kind": kind, "args": args, "name": name, "owner": owner, "subject": subject, "created": now,
-              "attempt": 1, "rank": now, "light": light}
+              "attempt": 1, "rank": now, "light": light, **({"held_until": now + held} if held else {})}
     establish(job.path, {job.record_name: as_json(record)}, ("control", "results"))
     return job
 

@@ -14,7 +14,7 @@ from studio import storage, tensors, zips
 from studio.export.offers import Item, Piece, offers, slug
 from studio.runs import Run
 
-__all__ = ["Download", "Item", "listing", "open_item"]
+__all__ = ["Download", "Item", "listing", "open_item", "write_item"]
 
 _BYTES = "application/octet-stream"
 
@@ -53,15 +53,34 @@ def listing(run: Run) -> list[Item]:
 def open_item(run: Run, path: str) -> Download:
     """Open one path of the listing, holding its checkpoint. Raises KeyError for a path that is not there (any more),
     storage.Corrupt for a file that differs from its manifest."""
+    with ExitStack() as holds:
+        item, pieces = _held(run, path, holds)
+        return _download(run, item, pieces, holds)
+
+
+def write_item(run: Run, path: str, folder: Path) -> None:
+    """Write one path of the listing as plain files under `folder`: a zip unpacked, without its top folder. Raises as
+    `open_item`."""
+    with ExitStack() as holds:
+        item, pieces = _held(run, path, holds)
+        for piece in pieces:
+            target = folder / (piece.name.partition("/")[2] if path.endswith(".zip") else Path(piece.name).name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            spliced = zips.Spliced(_opened(piece, item.path, holds))
+            with open(target, "wb") as file:
+                file.writelines(spliced.read(0, spliced.size))
+
+
+def _held(run: Run, path: str, holds: ExitStack) -> tuple[Item, list[Piece]]:
+    """An item and its pieces, its checkpoint kept from retention until `holds` lets go. Raises KeyError."""
     for item, pieces in offers(run):
         if item.path == path:
-            with ExitStack() as holds:
-                if item.step is not None:
-                    lease = storage.Lock(run.checkpoints / f"checkpoint-{item.step}.lease")
-                    if not lease.acquire(shared=True):
-                        break
-                    holds.callback(lease.release)
-                return _download(run, item, pieces, holds)
+            if item.step is not None:
+                lease = storage.Lock(run.checkpoints / f"checkpoint-{item.step}.lease")
+                if not lease.acquire(shared=True):
+                    break
+                holds.callback(lease.release)
+            return item, pieces
     raise KeyError(path)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
+from studio.launch import push
 from studio.launch.supervisor import supervise, work_in
+from studio.runs import Run
 from studio.work import NotFound
 
 
@@ -18,7 +21,9 @@ def main() -> int:
     parser.add_argument("--attempt", type=int, required=True, help="which attempt, as run.json or job.json counts them")
     args = parser.parse_args()
     try:
-        supervise(work_in(args.folder.resolve()), args.attempt)
+        work = work_in(args.folder.resolve())
+        if supervise(work, args.attempt) and isinstance(work, Run):
+            push.after(work, args.attempt, os.environ.get("HF_TOKEN"))
     except NotFound as error:
         parser.error(str(error))
     return 0

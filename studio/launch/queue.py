@@ -133,6 +133,8 @@ class Launcher:
                 wanted, began = work.attempts()
                 if work.path in started or work.alive():
                     room[work.light] -= 1
+                elif wanted > began and work.record().get("held_until", 0.0) > time.time():
+                    continue  # its starter is at it
                 elif wanted > began:
                     waiting.append((float(work.record()["rank"]), work.id, work, work.light))
                 else:

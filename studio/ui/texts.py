@@ -182,6 +182,18 @@ TABLE: dict[str, tuple[str, ...]] = {
                       "pipeline.load_lora_weights(file).",),
     "run.ema_help": ("EMA is the average of the weights and usually draws better; raw is the weights of that step.",),
 
+    "publish.title": ("Publish on the Hugging Face Hub",),
+    "publish.help": ("Uploads the newest result with a model card: samples, settings, data, base model and licence. "
+                     "Without a token your sign-in's is used.",),
+    "publish.repo": ("Repository",),
+    "publish.repo_empty": ("empty: named after the run",),
+    "publish.weights": ("Weights",),
+    "publish.token": ("Token that may write (sent once, never stored)",),
+    "publish.private": ("Private: only you see it",),
+    "publish.go": ("Publish",),
+    "publish.busy": ("Uploading …",),
+    "publish.done": ("Published:",),
+    "publish.ended": ("The upload was ended.",),
     "chart.title": ("Loss",),
     "chart.smooth": ("Smoothing",),
     "chart.log": ("Log scale",),

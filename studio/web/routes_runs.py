@@ -97,6 +97,14 @@ def get_pictures(request: Request, studio: Service, who: Who, run_id: str, sort:
     return respond(request, data, tag=tag)
 
 
+@router.post("/runs/{run_id}/publish")
+def publish_run(request: Request, studio: Service, who: Who, run_id: str, body: Body) -> Response:
+    """{repo, private, weights, step, precision, token}: 202 with the job that uploads."""
+    kinds = {"repo": str, "private": bool, "weights": str, "step": int, "precision": str, "token": str}
+    given = {name: value for name, value in zip(kinds, fields(body, **kinds), strict=True) if value is not None}
+    return respond(request, studio.publish_run(who, run_id, **given), 202)
+
+
 @router.post("/runs/{run_id}/{kind}")
 def control_run(request: Request, studio: Service, who: Who, run_id: str, kind: str, body: Body) -> Response:
     """stop, cancel, pause, resume, save or sample."""

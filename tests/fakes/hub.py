@@ -1,4 +1,4 @@
-"""A Hugging Face Hub on the loopback, as far as reading models goes: `with Hub() as hub: hub.add("org/name", folder)`.
+"""A Hugging Face Hub on the loopback, for reading models and uploading: `with Hub() as hub: hub.add("a/b", folder)`.
 
 Clients take its address from HF_ENDPOINT, which huggingface_hub reads when it is imported: run them in a process of
 their own, with `hub.environment(cache)`.
@@ -7,7 +7,9 @@ their own, with `hub.environment(cache)`.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
+import json
 import os
 import re
 import socket
@@ -15,12 +17,14 @@ import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 READER = "hf_reader"  # may read private and gated repositories
+WRITER = "hf_writerWRITERwriter0123456789"  # may make repositories of the account `writer` and upload into them
 STRANGER = "hf_stranger"  # is signed in, but was not let through a gate
 
 
@@ -46,6 +50,9 @@ class Hub:
 
     repos: dict[str, Repo] = field(default_factory=dict)
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
+    uploads: Path | None = None  # where uploaded repositories lie; without it nothing can be uploaded
+    busy_commits: int = 0  # so many commits are answered by 503 first
+    blobs: dict[str, bytes] = field(default_factory=dict)  # of large files, by SHA-256
     stall_after: int | None = None  # bytes of a safetensors file after which the answer hangs
 
     def __enter__(self) -> Hub:
@@ -96,7 +103,42 @@ class Hub:
         async def resolve(org: str, name: str, revision: str, path: str, request: Request) -> Response:
             return self._resolve(f"{org}/{name}", revision, path, request)
 
+        self._add_uploading(app)
         return app
+
+    def _add_uploading(self, app: FastAPI) -> None:
+        @app.post("/api/repos/create")
+        async def create(request: Request) -> Response:
+            return self._create(await request.json(), request)
+
+        @app.post("/api/validate-yaml")
+        async def validate(request: Request) -> Response:
+            return JSONResponse({"errors": [], "warnings": []})
+
+        @app.post("/api/models/{org}/{name}/preupload/{revision}")
+        async def preupload(org: str, name: str, revision: str, request: Request) -> Response:
+            files = (await request.json())["files"]
+            return self._refused_writing(request) or JSONResponse({"files": [
+                {"path": f["path"], "shouldIgnore": False, "oid": None,
+                 "uploadMode": "lfs" if f["path"].endswith((".safetensors", ".webp")) else "regular"} for f in files]})
+
+        @app.post("/{org}/{name}.git/info/lfs/objects/batch")
+        async def batch(org: str, name: str, request: Request) -> Response:
+            wanted = (await request.json())["objects"]
+            return self._refused_writing(request) or JSONResponse({"transfer": "basic", "objects": [
+                {**o, "actions": {"upload": {"href": f"{self.url}/blobs/{o['oid']}", "header": {}}}} for o in wanted]})
+
+        @app.put("/blobs/{oid}")
+        async def blob(oid: str, request: Request) -> Response:
+            data = await request.body()
+            if hashlib.sha256(data).hexdigest() != oid:
+                return _no(400, "BadBlob", "the bytes are not those of the hash")
+            self.blobs[oid] = data
+            return Response(status_code=200)
+
+        @app.post("/api/models/{org}/{name}/commit/{revision}")
+        async def commit(org: str, name: str, revision: str, request: Request) -> Response:
+            return self._commit(f"{org}/{name}", await request.body(), request)
 
     def _info(self, repo_id: str, revision: str, request: Request) -> Response:
         repo = self.repos.get(repo_id)
@@ -108,6 +150,43 @@ class Hub:
         siblings = [{"rfilename": p, "size": s} for p, s in _files(repo.folder(commit))]
         return JSONResponse({"_id": "0", "id": repo_id, "modelId": repo_id, "sha": commit, "private": repo.private,
                              "gated": "auto" if repo.gated else False, "siblings": siblings, "tags": []})
+
+    def _refused_writing(self, request: Request) -> Response | None:
+        if _token(request) != WRITER or self.uploads is None:
+            return _no(401, "", "Invalid credentials in Authorization header")
+        return None
+
+    def _create(self, asked: dict[str, Any], request: Request) -> Response:
+        if refused := self._refused_writing(request):
+            return refused
+        assert self.uploads is not None
+        repo_id = f"{asked.get('organization') or 'writer'}/{asked['name']}"
+        if not repo_id.startswith("writer/"):
+            return _no(403, "", f"You don't have the rights to create a model under {repo_id}")
+        if repo_id in self.repos:
+            return JSONResponse({"error": "exists", "url": f"{self.url}/{repo_id}"}, 409)
+        private = asked.get("private", asked.get("visibility") == "private")
+        folder = self.uploads / repo_id
+        folder.mkdir(parents=True)
+        self.add(repo_id, folder, private=bool(private))
+        return JSONResponse({"url": f"{self.url}/{repo_id}", "name": repo_id, "id": repo_id})
+
+    def _commit(self, repo_id: str, body: bytes, request: Request) -> Response:
+        if refused := self._refused_writing(request):
+            return refused
+        if self.busy_commits:
+            self.busy_commits -= 1
+            return _no(503, "", "Service Unavailable")
+        folder = self.repos[repo_id].revisions["main"]
+        for line in map(json.loads, body.splitlines()):
+            value, target = line["value"], folder / line["value"].get("path", "")
+            if line["key"] in ("file", "lfsFile"):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(base64.b64decode(value["content"]) if line["key"] == "file"
+                                   else self.blobs[value["oid"]])
+        oid = hashlib.sha1(body).hexdigest()
+        return JSONResponse({"success": True, "commitOid": oid, "commitUrl": f"{self.url}/{repo_id}/commit/{oid}",
+                             "hookOutput": ""})
 
     def _tree(self, repo_id: str, revision: str, request: Request) -> Response:
         repo = self.repos.get(repo_id)
@@ -158,7 +237,7 @@ def _token(request: Request) -> str:
 
 
 def _refused(repo: Repo | None, request: Request) -> Response | None:
-    if repo is None or repo.private and _token(request) != READER:
+    if repo is None or repo.private and _token(request) not in (READER, WRITER):
         return _no(404 if _token(request) else 401, "RepoNotFound", "Repository not found")
     return None
 

@@ -5,6 +5,7 @@ import { controls } from "./controls.js";
 import { attempt, bytes, call, duration, el, has, number, say, t, whole } from "./kit.js";
 import { Log, badge, details, downloads, refusal, titled, trouble } from "./parts.js";
 import { now, poll } from "./poll.js";
+import { Publish } from "./publish.js";
 import { Samples } from "./samples.js";
 
 const LIVE = new Set(["queued", "starting", "running", "stopping"]);
@@ -30,6 +31,7 @@ export class RunView {
     poll(null);
     this.chart?.close();
     this.samples?.close();
+    this.publish?.close();
   }
 
   refuse(error) {
@@ -60,13 +62,14 @@ export class RunView {
     this.controls = el("div", { class: "st-actions", id: "run-actions" });
     this.trouble = el("div", { id: "run-trouble" });
     this.downloads = el("section", { class: "st-card", id: "downloads" });
+    this.publish = new Publish(this.id);
     this.details = el("section", { class: "st-card", id: "details" });
     this.place.replaceChildren(
       el("a", { class: "st-back", href: "?view=runs" }, `‹ ${t("runs.all")}`), this.head,
       el("section", { class: "st-card st-live-card" }, this.status, this.bar, this.numbers, this.controls),
       this.trouble,
       el("div", { class: "st-run-grid" },
-        el("div", {}, this.samples.node, this.chart.node, this.log.node), el("div", {}, this.downloads, this.details)));
+        el("div", {}, this.samples.node, this.chart.node, this.log.node), el("div", {}, this.downloads, this.publish.node, this.details)));
     details(this.details, this.record);
   }
 
@@ -115,7 +118,9 @@ export class RunView {
 
   async files() {
     const { data } = await call(`runs/${this.id}/files`);
-    if (!this.closed) downloads(this.downloads, this.id, data.items);
+    if (this.closed) return;
+    downloads(this.downloads, this.id, data.items);
+    await this.publish.show(data.items);
   }
 
   show(record) {

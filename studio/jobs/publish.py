@@ -1,0 +1,42 @@
+"""A light job: publish a result of a run on the Hub, with the token that was lent to this process alone.
+
+Arguments: {run, repo (a name, or owner/name; empty is named after the run), private, weights, step, precision}.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from studio import hub, runs, storage, work
+from studio.jobs.running import Problem, RunningJob
+
+
+def main(job: RunningJob) -> None:
+    """Assemble the files beside the job, upload them, and keep the address as the result."""
+    token = os.environ.get("HF_TOKEN")
+    if not token:
+        raise Problem("There is no token to publish with.", "Publish again with a token that may write: none is ever "
+                      "kept, so it is asked for each time.", "no_token")
+    try:
+        run = runs.find(job.home, job.args["run"])
+        job.phase("assembling")
+        items = hub.choose(run, job.args["weights"], job.args["step"], job.args["precision"])
+        needed = sum(item.size for item in items)
+        if needed > storage.free_bytes(job.home):
+            raise Problem("The disk has no room to assemble the files.", "Free some space, then publish again.",
+                          "disk_full")
+        with tempfile.TemporaryDirectory(dir=job.folder.path) as name:
+            repo = job.args["repo"] or hub.name_of(run)
+            hub.assemble(run, repo, items, Path(name))
+            job.phase("uploading", 0, needed, "bytes")
+            url = hub.upload(
+                Path(name), repo, private=job.args["private"], token=token, message=f"Step {items[0].step} "
+                f"({items[0].weights})", waiting=lambda why: job.warn("upload_retried", f"The upload is tried again: "
+                                                                      f"{why}"))
+        job.phase("uploading", needed, needed, "bytes")
+    except hub.PublishProblem as problem:
+        raise Problem(str(problem), problem.hint, "publish") from None
+    job.result("published.json", work.as_json({"url": url}), "application/json", published=url,
+               private=job.args["private"])
