@@ -16,7 +16,7 @@ from studio.datasets.buckets import STEP, Buckets
 from studio.events import EventWriter
 from studio.families import Family, Source, source
 from studio.runs import Run
-from studio.train import adapters, objectives, optim, validation
+from studio.train import adapters, objectives, optim, trim, validation
 from studio.train.cache import CachedPictures, CachedTexts, Encoders, LivePictures, digest, part_hashes
 from studio.train.checkpoints import Keeper, Weights
 from studio.train.control import Controls
@@ -124,7 +124,7 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[
                   caption_dropout=data.caption_dropout)
     framing = Framing(data.interpolation)
     measured = validation.samples(held if config.validation.every_steps else [], draws)
-    pictures, fixed, texts = _cached(home, config, encoders, draws, measured, framing, events, host, check)
+    pictures, fixed, texts = _cached(run, config, encoders, draws, measured, framing, events, host, check)
     encoders.free()
 
     events.phase("loading")
@@ -188,11 +188,13 @@ def _base(config: Config, family: Family, events: EventWriter, host: Host) -> So
     return base
 
 
-def _cached(home: Path, config: Config, encoders: Encoders, draws: Draws, held: list[Sample], framing: Framing,
+def _cached(run: Run, config: Config, encoders: Encoders, draws: Draws, held: list[Sample], framing: Framing,
             events: EventWriter, host: Host, check: Callable[[], None]
             ) -> tuple[CachedPictures, CachedPictures, CachedTexts | None]:
     """Every encoding the run needs, each rank making its share of what is missing: of pictures as they are trained,
     of pictures as they are cached (the same, or those held out), and of captions."""
+
+    home = run.path.parent.parent
 
     def path_of(row: dict[str, Any]) -> Path:
         return datasets.picture_path(home, row)
@@ -208,9 +210,9 @@ def _cached(home: Path, config: Config, encoders: Encoders, draws: Draws, held: 
     seen = [*(draws.variants() if pictures is fixed else []), *held]
     variants = {fixed.key(sample): sample for sample in seen}
     mine = slice(host.rank, None, host.ranks)
-    captions = sorted({*draws.captions(), *(s.caption for s in held)})[mine] if texts else []
-    samples = list(variants.values())[mine]
-    done, total = 0, len(samples) + len(captions)
+    captions = sorted({*draws.captions(), *(s.caption for s in held)}) if texts else []
+    samples, own_captions = list(variants.values())[mine], captions[mine]
+    done, total = 0, len(samples) + len(own_captions)
     every, told = max(1, total // 100), 0.0
 
     def progress() -> None:
@@ -223,10 +225,13 @@ def _cached(home: Path, config: Config, encoders: Encoders, draws: Draws, held: 
             check()
 
     if texts:
-        texts.fill(captions, progress)
+        texts.fill(own_captions, progress)
     fixed.fill(samples, progress)
     host.wait()
     for cached in (texts, fixed):
         if cached:
             cached.refresh()
+    if host.main:
+        trim.note_use(run, fixed.shards.files(variants) | (texts.shards.files(map(digest, captions)) if texts else set()))
+        trim.trim(run, events)
     return pictures, fixed, texts

@@ -67,6 +67,10 @@ class Shards:
         file, names = self._entries[entry]
         return {name: self._files[file].get_tensor(f"{entry}/{name}") for name in names}
 
+    def files(self, entries: Iterable[str]) -> set[Path]:
+        """The shards that hold these entries."""
+        return {self.folder / self._entries[entry][0] for entry in entries}
+
     def add(self, entry: str, tensors: Tensors) -> None:
         """Keep an entry; it is readable after `flush`."""
         self._new[entry] = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}

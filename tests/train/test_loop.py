@@ -69,14 +69,6 @@ def test_a_random_crop_is_encoded_live_and_says_so(make: Make) -> None:
     assert [e["code"] for e in told(run, "warning")] == ["not_cached"]
 
 
-def test_a_second_run_finds_the_cache(make: Make, home: Path) -> None:
-    train(make(train={"max_steps": 1}))
-    before = {p: p.stat().st_mtime_ns for p in (home / "cache").rglob("*.safetensors")}
-    assert len(before) == 2
-    train(make(train={"max_steps": 1, "seed": 9}))
-    assert {p: p.stat().st_mtime_ns for p in (home / "cache").rglob("*.safetensors")} == before
-
-
 def test_a_torn_cache_shard_is_made_again(make: Make, home: Path) -> None:
     first = make(train={"max_steps": 1})
     train(first)
