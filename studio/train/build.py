@@ -212,8 +212,24 @@ def _cached(run: Run, config: Config, encoders: Encoders, draws: Draws, held: li
     mine = slice(host.rank, None, host.ranks)
     captions = sorted({*draws.captions(), *(s.caption for s in held)}) if texts else []
     samples, own_captions = list(variants.values())[mine], captions[mine]
-    done, total = 0, len(samples) + len(own_captions)
-    every, told = max(1, total // 100), 0.0
+    progress = _progress(events, len(samples) + len(own_captions), check)
+    if texts:
+        texts.fill(own_captions, progress)
+    fixed.fill(samples, progress)
+    host.wait()
+    for cached in (texts, fixed):
+        if cached:
+            cached.refresh()
+    if host.main:
+        of_texts = texts.shards.files(map(digest, captions)) if texts else set()
+        trim.note_use(run, fixed.shards.files(variants) | of_texts)
+        trim.trim(run, events)
+    return pictures, fixed, texts
+
+
+def _progress(events: EventWriter, total: int, check: Callable[[], None]) -> Callable[[], None]:
+    """What is called after each encoding: tells how far the caching is, and asks whether somebody wants to leave."""
+    done, every, told = 0, max(1, total // 100), 0.0
 
     def progress() -> None:
         nonlocal done, told
@@ -224,14 +240,4 @@ def _cached(run: Run, config: Config, encoders: Encoders, draws: Draws, held: li
         if done % every == 0 or done == total:
             check()
 
-    if texts:
-        texts.fill(own_captions, progress)
-    fixed.fill(samples, progress)
-    host.wait()
-    for cached in (texts, fixed):
-        if cached:
-            cached.refresh()
-    if host.main:
-        trim.note_use(run, fixed.shards.files(variants) | (texts.shards.files(map(digest, captions)) if texts else set()))
-        trim.trim(run, events)
-    return pictures, fixed, texts
+    return progress

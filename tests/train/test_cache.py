@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from studio import families, runs
+from studio import families, runs, storage
 
 from .conftest import Make, child, curve, fingerprint, picture, told, train
 
@@ -87,6 +88,7 @@ def short(make: Make, home: Path, first: int, result: str = "finished",
     """A run over pictures of its own, and the shards it made."""
     before = set(shards(home))
     run = make(rows=[picture(home, n) for n in range(first, first + 3)], train={"max_steps": 2}, sample=QUIET)
+    storage.write_json(run.process_file, {"attempt": 1, "began": time.time()})  # as a supervisor tells that it began
     if result == "stopped" and monkeypatch is not None:
         from .test_loop import ask_at
 
@@ -106,7 +108,9 @@ def test_the_least_recently_used_go_and_never_those_of_a_run_that_can_go_on(
     for age, names in ((300, kept), (200, again), (100, oldest)):
         for name in names:
             os.utime(home / name, (1e9 - age, 1e9 - age))
-    train(make(rows=used.rows(), train={"max_steps": 1}, sample=QUIET))  # uses what `again` holds
+    user = make(rows=used.rows(), train={"max_steps": 1}, sample=QUIET)  # uses what `again` holds
+    storage.write_json(user.process_file, {"attempt": 1, "began": time.time()})
+    train(user)
     sizes = {name: (home / name).stat().st_size for name in shards(home)}
     monkeypatch.setenv("STUDIO_CACHE_GB", str((sum(sizes.values()) + 500) / 1e9))
     _, new = short(make, home, 30)
