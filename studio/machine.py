@@ -71,6 +71,12 @@ def problems(facts: dict[str, Any], train: config.Train | None, compute: config.
     return found
 
 
+def device(home: Path) -> str:
+    """The name of what trains here: the first GPU, else the processor."""
+    gpus = facts(home)["gpus"]
+    return gpus[0]["name"] if gpus else _cpu_model()
+
+
 def cores() -> int:
     """CPU cores this process may use: its affinity, and the limit of its container."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

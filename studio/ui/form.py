@@ -45,6 +45,16 @@ class Form:
                 found.setdefault(section, {})[name] = value
         return found
 
+    def changed(self, config: Mapping[str, Any], without: Iterable[str] = ()) -> dict[str, Any]:
+        """What of a partial config differs from the defaults, apart from the paths in `without`."""
+        found: dict[str, dict[str, Any]] = {}
+        for section, values in config.items():
+            for name, value in values.items():
+                path = f"{section}.{name}"
+                if path not in without and value != self.fields[path]["default"]:
+                    found.setdefault(section, {})[name] = value
+        return found
+
     def untouched(self) -> list[Any]:
         """The components' values as the page opens."""
         return self.filled({})

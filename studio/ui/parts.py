@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 
 import gradio as gr
 
@@ -15,13 +16,14 @@ def heading(title: str, help: str | None = None) -> str:
     return f'<div class="st-heading"><h2>{html.escape(texts.t(title))}</h2>{below}</div>'
 
 
-def live(name: str, script: str) -> gr.HTML:
+def live(name: str, script: str, *events: str) -> gr.HTML:
     """A component whose template never changes and whose content `static/<script>` builds with `textContent`.
 
-    User text never enters a template: Gradio evaluates templates as JavaScript.
+    User text never enters a template: Gradio evaluates templates as JavaScript. `events` are those that the script may
+    send to the page's handlers; Gradio looks for their names in `js_on_load`.
     """
     bridge = "{value: () => props.value, watch: (then) => watch('value', then), " \
-             "useDataset: (id) => trigger('use_dataset', {id})}"
+             f"events: {json.dumps(events)}, send: (name, data) => trigger(name, data)}}"
     load = f"import(new URL('static/{script}', document.baseURI).href).then((page) => page.mount(element, {bridge}))"
     return gr.HTML(html_template=f'<div class="st-live" data-part="{name}"></div>', js_on_load=load,
                    elem_id=name, container=False, apply_default_css=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import gradio as gr
 from gradio.components import Component
 from gradio.context import Context
 
+from studio import presets
 from studio.ui import parts, texts
 from studio.ui.form import Form
 from studio.web.access import viewer_of
@@ -20,6 +22,7 @@ from studio.web.service import Studio
 
 SAMPLE = "sample"
 BASIC = ("data.dataset", "model.base", "sample.prompts")
+KEPT = ("data.dataset", "model.base", "sample.prompts", "model.family", "model.revision", "model.variant")  # by presets
 
 
 @dataclass
@@ -29,7 +32,9 @@ class TrainPage:
     studio: Studio
     form: Form
     name: gr.Textbox
+    goal: gr.Radio  # which preset was taken last
     notice: gr.HTML
+    recipe: gr.HTML  # the form as JSON and as a command, and keeping it as a preset
     command: gr.Textbox  # a pasted command line
     unplaced: gr.HTML  # what of it has no place
     started: gr.HTML  # of its own, since a check that ends at the same moment would overwrite the notice
@@ -44,11 +49,39 @@ class TrainPage:
 
     def check(self, values: Mapping[Component, Any], request: gr.Request) -> dict[Component, Any]:
         """Reads the form; writes what empty fields become, and every problem by its field."""
+        asked = self.form.config(values)
+        own = self.form.changed(asked)
+        recipe = {"config": own, "preset": self.form.changed(asked, KEPT), "command": command(own),
+                  "turn": secrets.token_hex(4)}
         try:
-            found = self.studio.check_run(viewer_of(request), self.form.config(values))
+            found = self.studio.check_run(viewer_of(request), asked)
+        except Exception as error:  # as in `start`
+            return {self.notice: self._refused(error), self.recipe: recipe}
+        return {**self.form.hints(found["config"] or {}), self.notice: self._notice(found), self.recipe: recipe}
+
+    def goals(self, request: gr.Request) -> Any:
+        """Writes the goals, and the viewer's own presets after them."""
+        return gr.update(choices=[(one["name"], one["id"]) for one in self._presets({}, request)])
+
+    def take(self, values: Mapping[Component, Any], request: gr.Request) -> dict[Component, Any]:
+        """Reads the goal, the data set and the base; writes every other field as the goal's preset has it."""
+        asked, chosen = self.form.config(values), values.get(self.goal)
+        try:
+            preset = next(one for one in self._presets(asked, request) if one["id"] == chosen)
+        except StopIteration:
+            return {}  # deleted on another page
         except Exception as error:  # as in `start`
             return {self.notice: self._refused(error)}
-        return {**self.form.hints(found["config"] or {}), self.notice: self._notice(found)}
+        kept = {section: dict(values) for section, values in preset["config"].items()}
+        for path in KEPT:
+            section, _, name = path.partition(".")
+            if (value := asked.get(section, {}).get(name)) is not None:
+                kept.setdefault(section, {}).setdefault(name, value)
+        return dict(zip(self.form.components.values(), self.form.filled(kept), strict=True))
+
+    def _presets(self, asked: Mapping[str, Any], request: gr.Request) -> list[dict[str, Any]]:
+        dataset, base = asked.get("data", {}).get("dataset", SAMPLE), asked.get("model", {}).get("base", "embedded")
+        return self.studio.list_presets(viewer_of(request), dataset, base)["items"]
 
     def start(self, values: Mapping[Component, Any], request: gr.Request) -> dict[Component, Any]:
         """Reads the form; starts a run and writes which, or everything that is in its way."""
@@ -61,11 +94,16 @@ class TrainPage:
         return {self.started: {"run": record["id"], "turn": secrets.token_hex(4)}}
 
     def paste(self, values: Mapping[Component, Any], request: gr.Request) -> dict[Component, Any]:
-        """Reads the pasted command; writes every field of the form, and what has no place in it."""
+        """Reads the pasted command or JSON; writes every field of the form, and what has no place in it."""
+        return self.filled(str(values.get(self.command) or ""), self.unplaced, request)
+
+    def filled(self, text: str, problems: gr.HTML, request: gr.Request) -> dict[Component, Any]:
+        """Every field of the form from a command or JSON, or what is wrong with it in `problems`."""
         try:
-            found = self.studio.from_command(viewer_of(request), str(values.get(self.command) or ""))
+            found = ({"config": self.studio.from_json(viewer_of(request), text), "unplaced": []}
+                     if text.lstrip().startswith("{") else self.studio.from_command(viewer_of(request), text))
         except Exception as error:  # as in `start`
-            return {self.unplaced: self._refused(error)}
+            return {problems: self._refused(error)}
         filled = dict(zip(self.form.components.values(), self.form.filled(found["config"]), strict=True))
         left = {"unplaced": found["unplaced"], "turn": secrets.token_hex(4)}
         return {**filled, self.command: "", self.unplaced: left}
@@ -79,7 +117,18 @@ class TrainPage:
         problems = [{"field": p["field"], "label": self.form.label(p["field"]), "message": p["message"]}
                     for p in found.get("problems") or []]
         return {"problems": problems, "warnings": list(found.get("warnings") or []),
-                "facts": facts(found.get("config")), "turn": secrets.token_hex(4)}
+                "facts": facts(found.get("config")), "estimate": found.get("estimate"), "turn": secrets.token_hex(4)}
+
+
+def command(asked: Mapping[str, Any]) -> str:
+    """The line that starts the same run in a shell."""
+    flags = []
+    for section, values in asked.items():
+        for name, value in values.items():
+            for one in value if isinstance(value, list) else [value]:
+                text = str(one).lower() if isinstance(one, bool) else f"{one:g}" if isinstance(one, float) else str(one)
+                flags.append(f"--{section}.{name} {shlex.quote(text)}")
+    return " ".join(["python -m studio.train", *flags])
 
 
 def facts(config: Mapping[str, Any] | None) -> list[list[str]]:
@@ -105,8 +154,9 @@ def build(studio: Studio) -> TrainPage:
     form = Form()
     with gr.Row(elem_classes="st-columns"):
         with gr.Column(scale=7, elem_classes="st-main"):
-            _essentials(form)
+            goal = _essentials(form)
             _groups(form)
+            recipe = _recipe()
             command, fill, unplaced = _paste()
         with gr.Column(scale=4, elem_classes="st-side"), gr.Column(elem_classes="st-card st-start"):
             gr.HTML(parts.heading("train.start_title"), container=False)
@@ -114,14 +164,15 @@ def build(studio: Studio) -> TrainPage:
                               max_length=200, elem_id="run-name", value="",
                               html_attributes=gr.InputHTMLAttributes(autocomplete="off"))
             start = gr.Button(texts.t("train.start"), variant="primary", size="lg", elem_id="start-training")
-            notice, started = parts.live("notice", "train.js"), parts.live("started", "started.js")
+            notice = parts.live("notice", "train.js", "use_dataset", "use_config")
+            started = parts.live("started", "started.js")
             reset = gr.Button(texts.t("train.reset"), variant="secondary", size="sm", elem_id="reset-form")
-    page = TrainPage(studio, form, name, notice, command, unplaced, started)
+    page = TrainPage(studio, form, name, goal, notice, recipe, command, unplaced, started)
     _wire(page, start, reset, fill)
     return page
 
 
-def _essentials(form: Form) -> None:
+def _essentials(form: Form) -> gr.Radio:
     with gr.Column(elem_classes="st-card"):
         gr.HTML(parts.heading("train.learn_title", "train.learn_help"), container=False)
         form.add("data.dataset", gr.Dropdown(
@@ -131,6 +182,8 @@ def _essentials(form: Form) -> None:
             choices=[(texts.t("train.embedded"), "embedded")], value="embedded", allow_custom_value=True,
             label=form.label("model.base"), info=texts.t("train.base_help"), elem_id="field-model-base",
             interactive=True))
+        goal = gr.Radio(choices=[(one.name, one.id) for one in presets.GOALS], value=presets.GOALS[0].id,
+                        label=texts.t("train.goal"), info=texts.t("train.goal_help"), elem_id="goal", interactive=True)
         form.add("sample.prompts")
     with gr.Column(elem_classes="st-card"):
         gr.HTML(parts.heading("train.settings_title", "train.settings_help"), container=False)
@@ -138,15 +191,24 @@ def _essentials(form: Form) -> None:
             for path, field in form.fields.items():
                 if field["basic"] and path not in BASIC:
                     form.add(path)
+    return goal
 
 
 def _groups(form: Form) -> None:
     with gr.Column(elem_classes="st-card st-groups"):
         gr.HTML(parts.heading("train.more_title", "train.more_help"), container=False)
+        parts.live("finder", "finder.js")
         for title, paths in form.groups():
-            with gr.Accordion(title, open=False), gr.Row(elem_classes="st-fields"):
+            group = f"group-{paths[0].partition('.')[0]}"
+            with gr.Accordion(title, open=False, elem_id=group), gr.Row(elem_classes="st-fields"):
                 for path in paths:
                     form.add(path)
+
+
+def _recipe() -> gr.HTML:
+    with gr.Column(elem_classes="st-card st-groups"), gr.Accordion(
+            texts.t("train.recipe_title"), open=False, elem_id="recipe-card"):
+        return parts.live("recipe", "recipe.js", "presets_changed")
 
 
 def _paste() -> tuple[gr.Textbox, gr.Button, gr.HTML]:
@@ -161,15 +223,16 @@ def _paste() -> tuple[gr.Textbox, gr.Button, gr.HTML]:
 
 def _wire(page: TrainPage, start: gr.Button, reset: gr.Button, fill: gr.Button) -> None:
     fields = list(page.form.components.values())
-    every: list[Component] = [*fields, page.name]
+    every: list[Component] = [*fields, page.name, page.goal]
     quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
-    names = json.dumps([*page.form.components, "name"])
-    defaults = json.dumps([*page.form.untouched(), ""])
+    names = json.dumps([*page.form.components, "name", "goal"])
+    defaults = json.dumps([*page.form.untouched(), "", presets.GOALS[0].id])
     keep = f"(...typed) => window.studioDraft.keep({names}, typed)"
     recall = f"() => window.studioDraft.recall({names}, {defaults})"
     forget = f"() => {{ window.studioDraft.forget(); return {defaults}; }}"
     hinted = [c for path, c in page.form.components.items() if page.form.fields[path]["nullable"]]
-    checked = {"inputs": set(every), "outputs": [*hinted, page.notice], "trigger_mode": "always_last", **quiet}
+    checked = {"inputs": set(every), "outputs": [*hinted, page.notice, page.recipe], "trigger_mode": "always_last",
+               **quiet}
 
     client: dict[str, Any] = {"fn": None, "show_progress": "hidden", "api_visibility": "private"}
     dataset = page.form.components["data.dataset"]
@@ -178,6 +241,11 @@ def _wire(page: TrainPage, start: gr.Button, reset: gr.Button, fill: gr.Button) 
     gr.on(leaves, page.check, **checked)
     start.click(page.start, inputs=set(every), outputs=[page.notice, page.started], **quiet)
     reset.click(js=forget, outputs=every, **client).then(page.check, **checked)
+    page.goal.input(page.take, inputs=set(every), outputs=[*fields, page.notice], **quiet).then(
+        js=keep, inputs=every, **client).then(page.check, **checked)
+    page.recipe.presets_changed(page.goals, outputs=page.goal, **quiet)
+    page.notice.use_config(_given(page), outputs=[*fields, page.command, page.unplaced, page.notice], **quiet).then(
+        js=keep, inputs=every, **client).then(page.check, **checked)
     fill.click(page.paste, inputs={page.command}, outputs=[*fields, page.command, page.unplaced], **quiet).then(
         js=keep, inputs=every, **client).then(page.check, **checked)
     page.notice.use_dataset(_chosen(page), outputs=dataset, **quiet).then(
@@ -185,7 +253,15 @@ def _wire(page: TrainPage, start: gr.Button, reset: gr.Button, fill: gr.Button) 
     blocks = Context.root_block
     assert blocks is not None, "the page is drawn inside a gr.Blocks"
     blocks.load(js=recall, outputs=every, **client).then(  # type: ignore[attr-defined]
-        page.datasets, dataset, dataset, **quiet).then(page.check, **checked)
+        page.datasets, dataset, dataset, **quiet).then(page.goals, outputs=page.goal, **quiet).then(
+        page.check, **checked)
+
+
+def _given(page: TrainPage) -> Any:
+    def use(event: gr.EventData, request: gr.Request) -> dict[Component, Any]:
+        """Settings from a file that was dropped on the page."""
+        return page.filled(str(getattr(event, "text", "")), page.notice, request)
+    return use
 
 
 def _chosen(page: TrainPage) -> Any:

@@ -19,7 +19,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from studio import __version__, launch, runs, storage, work
-from studio.web import access, routes_bundles, routes_datasets, routes_health, routes_jobs, routes_runs, uploads
+from studio.web import (
+    access,
+    routes_bundles,
+    routes_datasets,
+    routes_health,
+    routes_jobs,
+    routes_plans,
+    routes_runs,
+    uploads,
+)
 from studio.web.answers import fields, respond, studio_of
 from studio.web.errors import NotFound, WebError
 from studio.web.pages import Pages, Static
@@ -42,6 +51,7 @@ def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> Fa
                   lifespan=_lifespan, exception_handlers=_handlers())
     app.state.studio, app.state.pages = studio, Pages(pages)
     app.include_router(routes_bundles.router)
+    app.include_router(routes_plans.router)
     app.include_router(routes_runs.router)
     app.include_router(routes_datasets.router)
     app.include_router(routes_health.router)

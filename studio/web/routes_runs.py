@@ -35,13 +35,6 @@ def create_run(request: Request, studio: Service, who: Who, body: Body) -> Respo
     return respond(request, record, 201, headers={"location": f"/api/runs/{record['id']}"})
 
 
-@router.post("/runs/check")
-def check_run(request: Request, studio: Service, who: Who, body: Body) -> Response:
-    """What submitting {config} would say."""
-    _, config = fields(body, name=str, config=dict)
-    return respond(request, studio.check_run(who, config or {}))
-
-
 @router.get("/runs/{run_id}")
 def get_run(request: Request, studio: Service, who: Who, run_id: str) -> Response:
     """One run's record."""

@@ -158,18 +158,6 @@ class RunService(JobService):
         self.launcher.wake()
         return self.run(viewer, run.id)
 
-    def check_run(self, viewer: Viewer, config: dict[str, Any]) -> dict[str, Any]:
-        """What submitting `config` would say: {"problems", "warnings", "config" (resolved, or null), "disk_bytes"}."""
-        try:
-            self._check_public(viewer, config)
-        except config_.ConfigError as error:
-            return {"problems": [p.model_dump() for p in error.problems], "warnings": [], "config": None,
-                    "disk_bytes": None}
-        plan = prepare.plan(self.home, config, token=viewer.token)
-        return {"problems": [{"field": p.field, "message": p.message} for p in plan.problems],
-                "warnings": list(plan.warnings), "disk_bytes": plan.disk_bytes,
-                "config": config_.dump(plan.config) if plan.config is not None else None}
-
     # ------------------------------------------------------------------------------------------------- steering
 
     def control(self, viewer: Viewer, run_id: str, kind: str, args: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
     opened.on("pageerror", lambda error: errors.append(str(error)))
     started = server.process
     opened.goto(server.url)
-    opened.locator("#notice dl").wait_for()  # the form has been checked once
+    opened.locator("#notice dl.st-facts >> nth=0").wait_for()  # the form has been checked once
     yield opened
     ours = urlsplit(server.url).netloc
     foreign = [u for u in requests if urlsplit(u).scheme in ("http", "https", "ws") and urlsplit(u).netloc != ours]

@@ -28,6 +28,8 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/oauth/huggingface/logout"): NOBODYS,
     ("GET", "/api/runs"): OWN, ("GET", "/api/queue"): OWN, ("GET", "/api/datasets"): OWN,
     ("POST", "/api/runs"): "create", ("POST", "/api/datasets"): "create", ("POST", "/api/runs/check"): NOBODYS,
+    ("POST", "/api/runs/estimate"): NOBODYS, ("GET", "/api/presets"): OWN, ("POST", "/api/presets"): "create",
+    ("DELETE", "/api/presets/{preset_id}"): WRITE,
     ("POST", "/api/queue"): WRITE,
     ("GET", RUN): READ, ("PATCH", RUN): WRITE, ("DELETE", RUN): WRITE, ("POST", f"{RUN}/{{kind}}"): WRITE,
     ("GET", f"{RUN}/events"): READ, ("GET", f"{RUN}/log"): READ, ("GET", f"{RUN}/series"): READ,
@@ -72,14 +74,17 @@ def people(space: Space, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     made = ada.post("/api/datasets", data={"name": "Ada's secret set"}, files=files)
     assert made.status_code == 201, made.text
     pid = ada.get(f"/api/datasets/{made.json()['id']}/images").json()["items"][0]["id"]
-    return {"ada": ada, "bob": bob, "nobody": nobody, "run": run.id, "set": made.json()["id"], "pid": pid}
+    preset = ada.post("/api/presets", json={"name": "Ada's secret preset", "config": {"lora": {"rank": 4}}}).json()
+    return {"ada": ada, "bob": bob, "nobody": nobody, "run": run.id, "set": made.json()["id"], "pid": pid,
+            "preset": preset["id"]}
 
 
 def call(client: httpx.Client, method: str, path: str, people: dict[str, Any]) -> httpx.Response:
     """The route with Ada's ids in it and the smallest body that it takes."""
     kind = "stop" if "{kind}" in path else "x"
     filled = (path.replace("{run_id}", people["run"]).replace("{dataset_id}", people["set"]).replace("{kind}", kind)
-              .replace("{pid}", people["pid"]).replace("{path:path}", "config.json").replace("{name}", "x.webp"))
+              .replace("{pid}", people["pid"]).replace("{path:path}", "config.json").replace("{name}", "x.webp")
+              .replace("{preset_id}", people["preset"]))
     bodies: dict[str, Any] = {"/api/queue": {"order": [people["run"]]}, RUN: {"name": "taken"}, SET: {"name": "taken"},
                               f"{SET}/images/{{pid}}": {"caption": "taken"}}
     if method == "POST" and path in ("/api/datasets", f"{SET}/images"):
@@ -93,7 +98,7 @@ def test_another_persons_things_are_not_there(people: dict[str, Any], method: st
     """404 for Bob, whatever he tries, in the same words as for an id that never was; 401 or 404 for nobody."""
     theirs = call(people["bob"], method, path, people)
     assert theirs.status_code == 404, theirs.text
-    absent = {**people, "run": "0" * 32, "set": "0" * 32}
+    absent = {**people, "run": "0" * 32, "set": "0" * 32, "preset": "0" * 32}
     never = call(people["bob"], method, path, absent)
     if method != "HEAD":
         assert theirs.json()["error"]["message"].replace("picture", "") == never.json()["error"]["message"].replace(

@@ -83,7 +83,7 @@ const plain = (value) => (Array.isArray(value) ? value.join("\n") : String(value
 
 const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
 
-async function copy(command) {
+export async function copy(command) {
   await navigator.clipboard.writeText(command);
   toast(t("app.copied"));
 }

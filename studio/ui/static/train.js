@@ -1,7 +1,9 @@
-// The notice under *Start training*: what the run will be and what is in its way.
+// The notice under *Start training*: what the run will be and what is in its way. Files dropped on the page bring
+// their settings back.
 
-import { el, t } from "./kit.js";
+import { bytes, duration, el, t, toast } from "./kit.js";
 import { go } from "./app.js";
+import { settingsOf } from "./recipe.js";
 
 export function mount(root, bridge) {
   const place = root.querySelector(".st-live");
@@ -13,13 +15,29 @@ export function mount(root, bridge) {
     mark(value.problems);
   };
   window.addEventListener("studio:use-dataset", (event) => {
-    bridge.useDataset(event.detail);
+    bridge.send("use_dataset", { id: event.detail });
     go({ view: "train" });
   });
   bridge.watch(draw);
   draw();
   nameFields();
+  takeFiles(document.getElementById("page-train"), bridge);
   new MutationObserver(nameFields).observe(document.getElementById("page-train"), { childList: true, subtree: true });
+}
+
+/** A weight file that was taken home, or a config as JSON, dropped anywhere on the page fills the form. */
+function takeFiles(page, bridge) {
+  const files = (event) => event.dataTransfer?.types.includes("Files");
+  page.addEventListener("dragover", (event) => { if (files(event)) event.preventDefault(); });
+  page.addEventListener("drop", async (event) => {
+    if (!files(event)) return;
+    event.preventDefault();
+    const [file] = event.dataTransfer.files;
+    const text = await settingsOf(file).catch(() => null);
+    if (text === null) { toast(t("train.drop_nothing", { name: file.name })); return; }
+    bridge.send("use_config", { text });
+    toast(t("train.drop_taken", { name: file.name }));
+  });
 }
 
 /** Gradio's labels hold the help too: a field is called by its label alone, and described by its help. */
@@ -36,7 +54,7 @@ function nameFields() {
   }
 }
 
-function content({ problems, warnings, facts }) {
+function content({ problems, warnings, facts, estimate }) {
   const parts = [];
   if (problems.length) {
     const title = problems.length === 1 ? t("train.problems_one") : t("train.problems_many", { count: problems.length });
@@ -49,6 +67,7 @@ function content({ problems, warnings, facts }) {
     parts.push(el("dl", { class: "st-facts" },
       facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))));
   }
+  if (estimate) parts.push(estimated(estimate));
   if (warnings.length) {
     parts.push(el("div", { class: "st-note" }, el("strong", {}, t("train.warnings")),
       el("ul", {}, warnings.map((text) => el("li", {}, text)))));
@@ -57,16 +76,29 @@ function content({ problems, warnings, facts }) {
   return parts;
 }
 
+/** What the run will take, each figure with what it is taken from. */
+function estimated({ seconds, time_basis: time, memory_bytes: memory, memory_basis: basis, disk_bytes: disk, source }) {
+  const row = (name, value, note) => el("div", {}, el("dt", {}, t(name)), el("dd", {}, value, el("small", {}, note)));
+  const from = { name: source?.name ?? "" };
+  return el("dl", { class: "st-facts st-estimate", id: "estimate" },
+    row("train.estimate_time", seconds === null ? "–" : t("train.about", { value: duration(seconds) }),
+      t(`train.estimate_time_${time}`, from)),
+    memory ? row("train.estimate_memory", t(basis === "weights" ? "train.at_least" : "train.about", { value: bytes(memory) }),
+      t(`train.estimate_memory_${basis}`, from)) : "",
+    disk ? row("train.estimate_disk", t("train.up_to", { value: bytes(disk) }), t("train.estimate_disk_note")) : "");
+}
+
 const fieldOf = (path) => document.getElementById(`field-${path.replaceAll(".", "-")}`);
 
-/** Open the group a field lies in and put the cursor there. */
-function jump(path) {
+/** Open the group a field lies in and put the cursor there; a closed group's fields are drawn when it opens. */
+export function jump(path, tries = 60) {
   const field = fieldOf(path);
-  if (!field) return;
-  const group = field.closest(".st-groups .block:has(> button.label-wrap)") ?? null;
-  const opener = group?.querySelector("button.label-wrap");
-  if (opener && !opener.classList.contains("open")) opener.click();
-  requestAnimationFrame(() => field.querySelector("input, textarea")?.focus());
+  const opener = document.querySelector(`#group-${path.split(".")[0]} button.label-wrap`);
+  const hidden = !field?.offsetParent;
+  if (hidden && opener && !opener.classList.contains("open")) opener.click();
+  if (hidden && tries) { requestAnimationFrame(() => jump(path, tries - 1)); return; }
+  field?.scrollIntoView({ block: "center" });
+  field?.querySelector("input, textarea")?.focus({ preventScroll: true });
 }
 
 function mark(problems) {

@@ -1,0 +1,130 @@
+"""Presets: named, readable pieces of config. The shipped ones follow from a goal, the model, pictures and memory."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studio import config as config_
+from studio import storage
+
+ID = re.compile(r"[0-9a-f]{32}")
+LARGE = 100_000_000  # weights of a denoiser from which on a full fine-tune has to save memory
+OPTIMIZER_BYTES = 16  # per weight: fp32 weight, gradient and AdamW's two moments
+MOST = 200  # presets a person may keep
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a person wants, in words."""
+
+    id: str
+    name: str
+    help: str
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a preset depends on. `weights` counts the denoiser's, 0 where they are not known yet."""
+
+    pictures: int
+    weights: int
+    memory_bytes: int
+    base: str
+
+
+GOALS = (
+    Goal("try", "Try it", "The base's own suggestions: the shortest way to see something learnt."),
+    Goal("style", "A style", "How pictures look: a LoRA of many layers, mirrored pictures, captions left out now and "
+         "then so that the style holds without being named."),
+    Goal("subject", "A person or a face", "One face: a LoRA, no mirroring since faces are not symmetric, more steps "
+         "for few pictures."),
+    Goal("object", "An object", "One thing in many places: a small LoRA of the attention layers, mirrored pictures."),
+    Goal("full", "Full fine-tune", "Every weight, averaged: for hundreds of pictures or more, with the memory for it."),
+)
+
+
+def config_for(goal: str, about: Circumstances) -> dict[str, Any]:
+    """The partial config of a goal. Raises KeyError for a goal there is not."""
+    made = {"try": _try, "style": _style, "subject": _subject, "object": _object, "full": _full}[goal](about)
+    config_.load(made)  # a preset that the settings refuse is a fault of this file
+    return made
+
+
+def _try(about: Circumstances) -> dict[str, Any]:
+    return {}
+
+
+def _style(about: Circumstances) -> dict[str, Any]:
+    return {"model": {"method": "lora"}, "lora": {"rank": 16, "targets": "attention+feed-forward"},
+            "data": {"random_flip": True, "caption_dropout": 0.1}, "train": _steps(about, 25, 300, 3000),
+            "objective": {"snr_gamma": 5.0}, "optim": {"lr_scheduler": "cosine"}}
+
+
+def _subject(about: Circumstances) -> dict[str, Any]:
+    return {"model": {"method": "lora"}, "lora": {"rank": 16, "targets": "attention+feed-forward"},
+            "data": {"random_flip": False}, "train": _steps(about, 80, 400, 2500), "objective": {"snr_gamma": 5.0}}
+
+
+def _object(about: Circumstances) -> dict[str, Any]:
+    return {"model": {"method": "lora"}, "lora": {"rank": 8}, "data": {"random_flip": True},
+            "train": _steps(about, 60, 300, 2000)}
+
+
+def _full(about: Circumstances) -> dict[str, Any]:
+    found: dict[str, Any] = {"model": {"method": "full"}, "data": {"random_flip": True, "caption_dropout": 0.1},
+                             "train": _steps(about, 20, 300, 10_000), "ema": {"enabled": True}}
+    if about.weights > LARGE and about.weights * OPTIMIZER_BYTES > 0.5 * about.memory_bytes:
+        found["train"] |= {"gradient_checkpointing": True, "batch_size": 1, "gradient_accumulation_steps": 4}
+    return found
+
+
+def _steps(about: Circumstances, each: int, least: int, most: int) -> dict[str, Any]:
+    """Updates in all: so many for each picture, within limits; the embedded base learns quicker by half."""
+    steps = each * about.pictures // (2 if about.base == "embedded" else 1)
+    return {"max_steps": int(min(max(steps, least), most))}
+
+
+# ----------------------------------------------------------------------------------------------------- a person's own
+
+
+class Refused(Exception):
+    """A preset that is not kept; the message says why."""
+
+
+def save(home: Path, *, name: str, owner: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Keep a partial config under a name. Raises ConfigError, and Refused where there are too many."""
+    config_.load(config)
+    if sum(one["owner"] == owner for one in every(home)) >= MOST:
+        raise Refused(f"there are {MOST} presets already: delete some first")
+    made = {"id": uuid.uuid4().hex, "name": name, "owner": owner, "created": time.time(), "config": config}
+    (home / "presets").mkdir(parents=True, exist_ok=True)
+    storage.write_json(home / "presets" / f"{made['id']}.json", made)
+    return made
+
+
+def every(home: Path) -> list[dict[str, Any]]:
+    """Everybody's presets, oldest first; a damaged one is left out."""
+    found = []
+    for path in (home / "presets").glob("*.json"):
+        try:
+            one = storage.read_json(path)
+        except storage.Corrupt:
+            continue
+        if isinstance(one, dict) and {"id", "name", "owner", "created", "config"} <= one.keys():
+            found.append(one)
+    return sorted(found, key=lambda one: one["created"])
+
+
+def find(home: Path, preset_id: str) -> dict[str, Any] | None:
+    """One preset by its id."""
+    return next((one for one in every(home) if one["id"] == preset_id), None) if ID.fullmatch(preset_id) else None
+
+
+def delete(home: Path, preset_id: str) -> None:
+    """Forget a preset."""
+    (home / "presets" / f"{preset_id}.json").unlink(missing_ok=True)

@@ -1,0 +1,105 @@
+"""What a viewer can do before a run: check and estimate a config, take a preset, keep one of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from studio import config as config_
+from studio import datasets, estimate, machine, prepare, presets, storage
+from studio.web.access import Viewer, may, require
+from studio.web.errors import NotFound, Refused, WebError
+from studio.web.service_runs import RunService
+
+LOOKED_AT = 60  # past runs, newest first, that an estimate is made from
+NAME_LENGTH = 100
+
+
+class PlanService(RunService):
+    """The part of the service that is about runs that are not there yet."""
+
+    def check_run(self, viewer: Viewer, config: dict[str, Any]) -> dict[str, Any]:
+        """What submitting `config` would say: {"problems", "warnings", "config" (resolved, or null), "disk_bytes",
+        "estimate" (see `estimate_run`, or null)}."""
+        try:
+            self._check_public(viewer, config)
+        except config_.ConfigError as error:
+            return {"problems": [p.model_dump() for p in error.problems], "warnings": [], "config": None,
+                    "disk_bytes": None, "estimate": None}
+        plan = prepare.plan(self.home, config, token=viewer.token)
+        found = estimate.estimate(plan, machine.device(self.home), self._past(viewer))
+        return {"problems": [{"field": p.field, "message": p.message} for p in plan.problems],
+                "warnings": list(plan.warnings), "disk_bytes": plan.disk_bytes,
+                "config": config_.dump(plan.config) if plan.config is not None else None,
+                "estimate": dataclasses.asdict(found) if found else None}
+
+    def estimate_run(self, viewer: Viewer, config: dict[str, Any]) -> dict[str, Any]:
+        """Steps, seconds, bytes of memory and disk, and what each figure is taken from. Raises ConfigError."""
+        found = self.check_run(viewer, config)
+        if found["estimate"] is None:
+            raise config_.ConfigError(config_.Problem(**problem) for problem in found["problems"])
+        return found["estimate"]
+
+    def from_json(self, viewer: Viewer, text: str) -> dict[str, Any]:
+        """A partial config as it was pasted. Raises ConfigError with what is wrong with it."""
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise WebError(f"This is not JSON: {error}.", "Copy the whole text, from { to }.") from None
+        config_.load(found)
+        return found
+
+    def list_presets(self, viewer: Viewer, dataset: str = "sample", base: str = "embedded") -> dict[str, Any]:
+        """The shipped presets for that data set and base, then the viewer's own:
+        {"items": [{id, name, help, own, config}], "next": null}."""
+        about = self._circumstances(viewer, dataset, base)
+        shipped = [{"id": goal.id, "name": goal.name, "help": goal.help, "own": False,
+                    "config": presets.config_for(goal.id, about)} for goal in presets.GOALS]
+        own = [{"id": one["id"], "name": one["name"], "help": "", "own": True, "config": one["config"]}
+               for one in presets.every(self.home) if may(viewer, one["owner"], "read")]
+        return {"items": shipped + own, "next": None}
+
+    def save_preset(self, viewer: Viewer, name: str, config: dict[str, Any]) -> dict[str, Any]:
+        """Keep a config under a name. Raises ConfigError, Refused."""
+        require(viewer, None, "create", "preset")
+        clean = " ".join("".join(c if c.isprintable() else " " for c in name).split())[:NAME_LENGTH]
+        if not clean:
+            raise WebError("A preset needs a name.", "Give it one of at most 100 characters.")
+        try:
+            made = presets.save(self.home, name=clean, owner=viewer.id, config=config)
+        except presets.Refused as error:
+            raise Refused(f"The preset was not kept: {error}.", "") from None
+        return {"id": made["id"], "name": made["name"], "help": "", "own": True, "config": made["config"]}
+
+    def delete_preset(self, viewer: Viewer, preset_id: str) -> None:
+        """Forget one of the viewer's presets."""
+        found = presets.find(self.home, preset_id)
+        require(viewer, found["owner"] if found else None, "write", "preset")
+        presets.delete(self.home, preset_id)
+
+    def _past(self, viewer: Viewer) -> list[estimate.Past]:
+        """The viewer's newest runs that took steps."""
+        own = sorted(((facts["created"], run, facts) for run, facts in self.index.all()
+                      if may(viewer, facts.get("owner"), "read")), key=lambda entry: entry[0], reverse=True)
+        found = []
+        for _, run, facts in own[:LOOKED_AT]:
+            try:
+                config = storage.read_json(run.config_file) or {}
+                past = estimate.of_run(run.id, facts.get("name", ""), config, self.reader.story(run))
+            except (storage.Corrupt, FileNotFoundError):
+                continue  # deleted in this moment, or damaged: its own page says so
+            found += [past] if past else []
+        return found
+
+    def _circumstances(self, viewer: Viewer, dataset: str, base: str) -> presets.Circumstances:
+        try:
+            owner = datasets.find(self.home, dataset).owner
+        except datasets.NotFound:
+            raise NotFound("There is no data set of that id.", "Look at the list of data sets.") from None
+        require(viewer, owner, "read", "data set")
+        config = {"data": {"dataset": dataset}, "model": {"base": base}}
+        self._check_public(viewer, config)
+        plan, facts = prepare.plan(self.home, config, token=viewer.token), machine.facts(self.home)
+        memory = facts["gpus"][0]["memory_bytes"] if facts["gpus"] else facts["memory_bytes"]
+        return presets.Circumstances(len(plan.rows), plan.weights, memory, base)
