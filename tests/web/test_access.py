@@ -18,7 +18,7 @@ from studio.web.settings import Settings
 
 from .conftest import Space, make_run
 
-RUN, SET = "/api/runs/{run_id}", "/api/datasets/{dataset_id}"
+RUN, SET, JOB = "/api/runs/{run_id}", "/api/datasets/{dataset_id}", "/api/jobs/{job_id}"
 NOBODYS, OWN, READ, WRITE = "open to everyone", "a list of one's own", "read", "write"
 # What each route asks of its viewer. A route that is not here fails the test.
 ROUTES: dict[tuple[str, str], str] = {
@@ -36,6 +36,10 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", f"{RUN}/samples/{{name}}"): READ, ("GET", f"{RUN}/files"): READ,
     ("GET", f"{RUN}/files/{{path:path}}"): READ, ("HEAD", f"{RUN}/files/{{path:path}}"): READ,
     ("GET", f"{RUN}/bundle"): READ, ("HEAD", f"{RUN}/bundle"): READ, ("POST", "/api/runs/import"): "create",
+    ("GET", f"{RUN}/pictures"): READ, ("POST", "/api/config/from-command"): NOBODYS,
+    ("GET", "/api/jobs"): OWN, ("GET", JOB): READ, ("DELETE", JOB): WRITE, ("GET", f"{JOB}/events"): READ,
+    ("POST", f"{JOB}/cancel"): WRITE, ("GET", f"{JOB}/files/{{name}}"): READ, ("HEAD", f"{JOB}/files/{{name}}"): READ,
+    ("POST", f"{SET}/health"): WRITE,
     ("GET", SET): READ, ("PATCH", SET): WRITE, ("DELETE", SET): WRITE, ("GET", f"{SET}/report"): READ,
     ("POST", f"{SET}/undo"): WRITE, ("POST", f"{SET}/images"): WRITE, ("GET", f"{SET}/images"): READ,
     ("GET", f"{SET}/images/{{pid}}"): READ, ("PATCH", f"{SET}/images/{{pid}}"): WRITE,
@@ -76,7 +80,7 @@ def people(space: Space, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     pid = ada.get(f"/api/datasets/{made.json()['id']}/images").json()["items"][0]["id"]
     preset = ada.post("/api/presets", json={"name": "Ada's secret preset", "config": {"lora": {"rank": 4}}}).json()
     return {"ada": ada, "bob": bob, "nobody": nobody, "run": run.id, "set": made.json()["id"], "pid": pid,
-            "preset": preset["id"]}
+            "preset": preset["id"], "job": ada.post(f"/api/datasets/{made.json()['id']}/health").json()["id"]}
 
 
 def call(client: httpx.Client, method: str, path: str, people: dict[str, Any]) -> httpx.Response:
@@ -84,7 +88,7 @@ def call(client: httpx.Client, method: str, path: str, people: dict[str, Any]) -
     kind = "stop" if "{kind}" in path else "x"
     filled = (path.replace("{run_id}", people["run"]).replace("{dataset_id}", people["set"]).replace("{kind}", kind)
               .replace("{pid}", people["pid"]).replace("{path:path}", "config.json").replace("{name}", "x.webp")
-              .replace("{preset_id}", people["preset"]))
+              .replace("{preset_id}", people["preset"]).replace("{job_id}", people["job"]))
     bodies: dict[str, Any] = {"/api/queue": {"order": [people["run"]]}, RUN: {"name": "taken"}, SET: {"name": "taken"},
                               f"{SET}/images/{{pid}}": {"caption": "taken"}}
     if method == "POST" and path in ("/api/datasets", f"{SET}/images"):
@@ -98,7 +102,7 @@ def test_another_persons_things_are_not_there(people: dict[str, Any], method: st
     """404 for Bob, whatever he tries, in the same words as for an id that never was; 401 or 404 for nobody."""
     theirs = call(people["bob"], method, path, people)
     assert theirs.status_code == 404, theirs.text
-    absent = {**people, "run": "0" * 32, "set": "0" * 32, "preset": "0" * 32}
+    absent = {**people, "run": "0" * 32, "set": "0" * 32, "preset": "0" * 32, "job": "0" * 32}
     never = call(people["bob"], method, path, absent)
     if method != "HEAD":
         assert theirs.json()["error"]["message"].replace("picture", "") == never.json()["error"]["message"].replace(
@@ -122,7 +126,7 @@ def test_lists_hold_nothing_of_others(people: dict[str, Any], path: str) -> None
 def test_the_owner_has_all_of_it(people: dict[str, Any]) -> None:
     ada = people["ada"]
     for (method, path), need in ROUTES.items():
-        if need == READ and "samples" not in path and "bundle" not in path:  # of real pictures: test_bundles
+        if need == READ and not any(word in path for word in ("{name}", "bundle")):  # of real files: other tests
             answer = call(ada, method, path, people)
             assert answer.status_code == 200, (path, answer.text)
     assert ada.patch(f"/api/runs/{people['run']}", json={"name": "Mine"}).json()["name"] == "Mine"
