@@ -36,7 +36,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", f"{RUN}/samples/{{name}}"): READ, ("GET", f"{RUN}/files"): READ,
     ("GET", f"{RUN}/files/{{path:path}}"): READ, ("HEAD", f"{RUN}/files/{{path:path}}"): READ,
     ("GET", f"{RUN}/bundle"): READ, ("HEAD", f"{RUN}/bundle"): READ, ("POST", "/api/runs/import"): "create",
-    ("GET", f"{RUN}/pictures"): READ, ("POST", "/api/config/from-command"): NOBODYS,
+    ("GET", f"{RUN}/pictures"): READ, ("POST", f"{RUN}/publish"): WRITE, ("POST", "/api/config/from-command"): NOBODYS,
     ("GET", "/api/jobs"): OWN, ("GET", JOB): READ, ("DELETE", JOB): WRITE, ("GET", f"{JOB}/events"): READ,
     ("POST", f"{JOB}/cancel"): WRITE, ("GET", f"{JOB}/files/{{name}}"): READ, ("HEAD", f"{JOB}/files/{{name}}"): READ,
     ("POST", f"{SET}/health"): WRITE,
