@@ -19,6 +19,7 @@ class Diverged(Exception):
     """Too many updates in a row were not finite."""
 
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "std::bad_alloc", "_alloc_failed")  # torch, C++, cuBLAS
 NAMED: list[tuple[type[Exception], str, str]] = [
     (BaseProblem, "base_model", "Choose another base model, or put its files right, then start a new run."),
     (ConfigError, "config", "Correct the setting and start a new run."),
@@ -50,9 +51,9 @@ def explain(error: Exception, run: Run) -> dict[str, Any]:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    text = str(error)
+    text = str(error).lower()
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text.lower()))
+        isinstance(error, RuntimeError) and any(sign in text for sign in OUT_OF_MEMORY))
 
 
 def _sentence(error: Exception) -> str:
