@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from studio import storage
-from studio.config import Config, dump
+from studio.config import Config
 from studio.events import EventWriter, trace
 from studio.runs import Run
 from studio.train.adapters import Whole
@@ -37,9 +37,13 @@ class Unsaved(Exception):
 
 
 def training_fields(config: Config) -> dict[str, Any]:
-    """The part of a config that decides what is learnt; a resume must agree with all of it."""
-    data = dump(config)
-    fields = {section: data[section] for section in ("model", "lora", "data", "train", "optim", "objective", "ema")}
+    """The part of a config that decides what is learnt; a resume must agree with all of it.
+
+    Defaults are left out, so that a setting which a newer studio adds does not end older runs.
+    """
+    data = config.model_dump(mode="json", exclude_defaults=True)
+    sections = ("model", "lora", "data", "train", "optim", "objective", "ema")
+    fields = {section: data.get(section, {}) for section in sections}
     return {**fields, "num_processes": config.compute.num_processes}
 
 

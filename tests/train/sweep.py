@@ -55,6 +55,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     "cosine schedule": {"optim": {"lr_scheduler": "cosine", "lr_warmup_steps": 2}},
     "gradient checkpointing": {"train": {"gradient_checkpointing": True}},
     "bf16": {"train": {"mixed_precision": "bf16"}},
+    "buckets, flips": {"data": {"buckets": True, "bucket_step": 8, "random_flip": True}},
+    "crop variants, dropped captions": {"data": {"center_crop": False, "crop_variants": 2, "caption_dropout": 0.3}},
+    "text encoder": {"model": {"train_text_encoder": True}, "optim": {"text_encoder_learning_rate": 1e-4}},
+    "LoRA with text encoder": {"model": {"method": "lora", "train_text_encoder": True}, "lora": LORA["lora"]},
 }
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from studio import runs, storage
+from studio import config, runs, storage
+from studio.train.checkpoints import training_fields
 from studio.train.data import Draws, Sample, share, uniform
 
 from .conftest import Make, child, curve, fingerprint, told, train
@@ -92,13 +93,21 @@ def test_a_changed_run_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch, c
         ask_at(run, patch, 3, ("stop", {}))
         train(run)
     if change == "schedule":
-        config = json.loads(run.config_file.read_text())
-        config["optim"]["lr_scheduler"] = "cosine"
-        run.config_file.write_text(json.dumps(config))
+        settings = json.loads(run.config_file.read_text())
+        settings["optim"]["lr_scheduler"] = "cosine"
+        run.config_file.write_text(json.dumps(settings))
     else:
         run.rows_file.write_text(run.rows_file.read_text().replace("thing 1", "other 1"))
     assert train(run) == "failed"
     assert told(run, "end")[-1]["error"]["code"] == "cannot_resume"
+
+
+def test_a_setting_that_a_newer_studio_adds_does_not_end_older_runs() -> None:
+    given = {"train": {"batch_size": 2}, "optim": {"learning_rate": 1e-3, "lr_scheduler": "constant"}}
+    fields = training_fields(config.load(given))
+    assert {section: values for section, values in fields.items() if values} == {
+        "train": {"batch_size": 2}, "optim": {"learning_rate": 1e-3}, "num_processes": 1}
+    assert training_fields(config.load({**given, "data": {"caption_dropout": 0.1}})) != fields
 
 
 def test_another_thread_count_continues_and_says_so(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,9 +115,9 @@ def test_another_thread_count_continues_and_says_so(make: Make, monkeypatch: pyt
     with monkeypatch.context() as patch:
         ask_at(run, patch, 3, ("stop", {}))
         train(run)
-    config = json.loads(run.config_file.read_text())
-    config["compute"]["num_threads"] = 2
-    run.config_file.write_text(json.dumps(config))
+    settings = json.loads(run.config_file.read_text())
+    settings["compute"]["num_threads"] = 2
+    run.config_file.write_text(json.dumps(settings))
     assert train(run) == "finished"
     resumed = told(run, "resumed")[0]
     assert not resumed["exact"] and "threads was 1, is 2" in resumed["note"]
