@@ -11,12 +11,16 @@ Row = dict[str, Any]
 
 
 class Fold:
-    """The log read in order: `add` (visible once its import is committed), `captions`, `remove`, `undo`."""
+    """The log read in order: `add` (visible once its import is committed), `edit`, `undo`.
+
+    An edit is one step of undo, whatever it changes: `changes` has for each picture its new fields (null takes a field
+    away), or null where the picture is taken out. `captions` and `remove` are edits of one picture in older logs.
+    """
 
     def __init__(self, committed: set[str]):
         self.rows: dict[str, Row | None] = {}  # None: removed, its place kept for an undo
         self._committed = committed
-        self._before: list[tuple[str, Row | None]] = []
+        self._before: list[tuple[str, dict[str, Row | None]]] = []  # what each edit was, and the rows before it
 
     @classmethod
     def read(cls, path: Path, committed: set[str]) -> Fold:
@@ -39,12 +43,21 @@ class Fold:
         if kind == "add" and entry["import"] in self._committed:
             self.rows[entry["row"]["pid"]] = entry["row"]
         elif kind == "undo" and self._before:
-            pid, row = self._before.pop()
-            self.rows[pid] = row
-        elif kind in ("captions", "remove") and self.rows.get(pid) is not None:
-            row = self.rows[pid]
-            self._before.append((pid, row))
-            self.rows[pid] = {**(row or {}), "captions": entry["captions"]} if kind == "captions" else None
+            self.rows.update(self._before.pop()[1])
+        elif kind == "edit":
+            self._edit(entry["changes"], entry.get("what", ""))
+        elif kind in ("captions", "remove"):
+            self._edit({pid: {"captions": entry["captions"]} if kind == "captions" else None}, kind)
+
+    def _edit(self, changes: dict[str, dict[str, Any] | None], what: str) -> None:
+        before: dict[str, Row | None] = {}
+        for pid, change in changes.items():
+            row = self.rows.get(pid)
+            if row is not None:
+                before[pid] = row
+                self.rows[pid] = change and {k: v for k, v in {**row, **change}.items() if v is not None}
+        if before:
+            self._before.append((what, before))
 
     def taken(self) -> Taken:
         """The picture ids in use, removed rows included."""
@@ -52,7 +65,8 @@ class Fold:
 
     def snapshot(self) -> Snapshot:
         """The present rows."""
-        return Snapshot([row for row in self.rows.values() if row is not None], undoable=bool(self._before))
+        rows = [row for row in self.rows.values() if row is not None]
+        return Snapshot(rows, undo=self._before[-1][0] if self._before else None)
 
 
 class Taken:
@@ -69,8 +83,8 @@ class Taken:
 class Snapshot:
     """Rows at one moment; shared between threads, never changed."""
 
-    def __init__(self, rows: list[Row], *, undoable: bool = False):
-        self.rows, self.undoable = rows, undoable
+    def __init__(self, rows: list[Row], *, undo: str | None = None):
+        self.rows, self.undo = rows, undo  # what an undo would take back
         self.by_pid = {row["pid"]: row for row in rows}
         self._texts: list[str] | None = None
 

@@ -88,7 +88,7 @@ def known(home: Path, dataset_id: str) -> dict[str, dict[str, Any]]:
     try:
         size = path.stat().st_size
     except FileNotFoundError:
-        return {}
+        return _NONE
     with _lock:
         kept = _kept.get(path)
         if kept is not None and kept[0] == size:
@@ -112,5 +112,6 @@ def _lines(path: Path) -> Iterable[dict[str, Any]]:
                 yield entry
 
 
+_NONE: dict[str, dict[str, Any]] = {}
 _lock = threading.Lock()
 _kept: dict[Path, tuple[int, dict[str, dict[str, Any]]]] = {}

@@ -16,7 +16,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from studio.datasets import workers
 from studio.datasets.fold import Fold, Snapshot
 
 ID = re.compile(r"[0-9a-f]{32}")
+MIN_CROP = 16  # pixels
 ROW_KEYS = ("image", "ext", "width", "height", "captions", "split", "name", "crop", "repeats")
 INTERRUPTED = "The import was interrupted before it finished; nothing of it was kept. Import the files again."
 
@@ -90,7 +91,12 @@ class Dataset:
     @property
     def can_undo(self) -> bool:
         """Whether there is an edit to take back."""
-        return self._snapshot().undoable
+        return self._snapshot().undo is not None
+
+    @property
+    def last_edit(self) -> str | None:
+        """What an undo would take back, as the edit was named."""
+        return self._snapshot().undo
 
     def commit(self) -> dict[str, Any]:
         """report.json as it is on disk; empty before the first import has ended."""
@@ -148,14 +154,39 @@ class Dataset:
     def set_captions(self, pid: str, captions: list[str]) -> dict[str, Any]:
         """Replace a picture's captions; returns the new row. Raises NotFound, ReadOnly."""
         clean = [captions_.clean(text)[0] for text in captions] or [""]
-        if self.row(pid)["captions"] != clean:
-            self._append([{"op": "captions", "pid": pid, "captions": clean}])
+        self.row(pid)
+        self.edit({pid: {"captions": clean}}, "captions")
         return self.row(pid)
+
+    def set_crop(self, pid: str, crop: list[int] | None) -> dict[str, Any]:
+        """Train on a square [x, y, side] of a picture, in its pixels, or on all of it (None); returns the new row.
+        Raises NotFound, ReadOnly, ValueError for a square that does not lie in the picture."""
+        row = self.row(pid)
+        if crop is not None:
+            x, y, side = crop
+            if not (side >= MIN_CROP and 0 <= x <= row["width"] - side and 0 <= y <= row["height"] - side):
+                raise ValueError(f"a crop [x, y, side] of at least {MIN_CROP} px must lie in the picture of "
+                                 f"{row['width']} x {row['height']} px, not at {crop}")
+        self.edit({pid: {"crop": crop}}, "crop")
+        return self.row(pid)
+
+    def edit(self, changes: Mapping[str, dict[str, Any] | None], what: str) -> int:
+        """Change fields of pictures (`captions`, `crop`; None takes a field away) or take pictures out (None), as one
+        step of undo named `what`; returns how many pictures changed. Raises ReadOnly. Unknown pictures are passed over.
+        """
+        rows, real = self._snapshot().by_pid, {}
+        for pid, change in changes.items():
+            row = rows.get(pid)
+            if row is not None and (change is None or any(row.get(k) != v for k, v in change.items())):
+                real[pid] = change
+        if real:
+            self._append([{"op": "edit", "what": what, "changes": real}])
+        return len(real)
 
     def remove(self, pid: str) -> None:
         """Take a picture out of the data set (`undo` brings it back). Raises NotFound, ReadOnly."""
         self.row(pid)
-        self._append([{"op": "remove", "pid": pid}])
+        self.edit({pid: None}, "remove")
 
     def undo(self) -> bool:
         """Take the last edit back; False when there is none. Raises ReadOnly."""
@@ -208,6 +239,10 @@ class Dataset:
             file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
             file.flush()
             os.fsync(file.fileno())
+
+    def snapshot(self) -> Snapshot:
+        """All rows at this moment, shared: read them, never change them."""
+        return self._snapshot()
 
     def _fold(self) -> Fold:
         return Fold.read(self.path / "rows.jsonl", set(self.commit().get("imports", [])))

@@ -109,6 +109,13 @@ class Family(ABC):
     def mean(self, stats: Tensors) -> torch.Tensor:
         """Scaled latents at the posterior's mean (B,c,h,w)."""
 
+    def decode_images(self, parts: dict[str, Any], latents: torch.Tensor) -> torch.Tensor:
+        """Pixels (B,3,H,W, about [-1,1]) of scaled latents, the way back of `encode_images`: by default through the VAE
+        as diffusers' pipelines do it."""
+        vae = parts["vae"]
+        shift = getattr(vae.config, "shift_factor", None) or 0.0
+        return vae.decode(latents / vae.config.scaling_factor + shift, return_dict=False)[0]
+
     @abstractmethod
     def encode_texts(self, parts: dict[str, Any], captions: list[str]) -> Tensors:
         """Text conditions, each tensor with leading B; any number of tensors, masks included."""

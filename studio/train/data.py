@@ -194,6 +194,17 @@ class Framing:
         return {"original_size": original, "crop": crop, "target_size": (height, width)}
 
 
+def box(sample: Sample) -> list[float]:
+    """What of the stored picture a sample shows: [x, y, width, height] in its pixels."""
+    row, (width, height) = sample.row, sample.size
+    x, y, *_ = crop = row.get("crop") or (0, 0)
+    whole = (crop[2], crop[2]) if len(crop) == 3 else (row["width"], row["height"])
+    covering = _covering(whole, sample.size)
+    top, left = _offsets(covering, sample)
+    across, down = whole[0] / covering[0], whole[1] / covering[1]
+    return [round(v, 2) for v in (x + left * across, y + top * down, width * across, height * down)]
+
+
 def _covering(picture: Size, size: Size) -> Size:
     """The smallest size of the picture's proportions that covers `size`; the fitting side is exact."""
     (width, height), (wide, high) = picture, size

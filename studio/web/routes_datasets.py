@@ -13,6 +13,7 @@ from studio.web import uploads
 from studio.web.access import require
 from studio.web.answers import fields, respond, studio_of, viewer
 from studio.web.downloads import FileDownload, RangeResponse
+from studio.web.errors import WebError
 from studio.web.routes_runs import Body, Service, Who
 
 router = APIRouter(prefix="/api/datasets")
@@ -87,8 +88,12 @@ def get_picture(request: Request, studio: Service, who: Who, dataset_id: str, pi
 
 @router.patch("/{dataset_id}/images/{pid}")
 def set_captions(request: Request, studio: Service, who: Who, dataset_id: str, pid: str, body: Body) -> Response:
-    """Change {caption} or {captions: [...]}."""
-    caption, captions = fields(body, caption=str, captions=list)
+    """Change {caption} or {captions: [...]}, or {crop: [x, y, side] | null}."""
+    caption, captions, crop = fields(body, caption=str, captions=list, crop=list)
+    if "crop" in body and len(body) == 1:
+        return respond(request, studio.set_crop(who, dataset_id, pid, crop))
+    if "crop" in body:
+        raise WebError("Captions and crop are changed one at a time.", "Send two requests.")
     texts = captions if captions is not None else caption or ""
     return respond(request, studio.set_caption(who, dataset_id, pid, texts))
 

@@ -29,7 +29,7 @@ class DatasetService:
         for dataset in datasets.every(self.home):
             try:
                 if may(viewer, dataset.owner, "read"):
-                    items.append(_brief(dataset))
+                    items.append(brief(dataset))
             except datasets.NotFound:
                 continue  # deleted in this moment
         return {"items": items, "next": None}
@@ -37,7 +37,7 @@ class DatasetService:
     def dataset(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
         """One data set with its import's report, which grows while the import is under way."""
         dataset = self._dataset(viewer, dataset_id, "read")
-        return {**_brief(dataset), "fingerprint": dataset.fingerprint(), "report": dataset.report()}
+        return {**brief(dataset), "fingerprint": dataset.fingerprint(), "report": dataset.report()}
 
     def report(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
         """The last import's report."""
@@ -79,7 +79,7 @@ class DatasetService:
         dataset = self._dataset(viewer, dataset_id, "read")
         offset, limit = max(0, offset), max(1, min(limit, MOST_IMAGES))
         total = dataset.total(q)
-        items = [_image(dataset, row) for row in dataset.rows(offset, limit, q)]
+        items = [image(dataset, row) for row in dataset.rows(offset, limit, q)]
         following = offset + len(items)
         return {"items": items, "total": total, "next": following if following < total else None}
 
@@ -93,20 +93,32 @@ class DatasetService:
         require(viewer, None, "create", "data set")
         self._dataset(viewer, dataset_id, "read").row(pid)  # before anything is copied
         dataset = self._editable(viewer, dataset_id)
-        return {**_image(dataset, dataset.set_captions(pid, texts)), "dataset": dataset.id}
+        return {**image(dataset, dataset.set_captions(pid, texts)), "dataset": dataset.id}
+
+    def set_crop(self, viewer: Viewer, dataset_id: str, pid: str, crop: list[Any] | None) -> dict[str, Any]:
+        """Train on the square [x, y, side] of a picture (its pixels), or on all of it (None); as `set_caption`."""
+        if crop is not None and (len(crop) != 3 or not all(type(n) is int for n in crop)):
+            raise WebError("A crop is [x, y, side] in whole pixels of the picture, or null.", "Correct it.")
+        require(viewer, None, "create", "data set")
+        self._dataset(viewer, dataset_id, "read").row(pid)
+        dataset = self._editable(viewer, dataset_id)
+        try:
+            return {**image(dataset, dataset.set_crop(pid, crop)), "dataset": dataset.id}
+        except ValueError as error:
+            raise WebError(f"{str(error)[:1].upper()}{str(error)[1:]}.", "Move it into the picture.") from None
 
     def undo(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
         """Take the last caption edit back."""
         dataset = self._dataset(viewer, dataset_id, "write")
         if not dataset.undo():
             raise Refused("There is no edit to take back.", "")
-        return _brief(dataset)
+        return brief(dataset)
 
     def rename_dataset(self, viewer: Viewer, dataset_id: str, name: str) -> dict[str, Any]:
         """Give a data set another name."""
         dataset = self._dataset(viewer, dataset_id, "write")
         dataset.rename(name)
-        return _brief(dataset)
+        return brief(dataset)
 
     def delete_dataset(self, viewer: Viewer, dataset_id: str) -> None:
         """Move a data set to the trash; runs that use its pictures keep them."""
@@ -150,13 +162,16 @@ class DatasetService:
             done()
 
 
-def _brief(dataset: datasets.Dataset) -> dict[str, Any]:
+def brief(dataset: datasets.Dataset) -> dict[str, Any]:
+    """A data set as lists show it."""
     return {"id": dataset.id, "name": dataset.name, "owner": dataset.owner, "created": dataset.created,
             "read_only": dataset.read_only, "state": dataset.state, "count": dataset.count,
-            "can_undo": dataset.can_undo, "cover": [_image(dataset, row)["thumb"] for row in dataset.rows(0, 4)]}
+            "can_undo": dataset.can_undo, "last_edit": dataset.last_edit,
+            "cover": [image(dataset, row)["thumb"] for row in dataset.rows(0, 4)]}
 
 
-def _image(dataset: datasets.Dataset, row: dict[str, Any]) -> dict[str, Any]:
+def image(dataset: datasets.Dataset, row: dict[str, Any]) -> dict[str, Any]:
+    """A picture as it is served: its row with its addresses."""
     pid = row.get("pid", row["image"])
     url = f"/api/datasets/{dataset.id}/images/{pid}"
     keys = ("width", "height", "captions", "split", "name", "crop", "repeats")

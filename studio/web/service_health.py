@@ -1,12 +1,19 @@
-"""What a viewer can learn about the health of a data set, and put right."""
+"""What a viewer can learn about the health of a data set, and put right; and what the model sees of a picture."""
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+from studio import datasets
+from studio.datasets import health, measures, tokens
+from studio.families import source as source_
 from studio.web.access import Viewer, require
-from studio.web.service_datasets import DatasetService
+from studio.web.errors import WebError
+from studio.web.service_datasets import DatasetService, brief, image
 from studio.web.service_jobs import JobService
+
+MOST_ITEMS = 50
 
 
 class HealthService(DatasetService, JobService):
@@ -21,3 +28,98 @@ class HealthService(DatasetService, JobService):
             return self.job(viewer, live.id)
         return self.submit_job(viewer, "measure", {"dataset": dataset.id}, name=f"Measure {dataset.name}", light=True,
                                subject=dataset.id)
+
+    def health(self, viewer: Viewer, dataset_id: str, wanted: dict[str, Any]) -> dict[str, Any]:
+        """What may spoil a training with `resolution`, `base` and `trigger`: {count, measured, findings, histograms}.
+
+        `measured` of `count` pictures have a hash and a blur: copies that are not exact, and blur, are found among
+        those alone. `encoders` is empty where the base's tokenizers are not on this machine yet."""
+        dataset = self._dataset(viewer, dataset_id, "read")
+        goal, rows, found = self._examined(dataset, wanted)
+        known = measures.known(self.home, dataset.id)
+        return {
+            "id": dataset.id, "count": len(rows), "measured": sum(row["image"] in known for row in rows),
+            "resolution": goal.resolution, "trigger": goal.trigger,
+            "encoders": [{"name": e.name, "limit": e.limit} for e in goal.encoders],
+            "findings": [self._finding(dataset, finding) for finding in found],
+            **health.histograms(rows, goal.resolution)}
+
+    def fix(self, viewer: Viewer, dataset_id: str, code: str, fix: str, wanted: dict[str, Any],
+            ids: list[str] | None = None) -> dict[str, Any]:
+        """Put a finding right, for all its pictures or those in `ids`, as one step of undo; a shipped set is copied
+        first. Returns the data set with `changed`, the number of pictures."""
+        require(viewer, None, "create", "data set")
+        dataset = self._dataset(viewer, dataset_id, "read")
+        goal, rows, found = self._examined(dataset, wanted)
+        finding = next((f for f in found if f.code == code), None)
+        if finding is None:
+            raise WebError(f"There is no finding {code[:40]!r} in this data set.",
+                           f"There are: {', '.join(f.code for f in found) or 'none'}.")
+        if fix not in finding.fixes:
+            raise WebError(f"{code} has no fix {fix[:40]!r}.", f"There are: {', '.join(finding.fixes)}.")
+        changes = health.changes(rows, finding, fix, goal, None if ids is None else set(ids))
+        dataset = self._editable(viewer, dataset_id)
+        changed = dataset.edit(changes, f"{code}/{fix}")
+        return {**brief(dataset), "changed": changed}
+
+    def see(self, viewer: Viewer, dataset_id: str, pid: str, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Start showing what the model sees of a picture; returns the job, whose results are the pictures."""
+        require(viewer, None, "create", "job")
+        dataset = self._dataset(viewer, dataset_id, "read")
+        row, goal = dataset.row(pid), self._goal(wanted)
+        args = {"dataset": dataset.id, "pid": pid, "crop": row.get("crop"), "base": _base(wanted),
+                "resolution": goal.resolution, "buckets": bool(wanted.get("buckets"))}
+        live = self.live_job("see", dataset.id, args)
+        if live is not None and live.record()["owner"] == viewer.id:
+            return self.job(viewer, live.id)
+        return self.submit_job(viewer, "see", args, name=f"What the model sees of {row['name']}", light=True,
+                               subject=dataset.id)
+
+    def caption_tokens(self, viewer: Viewer, dataset_id: str, pid: str, wanted: dict[str, Any]) -> dict[str, Any]:
+        """A picture's captions as tokens: {"captions": [{caption, encoders: [{encoder, limit, tokens, kept, cut}]}]};
+        `tokens` are [start, end] in characters, from character `kept` on nothing is read."""
+        row = self._dataset(viewer, dataset_id, "read").row(pid)
+        encoders = self._goal(wanted).encoders
+        return {"captions": [{"caption": text, "encoders": [encoder.read(text) for encoder in encoders]}
+                             for text in row["captions"]]}
+
+    def _goal(self, wanted: dict[str, Any]) -> health.Wanted:
+        resolution, base = wanted.get("resolution"), _base(wanted)
+        if self.settings.public and base.startswith(("/", "~")):
+            raise WebError("A base model here is `embedded` or a Hub id, no folder of the server.", "Choose another.")
+        found = source_.locate(base)
+        if resolution is None:
+            resolution = 512 if base != "embedded" else 128
+        encoders = tuple(tokens.encoders(found)) if found is not None else ()
+        return health.Wanted(int(resolution), str(wanted.get("trigger") or "").strip()[:200], encoders)
+
+    def _examined(self, dataset: datasets.Dataset,
+                  wanted: dict[str, Any]) -> tuple[health.Wanted, list[dict[str, Any]], list[health.Finding]]:
+        """What is wanted, the rows, and the findings, which are kept while neither rows nor measures change."""
+        goal, snapshot = self._goal(wanted), dataset.snapshot()
+        measured = measures.known(self.home, dataset.id)
+        key = (dataset.path, goal)
+        with _lock:
+            kept = _kept.get(key)
+        if kept is None or kept[0] is not snapshot or kept[1] is not measured:
+            kept = snapshot, measured, health.examine(snapshot.rows, measured, goal)
+            with _lock:
+                _kept[key] = kept
+                while len(_kept) > 8:
+                    _kept.pop(next(iter(_kept)))
+        return goal, snapshot.rows, kept[2]
+
+    def _finding(self, dataset: datasets.Dataset, finding: health.Finding) -> dict[str, Any]:
+        """A finding as it is served: the first MOST_ITEMS pictures, with their addresses and what is wrong."""
+        shown = [{**image(dataset, dataset.row(item["pid"])), **{k: v for k, v in item.items() if k != "pid"}}
+                 for item in finding.items[:MOST_ITEMS]]
+        return {"code": finding.code, "count": len(finding.items), "fixes": list(finding.fixes), "items": shown,
+                "groups": finding.groups[:MOST_ITEMS]}
+
+
+def _base(wanted: dict[str, Any]) -> str:
+    return str(wanted.get("base") or "embedded")
+
+
+_lock = threading.Lock()
+_kept: dict[Any, tuple[Any, Any, list[health.Finding]]] = {}

@@ -34,7 +34,7 @@ def test_captions_are_edited_and_undone_by_appending(three: datasets.Dataset) ->
     assert fresh.count == 2 and fresh.can_undo
     assert three.undo() and three.undo() and not three.undo()
     assert fresh.row(pid)["captions"] == ["a dog"] and fresh.count == 3 and fresh.fingerprint() == mark
-    assert [entry["op"] for entry in log(three)[before:]] == ["captions", "remove", "undo", "undo"]
+    assert [entry["op"] for entry in log(three)[before:]] == ["edit", "edit", "undo", "undo"]
     assert [row["name"] for row in fresh.rows()] == ["0.png", "1.png", "2.png"]
 
 
@@ -105,3 +105,24 @@ def test_a_copy_of_the_shipped_set_is_ones_own(home: Path) -> None:
     assert mine.state == "ready" and mine.owner == "ann" and mine.fingerprint() == shipped.fingerprint()
     mine.set_captions(mine.rows()[0]["pid"], ["changed"])
     assert mine.fingerprint() != shipped.fingerprint() and mine.rows()[0]["captions"] == ["changed"]
+
+
+def test_edits_of_a_log_written_before_bulk_edits_still_count(three: datasets.Dataset) -> None:
+    first, second, third = (row["pid"] for row in three.rows())
+    with open(three.path / "rows.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps({"op": "captions", "pid": first, "captions": ["old"]}) + "\n")
+        file.write(json.dumps({"op": "remove", "pid": second}) + "\n")
+    assert [row["captions"] for row in three.rows()][0] == ["old"] and three.count == 2
+    assert three.edit({first: {"captions": ["new"]}, third: None, "0" * 64: None}, "both") == 2
+    assert three.last_edit == "both" and three.count == 1
+    assert three.undo() and three.count == 2 and three.undo() and three.undo() and not three.can_undo
+
+
+def test_a_crop_lies_in_the_picture_and_changes_what_is_trained_on(three: datasets.Dataset) -> None:
+    row, mark = three.rows()[0], three.fingerprint()
+    for crop in ([1, 0, row["width"]], [0, -1, 32], [0, 0, 8]):
+        with pytest.raises(ValueError, match="must lie in"):
+            three.set_crop(row["pid"], crop)
+    assert three.set_crop(row["pid"], [2, 3, 32])["crop"] == [2, 3, 32] and three.freeze()[0]["crop"] == [2, 3, 32]
+    assert three.fingerprint() != mark
+    assert "crop" not in three.set_crop(row["pid"], None) and three.fingerprint() == mark

@@ -1,0 +1,131 @@
+"""A job: a model suggests captions for pictures of a data set; they wait there until a person applies them.
+
+Arguments: {dataset, model, prompt, max_new_tokens, pids} (pids null: all pictures). `model` is a folder or a Hub id of
+any class that transformers loads for image-text-to-text (BLIP, GIT, Florence-2, LLaVA, Qwen-VL, SmolVLM, ...), or of a
+vision encoder with a text decoder; from safetensors alone, and never with code of the repository.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from studio import datasets
+from studio.datasets import suggestions
+from studio.jobs.running import Problem, RunningJob
+
+FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+PROMPT = "Describe this picture in one sentence, as a caption."
+KEEP = 8  # pictures between two savings
+HINT = "Choose a captioning model with safetensors weights of a class that transformers has."
+
+
+def main(job: RunningJob) -> None:
+    """Caption picture by picture, keeping what is done, so that a cancelled job leaves its suggestions."""
+    job.phase("loading")
+    dataset = datasets.find(job.home, job.args["dataset"])
+    captioner = Captioner(_folder(job.args["model"]), job.args["prompt"], job.args["max_new_tokens"])
+    wanted = job.args["pids"]
+    pids = [row["pid"] for row in dataset.rows() if wanted is None or row["pid"] in set(wanted)]
+    new: list[dict[str, Any]] = []
+    try:
+        for done, pid in enumerate(pids):
+            job.phase("captioning", done, len(pids), "pictures")
+            caption = captioner.caption(dataset.picture(pid))
+            if caption:
+                new.append({"pid": pid, "caption": caption, "model": job.args["model"]})
+            if len(new) >= KEEP:
+                suggestions.add(dataset, new)
+                new = []
+    finally:
+        suggestions.add(dataset, new)
+    job.phase("captioning", len(pids), len(pids), "pictures")
+
+
+class Captioner:
+    """A captioning model on the accelerator, or on the CPU where there is none."""
+
+    def __init__(self, folder: Path, prompt: str, most: int):
+        from transformers import AutoTokenizer
+        from transformers.models.auto.image_processing_auto import AutoImageProcessor
+        from transformers.models.auto.processing_auto import AutoProcessor
+
+        options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+        self.prompt, self.most = prompt, most
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            self.model = _model(folder, options).eval().to(self.device)  # type: ignore[arg-type]
+            self.processor: Any = AutoProcessor.from_pretrained(folder, **options)
+            if not hasattr(self.processor, "tokenizer"):
+                self.processor = _Pair(AutoImageProcessor.from_pretrained(folder, **options),
+                                       AutoTokenizer.from_pretrained(folder, **options))
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise Problem(f"{folder.name} cannot be loaded for captioning: {str(error).splitlines()[0][:300]}", HINT,
+                          "captioning_model") from error
+
+    @torch.inference_mode()
+    def caption(self, path: Path) -> str:
+        """The caption of the picture in `path`, as one line."""
+        with Image.open(path) as opened:
+            image = opened.convert("RGB")
+        inputs, chat = self._inputs(image)
+        inputs = inputs.to(self.device)
+        if self.device.type == "cuda":
+            inputs = {k: v.to(self.model.dtype) if torch.is_floating_point(v) else v for k, v in inputs.items()}
+        out = self.model.generate(**inputs, max_new_tokens=self.most, do_sample=False)
+        answer = out[0, inputs["input_ids"].shape[1] :] if chat else out[0]
+        return " ".join(self.processor.tokenizer.decode(answer, skip_special_tokens=True).split())
+
+    def _inputs(self, image: Image.Image) -> tuple[Any, bool]:
+        """What the model is given, and whether it answers in a chat (its answer then follows the question)."""
+        if getattr(self.processor, "chat_template", None):
+            content = [{"type": "image", "image": image}, {"type": "text", "text": self.prompt or PROMPT}]
+            return self.processor.apply_chat_template(
+                [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=True, return_dict=True,
+                return_tensors="pt"), True
+        text = {"text": self.prompt} if self.prompt else {}
+        return self.processor(images=image, return_tensors="pt", **text), False
+
+
+class _Pair:
+    """An image processor and a tokenizer as one, for a vision encoder with a text decoder, which has no processor."""
+
+    chat_template = None
+
+    def __init__(self, images: Any, tokenizer: Any):
+        self.images, self.tokenizer = images, tokenizer
+
+    def __call__(self, images: Image.Image, return_tensors: str, text: str = "") -> Any:
+        if text:
+            raise Problem("This model takes no prompt.", "Leave the prompt empty, then start it again.")
+        return self.images(images=images, return_tensors=return_tensors)
+
+
+def _model(folder: Path, options: dict[str, Any]) -> Any:
+    from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
+
+    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    return AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, dtype=dtype, **options)
+
+
+def _folder(model: str) -> Path:
+    """The model's files on this machine, downloaded where they are missing. Raises Problem."""
+    if model.startswith(("/", "~")):
+        path = Path(model).expanduser()
+        if not (path / "config.json").is_file():
+            raise Problem(f"{model} is no folder of a transformers model: it has no config.json.", HINT,
+                          "captioning_model")
+        return path
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=FILES, token=os.environ.get("HF_TOKEN") or False))
+    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, ConnectionError) as error:
+        raise Problem(f"{model} could not be fetched from the Hub: {str(error).splitlines()[0][:300]}",
+                      "Check the name and the network; a private or gated model needs a token that may read it.",
+                      "captioning_model") from error

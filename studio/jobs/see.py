@@ -1,0 +1,85 @@
+"""A light job: what the model sees of one picture: its crop, its pixels, and what the VAE's round trip loses of them.
+
+Arguments: {dataset, pid, crop, base, resolution, buckets}. Results: `pixels.webp` with `box` [x, y, width, height] in
+the stored picture's pixels, `decoded.webp`, and `lost.webp`, the pixels in grey with what was lost in red, with
+`psnr` in dB and `mean_error` (0...255).
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from studio import config, datasets, families
+from studio.datasets.buckets import Buckets
+from studio.families import source as source_
+from studio.jobs.running import Problem, RunningJob
+from studio.train.data import CENTRE, Framing, Sample, box
+
+FULL_RED = 48  # levels of difference (0...255) that are marked fully red: plain to see at a glance
+
+
+def main(job: RunningJob) -> None:
+    """Crop and resize as the trainer does, encode to the posterior's mean, decode, compare."""
+    args = job.args
+    job.phase("loading")
+    dataset = datasets.find(job.home, args["dataset"])
+    row = {**dataset.row(args["pid"]), "crop": args["crop"]}
+    family, source = _base(args["base"])
+    side = args["resolution"]
+    size = Buckets(side).of(row) if args["buckets"] else (side, side)
+    sample = Sample(row, 0, 0, "", False, CENTRE, size)
+    pixels = Framing(config.load({}).data.interpolation).pixels(dataset.picture(args["pid"]), sample)
+    seen = _picture(pixels)
+    job.result("pixels.webp", _webp(seen), "image/webp", width=size[0], height=size[1], box=box(sample))
+    vae = {part: family.load(part, source) for part in family.encoder_parts()["images"]}
+    job.phase("encoding")
+    with torch.inference_mode():
+        latents = family.mean(family.encode_images(vae, pixels))
+        job.check()
+        decoded = _picture(family.decode_images(vae, latents))
+    job.result("decoded.webp", _webp(decoded), "image/webp", latents=list(latents.shape[1:]))
+    lost = np.abs(seen.astype(np.int16) - decoded.astype(np.int16)).astype(np.float32)
+    mse = float(np.square(lost).mean())
+    psnr = round(10 * float(np.log10(255**2 / mse)), 2) if mse else None
+    job.result("lost.webp", _webp(_marked(seen, lost.mean(axis=2))), "image/webp", psnr=psnr,
+               mean_error=round(float(lost.mean()), 3))
+
+
+def _base(name: str) -> tuple[families.Family, families.Source]:
+    source = source_.locate(name)
+    if source is None:
+        raise Problem(f"{name} is not on this machine.", "Start a run with it, which downloads it, and look again.",
+                      "base_model")
+    faults = []
+    for family in map(families.get, families.names()):
+        try:
+            family.check(source)
+        except families.BaseProblem as problem:
+            faults.append(problem)
+            continue
+        return family, source
+    raise faults[0]
+
+
+def _picture(pixels: torch.Tensor) -> np.ndarray:
+    """(1,3,H,W) in [-1,1] as (H,W,3) of bytes."""
+    levels = (pixels[0].permute(1, 2, 0).clamp(-1, 1) + 1) * 127.5
+    return levels.round().to(torch.uint8).numpy()
+
+
+def _marked(seen: np.ndarray, lost: np.ndarray) -> np.ndarray:
+    """The picture in pale grey, red where `lost` (H,W) is large."""
+    grey = 128 + seen.mean(axis=2, keepdims=True) / 2
+    part = np.clip(lost / FULL_RED, 0, 1)[..., None]
+    return (grey * (1 - part) + np.array([220.0, 20.0, 20.0]) * part).round().astype(np.uint8)
+
+
+def _webp(levels: np.ndarray) -> bytes:
+    out: Any = io.BytesIO()
+    Image.fromarray(levels).save(out, "WEBP", lossless=True, method=0)
+    return out.getvalue()

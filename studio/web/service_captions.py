@@ -1,0 +1,100 @@
+"""What a viewer can do with many captions at once: search and replace, tags, and suggestions of a captioning model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from studio.datasets import suggestions, wording
+from studio.web.access import Viewer, require
+from studio.web.errors import WebError
+from studio.web.service_datasets import DatasetService, brief, image
+from studio.web.service_jobs import JobService
+
+PREVIEWED = 20
+LENGTH = 2000  # characters of a text that is found, put in, or asked with
+HOW = ("replace", "append", "prepend")
+
+
+class CaptionService(DatasetService, JobService):
+    """The part of the service that is about captions in bulk."""
+
+    def tags(self, viewer: Viewer, dataset_id: str, limit: int = 200) -> dict[str, Any]:
+        """The comma-separated parts of all captions: {"items": [{tag, count}], "total"}, most used first."""
+        found = wording.tags(self._dataset(viewer, dataset_id, "read").snapshot().rows)
+        return {"items": [{"tag": tag, "count": count} for tag, count in found[:limit]], "total": len(found),
+                "next": None}
+
+    def edit_captions(self, viewer: Viewer, dataset_id: str, change: wording.Change, *, q: str = "",
+                      ids: list[str] | None = None, preview: bool = False) -> dict[str, Any]:
+        """Edit the captions of all pictures, those that `q` finds, or those in `ids`, as one step of undo.
+
+        With `preview` nothing is changed: {"changed", "examples": [{id, before, after}]}; else the data set (a copy of
+        the shipped one) with `changed`."""
+        texts = (change.find, change.replace, change.prefix, change.suffix, change.trigger)
+        if any(len(text) > LENGTH for text in texts):
+            raise WebError(f"Each text may have at most {LENGTH} characters.", "Shorten it and try again.")
+        if not any((change.find, change.prefix, change.suffix, change.trigger)):
+            raise WebError("Nothing to change was given.", "Give find, prefix, suffix or trigger.")
+        require(viewer, None, "create", "data set")
+        snapshot = self._dataset(viewer, dataset_id, "read").snapshot()
+        only = None if ids is None else set(ids)
+        rows = [row for row in snapshot.search(q) if only is None or row["pid"] in only]
+        changes = wording.changed(rows, change.apply)
+        if preview:
+            examples = [{"id": pid, "before": snapshot.by_pid[pid]["captions"], "after": new["captions"]}
+                        for pid, new in list(changes.items())[:PREVIEWED]]
+            return {"changed": len(changes), "examples": examples}
+        dataset = self._editable(viewer, dataset_id)
+        changed = dataset.edit(changes, "captions")
+        return {**brief(dataset), "changed": changed}
+
+    def caption_dataset(self, viewer: Viewer, dataset_id: str, model: str, *, ids: list[str] | None = None,
+                        prompt: str = "", missing_only: bool = False, max_new_tokens: int = 64) -> dict[str, Any]:
+        """Start a model on suggesting captions; returns the job (its `subject` is the data set, a copy of the shipped
+        one). The suggestions wait until somebody applies them."""
+        if not model or len(model) > 300 or len(prompt) > LENGTH or not 1 <= max_new_tokens <= 512:
+            raise WebError("A captioning model is a Hub id or a folder; the prompt has at most 2,000 characters; "
+                           "max_new_tokens is between 1 and 512.", "Correct it and try again.")
+        if self.settings.public and model.startswith(("/", "~", ".")):
+            raise WebError("A captioning model here is a Hub id, not a folder of the server.", "Choose another.")
+        dataset = self._editable(viewer, dataset_id)
+        rows = [row for row in dataset.snapshot().rows if (ids is None or row["pid"] in set(ids))
+                and not (missing_only and any(text.strip() for text in row["captions"]))]
+        if not rows:
+            raise WebError("There is no picture to caption.", "Choose others, or caption those that have one too.")
+        args = {"dataset": dataset.id, "model": model, "prompt": prompt, "max_new_tokens": max_new_tokens,
+                "pids": [row["pid"] for row in rows] if ids is not None or missing_only else None}
+        return self.submit_job(viewer, "caption", args, name=f"Caption {dataset.name}", light=False, subject=dataset.id,
+                               lend_token=True)
+
+    def suggestions(self, viewer: Viewer, dataset_id: str, offset: int = 0, limit: int = 50) -> dict[str, Any]:
+        """Suggestions nobody has decided on: {"items": [picture with `suggestion` and `model`], "total", "next"}."""
+        dataset = self._dataset(viewer, dataset_id, "read")
+        waiting = list(suggestions.waiting(dataset).items())
+        items = [{**image(dataset, dataset.row(pid)), "suggestion": entry["caption"], "model": entry.get("model")}
+                 for pid, entry in waiting[offset : offset + limit]]
+        following = offset + len(items)
+        return {"items": items, "total": len(waiting), "next": following if following < len(waiting) else None}
+
+    def decide(self, viewer: Viewer, dataset_id: str, *, apply: bool, ids: list[str] | None = None,
+               how: str = "replace") -> dict[str, Any]:
+        """Apply suggestions (all, or those of `ids`) as one step of undo, or dismiss them; returns the data set with
+        `changed`."""
+        if how not in HOW:
+            raise WebError(f"There is no way {how[:20]!r} to apply a suggestion.", f"There are: {', '.join(HOW)}.")
+        dataset = self._dataset(viewer, dataset_id, "write")
+        chosen = {pid: entry for pid, entry in suggestions.waiting(dataset).items() if ids is None or pid in set(ids)}
+        changed = 0
+        if apply:
+            rows = dataset.snapshot().by_pid
+            changed = dataset.edit({pid: {"captions": _joined(rows[pid]["captions"], entry["caption"], how)}
+                                    for pid, entry in chosen.items() if pid in rows}, "suggestions")
+        suggestions.settle(dataset, chosen)
+        return {**brief(dataset), "changed": changed}
+
+
+def _joined(captions: list[str], suggested: str, how: str) -> list[str]:
+    if how == "replace":
+        return [suggested]
+    parts = [(text, suggested) if how == "append" else (suggested, text) for text in captions]
+    return [", ".join(part for part in pair if part.strip()) for pair in parts]
