@@ -98,8 +98,6 @@ def get_suggestions(request: Request, studio: Service, who: Who, dataset_id: str
 def decide(request: Request, studio: Service, who: Who, dataset_id: str, body: Body) -> Response:
     """{apply: true|false} all suggestions or those of {ids}; {how}: replace, append or prepend."""
     apply, ids, how = fields(body, apply=bool, ids=list, how=str)
-    if apply is None:
-        raise WebError("Say whether to apply the suggestions.", 'Send {"apply": true}, or false to dismiss them.')
     return respond(request, studio.decide(who, dataset_id, apply=apply, ids=_ids(ids), how=how or "replace"))
 
 

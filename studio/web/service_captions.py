@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from studio.datasets import suggestions, wording
-from studio.web.access import Viewer, require
+from studio.web.access import Viewer
 from studio.web.errors import WebError
 from studio.web.service_datasets import DatasetService, brief, image
 from studio.web.service_jobs import JobService
@@ -30,12 +30,12 @@ class CaptionService(DatasetService, JobService):
 
         With `preview` nothing is changed: {"changed", "examples": [{id, before, after}]}; else the data set (a copy of
         the shipped one) with `changed`."""
+        self.check_dataset_writable(viewer, dataset_id)
         texts = (change.find, change.replace, change.prefix, change.suffix, change.trigger)
         if any(len(text) > LENGTH for text in texts):
             raise WebError(f"Each text may have at most {LENGTH} characters.", "Shorten it and try again.")
         if not any((change.find, change.prefix, change.suffix, change.trigger)):
             raise WebError("Nothing to change was given.", "Give find, prefix, suffix or trigger.")
-        require(viewer, None, "create", "data set")
         snapshot = self._dataset(viewer, dataset_id, "read").snapshot()
         only = None if ids is None else set(ids)
         rows = [row for row in snapshot.search(q) if only is None or row["pid"] in only]
@@ -52,6 +52,7 @@ class CaptionService(DatasetService, JobService):
                         prompt: str = "", missing_only: bool = False, max_new_tokens: int = 64) -> dict[str, Any]:
         """Start a model on suggesting captions; returns the job (its `subject` is the data set, a copy of the shipped
         one). The suggestions wait until somebody applies them."""
+        self.check_dataset_writable(viewer, dataset_id)
         if not model or len(model) > 300 or len(prompt) > LENGTH or not 1 <= max_new_tokens <= 512:
             raise WebError("A captioning model is a Hub id or a folder; the prompt has at most 2,000 characters; "
                            "max_new_tokens is between 1 and 512.", "Correct it and try again.")
@@ -76,13 +77,15 @@ class CaptionService(DatasetService, JobService):
         following = offset + len(items)
         return {"items": items, "total": len(waiting), "next": following if following < len(waiting) else None}
 
-    def decide(self, viewer: Viewer, dataset_id: str, *, apply: bool, ids: list[str] | None = None,
+    def decide(self, viewer: Viewer, dataset_id: str, *, apply: bool | None, ids: list[str] | None = None,
                how: str = "replace") -> dict[str, Any]:
         """Apply suggestions (all, or those of `ids`) as one step of undo, or dismiss them; returns the data set with
         `changed`."""
+        dataset = self._dataset(viewer, dataset_id, "write")
+        if apply is None:
+            raise WebError("Say whether to apply the suggestions.", 'Send {"apply": true}, or false to dismiss them.')
         if how not in HOW:
             raise WebError(f"There is no way {how[:20]!r} to apply a suggestion.", f"There are: {', '.join(HOW)}.")
-        dataset = self._dataset(viewer, dataset_id, "write")
         chosen = {pid: entry for pid, entry in suggestions.waiting(dataset).items() if ids is None or pid in set(ids)}
         changed = 0
         if apply:
