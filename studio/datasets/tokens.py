@@ -88,6 +88,7 @@ def _clip(folder: Path, config: dict[str, Any]) -> Any:
     made.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(_CLIP), behavior="removed", invert=True),
          pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    made.add_special_tokens([begin, end])  # written out in a caption they are one token each
     made.post_processor = processors.RobertaProcessing((end, vocab[end]), (begin, vocab[begin]), False, False)
     return made
 

@@ -82,8 +82,10 @@ def bench(home: Path) -> Iterator[Bench]:
     made = Bench(home)
     yield made
     for run, process in made.started:
-        for left in tree.marked(run.path):
-            left.kill()
+        left = tree.marked(run.path)
+        for process_left in left:
+            process_left.kill()
+        psutil.wait_procs(left, 20)
         if process.poll() is None:
             process.kill()
         process.communicate()

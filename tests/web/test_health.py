@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 
 from studio import datasets
 
-from ..jobs.captioner import blip
+from ..jobs.captioner import blip, llava
 from .conftest import Server
 from .test_api import problem
 from .test_jobs import ended
@@ -191,6 +191,11 @@ def test_suggested_captions_wait_until_they_are_applied(server: Server, api: htt
     assert store.row(three["id"]) == next(r for r in rows if r["pid"] == three["id"])
     api.post(f"{address}/undo")
     assert store.rows() == rows
+    chat = {"model": str(llava(tmp_path / "llava")), "missing_only": True, "max_new_tokens": 4}
+    job = ended(api, api.post(f"{address}/caption", json=chat).json())
+    assert job["state"] == "finished", job["error"]
+    (only,) = api.get(f"{address}/suggestions").json()["items"]
+    assert only["name"] == "named_cat-2.png" and only["suggestion"] and "ASSISTANT" not in only["suggestion"]
     bad = tmp_path / "bad"
     bad.mkdir()
     (bad / "config.json").write_text(json.dumps({"model_type": "custom", "auto_map": {"AutoModel": "evil.Model"}}))
