@@ -158,6 +158,8 @@ def resolve(config: Config, *suggestions: dict[str, Any], pictures: int, seed: i
     lora.setdefault("alpha", config.lora.rank)
     train.setdefault("seed", seed)
     compute.setdefault("num_threads", max(1, cores // local_processes(config.compute)))
+    compute.setdefault("attention", "sdpa")
+    compute.setdefault("linear", "matmul")
     if config.train.epochs is not None and config.train.max_steps is None and "batch_size" in train:
         train["max_steps"] = config.train.epochs * steps_per_epoch(
             pictures, train["batch_size"], config.train.gradient_accumulation_steps, config.compute.num_processes)

@@ -23,11 +23,13 @@ from studio import config, storage
 
 log = logging.getLogger(__name__)
 PROBE_SECONDS = 120
+PLAIN_SIDE = 256
 
 
 def facts(home: Path) -> dict[str, Any]:
-    """{cores, memory_bytes, gpus: [{name, memory_bytes}], precision, precision_reason, torch}; waits for a probe that
-    another process or thread has begun. A probe that fails gives precision "no" with the reason, and is tried again
+    """{cores, memory_bytes, gpus: [{name, memory_bytes}], precision, precision_reason, kernels, torch}; waits for a
+    probe that another process or thread has begun. `kernels` holds `compute.attention` and `compute.linear` by
+    precision. A probe that fails gives precision "no" with the reason, and is tried again
     next time."""
     file, key = home / "cache" / "machine.json", _key()
     if (known := _known(file, key)) is not None:
@@ -45,9 +47,16 @@ def facts(home: Path) -> dict[str, Any]:
         return found
 
 
-def suggestion(home: Path) -> dict[str, Any]:
-    """What this machine suggests, as a partial config."""
-    return {"train": {"mixed_precision": facts(home)["precision"]}}
+def suggestion(home: Path, precision: str | None = None, resolution: int | None = None) -> dict[str, Any]:
+    """What this machine suggests, as a partial config: the number format, unless `precision` is chosen already, and the
+    kernels that were fastest in it. Plain attention only up to PLAIN_SIDE px: its memory grows with the fourth power
+    of the side."""
+    found = facts(home)
+    precision = precision or found["precision"]
+    kernels = dict(found.get("kernels", {}).get(precision, {}))
+    if resolution is None or resolution > PLAIN_SIDE:
+        kernels.pop("attention", None)
+    return {"train": {"mixed_precision": precision}, "compute": kernels}
 
 
 def problems(facts: dict[str, Any], train: config.Train | None, compute: config.Compute | None) -> list[config.Problem]:
@@ -98,7 +107,7 @@ def _probe() -> dict[str, Any]:
                           timeout=PROBE_SECONDS, stdin=subprocess.DEVNULL,
                           env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)})
     found = json.loads(done.stdout.splitlines()[-1])
-    return {name: found[name] for name in ("gpus", "precision", "precision_reason", "torch")}
+    return {name: found[name] for name in ("gpus", "precision", "precision_reason", "kernels", "torch")}
 
 
 def _known(file: Path, key: str) -> dict[str, Any] | None:
@@ -106,7 +115,8 @@ def _known(file: Path, key: str) -> dict[str, Any] | None:
         kept = storage.read_json(file)
     except storage.Corrupt:
         return None
-    return kept["facts"] if isinstance(kept, dict) and kept.get("key") == key and "facts" in kept else None
+    found = kept.get("facts") if isinstance(kept, dict) and kept.get("key") == key else None
+    return found if isinstance(found, dict) and "kernels" in found else None
 
 
 def _key() -> str:

@@ -64,7 +64,7 @@ def plan(home: Path, config: dict[str, Any], *, token: str | None = None) -> Pla
     facts = machine.facts(home)
     _check_compute(config, facts, found)
     if asked is not None and defaults is not None:
-        found.config = _resolve(asked, found, defaults, machine.suggestion(home), found_set)
+        found.config = _resolve(asked, found, defaults, _measured(home, asked, defaults), found_set)
         if found.config is not None:
             _check_recipe(found.config, defaults, found)
             _check_space(home, found.config, facts, found)
@@ -188,6 +188,12 @@ def _chosen(rows: list[dict[str, Any]], data: config_.Data, validation: config_.
             seed: int) -> list[dict[str, Any]]:
     """The rows that a run keeps: split `train` to learn from, the others held out."""
     return datasets.choose(rows, seed, most=data.max_samples, share=validation.share, held=validation.pictures)
+
+
+def _measured(home: Path, asked: Config, defaults: dict[str, Any]) -> dict[str, Any]:
+    """What this machine suggests for what was asked."""
+    side = asked.data.resolution or defaults.get("data", {}).get("resolution")
+    return machine.suggestion(home, asked.train.mixed_precision, side)
 
 
 def _resolve(asked: Config, found: Plan, defaults: dict[str, Any], measured: dict[str, Any],

@@ -297,6 +297,12 @@ class Compute(Section):
     num_workers: int = setting(
         0, "Loader workers", "Threads that read pictures ahead; useful only when nothing is cached.",
         reference="dataloader_num_workers", ge=0, le=64)
+    attention: Literal["sdpa", "plain"] | None = setting(
+        None, "Attention", "`sdpa` is torch's fused attention; `plain` multiplies step by step, which takes more "
+        "memory and is faster on some CPUs. Empty takes what was measured to be fastest on this machine.")
+    linear: Literal["matmul", "convolution"] | None = setting(
+        None, "Linear layers", "How a CPU computes them: `matmul` by BLAS, `convolution` by oneDNN, which is up to "
+        "twice as fast where BLAS is not made for the processor. Empty takes what was measured.")
 
 
 class Track(Section):

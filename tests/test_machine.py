@@ -29,7 +29,14 @@ def test_what_is_measured(measured: Path) -> None:
     assert found["cores"] >= 1 and found["memory_bytes"] > 1 << 28 and found["torch"]
     assert found["precision"] in ("no", "fp16", "bf16") and found["precision_reason"]
     assert found["precision"] != "fp16" or found["gpus"]
-    assert machine.suggestion(measured) == {"train": {"mixed_precision": found["precision"]}}
+    suggested = machine.suggestion(measured, resolution=64)
+    assert suggested["train"] == {"mixed_precision": found["precision"]}
+    assert suggested["compute"] == found["kernels"].get(found["precision"], {})
+    if not found["gpus"]:
+        assert set(found["kernels"]) == {"no", "bf16"}
+        assert found["kernels"]["bf16"]["attention"] in ("sdpa", "plain")
+        assert found["kernels"]["no"]["linear"] in ("matmul", "convolution")
+    assert "attention" not in machine.suggestion(measured, resolution=1024)["compute"]
 
 
 def test_the_answer_is_kept_until_the_machine_changes(measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Which number format trains fastest here, measured: python -m studio.jobs.probe  (prints one line of JSON).
+"""Which number format and kernels train fastest here, measured: python -m studio.jobs.probe  (prints a line of JSON).
 
 Run by studio.machine in a process of its own, since the page never loads torch.
 """
@@ -14,71 +14,127 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from studio.train.kernels import convolve
+
 REPEATS, SECONDS = 12, 2.0
 WORTH = 0.85  # bf16 must take at most this part of fp32's time, since it gives up precision
+BETTER = 0.85  # another kernel than torch's own must take at most this part of its time
+Step = Callable[[], object]
+Attend = Callable[..., torch.Tensor]
 
 
 class Block(nn.Module):
-    """A residual convolution and one self-attention, as in a UNet, at small shapes: (B,64,16,16), 256 tokens of 64."""
+    """A residual convolution, one self-attention and a feed-forward layer, as in a small UNet: 256 tokens of 128."""
 
-    def __init__(self) -> None:
+    def __init__(self, attend: Attend) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(32, 64)
-        self.first, self.second = nn.Conv2d(64, 64, 3, padding=1), nn.Conv2d(64, 64, 3, padding=1)
-        self.qkv, self.out = nn.Linear(64, 192), nn.Linear(64, 64)
+        self.attend, self.norm = attend, nn.GroupNorm(32, 128)
+        self.first, self.second = nn.Conv2d(128, 128, 3, padding=1), nn.Conv2d(128, 128, 3, padding=1)
+        self.qkv, self.out = nn.Linear(128, 384), nn.Linear(128, 128)
+        self.wide, self.narrow = nn.Linear(128, 512), nn.Linear(512, 128)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B,64,H,W) to the same shape."""
+        """(B,128,H,W) to the same shape."""
         x = x + self.second(F.silu(self.first(F.silu(self.norm(x)))))
         b, c, h, w = x.shape
-        q, k, v = self.qkv(x.flatten(2).transpose(1, 2)).view(b, h * w, 3, 4, c // 4).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, h * w, c)
-        return x + self.out(mixed).transpose(1, 2).view(b, c, h, w)
+        tokens = x.flatten(2).transpose(1, 2)
+        q, k, v = self.qkv(tokens).view(b, h * w, 3, 4, c // 4).permute(2, 0, 3, 1, 4)
+        tokens = tokens + self.out(self.attend(q, k, v).transpose(1, 2).reshape(b, h * w, c))
+        tokens = tokens + self.narrow(F.gelu(self.wide(tokens)))
+        return tokens.transpose(1, 2).reshape(b, c, h, w)
 
 
-def stepper(bf16: bool) -> Callable[[], float]:
-    """A function that does one forward, backward and update, and returns its seconds."""
-    torch.manual_seed(0)
-    model, x = nn.Sequential(Block(), Block()), torch.randn(2, 64, 16, 16)
+def whole_step(bf16: bool, kernels: dict[str, str]) -> Step:
+    """One forward, backward and update of two blocks for four pictures."""
+    attend = plain if kernels["attention"] == "plain" else F.scaled_dot_product_attention
+    model, x = nn.Sequential(Block(attend), Block(attend)), torch.randn(4, 128, 16, 16)
+    if kernels["linear"] == "convolution":
+        convolve(model)
     optimizer = torch.optim.AdamW(model.parameters())
 
-    def step() -> float:
-        began = time.perf_counter()
+    def step() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
             loss = model(x).float().square().mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        return time.perf_counter() - began
 
     return step
 
 
-def choose_on_cpu() -> tuple[str, str]:
-    """The precision for training on this CPU, and why."""
-    torch.set_num_threads(1)  # other work on the cores would make one thread wait for the next
-    steps = stepper(False), stepper(True)
+def attention_step(bf16: bool, attend: Attend) -> Step:
+    """Self-attention forward and backward: 2 pictures, 4 heads of 48, 256 tokens."""
+    q, k, v = (torch.randn(2, 4, 256, 48, dtype=torch.bfloat16 if bf16 else None, requires_grad=True) for _ in "qkv")
+    gradient = torch.randn_like(q)
+    return lambda: torch.autograd.grad(attend(q, k, v), (q, k, v), gradient)
+
+
+def linear_step(bf16: bool, convolved: bool) -> Step:
+    """A feed-forward layer forward and backward: 16 pictures (below, one thread takes no convolution of 1x1 to oneDNN),
+    64 tokens, 192 to 768."""
+    layer, x = nn.Sequential(nn.Linear(192, 768)), torch.randn(16, 64, 192, requires_grad=True)
+    gradient = torch.randn(16, 64, 768)
+    if convolved:
+        convolve(layer)
+
+    def step() -> object:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            y = layer(x)
+        return torch.autograd.grad(y, (x, *layer.parameters()), gradient.to(y.dtype))
+
+    return step
+
+
+def plain(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Attention step by step (B, heads, tokens, width)."""
+    return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1) @ v
+
+
+def seconds(*steps: Step) -> list[float]:
+    """The least CPU time of each, taken in turn, so that other work slows all alike."""
     times, began = [], time.perf_counter()
     while len(times) < 2 or (len(times) < REPEATS and time.perf_counter() - began < SECONDS):
-        times.append([step() for step in steps])  # in turn, so that other work slows both alike
-    full, half = (min(column) for column in zip(*times, strict=True))
+        times.append([_timed(step) for step in steps])
+    return [min(column) for column in zip(*times, strict=True)]
+
+
+def _timed(step: Step) -> float:
+    began = time.process_time()  # not the clock: other work on the cores would be counted too
+    step()
+    return time.process_time() - began
+
+
+def kernels(bf16: bool) -> dict[str, str]:
+    """`compute.attention` and `compute.linear` for one precision: torch's own unless the other is clearly faster."""
+    fused, by_steps = seconds(attention_step(bf16, F.scaled_dot_product_attention), attention_step(bf16, plain))
+    matmul, convolution = seconds(linear_step(bf16, False), linear_step(bf16, True))
+    return {"attention": "plain" if by_steps < BETTER * fused else "sdpa",
+            "linear": "convolution" if convolution < BETTER * matmul else "matmul"}
+
+
+def choose_on_cpu() -> dict[str, Any]:
+    """The precision for training on this CPU, why, and the kernels for each precision."""
+    torch.set_num_threads(1)  # other work on the cores would make one thread wait for the next
+    chosen = {"no": kernels(False), "bf16": kernels(True)}
+    full, half = seconds(whole_step(False, chosen["no"]), whole_step(True, chosen["bf16"]))
     measured = f"measured on this CPU: fp32 {full * 1000:.0f} ms a step, bf16 {half * 1000:.0f} ms"
-    return ("bf16", f"bf16 is faster ({measured})") if half < WORTH * full else ("no", f"fp32 is best ({measured})")
+    precision, reason = ("bf16", "bf16 is faster") if half < WORTH * full else ("no", "fp32 is best")
+    return {"precision": precision, "precision_reason": f"{reason} ({measured})", "kernels": chosen}
 
 
 def probe() -> dict[str, Any]:
-    """{gpus, precision, precision_reason, torch}."""
+    """{gpus, precision, precision_reason, kernels, torch}; a GPU chooses its own kernels."""
     gpus = []
     for i in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(i)
         gpus.append({"name": properties.name, "memory_bytes": properties.total_memory})
     if not gpus:
-        precision, reason = choose_on_cpu()
+        found = choose_on_cpu()
     elif torch.cuda.is_bf16_supported(including_emulation=False):
-        precision, reason = "bf16", f"{gpus[0]['name']} computes in bf16"
+        found = {"precision": "bf16", "precision_reason": f"{gpus[0]['name']} computes in bf16", "kernels": {}}
     else:
-        precision, reason = "fp16", f"{gpus[0]['name']} has no bf16"
-    return {"gpus": gpus, "precision": precision, "precision_reason": reason, "torch": torch.__version__}
+        found = {"precision": "fp16", "precision_reason": f"{gpus[0]['name']} has no bf16", "kernels": {}}
+    return {"gpus": gpus, **found, "torch": torch.__version__}
 
 
 if __name__ == "__main__":

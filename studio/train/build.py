@@ -16,7 +16,7 @@ from studio.datasets.buckets import STEP, Buckets
 from studio.events import EventWriter
 from studio.families import Family, Source, source
 from studio.runs import Run
-from studio.train import adapters, objectives, optim, trim, validation
+from studio.train import adapters, kernels, objectives, optim, trim, validation
 from studio.train.cache import CachedPictures, CachedTexts, Encoders, LivePictures, digest, part_hashes
 from studio.train.checkpoints import Keeper, Weights
 from studio.train.control import Controls
@@ -136,6 +136,8 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[
     trained = adapters.make(family, trainee.parts(), config)
     trainee.to(host.device)
     host.autocast(*trainee.parts().values())
+    for part in trainee.parts().values():
+        kernels.choose(part, config.compute, host.device)
     parameters = list(trained.named().values())
     ema = Ema(parameters, config.ema.decay) if config.ema.enabled else NoEma()
     groups = trained.groups(config.optim.text_encoder_learning_rate, config.optim.learning_rate or 1.0)
