@@ -12,7 +12,6 @@ import os
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -43,8 +42,8 @@ def main() -> None:
     side, batch, _ = SIZES.get(options.model, (512, 1, 0))
     with tempfile.TemporaryDirectory(prefix="limit-") as folder:
         work = Path(folder)
-        trainer, run = make_trainer(work, options, side, batch)
-        studio_steps, bare_steps = loops(trainer, run, options, side)
+        trainer = make_trainer(work, options, side, batch)
+        studio_steps, bare_steps = loops(trainer, options.steps)
         studio, bare = [], []
         for _ in range(options.blocks):
             studio += studio_steps()
@@ -58,7 +57,7 @@ def main() -> None:
             "median_ratio": round(median(ratios), 3)}))
 
 
-def make_trainer(work: Path, options: argparse.Namespace, side: int, batch: int) -> tuple[Trainer, Any]:
+def make_trainer(work: Path, options: argparse.Namespace, side: int, batch: int) -> Trainer:
     """A run of the studio, built and cached in this process, ready for its first step."""
     home, pictures = work / "home", make_pictures(work / "pictures", 4 * batch)
     dataset = datasets.begin(home, "pictures", "local")
@@ -72,15 +71,14 @@ def make_trainer(work: Path, options: argparse.Namespace, side: int, batch: int)
     events = EventWriter(run.events_file)
     settings = run.config()
     host = Host(settings)
-    return build(run, settings, run.rows(), host, events, control.Controls(run, events, time.time()), lambda: None), run
+    return build(run, settings, run.rows(), host, events, control.Controls(run, events, time.time()), lambda: None)
 
 
-def loops(trainer: Trainer, run: Any, options: argparse.Namespace, side: int) -> tuple[Any, Any]:
+def loops(trainer: Trainer, steps: int) -> tuple[Any, Any]:
     """Two functions that do a block of steps each and return the seconds of all but the first."""
     windows, progress = trainer.windows(0), loop.Progress()
     ready = trainer.feed(next(trainer.windows(0))[1])
     update = trainer.update
-    autocast = torch.autocast("cpu", torch.bfloat16) if options.precision == "bf16" else nullcontext()
 
     def studio() -> None:
         number, window = next(windows)
@@ -88,8 +86,7 @@ def loops(trainer: Trainer, run: Any, options: argparse.Namespace, side: int) ->
         trainer.controls.poll()
 
     def bare() -> None:
-        with autocast:
-            predicted = trainer.family.predict(trainer.model, ready.x_t, ready.time, ready.cond)
+        predicted = trainer.model(ready.x_t, ready.time, ready.cond, ready.captions)
         loss = (predicted.float() - ready.target).square().mean()
         loss.backward()
         update(0, loss.detach())
@@ -97,7 +94,7 @@ def loops(trainer: Trainer, run: Any, options: argparse.Namespace, side: int) ->
     def block(step: Any) -> Any:
         def run_block() -> list[float]:
             times = []
-            for _ in range(options.steps):
+            for _ in range(steps):
                 began = time.perf_counter()
                 step()
                 times.append(time.perf_counter() - began)
