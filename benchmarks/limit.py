@@ -69,9 +69,8 @@ def make_trainer(work: Path, options: argparse.Namespace, side: int, batch: int)
         "optim": {"learning_rate": 1e-6}, "sample": {"prompts": []}, "compute": {"num_threads": machine.cores()}}
     run = prepare.submit(home, name="limit", owner="local", config=config)
     events = EventWriter(run.events_file)
-    settings = run.config()
-    host = Host(settings)
-    return build(run, settings, run.rows(), host, events, control.Controls(run, events, time.time()), lambda: None)
+    settings, controls = run.config(), control.Controls(run, events, time.time())
+    return build(run, settings, run.rows(), [], Host(settings), events, controls, lambda: None)
 
 
 def loops(trainer: Trainer, steps: int) -> tuple[Any, Any]:
