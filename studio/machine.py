@@ -105,7 +105,8 @@ def memory_bytes() -> int:
 def _probe() -> dict[str, Any]:
     done = subprocess.run([sys.executable, "-m", "studio.jobs.probe"], capture_output=True, text=True, check=True,
                           timeout=PROBE_SECONDS, stdin=subprocess.DEVNULL,
-                          env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)})
+                          env={**os.environ, "OMP_NUM_THREADS": "1",
+                               "PYTHONPATH": str(Path(__file__).resolve().parent.parent)})
     found = json.loads(done.stdout.splitlines()[-1])
     return {name: found[name] for name in ("gpus", "precision", "precision_reason", "kernels", "torch")}
 
