@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ ENCODED = "caption text was not UTF-8 and was read as {}"
 CONTROL = "control characters were removed from captions"
 CUT = f"captions were cut at {LONGEST:,} characters"
 IMAGE_KEYS = ("file_name", "image", "file")
-TEXT_KEYS = ("text", "caption", "captions", "prompt")
+TEXT_KEYS = ("captions", "text", "caption", "prompt")  # a list of several comes before the one it begins with
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,27 @@ def table(data: bytes) -> Iterator[Line]:
                 yield _line(reader.line_num, row, changes)
     except csv.Error as error:
         yield Line(reader.line_num, problem=f"is not CSV ({error})")
+
+
+def sidecar(data: bytes) -> Line:
+    """The captions in a picture's own JSON file, as WebDataset has them."""
+    text, changes = decode(data[:1 << 20])
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return Line(1, problem="is not JSON")
+    return _line(1, {**found, "file_name": "-"} if isinstance(found, dict) else found, changes)
+
+
+def of_name(name: str) -> str:
+    """A caption made of a file's or a folder's name: kohya's count before it and a number behind it left out."""
+    words = re.sub(r"[\s_]+", " ", re.sub(r"^\d+_", "", name)).strip()
+    return clean(re.sub(r"\s*(\(\d+\)|[-. ]\d+)$", "", words) or words)[0]
+
+
+def of_row(number: int, found: dict[str, Any]) -> Line:
+    """One row of a table that names its picture."""
+    return _line(number, found, set())
 
 
 def _line(number: int, found: Any, changes: set[str]) -> Line:

@@ -8,6 +8,7 @@ coded pixels; the rest becomes lossless WebP. The hash is the SHA-256 of the nor
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -23,7 +24,7 @@ from PIL import Image, UnidentifiedImageError
 from studio.datasets import pixels
 from studio.datasets.wire import THUMB, limit_memory, receive, send
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")  # JPEG includes MPO
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")  # JPEG includes MPO
 MEMORY = 1 << 30  # bytes of address space
 SECONDS = 20  # of processor time a picture
 MAX_PIXELS = 64_000_000
@@ -46,8 +47,9 @@ class Normal:
     changes: list[str] = field(default_factory=list)
 
 
-def normalise(path: Path) -> Normal:
-    """The normalised copy of the picture in `path`. Raises Unusable, with the reason in words."""
+def normalise(path: Path, background: str = pixels.WHITE) -> Normal:
+    """The normalised copy of the picture in `path`, what is transparent laid on `background` (#rrggbb). Raises
+    Unusable, with the reason in words."""
     try:
         with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
             check_size(*image.size)
@@ -55,7 +57,7 @@ def normalise(path: Path) -> Normal:
             if kind == "PNG":
                 _verify(file)
             image.load()
-            return _normal(path, image, kind)
+            return _normal(path, image, kind, background)
     except UnidentifiedImageError:
         raise Unusable(_unidentified(path)) from None
     except (Unusable, SystemExit, KeyboardInterrupt):
@@ -97,10 +99,10 @@ def _verify(file: BinaryIO) -> None:
     file.seek(place)
 
 
-def _normal(path: Path, image: Image.Image, kind: str) -> Normal:
+def _normal(path: Path, image: Image.Image, kind: str, background: str) -> Normal:
     changes: list[str] = []
     upright = pixels.upright(image, changes)
-    result = pixels.to_srgb(upright, changes)
+    result = pixels.to_srgb(upright, changes, background)
     if pixels.has_metadata(image):
         changes.append("metadata removed")
     same = image.mode == "RGB" and set(changes) <= {"metadata removed"}
@@ -139,7 +141,7 @@ def answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
                 check_size(*image.size)
                 (folder / request["thumb"]).write_bytes(thumbnail(image))
             return {}
-        normal = normalise(path)
+        normal = normalise(path, request.get("background", pixels.WHITE))
         hash_ = hashlib.sha256(normal.data).hexdigest()
         size = normal.image.size
         (folder / f"{hash_}.{normal.ext}").write_bytes(normal.data)
@@ -160,10 +162,19 @@ def limit_picture() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + SECONDS + 1, hard))
 
 
+def _add_heif() -> None:
+    """HEIC and HEIF, where their package is installed."""
+    with contextlib.suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+
+
 def main() -> None:
     """Serve requests until stdin ends."""
     Image.MAX_IMAGE_PIXELS = None  # check_size is stricter, and decides by the header
     Image.init()
+    _add_heif()
     limit_memory(MEMORY)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -11,24 +11,60 @@ from typing import Any
 
 from studio import storage
 from studio.datasets import workers
+from studio.datasets.hubsource import HubSource
+from studio.datasets.layout import Options, Wrong
 from studio.datasets.store import Dataset, take_lock
 
 Progress = Callable[[int, int], None]
 
 
-def add(dataset: Dataset, files: Iterable[tuple[str, Path]], progress: Progress | None = None) -> dict[str, Any]:
+def add(dataset: Dataset, files: Iterable[tuple[str, Path]], progress: Progress | None = None,
+        options: Options = Options()) -> dict[str, Any]:
     """Import files (relative name, path on this machine; zips are unpacked) and commit them; returns the report.
 
     Blocks until the importing process has ended, calling `progress(done, total)` with pictures about twice a second.
     Never raises for what a person brought: see the report and `dataset.state`. The import holds its own lock and goes
     on if this process dies; an exception raised here (Ctrl-C, or by `progress`) ends it.
     """
+    return _run(dataset, {"files": _listed(files)}, options, progress)
+
+
+def add_folder(dataset: Dataset, folder: Path, progress: Progress | None = None,
+               options: Options = Options()) -> dict[str, Any]:
+    """`add` for every file below a folder of this machine, which is listed by the importing process."""
+    return _run(dataset, {"folder": os.fsencode(folder.absolute()).hex()}, options, progress)
+
+
+def add_hub(dataset: Dataset, source: HubSource, token: str | None, progress: Progress | None = None,
+            options: Options = Options()) -> dict[str, Any]:
+    """`add` for the rows of a Hub data set, read with `token` alone."""
+    return _run(dataset, {"hub": source.wish()}, options, progress, token)
+
+
+def commit(dataset: Dataset, progress: Progress | None = None, options: Options = Options()) -> dict[str, Any]:
+    """`add` for the batches that wait (`Dataset.receive`). Raises Wrong when none does."""
+    batches = dataset.batches()
+    if not batches:
+        raise Wrong("No files wait to be imported: send some first.")
+    files = [(name, dataset.incoming / batch / f"{number:06d}")
+             for batch, names in batches for number, name in enumerate(names)]
+    return _run(dataset, {"files": _listed(files), "batches": [batch for batch, _ in batches]}, options, progress)
+
+
+def _listed(files: Iterable[tuple[str, Path]]) -> list[tuple[str, str]]:
+    return [(os.fsencode(name).decode("utf-8", "backslashreplace"), os.fsencode(path.absolute()).hex())
+            for name, path in files]
+
+
+def _run(dataset: Dataset, task: dict[str, Any], options: Options, progress: Progress | None,
+         token: str | None = None) -> dict[str, Any]:
+    wishes = {"background": options.background, "caption_from": options.caption_from,
+              "roots": [os.fsencode(root.absolute()).hex() for root in options.roots]}
     lock = take_lock(dataset)
     try:
-        listed = [(os.fsencode(name).decode("utf-8", "backslashreplace"), os.fsencode(path.absolute()).hex())
-                  for name, path in files]
-        storage.write_json(dataset.path / "incoming.json", listed)
-        process = _start(dataset, lock)
+        (dataset.path / "cancel").unlink(missing_ok=True)
+        storage.write_json(dataset.path / "incoming.json", {**task, "options": wishes})
+        process = _start(dataset, lock, token)
     finally:
         lock.release()  # the importing process holds it from here on
     try:
@@ -40,12 +76,17 @@ def add(dataset: Dataset, files: Iterable[tuple[str, Path]], progress: Progress 
     return dataset.report()
 
 
-def _start(dataset: Dataset, lock: storage.Lock) -> subprocess.Popen[bytes]:
+def _start(dataset: Dataset, lock: storage.Lock, token: str | None) -> subprocess.Popen[bytes]:
+    """The importing process; a token reaches it through a pipe, and is written nowhere."""
     with open(dataset.path / "import.log", "ab") as log:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "studio.datasets.intake", str(dataset.path.absolute())], cwd=workers.ROOT,
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=(lock.fileno(),),
+            stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, pass_fds=(lock.fileno(),),
             env=workers.environment())
+    assert process.stdin
+    process.stdin.write((token or "").encode())
+    workers.close(process.stdin)
+    return process
 
 
 def _follow(process: subprocess.Popen[bytes], dataset: Dataset, progress: Progress) -> None:

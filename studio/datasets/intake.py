@@ -1,7 +1,8 @@
 """The importing process: from a person's files to rows of a data set.   python -m studio.datasets.intake FOLDER
 
-Started by `importing.add` with the data set's folder; holds import.lock, reads incoming.json, writes progress.json
-and at the end commits rows and report. Pictures are decoded in two limited processes of their own.
+Started by `importing` with the data set's folder, and a Hub token on stdin where there is one; holds import.lock, reads
+incoming.json, writes progress.json and at the end commits rows and report. Pictures are decoded in limited processes
+of their own, tables are read in another.
 """
 
 from __future__ import annotations
@@ -11,34 +12,44 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from studio import storage
-from studio.datasets import sources, wire, workers
-from studio.datasets.layout import Layout
+from studio.datasets import captions, sources, wire, workers
+from studio.datasets.hubsource import Rows, Unreadable
+from studio.datasets.layout import Layout, Options
 from studio.datasets.reporting import Report
-from studio.datasets.sources import Entry
+from studio.datasets.sources import Entry, Given
 from studio.datasets.store import Dataset, picture_path
 
-WORKERS = 2
+WORKERS = min(8, max(2, os.cpu_count() or 2))
+AHEAD = 2 * WORKERS  # pictures in hand at once
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 MEMORY = 2 << 30  # bytes of address space for this process
 FULL = "The disk became full during the import; nothing of it was kept. Free some space, then import again."
 TOO_LARGE = "The import needs more than 2 GB of memory; nothing of it was kept. Import the files in smaller parts."
+CANCELLED = "The import was cancelled; nothing of it was kept."
+
+Tell = Callable[[Callable[[], dict[str, Any]]], None]
 
 
 class Gone(Exception):
     """The data set was deleted while its import was under way."""
 
 
+class Cancelled(Exception):
+    """Somebody asked the import to end."""
+
+
 class Pool:
     """Decodes pictures in WORKERS limited processes; nothing leaves its staging folder before `file`."""
 
-    def __init__(self, dataset: Dataset):
-        self.home, self.dataset = dataset.home, dataset
+    def __init__(self, dataset: Dataset, options: Options):
+        self.home, self.dataset, self.options = dataset.home, dataset, options
         self.staging = dataset.home / "images" / f"{storage.STAGING}{dataset.id}"
         for left in self.staging.parent.glob(f"{storage.STAGING}*"):
             other = Dataset(self.home, left.name.removeprefix(storage.STAGING))
@@ -48,20 +59,32 @@ class Pool:
         for folder in folders:
             folder.mkdir(parents=True)
         self._free = [workers.Worker(folder) for folder in folders]
+        self._threads = ThreadPoolExecutor(WORKERS)
+
+    def decode(self, pictures: Iterable[Entry]) -> Iterator[tuple[Entry, dict[str, Any]]]:
+        """Each picture, in order, with its facts; few are in hand at any moment."""
+        hand: deque[tuple[Entry, Future[dict[str, Any]]]] = deque()
+        for entry in pictures:
+            hand.append((entry, self._threads.submit(self.take, entry)))
+            if len(hand) > AHEAD:
+                entry, facts = hand.popleft()
+                yield entry, facts.result()
+        for entry, facts in hand:
+            yield entry, facts.result()
 
     def take(self, entry: Entry) -> dict[str, Any]:
         """The picture's facts {sha256, ext, width, height, changes}, or {problem}. Raises OSError for a full disk."""
-        if not self.dataset.path.exists():
-            raise Gone
+        check(self.dataset)
         worker = self._free.pop()
         try:
-            facts = worker.normalise(entry.on_disk(worker.folder / "spool"))
+            facts = worker.normalise(entry.on_disk(worker.folder / "spool"), background=self.options.background)
             if facts.get("errno") in DISK_FULL:
                 raise OSError(facts["errno"], facts["problem"])
             return facts
         except sources.Refused as refusal:
             return {"problem": str(refusal)}
         finally:
+            entry.data = None
             self._free.append(worker)
 
     def file(self, rows: list[dict[str, Any]]) -> None:
@@ -75,50 +98,138 @@ class Pool:
 
     def close(self) -> None:
         """End the processes and remove what they left."""
+        self._threads.shutdown(cancel_futures=True)
         for worker in self._free:
             worker.close()
         shutil.rmtree(self.staging, ignore_errors=True)
 
 
-def run(dataset: Dataset, files: list[tuple[str, Path]],
-        tell: Callable[[Callable[[], dict[str, Any]]], None]) -> dict[str, Any]:
-    """Import `files` and commit; returns the report. `tell` may ask for the growing report."""
-    report = Report(sources.entries(files))
-    layout = Layout(report)
-    pictures, rows = layout.pictures, []
-    needed = sum(entry.size for entry in pictures)
-    if needed * 1.2 > storage.free_bytes(dataset.home):
-        report.give_up(f"The disk is too full: the pictures need about {needed * 1.2 / 1e9:.1f} GB. Free some space.")
-        pictures = []
-    pool, threads = Pool(dataset), ThreadPoolExecutor(WORKERS)
-    try:
-        found = threads.map(pool.take, pictures)
-        for done, (entry, facts) in enumerate(zip(pictures, found, strict=True), 1):
-            rows += layout.row(entry, facts)
-            tell(lambda done=done: {**report.so_far(), "done": done, "total": len(pictures)})
-        rows = layout.finish(rows)
-        pool.file(rows)
-    finally:
-        threads.shutdown(cancel_futures=True)
-        pool.close()
-    result = report.result(len(rows))
-    dataset.add_rows(rows, result)
-    return result
+def check(dataset: Dataset) -> None:
+    """Return if the import may go on. Raises Gone, Cancelled."""
+    if not dataset.path.exists():
+        raise Gone
+    if (dataset.path / "cancel").exists():
+        raise Cancelled
+
+
+class Intake:
+    """One import: files, and tables of pictures, through the pool into rows."""
+
+    def __init__(self, dataset: Dataset, options: Options, tell: Tell, token: str | None = None):
+        self.dataset, self.options, self.tell, self.token = dataset, options, tell, token
+        self.tables: list[tuple[Entry, Rows]] = []  # parquet files with pictures in them
+        self.done = self.total = 0
+
+    def files(self, files: list[tuple[str, Path]]) -> dict[str, Any]:
+        """Import files and commit; returns the report."""
+        report = Report(sources.entries(files))
+        try:
+            layout = Layout(report, self.options, self._lines)
+            pictures = layout.pictures
+            self.total = len(pictures) + sum(table.head.get("total", 0) for _, table in self.tables)
+            needed = 1.2 * sum(entry.size for entry in (*pictures, *(entry for entry, _ in self.tables)))
+            if needed > storage.free_bytes(self.dataset.home):
+                report.give_up(f"The disk is too full: the pictures need about {needed / 1e9:.1f} GB. Free some space.")
+                return self._commit(layout, [], [])
+            return self._commit(layout, pictures, [self._of_file(report, *table) for table in self.tables])
+        finally:
+            for _, table in self.tables:
+                table.close()
+
+    def hub(self, wish: dict[str, Any]) -> dict[str, Any]:
+        """Import the rows of a Hub data set and commit; returns the report."""
+        report = Report([])
+        layout = Layout(report, self.options)
+        try:
+            with Rows(self.dataset.home, {"hub": wish}, self.token) as table:
+                self.total = table.head["total"]
+                report.note(f"Read from {wish['name']} at {table.head['sha'][:12]}: pictures of the column "
+                            f"{table.head['image']!r}, captions of {table.head['caption'] or 'no column'!r}.")
+                return self._commit(layout, [], [self._of_table(report, table)])
+        except Unreadable as problem:
+            report.give_up(str(problem))
+            return self._commit(layout, [], [])
+
+    def _lines(self, entry: Entry) -> Iterator[captions.Line]:
+        """The lines of a parquet file that names its pictures; one that holds them is kept for later."""
+        spool = self.dataset.path / f".spool-{len(self.tables)}.parquet"
+        try:
+            table = Rows(self.dataset.home, {"parquet": os.fsencode(entry.on_disk(spool).absolute()).hex()})
+        except Unreadable as problem:
+            raise sources.Refused(str(problem)) from None
+        if not table.head["table"]:
+            self.tables.append((entry, table))
+            return
+        with table:
+            try:
+                for row in table:
+                    yield captions.of_row(row["number"], row["line"])
+            except Unreadable as problem:
+                raise sources.Refused(str(problem)) from None
+
+    def _of_file(self, report: Report, entry: Entry, table: Rows) -> Iterator[Entry]:
+        """The pictures in a parquet file, which counts as its rows, as an archive does."""
+        report.entries.remove(entry)
+        try:
+            yield from self._of_table(report, table, f"{entry.name}/")
+        except Unreadable as problem:
+            report.entries.append(entry)
+            report.skip(entry, str(problem))
+
+    def _of_table(self, report: Report, table: Rows, prefix: str = "") -> Iterator[Entry]:
+        for row in table:
+            entry = Entry(prefix + row["name"], data=row.get("bytes"), problem=row.get("problem", ""))
+            given = [captions.clean(text)[0] for text in row["captions"]]
+            entry.given = Given(list(dict.fromkeys(given)), row["split"])
+            report.add(entry)
+            if not entry.problem:
+                report.tried += 1
+                yield entry
+
+    def _commit(self, layout: Layout, pictures: list[Entry], tables: list[Iterator[Entry]]) -> dict[str, Any]:
+        report, pool, rows = layout.report, Pool(self.dataset, self.options), []
+        try:
+            for source in (iter(pictures), *tables):
+                for entry, facts in pool.decode(source):
+                    rows += layout.row(entry, facts)
+                    self.done += 1
+                    self.tell(lambda: {**report.so_far(), "done": self.done, "total": max(self.total, self.done)})
+            rows = layout.finish(rows)
+            check(self.dataset)
+            pool.file(rows)
+        finally:
+            pool.close()
+        result = report.result(len(rows))
+        self.dataset.add_rows(rows, result, report.table())
+        return result
 
 
 def fail(dataset: Dataset, error: str) -> None:
     """Commit nothing but the reason."""
     report = Report([])
     report.give_up(error)
-    dataset.add_rows([], report.result(0))
+    dataset.add_rows([], report.result(0), report.table())
+
+
+def run(dataset: Dataset, task: dict[str, Any], tell: Tell, token: str | None) -> None:
+    """The import that incoming.json describes."""
+    wishes = task["options"]
+    roots = tuple(Path(os.fsdecode(bytes.fromhex(root))) for root in wishes["roots"])
+    intake = Intake(dataset, Options(wishes["background"], wishes["caption_from"], roots), tell, token)
+    if "hub" in task:
+        intake.hub(task["hub"])
+    elif "folder" in task:
+        intake.files(list(sources.walk(Path(os.fsdecode(bytes.fromhex(task["folder"]))))))
+    else:
+        intake.files([(name, Path(os.fsdecode(bytes.fromhex(path)))) for name, path in task["files"]])
 
 
 def main() -> None:
     """Run the import that incoming.json describes."""
     folder = Path(sys.argv[1])
+    token = sys.stdin.read() or None
     dataset = Dataset(folder.parent.parent, folder.name)
-    listed = storage.read_json(folder / "incoming.json") or []
-    files = [(name, Path(os.fsdecode(bytes.fromhex(path)))) for name, path in listed]
+    task = storage.read_json(folder / "incoming.json") or {"files": []}
     last = 0.0
 
     def tell(progress: Callable[[], dict[str, Any]]) -> None:
@@ -127,12 +238,14 @@ def main() -> None:
             last = time.monotonic()
             storage.write_json(folder / "progress.json", progress())
 
-    os.nice(5)  # the page and a running training come first
+    os.nice(10)  # the page and a running training come first
     wire.limit_memory(MEMORY)
     try:
-        run(dataset, files, tell)
+        run(dataset, task, tell, token)
     except Gone:
         return
+    except Cancelled:
+        fail(dataset, CANCELLED)
     except MemoryError:
         fail(dataset, TOO_LARGE)
     except OSError as error:
@@ -142,8 +255,12 @@ def main() -> None:
             raise
         fail(dataset, FULL)
     finally:
-        for name in ("incoming.json", "progress.json"):
+        for name in ("incoming.json", "progress.json", "cancel", *(path.name for path in folder.glob(".spool-*"))):
             (folder / name).unlink(missing_ok=True)
+    for batch in task.get("batches", []):
+        shutil.rmtree(dataset.incoming / batch, ignore_errors=True)
+    if dataset.incoming.is_dir() and not any(dataset.incoming.iterdir()):
+        dataset.incoming.rmdir()
 
 
 if __name__ == "__main__":

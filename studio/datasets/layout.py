@@ -1,23 +1,27 @@
 """How the files belong together: pictures, their captions, splits and repeats, in every layout people have.
 
-`.txt` (or `.caption`) beside a picture; `metadata.jsonl` or `metadata.csv`; any JSON-lines file of {"image", "text"};
-kohya's `10_name` folders (repeats); folders train, test, val, validation (splits). A metadata file comes before a
-`.txt`; without either the caption is empty.
+`.txt`, `.caption` or `.json` beside a picture; `metadata.jsonl`, `metadata.csv` or parquet; any JSON-lines file of
+{"image", "text"}; kohya's `10_name` folders (repeats); folders train, test, val, validation (splits). A metadata file
+comes before a `.txt`; without any the caption is empty, or the file's or folder's name where that was chosen.
 """
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
+import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from studio.datasets import captions
 from studio.datasets.reporting import Report
-from studio.datasets.sources import Entry, Refused
+from studio.datasets.pixels import WHITE
+from studio.datasets.sources import Entry, Refused, within
 
 SPLITS = {"train": "train", "test": "test", "val": "validation", "validation": "validation"}
 MOST_REPEATS = 100
@@ -30,17 +34,42 @@ OTHER = {
     "model": ("safetensors", "ckpt", "pt", "bin"),
 }
 KINDS = {f".{suffix}": kind for kind, suffixes in OTHER.items() for suffix in suffixes}
-ADVICE = {"HEIC": "convert it to JPEG first", "SVG": "save it as PNG first", "raw camera": "develop it to JPEG first",
+ADVICE = {"HEIC": "convert it to JPEG first, or `pip install pillow-heif`", "SVG": "save it as PNG first", "raw camera": "develop it to JPEG first",
           "archive": "unpack it, or make a zip"}
 NEVER = ("video", "audio", "archive", "data", "model")  # not worth reading as a picture
+NAMES = ("nothing", "file name", "folder name")  # what a picture without a caption takes
+
+
+class Wrong(ValueError):
+    """A wish that cannot be met; the message is a sentence for a person."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a person wants it: the colour that transparent parts are laid on (#rrggbb), what a picture without a caption
+    takes (one of NAMES), and the folders in which a table's absolute paths may lie."""
+
+    background: str = WHITE
+    caption_from: str = "nothing"
+    roots: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"#[0-9a-fA-F]{6}", self.background):
+            raise Wrong(f"The background {self.background[:40]!r} is no colour: write it as #rrggbb, for example #ffffff.")
+        if self.caption_from not in NAMES:
+            raise Wrong(f"Captions cannot be taken from {self.caption_from[:40]!r}; there are: {', '.join(NAMES)}.")
 
 
 class Layout:
-    """Sorts a report's entries into pictures and captions; turns decoded pictures into rows."""
+    """Sorts a report's entries into pictures and captions; turns decoded pictures into rows.
 
-    def __init__(self, report: Report):
-        self.report = report
+    `parquet` reads the lines of a parquet file; it raises Refused for one that names no pictures."""
+
+    def __init__(self, report: Report, options: Options = Options(),
+                 parquet: Callable[[Entry], Iterator[captions.Line]] | None = None):
+        self.report, self.options, self._parquet = report, options, parquet
         self._texts: dict[tuple[int, str], Entry] = {}
+        self._sidecars: dict[tuple[int, str], Entry] = {}
         self._lines: dict[tuple[int, str], tuple[list[captions.Line], Entry]] = {}
         self._users: dict[Entry, int] = Counter()
         self._changes: dict[Entry, set[str]] = {}
@@ -48,17 +77,20 @@ class Layout:
         tables: list[Entry] = []
         for entry in report.open():
             self._sort(entry, tables)
-        report.tried = len(self.pictures)
         self._archives = sorted({p.source for p in self.pictures} - {0})
         self._keys = {(p.source, p.key) for p in self.pictures}
+        self._paths = {str(p.path.absolute()): p.key for p in self.pictures if p.path and p.source == 0}
         for entry in sorted(tables, key=lambda e: e.suffix != ".jsonl"):
             self._read_table(entry, tables)
+        report.tried = len(self.pictures)
 
     def _sort(self, entry: Entry, tables: list[Entry]) -> None:
         kind = KINDS.get(entry.suffix, "")
         if entry.suffix in (".txt", ".caption"):
             self._texts.setdefault((entry.source, entry.key[: -len(entry.suffix)]), entry)
-        elif entry.suffix == ".jsonl" or PurePosixPath(entry.name).name.lower() == "metadata.csv":
+        elif entry.suffix == ".json":
+            self._sidecars.setdefault((entry.source, entry.key[: -len(entry.suffix)]), entry)
+        elif entry.suffix in (".jsonl", ".parquet") or PurePosixPath(entry.name).name.lower() == "metadata.csv":
             tables.append(entry)
         elif kind in NEVER:
             self.report.skip(entry, f"not a picture ({kind} file)" + (f": {ADVICE[kind]}" if kind in ADVICE else ""))
@@ -71,17 +103,27 @@ class Layout:
                                           and t.key.endswith("metadata.jsonl") for t in tables):
             self.report.skip(entry, "metadata.jsonl in the same folder was taken instead")
             return
-        parse = captions.table if entry.suffix == ".csv" else captions.jsonl
-        for line in parse(self._content(entry)):
-            problem = line.problem or self._apply(entry, folder, line)
-            if problem:
-                self.report.note(f"{entry.shown} line {line.number} {problem}: left out")
+        try:
+            for line in self._lines_of(entry):
+                problem = line.problem or self._apply(entry, folder, line)
+                if problem:
+                    self.report.note(f"{entry.shown} line {line.number} {problem}: left out")
+        except Refused as refusal:
+            self.report.skip(entry, str(refusal))
+
+    def _lines_of(self, entry: Entry) -> Iterator[captions.Line]:
+        if entry.suffix == ".parquet":
+            return self._parquet(entry) if self._parquet else iter(())
+        return (captions.table if entry.suffix == ".csv" else captions.jsonl)(self._content(entry))
 
     def _apply(self, entry: Entry, folder: str, line: captions.Line) -> str:
         """Give a line to its picture; why not, where that fails."""
         given = unicodedata.normalize("NFC", line.file.replace("\\", "/"))
-        target = posixpath.normpath(posixpath.join(folder, given))
-        if given.startswith("/") or ":" in given.split("/")[0] or target.startswith("../") or target == "..":
+        if given.startswith("/"):
+            target = self._absolute(line.file)
+        else:
+            target = posixpath.normpath(posixpath.join(folder, given))
+        if not target or ":" in given.split("/")[0] or target.startswith("../") or target == "..":
             return "names a file outside the data set"
         places = [(source, target) for source in (entry.source, *self._other_sources(entry))]
         place = next((place for place in places if place in self._keys), None)
@@ -90,6 +132,27 @@ class Layout:
         lines, _ = self._lines.setdefault(place, ([], entry))
         lines.append(line)
         return ""
+
+    def _absolute(self, given: str) -> str:
+        """The key of a picture that a table names by its place on this machine, seen now if it was not before; "" for
+        one outside the roots."""
+        path = Path(os.path.normpath(given))
+        if str(path) in self._paths:
+            return self._paths[str(path)]
+        if "\0" in given or not within(path, self.options.roots):
+            return ""
+        entry = Entry(str(path).lstrip("/"), path=path)
+        try:
+            status = path.lstat()
+        except OSError:
+            return entry.key
+        entry.size, entry.problem = status.st_size, "" if stat.S_ISREG(status.st_mode) else "not a regular file"
+        self.report.add(entry)
+        if not entry.problem:
+            self.pictures.append(entry)
+            self._keys.add((0, entry.key))
+        self._paths[str(path)] = entry.key
+        return entry.key
 
     def _other_sources(self, entry: Entry) -> Iterable[int]:
         """A loose metadata file may speak of pictures in a zip that came with it."""
@@ -111,15 +174,26 @@ class Layout:
         return [row]
 
     def _captions(self, entry: Entry) -> list[str]:
+        return [text for text in self._found(entry) if text] or [self._named(entry)]
+
+    def _named(self, entry: Entry) -> str:
+        """The caption of a picture that came without one."""
+        place = PurePosixPath(entry.name)
+        names = {"file name": place.stem, "folder name": place.parent.name}
+        return captions.of_name(names.get(self.options.caption_from, ""))
+
+    def _found(self, entry: Entry) -> list[str]:
+        """The captions that came with a picture."""
+        if entry.given is not None:
+            return entry.given.captions
         text = self._text(entry)
         if (entry.source, entry.key) in self._lines:
             lines, table = self._lines[entry.source, entry.key]
             self._users[table] += 1
             self._changes.setdefault(table, set()).update(*(line.changes for line in lines))
-            found = list(dict.fromkeys(text for line in lines for text in line.captions))
-            return found or [""]
+            return list(dict.fromkeys(text for line in lines for text in line.captions))
         if text is None:
-            return [""]
+            return self._sidecar(entry)
         caption, self._changes[text] = captions.read(self._content(text))
         self._users[text] += 1
         return [caption]
@@ -134,11 +208,21 @@ class Layout:
             return b""
 
     def _text(self, entry: Entry) -> Entry | None:
-        stem = entry.key[: len(entry.key) - len(PurePosixPath(entry.key).suffix)]
-        places = [(s, name) for s in (entry.source, 0) for name in (stem, entry.key)]
-        return next((self._texts[place] for place in places if place in self._texts), None)
+        return next((self._texts[place] for place in _places(entry) if place in self._texts), None)
+
+    def _sidecar(self, entry: Entry) -> list[str]:
+        """The captions in a JSON file beside the picture."""
+        found = next((self._sidecars[place] for place in _places(entry) if place in self._sidecars), None)
+        line = captions.sidecar(self._content(found)) if found else captions.Line(0)
+        if found is None or line.problem or not line.captions:
+            return []
+        self._users[found] += 1
+        self._changes[found] = set(line.changes)
+        return list(line.captions)
 
     def _split(self, entry: Entry) -> str:
+        if entry.given is not None:
+            return entry.given.split
         folders = entry.key.lower().split("/")[:-1]
         return next((SPLITS[folder] for folder in folders if folder in SPLITS), "train")
 
@@ -147,6 +231,8 @@ class Layout:
         for entry in self.report.open():
             if self._users[entry]:
                 self.report.use(entry, self._changes.get(entry, set()))
+            elif entry.suffix == ".json":
+                self.report.skip(entry, "not a picture (data file)")
             else:
                 self.report.skip(entry, "a caption file without a picture that was taken")
         if rows and all(row["split"] != "train" for row in rows):
@@ -170,6 +256,17 @@ class Layout:
         copies = len(rows) - len({row["image"] for row in rows})
         if copies:
             note(f"{_pictures(copies)} exactly like another; kept, and trained on as often.")
+
+
+def _places(entry: Entry) -> list[tuple[int, str]]:
+    """Where a picture's caption file may lie: under its name without the ending, with it, or (in a tar, as WebDataset
+    counts) without all its endings."""
+    stem = entry.key[: len(entry.key) - len(PurePosixPath(entry.key).suffix)]
+    names = [stem, entry.key]
+    if entry.part is not None:
+        folder, name = posixpath.split(entry.key)
+        names.append(posixpath.join(folder, name.partition(".")[0]))
+    return [(source, name) for source in (entry.source, 0) for name in names]
 
 
 def _pictures(number: int) -> str:

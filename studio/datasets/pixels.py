@@ -10,12 +10,13 @@ from PIL import Image, ImageCms, ImageOps
 
 SRGB = ImageCms.createProfile("sRGB")
 ORIENTATION = 0x0112
+WHITE = "#ffffff"
 TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
 
 
 def upright(image: Image.Image, changes: list[str]) -> Image.Image:
     """The picture turned as its EXIF orientation says; unreadable EXIF is dropped. First frame of an animation."""
-    if getattr(image, "is_animated", False) and image.format != "MPO":
+    if getattr(image, "is_animated", False) and image.format not in ("MPO", "HEIF"):
         changes.append("first frame of several taken")
         image.seek(0)
         image.load()
@@ -29,12 +30,12 @@ def upright(image: Image.Image, changes: list[str]) -> Image.Image:
     return ImageOps.exif_transpose(image)
 
 
-def to_srgb(image: Image.Image, changes: list[str]) -> Image.Image:
-    """8-bit sRGB without alpha. Says in `changes` what was done to the pixels."""
+def to_srgb(image: Image.Image, changes: list[str], background: str = WHITE) -> Image.Image:
+    """8-bit sRGB without alpha, which is laid on `background` (#rrggbb). Says in `changes` what was done to the pixels."""
     icc = image.info.get("icc_profile")
     image = _eight_bits(image, changes)
     if image.mode in TRANSPARENT or "transparency" in image.info:
-        return _flatten(image, icc, changes)
+        return _flatten(image, icc, changes, background)
     if icc:
         return _apply_profile(image, icc, changes)
     return _plain(image, changes)
@@ -59,8 +60,8 @@ def _eight_bits(image: Image.Image, changes: list[str]) -> Image.Image:
     return image.convert("F").point(lambda v: v * scale - low * scale).convert("L")
 
 
-def _flatten(image: Image.Image, icc: bytes | None, changes: list[str]) -> Image.Image:
-    """Composite on white."""
+def _flatten(image: Image.Image, icc: bytes | None, changes: list[str], background: str) -> Image.Image:
+    """Composite on one colour."""
     full = image.convert("RGBA")
     alpha = full.getchannel("A")
     colour = full.convert("RGB")
@@ -69,8 +70,8 @@ def _flatten(image: Image.Image, icc: bytes | None, changes: list[str]) -> Image
         colour = _apply_profile(colour, icc, changes)
     if alpha.getextrema() == (255, 255):
         return colour
-    changes.append("transparency laid on white")
-    result = Image.new("RGB", colour.size, "white")
+    changes.append(f"transparency laid on {'white' if background == WHITE else background}")
+    result = Image.new("RGB", colour.size, background)
     result.paste(colour, mask=alpha)
     return result
 

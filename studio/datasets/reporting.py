@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
 from typing import Any
 
@@ -17,19 +19,26 @@ class Report:
     def __init__(self, entries: list[Entry]):
         self.entries = entries
         self._verdicts: dict[Entry, str] = {}
+        self._changed: dict[Entry, str] = {}
         self._reasons: dict[Entry, str] = {}
         self._notes: list[str] = []
         self._counted: Counter[str] = Counter()
         self._error: str | None = None
         self.tried = 0  # pictures that were looked at
         for entry in entries:
-            if entry.problem:
-                self.skip(entry, entry.problem)
+            self._judge(entry)
+
+    def add(self, entry: Entry) -> None:
+        """One more file seen, found while reading another."""
+        self.entries.append(entry)
+        self._judge(entry)
 
     def use(self, entry: Entry, changes: set[str] | list[str] = ()) -> None:  # type: ignore[assignment]
         """The file is taken; `changes` says what was converted, if anything."""
         self._set(entry, "converted" if changes else "used")
         self._counted.update(changes)
+        if changes:
+            self._changed[entry] = "; ".join(sorted(changes))
 
     def skip(self, entry: Entry, reason: str) -> None:
         """The file is left out."""
@@ -70,6 +79,22 @@ class Report:
         skipped = [self._line(entry) for entry in self.entries if entry in self._reasons]
         error = None if rows else self._error or self._why(skipped)
         return {**self._counts(), "skipped": skipped, "notes": self._summary(), "error": error}
+
+    def table(self) -> bytes:
+        """Every file with its verdict and why, as CSV. A name that a spreadsheet would take for a formula gets an
+        apostrophe before it."""
+        out = io.StringIO(newline="")
+        writer = csv.writer(out)
+        writer.writerow(["file", "verdict", "why"])
+        for entry in self.entries:
+            why = self._reasons.get(entry) or self._changed.get(entry, "")
+            writer.writerow([*(f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+                               for text in (entry.shown, self._verdicts[entry], why))])
+        return out.getvalue().encode("utf-8-sig")
+
+    def _judge(self, entry: Entry) -> None:
+        if entry.problem:
+            self.skip(entry, entry.problem)
 
     def _set(self, entry: Entry, verdict: str) -> None:
         assert entry not in self._verdicts, f"two verdicts on {entry.shown}"

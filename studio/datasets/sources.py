@@ -1,17 +1,20 @@
-"""What a person brought, as a flat list of entries: loose files, and the entries of zips (never unpacked to their
-names). Every entry is one file seen; a zip counts as its entries, and one that cannot be opened as one file."""
+"""What a person brought, as a flat list of entries: loose files, and the entries of zips and tars (never unpacked to
+their names). Every entry is one file seen; an archive counts as its entries, one that cannot be opened as one file."""
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import struct
+import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 MAX_ENTRIES = 100_000
 MAX_TOTAL = 10 << 30  # bytes unpacked, all archives together
@@ -26,9 +29,26 @@ class Refused(Exception):
     """An archive or an import that is not taken; the message is the reason a person reads."""
 
 
+class Part(NamedTuple):
+    """A file stored as it is inside another one: `size` bytes from `offset` of `path`."""
+
+    path: Path
+    offset: int
+    size: int
+
+
+class Given(NamedTuple):
+    """What a row of a table said of its picture: captions, and the split it is in."""
+
+    captions: list[str]
+    split: str
+
+
 @dataclass(eq=False)
 class Entry:
-    """One file seen. `name` is its relative path; `source` 0 for loose files, n for the n-th archive."""
+    """One file seen. `name` is its relative path; `source` 0 for loose files, n for the n-th archive.
+
+    Its content is one of: `path`, `archive` with `info` (a zip), `part` (a tar), `data` (a row of a table)."""
 
     name: str
     source: int = 0
@@ -37,6 +57,9 @@ class Entry:
     path: Path | None = None
     archive: zipfile.ZipFile | None = None
     info: zipfile.ZipInfo | None = None
+    part: Part | None = None
+    data: bytes | None = None
+    given: Given | None = None
 
     @property
     def shown(self) -> str:
@@ -71,6 +94,16 @@ class Entry:
         return bytes(out)
 
     def _unpack(self, out: object) -> None:
+        if self.data is not None:
+            out.write(self.data)  # type: ignore[attr-defined]
+        elif self.part is not None:
+            with open(self.part.path, "rb") as file:
+                file.seek(self.part.offset)
+                out.write(file.read(self.part.size))  # type: ignore[attr-defined]
+        else:
+            self._unpack_zip(out)
+
+    def _unpack_zip(self, out: object) -> None:
         assert self.archive and self.info
         try:
             with self.archive.open(self.info) as file:
@@ -95,18 +128,36 @@ def entries(files: Iterable[tuple[str, Path]]) -> list[Entry]:
     left, archives = MAX_TOTAL, 0
     for name, path in files:
         entry = _loose(name, path)
-        if entry.problem or entry.suffix != ".zip":
+        if entry.problem or entry.suffix not in ARCHIVES:
             found.append(entry)
             continue
         archives += 1
         try:
-            inside = _archive(path, archives, left)
+            inside = ARCHIVES[entry.suffix](path, archives, left)
         except Refused as refusal:
             entry.problem = str(refusal)
             inside = [entry]
-        left -= sum(e.size for e in inside if e.archive)
+        left -= sum(e.size for e in inside if e.archive or e.part)
         found += inside
     return found
+
+
+def walk(path: Path) -> Iterator[tuple[str, Path]]:
+    """A file by its name, or every file below a folder by its relative path, in order; links are not followed."""
+    if not path.is_dir():
+        yield path.name, path
+        return
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        for name in sorted(names):
+            full = Path(folder) / name
+            yield full.relative_to(path).as_posix(), full
+
+
+def within(path: Path, roots: Iterable[Path]) -> bool:
+    """Whether a path, every link in it followed, lies in one of the folders (or is one)."""
+    real = path.resolve()
+    return any(real.is_relative_to(root.resolve()) for root in roots)
 
 
 def _loose(name: str, path: Path) -> Entry:
@@ -122,7 +173,7 @@ def _loose(name: str, path: Path) -> Entry:
         entry.problem = "not a regular file"
     elif _is_system(parts):
         entry.problem = SYSTEM_FILE
-    elif status.st_size > MAX_FILE and entry.suffix != ".zip":
+    elif status.st_size > MAX_FILE and entry.suffix not in (*ARCHIVES, ".parquet"):
         entry.problem = f"larger than {MAX_FILE >> 20} MB"
     return entry
 
@@ -142,6 +193,51 @@ def _archive(path: Path, source: int, left: int) -> list[Entry]:
     if unpacked > MAX_FILE and unpacked > MAX_RATIO * max(packed, 1):
         raise Refused(f"the zip unpacks to more than {MAX_RATIO} times its size, as a zip bomb does")
     return [_inside(archive, info, source) for info in infos]
+
+
+def _tar(path: Path, source: int, left: int) -> list[Entry]:
+    """The entries of a tar as WebDataset makes them (not compressed): read in place, links and devices left out."""
+    found: list[Entry] = []
+    total = 0
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for info in archive:
+                if info.isdir():
+                    continue
+                found.append(_in_tar(info, path, source))
+                total += info.size if found[-1].part else 0
+                if len(found) > MAX_ENTRIES:
+                    raise Refused(f"the tar lists more than {MAX_ENTRIES:,} files; no more are taken at once")
+                if total > left:
+                    raise Refused(f"the tar holds more than the {MAX_TOTAL >> 30} GB that are taken at once")
+    except (tarfile.TarError, OSError, ValueError, EOFError, MemoryError, RecursionError) as error:
+        raise Refused(f"not a tar, or a damaged, compressed or incomplete one ({error})") from None
+    if not found:
+        raise Refused("the tar is empty")
+    return found
+
+
+def _in_tar(info: tarfile.TarInfo, path: Path, source: int) -> Entry:
+    entry = Entry(info.name.removeprefix("./"), source, info.size)
+    parts = entry.name.split("/")
+    if not info.isreg() or info.issparse():
+        entry.problem = "a link or device, not a file"
+    else:
+        entry.problem = _problem(entry, parts)
+    if not entry.problem:
+        entry.part = Part(path, info.offset_data, info.size)
+    return entry
+
+
+def _problem(entry: Entry, parts: list[str]) -> str:
+    """Why an archive's entry cannot be taken, judged by its name and size; "" for one that can."""
+    if entry.name.startswith("/") or re.match(r"[A-Za-z]:", entry.name) or ".." in parts:
+        return "its name points outside the archive"
+    if _is_system(parts):
+        return SYSTEM_FILE
+    if entry.size > MAX_FILE:
+        return f"larger than {MAX_FILE >> 20} MB"
+    return f"a {entry.suffix[1:]} inside an archive: unpack it first" if entry.suffix in ARCHIVES else ""
 
 
 def _check_directory(path: Path) -> None:
@@ -165,18 +261,12 @@ def _inside(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: int) -> Ent
     name = _decoded(info).replace("\\", "/")
     entry = Entry(name, source, info.file_size, archive=archive, info=info)
     parts, mode = name.split("/"), info.external_attr >> 16
-    if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in parts:
-        entry.problem = "its name points outside the zip"
-    elif stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
         entry.problem = "a link or device, not a file"
-    elif _is_system(parts):
-        entry.problem = SYSTEM_FILE
     elif info.flag_bits & 0x1:
         entry.problem = "password protected: make a zip without a password"
-    elif info.file_size > MAX_FILE:
-        entry.problem = f"larger than {MAX_FILE >> 20} MB"
-    elif entry.suffix == ".zip":
-        entry.problem = "a zip inside a zip: unpack it first"
+    else:
+        entry.problem = _problem(entry, parts)
     return entry
 
 
@@ -192,3 +282,6 @@ def _decoded(info: zipfile.ZipInfo) -> str:
 
 def _is_system(parts: list[str]) -> bool:
     return any(part.lower() in SYSTEM or (part.startswith(".") and len(part) > 1) for part in parts)
+
+
+ARCHIVES = {".zip": _archive, ".tar": _tar}

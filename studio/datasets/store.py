@@ -3,6 +3,8 @@
     <home>/datasets/<id>/dataset.json   name, owner, created
                          rows.jsonl     append-only log of rows and edits, folded to the present rows
                          report.json    the last import's report; replacing it is what commits an import
+                         report.csv     the same, file by file
+                         incoming/      batches of files that wait for `commit`, each a folder with names.json
                          import.lock    held while an import is under way       edit.lock   held while the log grows
     <home>/images/ab/<sha256>.<ext>     normalised pictures, named by the SHA-256 of the stored file's bytes
     <home>/cache/thumbs/ab/<sha256>.webp
@@ -78,10 +80,43 @@ class Dataset:
 
     @property
     def state(self) -> str:
-        """"importing", "ready", or "failed" (nothing usable, or an import that was interrupted)."""
+        """"importing", "ready", "receiving" (files wait for `commit`), or "failed" (nothing usable, or an import that
+        was interrupted)."""
         if storage.is_locked(self.lock_file):
             return "importing"
-        return "ready" if self.commit().get("imports") else "failed"
+        if self.commit().get("imports"):
+            return "ready"
+        return "receiving" if self.incoming.is_dir() else "failed"
+
+    @property
+    def incoming(self) -> Path:
+        """Where batches of files wait."""
+        return self.path / "incoming"
+
+    def batches(self) -> list[tuple[str, list[str]]]:
+        """The waiting batches in the order they came: the folder's name, and the names of its files 000000, ..."""
+        folders = sorted(self.incoming.iterdir()) if self.incoming.is_dir() else []
+        found = [(folder.name, storage.read_json(folder / "names.json")) for folder in folders]
+        return [(name, names) for name, names in found if names is not None]
+
+    def receive(self, files: list[tuple[str, Path]]) -> int:
+        """Let files (relative name, path) wait for `commit`; they are moved. Returns how many wait now."""
+        self._writable()
+        staging = self.path / f"{storage.STAGING}{uuid.uuid4().hex}"
+        staging.mkdir()
+        for number, (_, path) in enumerate(files):
+            os.replace(path, staging / f"{number:06d}")
+        storage.write_json(staging / "names.json", [name for name, _ in files])
+        self.incoming.mkdir(exist_ok=True)
+        os.replace(staging, self.incoming / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}")
+        return sum(len(names) for _, names in self.batches())
+
+    def cancel(self) -> bool:
+        """Ask an import under way to end, of which nothing is kept; False when there is none."""
+        if not storage.is_locked(self.lock_file):
+            return False
+        (self.path / "cancel").touch()
+        return True
 
     @property
     def count(self) -> int:
@@ -214,13 +249,16 @@ class Dataset:
         release(new)
         return new
 
-    def add_rows(self, rows: list[dict[str, Any]], report: dict[str, Any]) -> None:
-        """Commit an import: the rows become visible when report.json is replaced, all of them or none."""
+    def add_rows(self, rows: list[dict[str, Any]], report: dict[str, Any], table: bytes | None = None) -> None:
+        """Commit an import: the rows become visible when report.json is replaced, all of them or none. `table` is the
+        report file by file."""
         before, batch = self.commit().get("imports", []), uuid.uuid4().hex
         taken = self._fold().taken()
         lines = [{"op": "add", "import": batch, "row": {**row, "pid": taken.next(row["image"])}} for row in rows]
         if lines:
             self._append(lines)
+        if table is not None:
+            storage.write_bytes(self.path / "report.csv", table)
         storage.write_json(self.path / "report.json", {**report, "imports": before + [batch] if rows else before})
 
     def suggested_prompts(self) -> list[str]:
@@ -276,19 +314,29 @@ _cache = _Cache()
 _held: dict[Path, storage.Lock] = {}  # imports begun here and not yet handed to their process
 
 
-def begin(home: Path, name: str, owner: str) -> Dataset:
-    """A new, empty data set in state "importing", until `add` has ended (or this process has)."""
+def begin(home: Path, name: str, owner: str, source: dict[str, Any] | None = None) -> Dataset:
+    """A new, empty data set in state "importing", until `add` has ended (or this process has). `source` is kept as
+    where its pictures come from."""
     folder = home / "datasets"
     folder.mkdir(parents=True, exist_ok=True)
     dataset = Dataset(home, uuid.uuid4().hex)
     staging = folder / f"{storage.STAGING}{dataset.id}"
     staging.mkdir()
-    storage.write_json(staging / "dataset.json", {"name": clean_name(name), "owner": owner, "created": time.time()})
+    record = {"name": clean_name(name), "owner": owner, "created": time.time(), **({"source": source} if source else {})}
+    storage.write_json(staging / "dataset.json", record)
     lock = storage.Lock(staging / "import.lock")
     lock.wait()
     os.rename(staging, dataset.path)
     storage.fsync_path(folder)
     _held[dataset.path] = lock
+    return dataset
+
+
+def draft(home: Path, name: str, owner: str) -> Dataset:
+    """A new, empty data set in state "receiving": files come in batches, then `commit`."""
+    dataset = begin(home, name, owner)
+    dataset.incoming.mkdir()
+    release(dataset)
     return dataset
 
 

@@ -54,9 +54,9 @@ class Worker:
             return {"problem": "decoding it took too much processor time"}
         return {"problem": f"it made the decoder stop (exit {code}): damaged, or made to do harm"}
 
-    def normalise(self, path: Path) -> dict[str, Any]:
+    def normalise(self, path: Path, **options: str) -> dict[str, Any]:
         """decoding.answer for a picture: {sha256, ext, width, height, changes} or {problem}."""
-        return self.ask({"path": os.fsencode(path).hex()})
+        return self.ask({"path": os.fsencode(path).hex(), **options})
 
     def thumbnail(self, path: Path, name: str) -> dict[str, Any]:
         """Write the thumbnail of a stored picture under `name` into the folder; {} or {problem}."""
@@ -68,7 +68,7 @@ class Worker:
             self._process.kill()
             for pipe in (self._process.stdin, self._process.stdout):
                 if pipe is not None:
-                    _close(pipe)
+                    close(pipe)
             self._process.wait()
             self._process = None
 
@@ -78,7 +78,8 @@ class Worker:
                                 cwd=ROOT, env=environment())
 
 
-def _close(pipe: Any) -> None:
+def close(pipe: Any) -> None:
+    """Close a pipe to a process that may be dead."""
     with contextlib.suppress(BrokenPipeError):  # what was buffered for the dead process
         pipe.close()
 

@@ -1,0 +1,273 @@
+"""The process that reads tables: a Hub data set as a stream, or a parquet file.   python -m studio.datasets.tablereading
+
+A request comes as one message on stdin: {hub: HubSource.wish(), token} or {parquet: path in hex}, and `preview` with
+a number of rows. Messages go to stdout: the head, the rows (each followed by `size` raw bytes of its picture), {end};
+or {error} in words. It never runs code of a data set, and opens nothing outside its repository.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from studio.datasets import captions, columns, wire
+from studio.datasets.hubsource import MOST_ROWS, REPO, HubSource
+from studio.datasets.sources import MAX_FILE
+
+MEMORY = 6 << 30  # bytes of address space; Arrow maps far more than it uses
+SPLITS = {"validation": "validation", "val": "validation", "valid": "validation", "dev": "validation", "test": "test"}
+SHOWN = 300  # characters of a value in a preview
+
+
+class Stop(Exception):
+    """It cannot be read; the message is a sentence for a person."""
+
+
+def hub_splits(source: HubSource, token: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Facts of a Hub data set, and its splits as streams {name: IterableDataset}. Raises Stop."""
+    import datasets
+
+    info = _repository(source, token)
+    where = f"hf://datasets/{source.name}@{info['sha']}/"
+    builder = _builder(source, info["sha"], token)
+    for split, files in (builder.config.data_files or {}).items():
+        for file in files:
+            if not str(file).startswith(where):
+                raise Stop(f"{source.name} points outside its repository (split {split}): such data sets are not read.")
+    streams: Any = builder.as_streaming_dataset()
+    if source.split:
+        if source.split not in streams:
+            raise Stop(f"There is no split {source.split[:100]!r} in {source.name}; there are: {', '.join(streams)}.")
+        streams = {source.split: streams[source.split]}
+    known = builder.info.splits or {}
+    info["splits"] = {name: known[name].num_examples if name in known else None for name in streams}
+    info["config"] = builder.config.name
+    datasets.config.STREAMING_READ_MAX_RETRIES = 5
+    return info, dict(streams)
+
+
+def _repository(source: HubSource, token: str | None) -> dict[str, Any]:
+    """Its commit and whether it is private or gated. Raises Stop: not there, no access, a loading script."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        found = HfApi(token=token or False).dataset_info(source.name, revision=source.revision)
+    except GatedRepoError:
+        raise Stop(_gated(source)) from None
+    except RepositoryNotFoundError:
+        raise Stop(f"There is no data set {source.name} on the Hub, or it is private: check the name, and give a token "
+                   "that may read it.") from None
+    except RevisionNotFoundError:
+        raise Stop(f"{source.name} has no revision {source.revision!r}: give a branch, tag or commit of it.") from None
+    names = [entry.rfilename for entry in found.siblings or []]
+    script = f"{source.name.rpartition('/')[2]}.py"
+    if script in names:
+        raise Stop(f"{source.name} is made by a loading script ({script}), which is never run here: choose a data set "
+                   "of parquet files or pictures; the Hub has a parquet copy of many under the revision "
+                   "refs/convert/parquet.")
+    return {"sha": found.sha, "private": bool(found.private), "gated": bool(found.gated)}
+
+
+def _gated(source: HubSource) -> str:
+    return (f"{source.name} is gated: accept its terms at https://huggingface.co/datasets/{source.name}, and give a "
+            "token of that account.")
+
+
+def _builder(source: HubSource, sha: str, token: str | None) -> Any:
+    """The builder of its present files. Raises Stop."""
+    import datasets
+    from datasets.exceptions import DatasetNotFoundError
+
+    try:
+        return datasets.load_dataset_builder(
+            source.name, source.config, revision=sha, data_dir=source.data_dir,
+            data_files=list(source.data_files) or None, token=token or False)
+    except DatasetNotFoundError as error:
+        raise Stop(_gated(source) if "gated" in str(error) else f"{source.name}: {error}") from None
+    except (ValueError, RuntimeError, FileNotFoundError, TypeError) as error:
+        raise Stop(f"{source.name} cannot be read: {_first_line(error)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:400] or type(error).__name__
+
+
+def kinds_of(features: Any) -> dict[str, str]:
+    """The kind of each column; the members of a struct as `struct.member`."""
+    import datasets
+    from datasets.features import Image, List, Value
+
+    found: dict[str, str] = {}
+    for name, feature in (features or {}).items():
+        if isinstance(feature, Image):
+            found[name] = columns.PICTURE
+        elif isinstance(feature, Value):
+            kind = {"string": columns.TEXT, "large_string": columns.TEXT, "binary": columns.BINARY,
+                    "large_binary": columns.BINARY}
+            found[name] = kind.get(feature.dtype, feature.dtype)
+        elif isinstance(feature, List | datasets.features.LargeList):
+            inner = getattr(feature, "feature", None)
+            text = isinstance(inner, Value) and inner.dtype in ("string", "large_string")
+            found[name] = columns.TEXTS if text else "list"
+        elif isinstance(feature, dict) and set(feature) == {"bytes", "path"}:
+            found[name] = columns.PICTURE
+        elif isinstance(feature, dict):
+            found |= {f"{name}.{inner}": kind for inner, kind in kinds_of(feature).items()}
+        else:
+            found[name] = type(feature).__name__.lower()
+    return found
+
+
+class Table:
+    """Streams of rows, and what is known of them before the first."""
+
+    def __init__(self, request: dict[str, Any]):
+        self.request, self.token = request, request.get("token")
+        self.most, self.allowed = MOST_ROWS, ""
+        wanted: tuple[str | None, str | None] = (None, None)
+        if "hub" in request:
+            source = HubSource.of(request["hub"])
+            self.facts, self.streams = hub_splits(source, self.token)
+            self.most = source.max_rows or MOST_ROWS
+            self.allowed = f"hf://datasets/{source.name}@"
+            wanted = (source.image_column, source.caption_column)
+        else:
+            self.facts, self.streams = _parquet(os.fsdecode(bytes.fromhex(request["parquet"])))
+        first = next(iter(self.streams.values()))
+        features = first.features or first._resolve_features().features
+        self.kinds = kinds_of(features)
+        self.tabular = "hub" not in request and any(key in self.kinds for key in captions.IMAGE_KEYS
+                                                    if self.kinds.get(key) == columns.TEXT)
+        repo = request["hub"]["name"] if "hub" in request else ""
+        self.image, self.caption = (None, None) if self.tabular else columns.choose(self.kinds, *wanted, repo)
+
+    def head(self) -> dict[str, Any]:
+        """What `hubsource.Rows.head` says."""
+        known = [number for number in self.facts.get("splits", {}).values() if number]
+        return {"columns": self.kinds, "image": self.image, "caption": self.caption, "table": self.tabular,
+                "total": min(sum(known), self.most) if known else 0, **self.facts}
+
+    def rows(self) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """Each row as a message, with its picture's bytes. Raises Stop where the stream breaks."""
+        left = min(self.most, self.request.get("preview", self.most))
+        for split, stream in self.streams.items():
+            for number, row in enumerate(self._read(split, stream.decode(False)), 1):
+                if left == 0:
+                    return
+                left -= 1
+                if self.tabular:
+                    yield {"line": {key: value for key, value in row.items() if _plain(value)}, "number": number}, b""
+                else:
+                    yield self._row(split, number, row)
+
+    def _read(self, split: str, stream: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        try:
+            yield from stream
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise Stop(f"Reading the split {split} broke off: {_first_line(error)}") from None
+
+    def _row(self, split: str, number: int, row: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        assert self.image
+        message: dict[str, Any] = {"name": f"{split}/{number:06d}", "split": SPLITS.get(split, "train"),
+                                   "captions": _texts(_value(row, self.caption)) if self.caption else []}
+        if "preview" in self.request:
+            message["values"] = {name: str(_value(row, name))[:SHOWN] for name, kind in self.kinds.items()
+                                 if kind not in (columns.PICTURE, columns.BINARY)}
+        try:
+            data, path = self._picture(_value(row, self.image))
+        except Stop as problem:
+            return {**message, "problem": str(problem)}, b""
+        name = PurePosixPath(path or "").name
+        message["name"] = f"{message['name']}{'-' if name else ''}{name[-100:]}"
+        return {**message, "size": len(data)}, data
+
+    def _picture(self, value: Any) -> tuple[bytes, str | None]:
+        """The coded picture of a row, and the name it has there. Raises Stop."""
+        if isinstance(value, bytes):
+            value = {"bytes": value}
+        if not isinstance(value, dict):
+            raise Stop("the row has no picture")
+        data, path = value.get("bytes"), value.get("path")
+        if data is None and path:
+            data = self._open(str(path))
+        if not data:
+            raise Stop("the row has no picture")
+        if len(data) > MAX_FILE:
+            raise Stop(f"larger than {MAX_FILE >> 20} MB")
+        return data, path
+
+    def _open(self, path: str) -> bytes:
+        from datasets import DownloadConfig
+        from datasets.utils.file_utils import xopen
+
+        if not self.allowed or not path.rpartition("::")[2].startswith(self.allowed):
+            raise Stop("the row names a file outside its data set")
+        try:
+            with xopen(path, "rb", download_config=DownloadConfig(token=self.token or False)) as file:
+                return file.read(MAX_FILE + 1)
+        except OSError as error:
+            raise Stop(f"cannot be fetched ({_first_line(error)[:200]})") from None
+
+
+def _parquet(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    import datasets
+
+    try:
+        return {}, {"train": datasets.load_dataset("parquet", data_files=[path], split="train", streaming=True)}
+    except (ValueError, OSError) as error:
+        raise Stop(f"not a parquet file that can be read ({_first_line(error)[:200]})") from None
+
+
+def _value(row: dict[str, Any], name: str | None) -> Any:
+    """A column's value; of `struct.member` the member's."""
+    outer, _, inner = (name or "").partition(".")
+    if name in row or not inner:
+        return row.get(name or "")
+    value = row.get(outer)
+    return value.get(inner) if isinstance(value, dict) else None
+
+
+def _texts(value: Any) -> list[str]:
+    texts = value if isinstance(value, list | tuple) else [value]
+    return [text for text in texts if isinstance(text, str)]
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, str | int | float | None | list) and not isinstance(value, bytes)
+
+
+def main() -> None:
+    """Answer one request."""
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not get between the messages
+    wire.limit_memory(MEMORY)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    request = wire.receive(requests) or {}
+    try:
+        table = Table(request)
+        wire.send(answers, table.head())
+        for message, data in table.rows():
+            wire.send(answers, message)
+            answers.write(data)
+        wire.send(answers, {"end": True})
+    except (Stop, columns.Unfit) as problem:
+        wire.send(answers, {"error": str(problem)})
+    except MemoryError:
+        wire.send(answers, {"error": f"Reading it needs more than {MEMORY >> 30} GB of memory."})
+    except ConnectionError as error:
+        wire.send(answers, {"error": f"The Hub cannot be reached: check the network and try again ({error})."})
+    except Exception as error:
+        wire.send(answers, {"error": f"It cannot be read ({type(error).__name__}: {_first_line(error)})."})
+    answers.flush()
+    os._exit(0)  # threads of a broken stream may never end
+
+
+if __name__ == "__main__":
+    main()
