@@ -1,42 +1,87 @@
-"""Bring pictures in from the shell.   python -m studio.datasets import PATH... [--name N] [--owner O]"""
+"""Bring pictures in from the shell.
+
+    python -m studio.datasets import PATH... [--name N] [--background #rrggbb] [--caption-from "file name"]
+    python -m studio.datasets import hub:user/name [--split train] [--image-column image] [--max-rows 1000]
+    python -m studio.datasets preview hub:user/name
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from studio import datasets, storage
+from studio.datasets.sources import walk
+
+HUB = "hub:"
 
 
-def files_under(path: Path) -> Iterator[tuple[str, Path]]:
-    """A file by its name, or every file below a folder by its relative path; links are not followed."""
-    if not path.is_dir():
-        yield path.name, path
-        return
-    for folder, folders, names in os.walk(path):
-        folders.sort()
-        for name in sorted(names):
-            full = Path(folder) / name
-            yield full.relative_to(path).as_posix(), full
+def parser() -> argparse.ArgumentParser:
+    """The commands and their flags."""
+    made = argparse.ArgumentParser(prog="python -m studio.datasets", description=__doc__,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = made.add_subparsers(dest="command", required=True)
+    bring = commands.add_parser("import", help="import pictures")
+    bring.add_argument("paths", nargs="+", metavar="PATH", help="pictures, archives, folders; or one hub:user/name")
+    bring.add_argument("--name", help="the data set's name (default: the path's)")
+    bring.add_argument("--owner", default="local", help="whose it is (default: local)")
+    bring.add_argument("--background", default="#ffffff", help="colour under transparent parts (default: #ffffff)")
+    bring.add_argument("--caption-from", default="nothing", help="caption of a picture without one: nothing, "
+                       "`file name` or `folder name`")
+    bring.add_argument("--root", action="append", type=Path, default=[], help="folder in which absolute paths of a "
+                       "JSON-lines file may lie; can be given several times")
+    look = commands.add_parser("preview", help="columns and first rows of a Hub data set")
+    look.add_argument("paths", nargs=1, metavar="hub:user/name")
+    for command in (bring, look):
+        for flag in ("config", "split", "revision", "data-dir", "image-column", "caption-column"):
+            command.add_argument(f"--{flag}", help="of a Hub data set")
+        command.add_argument("--data-files", action="append", help="of a Hub data set; can be given several times")
+        command.add_argument("--max-rows", type=int, help="of a Hub data set: read so many rows at most")
+    return made
 
 
-def main() -> int:
+def source_of(given: argparse.Namespace) -> datasets.HubSource:
+    """The Hub data set that is meant. Raises datasets.Wrong."""
+    names = ("config", "split", "revision", "data_dir", "image_column", "caption_column", "data_files", "max_rows")
+    wish = {name: getattr(given, name) for name in names}
+    return datasets.HubSource.of({"name": given.paths[0].removeprefix(HUB), **wish})
+
+
+def own_token() -> str | None:
+    """HF_TOKEN, else the one that `hf auth login` saved."""
+    from huggingface_hub import get_token
+
+    return os.environ.get("HF_TOKEN") or get_token()
+
+
+def bring(given: argparse.Namespace) -> int:
     """Import and print the report; 0 when the data set is ready."""
-    parser = argparse.ArgumentParser(prog="python -m studio.datasets", description=__doc__)
-    command = parser.add_subparsers(dest="command", required=True).add_parser("import", help="import pictures")
-    command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures, zips or folders")
-    command.add_argument("--name", help="the data set's name (default: the path's)")
-    command.add_argument("--owner", default="local", help="whose it is (default: local)")
-    given = parser.parse_args()
-    missing = [str(path) for path in given.paths if not path.exists()]
+    options = datasets.Options(given.background, given.caption_from, tuple(given.root))
+    hub = source_of(given) if given.paths[0].startswith(HUB) and len(given.paths) == 1 else None
+    paths = [] if hub else [Path(path).absolute() for path in given.paths]
+    missing = [str(path) for path in paths if not path.exists()]
     if missing:
-        parser.error(f"there is no {', '.join(missing)}")
-    files = [file for path in given.paths for file in files_under(path.absolute())]
-    dataset = datasets.begin(storage.home(), given.name or given.paths[0].absolute().stem, given.owner)
-    report = datasets.add(dataset, files, lambda done, of: print(f"\r{done} of {of} pictures", end="", flush=True))
+        raise datasets.Wrong(f"There is no {', '.join(missing)}.")
+    name = given.name or (hub.name if hub else paths[0].stem)
+    dataset = datasets.begin(storage.home(), name, given.owner, {"kind": "hub", **hub.wish()} if hub else None)
+    if hub:
+        report = datasets.add_hub(dataset, hub, own_token(), show, options)
+    else:
+        report = datasets.add(dataset, [file for path in paths for file in walk(path)], show, options)
+    return tell(dataset, report)
+
+
+def show(done: int, of: int) -> None:
+    """The progress, on one line."""
+    print(f"\r{done} of {of or '?'} pictures", end="", flush=True)
+
+
+def tell(dataset: datasets.Dataset, report: dict[str, Any]) -> int:
+    """Print the report."""
     for line in report["skipped"]:
         print(f"\rskipped  {line['file']}: {line['reason']}")
     for note in report["notes"]:
@@ -45,6 +90,22 @@ def main() -> int:
           f"{len(report['skipped'])} skipped")
     print(report["error"] or f"{dataset.count} pictures in data set {dataset.id} ({dataset.name})")
     return 0 if dataset.state == "ready" else 1
+
+
+def main() -> int:
+    """0 when all went well; 1 when nothing can be used; 2 a wrong call."""
+    given = parser().parse_args()
+    try:
+        if given.command == "import":
+            return bring(given)
+        found = datasets.preview(storage.home(), source_of(given), own_token())
+        for row in found["rows"]:
+            row.pop("thumb")
+        print(json.dumps(found, ensure_ascii=False, indent=1))
+        return 0
+    except (datasets.Wrong, datasets.Unreadable) as problem:
+        print(problem, file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -241,6 +241,17 @@ def main() -> None:
     os.nice(10)  # the page and a running training come first
     wire.limit_memory(MEMORY)
     try:
+        attempt(dataset, task, tell, token)
+    finally:
+        for name in ("incoming.json", "progress.json", "cancel", *(path.name for path in folder.glob(".spool-*"))):
+            (folder / name).unlink(missing_ok=True)
+    if folder.exists():
+        _drop(dataset, task.get("batches", []))
+
+
+def attempt(dataset: Dataset, task: dict[str, Any], tell: Tell, token: str | None) -> None:
+    """`run`; what ends it early is what the report says."""
+    try:
         run(dataset, task, tell, token)
     except Gone:
         return
@@ -249,15 +260,16 @@ def main() -> None:
     except MemoryError:
         fail(dataset, TOO_LARGE)
     except OSError as error:
-        if not folder.exists():
+        if not dataset.path.exists():
             return
         if error.errno not in DISK_FULL:
             raise
         fail(dataset, FULL)
-    finally:
-        for name in ("incoming.json", "progress.json", "cancel", *(path.name for path in folder.glob(".spool-*"))):
-            (folder / name).unlink(missing_ok=True)
-    for batch in task.get("batches", []):
+
+
+def _drop(dataset: Dataset, batches: list[str]) -> None:
+    """Remove batches that were imported."""
+    for batch in batches:
         shutil.rmtree(dataset.incoming / batch, ignore_errors=True)
     if dataset.incoming.is_dir() and not any(dataset.incoming.iterdir()):
         dataset.incoming.rmdir()

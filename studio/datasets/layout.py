@@ -19,8 +19,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from studio.datasets import captions
-from studio.datasets.reporting import Report
 from studio.datasets.pixels import WHITE
+from studio.datasets.reporting import Report
 from studio.datasets.sources import Entry, Refused, within
 
 SPLITS = {"train": "train", "test": "test", "val": "validation", "validation": "validation"}
@@ -34,7 +34,8 @@ OTHER = {
     "model": ("safetensors", "ckpt", "pt", "bin"),
 }
 KINDS = {f".{suffix}": kind for kind, suffixes in OTHER.items() for suffix in suffixes}
-ADVICE = {"HEIC": "convert it to JPEG first, or `pip install pillow-heif`", "SVG": "save it as PNG first", "raw camera": "develop it to JPEG first",
+ADVICE = {"HEIC": "convert it to JPEG first, or `pip install pillow-heif`",
+          "SVG": "save it as PNG first", "raw camera": "develop it to JPEG first",
           "archive": "unpack it, or make a zip"}
 NEVER = ("video", "audio", "archive", "data", "model")  # not worth reading as a picture
 NAMES = ("nothing", "file name", "folder name")  # what a picture without a caption takes
@@ -55,7 +56,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"#[0-9a-fA-F]{6}", self.background):
-            raise Wrong(f"The background {self.background[:40]!r} is no colour: write it as #rrggbb, for example #ffffff.")
+            raise Wrong(f"The background {self.background[:40]!r} is no colour: write it as #rrggbb, such as #ffffff.")
         if self.caption_from not in NAMES:
             raise Wrong(f"Captions cannot be taken from {self.caption_from[:40]!r}; there are: {', '.join(NAMES)}.")
 

@@ -31,7 +31,7 @@ def upright(image: Image.Image, changes: list[str]) -> Image.Image:
 
 
 def to_srgb(image: Image.Image, changes: list[str], background: str = WHITE) -> Image.Image:
-    """8-bit sRGB without alpha, which is laid on `background` (#rrggbb). Says in `changes` what was done to the pixels."""
+    """8-bit sRGB without alpha, which is laid on `background` (#rrggbb). Says in `changes` what was done."""
     icc = image.info.get("icc_profile")
     image = _eight_bits(image, changes)
     if image.mode in TRANSPARENT or "transparency" in image.info:

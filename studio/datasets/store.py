@@ -322,8 +322,8 @@ def begin(home: Path, name: str, owner: str, source: dict[str, Any] | None = Non
     dataset = Dataset(home, uuid.uuid4().hex)
     staging = folder / f"{storage.STAGING}{dataset.id}"
     staging.mkdir()
-    record = {"name": clean_name(name), "owner": owner, "created": time.time(), **({"source": source} if source else {})}
-    storage.write_json(staging / "dataset.json", record)
+    record = {"name": clean_name(name), "owner": owner, "created": time.time()}
+    storage.write_json(staging / "dataset.json", {**record, "source": source} if source else record)
     lock = storage.Lock(staging / "import.lock")
     lock.wait()
     os.rename(staging, dataset.path)

@@ -1,4 +1,4 @@
-"""The process that reads tables: a Hub data set as a stream, or a parquet file.   python -m studio.datasets.tablereading
+"""The process that reads tables: a Hub data set or a parquet file.   python -m studio.datasets.tablereading
 
 A request comes as one message on stdin: {hub: HubSource.wish(), token} or {parquet: path in hex}, and `preview` with
 a number of rows. Messages go to stdout: the head, the rows (each followed by `size` raw bytes of its picture), {end};
@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from studio.datasets import captions, columns, wire
-from studio.datasets.hubsource import MOST_ROWS, REPO, HubSource
+from studio.datasets.hubsource import MOST_ROWS, HubSource
 from studio.datasets.sources import MAX_FILE
 
 MEMORY = 6 << 30  # bytes of address space; Arrow maps far more than it uses
@@ -29,7 +29,7 @@ class Stop(Exception):
 
 def hub_splits(source: HubSource, token: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Facts of a Hub data set, and its splits as streams {name: IterableDataset}. Raises Stop."""
-    import datasets
+    from datasets import config as limits
 
     info = _repository(source, token)
     where = f"hf://datasets/{source.name}@{info['sha']}/"
@@ -46,7 +46,7 @@ def hub_splits(source: HubSource, token: str | None) -> tuple[dict[str, Any], di
     known = builder.info.splits or {}
     info["splits"] = {name: known[name].num_examples if name in known else None for name in streams}
     info["config"] = builder.config.name
-    datasets.config.STREAMING_READ_MAX_RETRIES = 5
+    limits.STREAMING_READ_MAX_RETRIES = 5
     return info, dict(streams)
 
 
@@ -90,7 +90,9 @@ def _builder(source: HubSource, sha: str, token: str | None) -> Any:
     except DatasetNotFoundError as error:
         raise Stop(_gated(source) if "gated" in str(error) else f"{source.name}: {error}") from None
     except (ValueError, RuntimeError, FileNotFoundError, TypeError) as error:
-        raise Stop(f"{source.name} cannot be read: {_first_line(error)}") from None
+        place = " ".join([*source.data_files, source.data_dir or ""]).strip()
+        where = f" (of {place})" if place else ""
+        raise Stop(f"{source.name}{where} cannot be read: {_first_line(error)}") from None
 
 
 def _first_line(error: BaseException) -> str:

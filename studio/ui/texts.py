@@ -274,6 +274,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "datasets.count_one": ("1 picture",),
     "datasets.shipped": ("Ships with the studio",),
     "datasets.state_importing": ("Importing",),
+    "datasets.state_receiving": ("Receiving files",),
     "datasets.state_failed": ("Import failed",),
     "datasets.report": ("{seen} files seen: {used} files used as they are, {converted} converted, "
                         "{skipped} left out.",),

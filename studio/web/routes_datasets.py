@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
@@ -11,12 +11,13 @@ from starlette.responses import Response
 
 from studio.web import uploads
 from studio.web.access import require
-from studio.web.answers import fields, respond, studio_of, viewer
+from studio.web.answers import fields, json_body, respond, studio_of, viewer
 from studio.web.downloads import FileDownload, RangeResponse
 from studio.web.errors import WebError
 from studio.web.routes_runs import Body, Service, Who
 
 router = APIRouter(prefix="/api/datasets")
+WISHES = {"background": str, "caption_from": str}  # how pictures are brought in: datasets.Options
 _PICTURES = {".webp": "image/webp", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 _FOREVER = "private, max-age=31536000, immutable"  # the id is the content's hash
 
@@ -29,14 +30,38 @@ def list_datasets(request: Request, studio: Service, who: Who) -> Response:
 
 @router.post("")
 async def create_dataset(request: Request) -> Response:
-    """Pictures, captions and zips as multipart `files`, with a `name`: 201 when imported within 20 s, else 202."""
+    """Pictures, captions and zips as multipart `files`, with a `name`: 201 when imported within 20 s, else 202.
+
+    As JSON: {name, source: {kind: "hub" | "folder", ...}, background, caption_from}; without a source the data set
+    waits for batches and `commit`."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
+        return await _import_source(request)
     return await _import(request, None)
 
 
+@router.post("/preview")
+def preview(request: Request, studio: Service, who: Who, body: Body) -> Response:
+    """The columns and the first rows of {source}, a Hub data set."""
+    (source,) = fields(body, source=dict)
+    return respond(request, studio.preview_source(who, source or {}))
+
+
 @router.post("/{dataset_id}/images")
-async def add_images(request: Request, dataset_id: str) -> Response:
-    """More pictures for a data set, as multipart `files`."""
-    return await _import(request, dataset_id)
+async def add_images(request: Request, dataset_id: str, commit: bool = True) -> Response:
+    """More pictures for a data set, as multipart `files`; with `commit=false` they wait for `commit`."""
+    return await _import(request, dataset_id, commit)
+
+
+@router.post("/{dataset_id}/commit")
+def commit_files(request: Request, studio: Service, who: Who, dataset_id: str, body: Body) -> Response:
+    """Import the batches that wait, by {background, caption_from}."""
+    return _answer(request, *studio.commit_files(who, dataset_id, _wishes(*fields(body, **WISHES))))
+
+
+@router.post("/{dataset_id}/cancel")
+def cancel_import(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
+    """End the import under way; nothing of it is kept."""
+    return respond(request, studio.cancel_import(who, dataset_id), 202)
 
 
 @router.get("/{dataset_id}")
@@ -63,6 +88,13 @@ def delete_dataset(studio: Service, who: Who, dataset_id: str) -> Response:
 def get_report(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
     """What the last import did with each file."""
     return respond(request, studio.report(who, dataset_id))
+
+
+@router.get("/{dataset_id}/report.csv")
+def get_report_table(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
+    """The last report with every file, as a table to keep."""
+    path = studio.report_table(who, dataset_id)
+    return RangeResponse(request, FileDownload(path, "text/csv; charset=utf-8", "import-report.csv"))
 
 
 @router.post("/{dataset_id}/undo")
@@ -105,15 +137,39 @@ def get_thumbnail(request: Request, studio: Service, who: Who, dataset_id: str, 
     return RangeResponse(request, FileDownload(path, _PICTURES[path.suffix]), _FOREVER, attachment=False)
 
 
-async def _import(request: Request, into: str | None) -> Response:
+def _wishes(background: str | None, caption_from: str | None) -> dict[str, Any]:
+    return {"background": background, "caption_from": caption_from}
+
+
+async def _import_source(request: Request) -> Response:
+    studio, who = studio_of(request), viewer(request)
+    name, source, *wishes = fields(await json_body(request), name=str, source=dict, **WISHES)
+    if source is None and not name:
+        raise WebError("A data set needs a name, and files or a source.", "Send files as multipart/form-data, or JSON "
+                       "with a name, or with a source.")
+    if source is None:
+        return respond(request, await run_in_threadpool(studio.draft_dataset, who, name or ""), 201)
+    return _answer(request, *await run_in_threadpool(studio.import_source, who, name or "", source, _wishes(*wishes)))
+
+
+async def _import(request: Request, into: str | None, commit: bool = True) -> Response:
     studio, who = studio_of(request), viewer(request)
     if into is None:  # before anything is read from somebody who may not
         require(who, None, "create", "data set")
     else:
         await run_in_threadpool(studio.check_dataset_writable, who, into)
     upload = await uploads.receive(request, studio.settings)
-    name = upload.fields.get("name", "")
-    found, done = await run_in_threadpool(studio.import_files, who, name, upload.files, upload.remove, into)
+    if into is not None and not commit:
+        try:
+            return respond(request, await run_in_threadpool(studio.receive_files, who, into, upload.files), 202)
+        finally:
+            await run_in_threadpool(upload.remove)
+    name, wishes = upload.fields.get("name", ""), {key: upload.fields.get(key) for key in WISHES}
+    return _answer(request, *await run_in_threadpool(
+        studio.import_files, who, name, upload.files, upload.remove, into, wishes))
+
+
+def _answer(request: Request, found: dict[str, Any], done: bool) -> Response:
     where = {"location": f"/api/datasets/{found['id']}"}  # its report grows there, so the data set is its own job
     if done:
         return respond(request, found, 201, headers=where)

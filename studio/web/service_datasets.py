@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from studio import datasets
 from studio.web.access import Viewer, may, require
-from studio.web.errors import Refused, WebError
+from studio.web.errors import NotFound, Refused, WebError
 from studio.web.settings import Settings
 
 log = logging.getLogger("studio.web")
@@ -50,18 +51,101 @@ class DatasetService:
         return self.import_files(viewer, name, files, lambda: None)
 
     def import_files(self, viewer: Viewer, name: str, files: list[tuple[str, Path]], done: Any,
-                     into: str | None = None) -> tuple[dict[str, Any], bool]:
+                     into: str | None = None, wishes: dict[str, Any] | None = None) -> tuple[dict[str, Any], bool]:
         """`create_dataset`, or with `into` more pictures for a data set; `done()` is called when the files may go."""
         try:
             if into is None:
                 require(viewer, None, "create", "data set")
             if not files:
                 raise WebError("No pictures were sent.", "Choose pictures, or a zip of pictures, and send them again.")
+            options = self._options(wishes)
             dataset = datasets.begin(self.home, name, viewer.id) if into is None else self._editable(viewer, into)
         except BaseException:
             done()
             raise
-        worker = threading.Thread(target=self._import, args=(dataset, files, done), name=f"import-{dataset.id[:8]}",
+        return self._started(viewer, dataset, lambda: datasets.add(dataset, files, options=options), done)
+
+    def import_source(self, viewer: Viewer, name: str, source: dict[str, Any],
+                      wishes: dict[str, Any] | None = None) -> tuple[dict[str, Any], bool]:
+        """A new data set from {"kind": "hub", "name": "user/name", ...}, or {"kind": "folder", "path": ...} inside the
+        configured roots; True when the import ended within 20 s. Raises datasets.Wrong."""
+        require(viewer, None, "create", "data set")
+        options, source = self._options(wishes), dict(source)
+        if source.get("kind") == "folder":
+            folder = self._folder(source.get("path"))
+            dataset = datasets.begin(self.home, name or folder.name, viewer.id, {"kind": "folder", "path": str(folder)})
+            return self._started(viewer, dataset, lambda: datasets.add_folder(dataset, folder, options=options))
+        hub, token = self._hub(viewer, source)
+        made = datasets.begin(self.home, name or hub.name, viewer.id, {"kind": "hub", **hub.wish()})
+        return self._started(viewer, made, lambda: datasets.add_hub(made, hub, token, options=options))
+
+    def preview_source(self, viewer: Viewer, source: dict[str, Any]) -> dict[str, Any]:
+        """What a Hub data set holds, before anything large is fetched: datasets.preview."""
+        require(viewer, None, "create", "data set")
+        return datasets.preview(self.home, *self._hub(viewer, dict(source)))
+
+    def draft_dataset(self, viewer: Viewer, name: str) -> dict[str, Any]:
+        """A new data set that receives files in batches until `commit_files`."""
+        require(viewer, None, "create", "data set")
+        return self.dataset(viewer, datasets.draft(self.home, name, viewer.id).id)
+
+    def receive_files(self, viewer: Viewer, dataset_id: str, files: list[tuple[str, Path]]) -> dict[str, Any]:
+        """One more batch for `commit_files`; {id, waiting}."""
+        dataset = self._editable(viewer, dataset_id)
+        if not files:
+            raise WebError("No pictures were sent.", "Choose pictures, or a zip of pictures, and send them again.")
+        return {"id": dataset.id, "waiting": dataset.receive(files)}
+
+    def commit_files(self, viewer: Viewer, dataset_id: str, wishes: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+        """Import every batch that waits; True when that ended within 20 s."""
+        dataset, options = self._dataset(viewer, dataset_id, "write"), self._options(wishes)
+        if not dataset.batches():
+            raise Refused("No files wait to be imported.", "Send some first.")
+        return self._started(viewer, dataset, lambda: datasets.commit(dataset, options=options))
+
+    def cancel_import(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
+        """End an import under way; nothing of it is kept."""
+        dataset = self._dataset(viewer, dataset_id, "write")
+        if not dataset.cancel():
+            raise Refused("No import is under way.", "")
+        return brief(dataset)
+
+    def report_table(self, viewer: Viewer, dataset_id: str) -> Path:
+        """Where the last report lies, file by file, as CSV."""
+        path = self._dataset(viewer, dataset_id, "read").path / "report.csv"
+        if not path.is_file():
+            raise NotFound("There is no report of this data set.", "It appears when an import has ended.")
+        return path
+
+    def _options(self, wishes: dict[str, Any] | None) -> datasets.Options:
+        given = {key: str(value) for key, value in (wishes or {}).items() if value not in (None, "")}
+        return datasets.Options(**given, roots=self.settings.import_roots)
+
+    def _folder(self, path: Any) -> Path:
+        """A folder of this machine, inside the roots. Raises WebError."""
+        roots = self.settings.import_roots
+        if not roots:
+            raise WebError("Folders of this machine are not open to imports here.",
+                           "Start the studio with STUDIO_IMPORT_ROOTS=/path/to/pictures, or upload the pictures.")
+        folder = Path(path).expanduser() if isinstance(path, str) and "\0" not in path else None
+        if folder is None or not folder.is_absolute() or not datasets.within(folder, roots) or not folder.is_dir():
+            raise WebError("There is no such folder inside the folders that are open to imports.",
+                           f"Give a folder inside: {', '.join(map(str, roots))}.")
+        return folder.resolve()
+
+    def _hub(self, viewer: Viewer, source: dict[str, Any]) -> tuple[datasets.HubSource, str | None]:
+        """A Hub source and the token to read it with: the one sent along, else the viewer's."""
+        kind, token = source.pop("kind", "hub"), source.pop("token", None) or viewer.token
+        if kind != "hub":
+            raise WebError(f"There is no source {str(kind)[:40]!r}.", "There are: hub, folder.")
+        if token is not None and not isinstance(token, str):
+            raise WebError("The token must be text.", "Copy it from your Hugging Face settings.")
+        return datasets.HubSource.of(source), token
+
+    def _started(self, viewer: Viewer, dataset: datasets.Dataset, work: Callable[[], Any],
+                 done: Callable[[], None] = lambda: None) -> tuple[dict[str, Any], bool]:
+        """Import in the background; waits a little, and tells whether it has ended."""
+        worker = threading.Thread(target=self._import, args=(dataset, work, done), name=f"import-{dataset.id[:8]}",
                                   daemon=True)
         worker.start()
         worker.join(self.settings.import_wait)
@@ -153,9 +237,9 @@ class DatasetService:
             return dataset.copy(f"{dataset.name} (copy)", viewer.id)
         return self._dataset(viewer, dataset_id, "write")
 
-    def _import(self, dataset: datasets.Dataset, files: list[tuple[str, Path]], done: Any) -> None:
+    def _import(self, dataset: datasets.Dataset, work: Callable[[], Any], done: Callable[[], None]) -> None:
         try:
-            datasets.add(dataset, files, lambda *_: None)
+            work()
         except Exception:  # the report says it to the person; the trace belongs into the log
             log.exception("importing into data set %s failed", dataset.id)
         finally:

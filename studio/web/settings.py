@@ -35,6 +35,7 @@ class Settings:
     upload_files: int = 200_000
     import_wait: float = 20.0
     save_wait: float = 8.0
+    import_roots: tuple[Path, ...] = ()  # folders of this machine that data sets may be imported from
 
     @property
     def public(self) -> bool:
@@ -65,7 +66,18 @@ def from_environment(host: str | None = None, port: int | None = None, home: Pat
         home=(home or runs.home()).expanduser().resolve(), host=host, port=port, auth=auth,
         token=(env.get("STUDIO_TOKEN") or secrets.token_urlsafe(24)) if auth == "token" else "",
         container=space or bool(env.get("STUDIO_SPACE") or env.get("STUDIO_CONTAINER")), hosts=hosts,
-        upload_bytes=(2 if auth == "hf" else 20) * GIB)
+        upload_bytes=(2 if auth == "hf" else 20) * GIB, import_roots=_import_roots(auth, env))
+
+
+def _import_roots(auth: str, env: Mapping[str, str]) -> tuple[Path, ...]:
+    given = [Path(text).expanduser() for text in env.get("STUDIO_IMPORT_ROOTS", "").split(os.pathsep) if text]
+    if given and auth == "hf":
+        raise SettingsError("STUDIO_IMPORT_ROOTS opens folders of this machine to everybody who signs in: unset it, or "
+                            "use STUDIO_AUTH=token.")
+    missing = [str(path) for path in given if not path.is_dir()]
+    if missing:
+        raise SettingsError(f"STUDIO_IMPORT_ROOTS names what is no folder: {', '.join(missing)}.")
+    return tuple(path.resolve() for path in given)
 
 
 def is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""A Hugging Face Hub on the loopback, for reading models and uploading: `with Hub() as hub: hub.add("a/b", folder)`.
+"""A Hugging Face Hub on the loopback, for models and data sets: `with Hub() as hub: hub.add("a/b", folder)`.
 
 Clients take its address from HF_ENDPOINT, which huggingface_hub reads when it is imported: run them in a process of
 their own, with `hub.environment(cache)`.
@@ -69,7 +69,7 @@ class Hub:
         self._socket.close()
 
     def add(self, repo_id: str, folder: Path, *, revision: str = "main", **facts: bool) -> Repo:
-        """Serve `folder` as a revision of a model."""
+        """Serve `folder` as a revision of a model, or of a data set whose name begins with `datasets/`."""
         repo = self.repos.setdefault(repo_id, Repo({}, **facts))
         repo.revisions[revision] = folder
         return repo
@@ -104,6 +104,7 @@ class Hub:
             return self._resolve(f"{org}/{name}", revision, path, request)
 
         self._add_uploading(app)
+        self._add_datasets(app)
         return app
 
     def _add_uploading(self, app: FastAPI) -> None:
@@ -140,6 +141,51 @@ class Hub:
         async def commit(org: str, name: str, revision: str, request: Request) -> Response:
             return self._commit(f"{org}/{name}", await request.body(), request)
 
+    def _add_datasets(self, app: FastAPI) -> None:
+        """What reading and uploading a data set asks for."""
+        at = "/api/datasets/{org}/{name}"
+
+        @app.get(at)
+        @app.get(at + "/revision/{revision:path}")
+        async def info(org: str, name: str, request: Request, revision: str = "main") -> Response:
+            return self._info(f"datasets/{org}/{name}", revision, request)
+
+        @app.get(at + "/tree/{revision}")
+        @app.get(at + "/tree/{revision}/{path:path}")
+        async def tree(org: str, name: str, revision: str, request: Request, path: str = "") -> Response:
+            return self._tree(f"datasets/{org}/{name}", revision, request, path)
+
+        @app.post(at + "/paths-info/{revision}")
+        async def paths(org: str, name: str, revision: str, request: Request) -> Response:
+            wanted = (await request.form()).getlist("paths") or (await request.json()).get("paths", [])
+            return self._tree(f"datasets/{org}/{name}", revision, request, only=[str(path) for path in wanted])
+
+        @app.get(at + "/refs")
+        async def refs(org: str, name: str) -> Response:
+            return JSONResponse({"branches": [{"name": "main", "ref": "refs/heads/main", "targetCommit": "0" * 40}],
+                                 "converts": [], "tags": []})
+
+        @app.api_route("/datasets/{org}/{name}/resolve/{revision}/{path:path}", methods=["GET", "HEAD"])
+        async def resolve(org: str, name: str, revision: str, path: str, request: Request) -> Response:
+            return self._resolve(f"datasets/{org}/{name}", revision, path, request)
+
+        @app.post(at + "/preupload/{revision}")
+        async def preupload(org: str, name: str, revision: str, request: Request) -> Response:
+            files = (await request.json())["files"]
+            return self._refused_writing(request) or JSONResponse({"files": [
+                {"path": f["path"], "shouldIgnore": False, "oid": None,
+                 "uploadMode": "lfs" if f["path"].endswith(".parquet") else "regular"} for f in files]})
+
+        @app.post("/datasets/{org}/{name}.git/info/lfs/objects/batch")
+        async def batch(org: str, name: str, request: Request) -> Response:
+            wanted = (await request.json())["objects"]
+            return self._refused_writing(request) or JSONResponse({"transfer": "basic", "objects": [
+                {**o, "actions": {"upload": {"href": f"{self.url}/blobs/{o['oid']}", "header": {}}}} for o in wanted]})
+
+        @app.post(at + "/commit/{revision}")
+        async def commit(org: str, name: str, revision: str, request: Request) -> Response:
+            return self._commit(f"datasets/{org}/{name}", await request.body(), request)
+
     def _info(self, repo_id: str, revision: str, request: Request) -> Response:
         repo = self.repos.get(repo_id)
         if refused := _refused(repo, request):
@@ -148,8 +194,9 @@ class Hub:
         if commit is None:
             return _no(404, "RevisionNotFound", "Invalid rev id")
         siblings = [{"rfilename": p, "size": s} for p, s in _files(repo.folder(commit))]
-        return JSONResponse({"_id": "0", "id": repo_id, "modelId": repo_id, "sha": commit, "private": repo.private,
-                             "gated": "auto" if repo.gated else False, "siblings": siblings, "tags": []})
+        return JSONResponse({"_id": "0", "id": repo_id.removeprefix("datasets/"), "modelId": repo_id, "sha": commit,
+                             "private": repo.private, "gated": "auto" if repo.gated else False,
+                             "siblings": siblings, "tags": []})
 
     def _refused_writing(self, request: Request) -> Response | None:
         if _token(request) != WRITER or self.uploads is None:
@@ -163,6 +210,7 @@ class Hub:
         repo_id = f"{asked.get('organization') or 'writer'}/{asked['name']}"
         if not repo_id.startswith("writer/"):
             return _no(403, "", f"You don't have the rights to create a model under {repo_id}")
+        repo_id = f"datasets/{repo_id}" if asked.get("type") == "dataset" else repo_id
         if repo_id in self.repos:
             return JSONResponse({"error": "exists", "url": f"{self.url}/{repo_id}"}, 409)
         private = asked.get("private", asked.get("visibility") == "private")
@@ -188,7 +236,8 @@ class Hub:
         return JSONResponse({"success": True, "commitOid": oid, "commitUrl": f"{self.url}/{repo_id}/commit/{oid}",
                              "hookOutput": ""})
 
-    def _tree(self, repo_id: str, revision: str, request: Request) -> Response:
+    def _tree(self, repo_id: str, revision: str, request: Request, path: str = "",
+              only: list[str] | None = None) -> Response:
         repo = self.repos.get(repo_id)
         if refused := _refused(repo, request):
             return refused
@@ -196,7 +245,17 @@ class Hub:
         if commit is None:
             return _no(404, "RevisionNotFound", "Invalid rev id")
         files = _files(repo.folder(commit))
-        return JSONResponse([{"type": "file", "path": path, "size": size, "oid": "0" * 40} for path, size in files])
+        folders = {parent.as_posix() for name, _ in files for parent in Path(name).parents if parent.name}
+        found = [{"type": "file", "path": name, "size": size, "oid": "0" * 40} for name, size in files]
+        found += [{"type": "directory", "path": name, "size": 0, "oid": "0" * 40} for name in sorted(folders)]
+        if only is not None:
+            return JSONResponse([entry for entry in found if entry["path"] in only])
+        found = [entry for entry in found if not path or entry["path"].startswith(f"{path}/")]
+        if request.query_params.get("recursive", "false").lower() != "true" and repo_id.startswith("datasets/"):
+            found = [entry for entry in found if "/" not in str(entry["path"]).removeprefix(f"{path}/" if path else "")]
+        if path and not found:
+            return _no(404, "EntryNotFound", f"{path} does not exist")
+        return JSONResponse(found)
 
     def _resolve(self, repo_id: str, revision: str, path: str, request: Request) -> Response:
         repo = self.repos.get(repo_id)

@@ -43,6 +43,8 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", f"{SET}/images/{{pid}}/tokens"): READ, ("POST", f"{SET}/images/{{pid}}/see"): WRITE,
     ("GET", f"{SET}/tags"): READ, ("POST", f"{SET}/captions"): WRITE, ("POST", f"{SET}/caption"): WRITE,
     ("GET", f"{SET}/suggestions"): READ, ("POST", f"{SET}/suggestions"): WRITE,
+    ("POST", f"{SET}/commit"): WRITE, ("POST", f"{SET}/cancel"): WRITE,
+    ("GET", f"{SET}/report.csv"): READ, ("POST", "/api/datasets/preview"): "create",
     ("GET", SET): READ, ("PATCH", SET): WRITE, ("DELETE", SET): WRITE, ("GET", f"{SET}/report"): READ,
     ("POST", f"{SET}/undo"): WRITE, ("POST", f"{SET}/images"): WRITE, ("GET", f"{SET}/images"): READ,
     ("GET", f"{SET}/images/{{pid}}"): READ, ("PATCH", f"{SET}/images/{{pid}}"): WRITE,

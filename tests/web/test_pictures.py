@@ -118,3 +118,26 @@ def test_the_sample_set_is_there(api: httpx.Client) -> None:
     found = api.get("/api/datasets").json()["items"]
     assert found[0]["id"] == "sample" and found[0]["read_only"] and found[0]["count"] > 100
     problem(api.patch("/api/datasets/sample", json={"name": "x"}), 409)
+
+
+def test_batches_are_committed_together(api: httpx.Client) -> None:
+    made = api.post("/api/datasets", json={"name": "Folder"})
+    assert made.status_code == 201 and made.json()["state"] == "receiving"
+    to = f"/api/datasets/{made.json()['id']}"
+    problem(api.post(f"{to}/commit", json={}), 409)
+    for number, batch in enumerate(([("f/a.png", picture(1)), ("f/b.png", picture(2))], [("f/a.txt", b"first")]), 1):
+        answer = send(api, batch, to=f"{to}/images?commit=false")
+        assert answer.status_code == 202 and answer.json()["waiting"] == number + 1
+    found = settled(api, api.post(f"{to}/commit", json={"caption_from": "file name"}))
+    assert [i["captions"] for i in api.get(f"{to}/images").json()["items"]] == [["first"], ["b"]]
+    assert found["report"]["seen"] == 3 and api.get(f"{to}/report.csv").text.count("used") == 3
+    problem(api.post(f"{to}/cancel"), 409)
+    assert send(api, [("c.png", picture(3))], to=f"{to}/images?commit=false").status_code == 202
+    problem(api.post(f"{to}/commit", json={"background": "red"}), 422)
+
+
+def test_sources_that_are_refused(api: httpx.Client) -> None:
+    for source in ({"kind": "folder", "path": "/etc"}, {"kind": "url", "name": "http://x"}):
+        problem(api.post("/api/datasets", json={"source": source}), 400)
+    for source in ({"name": "imagefolder"}, {"name": "a/b", "trust_remote_code": True}):
+        problem(api.post("/api/datasets/preview", json={"source": source}), 422)
