@@ -1,5 +1,6 @@
 """Bringing pictures in: the picture store, importing, decoding in limited processes, captions, freezing rows."""
 
+from studio.datasets.asked import ensure
 from studio.datasets.choosing import choose
 from studio.datasets.hubsource import HubSource, Unreadable, preview
 from studio.datasets.importing import add, add_folder, add_hub, commit
@@ -9,5 +10,5 @@ from studio.datasets.sources import within
 from studio.datasets.store import Dataset, NotFound, ReadOnly, begin, draft, picture_path
 
 __all__ = ["Dataset", "HubSource", "NotFound", "Options", "ReadOnly", "Unreadable", "Wrong", "add", "add_folder",
-           "add_hub", "begin", "choose", "commit", "draft", "every", "find", "picture_path", "preview",
+           "add_hub", "begin", "choose", "commit", "draft", "ensure", "every", "find", "picture_path", "preview",
            "within"]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import config as config_
-from studio import events, prepare, reference, runs, storage
+from studio import datasets, events, prepare, reference, runs, storage
 from studio.runs import Run
 
 OWNER = "local"  # who uses this machine without signing in
@@ -103,12 +103,32 @@ def chosen(args: argparse.Namespace) -> tuple[Run, int]:
         if args.config or args.from_command or args.name is not None or list(_flags(args)):
             raise Wrong("a run's settings are fixed: name either a run's folder, or a config for a new run")
         return _existing(Run(args.run.resolve()))
+    config, token = config_of(args), os.environ.get("HF_TOKEN")
+    _bring_pictures(config, token)
     try:
         run = prepare.submit(runs.home(), name=args.name or time.strftime("Run of %Y-%m-%d %H:%M"), owner=OWNER,
-                             config=config_of(args), token=os.environ.get("HF_TOKEN"))
+                             config=config, token=token)
     except config_.ConfigError as error:
         raise Wrong("\n".join(f"{p.field}: {p.message}" for p in error.problems)) from None
     return run, run.attempts()[0]
+
+
+def _bring_pictures(config: dict[str, Any], token: str | None) -> None:
+    """Import the Hub data set or the folder that the config names; its id takes their place. Raises Wrong."""
+    try:
+        data = config_.load({"data": config.get("data", {})}).data
+        found, report = datasets.ensure(runs.home(), data, OWNER, token, lambda done, of: print(
+            f"importing pictures {done}/{of or '?'}", flush=True))
+    except config_.ConfigError:
+        return  # prepare names every problem
+    except (datasets.Wrong, datasets.Unreadable) as problem:
+        raise Wrong(f"data.dataset: {problem}") from None
+    if report is not None:
+        if report["error"]:
+            raise Wrong(f"data.dataset: {report['error']}")
+        print("\n".join([f"imported {report['used'] + report['converted']} of {report['seen']} into data set {found}",
+                         *report["notes"]]), flush=True)
+    config["data"] = {**config.get("data", {}), "dataset": found}
 
 
 def _existing(run: Run) -> tuple[Run, int]:

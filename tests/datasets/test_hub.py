@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from studio import datasets
+from studio.config import Data
 from studio.datasets import columns, hubsource, workers
 from studio.datasets.hubsource import HubSource
 from studio.datasets.layout import Wrong
@@ -141,3 +142,20 @@ def test_the_reader_keeps_out_saved_tokens(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     found = hubsource._environment(tmp_path)
     assert "hf_secret" not in found.values() and found["HF_HOME"].startswith(str(tmp_path)) and workers.ROOT
+
+
+def test_a_config_that_names_a_hub_id_or_a_folder(hub: Hub, home: Path, folder: Path) -> None:
+    data = Data.model_validate({"dataset": "ann/plain", "caption_column": "text", "max_rows": 3})
+    first, report = datasets.ensure(home, data, "local", READER)
+    assert report is not None and datasets.find(home, first).count == report["used"] == 3
+    assert datasets.ensure(home, data, "local", READER) == (first, None)
+    with pytest.raises(hubsource.Unreadable, match="gated"):
+        datasets.ensure(home, data, "local", STRANGER)
+    for section in ({"dataset": str(folder)}, {"data_dir": str(folder)}):
+        found, report = datasets.ensure(home, Data.model_validate(section), "local", None)
+        assert datasets.find(home, found).count == 4 and (report is None) == ("data_dir" in section)
+    (folder / "train" / "9.png").write_bytes(saved(picture((9, 9, 9))))
+    fresh, report = datasets.ensure(home, Data.model_validate({"dataset": str(folder)}), "local", None)
+    assert fresh != found and report is not None and datasets.find(home, fresh).count == 5
+    for here in ("sample", first, "no such thing"):
+        assert datasets.ensure(home, Data(dataset=here), "local", None) == (here, None)

@@ -1,0 +1,60 @@
+"""What a config calls its data set, brought here first: a Hub id, or a folder of this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from studio.config import Data
+from studio.datasets import captions, importing, library
+from studio.datasets.hubsource import REPO, HubSource, Rows
+from studio.datasets.sources import walk
+from studio.datasets.store import Dataset, NotFound, begin
+
+
+def ensure(home: Path, data: Data, owner: str, token: str | None,
+           progress: importing.Progress | None = None) -> tuple[str, dict[str, Any] | None]:
+    """The id of the data set that `data` means, and the report of its import, or None where none was needed.
+
+    A data set that is here is taken as it is; so is one that was imported from the same place by the same wishes and
+    has not changed there since (a Hub data set's commit, a folder's names, sizes and times). A name that is neither is
+    returned as it stands. Raises Wrong, Unreadable."""
+    name = data.data_dir if data.dataset == "sample" and data.data_dir else data.dataset
+    if name == data.dataset and _is_here(home, name):
+        return name, None
+    folder = Path(name).expanduser()
+    if folder.is_dir() and "/" in name:
+        files = list(walk(folder.absolute()))
+        facts = [(file, path.lstat().st_size, path.lstat().st_mtime_ns) for file, path in files]
+        source = {"kind": "folder", "path": str(folder.absolute()), "stamp": captions.digest(facts)}
+        return _brought(home, owner, folder.name, source,
+                        lambda made: importing.add(made, files, progress))
+    if not REPO.fullmatch(name):
+        return name, None
+    wish = HubSource.of({"name": name, "config": data.config_name, "max_rows": data.max_rows, **{
+        key: getattr(data, key) for key in ("revision", "split", "data_dir", "data_files", "image_column",
+                                            "caption_column")}})
+    with Rows(home, {"hub": wish.wish(), "preview": 0}, token) as table:
+        commit = table.head["sha"]
+    pinned = dataclasses.replace(wish, revision=commit)
+    return _brought(home, owner, name, {"kind": "hub", **pinned.wish()},
+                    lambda made: importing.add_hub(made, pinned, token, progress))
+
+
+def _is_here(home: Path, name: str) -> bool:
+    try:
+        library.find(home, name)
+    except NotFound:
+        return False
+    return True
+
+
+def _brought(home: Path, owner: str, name: str, source: dict[str, Any],
+             bring: Callable[[Dataset], dict[str, Any]]) -> tuple[str, dict[str, Any] | None]:
+    for known in library.every(home):
+        if known.owner == owner and known.record().get("source") == source and known.state == "ready":
+            return known.id, None
+    made = begin(home, name, owner, source)
+    return made.id, bring(made)
