@@ -194,7 +194,7 @@ def watch(command: list[str], environment: dict[str, str], log: Path) -> tuple[f
         process = psutil.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT, cwd=log.parent)
         while process.poll() is None:
             peak = max(peak, sum(map(_pss, tree(process))))
-            time.sleep(0.25)
+            time.sleep(1.0)  # reading a large process's pages more often would slow it
     if process.returncode:
         raise SystemExit(f"{' '.join(command[:5])} ended with {process.returncode}: see {log}")
     return began, peak
