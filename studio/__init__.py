@@ -4,12 +4,12 @@ Who may import whom (a room imports only what stands to its right; held by tests
 
     ui > web > launch > bundle > hub > export, estimate, presets > prepare > ...
     train, jobs > prepare > ...
-    prepare > machine > runs, datasets > work > events, families > tensors, reference > zips, storage, config
+    prepare > machine > runs, datasets > work > events, families, optimizers > tensors, reference > zips, storage, config
     jobs > hub
     config > settings
 
 `jobs` may also import `train`. `ui` and `web` never load torch or diffusers; `train` never loads gradio. Page and
 trainer meet only in files.
-"""
+"""  # noqa: E501
 
 __version__ = "0.1.0"

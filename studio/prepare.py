@@ -19,6 +19,7 @@ from studio import datasets, families, machine, runs, storage, tensors
 from studio.config import Config, ConfigError, Problem
 from studio.families import Source
 from studio.families import source as source_
+from studio.optimizers import OPTIMIZERS
 
 DISK_MARGIN = 1.2
 RUNTIME_BYTES = 700 << 20  # resident size of torch and diffusers themselves
@@ -90,32 +91,44 @@ def submit(home: Path, *, name: str, owner: str, config: dict[str, Any], parent:
 
 def parameters(source: Source, part: str) -> int:
     """The number of weights in one part of a base, from its safetensors headers (0 when its files are not here)."""
-    return sum(math.prod(shape) for file in _files(source, part) for shape in _shapes(file).values())
+    return sum(sizes(source, part))
 
 
-def lora_parameters(source: Source, part: str, lora: config_.Lora, targets: tuple[str, ...]) -> int:
-    """The number of weights in LoRA layers beside the `targets` of one part."""
+def sizes(source: Source, part: str) -> list[int]:
+    """The number of weights in each tensor of one part of a base."""
+    return [math.prod(shape) for file in _files(source, part) for shape in _shapes(file).values()]
+
+
+def lora_sizes(source: Source, part: str, lora: config_.Lora, targets: tuple[str, ...]) -> list[int]:
+    """The number of weights in each tensor of LoRA layers beside the `targets` of one part."""
     ends = tuple(f".{target}.weight" for target in targets)
     shapes = [shape for file in _files(source, part) for name, shape in _shapes(file).items()
               if f".{name}".endswith(ends)]
-    return sum(lora.rank * (shape[0] + shape[1]) + lora.dora * shape[0] for shape in shapes)
+    return [size for shape in shapes
+            for size in (lora.rank * shape[0], lora.rank * shape[1], *[shape[0]] * lora.dora)]
 
 
-def checkpoint_bytes(weights: int, ema: bool, method: str = "full") -> int:
-    """The size of a checkpoint: the raw fp32 weights, two moments of AdamW, and the average; LoRA's twice (kohya's)."""
-    return weights * 4 * (2 + (1 + ema) * (2 if method == "lora" else 1))
+def checkpoint_bytes(trained: list[int], config: Config) -> int:
+    """The size of a checkpoint: fp32 weights, raw and averaged (LoRA's twice, kohya's), and the optimizer's state.
+
+    An optimizer that averages by itself adds the point where training goes on from.
+    """
+    optimizer = OPTIMIZERS[config.optim.name]
+    copies = (1 + config.ema.enabled) * (2 if config.model.method == "lora" else 1) + optimizer.averages
+    return 4 * copies * sum(trained) + sum(map(optimizer.state_bytes, trained))
 
 
-def weight_bytes(compute: config_.Compute, trained: int, frozen: int, ema: bool = True) -> int:
-    """Bytes that each process keeps of weights, gradients, AdamW's moments and the average, all fp32.
+def weight_bytes(config: Config, trained: list[int], frozen: int) -> int:
+    """Bytes that each process keeps of weights, gradients, the optimizer's state and the average, weights fp32.
 
-    ZeRO (Rajbhandari et al. 2020) shares out the moments, with a copy of the weights that they belong to (stage 1),
-    the gradients too (2), the weights and the average too (3)."""
-    stage, share = compute.deepspeed_stage, 1 / compute.num_processes
-    moments = 2 if stage == 0 else 3 * share
-    gradients = share if stage >= 2 else 1
+    ZeRO (Rajbhandari et al. 2020) shares out the optimizer's state, with a copy of the weights that it belongs to
+    (stage 1), the gradients too (2), the weights and the average too (3)."""
+    count, state = sum(trained), sum(map(OPTIMIZERS[config.optim.name].state_bytes, trained))
+    stage, share = config.compute.deepspeed_stage, 1 / config.compute.num_processes
+    kept = state if stage == 0 else (state + 4 * count) * share
+    gradients = (share if stage >= 2 else 1) * (not config.optim.fused_backward)
     weights = share if stage == 3 else 1
-    return math.ceil(4 * (frozen * weights + trained * (moments + gradients + weights * (1 + ema))))
+    return math.ceil(4 * (frozen * weights + count * (gradients + weights * (1 + config.ema.enabled))) + kept)
 
 
 def _load(config: dict[str, Any], found: Plan) -> Config | None:
@@ -200,7 +213,9 @@ def _measured(home: Path, asked: Config, defaults: dict[str, Any]) -> dict[str, 
 def _resolve(asked: Config, found: Plan, defaults: dict[str, Any], measured: dict[str, Any],
              chosen: datasets.Dataset | None) -> Config | None:
     prompts = chosen.suggested_prompts() if chosen else []
-    own = {"sample": {"prompts": prompts}} if prompts else {}
+    own: dict[str, Any] = {"sample": {"prompts": prompts}} if prompts else {}
+    if (rate := OPTIMIZERS[asked.optim.name].learning_rate) is not None:
+        own["optim"] = {"learning_rate": rate}
     try:
         return config_.resolve(asked, WEAKEST, defaults, measured, own, pictures=max(1, len(found.rows)),
                                seed=found.seed, cores=machine.cores())
@@ -219,6 +234,9 @@ def _check_recipe(config: Config, defaults: dict[str, Any], found: Plan) -> None
     family = families.get(config.model.family)
     if config.objective.prediction_type not in family.prediction_types:
         found.fault("objective.prediction_type", f"{family.title} knows {', '.join(family.prediction_types)}")
+    optimizer = OPTIMIZERS[config.optim.name]
+    found.problems += optimizer.faults(config)
+    found.warnings += optimizer.warnings(config)
     _check_method(config, family, defaults, found)
     for package in config.track.report_to:
         if importlib.util.find_spec(package) is None:
@@ -247,15 +265,15 @@ def _check_method(config: Config, family: families.Family, defaults: dict[str, A
                               f"scheduler is set to {config.objective.prediction_type} (the base's own is {own})")
 
 
-def _trained(config: Config, found: Plan) -> int:
-    """The number of weights that change; 0 when the base's files are not here."""
+def _trained(config: Config, found: Plan) -> list[int]:
+    """The number of weights in each tensor that changes; none when the base's files are not here."""
     family, source = families.get(config.model.family), found.source
     targets = {family.denoiser: family.lora_targets.get(config.lora.targets), **_texts(config, family)}
-    if source is None or None in targets.values():
-        return found.weights
-    if config.model.method == "full":
-        return sum(parameters(source, part) for part in targets)
-    return sum(lora_parameters(source, part, config.lora, layers or ()) for part, layers in targets.items())
+    if source is None:
+        return []
+    if config.model.method == "full" or None in targets.values():
+        return [size for part in targets for size in sizes(source, part)]
+    return [size for part, layers in targets.items() for size in lora_sizes(source, part, config.lora, layers or ())]
 
 
 def _texts(config: Config, family: families.Family) -> dict[str, tuple[str, ...]]:
@@ -264,16 +282,16 @@ def _texts(config: Config, family: families.Family) -> dict[str, tuple[str, ...]
 
 
 def _check_space(home: Path, config: Config, facts: dict[str, Any], found: Plan) -> None:
-    """Disk for (keep + 1) checkpoints, and memory for weights, gradients, moments and average; activations excluded."""
-    trained, ema = _trained(config, found), config.ema.enabled
+    """Disk for (keep + 1) checkpoints; memory for weights, gradients, optimizer and average; activations excluded."""
+    trained = _trained(config, found)
     frozen = found.weights if config.model.method == "lora" else 0
-    found.checkpoint_bytes = checkpoint_bytes(trained, ema, config.model.method)
+    found.checkpoint_bytes = checkpoint_bytes(trained, config)
     if not found.weights:
         found.warnings.append("the base is not on this machine yet: its download and checkpoints need disk space that "
                               "is not known before")
         return
     found.disk_bytes = math.ceil((config.checkpoint.keep + 1) * DISK_MARGIN * found.checkpoint_bytes)
-    found.memory_bytes = weight_bytes(config.compute, trained, frozen, ema) + RUNTIME_BYTES
+    found.memory_bytes = weight_bytes(config, trained, frozen) + RUNTIME_BYTES
     free = storage.free_bytes(home / "runs")
     if found.disk_bytes > free:
         found.fault("checkpoint.keep", f"{config.checkpoint.keep + 1} checkpoints need {_gb(found.disk_bytes)} of disk "

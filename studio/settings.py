@@ -172,7 +172,10 @@ class Train(Section):
 class Optim(Section):
     """Optimizer"""
 
-    name: Literal["adamw"] = setting("adamw", "Optimizer", "The optimizer.")
+    name: Literal["adamw", "adamw8bit", "prodigy", "schedulefree"] = setting(
+        "adamw", "Optimizer", "`adamw8bit` keeps its moments in a quarter of the memory (tensors below 4096 elements "
+        "stay in 32 bit). `prodigy` finds the learning rate by itself. `schedulefree` needs neither a schedule nor an "
+        "EMA.", reference="use_8bit_adam")
     learning_rate: float | None = setting(
         None, "Learning rate", "Size of each update. Too high breaks the model, too low learns nothing; "
         "empty takes the base's own suggestion.", reference="learning_rate", basic=True, gt=0, le=10)
@@ -197,6 +200,9 @@ class Optim(Section):
     max_grad_norm: float = setting(
         1.0, "Gradient clipping", "Longest gradient allowed; longer ones are scaled down. 0 turns it off.",
         reference="max_grad_norm", ge=0, le=1e9)
+    fused_backward: bool = setting(
+        False, "Update in the backward pass", "Update each weight as soon as its gradient is there, and free the "
+        "gradient: less memory. Without clipping, accumulation, fp16 and further processes.")
 
 
 class Objective(Section):

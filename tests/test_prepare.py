@@ -135,8 +135,9 @@ def test_a_submitted_run_waits_with_everything_it_needs(home_: Path) -> None:
 
 def test_zero_divides_what_each_process_keeps() -> None:
     def kept(stage: int, processes: int = 4) -> int:
-        compute = config.Compute(deepspeed_stage=stage, num_processes=processes)
-        return prepare.weight_bytes(compute, 1000, 0, ema=False)
+        settings = config.load({"compute": {"deepspeed_stage": stage, "num_processes": processes},
+                                "ema": {"enabled": False}})
+        return prepare.weight_bytes(settings, [600, 400], 0)
 
     assert [kept(stage) for stage in range(4)] == [16000, 11000, 8000, 5000]
     assert kept(0, processes=1) == 16000 and kept(3, processes=1) == 20000

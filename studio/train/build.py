@@ -140,13 +140,12 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[
         kernels.choose(part, config.compute, host.device)
     parameters = list(trained.named().values())
     ema = Ema(parameters, config.ema.decay) if config.ema.enabled else NoEma()
-    groups = trained.groups(config.optim.text_encoder_learning_rate, config.optim.learning_rate or 1.0)
-    optimizer = optim.adamw(groups, config.optim)
     model = host.accelerator.prepare_model(trainee)
-    scaler = host.accelerator.scaler
     total = config.train.max_steps or 0
     peak = (config.optim.learning_rate or 0.0) * (_window(config, host) if config.optim.scale_lr else 1)
     rate = optim.schedule(config.optim.lr_scheduler, peak, config.optim.lr_warmup_steps, total)
+    groups = trained.groups(config.optim.text_encoder_learning_rate, config.optim.learning_rate or 1.0)
+    update = optim.make(groups, config.optim, rate, host.accelerator.scaler)
     objective = objectives.make(family.schedule(base), prediction_type, config.objective.snr_gamma)
     gc.freeze()  # what the imports made lives for ever: collecting after each drawing then takes milliseconds
     facts = {**host.facts(), "data_sha": digest(rows), "base_sha": digest(encoders.hashes)}
@@ -156,11 +155,10 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[
     batch = config.train.batch_size or 1
     return Trainer(
         host=host, events=events, controls=controls, family=family, model=model, ema=ema,
-        update=optim.Updater(optimizer, parameters, rate, config.optim.max_grad_norm, scaler), draws=draws,
-        feed=feed,
-        keeper=Keeper(run, config, events, Weights(trained, ema, optimizer, scaler, tally), facts),
-        sampler=Sampler(run, config, events, encoders, trainee, ema, prediction_type, controls.leaving),
-        validator=Validator(events, trainee, ema, feed, fixed, measured, batch), tally=tally,
+        update=update, draws=draws, feed=feed,
+        keeper=Keeper(run, config, events, Weights(trained, ema, update, tally), facts),
+        sampler=Sampler(run, config, events, encoders, trainee, ema, update, prediction_type, controls.leaving),
+        validator=Validator(events, trainee, ema, update, feed, fixed, measured, batch), tally=tally,
         total_steps=total, batch_size=batch, window=_window(config, host),
         sample_every=config.sample.every_steps or 0, save_every=config.checkpoint.every_steps or total,
         validate_every=config.validation.every_steps or 0)

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from studio import storage
 from studio.config import Config
@@ -19,9 +17,8 @@ from studio.runs import Run
 from studio.train.adapters import Whole
 from studio.train.cache import digest
 from studio.train.ema import Ema
+from studio.train.optim import Updater
 from studio.train.tally import Tally
-
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 class CannotResume(Exception):
@@ -49,25 +46,28 @@ def training_fields(config: Config) -> dict[str, Any]:
 
 @dataclass
 class Weights:
-    """Everything that training changes: what is trained, its average, the optimizer's moments, the scale,
+    """Everything that training changes: what is trained, its average, what the optimizer keeps, the scale,
     and what each picture's loss was."""
 
     trained: Whole
     ema: Ema
-    optimizer: torch.optim.Optimizer
-    scaler: Any | None
+    update: Updater
     tally: Tally
 
     def write(self, root: Path) -> None:
-        """Write the raw weights, the average (diffusers layout, fp32), `optimizer.safetensors` and
-        `pictures.safetensors` under `root`."""
-        self.trained.write(root, "", {})
+        """Write the raw weights, the average (diffusers layout, fp32), `optimizer.*` and `pictures.safetensors`.
+
+        The folders hold the weights one draws with. `optimizer.safetensors` has the optimizer's tensors in their own
+        types, `optimizer.json` its numbers.
+        """
+        with self.update.drawing():
+            self.trained.write(root, "", {})
         if self.ema.updates:
             with self.ema.swapped():
                 self.trained.write(root, "_ema", self.ema.facts())
-        moments = {f"{kind}.{name}": self.optimizer.state[p][kind].detach().contiguous()
-                   for name, p in self.trained.named().items() for kind in MOMENTS if p in self.optimizer.state}
-        save_file(moments, root / "optimizer.safetensors", metadata={"format": "pt"})
+        tensors, numbers = self.update.state(self.trained.named())
+        save_file(tensors, root / "optimizer.safetensors", metadata={"format": "pt"})
+        storage.write_json(root / "optimizer.json", numbers)
         self.tally.write(root)
 
     def read(self, root: Path, updates: int, scale: dict[str, Any] | None) -> None:
@@ -77,13 +77,11 @@ class Weights:
             with self.ema.swapped():
                 self.trained.load(root, "_ema")
         self.ema.updates = updates
-        with safe_open(root / "optimizer.safetensors", framework="pt") as file:
-            for name, p in self.trained.named().items():
-                self.optimizer.state[p] = {
-                    kind: file.get_tensor(f"{kind}.{name}").to(p.device, torch.float32) for kind in MOMENTS}
+        self.update.take(self.trained.named(), load_file(root / "optimizer.safetensors"),
+                         storage.read_json(root / "optimizer.json") or {})
         self.tally.load(root)
-        if self.scaler is not None and scale:
-            self.scaler.load_state_dict(scale)
+        if self.update.scaler is not None and scale:
+            self.update.scaler.load_state_dict(scale)
 
 
 class Keeper:
@@ -103,7 +101,8 @@ class Keeper:
         name, began = f"checkpoint-{step}", time.monotonic()
         final = self.run.checkpoints / name
         self.events.phase("saving")
-        scale = self.weights.scaler.state_dict() if self.weights.scaler is not None else None
+        scaler = self.weights.update.scaler
+        scale = scaler.state_dict() if scaler is not None else None
         state = {**self.facts, "step": step, **position, "ema_updates": self.weights.ema.updates, "scaler": scale}
         manifest_facts = {key: state[key] for key in ("step", "config_sha", "data_sha", "versions", "device",
                                                       "threads", "precision")}

@@ -163,8 +163,10 @@ def _update(trainer: Trainer, update: int, window: list[Sample], progress: Progr
             predicted = trainer.model(batch.x_t, batch.time, batch.cond, batch.captions)
             errors = (predicted.float() - batch.target).square().mean(dim=(1, 2, 3)) * batch.weight
             loss = errors.sum() * (scale if samples else 0.0)
+            total += loss.detach()
+            if last:
+                trainer.update.begin(update, total)
             host.accelerator.backward(loss)
-        total += loss.detach()
         if samples:
             told.append((samples, errors.detach()))
     loss = host.mean(total)
@@ -190,7 +192,9 @@ def _report(trainer: Trainer, progress: Progress, keep: int) -> None:
         progress.bad = 0 if finite else progress.bad + 1
         if not finite:
             what = "loss" if not math.isfinite(loss) else "gradient"
-            trainer.events.warning("skipped_update", f"Step {event['step']} was skipped: its {what} was not finite.")
+            part = " for the weights whose gradient that is" if trainer.update.partial and what == "gradient" else ""
+            trainer.events.warning("skipped_update", f"Step {event['step']} was skipped{part}: its {what} was not "
+                                   "finite.")
         if progress.bad >= PATIENCE:
             raise Diverged(f"the loss or its gradient was not finite {PATIENCE} times in a row, last at step "
                            f"{event['step']}")

@@ -1,14 +1,17 @@
-"""The optimizer, the learning rate of each update, and one update: clip, step, skip what is not finite."""
+"""The learning rate of each update, and one update: clip, step, skip what is not finite; what a checkpoint keeps."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from studio.optimizers import OPTIMIZERS, AdamW
+
+POINT = "point"  # where the gradient was taken, kept beside an optimizer's state when one draws with other weights
 Rate = Callable[[int], float]
 
 
@@ -41,48 +44,173 @@ def schedule(kind: str, rate: float, warmup: int, steps: int) -> Rate:
     return lambda k: rate * (k / warmup if k < warmup else shape(k))
 
 
-def adamw(groups: list[dict[str, Any]], settings: Any) -> torch.optim.AdamW:
-    """Decoupled weight decay Adam (Loshchilov & Hutter 2019), one fused kernel, from the `optim` section."""
-    return torch.optim.AdamW(
-        groups, lr=settings.learning_rate, betas=(settings.adam_beta1, settings.adam_beta2),
-        eps=settings.adam_epsilon, weight_decay=settings.adam_weight_decay, fused=True)
-
-
-@dataclass
 class Updater:
-    """Applies the gradients that `parameters` hold. `max_norm` 0 clips nothing, and the norm is still measured."""
+    """Applies the gradients that the parameters hold. `max_norm` 0 clips nothing, and the norm is still measured.
 
-    optimizer: torch.optim.Optimizer
-    parameters: list[torch.Tensor]
-    rate: Rate
-    max_norm: float
-    scaler: Any | None  # a GradScaler for fp16
+    `optimizers` has one entry here. Everything that a checkpoint keeps of it is read and taken back as plain tensors
+    and numbers (`state`, `take`), so that no pickle is needed and a resumed run repeats every bit.
+    """
+
+    partial = False  # whether a non-finite gradient may leave a part of an update done
+
+    def __init__(self, kind: AdamW, groups: list[dict[str, Any]], settings: Any, rate: Rate, scaler: Any | None):
+        self.kind, self.rate, self.max_norm = kind, rate, settings.max_grad_norm
+        self.parameters: list[torch.Tensor] = [p for group in groups for p in group["params"]]
+        self.scaler = scaler  # a GradScaler for fp16
+        self.optimizers = self._build(groups, settings)
+
+    def _build(self, groups: list[dict[str, Any]], settings: Any) -> list[torch.optim.Optimizer]:
+        return [self.kind.build(groups, settings)]
+
+    def begin(self, step: int, loss: torch.Tensor) -> None:
+        """Update number `step` (from 0) is about to run its last backward pass; `loss` is the whole window's."""
 
     def __call__(self, step: int, loss: torch.Tensor) -> torch.Tensor:
-        """Update number `step` (from 0); returns the gradient's norm before clipping, on the device.
+        """Update number `step`; returns the gradient's norm before clipping, on the device.
 
-        Non-finite losses or gradients leave weights and moments as they are: the fused kernel reads that from
-        `found_inf` on the device, and no value travels to the host.
+        Non-finite losses or gradients leave weights and moments as they are: torch's fused kernel reads that from
+        `found_inf` on the device, and no value travels to the host; for the other optimizers the host reads it.
         """
-        lr = self.rate(step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr * group.get("scale", 1.0)
+        self._set_rate(step)
+        optimizer = self.optimizers[0]
         if self.scaler is not None:
-            self.scaler.unscale_(self.optimizer)
+            self.scaler.unscale_(optimizer)
         limit = self.max_norm if self.max_norm > 0 else math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True)
         if self.scaler is not None:
-            self.scaler.step(self.optimizer)
+            self.scaler.step(optimizer)
             self.scaler.update()
         else:
-            self._guarded_step(norm, loss)
-        self.optimizer.zero_grad(set_to_none=True)
+            self._guarded_step(optimizer, ~(norm + loss).isfinite())
+        optimizer.zero_grad(set_to_none=True)
         return norm
 
-    def _guarded_step(self, norm: torch.Tensor, loss: torch.Tensor) -> None:
-        fused: Any = self.optimizer
-        fused.grad_scale, fused.found_inf = None, (~(norm + loss).isfinite()).float()
+    def _set_rate(self, step: int) -> None:
+        lr = self.rate(step)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr * group.get("scale", 1.0)
+
+    def _guarded_step(self, optimizer: Any, bad: torch.Tensor) -> None:
+        """A step, unless the scalar `bad` holds on the device."""
+        if not self.kind.skips_on_device:
+            if not bad.item():
+                optimizer.step()
+            return
+        optimizer.grad_scale, optimizer.found_inf = None, bad.float()
         try:
-            fused.step()
+            optimizer.step()
         finally:
-            del fused.grad_scale, fused.found_inf
+            del optimizer.grad_scale, optimizer.found_inf
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """The parameters hold the weights one draws with inside (the average of an optimizer that keeps one)."""
+        if not self.kind.averages:
+            yield
+            return
+        # Leaving the average by arithmetic would round: the training point is put aside, off the GPU, and put back.
+        aside = [p.detach().to("cpu", copy=True) for p in self.parameters]
+        schedulefree: list[Any] = self.optimizers
+        for optimizer in schedulefree:
+            optimizer.eval()
+        try:
+            yield
+        finally:
+            for parameter, value in zip(self.parameters, aside, strict=True):
+                parameter.data.copy_(value)
+            for group in self._groups():
+                group["train_mode"] = True
+
+    def state(self, named: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """What the optimizers keep: tensors by "kind.parameter" in their own types, and plain numbers."""
+        tensors, numbers = {}, {}
+        for name, parameter in named.items():
+            for kind, value in self._of(parameter).items():
+                if isinstance(value, torch.Tensor):
+                    if kind not in self.kind.constants:
+                        tensors[f"{kind}.{name}"] = value.detach().contiguous()
+                else:
+                    numbers[f"{kind}.{name}"] = value
+            if self.kind.averages:
+                tensors[f"{POINT}.{name}"] = parameter.detach().contiguous()
+        groups = [{key: value for key, value in group.items()
+                   if isinstance(value, int | float) and math.isfinite(value)} for group in self._groups()]
+        return tensors, {"tensors": numbers, "groups": groups}
+
+    def take(self, named: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> None:
+        """Take over what `state` gave; `tensors` and `plain` may come from a file."""
+        states = {name: {} for name in named}
+        for key, value in {**tensors, **plain["tensors"]}.items():
+            kind, _, name = key.partition(".")
+            states[name][kind] = value.to(named[name].device) if isinstance(value, torch.Tensor) else value
+        for name, parameter in named.items():
+            if (point := states[name].pop(POINT, None)) is not None:
+                parameter.data.copy_(point)
+            optimizer = self._optimizer_of(parameter)
+            if states[name]:
+                optimizer.state[parameter] = states[name]
+                self.kind.restore(optimizer, parameter)
+        for group, values in zip(self._groups(), plain["groups"], strict=True):
+            group.update(values)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def _of(self, parameter: torch.Tensor) -> dict[str, Any]:
+        return self._optimizer_of(parameter).state.get(parameter, {})
+
+    def _optimizer_of(self, parameter: torch.Tensor) -> torch.optim.Optimizer:
+        return self.optimizers[0]
+
+
+class FusedUpdater(Updater):
+    """Updates each parameter in the backward pass as soon as its gradient is there, and frees the gradient.
+
+    One optimizer for each parameter, stepped by a hook (torch's tutorial "optimizer step in backward"). A parameter's
+    hook runs when every use of it in the graph has given its share, so nothing later in the pass, recomputation by
+    gradient checkpointing included, reads it. Without the norm of all gradients there is no clipping.
+
+    A non-finite loss skips the whole update, since it is known before. A non-finite gradient under a finite loss skips
+    the parameters it belongs to; those before them in the pass are already updated, by finite gradients. So weights
+    and moments stay finite, and the step counts as not finite, because its norm is.
+    """
+
+    partial = True
+
+    def _build(self, groups: list[dict[str, Any]], settings: Any) -> list[torch.optim.Optimizer]:
+        built = [self.kind.build([{**group, "params": [parameter]}], settings)
+                 for group in groups for parameter in group["params"]]
+        self._mine = dict(zip(self.parameters, built, strict=True))
+        self._armed = False  # in the last backward pass of an update; in those before, gradients add up
+        self._norms: list[torch.Tensor] = []
+        self._bad = torch.zeros((), dtype=torch.bool)
+        for parameter in self.parameters:
+            parameter.register_post_accumulate_grad_hook(self._apply)
+        return built
+
+    def begin(self, step: int, loss: torch.Tensor) -> None:
+        self._set_rate(step)
+        self._armed, self._norms, self._bad = True, [], ~loss.isfinite()
+
+    def __call__(self, step: int, loss: torch.Tensor) -> torch.Tensor:
+        """The norm of the gradients that were applied, over all parameters."""
+        self._armed = False
+        return torch.stack(self._norms).norm() if self._norms else torch.zeros((), device=loss.device)
+
+    def _apply(self, parameter: torch.Tensor) -> None:
+        if not self._armed or parameter.grad is None:
+            return
+        norm = parameter.grad.norm()
+        self._norms.append(norm)
+        self._guarded_step(self._mine[parameter], self._bad | ~norm.isfinite())
+        parameter.grad = None
+
+    def _optimizer_of(self, parameter: torch.Tensor) -> torch.optim.Optimizer:
+        return self._mine[parameter]
+
+
+def make(groups: list[dict[str, Any]], settings: Any, rate: Rate, scaler: Any | None = None) -> Updater:
+    """The updater of the `optim` section. A group of parameters learns at `scale` times the run's rate."""
+    kind = Updater if not settings.fused_backward else FusedUpdater
+    return kind(OPTIMIZERS[settings.name], groups, settings, rate, scaler)

@@ -6,7 +6,6 @@ import gc
 import os
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from studio.runs import Run
 from studio.train.cache import Encoders
 from studio.train.ema import Ema
 from studio.train.model import Trainee
+from studio.train.optim import Updater
 
 
 class Sampler:
@@ -26,9 +26,10 @@ class Sampler:
     """
 
     def __init__(self, run: Run, config: Config, events: EventWriter, encoders: Encoders, model: Trainee, ema: Ema,
-                 prediction_type: str, interrupted: Callable[[], bool]):
+                 update: Updater, prediction_type: str, interrupted: Callable[[], bool]):
         self.run, self.settings, self.events, self.encoders = run, config.sample, events, encoders
-        self.model, self.ema, self.prediction_type, self.interrupted = model, ema, prediction_type, interrupted
+        self.model, self.ema, self.update = model, ema, update
+        self.prediction_type, self.interrupted = prediction_type, interrupted
         self.resolution = config.data.resolution
         self.seconds = 0.0  # how long the last drawing took
 
@@ -61,7 +62,7 @@ class Sampler:
         self.model.eval()
         try:
             for kind in kinds:
-                with self.ema.swapped() if kind == "ema" else nullcontext():
+                with self.ema.swapped() if kind == "ema" else self.update.drawing():
                     for index, prompt in enumerate(prompts):
                         if self.interrupted():
                             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from studio.train.data import CENTRE, Draws, Sample, normal, share, uniform
 from studio.train.ema import Ema
 from studio.train.feed import Batch, Feed, stack
 from studio.train.model import Trainee
+from studio.train.optim import Updater
 
 STRATA = 4  # times at which each picture is measured, one in each quarter of the noise levels
 
@@ -31,9 +31,10 @@ class Validator:
     on the same held-out pictures compare. Weights of the times, offsets and perturbations of training have no part.
     """
 
-    def __init__(self, events: EventWriter, model: Trainee, ema: Ema, feed: Feed, pictures: CachedPictures,
-                 held: list[Sample], batch_size: int):
-        self.events, self.model, self.ema, self.feed, self.pictures = events, model, ema, feed, pictures
+    def __init__(self, events: EventWriter, model: Trainee, ema: Ema, update: Updater, feed: Feed,
+                 pictures: CachedPictures, held: list[Sample], batch_size: int):
+        self.events, self.model, self.ema, self.update = events, model, ema, update
+        self.feed, self.pictures = feed, pictures
         self.held, self.batches = held, share(held, batch_size, 0, 1)
 
     def measure(self, step: int) -> bool:
@@ -52,7 +53,7 @@ class Validator:
         self.model.eval()
         try:
             for kind in self.ema.kinds if step else ("raw",):
-                with self.ema.swapped() if kind == "ema" else nullcontext():
+                with self.ema.swapped() if kind == "ema" else self.update.drawing():
                     loss = self._loss()
                 self.events.validation(step=step, loss=loss, weights=kind, pictures=len(self.held))
         finally:

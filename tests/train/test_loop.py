@@ -44,7 +44,7 @@ def test_checkpoint_layout(make: Make) -> None:
     train(run)
     folder = run.checkpoints / "checkpoint-3"
     assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
-        "manifest.json", "optimizer.safetensors", "pictures.safetensors", "state.json",
+        "manifest.json", "optimizer.json", "optimizer.safetensors", "pictures.safetensors", "state.json",
         "transformer/config.json", "transformer/diffusion_pytorch_model.safetensors",
         "transformer_ema/config.json", "transformer_ema/diffusion_pytorch_model.safetensors"]
     average = json.loads((folder / "transformer_ema/config.json").read_text())

@@ -97,7 +97,7 @@ def test_only_the_layers_learn_in_fp32_and_the_clip_clips(make: Make, base: Path
     assert train(run) == "finished", told(run, "end")
     folder = run.checkpoints / "checkpoint-3"
     assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
-        "manifest.json", "optimizer.safetensors", "pictures.safetensors", "state.json",
+        "manifest.json", "optimizer.json", "optimizer.safetensors", "pictures.safetensors", "state.json",
         "unet_lora/kohya.safetensors", "unet_lora/pytorch_lora_weights.safetensors",
         "unet_lora_ema/kohya.safetensors", "unet_lora_ema/pytorch_lora_weights.safetensors"]
     weights = load_file(folder / "unet_lora" / "pytorch_lora_weights.safetensors")
