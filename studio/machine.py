@@ -67,6 +67,9 @@ def problems(facts: dict[str, Any], train: config.Train | None, compute: config.
                                     "none: choose `no` or `bf16`, or leave it empty"))
     if compute is None:
         return found
+    if compute.attention == "xformers" and not (gpus and util.find_spec("xformers")):
+        need = "the package xformers: pip install xformers" if gpus else "a GPU, and this machine has none"
+        found.append(config.Problem(field="compute.attention", message=f"xformers needs {need}, or choose `sdpa`"))
     limit, what = (gpus, "GPUs") if gpus else (facts["cores"], "cores")
     if (here := config.local_processes(compute)) > limit:
         found.append(config.Problem(field="compute.num_processes", message=f"{here} processes are more than this "

@@ -118,9 +118,10 @@ def checkpoint_bytes(trained: list[int], config: Config) -> int:
     return 4 * copies * sum(trained) + sum(map(optimizer.state_bytes, trained))
 
 
-def weight_bytes(config: Config, trained: list[int], frozen: int) -> int:
+def weight_bytes(config: Config, trained: list[int], frozen: int, gpu: bool = False) -> int:
     """Bytes that each process keeps of weights, gradients, the optimizer's state and the average, weights fp32.
 
+    An average that is offloaded is not on the `gpu`.
     ZeRO (Rajbhandari et al. 2020) shares out the optimizer's state, with a copy of the weights that it belongs to
     (stage 1), the gradients too (2), the weights and the average too (3)."""
     count, state = sum(trained), sum(map(OPTIMIZERS[config.optim.name].state_bytes, trained))
@@ -128,7 +129,8 @@ def weight_bytes(config: Config, trained: list[int], frozen: int) -> int:
     kept = state if stage == 0 else (state + 4 * count) * share
     gradients = (share if stage >= 2 else 1) * (not config.optim.fused_backward)
     weights = share if stage == 3 else 1
-    return math.ceil(4 * (frozen * weights + count * (gradients + weights * (1 + config.ema.enabled))) + kept)
+    average = config.ema.enabled and not (gpu and config.ema.offload)
+    return math.ceil(4 * (frozen * weights + count * (gradients + weights * (1 + average))) + kept)
 
 
 def _load(config: dict[str, Any], found: Plan) -> Config | None:
@@ -234,6 +236,7 @@ def _check_recipe(config: Config, defaults: dict[str, Any], found: Plan) -> None
     family = families.get(config.model.family)
     if config.objective.prediction_type not in family.prediction_types:
         found.fault("objective.prediction_type", f"{family.title} knows {', '.join(family.prediction_types)}")
+    _check_objective(config, found)
     optimizer = OPTIMIZERS[config.optim.name]
     found.problems += optimizer.faults(config)
     found.warnings += optimizer.warnings(config)
@@ -251,6 +254,20 @@ def _check_recipe(config: Config, defaults: dict[str, Any], found: Plan) -> None
                               f"update sees all of them, and no more")
 
 
+def _check_objective(config: Config, found: Plan) -> None:
+    objective = config.objective
+    if objective.dream and objective.prediction_type != "epsilon":
+        found.fault("objective.dream", f"DREAM has a formula for epsilon only, and this run learns "
+                    f"{objective.prediction_type}: turn it off")
+    if objective.zero_terminal_snr and objective.prediction_type != "v_prediction":
+        found.fault("objective.zero_terminal_snr", "at the last time the input is noise alone: a model that predicts "
+                    "the noise learns nothing there, and drawing would divide by zero: set objective.prediction_type "
+                    "`v_prediction`, or turn this off")
+    elif objective.zero_terminal_snr and objective.snr_gamma:
+        found.warnings.append("SNR gamma gives the last time, which zero terminal SNR is about, no weight: set "
+                              "objective.snr_gamma 0")
+
+
 def _check_method(config: Config, family: families.Family, defaults: dict[str, Any], found: Plan) -> None:
     if config.model.train_text_encoder and not family.text_encoders:
         found.fault("model.train_text_encoder", f"the text encoders of {family.title} cannot be trained: turn it off")
@@ -263,6 +280,9 @@ def _check_method(config: Config, family: families.Family, defaults: dict[str, A
     if own and config.objective.prediction_type != own:
         found.warnings.append(f"a LoRA does not carry its prediction type: it draws well only where the base's "
                               f"scheduler is set to {config.objective.prediction_type} (the base's own is {own})")
+    if config.objective.zero_terminal_snr:
+        found.warnings.append("a LoRA does not carry its noise schedule: set rescale_betas_zero_snr and trailing "
+                              "timestep_spacing where it is used")
 
 
 def _trained(config: Config, found: Plan) -> list[int]:
@@ -291,7 +311,7 @@ def _check_space(home: Path, config: Config, facts: dict[str, Any], found: Plan)
                               "is not known before")
         return
     found.disk_bytes = math.ceil((config.checkpoint.keep + 1) * DISK_MARGIN * found.checkpoint_bytes)
-    found.memory_bytes = weight_bytes(config, trained, frozen) + RUNTIME_BYTES
+    found.memory_bytes = weight_bytes(config, trained, frozen, bool(facts["gpus"])) + RUNTIME_BYTES
     free = storage.free_bytes(home / "runs")
     if found.disk_bytes > free:
         found.fault("checkpoint.keep", f"{config.checkpoint.keep + 1} checkpoints need {_gb(found.disk_bytes)} of disk "

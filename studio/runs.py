@@ -123,16 +123,20 @@ def delete(root: Path, run: Run) -> None:
     work.discard(root, run)
 
 
-def resume(run: Run, reader: Reader) -> int:
+def resume(run: Run, reader: Reader, checkpoint: str | None = None) -> int:
     """Ask for another attempt, which waits in the queue; returns its number. Raises Refused, saying what can be done.
 
-    Requests that the last attempt never answered are dropped: they were not meant for this one.
+    It continues from the newest checkpoint, or from the one named: what came after that goes to the trash. Requests
+    that the last attempt never answered are dropped: they were not meant for this one.
     """
     state, _ = reader.state(run)
     if state not in RESUMABLE:
         raise Refused(NOT_RESUMABLE.get(state, f"the run is {state}: stop it first, then resume it"))
+    names = [path.name for path, _ in run.valid_checkpoints()]
+    if checkpoint is not None and checkpoint not in names:
+        raise Refused(f"the run has no checkpoint {checkpoint[:40]!r}; there are: {', '.join(names) or 'none'}")
     for *_, path in run.requests():
         path.unlink(missing_ok=True)
     attempt = run.attempts()[1] + 1
-    run.update(attempt=attempt, rank=time.time())
+    run.update(attempt=attempt, rank=time.time(), resume_from=checkpoint)
     return attempt

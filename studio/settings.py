@@ -220,6 +220,15 @@ class Objective(Section):
     input_perturbation: float = setting(
         0.0, "Input perturbation", "Extra noise on the input alone, against errors that add up in drawing; 0.1 is "
         "usual. 0 turns it off.", reference="input_perturbation", ge=0, le=1)
+    dream: bool = setting(
+        False, "DREAM", "Train on the model's own estimate too (rectified targets): fewer steps to the same quality, "
+        "each a third slower. Only for epsilon.", reference="dream_training")
+    dream_detail_preservation: float = setting(
+        1.0, "DREAM detail", "Higher keeps more of the fine detail; the paper's value is 1.",
+        reference="dream_detail_preservation", ge=0, le=100)
+    zero_terminal_snr: bool = setting(
+        False, "Zero terminal SNR", "Rescale the noise so that nothing of the picture is left at the last time: real "
+        "black and white. Only for v-prediction.")
 
 
 class Ema(Section):
@@ -231,6 +240,17 @@ class Ema(Section):
     decay: float = setting(
         0.9999, "EMA decay", "Upper limit of the average's memory; short runs stay below it by themselves.",
         ge=0, lt=1)
+    min_decay: float = setting(0.0, "Least EMA decay", "Lower limit of the average's memory.", ge=0, lt=1)
+    update_after_step: int = setting(
+        0, "EMA starts after", "Updates during which the average is a copy of the weights.", ge=0, le=10_000_000)
+    warmup: bool = setting(
+        False, "EMA warm-up", "Let the decay rise as 1 - (1 + n / inverse gamma) ^ -power, not (1 + n) / (10 + n).")
+    inv_gamma: float = setting(1.0, "EMA inverse gamma", "Updates at which the warm-up's rise begins.", gt=0, le=1e6)
+    power: float = setting(
+        2 / 3, "EMA power", "How fast the warm-up's decay rises: 2/3 for a million updates, 3/4 for fewer.", gt=0, le=4)
+    offload: bool = setting(
+        False, "EMA on the CPU", "Keep the average in the CPU's memory: saves GPU memory, costs time at each update.",
+        reference="offload_ema")
 
 
 class Sample(Section):
@@ -303,9 +323,17 @@ class Compute(Section):
     num_workers: int = setting(
         0, "Loader workers", "Threads that read pictures ahead; useful only when nothing is cached.",
         reference="dataloader_num_workers", ge=0, le=64)
-    attention: Literal["sdpa", "plain"] | None = setting(
+    allow_tf32: bool = setting(
+        False, "TF32", "Multiply with 10 bits of mantissa on NVIDIA GPUs since Ampere: much faster in fp32, less "
+        "exact.", reference="allow_tf32")
+    deterministic: bool = setting(
+        False, "Deterministic", "Use only GPU kernels that add in the same order each time, so that a resumed run "
+        "repeats every bit on a GPU too; slower, and an operation without such a kernel ends the run. A CPU repeats "
+        "every bit anyway.")
+    attention: Literal["sdpa", "plain", "xformers"] | None = setting(
         None, "Attention", "`sdpa` is torch's fused attention; `plain` multiplies step by step, which takes more "
-        "memory and is faster on some CPUs. Empty takes what was measured to be fastest on this machine.")
+        "memory and is faster on some CPUs; `xformers` needs that package and a GPU. Empty takes what was measured to "
+        "be fastest on this machine.", reference="enable_xformers_memory_efficient_attention")
     linear: Literal["matmul", "convolution"] | None = setting(
         None, "Linear layers", "How a CPU computes them: `matmul` by BLAS, `convolution` by oneDNN, which is up to "
         "twice as fast where BLAS is not made for the processor. Empty takes what was measured.")

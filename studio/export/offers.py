@@ -208,9 +208,10 @@ def _base(config: config_.Config) -> Source | None:
 
 def _base_pieces(family: families.Family, config: config_.Config, base: Source | None) -> list[Piece]:
     """The pipeline without its denoiser; nothing when the base's files are gone."""
-    prediction_type = config.objective.prediction_type
+    objective = config.objective
     try:
-        files = family.pipeline_files(base, prediction_type) if base and prediction_type else {}
+        files = family.pipeline_files(base, objective.prediction_type, zero_terminal_snr=objective.zero_terminal_snr
+                                      ) if base and objective.prediction_type else {}
         return [_plain(name, data) for name, data in files.items()]
     except (families.BaseProblem, FileNotFoundError):
         return []

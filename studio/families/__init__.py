@@ -141,11 +141,15 @@ class Family(ABC):
         """The denoiser's output for noisy latents `x_t` (B,c,h,w) at model time `t` (B,)."""
 
     @abstractmethod
-    def pipeline(self, parts: dict[str, Any], source: Source, prediction_type: str) -> Any:
-        """A diffusers pipeline that draws with these parts; its scheduler matches `prediction_type`."""
+    def pipeline(self, parts: dict[str, Any], source: Source, prediction_type: str, *,
+                 zero_terminal_snr: bool = False) -> Any:
+        """A diffusers pipeline that draws with these parts; its scheduler is that of training.
+
+        With `zero_terminal_snr` it rescales the noise as training did and begins at the last time."""
 
     @abstractmethod
-    def pipeline_files(self, source: Source, prediction_type: str) -> dict[str, bytes | Path]:
+    def pipeline_files(self, source: Source, prediction_type: str, *,
+                       zero_terminal_snr: bool = False) -> dict[str, bytes | Path]:
         """The diffusers folder of a trained pipeline, without the denoiser and without torch.
 
         By relative name: the contents of a file written anew, or the base's file that is copied as it is."""

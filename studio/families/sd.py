@@ -186,26 +186,29 @@ class StableDiffusion(Family):
     def predict(self, denoiser: Any, x_t: torch.Tensor, t: torch.Tensor, cond: Tensors) -> torch.Tensor:
         return denoiser(x_t, t, cond["encoder_hidden_states"], return_dict=False)[0]
 
-    def pipeline(self, parts: dict[str, Any], source: Source, prediction_type: str) -> Any:
+    def pipeline(self, parts: dict[str, Any], source: Source, prediction_type: str, *,
+                 zero_terminal_snr: bool = False) -> Any:
         """A StableDiffusionPipeline with DDIM on the base's own schedule; no safety checker, no progress bar."""
         with _quiet():
             from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
         from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
         wanted = {name: parts[name] for name in ("vae", "text_encoder", "tokenizer", "unet")}
+        scheduler: Any = DDIMScheduler(**_ddim(source, prediction_type, zero_terminal_snr))
         pipeline = StableDiffusionPipeline(
-            **wanted, scheduler=DDIMScheduler(**_ddim(source, prediction_type)), safety_checker=None,  # type: ignore
+            **wanted, scheduler=scheduler, safety_checker=None,  # type: ignore
             feature_extractor=None, requires_safety_checker=False)  # type: ignore
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
-    def pipeline_files(self, source: Source, prediction_type: str) -> dict[str, bytes | Path]:
+    def pipeline_files(self, source: Source, prediction_type: str, *,
+                       zero_terminal_snr: bool = False) -> dict[str, bytes | Path]:
         """model_index.json and scheduler written anew; VAE, text encoder and tokenizer as they are, variant dropped."""
         index: dict[str, Any] = {"_class_name": "StableDiffusionPipeline", "requires_safety_checker": False}
         index |= {part: [library, classes[0]] for part, (library, classes) in CLASSES.items()}
         index |= {part: [None, None] for part in UNUSED}
         index["scheduler"] = ["diffusers", "DDIMScheduler"]
-        scheduler = {"_class_name": "DDIMScheduler", **_ddim(source, prediction_type)}
+        scheduler = {"_class_name": "DDIMScheduler", **_ddim(source, prediction_type, zero_terminal_snr)}
         found: dict[str, bytes | Path] = {"model_index.json": _json(index), CONFIGS["scheduler"]: _json(scheduler)}
         for name in sorted(source.files()):
             if re.fullmatch(r"tokenizer/\w+\.json|tokenizer/merges\.txt|vae/config\.json", name):
@@ -350,11 +353,15 @@ def _no_weights(files: frozenset[str], part: str, variant: str | None) -> str:
 # ------------------------------------------------------------------------------------------------------ pipeline files
 
 
-def _ddim(source: Source, prediction_type: str) -> dict[str, Any]:
-    """Arguments of the DDIMScheduler that draws with the base's schedule as diffusers upgrades it."""
+def _ddim(source: Source, prediction_type: str, zero_terminal_snr: bool) -> dict[str, Any]:
+    """Arguments of the DDIMScheduler that draws with the base's schedule as diffusers upgrades it.
+
+    Where nothing is left of the signal at the last time, drawing must begin there: with trailing spacing.
+    """
     found = source.read_json(CONFIGS["scheduler"])
     kept = {key: found[key] for key in (*SCHEDULE, "set_alpha_to_one", "timestep_spacing") if key in found}
-    return {**SCHEDULE, **kept, "prediction_type": prediction_type, "clip_sample": False, "steps_offset": 1}
+    zero = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if zero_terminal_snr else {}
+    return {**SCHEDULE, **kept, **zero, "prediction_type": prediction_type, "clip_sample": False, "steps_offset": 1}
 
 
 def _without_variant(source: Source, part: str) -> dict[str, bytes | Path]:

@@ -21,7 +21,7 @@ from studio.train.cache import CachedPictures, CachedTexts, Encoders, LivePictur
 from studio.train.checkpoints import Keeper, Weights
 from studio.train.control import Controls
 from studio.train.data import Draws, Framing, Sample, Size
-from studio.train.ema import Ema, NoEma
+from studio.train.ema import Ema, average_of
 from studio.train.feed import Feed
 from studio.train.host import Host
 from studio.train.model import Trainee
@@ -139,14 +139,14 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[
     for part in trainee.parts().values():
         kernels.choose(part, config.compute, host.device)
     parameters = list(trained.named().values())
-    ema = Ema(parameters, config.ema.decay) if config.ema.enabled else NoEma()
+    ema = average_of(parameters, config.ema)
     model = host.accelerator.prepare_model(trainee)
     total = config.train.max_steps or 0
     peak = (config.optim.learning_rate or 0.0) * (_window(config, host) if config.optim.scale_lr else 1)
     rate = optim.schedule(config.optim.lr_scheduler, peak, config.optim.lr_warmup_steps, total)
     groups = trained.groups(config.optim.text_encoder_learning_rate, config.optim.learning_rate or 1.0)
     update = optim.make(groups, config.optim, rate, host.accelerator.scaler)
-    objective = objectives.make(family.schedule(base), prediction_type, config.objective.snr_gamma)
+    objective = objectives.make(family.schedule(base), prediction_type, config.objective)
     gc.freeze()  # what the imports made lives for ever: collecting after each drawing then takes milliseconds
     facts = {**host.facts(), "data_sha": digest(rows), "base_sha": digest(encoders.hashes)}
     tally = Tally(rows, host)
@@ -157,7 +157,7 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[
         host=host, events=events, controls=controls, family=family, model=model, ema=ema,
         update=update, draws=draws, feed=feed,
         keeper=Keeper(run, config, events, Weights(trained, ema, update, tally), facts),
-        sampler=Sampler(run, config, events, encoders, trainee, ema, update, prediction_type, controls.leaving),
+        sampler=Sampler(run, config, events, encoders, trainee, ema, update, controls.leaving),
         validator=Validator(events, trainee, ema, update, feed, fixed, measured, batch), tally=tally,
         total_steps=total, batch_size=batch, window=_window(config, host),
         sample_every=config.sample.every_steps or 0, save_every=config.checkpoint.every_steps or total,

@@ -11,7 +11,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from studio import storage
-from studio.config import Config
+from studio.config import Config, dump, load
 from studio.events import EventWriter, trace
 from studio.runs import Run
 from studio.train.adapters import Whole
@@ -19,6 +19,9 @@ from studio.train.cache import digest
 from studio.train.ema import Ema
 from studio.train.optim import Updater
 from studio.train.tally import Tally
+
+FORMAT = 2  # of what `Weights` and `Keeper` write; 1 had AdamW's moments alone, and no settings
+CONDITIONS = ("device", "threads", "precision", "versions", "numerics")  # what bit-identity depends on
 
 
 class CannotResume(Exception):
@@ -34,14 +37,29 @@ class Unsaved(Exception):
 
 
 def training_fields(config: Config) -> dict[str, Any]:
-    """The part of a config that decides what is learnt; a resume must agree with all of it.
-
-    Defaults are left out, so that a setting which a newer studio adds does not end older runs.
-    """
-    data = config.model_dump(mode="json", exclude_defaults=True)
-    sections = ("model", "lora", "data", "train", "optim", "objective", "ema")
-    fields = {section: data.get(section, {}) for section in sections}
+    """The part of a config that decides what is learnt; a resume must agree with all of it (see `changes`)."""
+    data = dump(config)
+    fields = {section: data[section] for section in ("model", "lora", "data", "train", "optim", "objective", "ema")}
     return {**fields, "num_processes": config.compute.num_processes}
+
+
+def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs between two runs' `training_fields`, in words.
+
+    A setting that the older one does not know yet stands at its default there, so that an update of the studio does
+    not part a run from its checkpoints; a default that is "from the base" cannot be known, and is passed over.
+    """
+    known, found = training_fields(load({})), []
+    for section, values in now.items():
+        if not isinstance(values, dict):
+            found += [f"{section} was {before.get(section)}, is {values}"] if before.get(section) != values else []
+            continue
+        older = {**known[section], **before.get(section, {})}
+        for name in values.keys() | older.keys():
+            unknown = name not in before.get(section, {}) and known[section].get(name) is None
+            if older.get(name) != values.get(name) and not unknown:
+                found.append(f"{section}.{name} was {older.get(name)}, is {values.get(name)}")
+    return sorted(found)
 
 
 @dataclass
@@ -89,7 +107,8 @@ class Keeper:
 
     def __init__(self, run: Run, config: Config, events: EventWriter, weights: Weights, facts: dict[str, Any]):
         self.run, self.keep, self.events, self.weights = run, config.checkpoint.keep, events, weights
-        self.facts = {**facts, "config_sha": digest(training_fields(config)), "optimizer": config.optim.name}
+        settings = training_fields(config)
+        self.facts = {**facts, "format": FORMAT, "settings": settings, "config_sha": digest(settings)}
         self.saved: int | None = None  # the step of the newest one
         self.seconds = 0.0  # how long the last save took
         self.error = ""  # why the last save failed
@@ -141,20 +160,45 @@ class Keeper:
             return path
         return None
 
+    def named(self, name: str) -> Path:
+        """The checkpoint of that name, which becomes the newest: those after it go to the trash. Raises CannotResume.
+        """
+        storage.sweep_staging(self.run.checkpoints)
+        known = [path for path, _ in self.run.valid_checkpoints()]
+        there = ", ".join(path.name for path in known) or "none"
+        path = next((path for path in known if path.name == name), None)
+        if path is None:
+            raise CannotResume(f"there is no checkpoint {name[:40]!r} in this run; there are: {there}")
+        try:
+            storage.verify(path)
+        except storage.Corrupt as error:
+            raise CannotResume(f"{name} is damaged ({error}); choose another, there are: {there}") from None
+        for later in known[: known.index(path)]:
+            storage.to_trash(later, self.run.path.parent.parent / "trash")
+            self.events.add("retired", name=later.name)
+        self.saved = int(name.rpartition("-")[2])
+        return path
+
     def load(self, path: Path) -> tuple[int, list[str]]:
         """Continue from `path`: its step, and what makes the continuation not bit-identical (nothing, mostly).
 
         Raises CannotResume."""
         state = storage.read_json(path / "state.json") or {}
-        for key, what in (("config_sha", "the run's settings"), ("data_sha", "the run's pictures"),
-                          ("base_sha", "the base model's files"), ("optimizer", "the optimizer")):
-            if state.get(key) != self.facts[key]:
-                raise CannotResume(f"{what} changed since {path.name} was saved; restore what it was, or start a "
-                                   "new run")
+        if state.get("format") != FORMAT:
+            raise CannotResume(f"{path.name} was saved by studio {state.get('versions', {}).get('studio', 'unknown')} "
+                               f"in checkpoint format {state.get('format', 1)}, and this one reads format {FORMAT}: "
+                               "resume with the studio that saved it, or start a new run")
+        faults = [f"the run's settings changed ({'; '.join(found)})"
+                  for found in [changes(state["settings"], self.facts["settings"])] if found]
+        faults += [f"{what} changed" for key, what in (("data_sha", "the run's pictures"), ("base_sha", "the base "
+                   "model's files")) if state.get(key) != self.facts[key]]
+        if faults:
+            raise CannotResume(f"{' and '.join(faults)} since {path.name} was saved; restore what it was, or start a "
+                               "new run")
         self.weights.read(path, state["ema_updates"], state["scaler"])
         self.saved = state["step"]
-        differences = [f"{key} was {state.get(key)}, is {self.facts[key]}"
-                       for key in ("device", "threads", "precision", "versions") if state.get(key) != self.facts[key]]
+        differences = [f"{key} was {state.get(key)}, is {self.facts[key]}" for key in CONDITIONS
+                       if state.get(key) != self.facts[key]]
         return state["step"], differences
 
     def _retire(self) -> None:

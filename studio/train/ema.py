@@ -4,35 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+PIECE = 64 << 20  # bytes of weights that visit the CPU at once
 
-def decay_at(n: int, limit: float) -> float:
-    """The decay of the n-th update, n counted from 1: 0 for the first (a copy), then n/(n+9), at most `limit`."""
-    return 0.0 if n <= 1 else min(n / (n + 9), limit)
+
+@dataclass(frozen=True)
+class Decay:
+    """The decay of the n-th update, n counted from 1.
+
+    0 (a copy) up to `update_after_step` + 1; with k updates since then (1+k)/(10+k), or 1 - (1 + k/inv_gamma)^-power
+    with `warmup`; at most `limit`, at least `minimum`.
+    """
+
+    limit: float
+    minimum: float = 0.0
+    update_after_step: int = 0
+    warmup: bool = False
+    inv_gamma: float = 1.0
+    power: float = 2 / 3
+
+    def __call__(self, n: int) -> float:
+        k = n - self.update_after_step - 1
+        if k <= 0:
+            return 0.0
+        value = 1 - (1 + k / self.inv_gamma) ** -self.power if self.warmup else (1 + k) / (10 + k)
+        return max(min(value, self.limit), self.minimum)
 
 
 class Ema:
-    """The average of `parameters`, one fp32 copy beside them."""
+    """The average of `parameters`, one fp32 copy beside them, or with `offload` on the CPU."""
 
     kinds = ("raw", "ema")
 
-    def __init__(self, parameters: list[torch.Tensor], decay: float):
+    def __init__(self, parameters: list[torch.Tensor], decay: Decay, offload: bool = False):
         self.parameters, self.decay, self.updates = parameters, decay, 0
-        self.shadow = [p.detach().clone() for p in parameters]
+        self.shadow = [p.detach().to("cpu" if offload else p.device, copy=True) for p in parameters]
+        self._pieces = list(_pieces(parameters)) if offload else [slice(None)]
 
     @torch.no_grad()
     def update(self) -> None:
         """Take the parameters in after an optimizer step: s += (1-d)(p-s), in place."""
         self.updates += 1
         lerp: Any = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
-        lerp(self.shadow, self.parameters, 1.0 - decay_at(self.updates, self.decay))
+        for piece in self._pieces:
+            shadow = self.shadow[piece]
+            now = [p.detach().to(s.device) for p, s in zip(self.parameters[piece], shadow, strict=True)]
+            lerp(shadow, now, 1.0 - self.decay(self.updates))
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
-        """The parameters hold the average inside; nothing is copied, and an error swaps them back too."""
+        """The parameters hold the average inside, and an error swaps them back too; on one device nothing is copied."""
         self._swap()
         try:
             yield
@@ -41,12 +66,19 @@ class Ema:
 
     def facts(self) -> dict[str, Any]:
         """What diffusers keeps beside the average in `config.json`."""
-        return {"decay": self.decay, "min_decay": 0.0, "optimization_step": self.updates, "update_after_step": 0,
-                "use_ema_warmup": False, "inv_gamma": 1.0, "power": 2 / 3}
+        decay = self.decay
+        return {"decay": decay.limit, "min_decay": decay.minimum, "optimization_step": self.updates,
+                "update_after_step": decay.update_after_step, "use_ema_warmup": decay.warmup,
+                "inv_gamma": decay.inv_gamma, "power": decay.power}
 
     def _swap(self) -> None:
         for parameter, shadow in zip(self.parameters, self.shadow, strict=True):
-            parameter.data, shadow.data = shadow.data, parameter.data
+            if parameter.device == shadow.device:
+                parameter.data, shadow.data = shadow.data, parameter.data
+            else:
+                aside = parameter.detach().to(shadow.device, copy=True)
+                parameter.data.copy_(shadow)
+                shadow.copy_(aside)
 
 
 class NoEma(Ema):
@@ -55,7 +87,25 @@ class NoEma(Ema):
     kinds = ("raw",)
 
     def __init__(self) -> None:
-        super().__init__([], 0.0)
+        super().__init__([], Decay(0.0))
 
     def update(self) -> None:
         """Nothing to do."""
+
+
+def average_of(parameters: list[torch.Tensor], settings: Any) -> Ema:
+    """The average that the `ema` section asks for."""
+    if not settings.enabled:
+        return NoEma()
+    return Ema(parameters, Decay(settings.decay, settings.min_decay, settings.update_after_step, settings.warmup,
+                                 settings.inv_gamma, settings.power), settings.offload)
+
+
+def _pieces(parameters: list[torch.Tensor]) -> Iterator[slice]:
+    """Neighbouring parameters of about PIECE bytes together."""
+    first, size = 0, 0
+    for index, parameter in enumerate(parameters):
+        size += parameter.nbytes
+        if size >= PIECE or index == len(parameters) - 1:
+            yield slice(first, index + 1)
+            first, size = index + 1, 0

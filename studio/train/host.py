@@ -29,12 +29,10 @@ class Host:
 
     def __init__(self, config: Config):
         torch.set_num_threads(config.compute.num_threads or 1)
+        _choose_kernels(config)
         backend = "nccl" if torch.cuda.is_available() and not _cpu_only() else "gloo"
-        precision = config.train.mixed_precision or "no"
         mps = torch.backends.mps.is_available() and not _cpu_only()
-        self.precision = "no" if mps else precision
-        if precision == "fp16" and not mps and backend == "gloo":
-            raise WrongPrecision("fp16 needs a GPU; choose bf16 or no")
+        self.precision = precision_of(config.train.mixed_precision or "no", mps=mps, cuda=backend == "nccl")
         self.accelerator = Accelerator(
             mixed_precision=self.precision, step_scheduler_with_optimizer=False,
             kwargs_handlers=_distributed(backend))
@@ -42,9 +40,11 @@ class Host:
         self.rank, self.ranks = self.accelerator.process_index, self.accelerator.num_processes
         self.main = self.accelerator.is_main_process
         self._group: Any = dist.new_group(backend="gloo", timeout=PATIENCE) if self.ranks > 1 else None
-        if self.device.type == "cuda":
-            torch.backends.cudnn.benchmark = False
-            torch.backends.cudnn.deterministic = True
+        # GPU kernels may add in another order each time unless told not to; MPS cannot be told.
+        self.exact = self.device.type == "cpu" or (self.device.type == "cuda" and config.compute.deterministic)
+        self._numerics = {"tf32": config.compute.allow_tf32, "attention": config.compute.attention,
+                          "linear": config.compute.linear,
+                          "deterministic": config.compute.deterministic}
 
     def autocast(self, *modules: Any) -> None:
         """Let these run in the run's precision also where they are called by themselves, as in drawing."""
@@ -78,8 +78,8 @@ class Host:
         """What bit-identity depends on, for the `attempt` event and each checkpoint."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else _cpu_name()
         versions = {"studio": __version__, "python": platform.python_version(), "torch": torch.__version__}
-        return {"device": f"{self.device.type}: {name}", "precision": self.precision,
-                "threads": torch.get_num_threads(), "versions": versions}
+        return {"device": f"{self.device.type}: {name}", "precision": self.precision, "exact": self.exact,
+                "threads": torch.get_num_threads(), "versions": versions, "numerics": self._numerics}
 
     def close(self) -> None:
         """Leave the process group."""
@@ -91,6 +91,28 @@ def peak_memory() -> int:
     """The most memory this process has held, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def precision_of(asked: str, *, mps: bool, cuda: bool) -> str:
+    """The mixed precision that is used: none on MPS, where autocast is slow and wrong. Raises WrongPrecision."""
+    if mps:
+        return "no"
+    if asked == "fp16" and not cuda:
+        raise WrongPrecision("fp16 needs a GPU; choose bf16 or no")
+    return asked
+
+
+def _choose_kernels(config: Config) -> None:
+    """Before the first kernel runs; said each time, since one process may train several runs in turn."""
+    deterministic = config.compute.deterministic
+    torch.set_float32_matmul_precision("high" if config.compute.allow_tf32 else "highest")
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+    memory: Any = torch.utils.deterministic
+    memory.fill_uninitialized_memory = False  # it finds bugs and costs time; it orders nothing
+    torch.use_deterministic_algorithms(deterministic)
 
 
 def _distributed(backend: str) -> list[Any]:

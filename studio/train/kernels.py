@@ -28,11 +28,15 @@ class ConvolvedLinear(nn.Linear):
 
 
 def choose(denoiser: nn.Module, compute: Any, device: torch.device) -> None:
-    """Have `denoiser` compute as the `compute` section says. GPUs have kernels of their own: nothing changes there.
+    """Have `denoiser` compute as the `compute` section says. On GPUs, which have kernels of their own, only xformers
+    changes anything.
 
     A denoiser whose attention cannot be replaced keeps its own.
     """
     if device.type != "cpu":
+        if compute.attention == "xformers":
+            xformers: Any = denoiser
+            xformers.enable_xformers_memory_efficient_attention()
         return
     if compute.attention == "plain" and hasattr(denoiser, "set_attn_processor"):
         from diffusers.models.attention_processor import AttnProcessor

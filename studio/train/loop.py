@@ -22,10 +22,11 @@ from studio.events import EventWriter, trace
 from studio.runs import Run
 from studio.train import control, track
 from studio.train.build import Trainer, build
-from studio.train.checkpoints import Unsaved
+from studio.train.checkpoints import CannotResume, Unsaved
 from studio.train.control import Controls, Request
 from studio.train.data import Sample, key, share
 from studio.train.errors import Diverged, explain
+from studio.train.feed import Batch
 from studio.train.host import Host, peak_memory
 
 PATIENCE = 3  # updates in a row that may be non-finite
@@ -87,7 +88,7 @@ def _attempt(run: Run, events: EventWriter, began: float, progress: Progress) ->
         controls.listen()
         try:
             trainer = build(run, config, rows, held, host, events, controls, check=lambda: _check(controls, host))
-            _resume(trainer, progress, first=number.number == 1)
+            _resume(trainer, progress, first=number.number == 1, checkpoint=run.record().get("resume_from"))
             result = _fit(trainer, progress)
         except Leave:
             result = _leave_early(controls, progress)
@@ -115,16 +116,32 @@ def _attempt_number(run: Run, began: float) -> _Number:
     return _Number(1 + sum(e["kind"] == "attempt" for e in earlier), began)
 
 
-def _resume(trainer: Trainer, progress: Progress, *, first: bool) -> None:
-    """Continue from the newest good checkpoint, or begin at step 0."""
-    name = trainer.host.tell(str(found) if trainer.host.main and (found := trainer.keeper.find()) else None)
-    if name is None:
+def _resume(trainer: Trainer, progress: Progress, *, first: bool, checkpoint: str | None) -> None:
+    """Continue from the checkpoint that was asked for, or the newest good one, or begin at step 0."""
+    host = trainer.host
+    found = host.tell(_findings(trainer, checkpoint) if host.main else None)
+    if isinstance(found, CannotResume):
+        raise found
+    if found is None:
         if not first:
             trainer.events.add("resumed", from_step=0, checkpoint=None, exact=True, note="no checkpoint was saved yet")
         return
-    progress.step, differences = trainer.keeper.load(Path(name))
+    progress.step, differences = trainer.keeper.load(Path(found))
+    if not host.exact:
+        differences = [*differences, "this GPU's kernels may add in another order each time, unless compute."
+                                     "deterministic is on"]
     note = f"continues, not bit-identical: {'; '.join(differences)}" if differences else None
-    trainer.events.add("resumed", from_step=progress.step, checkpoint=Path(name).name, exact=not differences, note=note)
+    trainer.events.add("resumed", from_step=progress.step, checkpoint=Path(found).name, exact=not differences,
+                       note=note)
+
+
+def _findings(trainer: Trainer, checkpoint: str | None) -> str | CannotResume | None:
+    """The checkpoint to continue from, or why there is none that may be; the ranks all learn it from rank 0."""
+    try:
+        found = trainer.keeper.named(checkpoint) if checkpoint else trainer.keeper.find()
+    except CannotResume as error:
+        return error
+    return str(found) if found else None
 
 
 def _fit(trainer: Trainer, progress: Progress) -> str:
@@ -160,6 +177,7 @@ def _update(trainer: Trainer, update: int, window: list[Sample], progress: Progr
         torch.manual_seed(key(trainer.draws.seed, "dropout", fed[0].epoch, fed[0].position))
         last = index == len(shares) - 1
         with nullcontext() if last else host.accelerator.no_sync(trainer.model):
+            batch = _refined(trainer, batch)
             predicted = trainer.model(batch.x_t, batch.time, batch.cond, batch.captions)
             errors = (predicted.float() - batch.target).square().mean(dim=(1, 2, 3)) * batch.weight
             loss = errors.sum() * (scale if samples else 0.0)
@@ -175,6 +193,17 @@ def _update(trainer: Trainer, update: int, window: list[Sample], progress: Progr
     progress.waiting.append({"step": update + 1, "loss": loss, "lr": trainer.update.rate(update), "grad_norm": norm,
                              "pictures": len(window), "seconds": began, "told": told})
     _report(trainer, progress, keep=0 if host.device.type == "cpu" else 1)
+
+
+def _refined(trainer: Trainer, batch: Batch) -> Batch:
+    """The batch after the objective saw what the denoiser makes of it (DREAM), or as it is."""
+    refine = trainer.feed.objective.refine
+    if refine is None:
+        return batch
+    with torch.no_grad():
+        predicted = trainer.model(batch.x_t, batch.time, batch.cond, batch.captions).float()
+        x_t, target = refine(batch.x_t, batch.target, batch.time, predicted)
+    return batch._replace(x_t=x_t, target=target)
 
 
 def _report(trainer: Trainer, progress: Progress, keep: int) -> None:

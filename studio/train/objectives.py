@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 Mix = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 Weight = Callable[[torch.Tensor], torch.Tensor]
 Draw = Callable[[str, tuple[int, ...]], torch.Tensor]  # a stream's standard normal numbers (B, *shape)
+Refine = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 Noise = Callable[[Draw, tuple[int, ...]], tuple[torch.Tensor, torch.Tensor]]  # (seen in x_t, meant by the target)
 
 
@@ -20,7 +21,9 @@ Noise = Callable[[Draw, tuple[int, ...]], tuple[torch.Tensor, torch.Tensor]]  # 
 class Objective:
     """`time` turns uniform u in [0,1) (B,) into t (B,); `mix` and `target` take clean x0, noise eps (B,c,h,w) and t.
 
-    `model_time(t)` is what the denoiser is told, `weight(t)` (B,) scales each picture's squared error.
+    `model_time(t)` is what the denoiser is told, `weight(t)` (B,) scales each picture's squared error. `refine`, where
+    there is one, takes x_t, target, t and what the denoiser predicts for them without gradient, and gives new x_t and
+    target.
     """
 
     time: Callable[[torch.Tensor], torch.Tensor]
@@ -28,6 +31,7 @@ class Objective:
     target: Mix
     model_time: Callable[[torch.Tensor], torch.Tensor]
     weight: Weight
+    refine: Refine | None = None
 
 
 def betas(kind: str, start: float, end: float, steps: int) -> torch.Tensor:
@@ -78,6 +82,22 @@ def min_snr(prediction_type: str, abar: torch.Tensor, gamma: float) -> Weight:
     weights = {"epsilon": (gamma / snr).clamp(max=1.0), "v_prediction": snr.clamp(max=gamma) / (snr + 1.0)}
     table = weights[prediction_type]
     return lambda t: table[t]
+
+
+def dream(abar: torch.Tensor, preservation: float) -> Refine:
+    """DREAM (Zhou et al. 2023) for epsilon: with d = sqrt(1-abar)^p (eps - predicted), x_t and target both move by it.
+
+    x_t by sqrt(1-abar) d, as if the noise had been eps + d, and the target by d.
+    """
+    sigma = (1.0 - abar).sqrt()
+
+    def refine(x_t: torch.Tensor, target: torch.Tensor, t: torch.Tensor, predicted: torch.Tensor
+               ) -> tuple[torch.Tensor, torch.Tensor]:
+        s = _like(sigma[t.cpu()].to(x_t.device))
+        delta = s**preservation * (target - predicted)
+        return x_t + s * delta, target + delta
+
+    return refine
 
 
 def plain(draw: Draw, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -131,21 +151,32 @@ def diffusion(prediction_type: str, abar: torch.Tensor, weight: Weight = even) -
                      model_time=lambda t: t, weight=weight)
 
 
-def flow(steps: int) -> Objective:
-    """Rectified flow (Liu et al. 2022): x_t = (1-t) x0 + t eps with t in [0,1), target eps - x0; told t * steps."""
+def flow(steps: int, shift: float = 1.0) -> Objective:
+    """Rectified flow (Liu et al. 2022): x_t = (1-t) x0 + t eps with t in (0,1], target eps - x0; told t * steps.
+
+    t is one of the `steps` times of diffusers' FlowMatchEulerDiscreteScheduler, from 1 down to 1 / steps, moved by
+    `shift` towards the noise (Esser et al. 2024).
+    """
+    even_times = torch.arange(steps, 0, -1, dtype=torch.float64) / steps
+    times = (shift * even_times / (1.0 + (shift - 1.0) * even_times)).float()
     return Objective(
-        time=lambda u: u, mix=lambda x0, eps, t: (1.0 - _like(t)) * x0 + _like(t) * eps,
+        time=lambda u: times[(u * steps).long()], mix=lambda x0, eps, t: (1.0 - _like(t)) * x0 + _like(t) * eps,
         target=lambda x0, eps, t: eps - x0, model_time=lambda t: t * steps, weight=even)
 
 
-def make(schedule: dict[str, Any], prediction_type: str, snr_gamma: float = 0.0) -> Objective:
-    """The objective of a family's schedule: {"kind": "flow", "num_train_timesteps"} or a diffusers DDPM config.
+def make(schedule: dict[str, Any], prediction_type: str, settings: Any) -> Objective:
+    """The objective of a family's schedule: {"kind": "flow", "num_train_timesteps", "shift"} or diffusers' DDPM config.
 
-    `snr_gamma` 0 weighs all times alike; a flow has no signal-to-noise weights and takes no other value.
+    `settings` is the `objective` section. Raises ValueError for what the prediction type has no formula for.
     """
-    if schedule.get("kind") == "flow":
-        if snr_gamma:
-            raise ValueError("objective.snr_gamma is for epsilon and v-prediction; this base is a flow: set 0")
-        return flow(int(schedule["num_train_timesteps"]))
-    abar = alphas_cumprod(schedule)
-    return diffusion(prediction_type, abar, min_snr(prediction_type, abar, snr_gamma) if snr_gamma else even)
+    needs = {"snr_gamma": ("epsilon", "v_prediction"), "dream": ("epsilon",), "zero_terminal_snr": ("v_prediction",)}
+    kind = "flow" if schedule.get("kind") == "flow" else prediction_type
+    for name, kinds in needs.items():
+        if getattr(settings, name) and kind not in kinds:
+            raise ValueError(f"objective.{name} is for {' and '.join(kinds)}; this run learns {kind}: turn it off")
+    if kind == "flow":
+        dynamic = schedule.get("use_dynamic_shifting", False)
+        return flow(int(schedule["num_train_timesteps"]), 1.0 if dynamic else float(schedule.get("shift", 1.0)))
+    abar = alphas_cumprod({**schedule, **({"rescale_betas_zero_snr": True} if settings.zero_terminal_snr else {})})
+    made = diffusion(kind, abar, min_snr(kind, abar, settings.snr_gamma) if settings.snr_gamma else even)
+    return replace(made, refine=dream(abar, settings.dream_detail_preservation)) if settings.dream else made

@@ -26,10 +26,10 @@ class Sampler:
     """
 
     def __init__(self, run: Run, config: Config, events: EventWriter, encoders: Encoders, model: Trainee, ema: Ema,
-                 update: Updater, prediction_type: str, interrupted: Callable[[], bool]):
+                 update: Updater, interrupted: Callable[[], bool]):
         self.run, self.settings, self.events, self.encoders = run, config.sample, events, encoders
         self.model, self.ema, self.update = model, ema, update
-        self.prediction_type, self.interrupted = prediction_type, interrupted
+        self.objective, self.interrupted = config.objective, interrupted
         self.resolution = config.data.resolution
         self.seconds = 0.0  # how long the last drawing took
 
@@ -58,7 +58,8 @@ class Sampler:
         family, total, done = self.encoders.family, len(prompts) * len(kinds), 0
         self.events.phase("sampling", 0, total, "pictures")
         parts = {**self.encoders.load(), **self.model.parts()}
-        pipeline = family.pipeline(parts, self.encoders.source, self.prediction_type)
+        pipeline = family.pipeline(parts, self.encoders.source, self.objective.prediction_type or "epsilon",
+                                   zero_terminal_snr=self.objective.zero_terminal_snr)
         self.model.eval()
         try:
             for kind in kinds:

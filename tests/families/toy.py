@@ -92,10 +92,12 @@ class Toy(Family):
     def predict(self, denoiser: Any, x_t: torch.Tensor, t: torch.Tensor, cond: dict[str, torch.Tensor]) -> torch.Tensor:
         return denoiser(x_t, t, torch.cat([cond["text_a"], cond["text_b"]], dim=1))
 
-    def pipeline(self, parts: dict[str, Any], source: Source, prediction_type: str) -> Any:
+    def pipeline(self, parts: dict[str, Any], source: Source, prediction_type: str, *,
+                 zero_terminal_snr: bool = False) -> Any:
         return parts
 
-    def pipeline_files(self, source: Source, prediction_type: str) -> dict[str, bytes | Path]:
+    def pipeline_files(self, source: Source, prediction_type: str, *,
+                       zero_terminal_snr: bool = False) -> dict[str, bytes | Path]:
         return {}
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from studio import config, runs, storage
-from studio.train.checkpoints import training_fields
+from studio.train.checkpoints import changes, training_fields
 from studio.train.data import Draws, Sample, share, uniform
 
 from .conftest import Make, child, curve, fingerprint, told, train
@@ -103,11 +103,14 @@ def test_a_changed_run_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch, c
 
 
 def test_a_setting_that_a_newer_studio_adds_does_not_end_older_runs() -> None:
-    given = {"train": {"batch_size": 2}, "optim": {"learning_rate": 1e-3, "lr_scheduler": "constant"}}
-    fields = training_fields(config.load(given))
-    assert {section: values for section, values in fields.items() if values} == {
-        "train": {"batch_size": 2}, "optim": {"learning_rate": 1e-3}, "num_processes": 1}
-    assert training_fields(config.load({**given, "data": {"caption_dropout": 0.1}})) != fields
+    now = training_fields(config.load({"train": {"batch_size": 2}, "optim": {"lr_scheduler": "cosine"}}))
+    older = json.loads(json.dumps(now))
+    del older["data"]["caption_dropout"], older["optim"]["fused_backward"]
+    assert changes(older, now) == []
+    dropped = {**now, "data": {**now["data"], "caption_dropout": 0.1}}
+    assert changes(older, dropped) == ["data.caption_dropout was 0.0, is 0.1"]
+    older["optim"]["lr_scheduler"] = "linear"
+    assert changes(older, now) == ["optim.lr_scheduler was linear, is cosine"]
 
 
 def test_another_thread_count_continues_and_says_so(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

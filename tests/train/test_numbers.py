@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from studio import config
 from studio.train import objectives, optim
-from studio.train.ema import Ema, decay_at
+from studio.train.ema import Decay, Ema, average_of
 
 SD = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}
 
@@ -36,21 +37,75 @@ def test_noise_schedules_are_those_of_diffusers() -> None:
         assert torch.allclose(ours, DDPMScheduler(**{**SD, "beta_schedule": kind}).alphas_cumprod, atol=1e-6), kind
 
 
-def test_flow() -> None:
-    flow, x0, eps = objectives.flow(1000), torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
-    t = flow.time(torch.tensor([0.25]))
-    assert (flow.mix(x0, eps, t).item(), flow.target(x0, eps, t).item(), flow.model_time(t).item()) == (0.25, 1, 250)
+def test_half_precision_keeps_the_first_noise() -> None:
+    """The reference casts its tables to the latents' type: in bf16 the first times then have no noise at all."""
+    objective = objectives.diffusion("epsilon", objectives.alphas_cumprod(SD))
+    x0, eps, t = torch.zeros(2, 1, 1, 1), torch.ones(2, 1, 1, 1), torch.tensor([0, 1])
+    assert (objective.mix(x0, eps, t).bfloat16() > 0.02).all()
+    tables = objectives.alphas_cumprod(SD).bfloat16()
+    assert ((1 - tables[t]).sqrt() == 0).all()
+
+
+FLOWS = {(1.0, False): [1, 0.999, 0.5, 0.001], (3.0, False): [1, 0.999666, 0.75, 0.002994],
+         (3.0, True): [1, 0.999, 0.5, 0.001]}
+
+
+@pytest.mark.parametrize(("shift", "dynamic"), FLOWS)
+def test_flow(shift: float, dynamic: bool) -> None:
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+
+    schedule = {"kind": "flow", "num_train_timesteps": 1000, "shift": shift, "use_dynamic_shifting": dynamic}
+    flow = objectives.make(schedule, "flow", config.Config().objective)
+    t = flow.time(torch.tensor([0, 0.001, 0.5, 0.9999], dtype=torch.float64))
+    assert torch.allclose(t, torch.tensor(FLOWS[shift, dynamic]), atol=1e-6)
+    theirs = FlowMatchEulerDiscreteScheduler(1000, shift, dynamic).sigmas
+    every = flow.time(torch.arange(1000, dtype=torch.float64) / 1000 + 1e-9)
+    assert torch.allclose(every, theirs[:1000], atol=1e-6) and every.min() > 0
+    x0, eps = torch.zeros(4, 1, 1, 1), torch.ones(4, 1, 1, 1)
+    assert torch.equal(flow.mix(x0, eps, t).flatten(), t) and (flow.target(x0, eps, t) == 1).all()
+    assert torch.equal(flow.model_time(t), t * 1000)
 
 
 def test_ema_decays() -> None:
     expected = {1: 0, 2: 0.181818, 3: 0.25, 4: 0.307692, 10: 0.526316, 100: 0.917431, 1000: 0.99108, 15000: 0.9994}
-    assert {n: decay_at(n, 0.9999) for n in expected} == pytest.approx(expected, abs=1e-6)
-    assert decay_at(89_990, 0.9999) < 0.9999 == decay_at(89_991, 0.9999) == decay_at(10**6, 0.9999)
+    decay = Decay(0.9999)
+    assert {n: decay(n) for n in expected} == pytest.approx(expected, abs=1e-6)
+    assert decay(89_990) < 0.9999 == decay(89_991) == decay(10**6)
+    warm = Decay(0.9999, warmup=True, power=0.75)
+    assert [warm(n) for n in (1, 2, 3, 10_001)] == pytest.approx([0, 0.405396, 0.561309, 0.999], abs=1e-6)
+
+
+EMAS: list[dict[str, Any]] = [
+    {}, {"decay": 0.3}, {"min_decay": 0.5}, {"update_after_step": 3}, {"use_ema_warmup": True},
+    {"use_ema_warmup": True, "inv_gamma": 4.0, "power": 0.75, "decay": 0.6, "update_after_step": 1}]
+
+
+@pytest.mark.parametrize("options", EMAS)
+@pytest.mark.parametrize("offload", [False, True])
+def test_ema_is_that_of_diffusers(options: dict[str, Any], offload: bool) -> None:
+    from diffusers.training_utils import EMAModel
+
+    names = {"min_decay": "min_decay", "update_after_step": "update_after_step", "use_ema_warmup": "warmup",
+             "inv_gamma": "inv_gamma", "power": "power", "decay": "decay"}
+    settings = config.load({"ema": {"offload": offload, **{names[k]: v for k, v in options.items()}}}).ema
+    generator = torch.Generator().manual_seed(1)
+    parameters: Any = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in ((3, 4), (5,), (2, 2))]
+    ours, theirs = average_of(parameters, settings), EMAModel(parameters, foreach=True, **options)
+    for n in range(1, 12):
+        with torch.no_grad():
+            for p in parameters:
+                p.add_(torch.randn(p.shape, generator=generator))
+        ours.update()
+        theirs.step(parameters)
+        assert ours.decay(n) == theirs.cur_decay_value
+        assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ours.shadow, theirs.shadow_params, strict=True))
+    facts, known = ours.facts(), theirs.state_dict()
+    assert {key: known[key] for key in facts} == facts
 
 
 def test_ema_values_and_swap() -> None:
     weight = torch.zeros(1)
-    ema, seen = Ema([weight], 0.9999), []
+    ema, seen = Ema([weight], Decay(0.9999)), []
     for k in range(1, 7):
         weight.fill_(k)
         ema.update()
@@ -102,44 +157,71 @@ WEIGHTS = {
 }
 
 
+def test_signal_to_noise() -> None:
+    abar = objectives.alphas_cumprod(SD)[TIMES]
+    expected = [1175.4406, 585.86218, 103.5075, 8.4538641, 4.9534378, 2.0655317, 0.38185, 0.0595126, 0.0046819]
+    assert torch.allclose(abar / (1 - abar), torch.tensor(expected), rtol=1e-4)
+
+
 @pytest.mark.parametrize("kind", WEIGHTS)
 def test_min_snr_weights(kind: str) -> None:
     expected, mean = WEIGHTS[kind]
-    weight = objectives.make(SD, kind, snr_gamma=5.0).weight
+    settings = config.load({"objective": {"snr_gamma": 5.0}}).objective
+    weight = objectives.make(SD, kind, settings).weight
     assert torch.allclose(weight(TIMES), torch.tensor(expected), atol=1e-6)
     assert weight(torch.arange(1000)).mean().item() == pytest.approx(mean, abs=1e-5)
-    zero = objectives.make({**SD, "rescale_betas_zero_snr": True}, kind, snr_gamma=5.0).weight(torch.arange(1000))
+    zero = objectives.make({**SD, "rescale_betas_zero_snr": True}, kind, settings).weight(torch.arange(1000))
     assert zero.isfinite().all() and zero[-1] == {"epsilon": 1.0, "v_prediction": 0.0}[kind]
 
 
-@pytest.mark.parametrize("kind", WEIGHTS)
-@pytest.mark.parametrize("gamma", [0.0, 5.0])
-@pytest.mark.parametrize(("offset", "perturbation"), [(0.0, 0.0), (0.1, 0.0), (0.0, 0.1), (0.05, 0.2)])
-def test_loss_and_gradient_are_the_reference_scripts(kind: Any, gamma: float, offset: float, perturbation: float
-                                                     ) -> None:
+class Model(torch.nn.Module):
+    """A denoiser with diffusers' call: one convolution and the time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, texts: Any = None) -> Any:
+        out = self.layer(x) + t.view(-1, 1, 1, 1) / 1000
+        return SimpleNamespace(sample=out)
+
+
+CASES = [(kind, gamma, offset, perturbation, dream) for kind in WEIGHTS for gamma in (0.0, 5.0)
+         for offset, perturbation in ((0.0, 0.0), (0.1, 0.0), (0.0, 0.1), (0.05, 0.2))
+         for dream in ((None, 1.0, 10.0) if kind == "epsilon" else (None,))]
+
+
+@pytest.mark.parametrize(("kind", "gamma", "offset", "perturbation", "dream"), CASES)
+def test_loss_and_gradient_are_the_reference_scripts(kind: Any, gamma: float, offset: float, perturbation: float,
+                                                     dream: float | None) -> None:
     """The formulas of train_text_to_image.py, from diffusers' own functions, on the same numbers."""
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-    from diffusers.training_utils import compute_snr
+    from diffusers.training_utils import compute_dream_and_update_latents, compute_snr
 
     shape, generator = (4, 8, 8), torch.Generator().manual_seed(5)
     t: Any = torch.tensor([3, 120, 500, 940])
     drawn = {name: torch.randn(4, *dims, generator=generator)
              for name, dims in {"noise": shape, "offset": (4, 1, 1), "perturbation": shape, "x0": shape}.items()}
-    layer = torch.nn.Conv2d(4, 4, 3, padding=1)
+    model: Any = Model()
 
     scheduler: Any = DDPMScheduler(**SD, prediction_type=kind)
     noise = drawn["noise"] + offset * drawn["offset"]
     noisy = scheduler.add_noise(drawn["x0"], noise + perturbation * drawn["perturbation"], t)
     wanted = noise if kind == "epsilon" else scheduler.get_velocity(drawn["x0"], noise, t)
-    errors = (layer(noisy) - wanted).square().mean(dim=(1, 2, 3))
+    if dream is not None:
+        nothing: Any = None
+        noisy, wanted = compute_dream_and_update_latents(model, scheduler, t, noise, noisy, wanted, nothing, dream)
+    errors = (model(noisy, t).sample - wanted).square().mean(dim=(1, 2, 3))
     if gamma:
         snr = compute_snr(scheduler, t)
         errors = errors * torch.minimum(snr, torch.full_like(snr, gamma)) / (snr if kind == "epsilon" else snr + 1)
     reference = errors.mean()
-    gradient = torch.autograd.grad(reference, layer.weight)[0]
+    gradient = torch.autograd.grad(reference, model.layer.weight)[0]
 
-    settings = config.load({"objective": {"noise_offset": offset, "input_perturbation": perturbation}}).objective
-    objective, streams = objectives.make(SD, kind, gamma), []
+    settings = config.load({"objective": {
+        "noise_offset": offset, "input_perturbation": perturbation, "snr_gamma": gamma, "dream": dream is not None,
+        "dream_detail_preservation": dream or 1.0}}).objective
+    objective, streams = objectives.make(SD, kind, settings), []
 
     def draw(stream: str, dims: tuple[int, ...]) -> torch.Tensor:
         streams.append(stream)
@@ -147,9 +229,50 @@ def test_loss_and_gradient_are_the_reference_scripts(kind: Any, gamma: float, of
         return drawn[stream]
 
     seen, meant = objectives.noise_of(settings)(draw, shape)
-    predicted = layer(objective.mix(drawn["x0"], seen, t))
-    ours = ((predicted - objective.target(drawn["x0"], meant, t)).square().mean(dim=(1, 2, 3))
-            * objective.weight(t)).sum() / 4
+    x_t, target = objective.mix(drawn["x0"], seen, t), objective.target(drawn["x0"], meant, t)
+    if objective.refine is not None:
+        with torch.no_grad():
+            x_t, target = objective.refine(x_t, target, t, model(x_t, t).sample)
+    ours = ((model(x_t, t).sample - target).square().mean(dim=(1, 2, 3)) * objective.weight(t)).sum() / 4
     assert ours.item() == pytest.approx(reference.item(), rel=1e-6)
-    assert torch.allclose(torch.autograd.grad(ours, layer.weight)[0], gradient, rtol=1e-5, atol=1e-6)
+    found = torch.autograd.grad(ours, model.layer.weight)[0]
+    assert (found - gradient).abs().max() <= 1e-6 * gradient.abs().max()
     assert streams == ["noise", *["offset"] * bool(offset), *["perturbation"] * bool(perturbation)]
+
+
+def test_dream() -> None:
+    """At time 500, a model that predicts half of what it sees."""
+    refine = objectives.dream(objectives.alphas_cumprod(SD), 1.0)
+    x_t, eps = (torch.tensor(pair).view(1, 2, 1, 1) for pair in ([1.0083885, -2.0693443], [1.0, -2.0]))
+    x, target = refine(x_t, eps, torch.tensor([500]), x_t / 2)
+    assert torch.allclose(x.flatten(), torch.tensor([1.367187, -2.7679207]), atol=1e-6)
+    assert torch.allclose(target.flatten(), torch.tensor([1.4217752, -2.8211913]), atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "option"), [
+    ("v_prediction", {"dream": True}), ("flow", {"dream": True}), ("flow", {"snr_gamma": 5.0}),
+    ("epsilon", {"zero_terminal_snr": True}), ("flow", {"zero_terminal_snr": True})])
+def test_an_objective_without_a_formula_is_refused(kind: str, option: dict[str, Any]) -> None:
+    schedule = {"kind": "flow", "num_train_timesteps": 1000} if kind == "flow" else SD
+    with pytest.raises(ValueError, match=next(iter(option))):
+        objectives.make(schedule, kind, config.load({"objective": option}).objective)
+
+
+def test_zero_terminal_snr_leaves_nothing_at_the_last_time() -> None:
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+    settings = config.load({"objective": {"zero_terminal_snr": True}}).objective
+    objective = objectives.make(SD, "v_prediction", settings)
+    scheduler = DDPMScheduler(**SD, rescale_betas_zero_snr=True)
+    x0, eps = torch.full((1000, 1, 1, 1), 2.0), torch.full((1000, 1, 1, 1), 3.0)
+    t: Any = torch.arange(1000)
+    mixed = objective.mix(x0, eps, t)
+    assert torch.allclose(mixed, scheduler.add_noise(x0, eps, t), atol=1e-5) and mixed[-1].item() == 3.0
+    assert objective.target(x0, eps, t)[-1].item() == -2.0  # v is -x0 where there is no signal
+
+
+def test_learning_rates_of_an_accumulated_run() -> None:
+    """Ten updates with two of warm-up, cosine: what the reference SD script uses whatever it accumulates."""
+    rate = optim.schedule("cosine", 1.0, 2, 10)
+    expected = [0, 0.5, 1, 0.9619, 0.8536, 0.6913, 0.5, 0.3087, 0.1464, 0.0381]
+    assert [rate(k) for k in range(10)] == pytest.approx(expected, abs=1e-4)
