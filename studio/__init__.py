@@ -6,7 +6,7 @@ Who may import whom (a room imports only what stands to its right; held by tests
     train, jobs > prepare > ...
     prepare > machine > runs, datasets > work > events, families, optimizers > tensors, reference > zips, storage, config
     jobs > hub
-    config > settings
+    config > settings > fields
 
 `jobs` may also import `train`. `ui` and `web` never load torch or diffusers; `train` never loads gradio. Page and
 trainer meet only in files.

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from studio.fields import Section, describe
 from studio.settings import (
     LR_SCHEDULES,
     Checkpoint,
@@ -23,11 +24,9 @@ from studio.settings import (
     Objective,
     Optim,
     Sample,
-    Section,
     Track,
     Train,
     Validation,
-    describe,
 )
 
 __all__ = ["LR_SCHEDULES", "Compute", "Config", "ConfigError", "Data", "Lora", "Model", "Problem", "Section", "Train",

@@ -51,7 +51,8 @@ OPTIONS: dict[str, Option] = {
 }
 LORA_OPTIONS = {name: option for name, option in OPTIONS.items() if option.lora} | {
     "rank": Option(4), "num_validation_images": Option(4), "validation_prompt": Option()}
-MEANS = {"use_8bit_adam": "adamw8bit"}  # the choice that a flag stands for
+MEANS = {"use_8bit_adam": "adamw8bit",  # the choice that a flag stands for
+         "enable_xformers_memory_efficient_attention": "xformers"}
 LAUNCHER = {"mixed_precision": "train.mixed_precision", "num_processes": "compute.num_processes",
             "nproc_per_node": "compute.num_processes", "num_cpu_threads_per_process": "compute.num_threads",
             "num_machines": "compute.num_machines", "zero_stage": "compute.deepspeed_stage"}
@@ -64,12 +65,7 @@ WHY = {
     "resume_from_checkpoint": "a run goes on from its own newest checkpoint: Resume on its page",
     "non_ema_revision": "deprecated, and the script ends with an error when it is set: use the revision",
     "validation_epochs": "pictures are drawn every so many steps here: set sample.every_steps",
-    "enable_xformers_memory_efficient_attention": "torch's own attention is used, which is as fast",
-    "allow_tf32": "torch's own default is used",
-    "offload_ema": "the average stays beside the weights and is updated in place",
     "foreach_ema": "the average is always updated that way",
-    "dream_training": "DREAM is not among the objectives of this version",
-    "dream_detail_preservation": "DREAM is not among the objectives of this version",
 }
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
