@@ -80,6 +80,7 @@ def _full(about: Circumstances) -> dict[str, Any]:
                              "train": _steps(about, 20, 300, 10_000), "ema": {"enabled": True}}
     if about.weights > LARGE and about.weights * OPTIMIZER_BYTES > 0.5 * about.memory_bytes:
         found["train"] |= {"gradient_checkpointing": True, "batch_size": 1, "gradient_accumulation_steps": 4}
+        found["optim"] = {"name": "adamw8bit"}
     return found
 
 

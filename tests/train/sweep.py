@@ -59,6 +59,14 @@ RECIPES: dict[str, dict[str, Any]] = {
     "crop variants, dropped captions": {"data": {"center_crop": False, "crop_variants": 2, "caption_dropout": 0.3}},
     "text encoder": {"model": {"train_text_encoder": True}, "optim": {"text_encoder_learning_rate": 1e-4}},
     "LoRA with text encoder": {"model": {"method": "lora", "train_text_encoder": True}, "lora": LORA["lora"]},
+    "8-bit AdamW": {"optim": {"name": "adamw8bit"}},
+    "8-bit AdamW in the backward pass": {"optim": {"name": "adamw8bit", "fused_backward": True, "max_grad_norm": 0}},
+    "Prodigy": {"optim": {"name": "prodigy", "learning_rate": 1.0}},
+    "schedule-free": {"optim": {"name": "schedulefree"}, "ema": {"enabled": False}},
+    "DREAM": {"objective": {"dream": True}},
+    "v-prediction, zero terminal SNR": {"objective": {"prediction_type": "v_prediction", "zero_terminal_snr": True}},
+    "EMA warm-up, offloaded": {"ema": {"warmup": True, "offload": True, "update_after_step": 2}},
+    "plain attention, convolved layers": {"compute": {"attention": "plain", "linear": "convolution"}},
 }
 
 

@@ -96,7 +96,8 @@ def test_presets_follow_pictures_and_memory() -> None:
     few, many = (config_for("style", Circumstances(n, 860_000_000, 24 << 30, "a/b")) for n in (4, 80))
     assert few["train"]["max_steps"] == 300 and many["train"]["max_steps"] == 2000
     tight, roomy = (config_for("full", Circumstances(500, 860_000_000, size << 30, "a/b")) for size in (16, 80))
-    assert tight["train"]["gradient_checkpointing"] and "gradient_checkpointing" not in roomy["train"]
+    assert tight["train"]["gradient_checkpointing"] and tight["optim"] == {"name": "adamw8bit"}
+    assert "gradient_checkpointing" not in roomy["train"] and "optim" not in roomy
 
 
 def test_own_presets_are_kept_and_forgotten(server: Server, api: httpx.Client) -> None:
