@@ -62,7 +62,8 @@ WHY = {
     "cache_dir": "set HF_HOME to move the cache of downloads",
     "hub_token": "a token is never kept: sign in, set HF_TOKEN, or give it when you publish",
     "local_rank": "the launcher numbers its processes by itself",
-    "resume_from_checkpoint": "a run goes on from its own newest checkpoint: Resume on its page",
+    "resume_from_checkpoint": "a run goes on from its own newest checkpoint: Resume on its page; --resume-from in "
+                              "the shell names another",
     "non_ema_revision": "deprecated, and the script ends with an error when it is set: use the revision",
     "validation_epochs": "pictures are drawn every so many steps here: set sample.every_steps",
     "foreach_ema": "the average is always updated that way",

@@ -38,6 +38,8 @@ def parser() -> argparse.ArgumentParser:
         "Train a model in this shell. Ctrl-C finishes the step, saves and ends; a second Ctrl-C ends without saving. "
         "Runs lie in STUDIO_HOME (workspace/ beside the program) and show on the page too."))
     made.add_argument("run", nargs="?", type=Path, help="folder of a run to start or resume")
+    made.add_argument("--resume-from", metavar="CHECKPOINT", help="with a run: the checkpoint to go on from "
+                      "(checkpoint-500) in place of the newest; later ones go to the trash")
     made.add_argument("--config", type=Path, metavar="FILE", help="a JSON config; what it leaves out is default")
     made.add_argument("--from-command", metavar="COMMAND", help="the command line of diffusers' train_text_to_image.py "
                       "or train_text_to_image_lora.py, in quotes; what has no place here is listed")
@@ -102,7 +104,9 @@ def chosen(args: argparse.Namespace) -> tuple[Run, int]:
     if args.run is not None:
         if args.config or args.from_command or args.name is not None or list(_flags(args)):
             raise Wrong("a run's settings are fixed: name either a run's folder, or a config for a new run")
-        return _existing(Run(args.run.resolve()))
+        return _existing(Run(args.run.resolve()), args.resume_from)
+    if args.resume_from is not None:
+        raise Wrong("--resume-from needs the folder of the run that the checkpoint belongs to")
     config, token = config_of(args), os.environ.get("HF_TOKEN")
     _bring_pictures(config, token)
     try:
@@ -131,12 +135,12 @@ def _bring_pictures(config: dict[str, Any], token: str | None) -> None:
     config["data"] = {**config.get("data", {}), "dataset": found}
 
 
-def _existing(run: Run) -> tuple[Run, int]:
+def _existing(run: Run, checkpoint: str | None) -> tuple[Run, int]:
     if not run.record_file.is_file():
         raise Wrong(f"{run.path} is not a run's folder: it has no {run.record_file.name}")
     reader = runs.Reader()
     try:
-        return run, run.attempts()[0] if reader.state(run)[0] == "queued" else runs.resume(run, reader)
+        return run, run.attempts()[0] if reader.state(run)[0] == "queued" else runs.resume(run, reader, checkpoint)
     except (runs.Refused, storage.Corrupt) as error:
         raise Wrong(f"{run.path.name}: {error}") from None
 

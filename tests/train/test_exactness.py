@@ -86,6 +86,25 @@ def test_a_damaged_checkpoint_is_passed_over(make: Make, unbroken: Any, monkeypa
     assert (curve(run), fingerprint(run, 8)) == unbroken
 
 
+def test_resume_from_a_named_checkpoint(make: Make, unbroken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make(checkpoint={"every_steps": 2, "keep": 5})
+
+    def begin(attempt: int) -> None:
+        storage.write_json(run.process_file, {"attempt": attempt, "began": 0.0})
+
+    begin(1)
+    with monkeypatch.context() as patch:
+        ask_at(run, patch, 7, ("stop", {}))
+        train(run)
+    with pytest.raises(runs.Refused, match="no checkpoint 'checkpoint-3'; there are: checkpoint-7, checkpoint-6"):
+        runs.resume(run, runs.Reader(), "checkpoint-3")
+    begin(runs.resume(run, runs.Reader(), "checkpoint-4"))
+    assert train(run) == "finished"
+    assert [e["name"] for e in told(run, "retired")] == ["checkpoint-7", "checkpoint-6"]
+    assert told(run, "resumed")[0]["from_step"] == 4
+    assert (curve(run), fingerprint(run, 8)) == unbroken
+
+
 @pytest.mark.parametrize("change", ["schedule", "data"])
 def test_a_changed_run_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     run = make()
