@@ -314,6 +314,9 @@ class Compute(Section):
         None, "Attention", "`sdpa` is torch's fused attention; `plain` multiplies step by step, which takes more "
         "memory and is faster on some CPUs; `xformers` needs that package and a GPU. Empty takes what was measured to "
         "be fastest on this machine.", reference="enable_xformers_memory_efficient_attention")
+    thread_wait: Literal["sleep", "spin"] = setting(
+        "sleep", "Waiting threads", "`sleep` shares the cores well. `spin` makes small models up to 1.6 times faster "
+        "on a machine that does nothing else, and many times slower on one that does.")
     linear: Literal["matmul", "convolution"] | None = setting(
         None, "Linear layers", "How a CPU computes them: `matmul` by BLAS, `convolution` by oneDNN, which is up to "
         "twice as fast where BLAS is not made for the processor. Empty takes what was measured.")

@@ -52,7 +52,7 @@ def trainer_environment(run: Run, config: config_.Config, gpus: int) -> dict[str
     extra = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1",
              "OMP_NUM_THREADS": str(config.compute.num_threads or 1),
              # Threads that spin while they wait make a step many times slower as soon as the cores are shared.
-             "OMP_WAIT_POLICY": "PASSIVE"}
+             "OMP_WAIT_POLICY": "PASSIVE" if config.compute.thread_wait == "sleep" else "ACTIVE"}
     if not gpus:
         extra |= {"ACCELERATE_USE_CPU": "true", "DS_ACCELERATOR": "cpu"}
     if "wandb" in config.track.report_to and (key := os.environ.get("WANDB_API_KEY")):  # of a shell, never a server's

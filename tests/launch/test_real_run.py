@@ -152,3 +152,12 @@ def test_there_is_a_flag_for_every_setting_and_help_loads_no_torch() -> None:
     assert done.returncode == 0 and not any(line.endswith(" torch") for line in done.stderr.splitlines())
     for section in config.schema()["sections"]:
         assert all(f"--{field['path']}" in done.stdout for field in section["fields"])
+
+
+def test_waiting_threads_sleep_unless_told_to_spin(run: runs.Run) -> None:
+    from studio.launch import command
+
+    for told, policy in (("sleep", "PASSIVE"), ("spin", "ACTIVE")):
+        settings = config.load({"compute": {"thread_wait": told, "num_threads": 2}})
+        found = command.trainer_environment(run, settings, 0)
+        assert (found["OMP_WAIT_POLICY"], found["OMP_NUM_THREADS"]) == (policy, "2")
