@@ -81,7 +81,7 @@ def loops(trainer: Trainer, steps: int) -> tuple[Any, Any]:
 
     def studio() -> None:
         number, window = next(windows)
-        loop._update(trainer, number, window, progress)
+        loop.take_step(trainer, number, window, progress)
         trainer.controls.poll()
 
     def bare() -> None:

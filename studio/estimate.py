@@ -1,9 +1,9 @@
-"""What a run will take: time, memory and disk, from what runs on this machine really took; a guess is called one."""
+"""What a run will take: time, memory and disk, from what runs and checks here really took; a guess is called one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -19,20 +19,34 @@ ALIKE = ("model.family", "model.base", "model.revision", "model.variant", "model
 
 
 @dataclass(frozen=True)
+class Measured:
+    """Seconds of one step, of one sample picture, of one save, of everything else together; the most memory, bytes.
+
+    0 where it is not known."""
+
+    step: float
+    picture: float
+    save: float
+    startup: float
+    peak: int
+
+
+@dataclass(frozen=True)
 class Past:
-    """A run that was: its id and name, its resolved config, and what its events told."""
+    """A run that was, or a check: its id and name, its resolved config, the device, and what it took (asked once)."""
 
     id: str
     name: str
     config: dict[str, Any]
-    story: Story
+    device: str
+    measure: Callable[[], Measured]
 
 
 @dataclass
 class Estimate:
     """Seconds and bytes, None where nothing is known.
 
-    `time_basis` is "measured" (a run with the same settings), "scaled" (one with other sizes) or "unknown";
+    `time_basis` is "measured" (a run or check with the same settings), "scaled" (one with other sizes) or "unknown";
     `memory_basis` the same, or "weights" for the least that weights, gradients, moments and average need.
     """
 
@@ -43,13 +57,14 @@ class Estimate:
     memory_basis: str = "weights"
     seconds: float | None = None
     time_basis: str = "unknown"
-    source: dict[str, str] | None = field(default=None)  # {id, name} of the run it is taken from
+    source: dict[str, str] | None = None  # {id, name} of the run or the check it is taken from
 
 
 def estimate(plan: Plan, device: str, past: Iterable[Past]) -> Estimate | None:
-    """The estimate for a plan from `past` runs, newest first, of which those on `device` count; None without a config.
+    """The estimate for a plan from `past` runs and checks, the best first, of which those on `device` count; None
+    without a config.
 
-    The first run with the same settings is taken, else the first that differs in sizes alone: its time goes with the
+    The first with the same settings is taken, else the first that differs in sizes alone: its time goes with the
     number of pixels, and so does its memory beyond the weights.
     """
     if plan.config is None:
@@ -70,47 +85,38 @@ def estimate(plan: Plan, device: str, past: Iterable[Past]) -> Estimate | None:
 
 
 def _comparable(one: Past, config: dict[str, Any], device: str) -> bool:
-    return (str(one.story.facts.get("device", "")).endswith(device) and len(one.story.curve.step) >= ENOUGH
-            and all(_at(one.config, path) == _at(config, path) for path in ALIKE))
+    return one.device.endswith(device) and all(_at(one.config, path) == _at(config, path) for path in ALIKE)
 
 
 def _take(found: Estimate, one: Past, config: dict[str, Any], plan: Plan) -> None:
-    ratio = _pixels(config) / _pixels(one.config)
+    ratio, took = _pixels(config) / _pixels(one.config), one.measure()
     basis = "measured" if ratio == 1 else "scaled"
+    drawing = took.picture * _drawing_work(config) / _drawing_work(one.config) * _drawn(config)
     found.source, found.time_basis = {"id": one.id, "name": one.name}, basis
-    found.seconds = _startup(one) + found.steps * _per_step(one.story) * ratio + _drawing(one, config) + _saving(
-        one.story, config)
-    peak = (one.story.end or {}).get("peak_memory_bytes")
-    if peak:
-        beyond = max(0, peak - plan.memory_bytes)
-        found.memory_bytes = peak if ratio == 1 else int(plan.memory_bytes + beyond * ratio)
+    found.seconds = took.startup + found.steps * took.step * ratio + drawing + took.save * _saves(config)
+    if took.peak:
+        beyond = max(0, took.peak - plan.memory_bytes)
+        found.memory_bytes = took.peak if ratio == 1 else int(plan.memory_bytes + beyond * ratio)
         found.memory_basis = basis
 
 
-def _per_step(story: Story) -> float:
-    """Seconds of a step: the median, so that a pause counts for nothing."""
-    return median(story.curve.seconds[-200:])
-
-
-def _startup(one: Past) -> float:
-    """Seconds of one unbroken run that went neither into steps nor into pictures nor into saves."""
-    story = one.story
-    if story.attempt != 1 or story.first_time is None or story.last_time is None:
-        return 0.0
-    spent = sum(story.curve.seconds) + _drawing(one, one.config) + _saving(story, one.config)
-    return max(0.0, story.last_time - story.first_time - spent)
-
-
-def _drawing(one: Past, config: dict[str, Any]) -> float:
-    """Seconds that the sample pictures of `config` take, at the pace of those of `one`."""
-    drawn = sorted((s for s in one.story.samples if s.get("time")), key=lambda s: s["seq"])
+def _measured(config: dict[str, Any], story: Story) -> Measured:
+    """What a run took, from its events; medians, so that a pause counts for nothing."""
+    drawn = sorted((s for s in story.samples if s.get("time")), key=lambda s: s["seq"])
     gaps = [later["time"] - earlier["time"] for earlier, later in zip(drawn, drawn[1:], strict=False)
             if earlier["step"] == later["step"]]
-    if not gaps:
-        return 0.0
-    work = _at(config, "sample.num_inference_steps") * _at(config, "data.resolution") ** 2
-    own = _at(one.config, "sample.num_inference_steps") * _at(one.config, "data.resolution") ** 2
-    return median(gaps) * work / own * _drawn(config)
+    saves = [c["seconds"] for c in story.checkpoints if c.get("ok", True) and c.get("seconds")]
+    picture, save = (median(gaps) if gaps else 0.0), (median(saves) if saves else 0.0)
+    startup = 0.0
+    if story.attempt == 1 and story.first_time is not None and story.last_time is not None:  # it ran unbroken
+        spent = sum(story.curve.seconds) + picture * _drawn(config) + save * _saves(config)
+        startup = max(0.0, story.last_time - story.first_time - spent)
+    return Measured(median(story.curve.seconds[-200:]), picture, save, startup,
+                    (story.end or {}).get("peak_memory_bytes") or 0)
+
+
+def _drawing_work(config: dict[str, Any]) -> float:
+    return _at(config, "sample.num_inference_steps") * _at(config, "data.resolution") ** 2
 
 
 def _drawn(config: dict[str, Any]) -> int:
@@ -121,10 +127,8 @@ def _drawn(config: dict[str, Any]) -> int:
     return prompts * (1 + times * (2 if _at(config, "ema.enabled") else 1))
 
 
-def _saving(story: Story, config: dict[str, Any]) -> float:
-    seconds = [c["seconds"] for c in story.checkpoints if c.get("ok", True) and c.get("seconds")]
-    saves = -(-_at(config, "train.max_steps") // _at(config, "checkpoint.every_steps"))
-    return median(seconds) * saves if seconds else 0.0
+def _saves(config: dict[str, Any]) -> int:
+    return -(-_at(config, "train.max_steps") // _at(config, "checkpoint.every_steps"))
 
 
 def _pictures(config: dict[str, Any]) -> int:
@@ -144,7 +148,22 @@ def _at(config: dict[str, Any], path: str) -> Any:
 
 
 def of_run(run_id: str, name: str, config: dict[str, Any], story: Story) -> Past | None:
-    """A past run, or None when its config is not complete enough to compare."""
+    """A past run, or None when it took too few steps, or its config is not complete enough, to compare."""
+    if len(story.curve.step) < ENOUGH or not _complete(config):
+        return None
+    return Past(run_id, name, config, str(story.facts.get("device", "")), lambda: _measured(config, story))
+
+
+def of_check(job_id: str, name: str, config: dict[str, Any], report: Mapping[str, Any]) -> Past | None:
+    """What a check reported (jobs/check.py), or None when it took no warm step or its config is not complete."""
+    if not report.get("seconds_per_step") or not _complete(config):
+        return None
+    took = Measured(report["seconds_per_step"], report["seconds_per_picture"] or 0.0, 0.0,
+                    report["seconds_to_first_step"], report["peak_gpu_bytes"] or report["peak_memory_bytes"])
+    return Past(job_id, name, config, str(report["device"]), lambda: took)
+
+
+def _complete(config: dict[str, Any]) -> bool:
     needed = ("train.max_steps", "train.batch_size", "data.resolution", "sample.num_inference_steps",
               "checkpoint.every_steps", "compute.num_processes", "train.gradient_accumulation_steps")
-    return Past(run_id, name, config, story) if all(_at(config, path) for path in needed) else None
+    return all(_at(config, path) for path in needed)

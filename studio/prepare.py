@@ -82,7 +82,7 @@ def submit(home: Path, *, name: str, owner: str, config: dict[str, Any], parent:
     if ready.config is None or ready.problems:
         raise ConfigError(ready.problems)
     chosen = datasets.find(home, ready.config.data.dataset)
-    rows = _chosen(chosen.freeze(), ready.config.data, ready.config.validation, ready.config.train.seed or 0)
+    rows = chosen_rows(chosen.freeze(), ready.config.data, ready.config.validation, ready.config.train.seed or 0)
     count = sum(row["split"] == "train" for row in rows)
     facts = {**ready.dataset, "fingerprint": chosen.fingerprint(), "count": count}
     return runs.create(home, name=name, owner=owner, config=ready.config, rows=rows, parent=parent,
@@ -188,7 +188,7 @@ def _look_at_dataset(home: Path, config: dict[str, Any], found: Plan) -> dataset
     train = _section(config_.Train, config, "train")
     seed = found.seed if train is None or train.seed is None else train.seed
     validation = _section(config_.Validation, config, "validation") or config_.Validation()
-    rows = _chosen(chosen.rows(0, chosen.count), data, validation, seed)
+    rows = chosen_rows(chosen.rows(0, chosen.count), data, validation, seed)
     found.rows = [row for row in rows if row["split"] == "train"]
     found.dataset = {"id": chosen.id, "name": chosen.name, "fingerprint": chosen.fingerprint(),
                      "count": len(found.rows)}
@@ -200,7 +200,7 @@ def _look_at_dataset(home: Path, config: dict[str, Any], found: Plan) -> dataset
     return chosen
 
 
-def _chosen(rows: list[dict[str, Any]], data: config_.Data, validation: config_.Validation,
+def chosen_rows(rows: list[dict[str, Any]], data: config_.Data, validation: config_.Validation,
             seed: int) -> list[dict[str, Any]]:
     """The rows that a run keeps: split `train` to learn from, the others held out."""
     return datasets.choose(rows, seed, most=data.max_samples, share=validation.share, held=validation.pictures)

@@ -39,17 +39,17 @@ class RunningJob:
     """One attempt at a job, as its kind's `main` sees it."""
 
     def __init__(self, folder: Job, record: dict[str, Any], events: EventWriter, controls: Controls):
-        self.folder, self.events, self._controls = folder, events, controls
+        self.folder, self.events, self.controls = folder, events, controls
         self.id, self.home, self.owner, self.args = folder.id, folder.home, record["owner"], record["args"]
         self.light: bool = record["light"]
         self._told = ("", 0.0)
 
     def check(self) -> None:
         """Call between steps of at most some seconds. Raises Cancelled when the job is to end."""
-        for request in self._controls.poll():
+        for request in self.controls.poll():
             if request.kind == "cancel":
-                self._controls.accept(request)
-                self._controls.answer(request, "done")
+                self.controls.accept(request)
+                self.controls.answer(request, "done")
             raise Cancelled("interrupted" if request.kind == "terminate" else "cancelled")
 
     def phase(self, phase: str, done: int | None = None, total: int | None = None, unit: str | None = None) -> None:

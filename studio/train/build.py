@@ -111,7 +111,7 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[
 
     `check` is called now and then and may raise to end the build.
     """
-    home = run.path.parent.parent
+    home = run.home
     family = families.get(config.model.family)
     base = _base(config, family, events, host)
     events.phase("loading")
@@ -194,7 +194,7 @@ def _cached(run: Run, config: Config, encoders: Encoders, draws: Draws, held: li
     """Every encoding the run needs, each rank making its share of what is missing: of pictures as they are trained,
     of pictures as they are cached (the same, or those held out), and of captions."""
 
-    home = run.path.parent.parent
+    home = run.home
 
     def path_of(row: dict[str, Any]) -> Path:
         return datasets.picture_path(home, row)

@@ -152,7 +152,7 @@ class Keeper:
             try:
                 storage.verify(path)
             except storage.Corrupt as error:
-                storage.to_trash(path, self.run.path.parent.parent / "trash")
+                storage.to_trash(path, self.run.home / "trash")
                 self.events.add("retired", name=path.name)
                 self.events.warning("damaged_checkpoint", f"{path.name} is damaged and was put into the trash: {error}")
                 continue
@@ -174,7 +174,7 @@ class Keeper:
         except storage.Corrupt as error:
             raise CannotResume(f"{name} is damaged ({error}); choose another, there are: {there}") from None
         for later in known[: known.index(path)]:
-            storage.to_trash(later, self.run.path.parent.parent / "trash")
+            storage.to_trash(later, self.run.home / "trash")
             self.events.add("retired", name=later.name)
         self.saved = int(name.rpartition("-")[2])
         return path

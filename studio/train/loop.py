@@ -154,7 +154,7 @@ def _fit(trainer: Trainer, progress: Progress) -> str:
         return _finish(trainer, progress)
     trainer.events.phase("training", progress.step, total, "steps")
     for update, window in trainer.windows(progress.step):
-        _update(trainer, update, window, progress)
+        take_step(trainer, update, window, progress)
         progress.step = update + 1
         asked = trainer.host.tell(trainer.controls.poll())
         if left := _boundary(trainer, progress, asked):
@@ -164,7 +164,7 @@ def _fit(trainer: Trainer, progress: Progress) -> str:
     raise AssertionError("the windows never end")
 
 
-def _update(trainer: Trainer, update: int, window: list[Sample], progress: Progress) -> None:
+def take_step(trainer: Trainer, update: int, window: list[Sample], progress: Progress) -> None:
     """One update: the mean loss over the window's pictures, its gradient, the step, the average, the event."""
     began, host = time.perf_counter(), trainer.host
     shares = share(window, trainer.batch_size, host.rank, host.ranks)
@@ -192,7 +192,7 @@ def _update(trainer: Trainer, update: int, window: list[Sample], progress: Progr
     trainer.ema.update()
     progress.waiting.append({"step": update + 1, "loss": loss, "lr": trainer.update.rate(update), "grad_norm": norm,
                              "pictures": len(window), "seconds": began, "told": told})
-    _report(trainer, progress, keep=0 if host.device.type == "cpu" else 1)
+    report(trainer, progress, keep=0 if host.device.type == "cpu" else 1)
 
 
 def _refined(trainer: Trainer, batch: Batch) -> Batch:
@@ -206,7 +206,7 @@ def _refined(trainer: Trainer, batch: Batch) -> Batch:
     return batch._replace(x_t=x_t, target=target)
 
 
-def _report(trainer: Trainer, progress: Progress, keep: int) -> None:
+def report(trainer: Trainer, progress: Progress, keep: int) -> None:
     """Write the events of all but the `keep` newest steps: a GPU works on the next step while the last one is read."""
     while len(progress.waiting) > keep:
         event = progress.waiting.pop(0)
@@ -238,7 +238,7 @@ def _boundary(trainer: Trainer, progress: Progress, asked: list[Request]) -> str
         if trainer.sample_due(step):
             busy = _draw(trainer, progress)
         if trainer.validation_due(step):
-            _report(trainer, progress, keep=0)
+            report(trainer, progress, keep=0)
             busy = trainer.validate(step) or busy
         if trainer.save_due(step):
             busy = _save(trainer, progress) or busy
@@ -255,12 +255,12 @@ def _boundary(trainer: Trainer, progress: Progress, asked: list[Request]) -> str
 
 
 def _draw(trainer: Trainer, progress: Progress, prompt: str | None = None) -> bool:
-    _report(trainer, progress, keep=0)
+    report(trainer, progress, keep=0)
     return trainer.draw(progress.step, prompt)
 
 
 def _save(trainer: Trainer, progress: Progress) -> bool:
-    _report(trainer, progress, keep=0)
+    report(trainer, progress, keep=0)
     return trainer.save(progress.step)
 
 

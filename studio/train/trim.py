@@ -17,7 +17,7 @@ OVER = ("finished", "diverged")  # states that no run comes back from
 
 def note_use(run: Run, shards: Iterable[Path]) -> None:
     """Remember what this run reads, and that it was used now."""
-    cache = run.path.parent.parent / "cache"
+    cache = run.home / "cache"
     used = sorted(shards)
     for path in used:
         os.utime(path)
@@ -31,7 +31,7 @@ def trim(run: Run, events: EventWriter) -> None:
 
     A reader that holds a removed shard open keeps its contents.
     """
-    home = run.path.parent.parent
+    home = run.home
     found = {path: path.stat() for pattern in SHARDS for path in (home / "cache").glob(pattern)}
     total = sum(stat.st_size for stat in found.values())
     limit = _limit(home, total, events)

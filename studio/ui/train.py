@@ -37,6 +37,7 @@ class TrainPage:
     recipe: gr.HTML  # the form as JSON and as a command, and keeping it as a preset
     command: gr.Textbox  # a pasted command line
     unplaced: gr.HTML  # what of it has no place
+    checked: gr.HTML  # the check: how far it is, and what came of it
     started: gr.HTML  # of its own, since a check that ends at the same moment would overwrite the notice
 
     def datasets(self, chosen: Any, request: gr.Request) -> Any:
@@ -92,6 +93,14 @@ class TrainPage:
         except Exception as error:  # every kind is said in words; `explain` logs what it does not know
             return {self.notice: self._refused(error)}
         return {self.started: {"run": record["id"], "turn": secrets.token_hex(4)}}
+
+    def probe(self, values: Mapping[Component, Any], request: gr.Request) -> dict[Component, Any]:
+        """Reads the form; starts a check and writes which, or everything that is in its way."""
+        try:
+            job = self.studio.probe_run(viewer_of(request), self.form.config(values))
+        except Exception as error:  # as in `start`
+            return {self.notice: self._refused(error)}
+        return {self.checked: {"job": job["id"], "turn": secrets.token_hex(4)}}
 
     def paste(self, values: Mapping[Component, Any], request: gr.Request) -> dict[Component, Any]:
         """Reads the pasted command or JSON; writes every field of the form, and what has no place in it."""
@@ -163,12 +172,17 @@ def build(studio: Studio) -> TrainPage:
             name = gr.Textbox(label=texts.t("train.name"), placeholder=texts.t("train.name_empty"), max_lines=1,
                               max_length=200, elem_id="run-name", value="",
                               html_attributes=gr.InputHTMLAttributes(autocomplete="off"))
-            start = gr.Button(texts.t("train.start"), variant="primary", size="lg", elem_id="start-training")
+            with gr.Row(elem_classes="st-go"):
+                start = gr.Button(texts.t("train.start"), variant="primary", size="lg", elem_id="start-training",
+                                  scale=3, min_width=150)
+                check = gr.Button(texts.t("train.check"), variant="secondary", size="lg", elem_id="check-training",
+                                  scale=1, min_width=90)
+            checked = parts.live("checked", "check.js", "measured")
             notice = parts.live("notice", "train.js", "use_dataset", "use_config")
             started = parts.live("started", "started.js")
             reset = gr.Button(texts.t("train.reset"), variant="secondary", size="sm", elem_id="reset-form")
-    page = TrainPage(studio, form, name, goal, notice, recipe, command, unplaced, started)
-    _wire(page, start, reset, fill)
+    page = TrainPage(studio, form, name, goal, notice, recipe, command, unplaced, checked, started)
+    _wire(page, start, check, reset, fill)
     return page
 
 
@@ -221,7 +235,7 @@ def _paste() -> tuple[gr.Textbox, gr.Button, gr.HTML]:
         return command, fill, parts.live("unplaced", "unplaced.js")
 
 
-def _wire(page: TrainPage, start: gr.Button, reset: gr.Button, fill: gr.Button) -> None:
+def _wire(page: TrainPage, start: gr.Button, check: gr.Button, reset: gr.Button, fill: gr.Button) -> None:
     fields = list(page.form.components.values())
     every: list[Component] = [*fields, page.name, page.goal]
     quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
@@ -240,6 +254,8 @@ def _wire(page: TrainPage, start: gr.Button, reset: gr.Button, fill: gr.Button) 
     leaves = [c.blur if isinstance(c, gr.Textbox) else c.change for c in fields]  # type: ignore[attr-defined]
     gr.on(leaves, page.check, **checked)
     start.click(page.start, inputs=set(every), outputs=[page.notice, page.started], **quiet)
+    check.click(page.probe, inputs=set(every), outputs=[page.notice, page.checked], **quiet)
+    page.checked.measured(page.check, **checked)
     reset.click(js=forget, outputs=every, **client).then(page.check, **checked)
     page.goal.input(page.take, inputs=set(every), outputs=[*fields, page.notice], **quiet).then(
         js=keep, inputs=every, **client).then(page.check, **checked)

@@ -1,4 +1,4 @@
-"""/api/runs/check, /api/runs/estimate and /api/presets: what comes before a run."""
+"""/api/runs/check, /api/runs/probe, /api/runs/estimate and /api/presets: what comes before a run."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ def check_run(request: Request, studio: Service, who: Who, body: Body) -> Respon
     """What submitting {config} would say."""
     _, config = fields(body, name=str, config=dict)
     return respond(request, studio.check_run(who, config or {}))
+
+
+@router.post("/runs/probe")
+def probe_run(request: Request, studio: Service, who: Who, body: Body) -> Response:
+    """202: a job that takes the first steps of {config} and draws one picture, and reports seconds and memory."""
+    _, config = fields(body, name=str, config=dict)
+    return respond(request, studio.probe_run(who, config or {}), 202)
 
 
 @router.post("/runs/estimate")

@@ -10,6 +10,7 @@ from studio import config as config_
 from studio import datasets, estimate, machine, prepare, presets, storage
 from studio.web.access import Viewer, may, require
 from studio.web.errors import NotFound, Refused, WebError
+from studio.web.index import W
 from studio.web.service_runs import RunService
 
 LOOKED_AT = 60  # past runs, newest first, that an estimate is made from
@@ -33,6 +34,19 @@ class PlanService(RunService):
                 "warnings": list(plan.warnings), "disk_bytes": plan.disk_bytes,
                 "config": config_.dump(plan.config) if plan.config is not None else None,
                 "estimate": dataclasses.asdict(found) if found else None}
+
+    def probe_run(self, viewer: Viewer, config: dict[str, Any]) -> dict[str, Any]:
+        """Start a check: the first steps and one picture of a run of `config`, measured; returns the job. Raises
+        ConfigError with every problem at once."""
+        require(viewer, None, "create", "job")
+        self._check_public(viewer, config)
+        plan = prepare.plan(self.home, config, token=viewer.token)
+        if plan.config is not None and plan.config.compute.num_processes > 1:
+            plan.fault("compute.num_processes", "a check works in one process: check with 1, or start the run")
+        if plan.config is None or plan.problems:
+            raise config_.ConfigError(plan.problems)
+        return self.submit_job(viewer, "check", {"config": config_.dump(plan.config)}, light=False,
+                               name=f"Check with {plan.dataset['name']}", lend_token=not plan.weights)
 
     def estimate_run(self, viewer: Viewer, config: dict[str, Any]) -> dict[str, Any]:
         """Steps, seconds, bytes of memory and disk, and what each figure is taken from. Raises ConfigError."""
@@ -79,18 +93,27 @@ class PlanService(RunService):
         presets.delete(self.home, preset_id)
 
     def _past(self, viewer: Viewer) -> list[estimate.Past]:
-        """The viewer's newest runs that took steps."""
-        own = sorted(((facts["created"], run, facts) for run, facts in self.index.all()
-                      if may(viewer, facts.get("owner"), "read")), key=lambda entry: entry[0], reverse=True)
+        """The viewer's newest runs that took steps, then the checks: a run took more steps to tell from."""
         found = []
-        for _, run, facts in own[:LOOKED_AT]:
+        for run, facts in self._newest(viewer, self.index.all()):
             try:
                 config = storage.read_json(run.config_file) or {}
                 past = estimate.of_run(run.id, facts.get("name", ""), config, self.reader.story(run))
             except (storage.Corrupt, FileNotFoundError):
                 continue  # deleted in this moment, or damaged: its own page says so
             found += [past] if past else []
+        checks = [(job, facts) for job, facts in self.index.jobs() if facts["kind"] == "check"]
+        for job, facts in self._newest(viewer, checks):
+            report = self.reader.story(job).results.get("report.json")
+            if report:
+                past = estimate.of_check(job.id, facts["name"], facts["args"]["config"], report["facts"])
+                found += [past] if past else []
         return found
+
+    def _newest(self, viewer: Viewer, found: list[tuple[W, dict[str, Any]]]) -> list[tuple[W, dict[str, Any]]]:
+        """Those of the viewer's, newest first, as many as are looked at."""
+        own = [entry for entry in found if may(viewer, entry[1].get("owner"), "read")]
+        return sorted(own, key=lambda entry: entry[1]["created"], reverse=True)[:LOOKED_AT]
 
     def _circumstances(self, viewer: Viewer, dataset: str, base: str) -> presets.Circumstances:
         try:

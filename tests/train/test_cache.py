@@ -55,14 +55,14 @@ def test_the_encoders_are_gone_before_the_first_step(
     from studio.train import loop
 
     alive: list[set[str]] = []
-    real = loop._update
+    real = loop.take_step
 
     def update(*args: Any) -> None:
         gc.collect()
         alive.append({part for part, kept in loaded.items() if kept() is not None})
         real(*args)
 
-    monkeypatch.setattr(loop, "_update", update)
+    monkeypatch.setattr(loop, "take_step", update)
     assert train(make(train={"max_steps": 3}, sample={"every_steps": 1})) == "finished"  # drawing loads them each time
     assert alive == [{"transformer"}] * 3 and len(loaded) == 4
 

@@ -104,7 +104,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     """The denoiser's output is NaN at these updates."""
     from studio.train import loop
 
-    real = loop._update
+    real = loop.take_step
 
     def update(trainer: Any, number: int, *args: Any) -> None:
         family, predict = trainer.family, type(trainer.family).predict
@@ -113,7 +113,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
         real(trainer, number, *args)
         monkeypatch.setattr(type(family), "predict", predict)
 
-    monkeypatch.setattr(loop, "_update", update)
+    monkeypatch.setattr(loop, "take_step", update)
 
 
 def finite(folder: Path) -> bool:
@@ -149,7 +149,7 @@ def test_errors_are_named(make: Make, monkeypatch: pytest.MonkeyPatch, error: Ex
     def fail(*args: Any) -> None:
         raise error
 
-    monkeypatch.setattr("studio.train.loop._update", fail)
+    monkeypatch.setattr("studio.train.loop.take_step", fail)
     run = make()
     assert train(run) == "failed"
     end = told(run, "end")[0]["error"]

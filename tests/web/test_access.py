@@ -28,6 +28,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/oauth/huggingface/logout"): NOBODYS,
     ("GET", "/api/runs"): OWN, ("GET", "/api/queue"): OWN, ("GET", "/api/datasets"): OWN,
     ("POST", "/api/runs"): "create", ("POST", "/api/datasets"): "create", ("POST", "/api/runs/check"): NOBODYS,
+    ("POST", "/api/runs/probe"): "create",
     ("POST", "/api/runs/estimate"): NOBODYS, ("GET", "/api/presets"): OWN, ("POST", "/api/presets"): "create",
     ("DELETE", "/api/presets/{preset_id}"): WRITE,
     ("POST", "/api/queue"): WRITE,

@@ -1,0 +1,142 @@
+"""A heavy job: the first steps and one picture of a run, with the very trainer, and what they took.
+
+Arguments: {config}, resolved. Results: `picture.webp`, where it could be drawn, and `report.json`, told as facts too:
+`device`; `steps` taken; `seconds_to_first_step` from the start of the process, with the encoding of the few pictures
+used; `seconds_per_step`, of those after the first; `seconds_per_picture`, with loading the encoders again; `loss` of
+the last step; `finite`; `peak_memory_bytes` of the process, `peak_gpu_bytes`. What is not known is null.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from studio import config as config_
+from studio import datasets, machine, prepare, storage, work
+from studio.config import Config
+from studio.events import EventWriter
+from studio.jobs.running import Problem, RunningJob
+from studio.runs import Run
+from studio.train import errors, loop
+from studio.train.build import Trainer, build
+from studio.train.host import Host, peak_memory
+
+WARM, MOST = 2, 10  # steps after the first, which is slower: at least, and at most
+SECONDS = 3.0  # beyond WARM, steps are added until they took this long together, so that quick ones are measured well
+
+
+class Throwaway(Run):
+    """A run's folder inside the job's: in no list of runs, and gone when the job ends."""
+
+    @property
+    def home(self) -> Path:
+        """The home its job lies in."""
+        return self.path.parents[2]
+
+
+@dataclass
+class Heard:
+    """What the trainer's events told; phases and warnings become the job's own."""
+
+    job: RunningJob
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    pictures: list[dict[str, Any]] = field(default_factory=list)
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Take in one event. A cancel is noticed elsewhere: an exception in here would pass for the trainer's own."""
+        if event["kind"] == "phase":
+            self.job.events.phase(event["phase"], event["done"], event["total"], event["unit"])
+        elif event["kind"] == "warning":
+            self.job.warn(event["code"], event["message"])
+        elif event["kind"] == "step":
+            self.steps.append(event)
+        elif event["kind"] == "sample":
+            self.pictures.append(event)
+
+
+def main(job: RunningJob) -> None:
+    """Train and draw in a folder that goes, and keep the picture and the numbers."""
+    config, rows = _asked(job)
+    if not machine.facts(job.home)["gpus"]:
+        os.environ["ACCELERATE_USE_CPU"] = "true"  # as a run is started
+    run = Throwaway(job.folder.path / "run")
+    run.path.mkdir()
+    storage.write_json(run.config_file, config_.dump(config))
+    try:
+        _measure(job, run, config, rows)
+    except Exception as error:
+        told = errors.explain(error, run)
+        if told["code"] == "out_of_memory":
+            raise Problem(told["message"], told["hint"], told["code"]) from error
+        raise
+    finally:
+        shutil.rmtree(run.path)
+
+
+def _asked(job: RunningJob) -> tuple[Config, list[dict[str, Any]]]:
+    """The config with one prompt, and the rows of the first steps: encoding a whole data set may take hours."""
+    config = config_.load(job.args["config"])
+    chosen = datasets.find(job.home, config.data.dataset)
+    kept = prepare.chosen_rows(chosen.freeze(), config.data, config.validation, config.train.seed or 0)
+    rows = [row for row in kept if row["split"] == "train"]
+    if not rows:
+        raise Problem("The data set has no pictures to train on.", "Add some, then check again.")
+    prompts = [*(config.sample.prompts or []), *rows[0]["captions"], ""][:1]
+    window = (config.train.batch_size or 1) * config.train.gradient_accumulation_steps
+    asked = config_.merge(job.args["config"], {"sample": {"prompts": prompts}})
+    return config_.load(asked), rows[: (1 + WARM) * window]
+
+
+def _measure(job: RunningJob, run: Run, config: Config, rows: list[dict[str, Any]]) -> None:
+    heard, began = Heard(job), float(job.folder.process()["began"])
+    host, events = Host(config), EventWriter(run.events_file)
+    events.follow(heard)
+    try:
+        trainer = build(run, config, rows, [], host, events, job.controls, check=job.check)
+        ready = time.time() - began
+        job.phase("training")
+        finite = _train(job, trainer, heard)
+        trainer.draw(0)  # of step 0, where there is one picture: the averaged weights are still the others
+        job.check()
+    finally:
+        events.close()
+        host.close()
+    for picture in heard.pictures:
+        job.result("picture.webp", run.samples / picture["file"], "image/webp", prompt=picture["prompt"],
+                   seed=picture["seed"], resolution=config.data.resolution)
+    warm = [step["seconds"] for step in heard.steps[1:]]
+    facts = {
+        "device": host.facts()["device"], "steps": len(heard.steps), "seconds_to_first_step": round(ready, 3),
+        "seconds_per_step": round(median(warm), 4) if warm else None,
+        "seconds_per_picture": round(trainer.sampler.seconds, 3) if heard.pictures else None,
+        "loss": heard.steps[-1]["loss"] if heard.steps else None, "finite": finite,
+        "peak_memory_bytes": peak_memory(),
+        "peak_gpu_bytes": torch.cuda.max_memory_reserved(host.device) if host.device.type == "cuda" else None}
+    job.result("report.json", work.as_json(facts), "application/json", **facts)
+
+
+def _train(job: RunningJob, trainer: Trainer, heard: Heard) -> bool:
+    """The first step and the warm ones; whether every loss was finite."""
+    progress, since = loop.Progress(), 0.0
+    try:
+        for update, window in trainer.windows(0):
+            job.check()
+            loop.take_step(trainer, update, window, progress)
+            if update == 0:
+                loop.report(trainer, progress, keep=0)
+                since = time.monotonic()
+            progress.step = update + 1
+            if progress.step in (trainer.total_steps, 1 + MOST) or (
+                    update >= WARM and time.monotonic() - since >= SECONDS):
+                break
+        loop.report(trainer, progress, keep=0)
+    except errors.Diverged:
+        return False
+    return all(step["loss"] is not None for step in heard.steps)
