@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import httpx
 from PIL import Image
@@ -13,11 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from studio.families import EMBEDDED
 
-from .conftest import Server, Space
+from .conftest import Server, Space, until
 from .test_api import problem
 from .test_jobs import ended
 
-SMALL = {"data": {"resolution": 64}, "train": {"batch_size": 2, "max_steps": 40, "seed": 5},
+SMALL: dict[str, Any] = {"data": {"resolution": 64}, "train": {"batch_size": 2, "max_steps": 40, "seed": 5},
          "sample": {"prompts": ["a red circle", "a blue square"], "num_inference_steps": 3}}
 
 
@@ -65,6 +66,16 @@ def test_a_check_says_that_the_loss_is_no_number(api: httpx.Client, tmp_path: Pa
     report = next(r for r in done["results"] if r["name"] == "report.json")
     assert (report["finite"], report["loss"]) == (False, None)
     assert "skipped_update" in [warning["code"] for warning in done["warnings"]]
+
+
+def test_a_check_can_be_cancelled_in_the_middle(server: Server, api: httpx.Client) -> None:
+    slow = {**SMALL, "train": {**SMALL["train"], "batch_size": 16, "gradient_accumulation_steps": 4}}
+    job = api.post("/api/runs/probe", json={"config": slow}).json()
+    until(lambda: api.get(f"/api/jobs/{job['id']}").json()["phase"] in ("caching", "training"), 90)
+    assert api.post(f"/api/jobs/{job['id']}/cancel").status_code == 200
+    done = ended(api, job)
+    assert (done["state"], done["results"], done["error"]) == ("cancelled", [], None)
+    assert not (server.home / "jobs" / job["id"] / "run").exists()
 
 
 def test_a_check_that_cannot_be_names_every_problem(space: Space) -> None:
