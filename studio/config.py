@@ -30,8 +30,8 @@ from studio.settings import (
 )
 
 __all__ = ["LR_SCHEDULES", "Compute", "Config", "ConfigError", "Data", "Lora", "Model", "Problem", "Section", "Train",
-           "Validation", "dump", "load", "local_processes", "merge", "migrate", "needs_less_memory", "resolve",
-           "schema", "steps_per_epoch"]
+           "Validation", "differences", "dump", "load", "local_processes", "merge", "migrate", "needs_less_memory",
+           "resolve", "schema", "steps_per_epoch"]
 
 SCHEMA = 1
 MAY_STAY_EMPTY = ("hub.model_id", 
@@ -142,6 +142,13 @@ def merge(*layers: dict[str, Any]) -> dict[str, Any]:
             else:
                 result[section] = values
     return result
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
+    """What differs between two complete config dicts: in words, by the setting's path."""
+    return {f"{section}.{name}": f"{section}.{name} was {before[section].get(name)}, is {value}"
+            for section, values in now.items() if isinstance(values, dict) for name, value in values.items()
+            if before[section].get(name) != value}
 
 
 def resolve(config: Config, *suggestions: dict[str, Any], pictures: int, seed: int, cores: int) -> Config:

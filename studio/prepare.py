@@ -30,6 +30,11 @@ WEAKEST = {  # under every family's own defaults
     "objective": {"prediction_type": "epsilon"},
     "sample": {"guidance_scale": 7.5, "prompts": []},
 }
+OF_THE_CHECKPOINT = (  # what a branch cannot change: the weights' and the optimizer's shape, and the frozen rows
+    "model.", "lora.rank", "lora.alpha", "lora.targets", "lora.dora", "optim.name", "optim.fused_backward",
+    "ema.enabled", "compute.deepspeed_stage", "data.dataset", "data.config_name", "data.revision", "data.split",
+    "data.data_", "data.image_column", "data.caption_column", "data.max_", "validation.share", "validation.pictures",
+)
 
 
 @dataclass
@@ -87,6 +92,34 @@ def submit(home: Path, *, name: str, owner: str, config: dict[str, Any], parent:
     facts = {**ready.dataset, "fingerprint": chosen.fingerprint(), "count": count}
     return runs.create(home, name=name, owner=owner, config=ready.config, rows=rows, parent=parent,
                        extra={"dataset": facts})
+
+
+def branch(home: Path, parent: runs.Run, *, name: str, owner: str, checkpoint: str | None = None,
+           config: dict[str, Any] | None = None) -> runs.Run:
+    """A new run that goes on from a checkpoint of `parent` (by default its newest), waiting in the queue.
+
+    `config` holds the settings that change. Raises Refused where there is no such checkpoint, Corrupt for a damaged
+    one, ConfigError with every setting that cannot be as asked.
+    """
+    kept = {path.name: (path, facts) for path, facts in parent.valid_checkpoints()}
+    chosen = checkpoint if checkpoint is not None else next(iter(kept), None)
+    if chosen not in kept:
+        wish = f"no checkpoint {chosen[:40]!r}; there are: {', '.join(kept) or 'none'}" if chosen else "none yet"
+        raise runs.Refused(f"a run is branched from one of its checkpoints, and this one has {wish}")
+    path, facts = kept[chosen]
+    before = parent.config()
+    config_.load(config or {})
+    settings = config_.load(config_.merge(config_.dump(before), config or {}))
+    changed = config_.differences(config_.dump(before), config_.dump(settings))
+    found = Plan(problems=[Problem(field=name, message="a branch keeps what its checkpoint was made with: start a new "
+                                   "run to change this") for name in changed if name.startswith(OF_THE_CHECKPOINT)])
+    if (settings.train.max_steps or 0) <= facts["step"]:
+        found.fault("train.max_steps", f"{path.name} is at step {facts['step']} already: set more steps than that")
+    found.problems += OPTIMIZERS[settings.optim.name].faults(settings)
+    found.problems += machine.problems(machine.facts(home), settings.train, settings.compute)
+    if found.problems:
+        raise ConfigError(found.problems)
+    return runs.branch(home, parent, path, name=name, owner=owner, config=settings, changes=list(changed.values()))
 
 
 def parameters(source: Source, part: str) -> int:

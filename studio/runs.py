@@ -7,6 +7,8 @@ events.jsonl train.log control/ samples/ checkpoints/       (who writes what: AR
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +19,8 @@ from studio import config as config_
 from studio import storage, work
 from studio.work import ID, NotFound, Reader, Refused
 
-__all__ = ["ID", "NotFound", "Reader", "Refused", "Run", "create", "delete", "every", "find", "home", "resume"]
+__all__ = ["ID", "NotFound", "Reader", "Refused", "Run", "branch", "create", "delete", "every", "find", "home",
+           "resume"]
 
 home = storage.home
 PICTURES = "pictures.safetensors"  # in a checkpoint: per training row, the sum (in LOSS_UNIT) and count of its losses
@@ -106,6 +109,43 @@ def create(root: Path, *, name: str, owner: str, config: config_.Config, rows: I
                               run.record_name: work.as_json(record)}, ("control", "samples", "checkpoints"),
                    lambda staging: fill(Run(staging)))
     return run
+
+
+def branch(root: Path, parent: Run, checkpoint: Path, *, name: str, owner: str, config: config_.Config,
+           changes: list[str]) -> Run:
+    """A new run that waits to go on from a checkpoint of `parent`: its rows and that checkpoint, under `config`.
+
+    The checkpoint's files never change, so they are linked where the disk can, and compared with their manifest.
+    `changes` says in words what `config` changes; the run's record keeps it. Raises Corrupt for a damaged checkpoint,
+    Refused for one that was retired in this moment.
+    """
+
+    def fill(made: Run) -> None:
+        made.checkpoints.mkdir(exist_ok=True)
+        target = made.checkpoints / checkpoint.name
+        try:
+            shutil.copytree(checkpoint, target, copy_function=_link)
+        except FileNotFoundError:
+            raise Refused(f"{checkpoint.name} is no longer there: choose another checkpoint") from None
+        storage.verify(target)
+
+    lease = storage.Lock(parent.checkpoints / f"{checkpoint.name}.lease")  # the trainer retires nothing that is held
+    if not lease.acquire(shared=True):
+        raise Refused(f"{checkpoint.name} is just being retired: choose a newer checkpoint")
+    try:
+        origin = {"id": parent.id, "checkpoint": checkpoint.name, "changes": changes}
+        extra = {"dataset": parent.record().get("dataset")}
+        return create(root, name=name, owner=owner, config=config, rows=parent.rows(), parent=origin, extra=extra,
+                      fill=fill)
+    finally:
+        lease.release()
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a disk without links, or another disk
+        shutil.copy2(source, target)
 
 
 def find(root: Path, run_id: str) -> Run:

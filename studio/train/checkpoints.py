@@ -188,8 +188,8 @@ class Keeper:
             raise CannotResume(f"{path.name} was saved by studio {state.get('versions', {}).get('studio', 'unknown')} "
                                f"in checkpoint format {state.get('format', 1)}, and this one reads format {FORMAT}: "
                                "resume with the studio that saved it, or start a new run")
-        faults = [f"the run's settings changed ({'; '.join(found)})"
-                  for found in [changes(state["settings"], self.facts["settings"])] if found]
+        found, allowed = changes(state["settings"], self.facts["settings"]), self.origin(path) is not None
+        faults = [f"the run's settings changed ({'; '.join(found)})"] if found and not allowed else []
         faults += [f"{what} changed" for key, what in (("data_sha", "the run's pictures"), ("base_sha", "the base "
                    "model's files")) if state.get(key) != self.facts[key]]
         if faults:
@@ -197,9 +197,22 @@ class Keeper:
                                "new run")
         self.weights.read(path, state["ema_updates"], state["scaler"])
         self.saved = state["step"]
-        differences = [f"{key} was {state.get(key)}, is {self.facts[key]}" for key in CONDITIONS
-                       if state.get(key) != self.facts[key]]
+        differences = found + [f"{key} was {state.get(key)}, is {self.facts[key]}" for key in CONDITIONS
+                               if state.get(key) != self.facts[key]]
         return state["step"], differences
+
+    def origin(self, path: Path) -> str | None:
+        """Where a checkpoint that came with a branch comes from, and what the branch changed; None for any other."""
+        parent = self.run.record().get("parent") or {}
+        if path.name != parent.get("checkpoint"):
+            return None
+        changed = parent.get("changes") or []
+        return f"branched from {path.name} of run {parent['id']}" + (f": {'; '.join(changed)}" if changed else "")
+
+    def adopt(self, path: Path) -> None:
+        """Tell of a checkpoint that was there before the run began."""
+        size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+        self.events.add("checkpoint", step=self.saved, name=path.name, bytes=size, seconds=0.0, ok=True, error=None)
 
     def _retire(self) -> None:
         """Remove all but the newest `keep`; one that is being downloaded waits for the next save."""

@@ -130,9 +130,12 @@ def _resume(trainer: Trainer, progress: Progress, *, first: bool, checkpoint: st
     if not host.exact:
         differences = [*differences, "this GPU's kernels may add in another order each time, unless compute."
                                      "deterministic is on"]
-    note = f"continues, not bit-identical: {'; '.join(differences)}" if differences else None
+    notes = [f"continues, not bit-identical: {'; '.join(differences)}"] if differences else []
+    origin = trainer.keeper.origin(Path(found))
     trainer.events.add("resumed", from_step=progress.step, checkpoint=Path(found).name, exact=not differences,
-                       note=note)
+                       note="; ".join([origin, *notes] if origin else notes) or None)
+    if origin and first:
+        trainer.keeper.adopt(Path(found))
 
 
 def _findings(trainer: Trainer, checkpoint: str | None) -> str | CannotResume | None:

@@ -12,6 +12,7 @@ import torch
 from studio.optimizers import OPTIMIZERS, AdamW
 
 POINT = "point"  # where the gradient was taken, kept beside an optimizer's state when one draws with other weights
+OF_THE_CONFIG = ("weight_decay", "eps", "scale")  # what a group has from the settings alone, which a branch may change
 Rate = Callable[[int], float]
 
 
@@ -152,7 +153,7 @@ class Updater:
                 optimizer.state[parameter] = states[name]
                 self.kind.restore(optimizer, parameter)
         for group, values in zip(self._groups(), plain["groups"], strict=True):
-            group.update(values)
+            group.update({key: value for key, value in values.items() if key not in OF_THE_CONFIG})
 
     def _groups(self) -> list[dict[str, Any]]:
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]

@@ -98,6 +98,14 @@ def publish_run(request: Request, studio: Service, who: Who, run_id: str, body: 
     return respond(request, studio.publish_run(who, run_id, **given), 202)
 
 
+@router.post("/runs/{run_id}/branch")
+def branch_run(request: Request, studio: Service, who: Who, run_id: str, body: Body) -> Response:
+    """{checkpoint, name, config}: 201 with the new run that goes on from there; `config` has what changes."""
+    checkpoint, name, config = fields(body, checkpoint=str, name=str, config=dict)
+    record = studio.branch_run(who, run_id, checkpoint, name, config or {})
+    return respond(request, record, 201, headers={"location": f"/api/runs/{record['id']}"})
+
+
 @router.post("/runs/{run_id}/{kind}")
 def control_run(request: Request, studio: Service, who: Who, run_id: str, kind: str, body: Body) -> Response:
     """stop, cancel, pause, resume, save or sample."""

@@ -158,6 +158,16 @@ class RunService(JobService):
         self.launcher.wake()
         return self.run(viewer, run.id)
 
+    def branch_run(self, viewer: Viewer, run_id: str, checkpoint: str | None, name: str | None,
+                   config: dict[str, Any]) -> dict[str, Any]:
+        """A new run that goes on from a checkpoint of this one; returns its record. Raises ConfigError, Refused."""
+        parent = self._run(viewer, run_id, "write")
+        name = clean_name(name or f"{parent.record()['name']}, branched")
+        run = prepare.branch(self.home, parent, name=name, owner=viewer.id, checkpoint=checkpoint, config=config)
+        self.launcher.lend(run, viewer.token)
+        self.launcher.wake()
+        return self.run(viewer, run.id)
+
     # ------------------------------------------------------------------------------------------------- steering
 
     def control(self, viewer: Viewer, run_id: str, kind: str, args: dict[str, Any] | None = None) -> dict[str, Any]:
