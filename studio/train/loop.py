@@ -130,8 +130,9 @@ def _resume(trainer: Trainer, progress: Progress, *, first: bool, checkpoint: st
     if not host.exact:
         differences = [*differences, "this GPU's kernels may add in another order each time, unless compute."
                                      "deterministic is on"]
-    notes = [f"continues, not bit-identical: {'; '.join(differences)}"] if differences else []
     origin = trainer.keeper.origin(Path(found))
+    further = [words for words in differences if words not in (origin or "")]
+    notes = [f"continues, not bit-identical: {'; '.join(further)}"] if further else []
     trainer.events.add("resumed", from_step=progress.step, checkpoint=Path(found).name, exact=not differences,
                        note="; ".join([origin, *notes] if origin else notes) or None)
     if origin and first:
