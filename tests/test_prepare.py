@@ -164,3 +164,25 @@ def small_disk(home_: Path) -> Iterator[Path]:
 def test_a_disk_too_small_is_told_before_anything_starts(small_disk: Path) -> None:
     plan = prepare.plan(small_disk, {})
     assert fields(plan) == {"checkpoint.keep"} and "free" in plan.problems[0].message
+
+
+@pytest.mark.parametrize(("objective", "field"), [
+    ({"dream": True, "prediction_type": "v_prediction"}, "objective.dream"),
+    ({"zero_terminal_snr": True, "prediction_type": "epsilon"}, "objective.zero_terminal_snr"),
+    ({"zero_terminal_snr": True, "prediction_type": "v_prediction"}, None),
+    ({"dream": True, "prediction_type": "epsilon"}, None)])
+def test_an_objective_without_a_formula_is_told(home_: Path, objective: dict, field: str | None) -> None:
+    plan = prepare.plan(home_, {"objective": objective})
+    assert fields(plan) == ({field} if field else set())
+    assert not field or "turn" in plan.problems[0].message
+
+
+def test_gamma_takes_the_last_time_away_from_zero_terminal_snr(home_: Path) -> None:
+    objective = {"zero_terminal_snr": True, "prediction_type": "v_prediction", "snr_gamma": 5.0}
+    assert any("objective.snr_gamma" in warning for warning in prepare.plan(home_, {"objective": objective}).warnings)
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="written for a machine without a GPU")
+def test_xformers_needs_a_gpu(home_: Path) -> None:
+    plan = prepare.plan(home_, {"compute": {"attention": "xformers"}})
+    assert fields(plan) == {"compute.attention"} and "sdpa" in plan.problems[0].message

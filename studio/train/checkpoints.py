@@ -161,8 +161,7 @@ class Keeper:
         return None
 
     def named(self, name: str) -> Path:
-        """The checkpoint of that name, which becomes the newest: those after it go to the trash. Raises CannotResume.
-        """
+        """The whole checkpoint of that name. Raises CannotResume, saying which there are."""
         storage.sweep_staging(self.run.checkpoints)
         known = [path for path, _ in self.run.valid_checkpoints()]
         there = ", ".join(path.name for path in known) or "none"
@@ -173,11 +172,14 @@ class Keeper:
             storage.verify(path)
         except storage.Corrupt as error:
             raise CannotResume(f"{name} is damaged ({error}); choose another, there are: {there}") from None
-        for later in known[: known.index(path)]:
-            storage.to_trash(later, self.run.home / "trash")
-            self.events.add("retired", name=later.name)
-        self.saved = int(name.rpartition("-")[2])
         return path
+
+    def drop_later(self) -> None:
+        """Put the checkpoints after the one that was loaded into the trash: the run goes on from that one."""
+        for path, _ in list(self.run.valid_checkpoints()):
+            if int(path.name.rpartition("-")[2]) > (self.saved or 0):
+                storage.to_trash(path, self.run.home / "trash")
+                self.events.add("retired", name=path.name)
 
     def load(self, path: Path) -> tuple[int, list[str]]:
         """Continue from `path`: its step, and what makes the continuation not bit-identical (nothing, mostly).

@@ -127,6 +127,8 @@ def _resume(trainer: Trainer, progress: Progress, *, first: bool, checkpoint: st
             trainer.events.add("resumed", from_step=0, checkpoint=None, exact=True, note="no checkpoint was saved yet")
         return
     progress.step, differences = trainer.keeper.load(Path(found))
+    if checkpoint and host.main:
+        trainer.keeper.drop_later()
     if not host.exact:
         differences = [*differences, "this GPU's kernels may add in another order each time, unless compute."
                                      "deterministic is on"]

@@ -177,7 +177,7 @@ class RunService(JobService):
             raise WebError(f"There is no control {kind[:40]!r}.", f"There are: {', '.join(runs.CONTROLS)}, resume.")
         args = _control_args(kind, args or {})
         if kind == "resume":
-            launch.resume(run, self.reader)
+            launch.resume(run, self.reader, args.get("checkpoint"))
             self.launcher.lend(run, viewer.token)
         else:
             launch.ask(run, kind, self.reader, **args)
@@ -279,15 +279,16 @@ def clean_name(name: Any) -> str:
 
 
 def _control_args(kind: str, args: dict[str, Any]) -> dict[str, str]:
-    """What may come with a control: a prompt for `sample`, nothing else."""
-    if not args:
-        return {}
-    prompt = args.get("prompt")
-    if kind != "sample" or set(args) != {"prompt"}:
-        raise WebError(f"{kind} takes no such settings.", "Only sample takes one: prompt.")
-    if not isinstance(prompt, str) or len(prompt) > PROMPT_LENGTH:
-        raise WebError(f"The prompt must be text of at most {PROMPT_LENGTH} characters.", "Shorten it and try again.")
-    return {"prompt": prompt}
+    """What may come with a control: a prompt for `sample`, the name of a checkpoint for `resume`."""
+    name = {"sample": "prompt", "resume": "checkpoint"}.get(kind)
+    args = {key: value for key, value in args.items() if value is not None}
+    if set(args) - {name}:
+        raise WebError(f"{kind} takes no such settings.", "Only sample takes one, prompt, and resume, checkpoint.")
+    for value in args.values():
+        if not isinstance(value, str) or len(value) > PROMPT_LENGTH:
+            raise WebError(f"The {name} must be text of at most {PROMPT_LENGTH} characters.",
+                           "Shorten it and try again.")
+    return args
 
 
 def _hub_id(base: str) -> bool:

@@ -100,6 +100,28 @@ def test_pictures_equal_diffusers(base, prediction_type):
     assert alone[0].tobytes() == drawn[1].tobytes() != drawn[0].tobytes()
 
 
+def test_zero_terminal_snr_is_saved_and_drawn_with(v2, tmp_path):
+    import json
+
+    from diffusers import DDIMScheduler
+
+    ours = FAMILY.pipeline(loaded(v2), located(v2), "v_prediction", zero_terminal_snr=True)
+    files = FAMILY.pipeline_files(located(v2), "v_prediction", zero_terminal_snr=True)
+    (tmp_path / "scheduler_config.json").write_bytes(files["scheduler/scheduler_config.json"])
+    saved = DDIMScheduler.from_pretrained(tmp_path)
+    for scheduler in (ours.scheduler, saved):
+        scheduler.set_timesteps(4)
+        assert scheduler.timesteps.tolist() == [999, 749, 499, 249]  # from the last time, where nothing is left
+        assert scheduler.alphas_cumprod[-1] < 1e-7 and scheduler.config.prediction_type == "v_prediction"
+    assert torch.equal(ours.scheduler.alphas_cumprod, saved.alphas_cumprod)
+    plain = json.loads(FAMILY.pipeline_files(located(v2), "v_prediction")["scheduler/scheduler_config.json"])
+    assert not plain["rescale_betas_zero_snr"] and plain.get("timestep_spacing") != "trailing"
+    picture = FAMILY.draw_pictures(ours, PROMPTS[:1], [7], resolution=32, steps=4, guidance=3.0)[0]
+    other = FAMILY.pipeline(loaded(v2), located(v2), "v_prediction")
+    assert picture.tobytes() != FAMILY.draw_pictures(other, PROMPTS[:1], [7], resolution=32, steps=4, guidance=3.0)[
+        0].tobytes()
+
+
 def test_drawing_leaves_the_global_generator_alone(v1):
     pipeline = FAMILY.pipeline(loaded(v1), located(v1), "epsilon")
     before = torch.get_rng_state()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import torch
 from studio import config, runs, storage
 from studio.train.checkpoints import changes, training_fields
 from studio.train.data import Draws, Sample, share, uniform
+from studio.train.host import Host, precision_of
 
 from .conftest import Make, child, curve, fingerprint, told, train
 from .test_loop import ask_at
@@ -86,23 +88,114 @@ def test_a_damaged_checkpoint_is_passed_over(make: Make, unbroken: Any, monkeypa
     assert (curve(run), fingerprint(run, 8)) == unbroken
 
 
+def begin(run: runs.Run, attempt: int) -> None:
+    """What a supervisor writes when it begins an attempt."""
+    storage.write_json(run.process_file, {"attempt": attempt, "began": 0.0})
+
+
 def test_resume_from_a_named_checkpoint(make: Make, unbroken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make(checkpoint={"every_steps": 2, "keep": 5})
-
-    def begin(attempt: int) -> None:
-        storage.write_json(run.process_file, {"attempt": attempt, "began": 0.0})
-
-    begin(1)
+    begin(run, 1)
     with monkeypatch.context() as patch:
         ask_at(run, patch, 7, ("stop", {}))
         train(run)
     with pytest.raises(runs.Refused, match="no checkpoint 'checkpoint-3'; there are: checkpoint-7, checkpoint-6"):
         runs.resume(run, runs.Reader(), "checkpoint-3")
-    begin(runs.resume(run, runs.Reader(), "checkpoint-4"))
+    begin(run, runs.resume(run, runs.Reader(), "checkpoint-4"))
     assert train(run) == "finished"
     assert [e["name"] for e in told(run, "retired")] == ["checkpoint-7", "checkpoint-6"]
     assert told(run, "resumed")[0]["from_step"] == 4
     assert (curve(run), fingerprint(run, 8)) == unbroken
+
+
+@pytest.mark.parametrize(("fault", "says"), [
+    ("damaged", "checkpoint-4 is damaged"), ("gone", "there is no checkpoint 'checkpoint-4'"), ("changed", "optim.")])
+def test_a_named_checkpoint_that_cannot_be_used_takes_none_away(
+        make: Make, monkeypatch: pytest.MonkeyPatch, fault: str, says: str) -> None:
+    run = make(checkpoint={"every_steps": 2, "keep": 5})
+    begin(run, 1)
+    with monkeypatch.context() as patch:
+        ask_at(run, patch, 7, ("stop", {}))
+        train(run)
+    begin(run, runs.resume(run, runs.Reader(), "checkpoint-4"))
+    if fault == "damaged":
+        with open(run.checkpoints / "checkpoint-4" / "optimizer.json", "a") as file:
+            file.write(" ")
+    elif fault == "gone":
+        shutil.rmtree(run.checkpoints / "checkpoint-4")
+    else:
+        settings = json.loads(run.config_file.read_text())
+        run.config_file.write_text(json.dumps(config.merge(settings, {"optim": {"adam_beta1": 0.5}})))
+    assert train(run) == "failed"
+    error = told(run, "end")[-1]["error"]
+    assert error["code"] == "cannot_resume" and says in error["message"], error
+    assert {"checkpoint-2", "checkpoint-6", "checkpoint-7"} <= {p.name for p in run.checkpoints.iterdir()}
+    assert not told(run, "retired")
+
+
+def test_an_older_format_is_named(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make()
+    with monkeypatch.context() as patch:
+        ask_at(run, patch, 3, ("stop", {}))
+        train(run)
+    folder = run.checkpoints / "checkpoint-3"
+    state = json.loads((folder / "state.json").read_text())
+    del state["format"], state["settings"]
+    facts = {key: value for key, value in storage.manifest(folder).items() if key != "files"}
+    storage.write_json(folder / "state.json", state)
+    (folder / "manifest.json").unlink()
+    storage.seal(folder, facts)
+    assert train(run) == "failed"
+    error = told(run, "end")[-1]["error"]
+    assert error["code"] == "cannot_resume" and "checkpoint format 1" in error["message"], error
+    assert folder.is_dir()
+
+
+def test_a_run_where_kernels_may_differ_promises_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a GPU without the deterministic mode says; its kernels are not here, the saying is."""
+    built = Host.__init__
+
+    def on_a_gpu(self: Host, *args: Any) -> None:
+        built(self, *args)
+        self.exact = False
+
+    monkeypatch.setattr(Host, "__init__", on_a_gpu)
+    run = make()
+    with monkeypatch.context() as patch:
+        ask_at(run, patch, 3, ("stop", {}))
+        train(run)
+    assert train(run) == "finished"
+    assert [e["exact"] for e in told(run, "attempt")] == [False, False]
+    resumed = told(run, "resumed")[0]
+    assert not resumed["exact"] and "compute.deterministic" in resumed["note"]
+
+
+def test_the_deterministic_mode_repeats_every_bit_and_is_a_condition(make: Make, monkeypatch: pytest.MonkeyPatch
+                                                                      ) -> None:
+    whole, run = (make(compute={"deterministic": True}) for _ in range(2))
+    train(whole)
+    with monkeypatch.context() as patch:
+        ask_at(run, patch, 3, ("stop", {}))
+        train(run)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert train(run) == "finished" and told(run, "resumed")[0]["exact"]
+    assert (curve(run), fingerprint(run, 8)) == (curve(whole), fingerprint(whole, 8))
+    other = make()
+    with monkeypatch.context() as patch:
+        ask_at(other, patch, 3, ("stop", {}))
+        train(other)
+    assert not torch.are_deterministic_algorithms_enabled()
+    settings = json.loads(other.config_file.read_text())
+    other.config_file.write_text(json.dumps(config.merge(settings, {"compute": {"deterministic": True}})))
+    assert train(other) == "finished"
+    assert not told(other, "resumed")[0]["exact"] and "numerics" in told(other, "resumed")[0]["note"]
+
+
+@pytest.mark.parametrize(("asked", "mps", "cuda", "used"), [
+    ("fp16", True, False, "no"), ("bf16", True, False, "no"), ("fp16", False, True, "fp16"),
+    ("bf16", False, False, "bf16"), ("no", False, False, "no")])
+def test_mps_computes_in_fp32(asked: str, mps: bool, cuda: bool, used: str) -> None:
+    assert precision_of(asked, mps=mps, cuda=cuda) == used
 
 
 @pytest.mark.parametrize("change", ["schedule", "data"])

@@ -122,6 +122,10 @@ def test_a_poll_of_a_live_run_is_small_and_mostly_304(server: Server, api: httpx
         problem(api.post(f"/api/runs/{run.id}/resume"), 409)
     finally:
         lock.release()
+    for wrong in ({"checkpoint": 3}, {"prompt": "a dog"}):
+        problem(api.post(f"/api/runs/{run.id}/resume", json=wrong), 400)
+    told = problem(api.post(f"/api/runs/{run.id}/resume", json={"checkpoint": "checkpoint-9"}), 409)
+    assert "checkpoint-9" in told["message"] and "there are: none" in told["message"]
     assert api.get(f"/api/runs/{run.id}").json()["state"] == "interrupted"
 
 
