@@ -112,7 +112,13 @@ def shown(field: Mapping[str, Any], value: Any) -> Any:
         return FROM_BASE
     if field["kind"] == "lines":
         return "\n".join(value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return number_text(value) if isinstance(value, float) else str(value)
+
+
+def number_text(value: float) -> str:
+    """A number as people write it, with as many digits as it needs to be read back as it was."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
 
 
 def _asks(field: Mapping[str, Any]) -> bool:
@@ -148,4 +154,4 @@ def _placeholder(value: Any) -> str:
         return texts.t("form.empty")
     if isinstance(value, list):
         return "\n".join(str(line) for line in value)
-    return texts.t("form.empty_is", value=f"{value:g}" if isinstance(value, float) else value)
+    return texts.t("form.empty_is", value=number_text(value) if isinstance(value, float) else value)

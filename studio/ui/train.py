@@ -15,7 +15,7 @@ from gradio.context import Context
 
 from studio import presets
 from studio.ui import parts, texts
-from studio.ui.form import Form
+from studio.ui.form import Form, number_text
 from studio.web.access import viewer_of
 from studio.web.errors import explain
 from studio.web.service import Studio
@@ -135,7 +135,8 @@ def command(asked: Mapping[str, Any]) -> str:
     for section, values in asked.items():
         for name, value in values.items():
             for one in value if isinstance(value, list) else [value]:
-                text = str(one).lower() if isinstance(one, bool) else f"{one:g}" if isinstance(one, float) else str(one)
+                text = number_text(one) if isinstance(one, float) else str(one)
+                text = text.lower() if isinstance(one, bool) else text
                 flags.append(f"--{section}.{name} {shlex.quote(text)}")
     return " ".join(["python -m studio.train", *flags])
 

@@ -44,7 +44,7 @@ def killed_by_hand(run: runs.Run, events: int) -> None:
     while not run.events_file.is_file() or run.events_file.read_bytes().count(b"\n") < events:
         assert shell.poll() is None and time.monotonic() < last, shell.communicate()[0]
         time.sleep(0.02)
-    trainers = [p for p in tree.marked(run.path) if tree._is_trainer(p)]
+    trainers = [p for p in tree.marked(run.path) if tree._is_worker(p)]
     for process in trainers:
         process.kill()
     told = shell.communicate(timeout=60)[0]
