@@ -10,6 +10,7 @@ from __future__ import annotations
 from studio.launch.controls import actions, ask, cancel
 from studio.launch.queue import Launcher, spawn
 from studio.launch.supervisor import supervise, work_in
+from studio.launch.usage import Meter
 from studio.runs import resume
 
-__all__ = ["Launcher", "actions", "ask", "cancel", "resume", "spawn", "supervise", "work_in"]
+__all__ = ["Launcher", "Meter", "actions", "ask", "cancel", "resume", "spawn", "supervise", "work_in"]

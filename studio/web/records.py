@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -135,6 +137,16 @@ def _columns(curve: Any, keys: list[str], start: int, stop: int | None, points: 
     for name, column in columns.items():
         found[name] = _extremes(column[low:high], edges)
     return found
+
+
+def csv_lines(story: events.Story) -> Iterator[str]:
+    """The curve's columns as lines of CSV with a header; an empty cell is no finite value. A hundred steps at once."""
+    names = ("step", "loss", "lr", "grad_norm", "seconds", "pictures")
+    columns = [getattr(story.curve, name)[:] for name in names]
+    yield ",".join(names) + "\n"
+    rows = zip(*columns, strict=False)  # a step may arrive while the columns are copied
+    while some := list(islice(rows, 100)):
+        yield "".join(",".join("" if v is None else repr(v) for v in row) + "\n" for row in some)
 
 
 def _extremes(values: np.ndarray, edges: np.ndarray) -> dict[str, list[float | None]]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from studio.web.access import Viewer
 from studio.web.answers import fields, json_body, respond, same, studio_of, viewer
@@ -104,6 +104,14 @@ def branch_run(request: Request, studio: Service, who: Who, run_id: str, body: B
     checkpoint, name, config = fields(body, checkpoint=str, name=str, config=dict)
     record = studio.branch_run(who, run_id, checkpoint, name, config or {})
     return respond(request, record, 201, headers={"location": f"/api/runs/{record['id']}"})
+
+
+@router.get("/runs/{run_id}/series.csv")
+def get_series_csv(studio: Service, who: Who, run_id: str) -> Response:
+    """Every step as CSV, for spreadsheets and pandas."""
+    name = f"attachment; filename=run-{run_id[:8]}.csv"
+    return StreamingResponse(studio.series_csv(who, run_id), media_type="text/csv",
+                             headers={"content-disposition": name, "cache-control": "no-store"})
 
 
 @router.post("/runs/{run_id}/{kind}")

@@ -24,7 +24,7 @@ class Studio(BundleService, PlanService, PublishService, HealthService, CaptionS
 
     def __init__(self, home: Path, launcher: launch.Launcher, reader: runs.Reader, settings: Settings):
         self.home, self.launcher, self.reader, self.settings = home, launcher, reader, settings
-        self.index = Index(home)
+        self.index, self.meter = Index(home), launch.Meter()
 
     def schema(self, viewer: Viewer) -> dict[str, Any]:
         """Every setting, for forms and programs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ class RunService(JobService):
     launcher: launch.Launcher
     reader: runs.Reader
     index: Index
+    meter: launch.Meter
 
     # ------------------------------------------------------------------------------------------------- looking
 
@@ -93,7 +95,8 @@ class RunService(JobService):
             found = events.read_since(run.events_file, since, max(1, min(limit, MOST_EVENTS)))
         status = records.status(state, story, self._config(run), self._place(run, state))
         following = found[-1]["seq"] if found else min(since, story.seq)
-        return {**status, "events": [_shown(run, e) for e in _telling(found)], "next": following, "last": story.seq}
+        return {**status, "usage": self._usage(run, state), "next": following, "last": story.seq,
+                "events": [_shown(run, e) for e in _telling(found)]}
 
     def poll_tag(self, viewer: Viewer, run_id: str) -> str:
         """A short text that changes whenever `events` would answer something new."""
@@ -146,6 +149,10 @@ class RunService(JobService):
     def pictures_tag(self, viewer: Viewer, run_id: str) -> str:
         """A short text that changes whenever `pictures` would answer something new."""
         return losses.newest(self._run(viewer, run_id, "read"))
+
+    def series_csv(self, viewer: Viewer, run_id: str) -> Iterator[str]:
+        """Every step of the run's curve as lines of CSV."""
+        return records.csv_lines(self.reader.state(self._run(viewer, run_id, "read"))[1])
 
     # ------------------------------------------------------------------------------------------------- making
 
@@ -238,7 +245,11 @@ class RunService(JobService):
     def _record(self, run: runs.Run, queue: dict[str, int]) -> dict[str, Any]:
         state, story = self.reader.state(run)
         found = records.record(run, run.record(), self._config(run), state, story, queue.get(run.id))
-        return {**found, "error": hub.redact_data(found["error"]), "warnings": hub.redact_data(found["warnings"])}
+        return {**found, "usage": self._usage(run, state), "error": hub.redact_data(found["error"]),
+                "warnings": hub.redact_data(found["warnings"])}
+
+    def _usage(self, run: runs.Run, state: str) -> dict[str, Any] | None:
+        return self.meter.read(run) if state in events.ACTIVE else None
 
     def _config(self, run: runs.Run) -> dict[str, Any]:
         return storage.read_json(run.config_file) or {}

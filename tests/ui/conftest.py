@@ -11,17 +11,21 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+
+from studio import config, events, runs, storage
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("STUDIO_CHROMIUM", "/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
+TOLD_STEPS = 2500
 MISSING = f"no Chromium at {CHROMIUM}: apt-get install -y chromium (or set STUDIO_CHROMIUM to one)"
 
 
@@ -95,6 +99,40 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
     found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
     yield found
     found.close()
+
+
+@pytest.fixture
+def told(server: Server, tmp_path: Path) -> Callable[..., runs.Run]:
+    """Makes a paused run of 2,500 steps that was resumed once, with sample pictures before, at 1,000 and at 2,000."""
+    def make(name: str, *, exact: bool = True, at: int = 1) -> runs.Run:
+        settings = config.load({"train": {"max_steps": 5000}})
+        run = runs.create(tmp_path, name=name, owner="local", config=settings, rows=[])  # elsewhere: nobody starts it
+        storage.write_json(run.process_file, {"attempt": 1, "pid": 1, "start_time": None, "began": 1.0})
+        writer = events.EventWriter(run.events_file)
+        writer.add("attempt", attempt=1, total_steps=5000, pictures=1, device="cpu", precision="no", threads=1,
+                   versions={})
+        for step in range(TOLD_STEPS + 1):
+            if step:
+                writer.step(step, 50.0 if step == 700 else at / (1 + step / 500), 1e-4, 0.5, 4, 0.1)
+            if step % 1000 == 0:
+                _draw(run, writer, step)
+            if step == 1200:
+                writer.add("resumed", from_step=1200, checkpoint="checkpoint-1200", exact=exact,
+                           note=None if exact else "continues, not bit-identical: threads was 2, is 4")
+        writer.end("paused", TOLD_STEPS)
+        writer.close()
+        (server.home / "runs").mkdir(exist_ok=True)
+        return runs.Run(run.path.rename(server.home / "runs" / run.id))
+    return make
+
+
+def _draw(run: runs.Run, writer: events.EventWriter, step: int) -> None:
+    run.samples.mkdir(exist_ok=True)
+    for weights in ("raw", "ema"):
+        name = f"step-{step:06d}-p0-{weights}.webp"
+        Image.new("RGB", (64, 64), (step // 10, 90, 120)).save(run.samples / name)
+        writer.add("sample", step=step, prompt_index=0, prompt="a <b>fox</b>", weights=weights, file=name, seed=7,
+                   guidance_scale=7.5, num_inference_steps=20)
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("POST", "/api/queue"): WRITE,
     ("GET", RUN): READ, ("PATCH", RUN): WRITE, ("DELETE", RUN): WRITE, ("POST", f"{RUN}/{{kind}}"): WRITE,
     ("GET", f"{RUN}/events"): READ, ("GET", f"{RUN}/log"): READ, ("GET", f"{RUN}/series"): READ,
+    ("GET", f"{RUN}/series.csv"): READ,
     ("GET", f"{RUN}/samples/{{name}}"): READ, ("GET", f"{RUN}/files"): READ,
     ("GET", f"{RUN}/files/{{path:path}}"): READ, ("HEAD", f"{RUN}/files/{{path:path}}"): READ,
     ("GET", f"{RUN}/bundle"): READ, ("HEAD", f"{RUN}/bundle"): READ, ("POST", "/api/runs/import"): "create",

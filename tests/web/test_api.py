@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import time
 from typing import Any
@@ -19,7 +20,7 @@ CANARY = "hf_CANARYcanary0123456789"
 STATUS = {"state", "phase", "phase_done", "phase_total", "phase_unit", "step", "total_steps", "eta_seconds",
           "seconds_per_step", "pictures_per_second", "loss", "lr", "queue_position", "actions"}
 RECORD = STATUS | {"id", "name", "owner", "created", "parent", "dataset", "error", "warnings", "resumes", "checkpoints",
-                   "samples", "command", "config", "peak_memory_bytes"}
+                   "samples", "command", "config", "peak_memory_bytes", "usage"}
 
 
 def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
@@ -163,6 +164,22 @@ def test_nan_is_a_gap(server: Server, api: httpx.Client) -> None:
     record = api.get(f"/api/runs/{run.id}")
     assert record.json()["error"]["code"] == "diverged" and record.json()["loss"] is None
     assert CANARY not in record.text and CANARY not in api.get(f"/api/runs/{run.id}/events").text
+
+
+def test_the_whole_curve_as_csv(server: Server, api: httpx.Client) -> None:
+    run = make_run(server.home)
+    tell(run, 250)
+    writer = events.EventWriter(run.events_file)
+    writer.step(251, float("nan"), 1e-5, None, 8, 0.25)
+    writer.close()
+    finish(run, 251)
+    answer = api.get(f"/api/runs/{run.id}/series.csv")
+    rows = list(csv.DictReader(answer.text.splitlines()))
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert "attachment" in answer.headers["content-disposition"]
+    assert [int(row["step"]) for row in rows] == list(range(1, 252)) and float(rows[1]["loss"]) == 0.5
+    assert (rows[250]["loss"], rows[250]["grad_norm"], rows[250]["lr"]) == ("", "", "1e-05")
+    problem(api.get(f"/api/runs/{'0' * 32}/series.csv"), 404)
 
 
 def test_tokens_never_leave_in_a_log(server: Server, api: httpx.Client) -> None:

@@ -16,11 +16,22 @@ export function route() {
 /** Go to a page, a run or a data set without loading anything anew. */
 export function go(query) {
   const url = new URL(location.href);
-  for (const name of ["view", "run", "dataset"]) url.searchParams.delete(name);
+  for (const name of ["view", "run", "dataset", "with", "part"]) url.searchParams.delete(name);
   for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
   history.pushState(null, "", url);
   show();
   window.scrollTo(0, 0);
+}
+
+/** A further word of the URL (which runs are compared, which part of a data set shows), or null. */
+export const noted = (name) => new URLSearchParams(location.search).get(name);
+
+/** Write such a word into the URL without going anywhere. */
+export function note(name, value) {
+  const url = new URL(location.href);
+  if (value === null) url.searchParams.delete(name);
+  else url.searchParams.set(name, value);
+  history.replaceState(null, "", url);
 }
 
 /** Call `then` with the route, now and whenever it changes. */

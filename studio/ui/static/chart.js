@@ -1,191 +1,269 @@
-// The loss and learning rate curves of a run: raw and smoothed, zoom that survives updates, a text alternative.
+// The curves of a run: loss raw and smoothed, validation, learning rate, gradient norm; other runs beside it.
 
-import uPlot from "./vendor/uplot/uPlot.esm.js";
+import { Compare } from "./compare.js";
+import { nearest, smooth } from "./columns.js";
 import { el, number, say, t, whole } from "./kit.js";
+import { colour, joined, plot } from "./plot.js";
+import { picture, readings } from "./readings.js";
+import { DASHES, Others, Track } from "./tracks.js";
 
 const KEPT = "studio-chart";
-
-/** A running mean without bias at its start, `weight` 0 (none) to 0.99; gaps stay gaps. */
-export function smooth(values, weight) {
-  let mean = 0;
-  let mass = 0;
-  return values.map((value) => {
-    if (value === null) return null;
-    mean = weight * mean + (1 - weight) * value;
-    mass = weight * mass + (1 - weight);
-    return mean / mass;
-  });
-}
+const PANELS = ["loss", "lr", "grad_norm"];
 
 export class Chart {
-  /** `zoomed(from, to)` resolves to true columns of a range, or null; it is asked when a person zooms in. */
-  constructor(zoomed) {
-    this.zoomed = zoomed;
-    this.base = { step: [], loss: [], lr: [] };
-    this.detail = null;
+  constructor(id) {
+    this.id = id;
+    this.track = new Track(id);
+    this.others = new Others(id);
     this.range = null;
     this.total = 0;
+    this.resumes = [];  // the steps the run was resumed from
+    this.step = null;
     const kept = remembered();
     this.weight = kept.weight ?? 0.9;
-    this.log = kept.log ?? false;
+    this.logs = kept.log ?? false;
+    this.clips = kept.clip ?? true;
+    this.plots = {};
     this.node = this.frame();
-    this.plots = [];
     this.sizes = new ResizeObserver(() => this.resize());
-    this.sizes.observe(this.lossPlace);
+    this.sizes.observe(this.panels);
     this.dark = new MutationObserver(() => this.build());
     this.dark.observe(document.body, { attributes: true, attributeFilter: ["class"] });
+    this.view = { log: () => this.logs, clip: () => this.clips, marks: () => this.resumes, zoom: (range) => this.zoom(range),
+      reset: () => this.zoom(null), hover: (step) => this.read(step) };
   }
+
+  // ------------------------------------------------------------------------------------------------ its frame
 
   frame() {
     const slider = el("input", { type: "range", min: 0, max: 0.99, step: 0.01, value: this.weight, id: "chart-smooth",
       oninput: () => { this.weight = Number(slider.value); this.keep(); this.draw(); } });
-    const log = el("input", { type: "checkbox", checked: this.log, id: "chart-log",
-      onchange: () => { this.log = log.checked; this.keep(); this.build(); } });
-    this.reset = el("button", { type: "button", class: "st-button st-small", hidden: true, id: "chart-reset",
-      onclick: () => this.unzoom() }, t("chart.reset"));
+    const box = (id, name) => el("label", { for: id }, el("input", { type: "checkbox", id, checked: this[name],
+      onchange: (event) => { this[name] = event.target.checked; this.keep(); this.build(); } }), t(`chart.${name}`));
+    const button = (key, sign, action) => el("button", { type: "button", class: "st-button st-small st-square",
+      "aria-label": t(`chart.${key}`), title: t(`chart.${key}`), onclick: action }, sign);
+    this.reset = el("button", { type: "button", class: "st-button st-small", id: "chart-reset", hidden: true,
+      onclick: () => this.zoom(null) }, t("chart.reset"));
     this.empty = el("p", { class: "st-quiet st-chart-empty" }, t("chart.none"));
-    this.lossPlace = el("div", { class: "st-plot", id: "loss-chart", role: "img", "aria-label": t("chart.alt_none") });
-    this.lrPlace = el("div", { class: "st-plot st-plot-lr", id: "lr-chart", role: "img", "aria-label": "" });
+    this.places = Object.fromEntries(PANELS.map((key) => [key, el("div", { class: "st-plot", role: "img",
+      id: `${key === "grad_norm" ? "grad" : key}-chart`, "aria-label": t("chart.alt_none") })]));
+    this.heads = Object.fromEntries(PANELS.map((key) => [key, el("div", { class: "st-legend" })]));
+    this.panels = el("div", { class: "st-panels", id: "chart-panels", tabindex: 0, role: "application",
+      "aria-label": t("chart.panels"), "aria-describedby": "chart-help", onkeydown: (event) => this.key(event) },
+    PANELS.map((key) => el("div", {}, this.heads[key], this.places[key])));
+    this.spoken = el("p", { class: "st-sr", role: "status", "aria-live": "polite" });
+    this.compare = new Compare(this);
     return el("section", { class: "st-card st-chart", id: "chart" },
       el("div", { class: "st-card-head" }, el("h2", {}, t("chart.title")),
         el("div", { class: "st-tools" }, this.reset,
-          el("label", { for: "chart-smooth" }, t("chart.smooth"), slider),
-          el("label", { for: "chart-log" }, log, t("chart.log")))),
-      this.empty, this.lossPlace,
-      el("h3", {}, t("run.lr")), this.lrPlace);
+          button("zoom_in", "+", () => this.scale(0.5)), button("zoom_out", "−", () => this.scale(2)),
+          el("label", { for: "chart-smooth" }, t("chart.smooth"), slider), box("chart-log", "logs"), box("chart-clip", "clips"))),
+      this.empty, this.panels, this.spoken,
+      el("div", { class: "st-card-foot" }, el("p", { class: "st-quiet st-small-text", id: "chart-help" }, t("chart.help")),
+        el("div", { class: "st-actions" }, this.compare.button,
+          el("a", { class: "st-button st-small", id: "chart-csv", download: true, href: `api/runs/${this.id}/series.csv` }, t("chart.csv")),
+          el("button", { type: "button", class: "st-button st-small", id: "chart-png", onclick: () => picture(this) }, t("chart.png")))));
   }
 
   keep() {
-    localStorage.setItem(KEPT, JSON.stringify({ weight: this.weight, log: this.log }));
+    localStorage.setItem(KEPT, JSON.stringify({ weight: this.weight, log: this.logs, clip: this.clips }));
   }
 
-  /** The whole curve, as columns. */
-  load({ step, loss, lr }) {
-    this.base = { step: [...step], loss: [...loss], lr: [...lr] };
+  // ------------------------------------------------------------------------------------------------- its data
+
+  /** Ask for the whole curve; resolves to the event from which on to follow. */
+  async load() {
+    const seq = await this.track.load();
     this.draw();
+    return seq;
   }
 
-  /** New points; what lies at or after their first step is replaced. */
-  append(points) {
-    if (!points.length) return;
-    this.cut(points[0].step - 1);
-    for (const point of points) {
-      this.base.step.push(point.step);
-      this.base.loss.push(point.loss ?? null);
-      this.base.lr.push(point.lr ?? null);
+  /** New events of the run. */
+  append(events) {
+    const { curve } = this.track;
+    for (const { from_step: from } of events.filter((event) => event.kind === "resumed")) {
+      curve.cut(from);
+      this.resumes.push(from);
     }
-    this.draw();
-  }
-
-  /** Drop every point after `step` (a resumed run goes back to its checkpoint). */
-  cut(step) {
-    const { base } = this;
-    while (base.step.length && base.step[base.step.length - 1] > step) {
-      for (const column of Object.values(base)) column.pop();
-    }
+    const steps = events.filter((event) => event.kind === "step");
+    const checks = events.filter((event) => event.kind === "validation");
+    curve.append(steps);
+    curve.validate(checks);
+    if (steps.length || checks.length) this.draw();
   }
 
   get points() {
-    return this.base.step.length;
+    return this.track.curve.length;
   }
 
-  columns() {
-    const { step, loss, lr } = this.range && this.detail ? this.detail : this.base;
-    const raw = this.log ? loss.map((value) => (value > 0 ? value : null)) : loss;
-    return { loss: [step, raw, smooth(raw, this.weight)], lr: [step, lr] };
+  get tracks() {
+    return [this.track, ...this.others.tracks];
+  }
+
+  /** Show other runs ({id, name}) beside this one. */
+  async beside(runs) {
+    await this.others.choose(runs);
+    for (const track of this.others.tracks) Object.assign(track.curve, { range: null, detail: null });
+    this.build();
+    if (this.range) this.zoom(this.range);
+  }
+
+  /** The news of the runs beside this one. */
+  async refresh() {
+    if (await this.others.refresh()) this.draw();
+  }
+
+  // ---------------------------------------------------------------------------------------------- its drawing
+
+  /** The tables a panel draws, and its lines. */
+  panel(key) {
+    const style = (name) => colour(this.node, name);
+    const others = this.others.tracks.map((track, i) => ({ table: track.curve.shown, line: { label: track.name,
+      stroke: style(`--st-c${i + 2}`), width: 2, dash: DASHES[i + 1] } }));
+    const { shown: own, validation } = this.track.curve;
+    const value = (table) => (key === "loss" ? smooth(this.positive(table.loss), this.weight) : table[key]);
+    const more = others.map(({ table, line }) => [[table.step, value(table)], line]);
+    if (key !== "loss") {
+      return [[[own.step, own[key]], { label: t(`chart.${key}`), stroke: style("--st-line"), width: 1.5 }], ...more];
+    }
+    const band = colour(this.node, "--st-band");
+    const raw = { label: t("chart.raw"), stroke: style("--st-raw"), width: 1, points: { show: own.step.length < 3 } };
+    const found = [[[own.step, this.positive(own.low), this.positive(own.high), this.positive(own.loss), value(own)],
+      { stroke: "transparent", width: 0, band }, { stroke: "transparent", width: 0 }, raw,
+      { label: t("chart.smoothed"), stroke: style("--st-line"), width: 2.5 }]];
+    if (validation.step.length) {
+      found.push([[validation.step, this.positive(validation.loss)],
+        { label: t("chart.validation"), stroke: style("--st-second"), width: 2, dash: [6, 3], points: { show: true, size: 6 } }]);
+    }
+    return [...found, ...more];
+  }
+
+  positive(values) {
+    return this.logs ? values.map((value) => (value > 0 ? value : null)) : values;
   }
 
   draw() {
-    this.empty.hidden = this.points > 0;
-    for (const node of [this.lossPlace, this.lrPlace]) node.classList.toggle("st-hidden", !this.points);
-    if (!this.points) return;
-    if (!this.plots.length) { this.build(); return; }
-    const { loss, lr } = this.columns();
-    for (const [plot, data] of [[this.plots[0], loss], [this.plots[1], lr]]) {
-      plot.batch(() => {
-        plot.setData(data, !this.range);
-        if (this.range) plot.setScale("x", this.range);
+    const any = this.points > 0;
+    this.empty.hidden = any;
+    this.panels.classList.toggle("st-hidden", !any);
+    if (!any) return;
+    const lines = this.panel("loss").length;
+    if (!this.plots.loss || this.lines !== lines) { this.build(); return; }
+    for (const key of PANELS) {
+      const made = this.plots[key];
+      made.batch(() => {
+        made.setData(joined(this.panel(key).map(([table]) => table)), false);
+        made.setScale("x", this.bounds());
       });
     }
-    this.tell(loss);
+    this.tell();
   }
 
-  tell([steps, raw, smoothed]) {
-    const last = steps.length - 1;
-    const lr = number(this.base.lr[this.base.lr.length - 1]);
-    const step = whole(this.base.step[this.base.step.length - 1]);
-    this.lossPlace.setAttribute("aria-label", t("chart.alt", { step, total: whole(this.total),
-      loss: number(raw[last]), smooth: number(smoothed[last]), lr }));
-    this.lrPlace.setAttribute("aria-label", t("chart.lr_alt", { lr, step }));
+  /** The steps on show. */
+  bounds() {
+    if (this.range) return this.range;
+    const first = Math.min(...this.tracks.map(({ curve }) => curve.base.step[0] ?? Infinity));
+    const last = Math.max(...this.tracks.map(({ curve }) => curve.last));
+    return { min: Number.isFinite(first) ? first : 0, max: Math.max(last, first + 1) };
   }
 
   build() {
-    for (const plot of this.plots) plot.destroy();
-    this.plots = [];
-    if (!this.points || !this.lossPlace.clientWidth) return;
-    const { loss, lr } = this.columns();
-    const style = getComputedStyle(this.node);
-    const colour = (name) => style.getPropertyValue(name).trim();
-    const lines = [
-      { label: t("chart.raw"), stroke: colour("--st-raw"), width: 1, value: shown, points: { show: loss[0].length < 3 } },
-      { label: t("chart.smoothed"), stroke: colour("--st-line"), width: 2.5, value: shown, points: { show: false } }];
-    const rate = [{ label: t("run.lr"), stroke: colour("--st-second"), width: 2, value: shown, points: { show: false } }];
-    this.plots = [
-      new uPlot(this.options(lines, 240, this.log ? 3 : 1, colour), loss, this.lossPlace),
-      new uPlot(this.options(rate, 110, 1, colour), lr, this.lrPlace)];
+    for (const made of Object.values(this.plots)) made.destroy();
+    this.plots = {};
+    if (!this.points || !this.panels.clientWidth) return;
+    for (const key of PANELS) {
+      const parts = this.panel(key);
+      this.plots[key] = plot(this.places[key], key, parts.flatMap(([, ...lines]) => lines), parts.map(([table]) => table), this.view);
+    }
+    this.lines = this.panel("loss").length;
     this.draw();
   }
 
-  options(series, height, distribution, colour) {
-    const axis = { stroke: colour("--st-soft"), grid: { stroke: colour("--st-rule"), width: 1 },
-      ticks: { show: false }, font: "12px system-ui, sans-serif" };
-    const scale = distribution === 3 ? { distr: 3 } : {};
-    return {
-      width: this.lossPlace.clientWidth, height,
-      scales: { x: { time: false }, y: scale },
-      cursor: { sync: { key: "studio-run" }, drag: { x: true, y: false, setScale: false }, points: { size: 7 } },
-      legend: { live: true },
-      series: [{ label: t("run.step"), value: (_, value) => (value === null ? t("app.never") : whole(value)) }, ...series],
-      axes: [{ ...axis, size: 28 }, { ...axis, size: 62, values: (_, ticks) => ticks.map((v) => (v === null ? "" : number(v, 3))) }],
-      hooks: { setSelect: [(plot) => this.select(plot)] },
-    };
+  /** The text alternatives, and the values at the cursor (or the last ones). */
+  tell() {
+    const { curve } = this.track;
+    const last = curve.length - 1;
+    const [lr, grad] = [number(curve.base.lr[last]), number(curve.base.grad_norm[last])];
+    const step = whole(curve.last);
+    this.places.loss.setAttribute("aria-label", t("chart.alt", { step, total: whole(this.total),
+      loss: number(curve.base.loss[last]), smooth: number(smooth(curve.base.loss, this.weight)[last]), lr }));
+    this.places.lr.setAttribute("aria-label", t("chart.lr_alt", { lr, step }));
+    this.places.grad_norm.setAttribute("aria-label", t("chart.grad_alt", { value: grad, step }));
+    readings(this);
   }
 
-  async select(plot) {
-    const { left, width } = plot.select;
-    if (width < 6) return;
-    const range = { min: plot.posToVal(left, "x"), max: plot.posToVal(left + width, "x") };
-    plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-    this.range = range;
-    this.detail = null;
-    this.reset.hidden = false;
+  // ---------------------------------------------------------------------------------------- moving about in it
+
+  /** Show the steps of `range`, or all; true detail follows. */
+  zoom(range) {
+    const width = range ? Math.max(2, range.max - range.min) : 0;
+    this.range = range ? { min: range.min, max: range.min + width } : null;
+    this.reset.hidden = !range;
+    for (const { curve } of this.tracks) {
+      curve.range = this.range;
+      if (!range) curve.detail = null;
+    }
     this.draw();
-    const detail = await this.zoomed(Math.floor(range.min), Math.ceil(range.max));
-    if (detail && this.range === range) { this.detail = detail; this.draw(); }
+    clearTimeout(this.asking);
+    if (range) this.asking = setTimeout(() => this.detail(this.range), 120);
   }
 
-  unzoom() {
-    this.range = null;
-    this.detail = null;
-    this.reset.hidden = true;
-    this.draw();
+  async detail(range) {
+    const reached = this.tracks.filter(({ curve }) => curve.length);
+    await Promise.allSettled(reached.map((track) => track.zoom(range)));  // the coarse curve stays where that fails
+    if (this.range === range) this.draw();
+  }
+
+  scale(factor) {
+    const { min, max } = this.bounds();
+    const at = this.step !== null && this.step >= min && this.step <= max ? this.step : (min + max) / 2;
+    this.zoom({ min: at - (at - min) * factor, max: at + (max - at) * factor });
+  }
+
+  /** A step was pointed at (null: none). */
+  read(step) {
+    if (step === this.step) return;
+    this.step = step;
+    for (const made of Object.values(this.plots)) {  // false: these cursors do not tell of themselves again
+      made.setCursor(step === null ? { left: -10, top: -10 } : { left: made.valToPos(step, "x"), top: Math.max(1, made.cursor.top) }, false);
+    }
+    readings(this);
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target !== this.panels) return;
+    const steps = this.track.curve.shown.step;
+    const at = this.step === null ? steps.length - 1 : nearest(steps, this.step);
+    const { min, max } = this.bounds();
+    const go = (place) => { this.read(steps[Math.max(0, Math.min(steps.length - 1, place))] ?? null); this.speak(); };
+    const slide = (by) => this.zoom({ min: min + by * (max - min), max: max + by * (max - min) });
+    const keys = { ArrowLeft: () => (event.shiftKey ? slide(-0.2) : go(at - 1)), ArrowRight: () => (event.shiftKey ? slide(0.2) : go(at + 1)),
+      PageUp: () => go(at - 10), PageDown: () => go(at + 10), Home: () => go(0), End: () => go(steps.length - 1),
+      "+": () => this.scale(0.5), "=": () => this.scale(0.5), "-": () => this.scale(2), 0: () => this.zoom(null),
+      Escape: () => this.zoom(null) };
+    if (!keys[event.key]) return;
+    event.preventDefault();
+    keys[event.key]();
+  }
+
+  speak() {
+    say(this.spoken, Object.values(this.heads).map((head) => head.textContent).join(". "));
   }
 
   resize() {
-    if (!this.plots.length) { this.build(); return; }
-    for (const plot of this.plots) plot.setSize({ width: this.lossPlace.clientWidth, height: plot.height });
+    if (!this.plots.loss) { this.draw(); return; }
+    for (const key of PANELS) this.plots[key].setSize({ width: this.places[key].clientWidth, height: this.plots[key].height });
   }
 
   /** Take it off the page. */
   close() {
+    clearTimeout(this.asking);
     this.sizes.disconnect();
     this.dark.disconnect();
-    for (const plot of this.plots) plot.destroy();
-    this.plots = [];
+    for (const made of Object.values(this.plots)) made.destroy();
+    this.plots = {};
   }
 }
-
-const shown = (_, value) => number(value);
 
 function remembered() {
   try { return JSON.parse(localStorage.getItem(KEPT)) ?? {}; } catch { return {}; }

@@ -2,7 +2,7 @@
 
 import { ApiError, address, bytes, call, el, has, say, t, toast, whole } from "./kit.js";
 
-/** What happened, the evidence and what to do; warnings; where it was resumed. */
+/** What happened, the evidence and what to do; warnings. */
 export function trouble(place, record) {
   const parts = [];
   const { error } = record;
@@ -17,11 +17,20 @@ export function trouble(place, record) {
     parts.push(el("div", { class: "st-note" }, el("strong", {}, t("run.warnings")),
       el("ul", {}, warnings.map((message) => el("li", {}, message)))));
   }
-  for (const resume of record.resumes ?? []) {
-    const note = resume.note || t(resume.exact ? "run.resumed_exact" : "run.resumed_near");
-    parts.push(el("p", { class: "st-quiet" }, t("run.resumed", { step: whole(resume.from_step), note })));
-  }
   place.replaceChildren(...parts);
+}
+
+/** Where a run was resumed, and whether that made any difference to its result. */
+export function certificate(place, resumes) {
+  const line = ({ from_step: from, checkpoint, exact, note }) => {
+    const key = !checkpoint ? "begun" : exact ? "exact" : "near";
+    return el("li", { class: exact ? "st-good" : "st-near" },
+      t(`resume.${key}`, { step: whole(from), checkpoint }), !exact && note ? el("small", {}, note) : null);
+  };
+  place.hidden = !resumes.length;
+  place.replaceChildren(el("h2", {}, t("resume.title")),
+    el("p", { class: "st-quiet" }, t(resumes.every((one) => one.exact) ? "resume.all_exact" : "resume.not_all")),
+    el("ul", { class: "st-resumes" }, resumes.map(line)));
 }
 
 const text = (value) => (typeof value === "string" ? value : Array.isArray(value) ? value.join("\n") : JSON.stringify(value, null, 2));

@@ -3,13 +3,13 @@
 import { Chart } from "./chart.js";
 import { controls } from "./controls.js";
 import { attempt, bytes, call, duration, el, has, number, say, t, whole } from "./kit.js";
-import { Log, badge, details, downloads, refusal, titled, trouble } from "./parts.js";
+import { Log, badge, certificate, details, downloads, refusal, titled, trouble } from "./parts.js";
+import { PhaseBar, use } from "./phases.js";
 import { now, poll } from "./poll.js";
 import { Publish } from "./publish.js";
 import { Samples } from "./samples.js";
 
 const LIVE = new Set(["queued", "starting", "running", "stopping"]);
-const POINTS = 1000;
 const MANY = 4000;  // live points kept before the curve is asked for anew, down-sampled
 const TELLING = new Set(["sample", "checkpoint", "retired", "control", "warning", "resumed", "attempt", "end"]);
 
@@ -51,44 +51,37 @@ export class RunView {
   }
 
   build() {
-    this.chart = new Chart((from, to) => this.zoomed(from, to));
+    this.chart = new Chart(this.id);
     this.samples = new Samples();
     this.log = new Log(this.id);
     this.head = el("div", { class: "st-run-head" });
     this.status = el("p", { class: "st-status", id: "run-status", role: "status", "aria-live": "polite" });
     this.bar = el("div", { class: "st-progress", id: "run-progress", role: "progressbar", "aria-valuemin": 0,
       "aria-label": t("run.progress") }, el("i"));
+    this.phase = new PhaseBar();
     this.numbers = el("dl", { class: "st-numbers", id: "run-numbers" });
     this.controls = el("div", { class: "st-actions", id: "run-actions" });
     this.trouble = el("div", { id: "run-trouble" });
     this.downloads = el("section", { class: "st-card", id: "downloads" });
     this.publish = new Publish(this.id);
     this.details = el("section", { class: "st-card", id: "details" });
+    this.resumes = el("section", { class: "st-card", id: "resume-certificate", hidden: true });
     this.place.replaceChildren(
       el("a", { class: "st-back", href: "?view=runs" }, `‹ ${t("runs.all")}`), this.head,
-      el("section", { class: "st-card st-live-card" }, this.status, this.bar, this.numbers, this.controls),
+      el("section", { class: "st-card st-live-card" }, this.status, this.phase.node, this.bar, this.numbers, this.controls),
       this.trouble,
       el("div", { class: "st-run-grid" },
-        el("div", {}, this.samples.node, this.chart.node, this.log.node), el("div", {}, this.downloads, this.publish.node, this.details)));
+        el("div", {}, this.samples.node, this.chart.node, this.log.node), el("div", {}, this.downloads, this.publish.node, this.resumes, this.details)));
     details(this.details, this.record);
   }
 
   /** The whole curve, down-sampled, and the event from which on to follow. */
   async curve() {
-    const { data } = await this.series();
     this.chart.total = this.record.total_steps;
-    this.chart.load(columns(data));
-    this.since = Math.min(data.seq, this.record.seq);
+    this.chart.resumes = (this.record.resumes ?? []).map((resume) => resume.from_step);
+    this.since = Math.min(await this.chart.load(), this.record.seq);
     this.tag = null;
-  }
-
-  /** The curve, or a part of it, as at most POINTS entries of min, mean and max. */
-  series(range = "") {
-    return call(`runs/${this.id}/series?keys=loss,lr&points=${POINTS}${range}`);
-  }
-
-  async zoomed(from, to) {
-    return columns((await this.series(`&from=${from}&to=${to}`)).data);
+    await this.chart.compare.recall();
   }
 
   /** One turn of the loop: new events, and the record when they say it changed. */
@@ -97,6 +90,7 @@ export class RunView {
     if (this.closed) return null;
     if (answer.data) await this.take(answer);
     await this.log.next();
+    await this.chart.refresh();
     if (answer.data && answer.data.next < answer.data.last) return 0;
     return LIVE.has(this.record.state) ? 1000 : 5000;
   }
@@ -105,9 +99,8 @@ export class RunView {
     const news = data.events;
     this.tag = news.length ? null : tag;
     this.since = data.next;
-    for (const event of news) if (event.kind === "resumed") this.chart.cut(event.from_step);
-    this.chart.append(news.filter((event) => event.kind === "step"));
-    if (this.chart.points > MANY) this.chart.load(columns((await this.series()).data));
+    this.chart.append(news);
+    if (this.chart.points > MANY) await this.chart.load();
     const changed = data.state !== this.record.state || news.some((event) => TELLING.has(event.kind));
     const fresh = changed ? (await call(`runs/${this.id}`)).data : {};
     const { events, next, last, ...facts } = data;
@@ -131,7 +124,8 @@ export class RunView {
     if (!same((r) => [r.name, r.state])) this.showHead(record);
     this.showProgress(record);
     if (!same((r) => [r.actions, r.state])) controls(this.controls, record, (fresh) => this.changed(fresh));
-    if (!same((r) => [r.error, r.warnings, r.resumes, r.state])) trouble(this.trouble, record);
+    if (!same((r) => [r.error, r.warnings, r.state])) trouble(this.trouble, record);
+    if (!same((r) => r.resumes)) certificate(this.resumes, record.resumes ?? []);
     if (!same((r) => r.samples)) this.samples.show(record.samples ?? []);
     this.shown = record;
   }
@@ -181,6 +175,7 @@ export class RunView {
   showProgress(record) {
     const total = record.total_steps || 1;
     say(this.status, sentence(record));
+    this.phase.show(record);
     this.bar.setAttribute("aria-valuemax", total);
     this.bar.setAttribute("aria-valuenow", record.step);
     this.bar.firstChild.style.width = `${Math.min(100, (100 * record.step) / total)}%`;
@@ -192,7 +187,7 @@ export class RunView {
       ["rate", number(record.pictures_per_second, 3)],
       ["loss", number(record.loss)],
       ["lr", number(record.lr)],
-      record.peak_memory_bytes ? ["memory", bytes(record.peak_memory_bytes)] : null,
+      ...use(record),
     ].filter(Boolean);
     const key = rows.map(([name]) => name).join();
     if (this.numbers.dataset.key !== key) {
@@ -218,9 +213,4 @@ export function sentence(record) {
       unit: record.phase_unit === "bytes" ? "" : record.phase_unit ?? "" }).trim();
   }
   return has(`says.${record.state}`) ? t(`says.${record.state}`) : record.state;
-}
-
-/** The means of a series answer as columns. */
-function columns({ step, loss, lr }) {
-  return { step, loss: loss.mean, lr: lr.mean };
 }

@@ -1,39 +1,35 @@
-// Sample pictures by prompt and step, raw or EMA; full screen with before and after.
+// Sample pictures of a run: prompt by step as a grid, or through time with a slider; raw or EMA.
 
-import { address, el, number, t, whole } from "./kit.js";
+import { el, t, whole } from "./kit.js";
+import { Timeline } from "./timeline.js";
+import { Viewer, alt, source } from "./viewer.js";
 
 export class Samples {
   constructor() {
     this.weights = "ema";
+    this.mode = "grid";
     this.items = [];
-    this.switch = el("div", { class: "st-switch", role: "group", "aria-label": t("samples.weights"), id: "sample-weights" },
-      ["ema", "raw"].map((weights) => el("button", { type: "button", "data-weights": weights,
-        "aria-pressed": String(weights === this.weights), onclick: () => this.choose(weights) }, t(`samples.${weights}`))));
+    this.switch = choice("weights", ["ema", "raw"], this.weights, (weights) => { this.weights = weights; this.draw(); });
+    this.modes = choice("mode", ["grid", "time"], this.mode, (mode) => { this.mode = mode; this.draw(); });
     this.grid = el("div", { class: "st-samples", id: "samples" });
+    this.timeline = new Timeline((row, i, named) => this.shot(row, i, named));
     this.node = el("section", { class: "st-card", id: "samples-card" },
-      el("div", { class: "st-card-head" }, el("h2", {}, t("samples.title")), this.switch), this.grid);
+      el("div", { class: "st-card-head" }, el("h2", {}, t("samples.title")),
+        el("div", { class: "st-tools" }, this.modes, this.switch)), this.grid);
     this.viewer = new Viewer();
-  }
-
-  choose(weights) {
-    this.weights = weights;
-    for (const button of this.switch.children) button.setAttribute("aria-pressed", String(button.dataset.weights === weights));
-    this.draw();
   }
 
   show(items) {
     this.items = items;
     const kinds = new Set(items.map((item) => item.weights));
     this.switch.hidden = kinds.size < 2;
+    this.modes.hidden = new Set(items.map((item) => item.step)).size < 2;
     if (kinds.size === 1) this.weights = [...kinds][0];
     this.draw();
   }
 
-  draw() {
-    if (!this.items.length) {
-      this.grid.replaceChildren(el("p", { class: "st-quiet" }, t("samples.none")));
-      return;
-    }
+  /** The pictures of each prompt by step, in the weights chosen; before the first step both are the same. */
+  rows() {
     const rows = new Map();
     for (const item of this.items) {
       if (item.weights !== this.weights && item.step !== 0) continue;
@@ -42,25 +38,44 @@ export class Samples {
       const kept = row.get(item.step);
       if (!kept || item.weights === this.weights) row.set(item.step, item);
     }
-    const atEnd = this.grid.firstChild?.scrollLeft + this.grid.firstChild?.clientWidth >= this.grid.firstChild?.scrollWidth - 8;
-    const left = this.grid.firstChild?.scrollLeft;
-    const track = el("div", { class: "st-track", tabindex: 0, "aria-label": t("samples.title") },
-      [...rows.values()].map((row) => this.row([...row.values()].sort((a, b) => a.step - b.step))));
-    const known = new Map([...this.grid.querySelectorAll("img")].map((img) => [img.src, img]));
-    for (const img of track.querySelectorAll("img")) {  // pictures already loaded stay: nothing flickers
-      const old = known.get(img.src);
-      if (old && old.alt === img.alt) img.replaceWith(old);
-    }
-    this.grid.replaceChildren(track);
-    track.scrollLeft = atEnd === false ? left : track.scrollWidth;
+    return [...rows.values()].map((row) => [...row.values()].sort((a, b) => a.step - b.step));
   }
 
-  row(items) {
-    return el("figure", {}, el("figcaption", {}, items[0].prompt),
-      el("div", { class: "st-strip" }, items.map((item, i) => el("button", { type: "button", class: "st-shot",
-        "aria-label": `${alt(item)}. ${t("samples.open")}`, onclick: () => this.viewer.open(items, i) },
-        el("img", { src: source(item), alt: alt(item), loading: "lazy", decoding: "async" }),
-        el("span", {}, item.step === 0 ? t("samples.before") : t("samples.step", { step: whole(item.step) }))))));
+  draw() {
+    const rows = this.rows();
+    if (!rows.length) this.grid.replaceChildren(el("p", { class: "st-quiet" }, t("samples.none")));
+    else if (this.mode === "time" && !this.modes.hidden) this.drawTime(rows);
+    else this.drawGrid(rows);
+  }
+
+  drawTime(rows) {
+    if (this.grid.firstChild !== this.timeline.node) this.grid.replaceChildren(this.timeline.node);
+    this.timeline.show(rows);
+  }
+
+  drawGrid(rows) {
+    const old = this.grid.querySelector(".st-track");
+    const atEnd = !old || old.scrollLeft + old.clientWidth >= old.scrollWidth - 8;
+    const left = old?.scrollLeft;
+    const track = el("div", { class: "st-track", tabindex: 0, role: "group", "aria-label": t("samples.title") },
+      rows.map((row) => el("figure", {}, el("figcaption", {}, row[0].prompt),
+        el("div", { class: "st-strip" }, row.map((_, i) => this.shot(row, i, true))))));
+    const known = new Map([...this.grid.querySelectorAll("img")].map((img) => [img.src, img]));
+    for (const img of track.querySelectorAll("img")) {  // pictures already loaded stay: nothing flickers
+      const kept = known.get(img.src);
+      if (kept && kept.alt === img.alt) img.replaceWith(kept);
+    }
+    this.grid.replaceChildren(track);
+    track.scrollLeft = atEnd ? track.scrollWidth : left;
+  }
+
+  /** One picture as a button that opens it full screen, with its step below where `named`. */
+  shot(row, i, named) {
+    const item = row[i];
+    return el("button", { type: "button", class: "st-shot", "aria-label": t("samples.open", { picture: alt(item) }),
+      onclick: () => this.viewer.open(row, i) },
+    el("img", { src: source(item), alt: alt(item), loading: named ? "lazy" : "eager", decoding: "async" }),
+    named ? el("span", {}, item.step === 0 ? t("samples.before") : t("samples.step", { step: whole(item.step) })) : null);
   }
 
   close() {
@@ -68,68 +83,13 @@ export class Samples {
   }
 }
 
-const source = (item) => address(item.url);
-
-/** A picture's text alternative. */
-function alt(item) {
-  return t(item.step === 0 ? "samples.alt_before" : "samples.alt",
-    { step: whole(item.step), weights: t(`samples.${item.weights}`), prompt: item.prompt });
-}
-
-class Viewer {
-  open(items, at) {
-    this.items = items;
-    this.at = at;
-    this.split = 50;
-    this.stage = el("div", { class: "st-stage" });
-    this.words = el("div", { class: "st-viewer-words" });
-    const button = (key, sign, action) => el("button", { type: "button", class: "st-button", "aria-label": t(key),
-      onclick: action }, sign);
-    this.dialog = el("dialog", { class: "st-viewer", "aria-label": t("samples.title"), onkeydown: (e) => this.key(e),
-      onclose: () => this.dialog.remove(), onclick: (e) => { if (e.target === this.dialog) this.close(); } },
-      this.stage, el("div", { class: "st-viewer-foot" },
-        button("samples.previous", "‹", () => this.move(-1)), this.words, button("samples.next", "›", () => this.move(1)),
-        button("app.close", "×", () => this.close())));
-    document.body.append(this.dialog);
-    this.dialog.showModal();
-    this.draw();
-  }
-
-  close() {
-    this.dialog?.close();
-    this.dialog?.remove();
-  }
-
-  key(event) {
-    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (step && event.target.type !== "range") { event.preventDefault(); this.move(step); }
-  }
-
-  move(by) {
-    this.at = Math.max(0, Math.min(this.items.length - 1, this.at + by));
-    this.draw();
-  }
-
-  draw() {
-    const item = this.items[this.at];
-    const before = this.items[0].step === 0 && this.at > 0 ? this.items[0] : null;
-    const now = el("img", { src: source(item), alt: alt(item) });
-    this.stage.replaceChildren(now);
-    if (before) {
-      const under = el("img", { src: source(before), alt: alt(before), class: "st-before" });
-      const cut = () => { this.stage.style.setProperty("--st-split", `${this.split}%`); };
-      const slider = el("input", { type: "range", min: 0, max: 100, value: this.split, "aria-label": t("samples.compare"),
-        oninput: () => { this.split = Number(slider.value); cut(); } });
-      cut();
-      this.stage.append(under, el("i", { class: "st-divider", "aria-hidden": "true" }), slider);
-    }
-    const facts = [t(item.step === 0 ? "samples.before" : "samples.step", { step: whole(item.step) }),
-      t(`samples.${item.weights}`), t("samples.seed", { seed: item.seed })];
-    if (item.guidance_scale !== undefined && item.guidance_scale !== null) {
-      facts.push(t("samples.guidance", { value: number(item.guidance_scale) }));
-    }
-    if (item.num_inference_steps) facts.push(t("samples.steps", { value: item.num_inference_steps }));
-    this.words.replaceChildren(el("strong", {}, item.prompt), el("span", {}, facts.join(" · ")),
-      el("a", { href: source(item), download: item.file }, t("samples.download")));
-  }
+/** Buttons of which one is pressed. */
+function choice(name, values, first, chosen) {
+  const group = el("div", { class: "st-switch", role: "group", "aria-label": t(`samples.${name}`), id: `sample-${name}` },
+    values.map((value) => el("button", { type: "button", "data-value": value, "aria-pressed": String(value === first),
+      onclick: () => {
+        for (const button of group.children) button.setAttribute("aria-pressed", String(button.dataset.value === value));
+        chosen(value);
+      } }, t(`samples.${value}`))));
+  return group;
 }

@@ -10,14 +10,22 @@ export function uploader(done) {
     "aria-label": t("datasets.upload"), hidden: true }, el("i"));
   const problem = el("div", { role: "alert" });
   const input = el("input", { type: "file", multiple: true, id: "dataset-files", class: "st-sr",
-    accept: "image/*,.zip,.txt,.jsonl,.caption", onchange: () => take([...input.files].map((file) => [file.name, file])) });
+    accept: "image/*,.zip,.tar,.txt,.caption,.jsonl,.csv,.parquet", onchange: () => take(listed(input.files)) });
+  const folder = el("input", { type: "file", webkitdirectory: true, id: "dataset-folder", class: "st-sr", tabindex: -1,
+    "aria-label": t("datasets.choose_folder"), onchange: () => take(listed(folder.files)) });
   const name = el("input", { type: "text", id: "dataset-name", maxlength: 200, placeholder: t("datasets.name_empty"), autocomplete: "off" });
   const send = el("button", { type: "submit", class: "st-button st-primary", id: "dataset-upload" }, t("datasets.upload"));
   const zone = el("label", { class: "st-drop", for: "dataset-files",
     ondragover: (e) => { e.preventDefault(); zone.classList.add("st-over"); },
     ondragleave: () => zone.classList.remove("st-over"),
     ondrop: async (e) => { e.preventDefault(); zone.classList.remove("st-over"); take(await dropped(e.dataTransfer)); } },
-    el("strong", {}, t("datasets.drop")), el("span", { class: "st-button" }, t("datasets.choose")), chosen);
+    el("strong", {}, t("datasets.drop")), el("span", { class: "st-actions" },
+      el("span", { class: "st-button" }, t("datasets.choose")),
+      el("button", { type: "button", class: "st-button", id: "choose-folder", onclick: () => folder.click() }, t("datasets.choose_folder"))),
+    chosen);
+  const stop = el("button", { type: "button", class: "st-button", id: "upload-cancel", hidden: true,
+    onclick: () => sending?.abort() }, t("datasets.upload_cancel"));
+  let sending = null;
 
   function take(found) {
     files = found.filter(([path]) => !/(^|\/)(\.|__MACOSX)/.test(path));
@@ -32,19 +40,21 @@ export function uploader(done) {
     problem.replaceChildren();
     if (!files.length) { warn(t("datasets.pick_first")); return; }
     send.disabled = true;
-    bar.hidden = false;
+    bar.hidden = stop.hidden = false;
+    sending = new AbortController();
     try {
-      done(await post(name.value.trim(), files, (share) => {
+      done(await post(name.value.trim(), files, sending.signal, (share) => {
         const percent = Math.round(share * 100);
         bar.firstChild.style.width = `${percent}%`;
         bar.setAttribute("aria-valuenow", percent);
         say(chosen, percent < 100 ? t("datasets.uploading", { percent }) : t("datasets.importing"));
       }));
     } catch (error) {
-      warn(error.words ?? t("datasets.upload_failed"));
+      if (sending.signal.aborted) say(chosen, t("datasets.upload_cancelled"));
+      else warn(error.words ?? t("datasets.upload_failed"));
     } finally {
       send.disabled = false;
-      bar.hidden = true;
+      bar.hidden = stop.hidden = true;
     }
   }
 
@@ -52,12 +62,15 @@ export function uploader(done) {
 
   return el("form", { class: "st-card st-upload", id: "upload", onsubmit: submit },
     el("div", { class: "st-heading" }, el("h2", {}, t("datasets.new")), el("p", {}, t("datasets.new_help"))),
-    input, zone, bar, problem,
-    el("div", { class: "st-inline-form" }, el("label", { for: "dataset-name" }, t("datasets.name"), name), send));
+    input, folder, zone, bar, problem,
+    el("div", { class: "st-inline-form" }, el("label", { for: "dataset-name" }, t("datasets.name"), name), stop, send));
 }
 
+/** The files of a field as [relative path, File]. */
+const listed = (files) => [...files].map((file) => [file.webkitRelativePath || file.name, file]);
+
 /** Send the files with their relative paths. Rejects with an ApiError, or an Error when the line broke. */
-function post(name, files, progress) {
+function post(name, files, signal, progress) {
   const form = new FormData();
   form.append("name", name);
   for (const [path, file] of files) form.append("files", file, path);
@@ -68,6 +81,7 @@ function post(name, files, progress) {
     request.addEventListener("load", () => (request.status < 300 ? resolve(JSON.parse(request.responseText))
       : reject(fault(request.status, request.responseText))));
     request.addEventListener("error", () => reject(new Error("connection")));
+    signal.addEventListener("abort", () => { request.abort(); reject(new Error("cancelled")); });
     request.send(form);
   });
 }

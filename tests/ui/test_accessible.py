@@ -1,0 +1,50 @@
+"""axe-core finds nothing serious on any page, in light and dark, on a wide and on a narrow screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from studio import runs
+
+if TYPE_CHECKING:
+    from tests.ui.conftest import Server
+
+
+def serious(page: Page) -> list[str]:
+    """What axe-core calls serious or critical on what is visible now."""
+    found: list[dict[str, Any]] = Axe().run(page).response["violations"]
+    return [f"{v['id']}: {v['help']}: {node['html'][:160]}" for v in found if v["impact"] in ("serious", "critical")
+            for node in v["nodes"]]
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_serious_on_any_page(browser: Browser, server: Server, told: Callable[..., runs.Run], width: int,
+                                     scheme: str) -> None:
+    run, other = told("A run", exact=False), told("Another")
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    page, found = context.new_page(), {}
+    pages = {"": "#notice dl", "?view=runs": "#run-list a", "?view=datasets": ".st-set",
+             f"?run={run.id}&with={other.id}": "#loss-chart canvas", "?dataset=sample": "#pictures img"}
+    for query, ready in pages.items():
+        page.goto(f"{server.url}/{query}")
+        page.locator(ready).first.wait_for()
+        if not query:
+            for group in page.locator("#page-train button.label-wrap").all():
+                group.click()
+        found[query] = serious(page)
+    page.goto(f"{server.url}/?run={run.id}")
+    page.locator("#chart-compare").click()
+    page.locator(".st-choice").first.wait_for()
+    found["compare"] = serious(page)
+    page.keyboard.press("Escape")
+    page.locator("#samples .st-shot").last.click()
+    page.locator(".st-viewer").wait_for()
+    found["viewer"] = serious(page)
+    context.close()
+    assert not any(found.values()), {where: problems for where, problems in found.items() if problems}
