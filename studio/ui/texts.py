@@ -207,7 +207,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "run.file_single_ema": ("One file for ComfyUI and A1111, EMA (.safetensors)",),
     "run.file_single_raw": ("One file for ComfyUI and A1111, raw (.safetensors)",),
     "run.precision": ("Precision",),
-    "run.precision_fp32": ("fp32, exactly as trained",),
+    "run.precision_fp32": ("fp32, as trained",),
     "run.precision_fp16": ("fp16, half the size",),
     "run.precision_bf16": ("bf16, half the size",),
     "run.single_help": ("The one file goes into models/checkpoints of ComfyUI, or models/Stable-diffusion of A1111. "
