@@ -40,7 +40,7 @@ def test_nothing_serious_on_any_page(browser: Browser, server: Server, told: Cal
         found[query] = serious(page)
     page.goto(f"{server.url}/?run={run.id}")
     page.locator("#chart-compare").click()
-    page.locator(".st-choice").first.wait_for()
+    page.locator(".st-pick").first.wait_for()
     found["compare"] = serious(page)
     page.keyboard.press("Escape")
     page.locator("#samples .st-shot").last.click()

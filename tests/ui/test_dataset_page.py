@@ -23,7 +23,7 @@ def many(tmp_path: Path) -> Path:
     path = tmp_path / "many.zip"
     with zipfile.ZipFile(path, "w") as file:
         for i in range(60):
-            Image.new("RGB", (96, 64), (i * 4, 90, 255 - i * 4)).save(tmp_path / "one.png")
+            Image.new("RGB", (48, 32), (i * 4, 90, 255 - i * 4)).save(tmp_path / "one.png")
             file.write(tmp_path / "one.png", f"{i:02}.png")
         lines = [{"file_name": f"{i:02}.png", "text": f"number {i}"} for i in range(60)]
         lines[0]["captions"] = ["number 0", "the very first"]  # type: ignore[assignment]
@@ -87,7 +87,7 @@ def test_a_whole_folder_with_its_report(page: Page, tmp_path: Path) -> None:
     for name in ("train/a", "train/b", "val/c"):
         path = folder / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (80, 80), (200, 10 * len(name), ord(name[-1]))).save(path)
+        Image.new("RGB", (40, 40), (200, 10 * len(name), ord(name[-1]))).save(path)
         path.with_suffix(".txt").write_text(f"bird {name}")
     (folder / "train" / "broken.jpg").write_bytes(b"\xff\xd8\xff and then nothing")
     page.locator("#nav-datasets").click()

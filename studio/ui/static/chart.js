@@ -5,7 +5,7 @@ import { nearest, smooth } from "./columns.js";
 import { el, number, say, t, whole } from "./kit.js";
 import { colour, joined, plot } from "./plot.js";
 import { picture, readings } from "./readings.js";
-import { DASHES, Others, Track } from "./tracks.js";
+import { DASHES, Others, Track, VALIDATION } from "./tracks.js";
 
 const KEPT = "studio-chart";
 const PANELS = ["loss", "lr", "grad_norm"];
@@ -131,9 +131,9 @@ export class Chart {
     const found = [[[own.step, this.positive(own.low), this.positive(own.high), this.positive(own.loss), value(own)],
       { stroke: "transparent", width: 0, band }, { stroke: "transparent", width: 0 }, raw,
       { label: t("chart.smoothed"), stroke: style("--st-line"), width: 2.5 }]];
-    if (validation.step.length) {
-      found.push([[validation.step, this.positive(validation.loss)],
-        { label: t("chart.validation"), stroke: style("--st-second"), width: 2, dash: [6, 3], points: { show: true, size: 6 } }]);
+    for (const [weights, { step, loss }] of Object.entries(validation)) {
+      found.push([[step, this.positive(loss)], { label: t(`chart.validation_${weights}`), stroke: style("--st-second"), width: 2,
+        dash: VALIDATION[weights], points: { show: true, size: 6 } }]);
     }
     return [...found, ...more];
   }

@@ -51,7 +51,7 @@ export class Curve {
     this.base = nothing();
     this.detail = null;
     this.range = null;
-    this.validation = { step: [], loss: [] };
+    this.validation = {};  // by weights: {step, loss}
   }
 
   get length() {
@@ -84,10 +84,11 @@ export class Curve {
 
   /** New validation losses. */
   validate(points) {
-    for (const { step, loss } of points) {
-      trim(this.validation, step - 1);
-      this.validation.step.push(step);
-      this.validation.loss.push(loss ?? null);
+    for (const { step, loss, weights } of points) {
+      const own = this.validation[weights] ??= { step: [], loss: [] };
+      trim(own, step - 1);
+      own.step.push(step);
+      own.loss.push(loss ?? null);
     }
   }
 
@@ -95,7 +96,7 @@ export class Curve {
   cut(step) {
     trim(this.base, step);
     if (this.detail) trim(this.detail, step);
-    trim(this.validation, step);
+    for (const own of Object.values(this.validation)) trim(own, step);
   }
 }
 

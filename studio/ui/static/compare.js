@@ -26,7 +26,7 @@ export class Compare {
     if (!answer) return;
     const runs = answer.data.items.filter((run) => run.id !== this.chart.id && run.step > 0);
     const chosen = new Set(this.chart.others.ids);
-    const list = el("div", { class: "st-choices" }, runs.map((run) => this.choice(run, chosen, () => limit())));
+    const list = el("div", { class: "st-picks" }, runs.map((run) => this.choice(run, chosen, () => limit())));
     const limit = () => list.querySelectorAll("input").forEach((box) => { box.disabled = !box.checked && chosen.size >= MOST - 1; });
     const close = () => { dialog.close(); dialog.remove(); };
     const dialog = el("dialog", { class: "st-dialog st-wide-dialog", "aria-label": t("compare.title"), oncancel: close },
@@ -48,7 +48,7 @@ export class Compare {
       else chosen.delete(run.id);
       changed();
     } });
-    return el("label", { class: "st-choice" }, box, el("span", {}, el("strong", {}, titled(run)),
+    return el("label", { class: "st-pick" }, box, el("span", {}, el("strong", {}, titled(run)),
       el("small", {}, t("compare.facts", { steps: whole(run.step), loss: number(run.loss), when: when(run.created) }))));
   }
 

@@ -3,7 +3,7 @@
 import { nearest, smooth } from "./columns.js";
 import { el, number, say, t, whole } from "./kit.js";
 import { colour } from "./plot.js";
-import { DASHES } from "./tracks.js";
+import { DASHES, VALIDATION } from "./tracks.js";
 
 /** Write each panel's values at the step pointed at, or the last ones. */
 export function readings(chart) {
@@ -13,20 +13,20 @@ export function readings(chart) {
   const own = curve.shown;
   const rows = {
     loss: [["step", t("chart.at_step", { step: whole(step) }), null],
-      ["raw", t("chart.raw"), at(own, own.loss), "--st-raw", 0], ["smoothed", t("chart.smoothed"), at(own, smooth(own.loss, chart.weight)), "--st-line", 0]],
-    lr: [["lr", t("chart.lr"), at(own, own.lr), "--st-line", 0]],
-    grad_norm: [["grad", t("chart.grad_norm"), at(own, own.grad_norm), "--st-line", 0]],
+      ["raw", t("chart.raw"), at(own, own.loss), "--st-raw", []], ["smoothed", t("chart.smoothed"), at(own, smooth(own.loss, chart.weight)), "--st-line", []]],
+    lr: [["lr", t("chart.lr"), at(own, own.lr), "--st-line", []]],
+    grad_norm: [["grad", t("chart.grad_norm"), at(own, own.grad_norm), "--st-line", []]],
   };
-  if (curve.validation.step.length) {
-    rows.loss.push(["validation", t("chart.validation"), at(curve.validation, curve.validation.loss), "--st-second", 1]);
+  for (const [weights, own] of Object.entries(curve.validation)) {
+    rows.loss.push([weights, t(`chart.validation_${weights}`), at(own, own.loss), "--st-second", VALIDATION[weights]]);
   }
   chart.others.tracks.forEach((track, i) => {
     const table = track.curve.shown;
     const inside = table.step.length && step <= track.curve.last;
     const value = (column) => (inside ? at(table, column) : null);
-    rows.loss.push([track.id, track.name, value(smooth(table.loss, chart.weight)), `--st-c${i + 2}`, i + 1]);
-    rows.lr.push([track.id, track.name, value(table.lr), `--st-c${i + 2}`, i + 1]);
-    rows.grad_norm.push([track.id, track.name, value(table.grad_norm), `--st-c${i + 2}`, i + 1]);
+    rows.loss.push([track.id, track.name, value(smooth(table.loss, chart.weight)), `--st-c${i + 2}`, DASHES[i + 1]]);
+    rows.lr.push([track.id, track.name, value(table.lr), `--st-c${i + 2}`, DASHES[i + 1]]);
+    rows.grad_norm.push([track.id, track.name, value(table.grad_norm), `--st-c${i + 2}`, DASHES[i + 1]]);
   });
   for (const [key, items] of Object.entries(rows)) fill(chart.heads[key], items);
 }
@@ -36,7 +36,7 @@ function fill(head, items) {
   if (head.dataset.key !== key) {
     head.dataset.key = key;
     head.replaceChildren(...items.map(([, , value, stroke, dash]) => el("span", {},
-      stroke ? mark(stroke, DASHES[dash]) : null, el("span"), value === null && !stroke ? null : el("b"))));
+      stroke ? mark(stroke, dash ?? []) : null, el("span"), value === null && !stroke ? null : el("b"))));
   }
   items.forEach(([, label, value, stroke], i) => {
     const node = head.children[i];

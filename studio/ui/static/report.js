@@ -16,7 +16,7 @@ export function report({ id, report: found, state }) {
   const words = t("datasets.report", { seen: whole(found.seen), used: whole(found.used), converted: whole(found.converted), skipped: whole(skipped.length) });
   parts.push(el("div", { class: "st-note", id: "import-report" },
     el("div", { class: "st-note-head" }, el("strong", {}, t("datasets.report_title")),
-      state === "importing" ? null : el("a", { class: "st-link", href: address(`api/datasets/${id}/report`), download: `report-${id.slice(0, 8)}.json` },
+      state === "importing" ? null : el("a", { class: "st-link", href: address(`api/datasets/${id}/report.csv`), download: true },
         t("datasets.report_download"))),
     el("p", {}, words), splits(found.splits),
     found.notes?.length ? el("ul", {}, found.notes.map((note) => el("li", {}, note))) : null,

@@ -71,7 +71,8 @@ export class RunView {
       el("section", { class: "st-card st-live-card" }, this.status, this.phase.node, this.bar, this.numbers, this.controls),
       this.trouble,
       el("div", { class: "st-run-grid" },
-        el("div", {}, this.samples.node, this.chart.node, this.log.node), el("div", {}, this.downloads, this.publish.node, this.resumes, this.details)));
+        el("div", {}, this.samples.node, this.chart.node, this.log.node),
+        el("div", {}, this.downloads, this.publish.node, this.resumes, this.details)));
     details(this.details, this.record);
   }
 

@@ -6,6 +6,7 @@ import { Curve, columns } from "./columns.js";
 const POINTS = 1000;
 const REFRESH = 5000;
 export const MOST = 6;
+export const VALIDATION = { raw: [2, 3], ema: [9, 4] };
 export const DASHES = [[], [9, 4], [2, 3], [12, 3, 2, 3], [5, 5], [1, 4]];
 
 export class Track {
@@ -18,7 +19,7 @@ export class Track {
     const { data, tag } = await this.series("", this.tag);
     this.asked = Date.now();
     this.tag = tag;
-    if (data) this.curve.load(columns(data), { step: [], loss: [], ...data.validation });
+    if (data) this.curve.load(columns(data), data.validation ?? {});
     return data?.seq;
   }
 
@@ -29,7 +30,7 @@ export class Track {
   }
 
   series(range, tag) {
-    return call(`runs/${this.id}/series?keys=loss,lr,grad_norm&points=${POINTS}${range}`, { tag });
+    return call(`runs/${this.id}/series?keys=loss,lr,grad_norm,validation&points=${POINTS}${range}`, { tag });
   }
 }
 
