@@ -74,7 +74,7 @@ def _picture(pixels: torch.Tensor) -> np.ndarray:
 
 def _marked(seen: np.ndarray, lost: np.ndarray) -> np.ndarray:
     """The picture in pale grey, red where `lost` (H,W) is large."""
-    grey = 128 + seen.mean(axis=2, keepdims=True) / 2
+    grey = 127.5 + seen.mean(axis=2, keepdims=True) / 2  # white stays 255: half a level more would wrap to black
     part = np.clip(lost / FULL_RED, 0, 1)[..., None]
     return (grey * (1 - part) + np.array([220.0, 20.0, 20.0]) * part).round().astype(np.uint8)
 

@@ -37,12 +37,12 @@ def _header() -> str:
     links = "".join(
         f'<a href="?view={page}" data-page="{page}" id="nav-{page}">{html.escape(texts.t(f"{page}.nav"))}</a>'
         for page in PAGES)
+    title = html.escape(texts.t("app.title"))
     toggle = html.escape(texts.t("app.theme"))
-    name = html.escape(texts.t("app.title"))  # narrow screens show the mark alone
-    return (f'<header class="st-header"><a class="st-brand" href="?view=train" data-page="train" aria-label="{name}">'
+    return (f'<header class="st-header"><a class="st-brand" href="?view=train" data-page="train" aria-label="{title}">'
             f'<svg viewBox="0 0 32 32" aria-hidden="true"><rect x="3" y="3" width="26" height="26" rx="7"/>'
             f'<circle cx="16" cy="16" r="7.5"/><circle cx="16" cy="16" r="2.5"/></svg>'
-            f'<span>{name}</span></a>'
+            f'<span>{title}</span></a>'
             f'<nav aria-label="{html.escape(texts.t("app.pages"))}">{links}</nav>'
             f'<button type="button" id="theme-toggle" aria-label="{toggle}" title="{toggle}">'
             f'<svg viewBox="0 0 24 24" aria-hidden="true"><circle cx="12" cy="12" r="8.5"/>'

@@ -1,10 +1,13 @@
 """Every visible word of the pages, in one table: a line per text, a column per language.
 
 The settings' labels and help are not here: `studio/config.py` holds their English. The scripts in `static/` read the
-same table (`theme.head` puts it into the page). `{name}` marks a value put in later.
+same table (`theme.head` puts it into the page). The lines of the page *Datasets* stand in `texts_datasets.py`.
+`{name}` marks a value put in later.
 """
 
 from __future__ import annotations
+
+from studio.ui import texts_datasets
 
 LANGUAGES = ("en",)
 
@@ -302,69 +305,10 @@ TABLE: dict[str, tuple[str, ...]] = {
     "samples.next": ("Next picture",),
     "samples.download": ("Download the picture",),
 
-    "datasets.nav": ("Datasets",),
-    "datasets.title": ("Datasets",),
-    "datasets.lead": ("Pictures with captions, ready to learn from.",),
-    "datasets.loading": ("Loading …",),
-    "datasets.all": ("All datasets",),
-    "datasets.new": ("Add pictures",),
-    "datasets.new_help": ("Pictures, text files with the same name as captions, metadata.jsonl, or a zip of it all.",),
-    "datasets.drop": ("Drop pictures, a zip or a whole folder here",),
-    "datasets.choose_folder": ("Choose a folder",),
-    "datasets.upload_cancel": ("Cancel the upload",),
-    "datasets.upload_cancelled": ("Cancelled; nothing was kept. Your files are untouched.",),
-    "datasets.choose": ("Choose files",),
-    "datasets.chosen": ("{count} files, {size}",),
-    "datasets.chosen_one": ("{name}, {size}",),
-    "datasets.name": ("Name",),
-    "datasets.name_empty": ("empty: named by date",),
-    "datasets.upload": ("Upload",),
-    "datasets.uploading": ("Uploading: {percent} %",),
-    "datasets.importing": ("Checking the pictures …",),
-    "datasets.upload_failed": ("The upload broke off. Your files are untouched; try again.",),
-    "datasets.pick_first": ("Choose some pictures or a zip first.",),
-    "datasets.count": ("{count} pictures",),
-    "datasets.count_one": ("1 picture",),
-    "datasets.shipped": ("Ships with the studio",),
-    "datasets.state_importing": ("Importing",),
-    "datasets.state_receiving": ("Receiving files",),
-    "datasets.state_failed": ("Import failed",),
-    "datasets.report": ("{seen} files seen: {used} files used as they are, {converted} converted, "
-                        "{skipped} left out.",),
-    "datasets.report_title": ("What came in",),
-    "datasets.report_download": ("Download the report",),
-    "datasets.import_progress": ("Progress of the import",),
-    "datasets.split": ("{name}: {count}",),
-    "datasets.splits_help": ("Only train is learned from; the others measure the validation loss.",),
-    "datasets.skipped_count": ("Left out: {count}",),
-    "datasets.skipped_one": ("{file}: {reason}",),
-    "datasets.skipped_more": ("{count} more are in the report to download.",),
-    "datasets.train": ("Train on this",),
-    "datasets.rename": ("Rename",),
-    "datasets.delete": ("Delete",),
-    "datasets.delete_sure": ("Delete this data set? Runs that use it keep their pictures. It stays in the trash for "
-                             "seven days.",),
-    "datasets.delete_yes": ("Delete the data set",),
-    "datasets.keep": ("Keep it",),
-    "datasets.undo": ("Undo",),
-    "datasets.undone": ("The last change is undone.",),
-    "datasets.search": ("Search captions",),
-    "datasets.keys": ("Arrows walk from picture to picture, F2 edits a caption, Enter keeps it and goes on to the "
-                      "next, Escape takes back what was typed, Ctrl+Z what was kept.",),
-    "datasets.pictures": ("Pictures and captions",),
-    "datasets.pages": ("Pages of pictures",),
-    "datasets.caption_of": ("Caption {number} of {count} of {name}",),
-    "datasets.caption": ("Caption of {name}",),
-    "datasets.caption_empty": ("No caption yet",),
-    "datasets.saved": ("Saved",),
-    "datasets.copied": ("The shipped pictures stay as they are; your change is in a copy of them.",),
-    "datasets.page": ("{from} to {to} of {total}",),
-    "datasets.previous": ("Previous",),
-    "datasets.next": ("Next",),
-    "datasets.none_found": ("No caption contains “{q}”.",),
-    "datasets.none": ("No pictures in here.",),
-    "datasets.picture": ("Picture {name}: {caption}",),
-    "datasets.gone_title": ("This data set is not here",),
+    "phase.measuring": ("Measuring pictures",),
+    "phase.captioning": ("Writing captions",),
+    "phase.encoding": ("Encoding",),
+    **texts_datasets.TABLE,
 }
 
 

@@ -44,7 +44,8 @@ class Studio(BundleService, PlanService, PublishService, HealthService, CaptionS
     def session(self, viewer: Viewer) -> dict[str, Any]:
         """Who is looking and how they may sign in or out: for the page's header."""
         links = {"login": "/oauth/huggingface/login", "logout": "/oauth/huggingface/logout"}
-        return {"auth": self.settings.auth, "signed_in": bool(viewer.id), "name": viewer.name,
+        return {"auth": self.settings.auth, "import_roots": [str(root) for root in self.settings.import_roots],
+                "signed_in": bool(viewer.id), "name": viewer.name,
                 "may_create": bool(viewer.id), **(links if self.settings.public else {"login": None, "logout": None})}
 
     def save_live_runs(self, seconds: float) -> list[str]:

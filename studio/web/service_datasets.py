@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ class DatasetService:
     def dataset(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
         """One data set with its import's report, which grows while the import is under way."""
         dataset = self._dataset(viewer, dataset_id, "read")
-        return {**brief(dataset), "fingerprint": dataset.fingerprint(), "report": dataset.report()}
+        splits = Counter(row.get("split", "train") for row in dataset.snapshot().rows)
+        return {**brief(dataset), "fingerprint": dataset.fingerprint(), "report": dataset.report(), "splits": splits}
 
     def report(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
         """The last import's report."""

@@ -30,7 +30,9 @@ def test_nothing_serious_on_any_page(browser: Browser, server: Server, told: Cal
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
     page, found = context.new_page(), {}
     pages = {"": "#notice dl", "?view=runs": "#run-list a", "?view=datasets": ".st-set",
-             f"?run={run.id}&with={other.id}": "#loss-chart canvas", "?dataset=sample": "#pictures img"}
+             f"?run={run.id}&with={other.id}": "#loss-chart canvas", "?dataset=sample": "#pictures img",
+             "?dataset=sample&part=health": "#health .st-bars", "?dataset=sample&part=bulk": "#tags .st-tag",
+             "?dataset=sample&part=suggest": "#suggest form"}
     for query, ready in pages.items():
         page.goto(f"{server.url}/{query}")
         page.locator(ready).first.wait_for()
@@ -38,6 +40,10 @@ def test_nothing_serious_on_any_page(browser: Browser, server: Server, told: Cal
             for group in page.locator("#page-train button.label-wrap").all():
                 group.click()
         found[query] = serious(page)
+    page.goto(f"{server.url}/?dataset=sample")
+    page.locator("#pictures .st-picture").first.click()
+    page.locator("#seen figure").nth(2).wait_for(timeout=120_000)
+    found["see"] = serious(page)
     page.goto(f"{server.url}/?run={run.id}")
     page.locator("#chart-compare").click()
     page.locator(".st-pick").first.wait_for()

@@ -1,10 +1,11 @@
-"""A data set's page: captions by keyboard, page by page, a whole folder with its report, a cancelled upload."""
+"""A data set's page: captions by keyboard, page by page, whole folders in batches, health and its
+fixes, captions in bulk, what the model sees."""
 
 from __future__ import annotations
 
+import csv
 import json
 import re
-import shutil
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ def many(tmp_path: Path) -> Path:
     path = tmp_path / "many.zip"
     with zipfile.ZipFile(path, "w") as file:
         for i in range(60):
-            Image.new("RGB", (48, 32), (i * 4, 90, 255 - i * 4)).save(tmp_path / "one.png")
+            Image.new("RGB", (96, 64), (i * 4, 90, 255 - i * 4)).save(tmp_path / "one.png")
             file.write(tmp_path / "one.png", f"{i:02}.png")
         lines = [{"file_name": f"{i:02}.png", "text": f"number {i}"} for i in range(60)]
         lines[0]["captions"] = ["number 0", "the very first"]  # type: ignore[assignment]
@@ -87,7 +88,7 @@ def test_a_whole_folder_with_its_report(page: Page, tmp_path: Path) -> None:
     for name in ("train/a", "train/b", "val/c"):
         path = folder / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (40, 40), (200, 10 * len(name), ord(name[-1]))).save(path)
+        Image.new("RGB", (80, 80), (200, 10 * len(name), ord(name[-1]))).save(path)
         path.with_suffix(".txt").write_text(f"bird {name}")
     (folder / "train" / "broken.jpg").write_bytes(b"\xff\xd8\xff and then nothing")
     page.locator("#nav-datasets").click()
@@ -100,6 +101,74 @@ def test_a_whole_folder_with_its_report(page: Page, tmp_path: Path) -> None:
     expect(page.locator(".st-split")).to_have_text("validation")
     with page.expect_download() as waiting:
         report.get_by_role("link", name="Download the report").click()
-    told = json.loads(Path(waiting.value.path()).read_text())
-    assert told["seen"] == told["used"] + told["converted"] + len(told["skipped"])
-    shutil.rmtree(folder)
+    told = list(csv.DictReader(Path(waiting.value.path()).read_text("utf-8-sig").splitlines()))
+    assert len(told) == 7
+    assert [line["file"] for line in told if line["verdict"] == "skipped"] == ["birds/train/broken.jpg"]
+    expect(report).to_contain_text("validation: 1")
+
+
+def test_many_files_go_in_batches_and_a_cancelled_upload_leaves_nothing(page: Page, server: Server,
+                                                                        tmp_path: Path) -> None:
+    folder = tmp_path / "batches"
+    folder.mkdir()
+    for i in range(230):
+        Image.new("RGB", (64, 64), (i, 255 - i, i // 2)).save(folder / f"{i:03}.png")
+    page.locator("#nav-datasets").click()
+    before = len(page.request.get(f"{server.url}/api/datasets").json()["items"])
+    page.route("**/images?commit=false", lambda route: None)  # never answered, so that the upload is under way
+    page.locator("#dataset-folder").set_input_files(folder)
+    page.get_by_role("button", name="Upload").click()
+    page.get_by_role("button", name="Cancel the upload").click()
+    expect(page.locator("#upload")).to_contain_text("Cancelled; nothing was kept.")
+    page.unroute("**/images?commit=false")
+    assert len(page.request.get(f"{server.url}/api/datasets").json()["items"]) == before
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if request.url.endswith("commit=false") else None)
+    page.get_by_role("button", name="Upload").click()
+    page.wait_for_url("**/?dataset=*")
+    expect(page.locator("#import-report")).to_contain_text("230 files seen", timeout=60_000)
+    expect(page.locator("#dataset-title")).to_have_text("batches")
+    assert len(sent) == 2
+
+
+def test_health_is_fixed_and_taken_back_and_captions_change_in_bulk(page: Page, server: Server, many: Path) -> None:
+    upload(page, many)
+    page.get_by_role("button", name="Health").click()
+    page.get_by_label("Trigger word").fill("qxq")
+    page.get_by_role("button", name="Look again").click()
+    finding = page.locator("#finding-no_trigger")
+    expect(finding).to_contain_text("Without the trigger word: 60")
+    finding.get_by_role("button", name="Put it first").click()
+    expect(finding).to_have_count(0)
+    assert captions(page, server)[5] == ["qxq, number 5"]
+    page.get_by_role("button", name="Undo").click()
+    expect(finding).to_contain_text("Without the trigger word: 60")
+    assert captions(page, server)[5] == ["number 5"]
+    page.get_by_role("button", name="Many captions").click()
+    page.get_by_label("Find").fill("number")
+    page.get_by_label("Replace by").fill("picture")
+    page.get_by_role("button", name="Show what would change").click()
+    expect(page.locator("#bulk-preview")).to_contain_text("Captions of 60 pictures would change.")
+    assert captions(page, server)[5] == ["number 5"]
+    page.get_by_role("button", name="Change them").click()
+    expect(page.locator("#tags")).to_contain_text("picture 5")
+    assert captions(page, server)[5] == ["picture 5"]
+
+
+def test_what_the_model_sees_and_a_crop_by_keyboard(page: Page, server: Server, many: Path) -> None:
+    upload(page, many)
+    page.locator("#pictures .st-picture").nth(2).click()
+    seen = page.locator("#seen figure")
+    expect(seen).to_have_count(3, timeout=120_000)
+    expect(page.locator("#tokens .st-token").first).to_have_text("number")
+    crop = page.get_by_role("slider", name="Part of the picture that is learned from")
+    expect(crop).to_have_attribute("aria-valuetext", "64 pixels square, 16 from the left, 0 from the top")
+    with page.expect_response(lambda r: r.request.method == "PATCH" and r.ok):
+        crop.press("ArrowLeft")
+    expect(crop).to_have_attribute("aria-valuetext", "64 pixels square, 15 from the left, 0 from the top")
+    found = re.search(r"dataset=(\w+)", page.url)
+    assert found is not None
+    rows = page.request.get(f"{server.url}/api/datasets/{found[1]}/images").json()["items"]
+    assert rows[2]["crop"] == [15, 0, 64] and "crop" not in rows[1]
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("#see")).to_have_count(0)

@@ -1,12 +1,18 @@
 // One data set: its name and actions, the import report, and its parts (pictures, and what else can be done with them).
 
-import { go } from "./app.js";
+import { go, note, noted } from "./app.js";
 import { attempt, call, confirm, el, t, toast, whole } from "./kit.js";
+import { Bulk } from "./bulk.js";
 import { Grid } from "./grid.js";
+import { Health } from "./health.js";
+import { Jobs } from "./jobs.js";
 import { refusal } from "./parts.js";
-import { poll } from "./poll.js";
+import { now, poll } from "./poll.js";
 import { report } from "./report.js";
+import { See } from "./see.js";
+import { Suggest } from "./suggest.js";
 
+const PARTS = ["pictures", "health", "bulk", "suggest"];
 let carried = null;  // where the keyboard was in the shipped set when its copy took its place
 
 export const counted = (count) => (count === 1 ? t("datasets.count_one") : t("datasets.count", { count: whole(count) }));
@@ -20,22 +26,30 @@ export class SetView {
   open() {
     document.addEventListener("keydown", this.keys);
     this.place.replaceChildren(el("p", { class: "st-quiet" }, t("datasets.loading")));
-    poll(async () => {
-      const { data } = await call(`datasets/${this.id}`);
-      this.set = data;
-      if (this.grid && data.state === "importing") { this.showReport(); return 1000; }
-      this.build();
-      if (data.state === "importing") return 1000;
-      const from = carried?.id === this.id ? carried : null;
-      carried = null;
-      this.grid.offset = from?.offset ?? 0;
-      await this.grid.load(from?.at ?? null);
-      return null;
-    }, (error) => this.place.replaceChildren(refusal(error, t("datasets.gone_title"))));
+    poll(() => this.next(), (error) => this.place.replaceChildren(refusal(error, t("datasets.gone_title"))));
+  }
+
+  /** One turn of the loop: the import while it is under way, then the jobs about this data set. */
+  async next() {
+    if (this.ready) return this.jobs.next();
+    const { data } = await call(`datasets/${this.id}`);
+    this.set = data;
+    if (!this.grid) this.build();
+    else this.showReport();
+    if (data.state === "importing") return 1000;
+    this.build();
+    this.ready = true;
+    const from = carried?.id === this.id ? carried : null;
+    carried = null;
+    this.grid.offset = from?.offset ?? 0;
+    await this.grid.load(from?.at ?? null);
+    this.turn(noted("part") ?? "pictures");
+    return this.jobs.next();
   }
 
   close() {
     document.removeEventListener("keydown", this.keys);
+    this.see?.dialog.close();
   }
 
   build() {
@@ -45,19 +59,40 @@ export class SetView {
     const search = el("input", { type: "search", id: "dataset-search", placeholder: t("datasets.search"),
       "aria-label": t("datasets.search"),
       oninput: () => { clearTimeout(this.typing); this.typing = setTimeout(() => attempt(() => this.grid.find(search.value)), 250); } });
-    this.grid = new Grid(this.id, { edited: (answer, grid) => this.edited(answer, grid), opened: () => {} });
+    const open = (row) => { this.see = new See(this.door, row); };
+    this.door = { id: this.id, open, changed: (id) => this.changed(id), watch: () => now(), q: () => this.grid.q,
+      search: (q) => { search.value = q; this.turn("pictures"); attempt(() => this.grid.find(q)); } };
+    this.grid = new Grid(this.id, { edited: (answer, grid) => this.edited(answer, grid), opened: open });
+    this.jobs = new Jobs(this.id, () => { this.parts[this.part]?.load?.(); });
+    this.parts = { pictures: { node: el("div", {}, el("p", { class: "st-quiet st-small-text st-keys" }, t("datasets.keys")), this.grid.node) },
+      health: new Health(this.door), bulk: new Bulk(this.door), suggest: new Suggest(this.door) };
+    this.tabs = el("div", { class: "st-switch", role: "group", "aria-label": t("datasets.parts") }, PARTS.map((name) =>
+      el("button", { type: "button", id: `part-${name}`, onclick: () => this.turn(name) }, t(`datasets.part_${name}`))));
+    this.shown = el("div");
     this.reported = el("div");
-    const words = set.state === "ready" ? counted(set.count) : t(`datasets.state_${set.state}`);
+    this.counts = el("p", { class: "st-quiet", role: "status" }, this.words());
     this.place.replaceChildren(
       el("a", { class: "st-back", href: "?view=datasets" }, `‹ ${t("datasets.all")}`),
       el("div", { class: "st-run-head" },
-        el("div", {}, el("h1", { id: "dataset-title" }, set.name), el("p", { class: "st-quiet", role: "status" },
-          [words, set.read_only ? t("datasets.shipped") : null].filter(Boolean).join(" · "))),
+        el("div", {}, el("h1", { id: "dataset-title" }, set.name), this.counts),
         el("div", { class: "st-actions" }, this.actions())),
       this.reported,
-      el("div", { class: "st-set-tools" }, search, this.undo),
-      el("p", { class: "st-quiet st-small-text st-keys" }, t("datasets.keys")), this.grid.node);
+      this.jobs.node, el("div", { class: "st-set-tools" }, this.tabs, search, this.undo), this.shown);
     this.showReport();
+  }
+
+  /** Show one part of the page; the URL keeps which. */
+  turn(part) {
+    this.part = PARTS.includes(part) ? part : "pictures";
+    for (const button of this.tabs.children) button.setAttribute("aria-pressed", String(button.id === `part-${this.part}`));
+    this.shown.replaceChildren(this.parts[this.part].node);
+    this.parts[this.part].load?.();
+    note("part", this.part === "pictures" ? null : this.part);
+  }
+
+  words() {
+    const { state, count, read_only: shipped } = this.set;
+    return [state === "ready" ? counted(count) : t(`datasets.state_${state}`), shipped ? t("datasets.shipped") : null].filter(Boolean).join(" · ");
   }
 
   showReport() {
@@ -68,6 +103,7 @@ export class SetView {
     const { set } = this;
     const button = (key, look, action) => el("button", { type: "button", class: `st-button ${look}`,
       id: `dataset-${key}`, onclick: action }, t(`datasets.${key}`));
+    if (set.state === "importing") return [button("import_cancel", "st-danger", () => this.stopImport())];
     return [
       set.state === "ready" ? button("train", "st-primary", () =>
         window.dispatchEvent(new CustomEvent("studio:use-dataset", { detail: set.id }))) : null,
@@ -89,7 +125,12 @@ export class SetView {
 
   reopen() {
     this.close();
+    Object.assign(this, { ready: false, grid: null });
     this.open();
+  }
+
+  stopImport() {
+    return attempt(() => call(`datasets/${this.id}/cancel`, { method: "POST", body: {} }));
   }
 
   async remove() {
@@ -121,10 +162,22 @@ export class SetView {
     await attempt(() => this.refresh());
   }
 
-  /** Captions or pictures changed: read them anew. */
+  /** Something in data set `id` changed: read it anew, or go to it where it is a copy of the shipped one. */
+  changed(id) {
+    if (id !== this.id) {
+      toast(t("datasets.copied"));
+      go({ dataset: id, ...(this.part === "pictures" ? {} : { part: this.part }) });
+      return;
+    }
+    attempt(() => this.refresh());
+  }
+
   async refresh() {
     this.set = (await call(`datasets/${this.id}`)).data;
     this.undo.hidden = !this.set.can_undo;
+    this.counts.textContent = this.words();
     await this.grid.load();
+    await this.parts[this.part].load?.();
+    now();
   }
 }

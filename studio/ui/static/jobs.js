@@ -16,7 +16,7 @@ export class Jobs {
     const { data, tag } = await call(`jobs?subject=${this.subject}`, { tag: this.tag });
     if (data) {
       this.tag = tag;
-      for (const job of data.items) this.take(job);
+      for (const job of data.items) if (job.kind !== "see") this.take(job);  // that one has a place of its own
     }
     return this.live.size ? 1000 : null;
   }

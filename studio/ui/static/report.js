@@ -5,7 +5,7 @@ import { address, el, t, whole } from "./kit.js";
 const SHOWN = 200;
 
 /** The report of a data set as elements; empty before the first import. */
-export function report({ id, report: found, state }) {
+export function report({ id, report: found, state, splits: counts }) {
   const parts = [];
   if (state === "failed") {
     parts.push(el("p", { class: "st-note st-note-bad", role: "alert" }, found?.error ?? t("datasets.state_failed")));
@@ -18,7 +18,7 @@ export function report({ id, report: found, state }) {
     el("div", { class: "st-note-head" }, el("strong", {}, t("datasets.report_title")),
       state === "importing" ? null : el("a", { class: "st-link", href: address(`api/datasets/${id}/report.csv`), download: true },
         t("datasets.report_download"))),
-    el("p", {}, words), splits(found.splits),
+    el("p", {}, words), splits(counts),
     found.notes?.length ? el("ul", {}, found.notes.map((note) => el("li", {}, note))) : null,
     skipped.length ? left(skipped) : null));
   return parts;
