@@ -145,7 +145,7 @@ def test_health_is_fixed_and_taken_back_and_captions_change_in_bulk(page: Page, 
     expect(finding).to_contain_text("Without the trigger word: 60")
     assert captions(page, server)[5] == ["number 5"]
     page.get_by_role("button", name="Many captions").click()
-    page.get_by_label("Find").fill("number")
+    page.get_by_label("Find", exact=True).fill("number")
     page.get_by_label("Replace by").fill("picture")
     page.get_by_role("button", name="Show what would change").click()
     expect(page.locator("#bulk-preview")).to_contain_text("Captions of 60 pictures would change.")
@@ -160,7 +160,8 @@ def test_what_the_model_sees_and_a_crop_by_keyboard(page: Page, server: Server, 
     page.locator("#pictures .st-picture").nth(2).click()
     seen = page.locator("#seen figure")
     expect(seen).to_have_count(3, timeout=120_000)
-    expect(page.locator("#tokens .st-token").first).to_have_text("number")
+    words = page.locator("#tokens .st-token").all_inner_texts()
+    assert len(words) > 1 and "".join(words) == "number2"
     crop = page.get_by_role("slider", name="Part of the picture that is learned from")
     expect(crop).to_have_attribute("aria-valuetext", "64 pixels square, 16 from the left, 0 from the top")
     with page.expect_response(lambda r: r.request.method == "PATCH" and r.ok):

@@ -36,7 +36,7 @@ def test_zoom_shows_true_detail_and_survives_updates(page: Page, server: Server,
     writer.step(STEPS + 1, 0.125, 1e-4, 0.5, 4, 0.1)
     writer.close()
     expect(page.locator("#loss-chart")).to_have_attribute("aria-label", "Loss chart: step 2,501 of 5,000, loss 0.125, "
-                                                          "smoothed 0.1626, learning rate 1e-4.", timeout=30_000)
+                                                          "smoothed 0.1637, learning rate 1e-4.", timeout=30_000)
     assert first.inner_text() == before, "the cursor and the zoom stay where they are"
     expect(reset).to_be_visible()
     panels.press("0")
