@@ -140,7 +140,7 @@ def test_the_owner_has_all_of_it(people: dict[str, Any]) -> None:
     assert ada.patch(f"/api/runs/{people['run']}", json={"name": "Mine"}).json()["name"] == "Mine"
     assert ada.get("/api/session").json() == {
         "auth": "hf", "signed_in": True, "name": "ada", "may_create": True, "login": "/oauth/huggingface/login",
-        "logout": "/oauth/huggingface/logout"}
+        "logout": "/oauth/huggingface/logout", "import_roots": []}
     assert people["nobody"].get("/api/session").json()["signed_in"] is False
     assert [d["id"] for d in people["nobody"].get("/api/datasets").json()["items"]] == ["sample"]
 
