@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from studio import datasets
+from studio import datasets, families
 from studio.datasets import health, measures, tokens
 from studio.families import source as source_
 from studio.web.access import Viewer, require
@@ -88,8 +88,9 @@ class HealthService(DatasetService, JobService):
         if self.settings.public and base.startswith(("/", "~")):
             raise WebError("A base model here is `embedded` or a Hub id, no folder of the server.", "Choose another.")
         found = source_.locate(base)
-        if resolution is None:
-            resolution = 512 if base != "embedded" else 128
+        if resolution is None:  # what a run of this base would train at
+            own = families.get("sd").defaults(found)["data"] if found is not None else {}
+            resolution = own.get("resolution", 512)
         encoders = tuple(tokens.encoders(found)) if found is not None else ()
         return health.Wanted(int(resolution), str(wanted.get("trigger") or "").strip()[:200], encoders)
 

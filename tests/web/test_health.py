@@ -232,3 +232,10 @@ def test_twenty_thousand_rows_stay_quick(server: Server, api: httpx.Client) -> N
     timed("undo", lambda: api.post(f"{address}/undo"))
     assert timed("health", lambda: api.get(f"{address}/health", params={"resolution": 512}))["count"] == 20_000
     timed("health again", lambda: api.get(f"{address}/health", params={"resolution": 512}))
+
+
+def test_without_a_size_it_is_the_bases_own(api: httpx.Client) -> None:
+    address = "/api/datasets/sample/health"
+    plain, own, larger = (api.get(address, params=asked).json() for asked in ({}, {"resolution": 64},
+                                                                               {"resolution": 512}))
+    assert plain["findings"] == own["findings"] != larger["findings"]
