@@ -12,10 +12,9 @@ from studio.config import needs_less_memory
 from studio.runs import Run
 from studio.work import Work
 
-# accelerate's simple launcher raises CalledProcessError; torch's elastic agent reports an exit code
-_SIGNALS = (re.compile(r"died with <Signals\.\w+: (\d+)>"), re.compile(r"exitcode\s*:\s*-(\d+)"))
+_RANK_SIGNAL = re.compile(r"exitcode\s*:\s*-(\d+)")  # as torch's elastic agent reports a rank
 _EXCEPTION = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception|Problem|Interrupt|Corrupt|Refused)): (.*)$", re.MULTILINE)
-_LAUNCHER_NOISE = ("CalledProcessError", "ChildFailedError")
+_LAUNCHER_NOISE = ("ChildFailedError",)
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGTRAP}
 EVIDENCE_LINES, EVIDENCE_BYTES = 40, 16_384
 
@@ -41,7 +40,7 @@ def signal_of(returncode: int, evidence: str) -> int | None:
     """The signal that ended the trainer, from the launcher's own status or from what the launcher printed."""
     if returncode < 0:
         return -returncode
-    found = [int(number) for pattern in _SIGNALS for number in pattern.findall(evidence)]
+    found = [int(number) for number in _RANK_SIGNAL.findall(evidence)]
     killed = [number for number in found if number != signal.SIGTERM]  # the agent ends the other ranks by SIGTERM
     return (killed or found or [None])[0] if returncode else None
 

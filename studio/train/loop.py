@@ -1,6 +1,6 @@
 """Trains one run: build, loop, end.
 
-    accelerate launch --config_file RUN/launch.yaml -m studio.train.loop RUN_FOLDER
+    python -m studio.train.loop RUN_FOLDER, several ranks through accelerate launch --config_file RUN/launch.yaml -m ...
 """
 
 from __future__ import annotations
