@@ -67,6 +67,8 @@ def normalise(path: Path, background: str = pixels.WHITE) -> Normal:
     except Exception as error:
         if isinstance(error, OSError) and error.errno:
             raise Unusable(f"cannot be read ({error.strerror})") from None
+        if isinstance(error, ValueError) and "MAX_TEXT" in str(error):  # Pillow's limits for what PNG chunks hold
+            raise Unusable("a text or colour profile in it unpacks to more than is read, as a bomb does") from None
         raise Unusable(f"damaged or incomplete picture ({str(error)[:120] or type(error).__name__})") from None
 
 

@@ -19,7 +19,8 @@ from typing import NamedTuple
 MAX_ENTRIES = 100_000
 MAX_TOTAL = 10 << 30  # bytes unpacked, all archives together
 MAX_FILE = 64 << 20
-MAX_RATIO = 200  # unpacked to packed, for archives that unpack to more than MAX_FILE
+MAX_RATIO = 200  # unpacked to packed, for archives that unpack to more than MAX_FILE, and files to more than MAX_FLAT
+MAX_FLAT = 8 << 20  # bytes; a picture of one colour packs as well as a bomb does
 SYSTEM_FILE = "a system file, ignored"
 SYSTEM = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
 BIDI = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -185,7 +186,8 @@ def _archive(path: Path, source: int, left: int) -> list[Entry]:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, EOFError) as error:
         raise Refused(f"not a zip, or a damaged or incomplete one ({error})") from None
     infos = [info for info in archive.infolist() if not info.is_dir()]
-    unpacked, packed = sum(i.file_size for i in infos), sum(i.compress_size for i in infos)
+    unpacked = sum(i.file_size for i in infos)
+    packed = min(path.stat().st_size, sum(i.compress_size for i in infos))  # entries may claim the same bytes
     if not infos:
         raise Refused("the zip is empty")
     if unpacked > left:
@@ -265,6 +267,8 @@ def _inside(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: int) -> Ent
         entry.problem = "a link or device, not a file"
     elif info.flag_bits & 0x1:
         entry.problem = "password protected: make a zip without a password"
+    elif info.file_size > MAX_FLAT and info.file_size > MAX_RATIO * max(info.compress_size, 1):
+        entry.problem = f"unpacks to more than {MAX_RATIO} times its size, as a zip bomb does"
     else:
         entry.problem = _problem(entry, parts)
     return entry

@@ -50,7 +50,7 @@ SKIPPED = {
     "B64/__MACOSX/._a.jpg": (b"\0", "system file"),
     "B64/Thumbs.db": (b"\0", "system file"),
     "text-bomb.png": (bad.png(80, 80, extra=bad.chunk(b"zTXt", b"a\0\0" + zlib.compress(b"0" * (64 << 20)))),
-                      "damaged or incomplete"),
+                      "unpacks to more than is read"),
 }
 TAKEN = {
     "B4-really-a-jpeg.png": (JPEG, "used"),
