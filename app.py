@@ -10,19 +10,11 @@ from pathlib import Path
 from typing import Any
 
 
-def make_pages(studio: Any) -> Any:
-    """The Gradio pages as an app of their own. Marked launched first, so that Gradio's own path checks hold."""
-    import gradio as gr
-    from fastapi import FastAPI
-    from starlette.middleware.cors import CORSMiddleware
+def make_pages(studio: Any) -> dict[str, Any]:
+    """The Gradio pages; they take seconds to import."""
+    from studio.ui.app import make
 
-    from studio.ui.app import build, mount_options
-
-    parent = FastAPI()
-    parent.add_middleware(CORSMiddleware, allow_origins=[])  # else Gradio lets any site read with the user's cookies
-    blocks = build(studio)
-    blocks.has_launched = True
-    return gr.mount_gradio_app(parent, blocks, path="/", max_file_size="2gb", ssr_mode=False, **mount_options())
+    return make(studio)
 
 
 def prepare_environment(home: Path) -> None:

@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import html
-from typing import Any
 
 import gradio as gr
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from studio.ui import parts, texts, theme, train
+from studio.web.languages import NAMES
 from studio.web.service import Studio
 
 PAGES = ("train", "runs", "datasets")
 
 
-def build(studio: Studio) -> gr.Blocks:
-    """The pages over `studio`. Which one shows is in the URL; `static/app.js` reads it."""
-    with gr.Blocks(title=texts.t("app.title"), analytics_enabled=False, fill_width=True) as blocks:
-        gr.HTML(_header(), container=False, padding=False, elem_id="studio-header")
+def make(studio: Studio) -> dict[str, FastAPI]:
+    """The pages of each language as an app. Marked launched first, so that Gradio's own path checks hold."""
+    apps = {}
+    for language in NAMES:
+        parent = FastAPI()
+        parent.add_middleware(CORSMiddleware, allow_origins=[])  # else Gradio lets any site read with a user's cookies
+        blocks = build(studio, language)
+        blocks.has_launched = True
+        apps[language] = gr.mount_gradio_app(
+            parent, blocks, path="/", max_file_size="2gb", ssr_mode=False, theme=theme.theme(),
+            head=theme.head(language), footer_links=[], run_history=False, enable_monitoring=False, show_error=False)
+    return apps
+
+
+def build(studio: Studio, language: str) -> gr.Blocks:
+    """The pages over `studio` in one language. Which one shows is in the URL; `static/app.js` reads it."""
+    with texts.speaking(language), gr.Blocks(title=texts.t("app.title"), analytics_enabled=False,
+                                             fill_width=True) as blocks:
+        gr.HTML(_header(language), container=False, padding=False, elem_id="studio-header")
         with gr.Column(elem_id="page-train", elem_classes="st-page"):
             gr.HTML(_title("train"), container=False)
-            train.build(studio)
+            train.build(studio, language)
         with gr.Column(elem_id="page-runs", elem_classes="st-page"):
             parts.live("runs", "runs.js")
         with gr.Column(elem_id="page-datasets", elem_classes="st-page"):
@@ -27,16 +44,12 @@ def build(studio: Studio) -> gr.Blocks:
     return blocks
 
 
-def mount_options() -> dict[str, Any]:
-    """What `gr.mount_gradio_app` needs besides the Blocks."""
-    return {"theme": theme.theme(), "head": theme.head(), "footer_links": [], "run_history": False,
-            "enable_monitoring": False, "show_error": False}
-
-
-def _header() -> str:
+def _header(language: str) -> str:
     links = "".join(
         f'<a href="?view={page}" data-page="{page}" id="nav-{page}">{html.escape(texts.t(f"{page}.nav"))}</a>'
         for page in PAGES)
+    languages = "".join(f'<option value="{name}" lang="{name}"{" selected" if name == language else ""}>{own}</option>'
+                        for name, own in NAMES.items())
     title = html.escape(texts.t("app.title"))
     toggle = html.escape(texts.t("app.theme"))
     return (f'<header class="st-header"><a class="st-brand" href="?view=train" data-page="train" aria-label="{title}">'
@@ -44,6 +57,7 @@ def _header() -> str:
             f'<circle cx="16" cy="16" r="7.5"/><circle cx="16" cy="16" r="2.5"/></svg>'
             f'<span>{title}</span></a>'
             f'<nav aria-label="{html.escape(texts.t("app.pages"))}">{links}</nav>'
+            f'<select id="language" aria-label="{html.escape(texts.t("app.language"))}">{languages}</select>'
             f'<button type="button" id="theme-toggle" aria-label="{toggle}" title="{toggle}">'
             f'<svg viewBox="0 0 24 24" aria-hidden="true"><circle cx="12" cy="12" r="8.5"/>'
             f'<path d="M12 3.5a8.5 8.5 0 0 1 0 17z"/></svg></button></header>')

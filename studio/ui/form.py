@@ -28,12 +28,12 @@ class Form:
         return self.components[path]
 
     def groups(self) -> Iterable[tuple[str, list[str]]]:
-        """Titles of the closed groups with the paths not drawn yet, in schema order."""
+        """The closed groups' sections with the paths not drawn yet, in schema order."""
         for section in config.schema()["sections"]:
             paths = [f["path"] for f in section["fields"]
                      if f["path"] in self.fields and f["path"] not in self.components]
             if paths:
-                yield section["title"], paths
+                yield section["name"], paths
 
     def config(self, values: Mapping[Component, Any]) -> dict[str, Any]:
         """The partial config that the form's values say; empty fields are left out."""
@@ -77,10 +77,6 @@ class Form:
             else:
                 updates[component] = gr.update(placeholder=_placeholder(value))
         return updates
-
-    def label(self, path: str) -> str:
-        """What the page calls a setting."""
-        return str(self.fields[path]["label"]) if path in self.fields else path
 
 
 def read(field: Mapping[str, Any], value: Any) -> Any:
@@ -127,7 +123,8 @@ def _asks(field: Mapping[str, Any]) -> bool:
 
 
 def _component(field: Mapping[str, Any]) -> Component:
-    common: dict[str, Any] = {"label": field["label"], "info": field["help"], "value": shown(field, field["default"]),
+    common: dict[str, Any] = {"label": texts.t(f"setting.{field['path']}"),
+                              "info": texts.t(f"setting.{field['path']}.help"), "value": shown(field, field["default"]),
                               "elem_id": f"field-{field['path'].replace('.', '-')}", "interactive": True}
     if field["kind"] == "bool":
         return gr.Checkbox(**common)

@@ -1,19 +1,26 @@
 """Every visible word of the pages, in one table: a line per text, a column per language.
 
-The settings' labels and help are not here: `studio/config.py` holds their English. The scripts in `static/` read the
-same table (`theme.head` puts it into the page). The lines of the page *Datasets* stand in `texts_datasets.py`.
-`{name}` marks a value put in later.
+The columns stand in the order of `languages.NAMES`: English, Japanese. `{name}` marks a value put in later. Here is
+what all share; each page has a file of its own, and `texts_settings.py` has the settings. The scripts in `static/`
+read the same table (`theme.head` puts its column into the page).
 """
 
 from __future__ import annotations
 
-from studio.ui import texts_datasets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
-LANGUAGES = ("en",)
+from studio.ui import texts_datasets, texts_run, texts_settings, texts_train
+from studio.web.languages import NAMES
+
+LANGUAGES = tuple(NAMES)
+_spoken = ContextVar("language", default=LANGUAGES[0])
 
 TABLE: dict[str, tuple[str, ...]] = {
     "app.title": ("Studio",),
     "app.pages": ("Pages",),
+    "app.language": ("Language", "言語"),
     "app.theme": ("Switch between light and dark",),
     "app.reconnecting": ("The studio does not answer; reconnecting …",),
     "app.unauthorized": ("You are signed out. Open the address the studio printed when it started, or sign in again.",),
@@ -26,108 +33,9 @@ TABLE: dict[str, tuple[str, ...]] = {
     "app.close": ("Close",),
     "app.never": ("–",),
 
-    "train.nav": ("Train",),
-    "train.title": ("Train",),
-    "train.lead": ("Teach a text-to-image model what your pictures look like.",),
-    "train.learn_title": ("Pictures and model",),
-    "train.learn_help": ("Start as it is to try the studio out, or bring your own pictures on the page Datasets.",),
-    "train.settings_title": ("The settings that matter",),
-    "train.settings_help": ("An empty field takes the value it shows.",),
-    "train.more_title": ("Everything else",),
-    "train.more_help": ("Good as it is; open a group to change it.",),
-    "train.base_help": ("The model that ships with the studio, a diffusers folder on this machine, or a Hugging Face "
-                        "Hub id such as `owner/name`.",),
-    "train.embedded": ("Embedded (ships with the studio)",),
-    "train.dataset_choice": ("{name} · {count} pictures",),
-    "train.goal": ("Goal",),
-    "train.goal_help": ("What you want to teach. It sets everything but the pictures, the base and the prompts.",),
-    "train.find": ("Find a setting",),
-    "train.find_nothing": ("No setting has that word.",),
-    "train.recipe_title": ("These settings as JSON, as a command, as a preset",),
-    "train.recipe_json": ("Settings",),
-    "train.recipe_command": ("Command line",),
-    "train.preset_title": ("Preset of your own",),
-    "train.preset_name": ("Name of the preset",),
-    "train.preset_save": ("Keep these settings",),
-    "train.preset_delete": ("Delete {name}",),
-    "train.drop_nothing": ("{name} holds no settings of a run.",),
-    "train.drop_taken": ("The form has the settings of {name}.",),
-    "train.estimate_time": ("Time",),
-    "train.estimate_time_measured": ("measured: {name}",),
-    "train.estimate_time_scaled": ("a guess, from the sizes of {name}",),
-    "train.estimate_time_unknown": ("not known: nothing like it has run here",),
-    "train.estimate_memory": ("Memory",),
-    "train.estimate_memory_measured": ("measured: {name}",),
-    "train.estimate_memory_scaled": ("a guess, from the sizes of {name}",),
-    "train.estimate_memory_weights": ("for the weights; pictures come on top",),
-    "train.estimate_disk": ("Disk",),
-    "train.estimate_disk_note": ("for the checkpoints kept",),
-    "train.about": ("about {value}",),
-    "train.at_least": ("at least {value}",),
-    "train.up_to": ("up to {value}",),
-    "train.paste_title": ("Paste a command or settings",),
-    "train.paste_label": ("Command line of train_text_to_image.py (or its LoRA sibling), or settings as JSON",),
-    "train.paste_help": ("As you run it today, `accelerate launch` included. It fills the form; nothing starts yet. A "
-                         "weight file that was taken home carries its settings too: drop it on this page.",),
-    "train.paste_fill": ("Fill the form",),
-    "train.paste_all": ("Every option has found its place.",),
-    "train.paste_left": ("No place here",),
-    "train.start_title": ("Ready",),
-    "train.name": ("Run name",),
-    "train.name_empty": ("empty: named by date",),
-    "train.start": ("Start training",),
-    "train.check": ("Check",),
-    "train.check_title": ("Check",),
-    "train.check_queued": ("Waiting for its turn: number {position} in the queue.",),
-    "train.check_starting": ("Starting …",),
-    "train.check_cancel": ("Cancel the check",),
-    "train.check_cancelled": ("The check was cancelled.",),
-    "train.check_ended": ("The check ended without saying why.",),
-    "train.check_good": ("It works: {steps} steps and a picture.",),
-    "train.check_no_picture": ("{steps} steps worked, the picture did not.",),
-    "train.check_not_finite": ("The loss is not a number after {steps} steps: lower the learning rate, or choose mixed "
-                               "precision `no`.",),
-    "train.check_step": ("A step",),
-    "train.check_picture": ("A picture",),
-    "train.check_begin": ("Until the first step",),
-    "train.check_memory": ("Peak memory",),
-    "train.check_gpu": ("Peak GPU memory",),
-    "train.check_loss": ("Loss",),
-    "train.check_seconds": ("{value} s",),
-    "train.check_drawn": ("A picture of “{prompt}” after these steps",),
-    "train.reset": ("Back to the defaults",),
-    "train.problems_one": ("One thing to change before this can start",),
-    "train.problems_many": ("{count} things to change before this can start",),
-    "train.warnings": ("Worth knowing",),
-    "train.ready": ("Nothing is in the way.",),
-    "train.checking": ("Checking …",),
-    "train.fact_method": ("What learns",),
-    "train.method_full": ("Every weight",),
-    "train.method_lora": ("LoRA, rank {rank}",),
-    "train.fact_steps": ("Steps",),
-    "train.fact_batch": ("Pictures per step",),
-    "train.fact_seen": ("Pictures seen",),
-    "train.fact_side": ("Picture size",),
-    "train.fact_lr": ("Learning rate",),
-    "train.fact_precision": ("Precision",),
-    "train.pixels": ("{side} × {side}",),
-    "form.empty": ("empty: from the base",),
-    "form.empty_is": ("empty: {value}",),
-
-    "runs.nav": ("Runs",),
-    "runs.title": ("Runs",),
-    "runs.lead": ("What is training now, and everything trained before.",),
-    "runs.loading": ("Loading …",),
-    "runs.none_title": ("No runs yet",),
-    "runs.none_text": ("The first one takes two clicks: a small model and sample pictures are ready.",),
-    "runs.none_action": ("Set up a run",),
-    "runs.all": ("All runs",),
-    "runs.unnamed": ("Run {id}",),
-    "runs.column_name": ("Name",),
-    "runs.column_state": ("State",),
-    "runs.column_step": ("Step",),
-    "runs.column_loss": ("Loss",),
-    "runs.column_when": ("Started",),
+    "time.seconds": ("{s} s", "{s} 秒"),
+    "time.minutes": ("{m} min {s} s", "{m} 分 {s} 秒"),
+    "time.hours": ("{h} h {m} min", "{h} 時間 {m} 分"),
 
     "state.queued": ("Queued",),
     "state.starting": ("Starting",),
@@ -140,6 +48,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "state.cancelled": ("Cancelled",),
     "state.failed": ("Failed",),
     "state.diverged": ("Diverged",),
+
     "says.queued": ("Waiting for its turn.",),
     "says.queued_at": ("Waiting: number {position} in the queue.",),
     "says.starting": ("Starting the training process …",),
@@ -152,6 +61,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "says.cancelled": ("Cancelled without saving. Earlier checkpoints are kept.",),
     "says.failed": ("It failed. What happened is written below.",),
     "says.diverged": ("The loss stopped being a number. Try a smaller learning rate.",),
+
     "phase.downloading": ("Downloading the base model",),
     "phase.loading": ("Loading the model",),
     "phase.caching": ("Preparing pictures and captions",),
@@ -160,167 +70,38 @@ TABLE: dict[str, tuple[str, ...]] = {
     "phase.saving": ("Saving a checkpoint",),
     "phase.exporting": ("Writing the result",),
     "phase.counted": ("{phase}: {done} of {total} {unit}",),
-
-    "run.step": ("Step",),
-    "run.of": ("{step} of {total}",),
-    "run.progress": ("Progress",),
-    "run.eta": ("Time left",),
-    "run.rate": ("Pictures/s",),
-    "run.loss": ("Loss",),
-    "run.lr": ("Learning rate",),
-    "run.memory": ("Peak memory",),
-    "run.memory_now": ("Memory",),
-    "run.cores": ("Cores busy",),
-    "run.gpu_memory": ("GPU memory",),
-    "run.gpu": ("GPU load",),
-    "run.phase_progress": ("Progress of this phase",),
-    "run.phase_left": ("about {time} left in this phase",),
-    "run.gone_title": ("This run is not here",),
-    "run.stop": ("Stop and save",),
-    "run.pause": ("Pause",),
-    "run.cancel": ("Cancel",),
-    "run.cancel_sure": ("Cancel this run? What it learned since the last checkpoint is lost.",),
-    "run.cancel_yes": ("Cancel the run",),
-    "run.keep": ("Keep it",),
-    "run.resume": ("Resume",),
-    "run.sample": ("Sample now",),
-    "run.save": ("Save now",),
-    "run.delete": ("Delete",),
-    "run.delete_sure": ("Delete this run with its samples and checkpoints? It stays in the trash for seven days.",),
-    "run.delete_yes": ("Delete the run",),
-    "run.rename": ("Rename",),
-    "run.name": ("Run name",),
-    "run.asked": ("Asked. It happens at the next step.",),
-    "run.prompt": ("Prompt for one more picture",),
-    "run.prompt_empty": ("empty: the prompts of this run",),
-    "run.warnings": ("Worth knowing",),
-    "run.evidence": ("Evidence",),
-    "run.what_to_do": ("What to do",),
-    "run.details": ("Details",),
-    "run.command": ("Command line",),
-    "run.config": ("Settings",),
-    "run.log": ("Log",),
-    "run.log_empty": ("Nothing written yet.",),
-    "run.downloads": ("Take it home",),
-    "run.downloads_none": ("The first checkpoint appears here as soon as it is saved; you can take it while the run "
-                           "goes on.",),
-    "run.checkpoint": ("Step {step}",),
-    "run.file_pipeline_ema": ("Whole model, EMA (.zip)",),
-    "run.file_pipeline_raw": ("Whole model, raw (.zip)",),
-    "run.file_single_ema": ("One file for ComfyUI and A1111, EMA (.safetensors)",),
-    "run.file_single_raw": ("One file for ComfyUI and A1111, raw (.safetensors)",),
-    "run.precision": ("Precision",),
-    "run.precision_fp32": ("fp32, as trained",),
-    "run.precision_fp16": ("fp16, half the size",),
-    "run.precision_bf16": ("bf16, half the size",),
-    "run.single_help": ("The one file goes into models/checkpoints of ComfyUI, or models/Stable-diffusion of A1111. "
-                        "Files of weights carry the run's settings and the fingerprint of its data.",),
-    "run.file_unet_ema": ("UNet, EMA (.safetensors)",),
-    "run.file_unet_raw": ("UNet, raw (.safetensors)",),
-    "run.file_text_encoder_ema": ("Text encoder, EMA (.safetensors)",),
-    "run.file_text_encoder_raw": ("Text encoder, raw (.safetensors)",),
-    "run.file_config": ("Settings (.json)",),
-    "run.file_lora_ema": ("LoRA for diffusers, EMA (.safetensors)",),
-    "run.file_lora_raw": ("LoRA for diffusers, raw (.safetensors)",),
-    "run.file_lora-kohya_ema": ("LoRA for ComfyUI and A1111, EMA (.safetensors)",),
-    "run.file_lora-kohya_raw": ("LoRA for ComfyUI and A1111, raw (.safetensors)",),
-    "run.file_best_pipeline": ("Download the model",),
-    "run.file_best_lora": ("Download the LoRA",),
-    "run.lora_help": ("A LoRA is used together with the base model it was trained on: in diffusers load it with "
-                      "pipeline.load_lora_weights(file).",),
-    "run.ema_help": ("EMA is the average of the weights and usually draws better; raw is the weights of that step.",),
-
-    "publish.title": ("Publish on the Hugging Face Hub",),
-    "publish.help": ("Uploads the newest result with a model card: samples, settings, data, base model and licence. "
-                     "Without a token your sign-in's is used.",),
-    "publish.repo": ("Repository",),
-    "publish.repo_empty": ("empty: named after the run",),
-    "publish.weights": ("Weights",),
-    "publish.token": ("Token that may write (sent once, never stored)",),
-    "publish.private": ("Private: only you see it",),
-    "publish.go": ("Publish",),
-    "publish.busy": ("Uploading …",),
-    "publish.done": ("Published:",),
-    "publish.ended": ("The upload was ended.",),
-
-    "resume.title": ("Resume certificate",),
-    "resume.all_exact": ("This run was interrupted, and its result is what it would have been without: every loss and "
-                         "every weight is the same, bit for bit.",),
-    "resume.not_all": ("This run was interrupted. It continues where it was, but not bit for bit as without.",),
-    "resume.exact": ("Resumed at step {step} from {checkpoint}: bit-identical. Device, threads, precision and versions "
-                     "are the same as when it was saved.",),
-    "resume.near": ("Resumed at step {step} from {checkpoint}: continues, not bit-identical.",),
-    "resume.begun": ("Begun anew at step 0, since no checkpoint had been saved: bit-identical.",),
-
-    "chart.title": ("Curves",),
-    "chart.smooth": ("Smoothing",),
-    "chart.logs": ("Log scale",),
-    "chart.clips": ("Clip outliers",),
-    "chart.reset": ("Show all",),
-    "chart.zoom_in": ("Zoom in",),
-    "chart.zoom_out": ("Zoom out",),
-    "chart.panels": ("Curves of this run",),
-    "chart.help": ("Drag to zoom, Shift and drag to move, double click to show all. By keyboard: arrows read the "
-                   "values, + and − zoom, Shift and arrows move, 0 shows all.",),
-    "chart.none": ("The curve begins with the first step.",),
-    "chart.at_step": ("Step {step}",),
-    "chart.raw": ("Loss",),
-    "chart.smoothed": ("Smoothed",),
-    "chart.validation_raw": ("Validation, raw",),
-    "chart.validation_ema": ("Validation, EMA",),
-    "chart.lr": ("Learning rate",),
-    "chart.grad_norm": ("Gradient norm",),
-    "chart.csv": ("CSV",),
-    "chart.png": ("PNG",),
-    "chart.alt": ("Loss chart: step {step} of {total}, loss {loss}, smoothed {smooth}, learning rate {lr}.",),
-    "chart.alt_none": ("Loss chart: no steps yet.",),
-    "chart.lr_alt": ("Learning rate chart: {lr} at step {step}.",),
-    "chart.grad_alt": ("Gradient norm chart: {value} at step {step}.",),
-
-    "compare.button": ("Compare runs",),
-    "compare.title": ("Compare with other runs",),
-    "compare.help": ("Up to five runs are drawn beside this one, each with its own colour and dashes.",),
-    "compare.none": ("There is no other run with steps yet.",),
-    "compare.show": ("Show them",),
-    "compare.facts": ("{steps} steps, loss {loss}, {when}",),
-
-    "samples.title": ("Sample pictures",),
-    "samples.none": ("The first pictures are drawn before the first step, so that you can see what changes.",),
-    "samples.ema": ("EMA",),
-    "samples.raw": ("Raw",),
-    "samples.weights": ("Weights",),
-    "samples.step": ("Step {step}",),
-    "samples.before": ("Before",),
-    "samples.alt": ("Sample at step {step}, {weights} weights: {prompt}",),
-    "samples.alt_before": ("Before training, {weights} weights: {prompt}",),
-    "samples.open": ("{picture}. Open full screen",),
-    "samples.mode": ("Order",),
-    "samples.grid": ("Grid",),
-    "samples.time": ("Through time",),
-    "samples.compare": ("Compare with before training",),
-    "samples.seed": ("Seed {seed}",),
-    "samples.guidance": ("guidance {value}",),
-    "samples.steps": ("{value} drawing steps",),
-    "samples.previous": ("Previous picture",),
-    "samples.next": ("Next picture",),
-    "samples.download": ("Download the picture",),
-
     "phase.measuring": ("Measuring pictures",),
     "phase.captioning": ("Writing captions",),
     "phase.encoding": ("Encoding",),
+    **texts_train.TABLE,
+    **texts_run.TABLE,
     **texts_datasets.TABLE,
+    **texts_settings.TABLE,
 }
 
 
-def table(language: str = "en") -> dict[str, str]:
-    """All texts in a language; English where its column is missing."""
-    column = LANGUAGES.index(language) if language in LANGUAGES else 0
-    return {key: row[column] if column < len(row) else row[0] for key, row in TABLE.items()}
+@contextmanager
+def speaking(language: str) -> Iterator[None]:
+    """What `t` says inside is in `language`."""
+    before = _spoken.set(language)
+    try:
+        yield
+    finally:
+        _spoken.reset(before)
 
 
 def t(key: str, /, **values: object) -> str:
-    """One text with its values put in."""
-    text = TABLE[key][0]
+    """One text, in the language spoken at the moment, with its values put in."""
+    text = _cell(TABLE[key], LANGUAGES.index(_spoken.get()))
     for name, value in values.items():
         text = text.replace("{" + name + "}", str(value))
     return text
+
+
+def table(language: str) -> dict[str, str]:
+    """All texts in a language."""
+    return {key: _cell(row, LANGUAGES.index(language)) for key, row in TABLE.items()}
+
+
+def _cell(row: tuple[str, ...], column: int) -> str:
+    return row[column] if column < len(row) else row[0]

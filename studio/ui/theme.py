@@ -42,9 +42,9 @@ def theme() -> Base:
     )
 
 
-def head() -> str:
+def head(language: str) -> str:
     """The page's head: icon, styles, the words for the scripts, and the script that shows the right page."""
-    words = json.dumps(texts.table(), ensure_ascii=False).replace("<", "\\u003c")
+    words = json.dumps(texts.table(language), ensure_ascii=False).replace("<", "\\u003c")
     version = revision()
     return "\n".join((
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -53,7 +53,7 @@ def head() -> str:
         f'<link rel="stylesheet" href="static/vendor/uplot/uPlot.min.css?v={version}">',
         f'<link rel="stylesheet" href="static/studio.css?v={version}">',
         f'<link rel="stylesheet" href="static/pages.css?v={version}">',
-        f'<script type="application/json" id="studio-texts">{words}</script>',
+        f'<script type="application/json" id="studio-texts" data-language="{language}">{words}</script>',
         f'<script src="static/draft.js?v={version}"></script>',
         f'<script type="module" src="static/app.js?v={version}"></script>',
     ))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import secrets
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 from gradio.components import Component
@@ -21,8 +22,18 @@ from studio.web.errors import explain
 from studio.web.service import Studio
 
 SAMPLE = "sample"
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 BASIC = ("data.dataset", "model.base", "sample.prompts")
 KEPT = ("data.dataset", "model.base", "sample.prompts", "model.family", "model.revision", "model.variant")  # by presets
+
+
+def _spoken(handler: Handler) -> Handler:
+    """A handler whose answer has words in it: they are in its page's language."""
+    @functools.wraps(handler)
+    def speak(page: TrainPage, *given: Any) -> Any:
+        with texts.speaking(page.language):
+            return handler(page, *given)
+    return speak  # type: ignore[return-value]
 
 
 @dataclass
@@ -30,6 +41,7 @@ class TrainPage:
     """The page's components and handlers."""
 
     studio: Studio
+    language: str
     form: Form
     name: gr.Textbox
     goal: gr.Radio  # which preset was taken last
@@ -40,6 +52,7 @@ class TrainPage:
     checked: gr.HTML  # the check: how far it is, and what came of it
     started: gr.HTML  # of its own, since a check that ends at the same moment would overwrite the notice
 
+    @_spoken
     def datasets(self, chosen: Any, request: gr.Request) -> Any:
         """Reads the chosen data set; writes those this viewer has, with `chosen` selected when it is still there."""
         items = self.studio.list_datasets(viewer_of(request))["items"]
@@ -48,6 +61,7 @@ class TrainPage:
         ids = [value for _, value in choices]
         return gr.update(choices=choices, value=chosen if chosen in ids else SAMPLE)
 
+    @_spoken
     def check(self, values: Mapping[Component, Any], request: gr.Request) -> dict[Component, Any]:
         """Reads the form; writes what empty fields become, and every problem by its field."""
         asked = self.form.config(values)
@@ -60,9 +74,11 @@ class TrainPage:
             return {self.notice: self._refused(error), self.recipe: recipe}
         return {**self.form.hints(found["config"] or {}), self.notice: self._notice(found), self.recipe: recipe}
 
+    @_spoken
     def goals(self, request: gr.Request) -> Any:
         """Writes the goals, and the viewer's own presets after them."""
-        return gr.update(choices=[(one["name"], one["id"]) for one in self._presets({}, request)])
+        return gr.update(choices=[(one["name"] if one["own"] else texts.t(f"goal.{one['id']}"), one["id"])
+                                  for one in self._presets({}, request)])
 
     def take(self, values: Mapping[Component, Any], request: gr.Request) -> dict[Component, Any]:
         """Reads the goal, the data set and the base; writes every other field as the goal's preset has it."""
@@ -123,9 +139,7 @@ class TrainPage:
         return self._notice({"problems": body.get("problems") or [whole]})
 
     def _notice(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        problems = [{"field": p["field"], "label": self.form.label(p["field"]), "message": p["message"]}
-                    for p in found.get("problems") or []]
-        return {"problems": problems, "warnings": list(found.get("warnings") or []),
+        return {"problems": list(found.get("problems") or []), "warnings": list(found.get("warnings") or []),
                 "facts": facts(found.get("config")), "estimate": found.get("estimate"), "turn": secrets.token_hex(4)}
 
 
@@ -141,25 +155,18 @@ def command(asked: Mapping[str, Any]) -> str:
     return " ".join(["python -m studio.train", *flags])
 
 
-def facts(config: Mapping[str, Any] | None) -> list[list[str]]:
-    """The run in a few words, from its resolved config: pairs of name and value."""
+def facts(config: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What a run is at a glance, from its resolved config; the page puts it into words."""
     if not config:
-        return []
-    train, data = config["train"], config["data"]
+        return None
+    train = config["train"]
     batch = train["batch_size"] * train["gradient_accumulation_steps"] * config["compute"]["num_processes"]
-    method = texts.t(f"train.method_{config['model']['method']}", rank=config["lora"]["rank"])
-    return [
-        [texts.t("train.fact_method"), method],
-        [texts.t("train.fact_steps"), f"{train['max_steps']:,}"],
-        [texts.t("train.fact_batch"), f"{batch:,}"],
-        [texts.t("train.fact_seen"), f"{batch * train['max_steps']:,}"],
-        [texts.t("train.fact_side"), texts.t("train.pixels", side=data["resolution"])],
-        [texts.t("train.fact_lr"), f"{config['optim']['learning_rate']:g}"],
-        [texts.t("train.fact_precision"), str(train["mixed_precision"]).replace("no", "fp32")],
-    ]
+    return {"method": config["model"]["method"], "rank": config["lora"]["rank"], "steps": train["max_steps"],
+            "batch": batch, "side": config["data"]["resolution"], "lr": config["optim"]["learning_rate"],
+            "precision": "fp32" if train["mixed_precision"] == "no" else train["mixed_precision"]}
 
 
-def build(studio: Studio) -> TrainPage:
+def build(studio: Studio, language: str) -> TrainPage:
     """Draw the page inside the open Blocks."""
     form = Form()
     with gr.Row(elem_classes="st-columns"):
@@ -182,7 +189,7 @@ def build(studio: Studio) -> TrainPage:
             notice = parts.live("notice", "train.js", "use_dataset", "use_config")
             started = parts.live("started", "started.js")
             reset = gr.Button(texts.t("train.reset"), variant="secondary", size="sm", elem_id="reset-form")
-    page = TrainPage(studio, form, name, goal, notice, recipe, command, unplaced, checked, started)
+    page = TrainPage(studio, language, form, name, goal, notice, recipe, command, unplaced, checked, started)
     _wire(page, start, check, reset, fill)
     return page
 
@@ -191,13 +198,14 @@ def _essentials(form: Form) -> gr.Radio:
     with gr.Column(elem_classes="st-card"):
         gr.HTML(parts.heading("train.learn_title", "train.learn_help"), container=False)
         form.add("data.dataset", gr.Dropdown(
-            choices=[(SAMPLE, SAMPLE)], value=SAMPLE, allow_custom_value=True, label=form.label("data.dataset"),
-            info=form.fields["data.dataset"]["help"], elem_id="field-data-dataset", interactive=True))
+            choices=[(SAMPLE, SAMPLE)], value=SAMPLE, allow_custom_value=True, label=texts.t("setting.data.dataset"),
+            info=texts.t("setting.data.dataset.help"), elem_id="field-data-dataset", interactive=True))
         form.add("model.base", gr.Dropdown(
             choices=[(texts.t("train.embedded"), "embedded")], value="embedded", allow_custom_value=True,
-            label=form.label("model.base"), info=texts.t("train.base_help"), elem_id="field-model-base",
+            label=texts.t("setting.model.base"), info=texts.t("train.base_help"), elem_id="field-model-base",
             interactive=True))
-        goal = gr.Radio(choices=[(one.name, one.id) for one in presets.GOALS], value=presets.GOALS[0].id,
+        goals = [(texts.t(f"goal.{one.id}"), one.id) for one in presets.GOALS]
+        goal = gr.Radio(choices=goals, value=presets.GOALS[0].id,
                         label=texts.t("train.goal"), info=texts.t("train.goal_help"), elem_id="goal", interactive=True)
         form.add("sample.prompts")
     with gr.Column(elem_classes="st-card"):
@@ -213,9 +221,9 @@ def _groups(form: Form) -> None:
     with gr.Column(elem_classes="st-card st-groups"):
         gr.HTML(parts.heading("train.more_title", "train.more_help"), container=False)
         parts.live("finder", "finder.js")
-        for title, paths in form.groups():
-            group = f"group-{paths[0].partition('.')[0]}"
-            with gr.Accordion(title, open=False, elem_id=group), gr.Row(elem_classes="st-fields"):
+        for section, paths in form.groups():
+            title = texts.t(f"section.{section}")
+            with gr.Accordion(title, open=False, elem_id=f"group-{section}"), gr.Row(elem_classes="st-fields"):
                 for path in paths:
                     form.add(path)
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from studio.web.security import page
+from studio.web.languages import plain_page, spoken
 
 log = logging.getLogger("studio.web")
-_STARTING = page("Starting…", "The studio's page is being loaded. It opens by itself in a moment.",
-                 "<meta http-equiv=refresh content=1>")
-_BROKEN = page("The page could not be loaded", "The studio's log says why. The API and the training are not affected.")
 
 
 class Static:
@@ -37,34 +35,37 @@ class Static:
 
 
 class Pages:
-    """An ASGI app that says "starting" until the real one has been made, in a thread."""
+    """An ASGI app that says "starting" until the real ones have been made, in a thread: one for each language."""
 
-    def __init__(self, make: Callable[[], Any] | None):
+    def __init__(self, make: Callable[[], Mapping[str, Any]] | None):
         self._make = make
-        self.app: ASGIApp | None = None
+        self.apps: Mapping[str, ASGIApp] = {}
         self.failed: BaseException | None = None
 
     @property
     def ready(self) -> bool:
         """Whether the real pages answer (or there are none to come)."""
-        return self._make is None or self.app is not None
+        return self._make is None or bool(self.apps)
 
     async def load(self, stack: AsyncExitStack) -> None:
         """Make the pages; `stack` ends their lifespan."""
         if self._make is None:
             return
         try:
-            app = await asyncio.to_thread(self._make)
-            await stack.enter_async_context(app.router.lifespan_context(app))
-            self.app = app
+            apps = await asyncio.to_thread(self._make)
+            for app in apps.values():
+                await stack.enter_async_context(app.router.lifespan_context(app))
+            self.apps = apps
         except Exception as error:
             self.failed = error
             log.exception("the pages could not be loaded")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.app is not None:
-            await self.app(scope, receive, send)
+        language = spoken(Headers(scope=scope))
+        if self.apps:
+            await self.apps[language](scope, receive, send)
             return
-        text = _BROKEN if self.failed else _STARTING
+        text = (plain_page("broken", language) if self.failed
+                else plain_page("starting", language, "<meta http-equiv=refresh content=1>"))
         headers = {"cache-control": "no-store", "retry-after": "1"}
         await HTMLResponse(text, 500 if self.failed else 503, headers)(scope, receive, send)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import ipaddress
 import logging
 import re
@@ -17,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from studio.web.access import Door, TokenDoor
 from studio.web.errors import Forbidden, LoginNeeded, NotFound, WebError, explain
+from studio.web.languages import plain_page, spoken
 from studio.web.settings import Settings
 
 log = logging.getLogger("studio.web")
@@ -127,20 +127,24 @@ class Entrance:
         if self.door.open and (method in SAFE or path.startswith("/api/") or page_event):
             return None  # the API's routes ask `may` themselves
         if not self.door.open and "text/html" in request.headers.get("accept", "") and method == "GET":
-            return HTMLResponse(_TOKEN_PAGE, 401)
+            return _token_page(request)
         hint = ("Open the link with ?token= that the studio printed when it started." if not self.door.open
                 else "Sign in with Hugging Face at the top of the page.")
         raise LoginNeeded("Sign in first.", hint)
 
     def _enter(self, request: Request, door: TokenDoor) -> Response:
         if not door.right(request.query_params["token"]):
-            return HTMLResponse(_TOKEN_PAGE, 401)
+            return _token_page(request)
         rest = [(k, v) for k, v in parse_qsl(request.url.query) if k != "token"]
         path = "/" + request.url.path.lstrip("/\\")  # never //host
         response = RedirectResponse(path + (f"?{urlencode(rest)}" if rest else ""), 303)
         response.set_cookie(door.cookie, door.token, max_age=30 * 86400, httponly=True, samesite="lax",
                             secure=request.headers.get("x-forwarded-proto", request.url.scheme) == "https")
         return response
+
+
+def _token_page(request: Request) -> Response:
+    return HTMLResponse(plain_page("token", spoken(request.headers)), 401)
 
 
 def error_response(error: BaseException, request_id: str | None = None) -> Response:
@@ -177,15 +181,3 @@ def _name(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.rpartition(":")[0].lower() if ":" in host else host.lower()
-
-
-def page(title: str, text: str, head: str = "") -> str:
-    """A plain page of the studio's own, for moments when the real one cannot be shown."""
-    return (f"<!doctype html><html lang=en><meta charset=utf-8>{head}<meta name=viewport content='width=device-width'>"
-            f"<title>{html.escape(title)}</title><style>body{{font:16px/1.5 system-ui,sans-serif;"
-            f"color-scheme:light dark;max-width:32rem;margin:20vh auto;padding:0 1rem}}</style>"
-            f"<h1>{html.escape(title)}</h1><p>{html.escape(text)}</p>")
-
-
-_TOKEN_PAGE = page("This studio asks for its token", "Open the link that the studio printed when it started: it ends "
-                   "in ?token= and a long word. After that this browser is known.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gradio as gr
 
 from studio import config
-from studio.ui import texts
 from studio.ui.form import Form, read, shown
 
 
@@ -50,7 +49,3 @@ def test_a_config_fills_the_form_and_is_read_back() -> None:
              "sample": {"prompts": ["a", "b"]}, "track": {"report_to": ["wandb"]}, "optim": {"learning_rate": 1e-4}}
     values = dict(zip(form.components.values(), form.filled(asked), strict=True))
     assert config.load(form.config(values)) == config.load(asked)
-
-
-def test_every_text_has_every_language() -> None:
-    assert all(len(row) == len(texts.LANGUAGES) and all(row) for row in texts.TABLE.values())

@@ -120,3 +120,18 @@ def test_nobody_starts_nothing_through_the_page(space: Space) -> None:
     runs = space.server.home / "runs"
     owners = [json.loads((p / "run.json").read_text())["owner"] for p in runs.glob("*")] if runs.is_dir() else []
     assert "" not in owners
+
+
+@pytest.mark.parametrize("headers, language", [
+    ({}, "en"), ({"accept-language": "ja"}, "ja"), ({"accept-language": "de-AT,ja-JP;q=0.8,en;q=0.5"}, "ja"),
+    ({"accept-language": "en-GB,ja;q=0.9"}, "en"), ({"accept-language": "de, *;q=0.1"}, "en"),
+    ({"accept-language": "ja;q=nonsense"}, "en"), ({"accept-language": "en", "cookie": "studio-language=ja"}, "ja"),
+    ({"accept-language": "ja", "cookie": "studio-language=<script>"}, "ja"),
+])
+def test_the_page_speaks_the_language_that_is_chosen_or_the_browsers(
+    page: httpx.Client, headers: dict[str, str], language: str,
+) -> None:
+    answer = page.get("/config", headers=headers).json()
+    assert f'data-language="{language}"' in answer["head"]
+    chosen = next(c["props"] for c in answer["components"] if c["props"].get("elem_id") == "studio-header")["value"]
+    assert f'<option value="{language}" lang="{language}" selected>' in chosen

@@ -83,10 +83,19 @@ function toggle(event) {
   dress();
 }
 
+/** A person's own choice wins over the browser's. On a Space the page is in a frame, where only such a cookie is kept. */
+function speak(event) {
+  if (event.target.id !== "language") return;
+  const framed = location.protocol === "https:" ? "SameSite=None; Secure; Partitioned" : "SameSite=Lax";
+  document.cookie = `studio-language=${event.target.value}; Path=/; Max-Age=${366 * 86400}; ${framed}`;
+  location.reload();
+}
+
 if (!window.studioStarted) {
   window.studioStarted = true;
   document.addEventListener("click", clicked);
   document.addEventListener("click", toggle);
+  document.addEventListener("change", speak);
   window.addEventListener("popstate", show);
   new MutationObserver(dress).observe(document.body, { attributes: true, attributeFilter: ["class"] });
   new MutationObserver((_, self) => {  // the header is drawn by Gradio, after this script

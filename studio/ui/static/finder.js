@@ -8,7 +8,8 @@ const MOST = 8;
 export async function mount(root) {
   const place = root.querySelector(".st-live");
   const { data } = await call("config/schema");
-  const fields = data.sections.flatMap((section) => section.fields.map((field) => ({ ...field, title: section.title })))
+  const fields = data.sections.flatMap((section) => section.fields.map((field) => ({ ...field,
+    label: t(`setting.${field.path}`), help: t(`setting.${field.path}.help`), title: t(`section.${section.name}`) })))
     .filter((field) => document.getElementById(`field-${field.path.replaceAll(".", "-")}`) || !field.basic);
   const found = el("ul", { class: "st-found", id: "found-settings" });
   const input = el("input", { type: "search", id: "find-setting", "aria-label": t("train.find"),

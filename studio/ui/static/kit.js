@@ -1,6 +1,11 @@
 // Small things every page's script uses: words, elements, numbers, and calls to the studio.
 
-const words = JSON.parse(document.getElementById("studio-texts").textContent);
+const table = document.getElementById("studio-texts");
+const words = JSON.parse(table.textContent);
+/** The page's language, and the browser's own kind of it (en-GB) where it has one: for dates and numbers. */
+const { language } = table.dataset;
+const locale = navigator.languages.find((one) => one.split("-")[0] === language) ?? language;
+document.documentElement.lang = language;
 
 /** A text of the table with its values put in. */
 export function t(key, values = {}) {
@@ -69,21 +74,20 @@ export function fault(status, text) {
   return new ApiError(status, status === 404 ? t("app.not_found") : t("app.failed", { status }));
 }
 
-const language = document.documentElement.lang || undefined;
-
 export function bytes(count) {
   const units = ["B", "kB", "MB", "GB", "TB"];
   let at = 0;
   while (count >= 1000 && at < units.length - 1) { count /= 1000; at += 1; }
-  return `${count.toLocaleString(language, { maximumFractionDigits: count < 10 && at ? 1 : 0 })} ${units[at]}`;
+  return `${count.toLocaleString(locale, { maximumFractionDigits: count < 10 && at ? 1 : 0 })} ${units[at]}`;
 }
 
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return t("app.never");
   const s = Math.max(0, Math.round(seconds));
-  if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ${String(s % 60).padStart(2, "0")} s`;
-  return `${Math.floor(s / 3600)} h ${String(Math.floor((s % 3600) / 60)).padStart(2, "0")} min`;
+  const two = (n) => String(n % 60).padStart(2, "0");
+  if (s < 60) return t("time.seconds", { s });
+  if (s < 3600) return t("time.minutes", { m: Math.floor(s / 60), s: two(s) });
+  return t("time.hours", { h: Math.floor(s / 3600), m: two(Math.floor(s / 60)) });
 }
 
 export function number(value, digits = 4) {
@@ -91,18 +95,18 @@ export function number(value, digits = 4) {
   if (value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e6)) {
     return value.toExponential(2).replace(/\.?0+e/, "e").replace("e+", "e");
   }
-  return value.toLocaleString(language, { maximumSignificantDigits: digits });
+  return value.toLocaleString(locale, { maximumSignificantDigits: digits });
 }
 
-export const whole = (value) => (value ?? 0).toLocaleString(language);
+export const whole = (value) => (value ?? 0).toLocaleString(locale);
 
 export function when(seconds) {
   if (!seconds) return t("app.never");
   const date = new Date(seconds * 1000);
   const today = new Date().toDateString() === date.toDateString();
   const time = { hour: "2-digit", minute: "2-digit" };
-  return today ? date.toLocaleTimeString(language, time)
-    : date.toLocaleString(language, { day: "numeric", month: "short", ...time });
+  return today ? date.toLocaleTimeString(locale, time)
+    : date.toLocaleString(locale, { day: "numeric", month: "short", ...time });
 }
 
 /** Ask before something that cannot be taken back. Resolves to whether the person agreed. */

@@ -1,7 +1,7 @@
 // The notice under *Start training*: what the run will be and what is in its way. Files dropped on the page bring
 // their settings back.
 
-import { bytes, duration, el, t, toast } from "./kit.js";
+import { bytes, duration, el, number, t, toast, whole } from "./kit.js";
 import { go } from "./app.js";
 import { settingsOf } from "./recipe.js";
 
@@ -60,13 +60,10 @@ function content({ problems, warnings, facts, estimate }) {
     const title = problems.length === 1 ? t("train.problems_one") : t("train.problems_many", { count: problems.length });
     parts.push(el("div", { class: "st-note st-note-bad", role: "alert" }, el("strong", {}, title),
       el("ul", {}, problems.map((p) => el("li", {},
-        p.field ? el("button", { type: "button", class: "st-link", onclick: () => jump(p.field) }, p.label) : null,
+        p.field ? el("button", { type: "button", class: "st-link", onclick: () => jump(p.field) }, t(`setting.${p.field}`)) : null,
         p.field ? `: ${p.message}` : p.message)))));
   }
-  if (facts.length) {
-    parts.push(el("dl", { class: "st-facts" },
-      facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))));
-  }
+  if (facts) parts.push(glance(facts));
   if (estimate) parts.push(estimated(estimate));
   if (warnings.length) {
     parts.push(el("div", { class: "st-note" }, el("strong", {}, t("train.warnings")),
@@ -74,6 +71,14 @@ function content({ problems, warnings, facts, estimate }) {
   }
   if (!problems.length) parts.push(el("p", { class: "st-quiet" }, t("train.ready")));
   return parts;
+}
+
+/** The run in a few words. */
+function glance({ method, rank, steps, batch, side, lr, precision }) {
+  const rows = { method: t(`train.method_${method}`, { rank }), steps: whole(steps), batch: whole(batch),
+    seen: whole(batch * steps), side: t("train.pixels", { side }), lr: number(lr), precision };
+  return el("dl", { class: "st-facts" }, Object.entries(rows).map(([name, value]) =>
+    el("div", {}, el("dt", {}, t(`train.fact_${name}`)), el("dd", {}, value))));
 }
 
 /** What the run will take, each figure with what it is taken from. */
