@@ -25,26 +25,35 @@ class WrongPrecision(Exception):
 
 
 class Host:
-    """The accelerator and what follows from it. Made before anything else touches torch."""
+    """Device, precision and place of this process; what joins it to the others comes with `join`. Made before anything
+    else touches torch."""
+
+    accelerator: Accelerator
 
     def __init__(self, config: Config):
         torch.set_num_threads(config.compute.num_threads or 1)
         _choose_kernels(config)
-        backend = "nccl" if torch.cuda.is_available() and not _cpu_only() else "gloo"
-        mps = torch.backends.mps.is_available() and not _cpu_only()
-        self.precision = precision_of(config.train.mixed_precision or "no", mps=mps, cuda=backend == "nccl")
-        self.accelerator = Accelerator(
-            mixed_precision=self.precision, step_scheduler_with_optimizer=False,
-            kwargs_handlers=_distributed(backend))
-        self.device = self.accelerator.device
-        self.rank, self.ranks = self.accelerator.process_index, self.accelerator.num_processes
-        self.main = self.accelerator.is_main_process
-        self._group: Any = dist.new_group(backend="gloo", timeout=PATIENCE) if self.ranks > 1 else None
+        self.rank, self.ranks, self.local_rank, self.local_ranks = (
+            int(os.environ.get(name, default)) for name, default in
+            (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1")))
+        self.main = self.rank == 0
+        self.device = _device(self.local_rank, self.ranks)
+        self.precision = precision_of(config.train.mixed_precision or "no", mps=self.device.type == "mps",
+                                      cuda=self.device.type == "cuda")
+        self._group: Any = None
         # GPU kernels may add in another order each time unless told not to; MPS cannot be told.
         self.exact = self.device.type == "cpu" or (self.device.type == "cuda" and config.compute.deterministic)
         self._numerics = {"tf32": config.compute.allow_tf32, "attention": config.compute.attention,
                           "linear": config.compute.linear,
                           "deterministic": config.compute.deterministic}
+
+    def join(self) -> None:
+        """Meet the other processes. Until then each works alone, so that nobody waits in a collective."""
+        self.accelerator = Accelerator(
+            mixed_precision=self.precision, step_scheduler_with_optimizer=False,
+            kwargs_handlers=_distributed("nccl" if self.device.type == "cuda" else "gloo"))
+        self.device = self.accelerator.device
+        self._group = dist.new_group(backend="gloo", timeout=PATIENCE) if self.ranks > 1 else None
 
     def autocast(self, *modules: Any) -> None:
         """Let these run in the run's precision also where they are called by themselves, as in drawing."""
@@ -121,6 +130,15 @@ def _distributed(backend: str) -> list[Any]:
         return []
     return [InitProcessGroupKwargs(backend=backend, timeout=PATIENCE),
             DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False)]
+
+
+def _device(local_rank: int, ranks: int) -> torch.device:
+    """The device that accelerate will give this process."""
+    if not _cpu_only() and torch.cuda.is_available():
+        if ranks > 1:
+            torch.cuda.set_device(local_rank)
+        return torch.device("cuda", local_rank)
+    return torch.device("mps" if not _cpu_only() and torch.backends.mps.is_available() else "cpu")
 
 
 def _cpu_only() -> bool:

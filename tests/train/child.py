@@ -1,7 +1,9 @@
 """Runs one attempt on the toy family in a process of its own: python child.py RUN_FOLDER [step:N] [save:N] [memory:N]
+[slow:N] [patience:N]
 
 With `step:N` it kills itself right after the event of step N, with `save:N` at the N-th file operation of its saves.
-With `memory:N` it may take N MB more than it has when its first step begins.
+With `memory:N` it may take N MB more than it has when its first step begins. With `slow:N` encoding a picture takes N
+milliseconds, with `patience:N` what the ranks do together may take N.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import os
 import resource
 import signal
 import sys
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import studio.families
@@ -66,13 +70,33 @@ def limit_memory(megabytes: int) -> None:
     EventWriter.phase = phase  # type: ignore[method-assign]
 
 
+def slow_encoder(milliseconds: int) -> None:
+    """Let every picture's encoding take so long."""
+    toy = type(studio.families.get("toy"))
+    real = toy.encode_images
+
+    def encode_images(self: object, *args: object) -> object:
+        time.sleep(milliseconds / 1000)
+        return real(self, *args)
+
+    toy.encode_images = encode_images
+
+
+def short_patience(milliseconds: int) -> None:
+    """Let no collective, and no meeting, take longer."""
+    from studio.train import host
+
+    host.PATIENCE = timedelta(milliseconds=milliseconds)
+
+
 def main() -> int:
     """Train the run of the first argument."""
     from studio.train.loop import EXIT_CODES, train
 
     for wish in sys.argv[2:]:
         kind, _, number = wish.partition(":")
-        {"step": kill_at_step, "save": kill_in_save, "memory": limit_memory}[kind](int(number))
+        {"step": kill_at_step, "save": kill_in_save, "memory": limit_memory, "slow": slow_encoder,
+         "patience": short_patience}[kind](int(number))
     return EXIT_CODES[train(Run(Path(sys.argv[1])), supervised=False)]
 
 

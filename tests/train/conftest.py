@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -73,7 +74,17 @@ def child(run: runs.Run, *wishes: str) -> subprocess.CompletedProcess[str]:
     script = Path(__file__).with_name("child.py")
     root = Path(__file__).resolve().parents[2]
     return subprocess.run([sys.executable, str(script), str(run.path), *wishes], capture_output=True, text=True,
-                          timeout=120, cwd=root, env={**__import__("os").environ, "PYTHONPATH": str(root)})
+                          timeout=120, cwd=root, env={**os.environ, "PYTHONPATH": str(root)})
+
+
+def two_ranks(run: runs.Run, *wishes: str) -> subprocess.CompletedProcess[str]:
+    """One attempt of the run in two processes."""
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+               "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
+               str(Path(__file__).with_name("child.py")), str(run.path), *wishes]
+    environment = {**os.environ, "PYTHONPATH": str(root), "ACCELERATE_USE_CPU": "true", "DS_ACCELERATOR": "cpu"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
 
 
 def told(run: runs.Run, kind: str | None = None) -> list[dict[str, Any]]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +17,7 @@ from studio.train.checkpoints import changes, training_fields
 from studio.train.data import Draws, Sample, share, uniform
 from studio.train.host import Host, precision_of
 
-from .conftest import Make, child, curve, fingerprint, told, train
+from .conftest import Make, child, curve, fingerprint, told, train, two_ranks
 from .test_loop import ask_at
 
 
@@ -246,16 +243,6 @@ def test_accumulation_changes_nothing_but_rounding(make: Make) -> None:
         assert [e["pictures"] for e in told(run, "step")] == [4, 2] * 4  # six pictures: the last window is short
         curves.append(torch.tensor([e["loss"] for e in told(run, "step")]))
     assert torch.allclose(curves[0], curves[1], rtol=1e-5) and torch.allclose(curves[0], curves[2], rtol=1e-5)
-
-
-def two_ranks(run: runs.Run) -> subprocess.CompletedProcess[str]:
-    """One attempt of the run in two processes."""
-    root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
-               "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
-               str(Path(__file__).with_name("child.py")), str(run.path)]
-    return subprocess.run(command, env={**os.environ, "PYTHONPATH": str(root), "ACCELERATE_USE_CPU": "true"},
-                          capture_output=True, text=True, timeout=200)
 
 
 def test_two_ranks_equal_one_process(make: Make) -> None:

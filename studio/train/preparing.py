@@ -1,0 +1,171 @@
+"""What a run needs before its processes meet: the base's files, and every encoding, made once on each machine.
+
+The ranks of a machine share the work out by file locks, since their process group is only made afterwards: so no
+collective ever waits for a download or an encoder, however slow it is.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studio import datasets, families, storage
+from studio.config import Config, Data
+from studio.datasets.buckets import STEP, Buckets
+from studio.events import EventWriter
+from studio.families import Family, Source, source
+from studio.runs import Run
+from studio.train import trim, validation
+from studio.train.cache import CachedPictures, CachedTexts, Encoders, LivePictures, digest, part_hashes
+from studio.train.data import Draws, Framing, Sample, Size
+from studio.train.host import Host
+
+PROGRESS_SECONDS = 0.25  # at most so often an event tells how far the caching is
+PIECES = 8  # for each rank of a machine: so many parts the encodings are dealt out in
+
+
+@dataclass
+class Prepared:
+    """The base, what is drawn of the rows, and their encodings: `pictures` as they are trained, `fixed` as they are
+    cached (the same, or those that are only measured)."""
+
+    base: Source
+    encoders: Encoders
+    draws: Draws
+    framing: Framing
+    measured: list[Sample]
+    pictures: CachedPictures
+    fixed: CachedPictures
+    texts: CachedTexts | None
+
+
+def prepare(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[str, Any]], host: Host,
+            events: EventWriter, check: Callable[[], None]) -> Prepared:
+    """Everything that can be done before the process group; `held` are the rows that are only measured.
+
+    `check` is called now and then and may raise to end it."""
+    family, data = families.get(config.model.family), config.data
+    base, hashes = _base(run.home, config, family, events)
+    encoders = Encoders(family, base, host.device, hashes)
+    draws = Draws(rows, config.train.seed or 0, family.empty_text(), _sizes(data), flips=data.random_flip,
+                  random_crops=not data.center_crop, crop_variants=data.crop_variants,
+                  caption_dropout=data.caption_dropout)
+    framing = Framing(data.interpolation)
+    measured = validation.samples(held if config.validation.every_steps else [], draws)
+    pictures, fixed, texts = _encodings(run, config, encoders, draws, framing, events)
+    made = Prepared(base, encoders, draws, framing, measured, pictures, fixed, texts)
+    _fill(run, made, host, events, check)
+    encoders.free()
+    return made
+
+
+def _base(home: Path, config: Config, family: Family, events: EventWriter) -> tuple[Source, dict[str, str]]:
+    """The base's files, downloaded with a phase in bytes where they are missing, and the frozen parts' hashes.
+
+    One process of a machine after the other: the first one downloads and hashes, the rest find what it left. Raises
+    BaseProblem."""
+    model = config.model
+    with storage.Lock(home / "cache" / "locks" / "base.lock"):
+        base = source.locate(model.base, model.revision, model.variant) or source.fetch(
+            family, model.base, model.revision, model.variant, os.environ.get("HF_TOKEN"),
+            lambda done, total: events.phase("downloading", done, total, "bytes"))
+        family.check(base)
+        events.phase("loading")
+        frozen = [part for kind in family.encoder_parts().values() for part in kind]
+        return base, part_hashes(home, base, dict.fromkeys(frozen))
+
+
+def _sizes(data: Data) -> Callable[[dict[str, Any]], Size]:
+    """The size in pixels at which a row is trained: its bucket, or the square for all."""
+    side = data.resolution or 0
+    if not data.buckets:
+        return lambda row: (side, side)
+    return Buckets(side, data.bucket_step or STEP, data.bucket_max_aspect, not data.bucket_no_upscale).of
+
+
+def _encodings(run: Run, config: Config, encoders: Encoders, draws: Draws, framing: Framing, events: EventWriter
+               ) -> tuple[CachedPictures, CachedPictures, CachedTexts | None]:
+    """Where encodings are found: of pictures as they are trained and as they are cached, and of captions."""
+    home = run.home
+
+    def path_of(row: dict[str, Any]) -> Path:
+        return datasets.picture_path(home, row)
+
+    texts = None if config.model.train_text_encoder else CachedTexts(home, encoders)
+    if texts is None:
+        events.warning("texts_not_cached", "The text encoder learns, so every step encodes its captions again.")
+    pictures = fixed = CachedPictures(home, encoders, framing, path_of)
+    if draws.random_crops and not draws.crop_variants:
+        pictures = LivePictures(home, encoders, framing, path_of, config.compute.num_workers)
+        events.warning("not_cached", "Random crops cannot be cached: every step encodes its pictures again, which is "
+                       "slower. Turn on the centre crop, or set crop variants, for speed.")
+    return pictures, fixed, texts
+
+
+def _fill(run: Run, made: Prepared, host: Host, events: EventWriter, check: Callable[[], None]) -> None:
+    """Have every encoding in the cache, noted as this run's, and the cache within its size."""
+    texts, fixed = made.texts, made.fixed
+    seen = [*(made.draws.variants() if made.pictures is fixed else []), *made.measured]
+    variants = {fixed.key(sample): sample for sample in seen}
+    captions = sorted({*made.draws.captions(), *(s.caption for s in made.measured)}) if texts else []
+    samples = list(variants.values())
+    progress = _progress(events, len(captions) + len(samples), check)
+    count = PIECES * host.local_ranks if host.local_ranks > 1 else 1
+
+    def fill(piece: int) -> None:
+        if texts:
+            texts.refresh()
+            texts.fill(captions[piece::count], progress)
+        fixed.refresh()
+        fixed.fill(samples[piece::count], progress)
+
+    _share_out(run.home / "cache" / "locks", count, host.local_rank, host.local_ranks, fill)
+    for cached in (texts, fixed):
+        if cached:
+            cached.refresh()
+    if host.local_rank == 0:
+        of_texts = texts.shards.files(map(digest, captions)) if texts else set()
+        trim.note_use(run, fixed.shards.files(variants) | of_texts)
+        trim.trim(run, events)
+
+
+def _share_out(locks: Path, count: int, rank: int, ranks: int, fill: Callable[[int], None]) -> None:
+    """Call `fill` for every piece, each behind its lock: first for those that nobody works at, then for the rest.
+
+    So each piece is made once, and when this returns all of them are there: `fill` skips what it finds, and does the
+    whole piece where the process that began it has died.
+    """
+    first = count // ranks * rank
+    rest = []
+    for piece in [*range(first, count), *range(first)]:
+        lock = storage.Lock(locks / f"encodings-{piece}.lock")
+        if not lock.acquire():
+            rest.append(piece)
+            continue
+        try:
+            fill(piece)
+        finally:
+            lock.release()
+    for piece in rest:
+        with storage.Lock(locks / f"encodings-{piece}.lock"):
+            fill(piece)
+
+
+def _progress(events: EventWriter, total: int, check: Callable[[], None]) -> Callable[[], None]:
+    """What is called after each encoding: tells how far the caching is, and asks whether somebody wants to leave."""
+    done, every, told = 0, max(1, total // 100), 0.0
+
+    def progress() -> None:
+        nonlocal done, told
+        done += 1
+        if done == total or time.monotonic() - told >= PROGRESS_SECONDS:
+            told = time.monotonic()
+            events.phase("caching", done, total, "encodings")
+        if done % every == 0 or done == total:
+            check()
+
+    return progress
