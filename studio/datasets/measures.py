@@ -1,6 +1,7 @@
-"""What is measured once per picture and kept: a perceptual hash for finding copies, and how blurred it is.
+"""What is measured once per picture and kept: a perceptual hash and colours for finding copies, and how blurred it is.
 
-    <home>/cache/measures/<data set>.jsonl     {"image": sha256, "dhash": 16 hex digits, "blur": 0...1}, append-only
+    <home>/cache/measures/<data set>.jsonl     append-only lines {"image": sha256, "dhash": 16 hex digits,
+                                               "colours": 96 hex digits, "blur": 0...1}
 """
 
 from __future__ import annotations
@@ -17,14 +18,16 @@ from PIL import Image
 
 SIDE = 512  # pixels, the shorter side at which blur is measured: more is lost at training resolution anyway
 TAPS = 9  # pixels of the box filter a picture is blurred with again
+CELLS = 4  # the colours of a picture are those of CELLS x CELLS parts of it
 
 
 def of(path: Path) -> dict[str, Any]:
-    """{dhash, blur} of a stored picture. Raises OSError for an unreadable one."""
+    """{dhash, colours, blur} of a stored picture. Raises OSError for an unreadable one."""
     with Image.open(path) as opened:
-        opened.draft("L", (SIDE, SIDE))
-        grey = opened.convert("L")
-    return {"dhash": f"{dhash(grey):016x}", "blur": round(blur(_small(grey)), 4)}
+        opened.draft("RGB", (SIDE, SIDE))
+        picture = opened.convert("RGB")
+    grey = picture.convert("L")
+    return {"dhash": f"{dhash(grey):016x}", "colours": colours(picture).hex(), "blur": round(blur(_small(grey)), 4)}
 
 
 def dhash(grey: Image.Image) -> int:
@@ -34,6 +37,11 @@ def dhash(grey: Image.Image) -> int:
     cells = np.asarray(grey.resize((9, 8), Image.Resampling.LANCZOS), dtype=np.int16)
     bits = (cells[:, 1:] > cells[:, :-1]).ravel()
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def colours(picture: Image.Image) -> bytes:
+    """The mean red, green and blue of each of CELLS x CELLS parts."""
+    return picture.resize((CELLS, CELLS), Image.Resampling.BOX).tobytes()
 
 
 def blur(grey: Image.Image) -> float:
@@ -108,7 +116,8 @@ def _lines(path: Path) -> Iterable[dict[str, Any]]:
                 entry = json.loads(line)
             except ValueError:
                 continue  # torn by a kill: the picture is measured again
-            if isinstance(entry, dict) and {"image", "dhash", "blur"} <= entry.keys():
+            # One without colours is of an older studio: that picture is measured again too.
+            if isinstance(entry, dict) and {"image", "dhash", "colours", "blur"} <= entry.keys():
                 yield entry
 
 

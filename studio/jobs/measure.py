@@ -1,4 +1,4 @@
-"""A light job: measure the pictures of a data set (perceptual hash, blur) that were not measured yet.
+"""A light job: measure the pictures of a data set (perceptual hash, colours, blur) that were not measured yet.
 
 Arguments: {dataset}. No results but the kept measures (datasets/measures.py).
 """

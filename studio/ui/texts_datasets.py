@@ -134,8 +134,8 @@ TABLE: dict[str, tuple[str, ...]] = {
     "finding.exact_duplicates": ("Exact copies: {count}",),
     "finding.exact_duplicates_help": ("The same picture more than once weighs more than the others; the first stays.",),
     "finding.near_duplicates": ("Near copies: {count}",),
-    "finding.near_duplicates_help": ("Almost alike: resized or recompressed copies, or one shape in other colours. "
-                                     "Look at them first; the largest stays.",),
+    "finding.near_duplicates_help": ("Almost alike in shape and colours: resized, recompressed, brightened or "
+                                     "slightly cropped copies. Look at them first; the largest stays.",),
     "finding.too_small": ("Too small: {count}",),
     "finding.too_small_help": ("They would be enlarged to the training size, and the model learns their softness.",),
     "finding.extreme_aspect": ("Very long or very wide: {count}",),
