@@ -195,6 +195,8 @@ class Intake:
                     self.done += 1
                     self.tell(lambda: {**report.so_far(), "done": self.done, "total": max(self.total, self.done)})
             rows = layout.finish(rows)
+            if len(rows) == 1 and not self.dataset.count:
+                report.note("It is the only picture of the set: what is trained on it will draw little else.")
             check(self.dataset)
             pool.file(rows)
         finally:

@@ -63,8 +63,30 @@ def bad_pixels(data: bytes) -> bytes:
     return data[: at - 4] + chunk(b"IDAT", broken) + data[at + 8 + length :]
 
 
+def _profile(kind: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """An ICC profile (ICC.1:2001, written by hand); `kind` is its class, colour space and connection space."""
+    table, body, at = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + struct.pack(">II", at + len(body), len(data))
+        body += data
+    head = bytearray(128)
+    head[8:12], head[12:24], head[36:40] = b"\x02\x40\0\0", kind, b"acsp"
+    head[68:80] = b"".join(struct.pack(">i", round(v * 65536)) for v in (0.9642, 1.0, 0.8249))
+    head[0:4] = struct.pack(">I", at + len(body))
+    return bytes(head) + table + body
+
+
+def cmyk_profile() -> bytes:
+    """A press that prints with black ink alone, whatever the other inks are: easily told from a guess."""
+    line = bytes(range(256))
+    unit = b"".join(struct.pack(">i", 65536 * (n % 4 == 0)) for n in range(9))
+    lab = bytes([255, 128, 128, 0, 128, 128]) * 8  # no black, all black; the last channel varies fastest
+    table = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + unit + line * 4 + lab + line * 3
+    return _profile(b"prtrCMYKLab ", {b"A2B0": table})
+
+
 def p3_profile() -> bytes:
-    """A Display-P3-like matrix profile with gamma 2.2 (ICC.1:2001, written by hand)."""
+    """A Display-P3-like matrix profile with gamma 2.2."""
 
     def xyz(*values: float) -> bytes:
         return b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(v * 65536)) for v in values)
@@ -73,19 +95,23 @@ def p3_profile() -> bytes:
     tags = {b"rXYZ": xyz(0.5151, 0.2412, -0.0011), b"gXYZ": xyz(0.2919, 0.6922, 0.0419),
             b"bXYZ": xyz(0.1572, 0.0666, 0.7841), b"wtpt": xyz(0.9642, 1.0, 0.8249),
             b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
-    table, body, at = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
-    for name, data in tags.items():
-        table += name + struct.pack(">II", at + len(body), len(data))
-        body += data
-    head = bytearray(128)
-    head[8:12], head[12:24], head[36:40] = b"\x02\x40\0\0", b"mntrRGB XYZ ", b"acsp"
-    head[68:80] = b"".join(struct.pack(">i", round(v * 65536)) for v in (0.9642, 1.0, 0.8249))
-    head[0:4] = struct.pack(">I", at + len(body))
-    return bytes(head) + table + body
+    return _profile(b"mntrRGB XYZ ", tags)
 
 
 def srgb_profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def animated(format: str, **options: Any) -> bytes:
+    """A blue frame, then a green one."""
+    return saved(picture((0, 0, 255)), format, save_all=True, append_images=[picture((0, 255, 0))], **options)
+
+
+def see_through() -> bytes:
+    """A palette picture whose first colour, red, is transparent."""
+    image = Image.new("P", (80, 80), 0)
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    return saved(image, "PNG", transparency=0)
 
 
 def exif(orientation: int | None = None, author: str | None = None) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import stat
 import struct
 import time
@@ -44,6 +46,7 @@ def test_texts_beside_pictures_and_folders_of_kohya_and_splits(bring: Bring, tmp
 def test_metadata_jsonl_costs_only_its_bad_lines(bring: Bring, tmp_path: Path) -> None:
     lines = [{"file_name": "a.png", "text": "one"}, {"text": "no name"}, {"file_name": "gone.png", "text": "x"},
              {"file_name": "../../etc/passwd", "text": "x"}, {"file_name": "http://x/y.png", "text": "x"},
+             {"file_name": "file:///etc/a.png", "text": "x"},
              {"file_name": "/a.png", "text": "x"}, {"file_name": "b.png", "text": ["two", "three"]},
              {"file_name": "a.png", "text": "again"}, {"file_name": "b.png", "text": 7}]
     data = b"\n".join(json.dumps(line).encode() for line in lines) + b"\n{broken\n"
@@ -53,7 +56,7 @@ def test_metadata_jsonl_costs_only_its_bad_lines(bring: Bring, tmp_path: Path) -
     assert captions(dataset) == {"x/a.png": ["one", "again"], "x/b.png": ["two", "three"], "x/c.png": ["café"],
                                  "x/d.png": [""]}
     told = "\n".join(report["notes"])
-    for number in (2, 3, 4, 5, 6, 9, 10):
+    for number in (2, 3, 4, 5, 6, 7, 10, 11):
         assert f"line {number} " in told
     assert list(reasons(report)) == ["x/a.txt"]
 
@@ -148,6 +151,34 @@ def test_an_entry_that_lies_about_its_size_costs_itself(bring: Bring, tmp_path: 
         data[at : at + 4] = struct.pack("<I", 1000)
     dataset, report = bring({"a.zip": bytes(data)})
     assert captions(dataset) == {"b.png": [""]} and list(reasons(report)) == ["a.png"]
+
+
+def test_a_zip_for_large_archives_is_a_zip(bring: Bring, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "large.zip", "w") as out, out.open("a.png", "w", force_zip64=True) as file:
+        file.write(GOOD)
+    dataset, report = bring({"large.zip": tmp_path / "large.zip"})
+    assert dataset.count == report["used"] == 1
+
+
+def test_a_set_of_one_picture_is_taken_with_a_word_of_warning(bring: Bring) -> None:
+    dataset, report = bring({"a.png": GOOD, "a.txt": b"a cat"})
+    assert dataset.state == "ready" and any("only picture" in note for note in report["notes"])
+    _, report = bring({"b.png": saved(picture((1, 1, 1)))}, dataset)
+    assert not any("only picture" in note for note in report["notes"])
+
+
+def test_only_regular_files_of_this_machine_are_opened(bring: Bring, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        odd = {f"{name}.png": tmp_path / name for name in ("pipe", "link", "socket", "folder", "gone")}
+        (tmp_path / "folder").mkdir()
+        _, report = bring({"good.png": GOOD, "zero.png": Path("/dev/zero"), **odd})
+    found = reasons(report)
+    assert report["used"] == 1 and "cannot be read" in found.pop("gone.png")
+    assert found == dict.fromkeys(("zero.png", "pipe.png", "link.png", "socket.png", "folder.png"),
+                                  "not a regular file")
 
 
 def test_nothing_chosen(bring: Bring) -> None:

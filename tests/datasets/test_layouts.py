@@ -21,26 +21,31 @@ from .test_archives import captions, many, reasons
 from .test_import_process import noise, wait_for
 
 
-def tar(path: Path, files: dict[str, bytes]) -> Path:
+def tar(path: Path, files: dict[str, bytes], odd: dict[str, bytes] | None = None) -> Path:
+    """A tar of files, a link, and other entries of kinds that are no files."""
     with tarfile.open(path, "w") as out:
         for name, data in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
             out.addfile(info, io.BytesIO(data))
-        link = tarfile.TarInfo("link.png")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        out.addfile(link)
+        for name, kind in {"link.png": tarfile.SYMTYPE, **(odd or {})}.items():
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = kind, "/etc/passwd"
+            out.addfile(link)
     return path
 
 
 def test_webdataset(bring: Bring, tmp_path: Path) -> None:
     files = many("0.png", "1.png", "2.seg.png", "../3.png")
     sides = {"0.txt": b"zero", "1.json": b'{"caption": ["one", "uno"]}', "2.txt": b"two", "x.json": b"{}"}
-    dataset, report = bring({"shard-000.tar": tar(tmp_path / "shard", {**files, **sides}), "bad.tar": b"no tar" * 200})
+    odd = {"hard.png": tarfile.LNKTYPE, "device.png": tarfile.CHRTYPE, "pipe.png": tarfile.FIFOTYPE}
+    shard = tar(tmp_path / "shard", {**files, **sides}, odd)
+    dataset, report = bring({"shard-000.tar": shard, "bad.tar": b"no tar" * 200})
     assert captions(dataset) == {"0.png": ["zero"], "1.png": ["one", "uno"], "2.seg.png": ["two"]}
     found = reasons(report)
-    assert set(found) == {"../3.png", "link.png", "x.json", "bad.tar"}
-    assert "outside" in found["../3.png"] and "link" in found["link.png"] and "not a tar" in found["bad.tar"]
+    assert set(found) == {"../3.png", "link.png", "x.json", "bad.tar", *odd}
+    assert "outside" in found["../3.png"] and "not a tar" in found["bad.tar"]
+    assert all("a link or device" in found[name] for name in ("link.png", *odd))
 
 
 def test_parquet_of_names_and_of_pictures(bring: Bring, tmp_path: Path) -> None:

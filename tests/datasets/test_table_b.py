@@ -19,10 +19,10 @@ from .conftest import bring_into
 
 GOOD = saved(picture())
 JPEG = saved(picture(), "JPEG", quality=95)
+INKS = Image.new("CMYK", (80, 80), (255, 0, 0, 135))
 GREY16 = Image.new("I;16", (80, 80), 0x8080)
 FLOAT = Image.new("F", (80, 80), 0.5)
 HIDDEN = Image.new("RGBA", (80, 80), (255, 0, 0, 0))
-ANIMATED = [picture((0, 0, 255)), picture((0, 255, 0))]
 
 # name -> (content, verdict, words of the reason)
 SKIPPED = {
@@ -38,17 +38,26 @@ SKIPPED = {
     "B12-zero.png": (bad.png(0, 80, rows=b""), "picture"),
     "B13-tiny.png": (saved(picture(size=(1, 1))), "smaller than 64 px"),
     "B13-63.png": (saved(picture(size=(63, 200))), "smaller than 64 px"),
+    "B13-thread.png": (bad.png(65500, 1), "smaller than 64 px"),
     "B13-strip.png": (saved(picture(size=(65, 700))), "longer than 10 times"),
     "B27-phone.heic": (b"\0\0\0\x18ftypheic" + b"\0" * 64, "HEIC: convert it"),
     "B29-drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG: save it as PNG"),
     "B30-print.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 90 90\n", "not a picture"),
     "B30-paper.pdf": (b"%PDF-1.4\n", "not a picture"),
     "B30-icon.ico": (saved(picture(size=(64, 64)), "ICO"), "not a picture"),
+    "B30-paint.psd": (b"8BPS\0\1" + bytes(40), "not a picture"),
+    "B30-print.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 90 90\n", "not a picture"),
+    "B30-drawing.wmf": (b"\xd7\xcd\xc6\x9a" + bytes(40), "not a picture"),
+    "B30-sky.fits": (b"SIMPLE  =                    T" + b" " * 50, "not a picture"),
+    "B31-song.mp3": (b"ID3\3", "not a picture (audio file)"),
+    "B31-raw.nef": (b"MM\0*" + bytes(40), "raw camera: develop it to JPEG first"),
     "B31-film.mp4": (b"\0\0\0\x18ftypmp42", "not a picture (video file)"),
     "B43-orphan.txt": (b"nobody's caption", "without a picture"),
     "B64/.DS_Store": (b"\0", "system file"),
     "B64/__MACOSX/._a.jpg": (b"\0", "system file"),
     "B64/Thumbs.db": (b"\0", "system file"),
+    "B64/desktop.ini": (b"\0", "system file"),
+    "B64/@eaDir/a.png": (GOOD, "system file"),
     "text-bomb.png": (bad.png(80, 80, extra=bad.chunk(b"zTXt", b"a\0\0" + zlib.compress(b"0" * (64 << 20)))),
                       "unpacks to more than is read"),
 }
@@ -57,6 +66,7 @@ TAKEN = {
     "B4-UPPER.JPG": (JPEG, "used"),
     "B14-small.png": (saved(picture(size=(64, 64))), "used"),
     "B15-cmyk.jpg": (saved(picture().convert("CMYK"), "JPEG"), "converted"),
+    "B15-cmyk-profile.jpg": (saved(INKS, "JPEG", icc_profile=bad.cmyk_profile()), "converted"),
     "B16-p3.png": (saved(picture(), icc_profile=bad.p3_profile()), "converted"),
     "B16-srgb.png": (saved(picture(), icc_profile=bad.srgb_profile()), "used"),
     "B16-broken-profile.png": (saved(picture(), icc_profile=b"nonsense"), "converted"),
@@ -64,13 +74,16 @@ TAKEN = {
     "B17-float.tiff": (saved(FLOAT, "TIFF"), "converted"),
     "B18-rgb16.png": (bad.png(80, 80, bits=16, colour=2, rows=(b"\0" + b"\x80\x80" * 240) * 80), "used"),
     "B20-grey.png": (saved(Image.new("L", (80, 80), 77)), "converted"),
+    "B20-grey-alpha.png": (saved(Image.new("LA", (80, 80), (0, 0))), "converted"),
     "B20-one-bit.png": (saved(Image.new("1", (80, 80), 1)), "converted"),
     "B20-palette.png": (saved(picture().quantize(4)), "converted"),
     "B21-hidden.png": (saved(HIDDEN), "converted"),
     "B21-hidden.webp": (saved(HIDDEN, "WEBP", lossless=True, exact=True), "converted"),
     "B21-opaque.png": (saved(picture().convert("RGBA")), "used"),
-    "B22-animated.gif": (saved(ANIMATED[0], "GIF", save_all=True, append_images=ANIMATED[1:]), "converted"),
-    "B22-animated.webp": (saved(ANIMATED[0], "WEBP", save_all=True, append_images=ANIMATED[1:]), "converted"),
+    "B21-see-through.png": (bad.see_through(), "converted"),
+    "B22-animated.gif": (bad.animated("GIF"), "converted"),
+    "B22-animated.webp": (bad.animated("WEBP", lossless=True), "converted"),
+    "B22-animated.png": (bad.animated("PNG"), "converted"),
     **{f"B24-turned-{n}.png": (bad.oriented(n), "converted") for n in range(2, 9)},
     "B25-garbage-exif.jpg": (JPEG[:2] + b"\xff\xe1\x00\x10Exif\0\0garbage!" + JPEG[2:], None),
     "B26-author.jpg": (saved(picture(), "JPEG", exif=bad.exif(author="Ann Secret")), "converted"),
@@ -82,6 +95,8 @@ TAKEN = {
     "B36-\u202egnp.exe $(rm) \U0001f600 'x\n.png": (GOOD, "used"),
     f"B36-{'n' * 300}.png": (GOOD, "used"),
     "B36-CON": (GOOD, "used"),
+    "-rf.png": (GOOD, "used"),
+    "B36-dot.png.": (GOOD, "used"),
 }
 # name -> (bytes of the caption file, the caption, verdict of the caption file)
 CAPTIONS = {
@@ -150,7 +165,9 @@ def test_captions(everything: Any, name: str) -> None:
     ("B17-grey16", (128, 128, 128)), ("B17-float", (128, 128, 128)), ("B18-rgb16", (128, 128, 128)),
     ("B20-grey", (77, 77, 77)), ("B20-one-bit", (255, 255, 255)), ("B21-hidden.png", (255, 255, 255)),
     ("B21-hidden.webp", (255, 255, 255)), ("B21-opaque", bad.RED), ("B22-animated.gif", (0, 0, 255)),
-    ("B22-animated.webp", (0, 0, 255)), ("B15-cmyk", bad.RED), ("B16-srgb", bad.RED)])
+    ("B22-animated.webp", (0, 0, 255)), ("B22-animated.png", (0, 0, 255)),
+    ("B20-grey-alpha", (255, 255, 255)), ("B21-see-through", (255, 255, 255)), ("B15-cmyk-profile", (112, 112, 112)),
+    ("B15-cmyk", bad.RED), ("B16-srgb", bad.RED)])
 def test_pixels(everything: Any, name: str, want: tuple[int, int, int]) -> None:
     image = shown(everything[0], name)[1]
     found = image.getpixel((image.width - 8, image.height - 8))
