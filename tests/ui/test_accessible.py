@@ -1,4 +1,4 @@
-"""axe-core finds nothing serious on any page, in light and dark, on a wide and on a narrow screen."""
+"""axe-core finds nothing serious on any page: light and dark, wide and narrow, in English and in Japanese."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ def serious(page: Page) -> list[str]:
             for node in v["nodes"]]
 
 
-@pytest.mark.parametrize("width", [1440, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width, scheme, locale", [
+    (1440, "light", "en-GB"), (1440, "dark", "ja-JP"), (390, "light", "ja-JP"), (390, "dark", "en-GB")])
 def test_nothing_serious_on_any_page(browser: Browser, server: Server, told: Callable[..., runs.Run], width: int,
-                                     scheme: str) -> None:
+                                     scheme: str, locale: str) -> None:
     run, other = told("A run", exact=False), told("Another")
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    context = browser.new_context(viewport={"width": width, "height": 900}, locale=locale,
+                                  color_scheme=scheme)  # type: ignore[arg-type]
     page, found = context.new_page(), {}
     pages = {"": "#notice dl", "?view=runs": "#run-list a", "?view=datasets": ".st-set",
              f"?run={run.id}&with={other.id}": "#loss-chart canvas", "?dataset=sample": "#pictures img",

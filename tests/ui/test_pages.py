@@ -146,3 +146,18 @@ def test_a_run_is_renamed_by_keyboard(page: Page, server: Server, tmp_path: Path
         assert run.record()["name"] == "<b>After</b>"
     finally:
         runs.delete(server.home, run)
+
+
+def test_the_page_is_in_the_browsers_language_until_another_is_chosen(browser: Browser, server: Server) -> None:
+    context = browser.new_context(locale="ja-JP")
+    page = context.new_page()
+    page.goto(server.url)
+    expect(page.locator("#start-training")).to_have_text("学習を開始")
+    expect(page.get_by_label("学習率", exact=True)).to_be_visible()
+    assert page.evaluate("document.documentElement.lang") == "ja"
+    with page.expect_navigation():
+        page.locator("#language").select_option("en")
+    expect(page.locator("#start-training")).to_have_text("Start training")
+    page.goto(f"{server.url}/?view=runs")
+    expect(page.locator("#page-runs h1")).to_have_text("Runs")
+    context.close()

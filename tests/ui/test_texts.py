@@ -5,16 +5,23 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from studio.ui import texts
+from studio import config, presets
+from studio.ui import texts, texts_settings
 
 UI = Path(texts.__file__).parent
 PLACEHOLDER = re.compile(r"\{\w*\}")
 
 
 def test_every_text_has_every_language() -> None:
-    """Until every text is translated: at least English, and no column too many."""
-    assert not [key for key, row in texts.TABLE.items() if not 1 <= len(row) <= len(texts.LANGUAGES)]
-    assert not [key for key, row in texts.TABLE.items() if not all(row)]
+    columns = len(texts.LANGUAGES)
+    assert not {key: row for key, row in texts.TABLE.items() if len(row) != columns or not all(row)}
+
+
+def test_every_setting_and_goal_that_is_named_is_one() -> None:
+    there = {field["path"] for section in config.schema()["sections"] for field in section["fields"]}
+    assert texts_settings.SETTINGS.keys() == there
+    assert texts_settings.GOALS.keys() == {goal.id for goal in presets.GOALS}
+    assert texts_settings.SECTIONS.keys() == {section["name"] for section in config.schema()["sections"]}
 
 
 def test_every_language_puts_in_the_same_values() -> None:

@@ -1,6 +1,6 @@
 // The check under *Start training*: how far it is, and what the first steps and a picture took.
 
-import { ApiError, address, attempt, bytes, call, el, has, number, t } from "./kit.js";
+import { ApiError, address, attempt, bytes, call, el, has, number, t, unit } from "./kit.js";
 
 const LIVE = new Set(["queued", "starting", "running", "stopping"]);
 const POLL = 700;
@@ -68,11 +68,11 @@ function box(job) {
 const note = (job, kind, ...children) => el("div", { class: `st-note${kind}`, id: "check-result", "data-state": job.state,
   role: kind ? "alert" : null }, el("strong", {}, t("train.check_title")), ...children);
 
-function busy({ state, queue_position: position, phase, phase_done: done, phase_total: total, phase_unit: unit }) {
+function busy({ state, queue_position: position, phase, phase_done: done, phase_total: total, phase_unit: named }) {
   if (state === "queued") return position ? t("train.check_queued", { position }) : t("train.check_starting");
   if (!has(`phase.${phase}`)) return t("train.check_starting");
   const words = t(`phase.${phase}`);
-  return total && unit !== "bytes" ? t("phase.counted", { phase: words, done, total, unit }) : `${words} …`;
+  return total && named !== "bytes" ? t("phase.counted", { phase: words, done, total, unit: unit(named) }) : `${words} …`;
 }
 
 const cancel = (job) => el("button", { type: "button", class: "st-link", id: "check-cancel",

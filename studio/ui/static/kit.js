@@ -81,6 +81,9 @@ export function bytes(count) {
   return `${count.toLocaleString(locale, { maximumFractionDigits: count < 10 && at ? 1 : 0 })} ${units[at]}`;
 }
 
+/** What a phase counts, in words; bytes bring their own unit. */
+export const unit = (name) => (has(`unit.${name}`) ? t(`unit.${name}`) : "");
+
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return t("app.never");
   const s = Math.max(0, Math.round(seconds));

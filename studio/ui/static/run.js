@@ -2,7 +2,7 @@
 
 import { Chart } from "./chart.js";
 import { controls } from "./controls.js";
-import { attempt, bytes, call, duration, el, has, number, say, t, whole } from "./kit.js";
+import { attempt, bytes, call, duration, el, has, number, say, t, unit, whole } from "./kit.js";
 import { Log, badge, certificate, details, downloads, refusal, titled, trouble } from "./parts.js";
 import { PhaseBar, use } from "./phases.js";
 import { now, poll } from "./poll.js";
@@ -211,7 +211,7 @@ export function sentence(record) {
     if (!record.phase_total || record.phase === "training") return `${phase} …`;
     const size = (n) => (record.phase_unit === "bytes" ? bytes(n) : whole(n));
     return t("phase.counted", { phase, done: size(record.phase_done ?? 0), total: size(record.phase_total),
-      unit: record.phase_unit === "bytes" ? "" : record.phase_unit ?? "" }).trim();
+      unit: unit(record.phase_unit) }).trim();
   }
   return has(`says.${record.state}`) ? t(`says.${record.state}`) : record.state;
 }
