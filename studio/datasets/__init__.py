@@ -5,10 +5,10 @@ from studio.datasets.choosing import choose
 from studio.datasets.hubsource import HubSource, Unreadable, preview
 from studio.datasets.importing import add, add_folder, add_hub, commit
 from studio.datasets.layout import Options, Wrong
-from studio.datasets.library import every, find
+from studio.datasets.library import every, find, sweep
 from studio.datasets.sources import within
 from studio.datasets.store import Dataset, NotFound, ReadOnly, begin, draft, picture_path
 
 __all__ = ["Dataset", "HubSource", "NotFound", "Options", "ReadOnly", "Unreadable", "Wrong", "add", "add_folder",
            "add_hub", "begin", "choose", "commit", "draft", "ensure", "every", "find", "picture_path", "preview",
-           "within"]
+           "sweep", "within"]

@@ -1,11 +1,13 @@
-"""Which data sets there are: the shipped one and those under <home>/datasets."""
+"""Which data sets there are: the shipped one and those under <home>/datasets; and what nobody came back for."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from studio import storage
 from studio.datasets.sample import SAMPLE, Sample
 from studio.datasets.store import ID, Dataset, NotFound
 
@@ -28,3 +30,30 @@ def every(home: Path) -> list[Dataset]:
             own.append((dataset.created, dataset.id, dataset))
     sample = Sample(home)
     return [*([sample] if sample.available() else []), *(dataset for *_, dataset in sorted(own, reverse=True))]
+
+
+def sweep(home: Path, keep_newer_than: float) -> int:
+    """Move files that were sent in batches and never committed to the trash, once their last batch is older than a
+    moment (unix seconds); a data set that has nothing else goes with them. Returns how many data sets were swept."""
+    swept = 0
+    for path in (home / "datasets").glob(f"{storage.STAGING}*"):
+        if path.stat().st_mtime < keep_newer_than:
+            shutil.rmtree(path, ignore_errors=True)  # of a server that died while it began a data set
+    for dataset in every(home):
+        with suppress(FileNotFoundError, NotFound):  # committed or deleted in this moment
+            swept += not dataset.read_only and _sweep(dataset, keep_newer_than)
+    return swept
+
+
+def _sweep(dataset: Dataset, keep_newer_than: float) -> bool:
+    lock = storage.Lock(dataset.lock_file)
+    if max(dataset.created, dataset.incoming.stat().st_mtime) >= keep_newer_than or not lock.acquire():
+        return False
+    try:
+        if dataset.commit().get("imports"):
+            storage.to_trash(dataset.incoming, dataset.home / "trash")
+        else:
+            dataset.delete()
+    finally:
+        lock.release()
+    return True

@@ -18,7 +18,7 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from studio import __version__, launch, runs, storage, work
+from studio import __version__, datasets, launch, runs, storage, work
 from studio.web import (
     access,
     routes_bundles,
@@ -158,12 +158,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _janitor(studio: Studio) -> None:
-    """Every hour: empty the trash of old things, sweep what broken uploads left and jobs long ended."""
+    """Every hour: empty the trash of old things, sweep what broken uploads left, batches that nobody committed, and
+    jobs long ended."""
     home = studio.home
     while True:
         try:
             await asyncio.to_thread(storage.empty_trash, home / "trash")
             await asyncio.to_thread(uploads.sweep, home, time.time() - UPLOAD_SECONDS)
+            await asyncio.to_thread(datasets.sweep, home, time.time() - UPLOAD_SECONDS)
             for job in await asyncio.to_thread(work.sweep_jobs, home, time.time()):
                 studio.reader.forget(job)
         except OSError:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import struct
+import time
 from pathlib import Path
 
 import pytest
+from PIL import Image, PngImagePlugin
 
 from studio import datasets, storage
 from studio.datasets import sample
 
-from .bad import picture, saved
+from .bad import exif, picture, saved, srgb_profile
 from .conftest import Bring
 
 
@@ -126,3 +131,83 @@ def test_a_crop_lies_in_the_picture_and_changes_what_is_trained_on(three: datase
     assert three.set_crop(row["pid"], [2, 3, 32])["crop"] == [2, 3, 32] and three.freeze()[0]["crop"] == [2, 3, 32]
     assert three.fingerprint() != mark
     assert "crop" not in three.set_crop(row["pid"], None) and three.fingerprint() == mark
+
+
+def stored(dataset: datasets.Dataset, name: str) -> tuple[bytes, Image.Image]:
+    row = next(row for row in dataset.rows() if row["name"] == name)
+    data = datasets.picture_path(dataset.home, row).read_bytes()
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.mode == "RGB" and not image.getexif() and "icc_profile" not in image.info
+        return data, image.copy()
+
+
+def test_what_is_clean_keeps_its_bytes_and_the_rest_loses_nothing_but_metadata(bring: Bring) -> None:
+    noise = Image.frombytes("RGB", (90, 70), os.urandom(90 * 70 * 3))
+    clean, turned = saved(noise, "JPEG", quality=88), saved(noise, "JPEG", quality=88, exif=exif(6))
+    xmp = b"http://ns.adobe.com/xap/1.0/\0<x>Ann Secret</x>"
+    rich = clean[:2] + b"".join(b"\xff" + marker + struct.pack(">H", len(data) + 2) + data for marker, data in (
+        (b"\xe1", xmp), (b"\xfe", b"Ann Secret"), (b"\xed", b"Photoshop 3.0\0Ann Secret"))) + clean[2:]
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Author", "Ann Secret")
+    text.add_itxt("Place", "Ann Secret", zip=True)
+    files = {"clean.jpg": clean, "rich.jpg": rich, "film.jpg": clean + b"ftypmp42 Ann Secret", "turned.jpg": turned,
+             "wide.jpg": saved(noise, "JPEG", quality=88, icc_profile=srgb_profile()),
+             "flat.png": saved(noise, pnginfo=text), "flat.bmp": saved(noise, "BMP"), "flat.tiff": saved(noise, "TIFF"),
+             "flat.webp": saved(noise, "WEBP", lossless=True)}
+    dataset, report = bring(files)
+    assert report["skipped"] == [] and dataset.count == len(files)
+    with Image.open(io.BytesIO(clean)) as image:
+        pixels = image.tobytes()
+        upright = image.transpose(Image.Transpose.ROTATE_270).tobytes()
+    assert stored(dataset, "clean.jpg")[0] == clean
+    for name in ("rich.jpg", "film.jpg", "wide.jpg"):
+        data, image = stored(dataset, name)
+        assert data == clean and image.tobytes() == pixels, name
+    data, image = stored(dataset, "turned.jpg")
+    assert data[8:15] == b"WEBPVP8" and image.size == (70, 90) and image.tobytes() == upright
+    for name in ("flat.png", "flat.bmp", "flat.tiff", "flat.webp"):
+        data, image = stored(dataset, name)
+        assert data[8:16] == b"WEBPVP8L" and image.tobytes() == noise.tobytes(), name
+    assert not [path for path in dataset.home.rglob("*") if path.is_file() and b"Secret" in path.read_bytes()]
+
+
+def test_pictures_are_shared_and_the_log_only_grows(three: datasets.Dataset, bring: Bring) -> None:
+    files = {path: path.stat().st_mtime_ns for path in (three.home / "images").rglob("*") if path.is_file()}
+    log_ = (three.path / "rows.jsonl").read_bytes()
+    again, _ = bring({f"{n}.png": saved(picture((n * 40, 10, 10), (300 + n, 200))) for n in range(3)})
+    assert [row["image"] for row in again.rows()] == [row["image"] for row in three.rows()]
+    assert {path: path.stat().st_mtime_ns for path in files} == files == {
+        path: path.stat().st_mtime_ns for path in (three.home / "images").rglob("*") if path.is_file()}
+    pid = three.rows()[0]["pid"]
+    for act in (lambda: three.set_captions(pid, ["new"]), lambda: three.set_crop(pid, [0, 0, 64]),
+                lambda: three.remove(pid), three.undo, lambda: bring({"d.png": saved(picture((7, 7, 7)))}, three)):
+        act()
+        grown = (three.path / "rows.jsonl").read_bytes()
+        assert grown.startswith(log_) and len(grown) > len(log_)
+        log_ = grown
+
+
+def test_batches_that_nobody_committed_are_swept(bring: Bring, home: Path, tmp_path: Path) -> None:
+    def waiting(dataset: datasets.Dataset) -> datasets.Dataset:
+        path = tmp_path / f"sent-{dataset.id}"
+        path.write_bytes(saved(picture()))
+        dataset.receive([("a.png", path)])
+        return dataset
+
+    forgotten, fresh = waiting(datasets.draft(home, "a", "ann")), waiting(datasets.draft(home, "b", "ann"))
+    whole = waiting(bring({"a.png": saved(picture())})[0])
+    empty, failed = datasets.draft(home, "c", "ann"), bring({"a.png": b"x"})[0]
+    left = home / "datasets" / f"{storage.STAGING}{'0' * 32}"
+    left.mkdir()
+    day_ago = time.time() - 86400
+    for path in (forgotten.incoming, whole.incoming, empty.incoming, left):
+        os.utime(path, (day_ago - 60, day_ago - 60))
+    assert datasets.sweep(home, day_ago) == 0, "they are too new to have been forgotten"
+    for dataset in (forgotten, whole, empty, failed):
+        storage.write_json(dataset.path / "dataset.json", {**dataset.record(), "created": day_ago - 60})
+    with storage.Lock(forgotten.lock_file):
+        assert datasets.sweep(home, day_ago) == 2, "one is being imported"
+    assert datasets.sweep(home, day_ago) == 1 and datasets.sweep(home, day_ago) == 0
+    assert {d.id for d in datasets.every(home)} == {"sample", fresh.id, whole.id, failed.id}
+    assert not left.exists() and len(list((home / "trash").iterdir())) == 3
+    assert fresh.batches() and whole.state == "ready" and whole.count == 1 and not whole.batches()
