@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from studio import config as config_
-from studio import datasets, families, machine, runs, storage, tensors
+from studio import datasets, edits, families, machine, runs, storage, tensors
 from studio.config import Config, ConfigError, Problem
 from studio.families import Source
 from studio.families import source as source_
@@ -107,9 +107,11 @@ def branch(home: Path, parent: runs.Run, *, name: str, owner: str, checkpoint: s
         wish = f"no checkpoint {chosen[:40]!r}; there are: {', '.join(kept) or 'none'}" if chosen else "none yet"
         raise runs.Refused(f"a run is branched from one of its checkpoints, and this one has {wish}")
     path, facts = kept[chosen]
-    before = parent.config()
-    config_.load(config or {})
-    settings = config_.load(config_.merge(config_.dump(before), config or {}))
+    before, asked = parent.config(), config or {}
+    config_.load(asked)
+    created = config_.load(config_.merge(config_.dump(parent.created_config()), asked))
+    kept_edits = edits.without(parent.edits(), _overruled(asked))
+    settings = edits.edited(created, kept_edits)
     changed = config_.differences(config_.dump(before), config_.dump(settings))
     found = Plan(problems=[Problem(field=name, message="a branch keeps what its checkpoint was made with: start a new "
                                    "run to change this") for name in changed if name.startswith(OF_THE_CHECKPOINT)])
@@ -119,7 +121,15 @@ def branch(home: Path, parent: runs.Run, *, name: str, owner: str, checkpoint: s
     found.problems += machine.problems(machine.facts(home), settings.train, settings.compute)
     if found.problems:
         raise ConfigError(found.problems)
-    return runs.branch(home, parent, path, name=name, owner=owner, config=settings, changes=list(changed.values()))
+    return runs.branch(home, parent, path, name=name, owner=owner, config=created, edits=kept_edits,
+                       changes=list(changed.values()))
+
+
+def _overruled(asked: dict[str, Any]) -> set[str]:
+    """The settings whose edits a branch that asks for these leaves behind."""
+    named = {f"{section}.{name}" for section, values in asked.items() if isinstance(values, dict)
+             for name, value in values.items() if value is not None}
+    return named | ({"optim.lr_multiplier"} if "optim.learning_rate" in named else set())
 
 
 def parameters(source: Source, part: str) -> int:

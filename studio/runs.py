@@ -1,7 +1,7 @@
 """A run is a folder; this is the only file that knows its layout.
 
 workspace/runs/<id>/   config.json dataset.jsonl run.json launch.yaml process.json lock trainer.lock exit.json
-events.jsonl train.log control/ samples/ checkpoints/       (who writes what: ARCHITECTURE.md)
+edits.json events.jsonl train.log control/ samples/ checkpoints/       (who writes what: ARCHITECTURE.md)
 """
 
 from __future__ import annotations
@@ -16,21 +16,24 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from studio import config as config_
+from studio import edits as edits_
 from studio import storage, work
 from studio.work import ID, NotFound, Reader, Refused
 
-__all__ = ["ID", "NotFound", "Reader", "Refused", "Run", "branch", "create", "delete", "every", "find", "home",
-           "resume"]
+__all__ = ["ID", "NotFound", "Reader", "Refused", "Run", "branch", "change", "create", "delete", "every", "find",
+           "home", "resume", "resumable"]
 
 home = storage.home
+ENDING_SECONDS = 5.0  # how long a change waits for the processes of an attempt that has ended
 PICTURES = "pictures.safetensors"  # in a checkpoint: per training row, the sum (in LOSS_UNIT) and count of its losses
 LOSS_UNIT = 2.0**-24
-CONTROLS = ("stop", "cancel", "pause", "save", "sample")
+CONTROLS = ("stop", "cancel", "pause", "save", "sample", "edit")
 RESUMABLE = ("paused", "stopped", "cancelled", "interrupted", "failed")
 NOT_RESUMABLE = {
     "queued": "the run is already waiting in the queue",
-    "finished": "the run finished all its steps: start a new run to train further",
-    "diverged": "the run diverged, so its weights lead nowhere: start a new run with a lower learning rate",
+    "finished": "the run finished all its steps: give it more of them first (train.max_steps), then resume it",
+    "diverged": "the run diverged, so its weights lead nowhere: branch it from a checkpoint before that, with a lower "
+                "learning rate",
 }
 
 
@@ -53,6 +56,10 @@ class Run(work.Work):
         return self.path / "config.json"
 
     @property
+    def edits_file(self) -> Path:
+        return self.path / "edits.json"
+
+    @property
     def rows_file(self) -> Path:
         return self.path / "dataset.jsonl"
 
@@ -72,9 +79,35 @@ class Run(work.Work):
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
-    def config(self) -> config_.Config:
-        """The run's config. Raises ConfigError, or Corrupt for an unreadable file."""
+    def created_config(self) -> config_.Config:
+        """The config that the run was made with. Raises ConfigError, or Corrupt for an unreadable file."""
         return config_.load(self.facts(self.config_file, {}))
+
+    def config(self) -> config_.Config:
+        """The config with all edits of the run. Raises as `created_config`."""
+        return config_.load(self.settings())
+
+    def settings(self) -> dict[str, Any]:
+        """`config` as plain data, unchecked."""
+        return edits_.fold(self.facts(self.config_file, {}), self.edits())
+
+    def edits(self) -> list[edits_.Edit]:
+        """What was changed on the way, in order. Raises Corrupt."""
+        if not self.edits_file.exists():
+            return []
+        try:
+            return edits_.sound(self.facts(self.edits_file, {"edits": list})["edits"])
+        except ValueError as error:
+            raise storage.Corrupt(f"edits.json of run {self.id} is damaged: {error}") from None
+
+    def add_edit(self, edit: edits_.Edit) -> None:
+        """Keep one more; by whoever holds the trainer's lock, or the supervisor's while no trainer is there."""
+        storage.write_json(self.edits_file, {"edits": [*self.edits(), edit]})
+
+    def next_step(self) -> int:
+        """The step that the next attempt goes on from."""
+        kept = {path.name: facts["step"] for path, facts in self.valid_checkpoints()}
+        return kept.get(self.record().get("resume_from") or "", max(kept.values(), default=0))
 
     def rows(self) -> list[dict[str, Any]]:
         """The frozen rows, in order: those of split `train` are trained on, the others are held out."""
@@ -112,8 +145,9 @@ def create(root: Path, *, name: str, owner: str, config: config_.Config, rows: I
 
 
 def branch(root: Path, parent: Run, checkpoint: Path, *, name: str, owner: str, config: config_.Config,
-           changes: list[str]) -> Run:
-    """A new run that waits to go on from a checkpoint of `parent`: its rows and that checkpoint, under `config`.
+           edits: list[edits_.Edit], changes: list[str]) -> Run:
+    """A new run that waits to go on from a checkpoint of `parent`: its rows and that checkpoint, under `config` with
+    `edits`.
 
     The checkpoint's files never change, so they are linked where the disk can, and compared with their manifest.
     `changes` says in words what `config` changes; the run's record keeps it. Raises Corrupt for a damaged checkpoint,
@@ -121,6 +155,8 @@ def branch(root: Path, parent: Run, checkpoint: Path, *, name: str, owner: str, 
     """
 
     def fill(made: Run) -> None:
+        if edits:
+            storage.write_json(made.edits_file, {"edits": edits})
         made.checkpoints.mkdir(exist_ok=True)
         target = made.checkpoints / checkpoint.name
         try:
@@ -169,8 +205,8 @@ def resume(run: Run, reader: Reader, checkpoint: str | None = None) -> int:
     It continues from the newest checkpoint, or from the one named: what came after that goes to the trash. Requests
     that the last attempt never answered are dropped: they were not meant for this one.
     """
-    state, _ = reader.state(run)
-    if state not in RESUMABLE:
+    state, story = reader.state(run)
+    if not resumable(state, story.step, run.config().train.max_steps):
         raise Refused(NOT_RESUMABLE.get(state, f"the run is {state}: stop it first, then resume it"))
     names = [path.name for path, _ in run.valid_checkpoints()]
     if checkpoint is not None and checkpoint not in names:
@@ -180,3 +216,41 @@ def resume(run: Run, reader: Reader, checkpoint: str | None = None) -> int:
     attempt = run.attempts()[1] + 1
     run.update(attempt=attempt, rank=time.time(), resume_from=checkpoint)
     return attempt
+
+
+def resumable(state: str, step: int, total: int | None) -> bool:
+    """Whether a run in `state` after `step` steps can go on; a finished one can once it was given more of them."""
+    return state in RESUMABLE or (state == "finished" and (total or 0) > step)
+
+
+def change(run: Run, changes: dict[str, Any], reader: Reader) -> str:
+    """Change settings of a run on its way (`edits.EDITABLE`; `changes` is a partial config).
+
+    While it trains that is a request, whose id is returned: it holds from the next step on. Else it is kept at once
+    (""), and holds from the step on that the run will go on from. Raises ConfigError, Refused.
+    """
+    state, story = reader.state(run)
+    if state in ("starting", "running"):
+        edits_.make(run.created_config(), run.edits(), story.step, changes)  # told now rather than at the next step
+        return run.request("edit", config=changes)
+    if state not in (*RESUMABLE, "queued", "finished"):
+        raise Refused(NOT_RESUMABLE.get(state, f"the run is {state}: change it once it has ended"))
+    lock = _at_rest(run)
+    try:
+        run.add_edit(edits_.make(run.created_config(), run.edits(), run.next_step(), changes))
+    finally:
+        lock.release()
+    return ""
+
+
+def _at_rest(run: Run) -> storage.Lock:
+    """The supervisor's lock of a run that does not train; after the last event a supervisor takes a moment to go."""
+    lock, latest = run.lock, time.monotonic() + ENDING_SECONDS
+    while True:
+        if lock.acquire():
+            if not storage.is_locked(run.worker_lock.path):
+                return lock
+            lock.release()
+        if time.monotonic() > latest:
+            raise Refused("a process of the run is just starting or ending: try again in a moment")
+        time.sleep(0.05)

@@ -159,6 +159,9 @@ class Optim(Section):
     learning_rate: float | None = setting(
         None, "Learning rate", "Size of each update. Too high breaks the model, too low learns nothing; "
         "empty takes the base's own suggestion.", reference="learning_rate", basic=True, gt=0, le=10)
+    lr_multiplier: float = setting(
+        1.0, "Learning rate multiplier", "Factor on the schedule's learning rate. It can be changed while the run "
+        "trains, and then holds from that step on.", gt=0, le=1000)
     text_encoder_learning_rate: float | None = setting(
         None, "Text encoder's learning rate", "Where the text encoder learns too; empty is the same rate. Half or a "
         "tenth of it is usual.", gt=0, le=10)

@@ -155,7 +155,7 @@ def test_resume_asks_for_the_next_attempt_and_drops_old_requests(home: Path) -> 
     assert runs.resume(run, reader) == 2 and run.attempts() == (2, 1) and run.requests() == []
     assert reader.state(run)[0] == "queued"
     begin(run, attempt=2).end("finished", 10)
-    with pytest.raises(runs.Refused, match="new run"):
+    with pytest.raises(runs.Refused, match="more of them first"):
         runs.resume(run, reader)
 
 

@@ -12,6 +12,7 @@ _WORD = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
 _FILE = rf"(?:{_WORD}/)?{_WORD}(?:\.{_WORD}){{0,3}}"
 PATTERNS = {kind: re.compile(pattern) for kind, pattern in {
     "config": r"config\.json",
+    "edits": r"edits\.json",
     "rows": r"dataset\.jsonl",
     "events": r"events\.jsonl",
     "script": r"train\.sbatch",

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from studio import datasets, export, families, storage, zips
+from studio import datasets, export, families, storage, work, zips
 from studio.bundle import sbatch
 from studio.bundle.layout import FORMAT, NAME
 from studio.families import Source, source
@@ -58,6 +58,8 @@ def write(run: Run, target: Path, *, start: bool = False) -> None:
 def _contents(run: Run, start: bool, holds: ExitStack) -> Iterator[tuple[str, Content]]:
     """Every file by its name in the bundle."""
     yield "config.json", run.config_file
+    if edits := run.edits():
+        yield "edits.json", work.as_json({"edits": edits})
     yield "dataset.jsonl", run.rows_file
     yield "train.sbatch", sbatch.script(run).encode()
     yield from ((f"images/{row['image']}.{row['ext']}", datasets.picture_path(run.home, row))
@@ -81,7 +83,8 @@ def _contents(run: Run, start: bool, holds: ExitStack) -> Iterator[tuple[str, Co
 def _describe(run: Run, files: dict[str, Any]) -> bytes:
     record, base = run.record(), _base(run)
     facts: dict[str, Any] = {"id": run.id, "name": record["name"], "created": record["created"],
-                             "dataset": record.get("dataset"), "attempt": run.attempts()[1]}
+                             "dataset": record.get("dataset"), "attempt": run.attempts()[1],
+                             "parent": record.get("parent")}
     found = {"name": base.name if base else None, "revision": base.revision if base else None,
              "files": _base_hashes(run, base) if base else {}}
     return json.dumps({"bundle": FORMAT, "run": facts, "base": found, "files": files}, indent=1).encode() + b"\n"

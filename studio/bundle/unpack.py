@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import config as config_
-from studio import datasets, families, runs, storage
+from studio import datasets, edits, families, runs, storage
 from studio.bundle import layout
 from studio.config import Config
 from studio.datasets import workers
@@ -41,6 +41,7 @@ def unpack(home: Path, archive: Path, owner: str, check: Callable[[Config], None
         facts = _extract(archive, staging)
         config = _config(staging)
         check(config)
+        _edits(staging, config)
         rows = _rows(staging)
         _place_pictures(home, staging, rows)
         config = _base(home, staging, config, facts)
@@ -128,6 +129,15 @@ def _config(staging: Path) -> Config:
     if config.train.max_steps is None or config.train.batch_size is None or config.train.seed is None:
         raise BadBundle("config.json is not resolved: it is not of a run")
     return config
+
+
+def _edits(staging: Path, config: Config) -> None:
+    try:
+        found = storage.read_json(staging / "edits.json")
+        if found is not None:
+            edits.edited(config, edits.sound(found.get("edits") if isinstance(found, dict) else None))
+    except (storage.Corrupt, ValueError) as error:
+        raise BadBundle(f"edits.json: {error}") from None
 
 
 def _rows(staging: Path) -> list[dict[str, Any]]:
@@ -247,7 +257,7 @@ def _commit(home: Path, staging: Path, owner: str, config: Config, facts: dict[s
     about, attempt = facts["run"], _attempts(facts["run"])
 
     def fill(run: Run) -> None:
-        for name in ("events.jsonl", "samples", "checkpoints"):
+        for name in ("edits.json", "events.jsonl", "samples", "checkpoints"):
             if (staging / name).exists():
                 shutil.rmtree(run.path / name, ignore_errors=True)
                 os.rename(staging / name, run.path / name)
@@ -257,8 +267,18 @@ def _commit(home: Path, staging: Path, owner: str, config: Config, facts: dict[s
                                            "result": "paused", "error": None, "ended": time.time()})
 
     return runs.create(home, name=str(about.get("name", ""))[:200], owner=owner, config=config, rows=rows,
-                       parent={"bundle": str(about.get("id", ""))[:64]}, fill=fill,
+                       parent=_parent(about), fill=fill,
                        extra={"attempt": attempt, "dataset": _dataset(about.get("dataset"), len(rows))})
+
+
+def _parent(about: dict[str, Any]) -> dict[str, Any]:
+    """Where it comes from: that machine's run, and what that one was a branch of."""
+    given = about.get("parent")
+    given = given if isinstance(given, dict) else {}
+    origin = {key: str(given[key])[:64] for key in ("id", "checkpoint") if isinstance(given.get(key), str)}
+    changes = given.get("changes")
+    told = {"changes": [str(words)[:400] for words in changes[:200]]} if isinstance(changes, list) else {}
+    return {"bundle": str(about.get("id", ""))[:64], **(origin | told if len(origin) == 2 else {})}
 
 
 def _attempts(about: dict[str, Any]) -> int:

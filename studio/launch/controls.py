@@ -10,7 +10,7 @@ from studio import runs, storage
 from studio.runs import Refused
 from studio.work import Reader, Work
 
-_LIVE = ("stop", "pause", "cancel", "save", "sample")
+_LIVE = ("stop", "pause", "cancel", "save", "sample", "edit")
 _ALLOWED = {"queued": ("cancel",), "starting": ("stop", "pause", "cancel"), "running": _LIVE,
             "stopping": ("stop", "pause", "cancel")}
 _ENDINGS = ("stop", "pause", "cancel")
@@ -19,7 +19,11 @@ _ENDINGS = ("stop", "pause", "cancel")
 def actions(state: str) -> list[str]:
     """The controls worth offering in a state, resume included."""
     if state in runs.RESUMABLE:
-        return ["resume"]
+        return ["resume", "edit"]
+    if state == "finished":
+        return ["edit"]
+    if state == "queued":
+        return ["cancel", "edit"]
     if state == "stopping":
         return ["cancel"]
     return list(_ALLOWED.get(state, ()))

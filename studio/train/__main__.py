@@ -1,6 +1,7 @@
 """Train from a shell: make a run and start it, or start or resume one that is there.
 
-    python -m studio.train RUN_FOLDER
+    python -m studio.train RUN_FOLDER [--train.max_steps 2000]
+    python -m studio.train RUN_FOLDER --branch checkpoint-500 --optim.learning_rate 1e-5
     python -m studio.train --config my.json --optim.learning_rate 1e-4 --name "my run"
     python -m studio.train --from-command "accelerate launch train_text_to_image.py ..."
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import config as config_
-from studio import datasets, events, prepare, reference, runs, storage
+from studio import datasets, edits, events, prepare, reference, runs, storage
 from studio.runs import Run
 
 OWNER = "local"  # who uses this machine without signing in
@@ -37,9 +38,13 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m studio.train", allow_abbrev=False, description=(
         "Train a model in this shell. Ctrl-C finishes the step, saves and ends; a second Ctrl-C ends without saving. "
         "Runs lie in STUDIO_HOME (workspace/ beside the program) and show on the page too."))
-    made.add_argument("run", nargs="?", type=Path, help="folder of a run to start or resume")
+    made.add_argument("run", nargs="?", type=Path, help="folder of a run to start or resume; with settings that may "
+                      f"change on the way ({', '.join(edits.EDITABLE)}) it goes on with them, and one that trains now "
+                      "takes them from its next step on")
     made.add_argument("--resume-from", metavar="CHECKPOINT", help="with a run: the checkpoint to go on from "
                       "(checkpoint-500) in place of the newest; later ones go to the trash")
+    made.add_argument("--branch", metavar="CHECKPOINT", help="with a run: a new run that goes on from this checkpoint, "
+                      "with the settings given here")
     made.add_argument("--config", type=Path, metavar="FILE", help="a JSON config; what it leaves out is default")
     made.add_argument("--from-command", metavar="COMMAND", help="the command line of diffusers' train_text_to_image.py "
                       "or train_text_to_image_lora.py, in quotes; what has no place here is listed")
@@ -99,14 +104,14 @@ def _of_command(text: str) -> dict[str, Any]:
     return read["config"]
 
 
-def chosen(args: argparse.Namespace) -> tuple[Run, int]:
-    """The run and the attempt to start: a new run, or another attempt of the one named. Raises Wrong."""
+def chosen(args: argparse.Namespace) -> tuple[Run, int | None]:
+    """The run and the attempt to start: a new run, or another attempt of the one named, or none. Raises Wrong."""
     if args.run is not None:
-        if args.config or args.from_command or args.name is not None or list(_flags(args)):
-            raise Wrong("a run's settings are fixed: name either a run's folder, or a config for a new run")
-        return _existing(Run(args.run.resolve()), args.resume_from)
-    if args.resume_from is not None:
-        raise Wrong("--resume-from needs the folder of the run that the checkpoint belongs to")
+        if args.config or args.from_command:
+            raise Wrong("a run has its config: name either a run's folder, or a config for a new run")
+        return _of_run(Run(args.run.resolve()), args)
+    if args.resume_from is not None or args.branch is not None:
+        raise Wrong("--resume-from and --branch need the folder of the run that the checkpoint belongs to")
     config, token = config_of(args), os.environ.get("HF_TOKEN")
     _bring_pictures(config, token)
     try:
@@ -135,14 +140,47 @@ def _bring_pictures(config: dict[str, Any], token: str | None) -> None:
     config["data"] = {**config.get("data", {}), "dataset": found}
 
 
-def _existing(run: Run, checkpoint: str | None) -> tuple[Run, int]:
+def _of_run(run: Run, args: argparse.Namespace) -> tuple[Run, int | None]:
+    """The run, or a branch of it, and the attempt to start; none where a run that trains now takes new settings."""
     if not run.record_file.is_file():
         raise Wrong(f"{run.path} is not a run's folder: it has no {run.record_file.name}")
-    reader = runs.Reader()
+    reader, changes = runs.Reader(), config_of(args)
     try:
-        return run, run.attempts()[0] if reader.state(run)[0] == "queued" else runs.resume(run, reader, checkpoint)
+        if args.branch is not None:
+            made = prepare.branch(run.home, run, name=args.name or f"{run.record()['name']}, branched", owner=OWNER,
+                                  checkpoint=args.branch, config=changes)
+            return made, made.attempts()[0]
+        if args.name is not None:
+            raise Wrong("--name names a new run: leave it out, or branch the run")
+        if changes and (asked := runs.change(run, changes, reader)):
+            _wait_for_answer(run, asked)
+            return run, None
+        waits = reader.state(run)[0] == "queued"
+        return run, run.attempts()[0] if waits else runs.resume(run, reader, args.resume_from)
+    except config_.ConfigError as error:
+        raise Wrong("\n".join(f"{p.field or run.path.name}: {p.message}" for p in error.problems)) from None
     except (runs.Refused, storage.Corrupt) as error:
         raise Wrong(f"{run.path.name}: {error}") from None
+
+
+def _wait_for_answer(run: Run, asked: str) -> None:
+    """Wait for what the trainer says to a request, and say it. Raises Wrong when it was refused."""
+    reader = runs.Reader()
+    print("asked: it holds from the next step on", flush=True)
+    while True:
+        alive = run.alive()
+        answer = reader.story(run).controls.get(asked, {})
+        if answer.get("result") == "refused":
+            raise Wrong(f"refused: {answer['message']}")
+        if answer.get("result") == "done":
+            print(f"from step {answer['step']} on: {answer['message']}")
+            return
+        if answer and answer.get("message"):  # accepted for a later step
+            print(answer["message"])
+            return
+        if not alive:
+            raise Wrong("the run ended before it could take that: give it the settings again to resume it with them")
+        time.sleep(POLL)
 
 
 def _flags(args: argparse.Namespace) -> Iterator[tuple[str, Any]]:
@@ -195,7 +233,7 @@ class Shell:
         if story.seq == self.seen or (now - self.shown < SHOW and not last):
             return
         self.seen, self.shown = story.seq, now
-        total = story.facts.get("total_steps", "?")
+        total = self.run.config().train.max_steps
         loss = story.curve.loss[-1] if story.curve.loss else None
         parts = [f"step {story.step}/{total}"]
         parts += [f"loss {loss:.5f}"] if loss is not None else []
@@ -242,6 +280,8 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     print(f"run: {run.path}", flush=True)
+    if attempt is None:
+        return 0
     return report(run, Shell(run, supervise(run, attempt)).follow())
 
 

@@ -23,6 +23,7 @@ from studio.train.host import Host
 from studio.train.model import Trainee
 from studio.train.preparing import prepare
 from studio.train.sample import Sampler
+from studio.train.steering import Steering
 from studio.train.tally import Tally
 from studio.train.validation import Validator
 
@@ -44,6 +45,7 @@ class Trainer:
     sampler: Sampler
     validator: Validator
     tally: Tally
+    steering: Steering
     total_steps: int
     batch_size: int
     window: int
@@ -53,6 +55,13 @@ class Trainer:
     last_report: float = 0.0
     failed_saves: int = 0  # in a row
     retry_at: int | None = None  # the step after which a save that failed is tried again
+
+    def steer(self, config: Config) -> None:
+        """Take over what may change on the way (`edits.EDITABLE`) from `config`."""
+        self.total_steps, self.sampler.settings = config.train.max_steps or 0, config.sample
+        self.sample_every, self.keeper.keep = config.sample.every_steps or 0, config.checkpoint.keep
+        self.save_every = config.checkpoint.every_steps or self.total_steps
+        self.update.rate = optim.rate_of(config.optim, self.window, self.total_steps)
 
     def windows(self, first: int) -> Iterator[tuple[int, list[Sample]]]:
         """The windows from update `first` on; the one after is already being read."""
@@ -125,8 +134,7 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[
     ema = average_of(parameters, config.ema)
     model = host.accelerator.prepare_model(trainee)
     total = config.train.max_steps or 0
-    peak = (config.optim.learning_rate or 0.0) * (_window(config, host) if config.optim.scale_lr else 1)
-    rate = optim.schedule(config.optim.lr_scheduler, peak, config.optim.lr_warmup_steps, total)
+    rate = optim.rate_of(config.optim, _window(config, host), total)
     groups = trained.groups(config.optim.text_encoder_learning_rate, config.optim.learning_rate or 1.0)
     update = optim.make(groups, config.optim, rate, host.accelerator.scaler)
     objective = objectives.make(family.schedule(base), prediction_type, config.objective)
@@ -136,13 +144,14 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[
     feed = Feed(family, objective, objectives.noise_of(config.objective), draws.seed, ready.pictures, ready.texts,
                 ready.framing, host.device)
     batch = config.train.batch_size or 1
+    steering = Steering(run, config, host.tell(run.edits() if host.main else None))
     return Trainer(
         host=host, events=events, controls=controls, family=family, model=model, ema=ema,
         update=update, draws=draws, feed=feed,
-        keeper=Keeper(run, config, events, Weights(trained, ema, update, tally), facts),
+        keeper=Keeper(run, config, events, Weights(trained, ema, update, tally), facts, steering),
         sampler=Sampler(run, config, events, encoders, trainee, ema, update, controls.leaving),
         validator=Validator(events, trainee, ema, update, feed, ready.fixed, ready.measured, batch), tally=tally,
-        total_steps=total, batch_size=batch, window=_window(config, host),
+        steering=steering, total_steps=total, batch_size=batch, window=_window(config, host),
         sample_every=config.sample.every_steps or 0, save_every=config.checkpoint.every_steps or total,
         validate_every=config.validation.every_steps or 0)
 

@@ -18,6 +18,7 @@ from studio.train.adapters import Whole
 from studio.train.cache import digest
 from studio.train.ema import Ema
 from studio.train.optim import Updater
+from studio.train.steering import Steering
 from studio.train.tally import Tally
 
 FORMAT = 2  # of what `Weights` and `Keeper` write; 1 had AdamW's moments alone, and no settings
@@ -105,8 +106,10 @@ class Weights:
 class Keeper:
     """Saves, retires and finds this run's checkpoints. `facts` (what a resume compares) are recorded in each."""
 
-    def __init__(self, run: Run, config: Config, events: EventWriter, weights: Weights, facts: dict[str, Any]):
+    def __init__(self, run: Run, config: Config, events: EventWriter, weights: Weights, facts: dict[str, Any],
+                 steering: Steering):
         self.run, self.keep, self.events, self.weights = run, config.checkpoint.keep, events, weights
+        self.steering = steering
         settings = training_fields(config)
         self.facts = {**facts, "format": FORMAT, "settings": settings, "config_sha": digest(settings)}
         self.saved: int | None = None  # the step of the newest one
@@ -122,7 +125,8 @@ class Keeper:
         self.events.phase("saving")
         scaler = self.weights.update.scaler
         scale = scaler.state_dict() if scaler is not None else None
-        state = {**self.facts, "step": step, **position, "ema_updates": self.weights.ema.updates, "scaler": scale}
+        state = {**self.facts, "step": step, **position, "ema_updates": self.weights.ema.updates, "scaler": scale,
+                 "edits": self.steering.taken()}
         manifest_facts = {key: state[key] for key in ("step", "config_sha", "data_sha", "versions", "device",
                                                       "threads", "precision")}
         try:
@@ -191,6 +195,8 @@ class Keeper:
                                f"in checkpoint format {state.get('format', 1)}, and this one reads format {FORMAT}: "
                                "resume with the studio that saved it, or start a new run")
         found, allowed = changes(state["settings"], self.facts["settings"]), self.origin(path) is not None
+        if not allowed and (made := state.get("edits") or []) != self.steering.edits[: len(made)]:
+            found.append("the edits made before it are not those of this run")
         faults = [f"the run's settings changed ({'; '.join(found)})"] if found and not allowed else []
         faults += [f"{what} changed" for key, what in (("data_sha", "the run's pictures"), ("base_sha", "the base "
                    "model's files")) if state.get(key) != self.facts[key]]

@@ -56,15 +56,20 @@ class Controls:
         """How much of the grace after SIGTERM is left; endless when there was none."""
         return float("inf") if self._told is None else GRACE - (time.monotonic() - self._told)
 
-    def accept(self, request: Request) -> None:
+    def accept(self, request: Request, message: str | None = None) -> None:
         """Say that the request was seen and will be carried out."""
         if request.path is not None:
-            self.events.add("control", id=request.id, control=request.kind, result="accepted", message=None)
+            self.events.add("control", id=request.id, control=request.kind, result="accepted", message=message)
 
     def answer(self, request: Request, result: str, message: str | None = None) -> None:
         """The last word on a request ("done" or "refused"); its file goes."""
         if request.path is not None:
             self.events.add("control", id=request.id, control=request.kind, result=result, message=message)
+            self.drop(request)
+
+    def drop(self, request: Request) -> None:
+        """The request is done with."""
+        if request.path is not None:
             request.path.unlink(missing_ok=True)
 
     def close(self, result: str) -> None:
@@ -91,11 +96,14 @@ class NoControls(Controls):
         """Nothing is asked here."""
         return []
 
-    def accept(self, request: Request) -> None:
+    def accept(self, request: Request, message: str | None = None) -> None:
         """Rank 0 answers."""
 
     def answer(self, request: Request, result: str, message: str | None = None) -> None:
         """Rank 0 answers."""
+
+    def drop(self, request: Request) -> None:
+        """Rank 0 does."""
 
     def close(self, result: str) -> None:
         """Hear no more signals."""

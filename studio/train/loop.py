@@ -20,7 +20,7 @@ from studio import events as events_
 from studio import storage
 from studio.events import EventWriter, trace
 from studio.runs import Run
-from studio.train import control, track
+from studio.train import control, steering, track
 from studio.train.build import Trainer, build
 from studio.train.checkpoints import CannotResume, Unsaved
 from studio.train.control import Controls, Request
@@ -74,14 +74,14 @@ class Progress:
 
 
 def _attempt(run: Run, events: EventWriter, began: float, progress: Progress) -> str:
-    config = run.config()
+    config = run.created_config()
     number = _attempt_number(run, began)
     host = Host(config)
     try:
         frozen = run.rows()
         rows = [row for row in frozen if row.get("split", "train") == "train"]
         held = [row for row in frozen if row.get("split", "train") != "train"]
-        events.add("attempt", attempt=number.number, total_steps=config.train.max_steps, pictures=len(rows),
+        events.add("attempt", attempt=number.number, total_steps=run.config().train.max_steps, pictures=len(rows),
                    **host.facts())
         controls = Controls(run, events, number.began) if host.main else control.NoControls()
         trackers = track.make(run, config, number.number, events) if host.main else track.NoTrackers()
@@ -134,9 +134,8 @@ def _resume(trainer: Trainer, progress: Progress, *, first: bool, checkpoint: st
                                      "deterministic is on"]
     origin = trainer.keeper.origin(Path(found))
     further = [words for words in differences if words not in (origin or "")]
-    notes = [f"continues, not bit-identical: {'; '.join(further)}"] if further else []
     trainer.events.add("resumed", from_step=progress.step, checkpoint=Path(found).name, exact=not differences,
-                       note="; ".join([origin, *notes] if origin else notes) or None)
+                       note="; ".join([origin, *further] if origin else further) or None)
     if origin and first:
         trainer.keeper.adopt(Path(found))
 
@@ -152,20 +151,20 @@ def _findings(trainer: Trainer, checkpoint: str | None) -> str | CannotResume | 
 
 def _fit(trainer: Trainer, progress: Progress) -> str:
     """All updates that are left; returns how it ended."""
-    total = trainer.total_steps
+    steering.follow(trainer, progress.step)
     if progress.step == 0:
         trainer.draw(0)
         trainer.validate(0)
-    if progress.step >= total:
+    if progress.step >= trainer.total_steps:
         return _finish(trainer, progress)
-    trainer.events.phase("training", progress.step, total, "steps")
+    trainer.events.phase("training", progress.step, trainer.total_steps, "steps")
     for update, window in trainer.windows(progress.step):
         take_step(trainer, update, window, progress)
         progress.step = update + 1
         asked = trainer.host.tell(trainer.controls.poll())
         if left := _boundary(trainer, progress, asked):
             return left
-        if progress.step >= total:
+        if progress.step >= trainer.total_steps:
             return _finish(trainer, progress)
     raise AssertionError("the windows never end")
 
@@ -248,6 +247,7 @@ def _boundary(trainer: Trainer, progress: Progress, asked: list[Request]) -> str
             busy = trainer.validate(step) or busy
         if trainer.save_due(step):
             busy = _save(trainer, progress) or busy
+        steering.follow(trainer, step)
         for request in asked:
             _serve(trainer, progress, request)
         if busy or asked:
@@ -271,7 +271,10 @@ def _save(trainer: Trainer, progress: Progress) -> bool:
 
 
 def _serve(trainer: Trainer, progress: Progress, request: Request) -> None:
-    """Carry out "save" or "sample"."""
+    """Carry out "save", "sample" or "edit"."""
+    if request.kind == "edit":
+        steering.serve(trainer, request, progress.step)
+        return
     trainer.controls.accept(request)
     if request.kind == "save":
         done, fault = _save(trainer, progress), trainer.keeper.error

@@ -45,6 +45,13 @@ def schedule(kind: str, rate: float, warmup: int, steps: int) -> Rate:
     return lambda k: rate * (k / warmup if k < warmup else shape(k))
 
 
+def rate_of(settings: Any, window: int, steps: int) -> Rate:
+    """The learning rate of each update of a run of `steps` updates, by the `optim` section."""
+    peak = (settings.learning_rate or 0.0) * (window if settings.scale_lr else 1)
+    shape = schedule(settings.lr_scheduler, peak, settings.lr_warmup_steps, steps)
+    return lambda k: settings.lr_multiplier * shape(k)
+
+
 class Updater:
     """Applies the gradients that the parameters hold. `max_norm` 0 clips nothing, and the norm is still measured.
 

@@ -17,14 +17,16 @@ MOST_POINTS = 1500
 WORDS_OF_STATE = {"starting": "starting", "queued": "waiting", "stopping": "saving"}
 
 
-def actions(state: str) -> list[str]:
+def actions(state: str, step: int, total: int | None) -> list[str]:
     """The buttons of a run in `state`: the controls it answers to, and deleting it once it has ended."""
-    return [*launch.actions(state), *(["delete"] if state in events.FINAL else [])]
+    extended = state == "finished" and runs.resumable(state, step, total)
+    return [*(["resume"] if extended else []), *launch.actions(state),
+            *(["delete"] if state in events.FINAL else [])]
 
 
 def total_steps(story: events.Story, config: dict[str, Any]) -> int | None:
     """The steps the run is to make."""
-    return story.facts.get("total_steps") or (config.get("train") or {}).get("max_steps")
+    return (config.get("train") or {}).get("max_steps") or story.facts.get("total_steps")
 
 
 def status(state: str, story: events.Story, config: dict[str, Any], queue_position: int | None) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def status(state: str, story: events.Story, config: dict[str, Any], queue_positi
         "seconds_per_step": pace, "pictures_per_second": _pictures_per_second(curve),
         "validation": {weights: _last(found.loss) for weights, found in story.validation.items()},
         "loss": _last(curve.loss), "lr": _last(curve.lr), "queue_position": queue_position,
-        "actions": actions(state),
+        "actions": actions(state, story.step, total),
     }
 
 
@@ -50,13 +52,14 @@ def record(run: runs.Run, facts: dict[str, Any], config: dict[str, Any], state: 
            queue_position: int | None) -> dict[str, Any]:
     """Everything about one run but its events: the shape of GET /api/runs/{id}.
 
-    `facts` is run.json, `config` config.json."""
+    `facts` is run.json, `config` the settings with all edits."""
     return {
         "id": run.id, "name": facts.get("name", ""), "owner": facts.get("owner", ""), "created": facts.get("created"),
         **status(state, story, config, queue_position),
         "parent": facts.get("parent"), "dataset": facts.get("dataset"), "error": problem(run, state, story),
         "warnings": [{"code": w.get("code"), "message": w.get("message")} for w in story.warnings],
         "resumes": [{k: r.get(k) for k in ("from_step", "checkpoint", "exact", "note")} for r in story.resumes],
+        "edits": [{k: edit[k] for k in ("step", "time", "config")} for edit in run.edits()],
         "checkpoints": [{"name": c["name"], "step": c["step"], "bytes": c.get("bytes")} for c in kept(run, story)],
         "samples": [sample(run, s) for s in story.samples],
         "started": story.first_time, "updated": story.last_time, "seq": story.seq,

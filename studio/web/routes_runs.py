@@ -106,6 +106,13 @@ def branch_run(request: Request, studio: Service, who: Who, run_id: str, body: B
     return respond(request, record, 201, headers={"location": f"/api/runs/{record['id']}"})
 
 
+@router.post("/runs/{run_id}/edit")
+def edit_run(request: Request, studio: Service, who: Who, run_id: str, body: Body) -> Response:
+    """{config, resume}: change what may change on the way; `resume` lets an ended run go on."""
+    config, resume = fields(body, config=dict, resume=bool)
+    return respond(request, studio.edit_run(who, run_id, config or {}, bool(resume)))
+
+
 @router.get("/runs/{run_id}/series.csv")
 def get_series_csv(studio: Service, who: Who, run_id: str) -> Response:
     """Every step as CSV, for spreadsheets and pandas."""

@@ -180,8 +180,9 @@ class RunService(JobService):
     def control(self, viewer: Viewer, run_id: str, kind: str, args: dict[str, Any] | None = None) -> dict[str, Any]:
         """stop, cancel, pause, save, sample or resume; returns the record."""
         run = self._run(viewer, run_id, "write")
-        if kind not in (*runs.CONTROLS, "resume"):
-            raise WebError(f"There is no control {kind[:40]!r}.", f"There are: {', '.join(runs.CONTROLS)}, resume.")
+        known = [*(control for control in runs.CONTROLS if control != "edit"), "resume"]
+        if kind not in known:
+            raise WebError(f"There is no control {kind[:40]!r}.", f"There are: {', '.join(known)}.")
         args = _control_args(kind, args or {})
         if kind == "resume":
             launch.resume(run, self.reader, args.get("checkpoint"))
@@ -189,6 +190,16 @@ class RunService(JobService):
         else:
             launch.ask(run, kind, self.reader, **args)
         self.launcher.wake()
+        return self.run(viewer, run_id)
+
+    def edit_run(self, viewer: Viewer, run_id: str, config: dict[str, Any], resume: bool = False) -> dict[str, Any]:
+        """Change settings of a run on its way, and with `resume` let it go on with them; returns its record."""
+        run = self._run(viewer, run_id, "write")
+        runs.change(run, config, self.reader)
+        if resume:
+            launch.resume(run, self.reader)
+            self.launcher.lend(run, viewer.token)
+            self.launcher.wake()
         return self.run(viewer, run_id)
 
     def rename_run(self, viewer: Viewer, run_id: str, name: str) -> dict[str, Any]:
@@ -252,7 +263,7 @@ class RunService(JobService):
         return self.meter.read(run) if state in events.ACTIVE else None
 
     def _config(self, run: runs.Run) -> dict[str, Any]:
-        return storage.read_json(run.config_file) or {}
+        return run.settings() if run.config_file.exists() else {}
 
     def _place(self, run: runs.Run, state: str) -> int | None:
         return self._queue_places().get(run.id) if state == "queued" else None

@@ -1,13 +1,14 @@
-"""Runs one attempt on the toy family in a process of its own: python child.py RUN_FOLDER [step:N] [save:N] [memory:N]
-[slow:N] [patience:N]
+"""Runs one attempt on the toy family in a process of its own: python child.py RUN_FOLDER [WISH...]
 
-With `step:N` it kills itself right after the event of step N, with `save:N` at the N-th file operation of its saves.
-With `memory:N` it may take N MB more than it has when its first step begins. With `slow:N` encoding a picture takes N
-milliseconds, with `patience:N` what the ranks do together may take N.
+The wishes: with `step:N` it kills itself right after the event of step N, with `save:N` at the N-th file operation of
+its saves. With `memory:N` it may take N MB more than it has when its first step begins. With `slow:N` encoding a
+picture takes N milliseconds, with `patience:N` what the ranks do together may take N. With `ask:N:ARGS` an edit (JSON)
+is asked for while step N runs.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -89,14 +90,29 @@ def short_patience(milliseconds: int) -> None:
     host.PATIENCE = timedelta(milliseconds=milliseconds)
 
 
+def ask_at_step(step: int, args: str) -> None:
+    """Ask for an edit right after the event of `step`."""
+    from studio.events import EventWriter
+
+    written = EventWriter.step
+
+    def step_then_ask(self: EventWriter, *more: object, **fields: object) -> None:
+        written(self, *more, **fields)  # type: ignore[arg-type]
+        if fields.get("step") == step:
+            Run(Path(sys.argv[1])).request("edit", **json.loads(args))
+
+    EventWriter.step = step_then_ask  # type: ignore[method-assign]
+
+
 def main() -> int:
     """Train the run of the first argument."""
     from studio.train.loop import EXIT_CODES, train
 
     for wish in sys.argv[2:]:
-        kind, _, number = wish.partition(":")
-        {"step": kill_at_step, "save": kill_in_save, "memory": limit_memory, "slow": slow_encoder,
-         "patience": short_patience}[kind](int(number))
+        kind, number, *args = wish.split(":", 2)
+        wishes = {"step": kill_at_step, "save": kill_in_save, "memory": limit_memory, "slow": slow_encoder,
+                  "patience": short_patience, "ask": ask_at_step}
+        wishes[kind](int(number), *args)
     return EXIT_CODES[train(Run(Path(sys.argv[1])), supervised=False)]
 
 

@@ -118,7 +118,7 @@ def told(server: Server, tmp_path: Path) -> Callable[..., runs.Run]:
                 _draw(run, writer, step)
             if step == 1200:
                 writer.add("resumed", from_step=1200, checkpoint="checkpoint-1200", exact=exact,
-                           note=None if exact else "continues, not bit-identical: threads was 2, is 4")
+                           note=None if exact else "threads was 2, is 4")
         writer.end("paused", TOLD_STEPS)
         writer.close()
         (server.home / "runs").mkdir(exist_ok=True)

@@ -39,6 +39,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", f"{RUN}/files/{{path:path}}"): READ, ("HEAD", f"{RUN}/files/{{path:path}}"): READ,
     ("GET", f"{RUN}/bundle"): READ, ("HEAD", f"{RUN}/bundle"): READ, ("POST", "/api/runs/import"): "create",
     ("GET", f"{RUN}/pictures"): READ, ("POST", f"{RUN}/publish"): WRITE, ("POST", f"{RUN}/branch"): WRITE,
+    ("POST", f"{RUN}/edit"): WRITE,
     ("POST", "/api/config/from-command"): NOBODYS,
     ("GET", "/api/jobs"): OWN, ("GET", JOB): READ, ("DELETE", JOB): WRITE, ("GET", f"{JOB}/events"): READ,
     ("POST", f"{JOB}/cancel"): WRITE, ("GET", f"{JOB}/files/{{name}}"): READ, ("HEAD", f"{JOB}/files/{{name}}"): READ,
