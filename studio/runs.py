@@ -12,6 +12,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -165,14 +166,43 @@ def branch(root: Path, parent: Run, checkpoint: Path, *, name: str, owner: str, 
             raise Refused(f"{checkpoint.name} is no longer there: choose another checkpoint") from None
         storage.verify(target)
 
-    lease = storage.Lock(parent.checkpoints / f"{checkpoint.name}.lease")  # the trainer retires nothing that is held
-    if not lease.acquire(shared=True):
-        raise Refused(f"{checkpoint.name} is just being retired: choose a newer checkpoint")
-    try:
+    with _held(parent, checkpoint.name):
         origin = {"id": parent.id, "checkpoint": checkpoint.name, "changes": changes}
         extra = {"dataset": parent.record().get("dataset")}
         return create(root, name=name, owner=owner, config=config, rows=parent.rows(), parent=origin, extra=extra,
                       fill=fill)
+
+
+def parts_of(manifest: dict[str, Any], weights: str) -> set[str]:
+    """The folders of a checkpoint that hold its weights: `raw` or `ema`; none when it has not got them."""
+    folders = {name.partition("/")[0] for name in manifest["files"] if "/" in name}
+    return {folder for folder in folders if folder.endswith("_ema") == (weights == "ema")}
+
+
+def lend(run: Run, checkpoint: str, weights: str, target: Path) -> None:
+    """The files of these weights below `target`/<checkpoint>, which stay when the checkpoint is retired: links, where
+    the disk can. Raises Refused when they are not there."""
+    source = run.checkpoints / checkpoint
+    with _held(run, checkpoint):
+        try:
+            parts = parts_of(storage.manifest(source), weights)
+        except storage.Corrupt:
+            parts = set()
+        if not parts:
+            raise Refused(f"{checkpoint} has no {weights} weights (any more): choose another checkpoint")
+        for part in parts:
+            shutil.copytree(source / part, target / checkpoint / part, copy_function=_link, dirs_exist_ok=True)
+        shutil.copy2(source / storage.MANIFEST, target / checkpoint / storage.MANIFEST)
+
+
+@contextmanager
+def _held(run: Run, checkpoint: str) -> Iterator[None]:
+    """The trainer retires nothing that is held. Raises Refused for one that is gone in this moment."""
+    lease = storage.Lock(run.checkpoints / f"{checkpoint}.lease")
+    if not lease.acquire(shared=True):
+        raise Refused(f"{checkpoint} is just being retired: choose a newer checkpoint")
+    try:
+        yield
     finally:
         lease.release()
 

@@ -14,7 +14,7 @@ import shutil
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -137,10 +137,13 @@ def manifest(folder: Path) -> dict[str, Any]:
     return found
 
 
-def verify(folder: Path) -> dict[str, Any]:
-    """The manifest, after comparing every file with it. Raises Corrupt naming the first difference."""
+def verify(folder: Path, parts: Collection[str] | None = None) -> dict[str, Any]:
+    """The manifest, after comparing every file with it, or those in the folders `parts`. Raises Corrupt naming the
+    first difference."""
     found = manifest(folder)
     for name, want in found["files"].items():
+        if parts is not None and name.partition("/")[0] not in parts:
+            continue
         path = folder / name
         if not path.is_file():
             raise Corrupt(f"{folder.name}/{name} is missing")

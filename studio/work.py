@@ -1,6 +1,6 @@
 """Long work is a folder with a supervisor: what a run and a job have in common, and what a job is.
 
-workspace/jobs/<id>/   job.json process.json lock worker.lock exit.json events.jsonl job.log control/ results/
+workspace/jobs/<id>/   job.json process.json lock worker.lock exit.json events.jsonl job.log control/ inputs/ results/
                        (who writes what: ARCHITECTURE.md; the folder of a run: runs.py)
 """
 
@@ -117,6 +117,9 @@ class Work:
         with _records:
             storage.write_json(self.record_file, {**self.record(), **fields})
 
+    def ended(self) -> None:
+        """An attempt has come to its end: remove what nothing has a use for now."""
+
     def supervised(self) -> bool:
         """Whether the supervisor lives."""
         return storage.is_locked(self.path / "lock")
@@ -200,26 +203,37 @@ class Job(Work):
         return self.path / "results"
 
     @property
+    def inputs(self) -> Path:
+        """The files it was given to work on, which nothing else takes away; they go when it ends."""
+        return self.path / "inputs"
+
+    @property
     def light(self) -> bool:
         """Whether it may run beside anything else."""
         return self.record()["light"]
 
+    def ended(self) -> None:
+        """The inputs go."""
+        if self.inputs.exists():
+            shutil.rmtree(self.inputs)
+
 
 def submit(root: Path, kind: str, args: dict[str, Any], *, name: str, owner: str, light: bool,
-           subject: str | None = None, held: float = 0.0) -> Job:
+           subject: str | None = None, held: float = 0.0, fill: Callable[[Job], None] = lambda job: None) -> Job:
     """A new job folder under `root`/jobs, complete before it appears, waiting to be started.
 
     `light`: it leaves the accelerator alone and runs at once beside anything; any other waits in the queue of runs.
     `subject`: the id of the data set or run it is about, so that it can be found from there. `args` is JSON and never
-    a secret. `held`: for so many seconds the queue leaves it to the caller, who starts it. Raises ValueError for an
-    unknown kind.
+    a secret. `held`: for so many seconds the queue leaves it to the caller, who starts it. `fill` puts its inputs into
+    the folder before it appears. Raises ValueError for an unknown kind.
     """
     if not KIND.fullmatch(kind) or not (JOBS / f"{kind}.py").is_file():
         raise ValueError(f"there is no kind of job {kind!r}")
     job, now = Job(root / Job.folder / uuid.uuid4().hex), time.time()
     record = {"kind": kind, "args": args, "name": name, "owner": owner, "subject": subject, "created": now,
               "attempt": 1, "rank": now, "light": light, **({"held_until": now + held} if held else {})}
-    establish(job.path, {job.record_name: as_json(record)}, ("control", "results"))
+    establish(job.path, {job.record_name: as_json(record)}, ("control", "results"),
+              lambda staging: fill(Job(staging)))
     return job
 
 

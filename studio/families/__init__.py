@@ -166,8 +166,11 @@ class Family(ABC):
 
     @abstractmethod
     def draw_pictures(self, pipeline: Any, prompts: list[str], seeds: list[int], *, resolution: int, steps: int,
-                      guidance: float) -> list[Image.Image]:
-        """One picture per prompt, each from its own CPU generator, so that no picture depends on its batch mates."""
+                      guidance: float, negative: str = "",
+                      between: Callable[[], None] = lambda: None) -> list[Image.Image]:
+        """One picture per prompt, each from its own CPU generator, so that no picture depends on its batch mates.
+
+        `negative` says what guidance leads away from. `between` is called after each step, and may raise to end it."""
 
 
 def names() -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,6 @@ class StableDiffusion(Family):
     denoiser = "unet"
     prediction_types = ("epsilon", "v_prediction")
     lora_targets = {"attention": ATTENTION, "attention+feed-forward": (*ATTENTION, "ff.net.0.proj", "ff.net.2")}
-
     text_encoders = {"text_encoder": ("q_proj", "k_proj", "v_proj", "out_proj")}
 
     def check(self, source: Source) -> None:
@@ -232,14 +231,15 @@ class StableDiffusion(Family):
         return _sd_layout.single_file(parts, {part: source.read_json(CONFIGS[part]) for part in WEIGHTS})
 
     def draw_pictures(self, pipeline: Any, prompts: list[str], seeds: list[int], *, resolution: int, steps: int,
-                      guidance: float) -> list[Image.Image]:
+                      guidance: float, negative: str = "",
+                      between: Callable[[], None] = lambda: None) -> list[Image.Image]:
         """One at a time: in a batch, a picture's last bits would depend on how many are drawn beside it."""
         import torch
-
-        return [
-            pipeline(prompt, height=resolution, width=resolution, num_inference_steps=steps, guidance_scale=guidance,
-                     generator=torch.Generator("cpu").manual_seed(seed)).images[0]
-            for prompt, seed in zip(prompts, seeds, strict=True)]
+        return [pipeline(prompt, height=resolution, width=resolution, num_inference_steps=steps,
+                         guidance_scale=guidance, negative_prompt=negative or None,
+                         generator=torch.Generator("cpu").manual_seed(seed),
+                         callback_on_step_end=lambda *_: between() or {}).images[0]
+                for prompt, seed in zip(prompts, seeds, strict=True)]
 
 
 FAMILY = StableDiffusion()

@@ -63,6 +63,7 @@ def cancel(run: Work) -> bool:
         wanted, began = run.attempts()
         if began >= wanted:
             return False
+        run.ended()
         now = time.time()
         storage.write_json(run.process_file, {"attempt": wanted, "pid": os.getpid(), "start_time": None,
                                               "boot_id": None, "argv": [], "began": now})

@@ -191,6 +191,7 @@ class _Attempt:
         if left:
             error = cause.supervisor_error("leftover", f"Processes of this {self.run.word} could not be ended: "
                                            + ", ".join(str(p.pid) for p in left), "Restart the machine.", evidence)
+        self.run.ended()
         storage.write_json(self.run.exit_file, {
             "attempt": self.number, "returncode": returncode, "signal": number, "oom_kill": oom,
             "result": self.result, "error": error, "ended": time.time()})

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 
 from studio import storage
@@ -85,6 +86,20 @@ class Lora(Whole):
                 inject_adapter_in_model(LoraConfig(**self.facts[part], init_lora_weights="gaussian"), module, ADAPTER)
         for parameter in self.named().values():
             parameter.data = parameter.data.float()
+        # DoRA's lengths are those of the base's weights until they learn.
+        self.lengths = {name: p.detach().clone() for name, p in self.named().items() if "magnitude" in name}
+
+    def scale(self, strength: float) -> None:
+        """Have the layers that were just loaded add `strength` times what they learnt: 0 draws like the base, 1 like
+        the run."""
+        for part in self.parts.values():
+            for layer in part.modules():
+                if isinstance(layer, LoraLayer):
+                    layer.set_scale(ADAPTER, strength)
+        with torch.no_grad():
+            for name, parameter in self.named().items():
+                if name in self.lengths:  # lerp gives its end exactly at 1
+                    parameter.copy_(torch.lerp(self.lengths[name].to(parameter.device), parameter, strength))
 
     def write(self, root: Path, suffix: str, facts: dict[str, Any]) -> None:
         """Write the layers of the moment in fp32 as `<denoiser>_lora<suffix>/`, in both namings; `facts` find no

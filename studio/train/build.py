@@ -13,7 +13,7 @@ from studio.events import EventWriter
 from studio.families import Family
 from studio.runs import Run
 from studio.train import adapters, kernels, objectives, optim
-from studio.train.cache import digest
+from studio.train.cache import Encoders, digest
 from studio.train.checkpoints import Keeper, Weights
 from studio.train.control import Controls
 from studio.train.data import Draws, Sample
@@ -121,15 +121,7 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[
     events.phase("loading")
     host.join()
     prediction_type = config.objective.prediction_type or "epsilon"
-    live = encoders.keep("texts") if config.model.train_text_encoder else {}
-    trainee = Trainee(family, family.load(family.denoiser, base), live).train()
-    if config.train.gradient_checkpointing:
-        trainee.enable_gradient_checkpointing()
-    trained = adapters.make(family, trainee.parts(), config)
-    trainee.to(host.device)
-    host.autocast(*trainee.parts().values())
-    for part in trainee.parts().values():
-        kernels.choose(part, config.compute, host.device)
+    trainee, trained = learner(config, encoders, host)
     parameters = list(trained.named().values())
     ema = average_of(parameters, config.ema)
     model = host.accelerator.prepare_model(trainee)
@@ -154,6 +146,21 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[
         steering=steering, total_steps=total, batch_size=batch, window=_window(config, host),
         sample_every=config.sample.every_steps or 0, save_every=config.checkpoint.every_steps or total,
         validate_every=config.validation.every_steps or 0)
+
+
+def learner(config: Config, encoders: Encoders, host: Host) -> tuple[Trainee, adapters.Whole]:
+    """What learns, on the device and with the kernels of this run, as the base has it; and how it is kept."""
+    family = encoders.family
+    live = encoders.keep("texts") if config.model.train_text_encoder else {}
+    trainee = Trainee(family, family.load(family.denoiser, encoders.source), live).train()
+    if config.train.gradient_checkpointing:
+        trainee.enable_gradient_checkpointing()
+    trained = adapters.make(family, trainee.parts(), config)
+    trainee.to(host.device)
+    host.autocast(*trainee.parts().values())
+    for part in trainee.parts().values():
+        kernels.choose(part, config.compute, host.device)
+    return trainee, trained
 
 
 def _window(config: Config, host: Host) -> int:

@@ -49,7 +49,7 @@ def prepare(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dic
 
     `check` is called now and then and may raise to end it."""
     family, data = families.get(config.model.family), config.data
-    base, hashes = _base(run.home, config, family, events)
+    base, hashes = base_of(run.home, config, family, events)
     encoders = Encoders(family, base, host.device, hashes)
     draws = Draws(rows, config.train.seed or 0, family.empty_text(), _sizes(data), flips=data.random_flip,
                   random_crops=not data.center_crop, crop_variants=data.crop_variants,
@@ -63,7 +63,7 @@ def prepare(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dic
     return made
 
 
-def _base(home: Path, config: Config, family: Family, events: EventWriter) -> tuple[Source, dict[str, str]]:
+def base_of(home: Path, config: Config, family: Family, events: EventWriter) -> tuple[Source, dict[str, str]]:
     """The base's files, downloaded with a phase in bytes where they are missing, and the frozen parts' hashes.
 
     One process of a machine after the other: the first one downloads and hashes, the rest find what it left. Raises

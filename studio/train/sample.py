@@ -19,6 +19,13 @@ from studio.train.model import Trainee
 from studio.train.optim import Updater
 
 
+def pipeline_of(encoders: Encoders, model: Trainee, objective: Any) -> Any:
+    """The family's pipeline with what learns, and the frozen parts around it."""
+    parts = {**encoders.load(), **model.parts()}
+    return encoders.family.pipeline(parts, encoders.source, objective.prediction_type or "epsilon",
+                                    zero_terminal_snr=objective.zero_terminal_snr)
+
+
 class Sampler:
     """Draws with what `model` has learnt, raw and averaged; between pictures `interrupted` tells of a wish to leave.
 
@@ -55,11 +62,9 @@ class Sampler:
         return True
 
     def _draw(self, step: int, prompts: list[str], kinds: tuple[str, ...], requested: bool) -> None:
-        family, total, done = self.encoders.family, len(prompts) * len(kinds), 0
+        total, done = len(prompts) * len(kinds), 0
         self.events.phase("sampling", 0, total, "pictures")
-        parts = {**self.encoders.load(), **self.model.parts()}
-        pipeline = family.pipeline(parts, self.encoders.source, self.objective.prediction_type or "epsilon",
-                                   zero_terminal_snr=self.objective.zero_terminal_snr)
+        pipeline = pipeline_of(self.encoders, self.model, self.objective)
         self.model.eval()
         try:
             for kind in kinds:

@@ -1,4 +1,4 @@
-"""The whole page: a header with the ways to Train, Runs and Datasets, and the three of them."""
+"""The whole page: a header with the ways to Train, Runs, Datasets and Try it, and the four of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from studio.ui import parts, texts, theme, train
 from studio.web.languages import NAMES
 from studio.web.service import Studio
 
-PAGES = ("train", "runs", "datasets")
+PAGES = ("train", "runs", "datasets", "play")
 
 
 def make(studio: Studio) -> dict[str, FastAPI]:
@@ -41,6 +41,8 @@ def build(studio: Studio, language: str) -> gr.Blocks:
             parts.live("runs", "runs.js")
         with gr.Column(elem_id="page-datasets", elem_classes="st-page"):
             parts.live("datasets", "datasets.js")
+        with gr.Column(elem_id="page-play", elem_classes="st-page"):
+            parts.live("play", "play.js")
     return blocks
 
 

@@ -54,6 +54,8 @@ TABLE: dict[str, tuple[str, ...]] = {
         "この実行を、サンプル画像とチェックポイントごと削除しますか？ 7 日間はゴミ箱に残ります。"),
     "run.delete_yes": ("Delete the run", "実行を削除"),
     "run.rename": ("Rename", "名前を変更"),
+    "run.try": ("Try it", "試す"),
+    "run.try_at": ("Try step {step}", "ステップ {step} を試す"),
     "run.name": ("Run name", "実行名"),
     "run.asked": ("Asked. It happens at the next step.", "受け付けました。次のステップで行われます。"),
     "run.prompt": ("Prompt for one more picture", "もう 1 枚生成するプロンプト"),

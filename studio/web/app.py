@@ -26,6 +26,7 @@ from studio.web import (
     routes_health,
     routes_jobs,
     routes_plans,
+    routes_play,
     routes_runs,
     uploads,
 )
@@ -52,6 +53,7 @@ def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> Fa
     app.state.studio, app.state.pages = studio, Pages(pages)
     app.include_router(routes_bundles.router)
     app.include_router(routes_plans.router)
+    app.include_router(routes_play.router)
     app.include_router(routes_runs.router)
     app.include_router(routes_datasets.router)
     app.include_router(routes_health.router)

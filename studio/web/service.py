@@ -14,11 +14,12 @@ from studio.web.service_bundles import BundleService
 from studio.web.service_captions import CaptionService
 from studio.web.service_health import HealthService
 from studio.web.service_plans import PlanService
+from studio.web.service_play import PlayService
 from studio.web.service_publish import PublishService
 from studio.web.settings import Settings
 
 
-class Studio(BundleService, PlanService, PublishService, HealthService, CaptionService):
+class Studio(BundleService, PlanService, PlayService, PublishService, HealthService, CaptionService):
     """The studio over one home. Another viewer's id raises NotFound, a write by nobody LoginNeeded; faults of what a
     person asked for raise the rooms' own errors. `errors.explain` puts any of them into words."""
 

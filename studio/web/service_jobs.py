@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,9 @@ class JobService:
         return {"items": items, "next": None}
 
     def job(self, viewer: Viewer, job_id: str) -> dict[str, Any]:
-        """One job's record, its results listed."""
-        return self._job_record(self._job(viewer, job_id, "read"), self._queue_places())
+        """One job's record, its results listed, and what it was asked for."""
+        job = self._job(viewer, job_id, "read")
+        return {**self._job_record(job, self._queue_places()), "args": job.record()["args"]}
 
     def job_tag(self, viewer: Viewer, job_id: str) -> str:
         """A short text that changes whenever the job's record or events would."""
@@ -78,10 +80,12 @@ class JobService:
         return path, str(known.get("media_type") or "application/octet-stream")
 
     def submit_job(self, viewer: Viewer, kind: str, args: dict[str, Any], *, name: str, light: bool,
-                   subject: str | None = None, lend_token: bool = False) -> dict[str, Any]:
-        """Start a job, or let it wait for its turn; returns its record. What it is about was checked by the caller."""
+                   subject: str | None = None, lend_token: bool = False,
+                   fill: Callable[[work.Job], None] = lambda job: None) -> dict[str, Any]:
+        """Start a job, or let it wait for its turn; returns its record. What it is about was checked by the caller;
+        `fill` puts its inputs into its folder."""
         require(viewer, None, "create", "job")
-        job = work.submit(self.home, kind, args, name=name, owner=viewer.id, light=light, subject=subject)
+        job = work.submit(self.home, kind, args, name=name, owner=viewer.id, light=light, subject=subject, fill=fill)
         if lend_token:
             self.launcher.lend(job, viewer.token)
         self.launcher.wake()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +103,15 @@ class Toy(Family):
 
     @torch.no_grad()
     def draw_pictures(self, pipeline: Any, prompts: list[str], seeds: list[int], *, resolution: int, steps: int,
-                      guidance: float) -> list[Image.Image]:
+                      guidance: float, negative: str = "",
+                      between: Callable[[], None] = lambda: None) -> list[Image.Image]:
         pictures = []
         for prompt, seed in zip(prompts, seeds, strict=True):
             x = torch.randn(1, 3, resolution // 8, resolution // 8, generator=torch.Generator().manual_seed(seed))
             for i in range(steps):
                 time = torch.tensor([1000 * (1 - i / steps)])
                 x = x - self.predict(pipeline["transformer"], x, time, self.encode_texts(pipeline, [prompt])) / steps
+                between()
             pictures.append(Image.fromarray(((x[0].permute(1, 2, 0).clamp(-1, 1) + 1) * 127.5).byte().numpy()))
         return pictures
 

@@ -1,22 +1,22 @@
-// Which page shows: the URL says it (?run=<id>, ?dataset=<id>, ?view=runs; `page` is Gradio's own), and the back button works.
+// Which page shows: the URL says it (?run=<id>, ?dataset=<id>, ?play=<run id>, ?view=runs; `page` is Gradio's own), and the back button works.
 
 import { attempt, call, el, t } from "./kit.js";
 
-const PAGES = ["train", "runs", "datasets"];
+const PAGES = ["train", "runs", "datasets", "play"];
 
-/** What the URL asks for: {page, run, dataset}. */
+/** What the URL asks for: {page, run, dataset, play}. */
 export function route() {
   const query = new URLSearchParams(location.search);
-  const [run, dataset] = [query.get("run"), query.get("dataset")];
+  const [run, dataset, play] = ["run", "dataset", "play"].map((name) => query.get(name));
   const asked = query.get("view");
-  const page = run ? "runs" : dataset ? "datasets" : PAGES.includes(asked) ? asked : "train";
-  return { page, run, dataset };
+  const page = run ? "runs" : dataset ? "datasets" : play ? "play" : PAGES.includes(asked) ? asked : "train";
+  return { page, run, dataset, play };
 }
 
 /** Go to a page, a run or a data set without loading anything anew. */
 export function go(query) {
   const url = new URL(location.href);
-  for (const name of ["view", "run", "dataset", "with", "part"]) url.searchParams.delete(name);
+  for (const name of ["view", "run", "dataset", "play", "with", "part", "at", "job"]) url.searchParams.delete(name);
   for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
   history.pushState(null, "", url);
   show();

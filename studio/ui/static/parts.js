@@ -61,7 +61,8 @@ export function downloads(place, id, items) {
     ...steps.map((step, i) => el("details", { class: "st-files", open: i === 0 },
       el("summary", {}, t("run.checkpoint", { step: whole(step) })),
       ROWS.map(([kind, weights]) => [find(step, kind, weights), `run.file_${kind}_${weights}`])
-        .filter(([item]) => item).map(([item, key]) => link(id, item, key, "st-file")))),
+        .filter(([item]) => item).map(([item, key]) => link(id, item, key, "st-file")),
+      el("a", { class: "st-button st-small", href: `?play=${id}&at=checkpoint-${step}` }, t("run.try_at", { step: whole(step) })))),
     steps.length ? el("p", { class: "st-quiet st-small-text" }, t("run.ema_help")) : "",
     items.some((item) => item.kind === "single") ? el("p", { class: "st-quiet st-small-text" }, t("run.single_help")) : "",
     lora ? el("p", { class: "st-quiet st-small-text" }, t("run.lora_help")) : "",

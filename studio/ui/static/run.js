@@ -122,7 +122,7 @@ export class RunView {
     this.record = record;
     this.chart.total = record.total_steps;
     const same = (pick) => before && JSON.stringify(pick(before)) === JSON.stringify(pick(record));
-    if (!same((r) => [r.name, r.state])) this.showHead(record);
+    if (!same((r) => [r.name, r.state, r.checkpoints?.length])) this.showHead(record);
     this.showProgress(record);
     if (!same((r) => [r.actions, r.state])) controls(this.controls, record, (fresh) => this.changed(fresh));
     if (!same((r) => [r.error, r.warnings, r.state])) trouble(this.trouble, record);
@@ -143,8 +143,9 @@ export class RunView {
     if (document.getElementById("run-rename-form")) { this.head.lastChild.replaceWith(badge(record.state)); return; }
     const rename = el("button", { type: "button", class: "st-button st-small", id: "run-rename",
       onclick: () => this.rename() }, t("run.rename"));
+    const draw = record.checkpoints?.length ? el("a", { class: "st-button st-small", id: "run-try", href: `?play=${this.id}` }, t("run.try")) : null;
     this.head.replaceChildren(
-      el("div", {}, el("h1", { id: "run-title" }, titled(record)), el("p", { class: "st-quiet" }, facts), rename),
+      el("div", {}, el("h1", { id: "run-title" }, titled(record)), el("p", { class: "st-quiet" }, facts), el("div", { class: "st-actions" }, rename, draw)),
       badge(record.state));
   }
 

@@ -7,9 +7,13 @@ export const source = (item) => address(item.url);
 
 /** A picture's text alternative. */
 export function alt(item) {
+  if (item.words) return item.words;
   return t(item.step === 0 ? "samples.alt_before" : "samples.alt",
     { step: whole(item.step), weights: t(`samples.${item.weights}`), prompt: item.prompt });
 }
+
+/** Which of a row's pictures it is: its own words for it, or its step. */
+const moment = (item) => item.label ?? t(item.step === 0 ? "samples.before" : "samples.step", { step: whole(item.step) });
 
 export class Viewer {
   /** Show `items` (one prompt's pictures by step), beginning with the one at place `at`. */
@@ -52,10 +56,11 @@ export class Viewer {
   draw() {
     const item = this.items[this.at];
     const before = this.items[0].step === 0 && this.at > 0 ? this.items[0] : null;
-    const when = t(item.step === 0 ? "samples.before" : "samples.step", { step: whole(item.step) });
+    const when = moment(item);
     this.time.setAttribute("aria-valuetext", when);
-    this.stage.replaceChildren(el("img", { src: source(item), alt: alt(item) }), ...(before ? this.divided(before) : []));
-    const facts = [when, t(`samples.${item.weights}`), t("samples.seed", { seed: item.seed })];
+    const shape = ({ target }) => this.stage.style.setProperty("--st-shape", target.naturalWidth / target.naturalHeight);
+    this.stage.replaceChildren(el("img", { src: source(item), alt: alt(item), onload: shape }), ...(before ? this.divided(before) : []));
+    const facts = [when, ...(item.weights ? [t(`samples.${item.weights}`)] : []), t("samples.seed", { seed: item.seed })];
     if (item.guidance_scale !== undefined && item.guidance_scale !== null) {
       facts.push(t("samples.guidance", { value: number(item.guidance_scale) }));
     }
@@ -71,7 +76,7 @@ export class Viewer {
       oninput: () => { this.split = Number(slider.value); cut(); } });
     cut();
     return [el("img", { src: source(before), alt: alt(before), class: "st-before" }),
-      el("span", { class: "st-corner", "aria-hidden": "true" }, t("samples.before")),
+      el("span", { class: "st-corner", "aria-hidden": "true" }, moment(before)),
       el("i", { class: "st-divider", "aria-hidden": "true" }), slider];
   }
 }

@@ -1,0 +1,131 @@
+"""A heavy job: pictures of a run's checkpoints and of its base, the same prompts and seeds for each.
+
+Arguments: {run, columns: [{checkpoint (null: the base), weights, scale}], prompts, negative_prompt, seeds,
+guidance_scale, num_inference_steps, resolution}. The weights lie in `inputs/<checkpoint>/`. Results: for each column,
+and in it for each prompt and seed, `<number>.png` with `column`, `prompt` (its place), and `seed`; the file names its
+settings too. At its training's settings a picture has the very pixels of the trainer's sample.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from PIL.Image import Image
+from PIL.PngImagePlugin import PngInfo
+
+from studio import config as config_
+from studio import families, machine, runs, storage
+from studio.config import Config
+from studio.jobs.running import Problem, RunningJob
+from studio.train import build
+from studio.train.adapters import Lora
+from studio.train.cache import Encoders
+from studio.train.host import Host, WrongPrecision
+from studio.train.preparing import base_of
+from studio.train.sample import pipeline_of
+
+
+def main(job: RunningJob) -> None:
+    """Build what the run trains, then give it the weights of one column after the other."""
+    try:
+        run = runs.find(job.home, job.args["run"])
+    except runs.NotFound:
+        raise Problem("The run is no longer here.", "Choose another run, and draw again.", "gone") from None
+    config = run.config()
+    if not machine.facts(job.home)["gpus"]:
+        os.environ["ACCELERATE_USE_CPU"] = "true"  # as a run is started
+    host = _host(job, config)
+    try:
+        Drawing(job, run, config, host).draw()
+    finally:
+        host.close()
+
+
+def _host(job: RunningJob, config: Config) -> Host:
+    """As in training, where this machine can."""
+    try:
+        return Host(config)
+    except WrongPrecision as problem:
+        job.warn("precision", f"The run was trained in another precision than this machine has ({problem}): the "
+                 "pictures are drawn in fp32, and differ a little from the run's own.")
+        return Host(config_.load(config_.merge(config_.dump(config), {"train": {"mixed_precision": "no"}})))
+
+
+class Drawing:
+    """One pipeline for all columns."""
+
+    def __init__(self, job: RunningJob, run: runs.Run, config: Config, host: Host):
+        self.job, self.run, self.config, self.args = job, run, config, job.args
+        self.family = families.get(config.model.family)
+        base, hashes = base_of(job.home, config, self.family, job.events)
+        job.phase("loading")
+        host.join()
+        encoders = Encoders(self.family, base, host.device, hashes)
+        self.trainee, self.trained = build.learner(config, encoders, host)
+        self.trainee.eval()
+        self.pipeline = pipeline_of(encoders, self.trainee, config.objective)
+        self.cells = [(place, seed) for place in range(len(self.args["prompts"])) for seed in self.args["seeds"]]
+        self.done, self.total = 0, len(self.args["columns"]) * len(self.cells)
+
+    def draw(self) -> None:
+        """Every picture, the base's first: its weights are there before any other's."""
+        columns = list(enumerate(self.args["columns"]))
+        for place, column in sorted(columns, key=lambda entry: entry[1]["checkpoint"] is not None):
+            if column["checkpoint"] is not None and not self._load(column):
+                self.done += len(self.cells)
+                continue
+            for prompt, seed in self.cells:
+                self.job.phase("drawing", self.done, self.total, "pictures")
+                self._picture(place, column, prompt, seed)
+                self.done += 1
+        self.job.phase("drawing", self.total, self.total, "pictures")
+
+    def _load(self, column: dict[str, Any]) -> bool:
+        """Take the column's weights over; False, with a warning, for damaged ones."""
+        name, weights = column["checkpoint"], column["weights"]
+        folder = self.job.folder.inputs / name
+        self.job.phase("loading")
+        try:
+            storage.verify(folder, runs.parts_of(storage.manifest(folder), weights))
+        except storage.Corrupt as problem:
+            self.job.warn("damaged_checkpoint", f"{name} is damaged, so nothing is drawn with it: {problem}")
+            return False
+        self.trained.load(folder, "_ema" if weights == "ema" else "")
+        if isinstance(self.trained, Lora):
+            self.trained.scale(column["scale"])
+        return True
+
+    def _picture(self, place: int, column: dict[str, Any], prompt: int, seed: int) -> None:
+        args = self.args
+        picture = self.family.draw_pictures(
+            self.pipeline, [args["prompts"][prompt]], [seed], resolution=args["resolution"],
+            steps=args["num_inference_steps"], guidance=args["guidance_scale"], negative=args["negative_prompt"],
+            between=self.job.check)[0]
+        self.job.result(f"{self.done:04d}.png", _png(picture, self._settings(column, prompt, seed)), "image/png",
+                        column=place, prompt=prompt, seed=seed)
+
+    def _settings(self, column: dict[str, Any], prompt: int, seed: int) -> dict[str, Any]:
+        """What the picture was drawn with; a base that is a folder of this machine goes by its last name alone."""
+        base = self.config.model.base
+        shared = ("negative_prompt", "guidance_scale", "num_inference_steps", "resolution")
+        return {"run": self.run.record()["name"], **column, "base": Path(base).name if base[:1] in "/~" else base,
+                "prompt": self.args["prompts"][prompt], "seed": seed, **{key: self.args[key] for key in shared}}
+
+
+def _png(picture: Image, settings: dict[str, Any]) -> bytes:
+    """Lossless, with its settings twice: as JSON, and as the line of words that many programs read."""
+    model = " ".join([settings["run"], settings["checkpoint"], settings["weights"]]
+                     if settings["checkpoint"] else [settings["base"]])
+    negative = f"\nNegative prompt: {settings['negative_prompt']}" if settings["negative_prompt"] else ""
+    side, said = settings["resolution"], PngInfo()
+    said.add_text("parameters", f"{settings['prompt']}{negative}\nSteps: {settings['num_inference_steps']}, Sampler: "
+                  f"DDIM, CFG scale: {settings['guidance_scale']}, Seed: {settings['seed']}, Size: {side}x{side}, "
+                  f"Model: {model}")
+    said.add_text("studio", json.dumps(settings, ensure_ascii=False))
+    out = io.BytesIO()
+    picture.save(out, "PNG", pnginfo=said)
+    return out.getvalue()

@@ -1,0 +1,72 @@
+"""The lines of the text table (`texts.py`) that the page *Try it* shows: drawing with what was trained."""
+
+from __future__ import annotations
+
+TABLE: dict[str, tuple[str, ...]] = {
+    "play.nav": ("Try it", "試す"),
+    "play.title": ("Try it", "試す"),
+    "play.lead": (
+        "Draw with what a run has learnt, beside the model it came from and with the same seeds.",
+        "学習したモデルで描き、もとのモデルと同じシードで見比べます。"),
+    "play.choose": ("Choose a run", "実行を選ぶ"),
+    "play.none_title": ("Nothing to draw with yet", "試せるものはまだありません"),
+    "play.none_text": (
+        "A run can be tried as soon as its first checkpoint is saved.",
+        "最初のチェックポイントが保存されると、その実行を試せます。"),
+    "play.no_checkpoint": (
+        "This run has no checkpoint yet. It can be tried as soon as the first one is saved.",
+        "この実行にはまだチェックポイントがありません。最初のものが保存されると試せます。"),
+    "play.run": ("Go to the run", "この実行へ"),
+    "play.other": ("Other runs", "ほかの実行"),
+    "play.newest": ("newest checkpoint: step {step}", "最新のチェックポイント：ステップ {step}"),
+    "play.with": ("Draw with", "使う重み"),
+    "play.base": ("The base model, beside them", "ベースモデルも並べる"),
+    "play.base_short": ("Base", "ベース"),
+    "play.column": ("Weights {number}", "重み {number}"),
+    "play.column_is": ("Step {step} · {weights}", "ステップ {step}・{weights}"),
+    "play.column_scaled": ("Step {step} · {weights} × {scale}", "ステップ {step}・{weights} × {scale}"),
+    "play.scale": ("Strength of weights {number}", "重み {number} の強さ"),
+    "play.scale_help": (
+        "Strength of the LoRA: 1 as it was trained, 0 the base, up to 1.5.",
+        "LoRA の強さ：1 は学習したまま、0 はベース、最大 1.5。"),
+    "play.add": ("Add weights", "重みを追加"),
+    "play.remove": ("Take weights {number} away", "重み {number} を外す"),
+    "play.prompts": ("Prompts, one a line", "プロンプト（1 行に 1 つ）"),
+    "play.history": ("Earlier prompts", "以前のプロンプト"),
+    "play.history_none": (
+        "What you draw is remembered here, in this browser alone.",
+        "描いたプロンプトがここに残ります。このブラウザーだけに保存されます。"),
+    "play.history_clear": ("Forget them", "履歴を消す"),
+    "play.negative": ("Negative prompt", "ネガティブプロンプト"),
+    "play.negative_empty": ("what the pictures should not have", "画像に含めたくないもの"),
+    "play.seed": ("First seed", "最初のシード"),
+    "play.seed_empty": ("empty: random", "空欄ならランダム"),
+    "play.each": ("Pictures of each", "それぞれの枚数"),
+    "play.guidance": ("Guidance", "ガイダンス"),
+    "play.steps": ("Drawing steps", "生成ステップ数"),
+    "play.size": ("Side in pixels", "一辺のピクセル数"),
+    "play.draw_count": ("Draw {count} pictures", "{count} 枚を描く"),
+    "play.draw_one": ("Draw 1 picture", "1 枚を描く"),
+    "play.pictures": ("Pictures", "画像"),
+    "play.empty": (
+        "The pictures appear here one by one. The job goes on when you leave the page.",
+        "画像が 1 枚ずつここに表示されます。ページを離れても処理は続きます。"),
+    "play.queued": (
+        "Waiting for its turn: one run or drawing works at a time, so that none runs out of memory.",
+        "順番を待っています。メモリ不足を防ぐため、実行や描画は 1 つずつ行われます。"),
+    "play.counted": ("Drawing: {done} of {total}", "描画中：{done} / {total}"),
+    "play.stopping": ("Ending …", "終了しています…"),
+    "play.done": ("{count} pictures.", "{count} 枚。"),
+    "play.cancelled": ("Ended after {count} pictures.", "{count} 枚で終了しました。"),
+    "play.cancel": ("End the drawing", "描画を終える"),
+    "play.row": ("{prompt} · seed {seed}", "{prompt}・シード {seed}"),
+    "play.no_prompt": ("(no prompt)", "（プロンプトなし）"),
+    "play.alt": ("{column}, seed {seed}: {prompt}", "{column}、シード {seed}：{prompt}"),
+    "play.download": ("Download", "ダウンロード"),
+    "play.download_of": ("Download: {picture}", "ダウンロード：{picture}"),
+    "play.waiting": ("Not drawn yet", "まだ描かれていません"),
+    "play.earlier": ("Earlier drawings", "以前の描画"),
+    "play.earlier_help": ("Kept for seven days.", "7 日間保存されます。"),
+    "phase.drawing": ("Drawing pictures", "画像を描画中"),
+    "jobs.kind_draw": ("Drawing pictures", "画像の描画"),
+}

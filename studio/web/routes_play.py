@@ -1,0 +1,22 @@
+"""/api/runs/{id}/draw: the playground."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from studio.web.answers import fields, respond
+from studio.web.routes_runs import Body, Service, Who
+
+router = APIRouter(prefix="/api")
+WISHES = {"columns": list, "prompts": list, "negative_prompt": str, "seeds": list, "guidance_scale": (int, float),
+          "num_inference_steps": int, "resolution": int}
+
+
+@router.post("/runs/{run_id}/draw")
+def draw(request: Request, studio: Service, who: Who, run_id: str, body: Body) -> Response:
+    """{columns: [{checkpoint, weights, scale}], prompts, negative_prompt, seeds, guidance_scale, num_inference_steps,
+    resolution}: 202 with the job that draws, one result for each picture."""
+    wanted = dict(zip(WISHES, fields(body, **WISHES), strict=True))
+    return respond(request, studio.draw(who, run_id, wanted), 202)

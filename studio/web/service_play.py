@@ -1,0 +1,115 @@
+"""What a viewer can do in the playground: draw with any checkpoint of a run beside its base."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from studio import runs
+from studio.web.access import Viewer, require
+from studio.web.errors import WebError
+from studio.web.service_runs import PROMPT_LENGTH, RunService
+from studio.work import Job
+
+MOST_COLUMNS = 8
+MOST_PICTURES = 256
+MOST_SCALE = 1.5
+NUMBERS: dict[str, tuple[type, float, float]] = {
+    "guidance_scale": (float, 0, 100), "num_inference_steps": (int, 1, 1000), "resolution": (int, 16, 2048)}
+
+
+class PlayService(RunService):
+    """The part of the service that is about drawing with what was trained."""
+
+    def draw(self, viewer: Viewer, run_id: str, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Start drawing; returns the job. What `wanted` leaves out is as in the run's own samples, the columns are
+        the base and the newest checkpoint, the seed is random."""
+        require(viewer, None, "create", "job")
+        run = self._run(viewer, run_id, "write")
+        args = {"run": run.id, **_asked(run, wanted)}
+        borrowed = {(c["checkpoint"], c["weights"]): None for c in args["columns"] if c["checkpoint"]}
+
+        def fill(job: Job) -> None:
+            for checkpoint, weights in borrowed:
+                runs.lend(run, checkpoint, weights, job.inputs)
+
+        return self.submit_job(viewer, "draw", args, name=f"Draw with {run.record()['name']}", light=False,
+                               subject=run.id, lend_token=True, fill=fill)
+
+
+def _asked(run: runs.Run, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The job's arguments. Raises WebError with what is wrong, and what there is instead."""
+    config = run.config()
+    own = {"guidance_scale": config.sample.guidance_scale or 0.0, "resolution": config.data.resolution or 512,
+           "num_inference_steps": config.sample.num_inference_steps}
+    found = {name: _number(name, wanted.get(name), own[name]) for name in NUMBERS}
+    if found["resolution"] % 8:
+        raise WebError("A picture's side must be a multiple of 8.", f"For example {found['resolution'] // 8 * 8}.")
+    prompts = wanted.get("prompts")
+    found["prompts"] = _prompts((config.sample.prompts or [""])[:1] if prompts is None else prompts)
+    found["negative_prompt"] = _prompts([wanted.get("negative_prompt") or ""])[0]
+    found["seeds"] = _seeds(wanted.get("seeds"))
+    found["columns"] = _columns(run, config.model.method == "lora", wanted.get("columns"))
+    count = len(found["columns"]) * len(found["prompts"]) * len(found["seeds"])
+    if count > MOST_PICTURES:
+        raise WebError(f"These are {count} pictures; at most {MOST_PICTURES} are drawn at once.",
+                       "Take fewer checkpoints, prompts or seeds.")
+    return found
+
+
+def _number(name: str, value: Any, own: Any) -> Any:
+    kind, least, most = NUMBERS[name]
+    value = own if value is None else value
+    if isinstance(value, bool) or not isinstance(value, int | kind) or not least <= value <= most:
+        what = "a whole number" if kind is int else "a number"
+        raise WebError(f"The field {name!r} must be {what} from {least} to {most}.", "Correct it and try again.")
+    return kind(value)
+
+
+def _prompts(texts: list[Any]) -> list[str]:
+    if not texts or not all(isinstance(text, str) and len(text) <= PROMPT_LENGTH for text in texts):
+        raise WebError(f"Every prompt must be text of at most {PROMPT_LENGTH} characters, and there must be one.",
+                       "Correct them and try again.")
+    return [" ".join(text.split()) for text in texts]
+
+
+def _seeds(seeds: list[Any] | None) -> list[int]:
+    if seeds is None:
+        return [secrets.randbelow(2**32)]
+    whole = all(isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**53 for seed in seeds)
+    if not seeds or not whole or len(set(seeds)) < len(seeds):
+        raise WebError("Seeds must be different whole numbers from 0 on.", "Leave them out for a random one.")
+    return seeds
+
+
+def _columns(run: runs.Run, lora: bool, columns: list[Any] | None) -> list[dict[str, Any]]:
+    """Which weights are drawn with, as {checkpoint, weights, scale}."""
+    there = {path.name: {w for w in ("ema", "raw") if runs.parts_of(manifest, w)}
+             for path, manifest in run.valid_checkpoints()}
+    if not there:
+        raise WebError("This run has no checkpoint yet.", "Wait for the first one, or press Save now.")
+    newest = next(iter(there))
+    if columns is None:
+        columns = [{}, {"checkpoint": newest, "weights": "ema" if "ema" in there[newest] else "raw"}]
+    found = [_column(column, there, lora) for column in columns]
+    if not found or len(found) > MOST_COLUMNS or any(one in found[:at] for at, one in enumerate(found)):
+        raise WebError(f"There must be from 1 to {MOST_COLUMNS} columns, all different.", "Add or take away some.")
+    return found
+
+
+def _column(column: Any, there: dict[str, set[str]], lora: bool) -> dict[str, Any]:
+    if not isinstance(column, dict) or set(column) - {"checkpoint", "weights", "scale"}:
+        raise WebError("A column is {checkpoint, weights, scale}.", "A checkpoint of null is the base.")
+    name, weights, scale = column.get("checkpoint"), column.get("weights") or "ema", column.get("scale")
+    if name is None:
+        return {"checkpoint": None, "weights": None, "scale": None}
+    if not isinstance(name, str) or name not in there:
+        raise WebError(f"There is no checkpoint {str(name)[:40]!r} in this run.", f"There are: {', '.join(there)}.")
+    if weights not in there[name]:
+        raise WebError(f"{name} has no weights {str(weights)[:20]!r}.", f"There are: {', '.join(sorted(there[name]))}.")
+    number = isinstance(scale, int | float) and not isinstance(scale, bool)
+    if scale is not None and not (number and 0 <= scale <= MOST_SCALE):
+        raise WebError(f"A scale is a number from 0 to {MOST_SCALE}.", "1 is the LoRA as it was trained.")
+    if scale not in (None, 1) and not lora:
+        raise WebError("Only a LoRA has a scale; this run trained every weight.", "Leave the scale out.")
+    return {"checkpoint": name, "weights": weights, "scale": float(1 if scale is None else scale)}

@@ -1,0 +1,102 @@
+"""The page *Try it* with a run that the real trainer made: choose, draw, look, take away."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.ui.test_accessible import serious
+
+if TYPE_CHECKING:
+    from tests.ui.conftest import Server
+
+CONFIG = {"train": {"max_steps": 2, "batch_size": 2, "seed": 5}, "checkpoint": {"every_steps": 1, "keep": 2},
+          "model": {"method": "lora"}, "lora": {"rank": 4},
+          "sample": {"prompts": ["a cat"], "num_inference_steps": 2, "every_steps": 1, "seed": 7}}
+
+
+def ask(server: Server, path: str, body: dict[str, Any] | None = None) -> Any:
+    """The studio's answer."""
+    request = urllib.request.Request(f"{server.url}/api/{path}", headers={"content-type": "application/json"},
+                                     data=None if body is None else json.dumps(body).encode())
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+@pytest.fixture(scope="module")
+def run(server: Server) -> Iterator[dict[str, Any]]:
+    """A finished run with two checkpoints."""
+    made = ask(server, "runs", {"name": "Little <b>cats</b>", "config": CONFIG})
+    deadline = time.monotonic() + 240
+    while (found := ask(server, f"runs/{made['id']}"))["state"] != "finished":
+        assert time.monotonic() < deadline and found["error"] is None, found
+        time.sleep(0.5)
+    yield found
+
+
+def test_drawing_from_the_run_page_to_the_file(page: Page, server: Server, run: dict[str, Any]) -> None:
+    page.goto(f"{server.url}/?run={run['id']}")
+    page.locator("#downloads summary", has_text="Step 1").click()
+    page.get_by_role("link", name="Try step 1").click()
+    expect(page.get_by_role("heading", name="Try it")).to_be_visible()
+    expect(page.get_by_label("Weights 1", exact=True)).to_have_value("checkpoint-1/ema")
+    page.get_by_role("button", name="Add weights").click()
+    page.get_by_label("Strength of weights 2").fill("0.5")
+    page.get_by_label("Prompts, one a line").fill("a <i>cat</i>\na dog")
+    page.get_by_label("First seed").fill("7")
+    page.get_by_label("Pictures of each").fill("2")
+    page.get_by_label("Pictures of each").blur()
+    assert not serious(page)
+    page.get_by_role("button", name="Draw 12 pictures").click()
+    pictures = page.locator("#play-pictures img")
+    expect(pictures.first).to_be_visible(timeout=120_000)
+    expect(page.locator("#play-status")).to_have_text("12 pictures.", timeout=120_000)
+    expect(page.get_by_role("columnheader")).to_have_text(["Base", "Step 1 · EMA", "Step 2 · EMA × 0.5"])
+    expect(pictures).to_have_count(12)
+    address = page.url
+    assert run["id"] in address and "job=" in address
+
+    page.reload()
+    expect(pictures).to_have_count(12)
+    expect(page.get_by_label("Prompts, one a line")).to_have_value("a <i>cat</i>\na dog")
+    page.locator("#play-history summary").click()
+    expect(page.locator("#play-history .st-tag")).to_have_text(["a <i>cat</i>", "a dog"])
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Download: Step 2 · EMA × 0.5, seed 8: a dog").click()
+    assert waiting.value.suggested_filename == "checkpoint-2_ema_0.5_prompt-2_seed-8.png"
+    with Image.open(waiting.value.path()) as drawn:
+        said = json.loads(drawn.text["studio"])  # type: ignore[attr-defined]
+    assert (said["prompt"], said["seed"], said["scale"], said["checkpoint"]) == ("a dog", 8, 0.5, "checkpoint-2")
+    assert not serious(page)
+    page.get_by_role("button", name="Step 1 · EMA, seed 8: a dog. Open full screen").click()
+    viewer = page.get_by_role("dialog")
+    expect(viewer).to_contain_text("Step 1 · EMA · Seed 8")
+    expect(viewer.get_by_label("Compare with before training")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Other runs").click()
+    expect(page.locator("#play-runs a")).to_contain_text("Little <b>cats</b>")
+
+
+def test_the_divider_stays_on_the_picture(page: Page, server: Server, run: dict[str, Any]) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{server.url}/?run={run['id']}")
+    page.locator("#samples .st-shot").last.click()
+    stage = page.locator(".st-stage").bounding_box()
+    divider = page.locator(".st-divider").bounding_box()
+    assert stage and divider
+    assert abs(stage["width"] - stage["height"]) < 2 and divider["height"] <= stage["height"] + 1, (stage, divider)
+
+
+def test_without_a_checkpoint_there_is_nothing_to_try(page: Page, server: Server, told: Any) -> None:
+    bare = told("Bare")
+    page.goto(f"{server.url}/?play={bare.id}")
+    expect(page.locator("#play")).to_contain_text("This run has no checkpoint yet.")
+    page.goto(f"{server.url}/?play={'0' * 32}")
+    expect(page.locator("#play")).to_contain_text("This run is not here")
