@@ -5,7 +5,6 @@ No token is in any text, file, command line or result; it reaches the publishing
 
 from __future__ import annotations
 
-import html
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from typing import Any
 
 from studio import config as config_
 from studio import events, export
+from studio.datasets import card as card_
 from studio.export.offers import slug
 from studio.families import source
 from studio.runs import Run
@@ -206,5 +206,4 @@ def _public(value: Any) -> str:
 
 def _plain(text: str) -> str:
     """Somebody's text in a model card: one line in which nothing is markup."""
-    text = html.escape(" ".join(redact(text).split()), quote=False)
-    return re.sub(r"([\\`*_\[\]()|#!~<>])", r"\\\1", text)
+    return card_.plain(redact(text))

@@ -9,10 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+import zlib
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 BLOCK = 1 << 20
@@ -33,13 +37,33 @@ class Member(NamedTuple):
 def stored_zip(members: Sequence[Member], limit: int = LIMIT) -> list[bytes | int]:
     """The zip as a list: bytes as they are, and for each member's contents its index in `members`."""
     parts: list[bytes | int] = []
-    central, offset = b"", 0
+    entries, offset = [], 0
     for index, member in enumerate(members):
         head = _local(member, limit)
-        central += _central(member, offset, limit)
+        entries.append(_central(member, offset, limit))
         parts += [head, index]
         offset += len(head) + member.size
+    central = b"".join(entries)
     return [*parts, central + _end(len(members), len(central), offset, limit)]
+
+
+def later_zip(contents: Sequence[tuple[str, bytes | Part]], crc32: Callable[[str], int]) -> list[bytes | Part]:
+    """A stored zip of names and contents as parts of a `Spliced`, which reads no content before it is sent: `crc32` is
+    asked for a member's, by its name, when its part of the zip is read."""
+    known = {name: zlib.crc32(content) for name, content in contents if isinstance(content, bytes)}
+    members = [Member(name, _length(content), known.get(name)) for name, content in contents]
+    blank = stored_zip(members)
+
+    def summed(member: Member) -> Member:
+        return member if member.crc32 is not None else member._replace(crc32=crc32(member.name))
+
+    def head(member: Member) -> Callable[[], bytes]:
+        return lambda: _local(summed(member), LIMIT)
+
+    parts: list[bytes | Part] = []
+    for index, member in enumerate(members):
+        parts += [Later(_length(blank[2 * index]), head(member)), contents[index][1]]
+    return [*parts, Later(_length(blank[-1]), lambda: bytes(stored_zip([*map(summed, members)])[-1]))]
 
 
 def stored_size(members: Sequence[Member]) -> int:
@@ -100,6 +124,34 @@ class Slice:
         return os.pread(self.handle, min(count, self.size - start), self.offset + start)
 
 
+class Later:
+    """Bytes of a known number that are made when they are first read."""
+
+    def __init__(self, size: int, make: Callable[[], bytes]):
+        self.size, self._make = size, make
+
+    def read(self, start: int, count: int) -> bytes:
+        """At most `count` bytes from `start` on."""
+        return self._data[start : start + count]
+
+    @cached_property
+    def _data(self) -> bytes:
+        return self._make()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file that never changes, opened for each block: thousands of them need no handles."""
+
+    path: Path
+    size: int
+
+    def read(self, start: int, count: int) -> bytes:
+        """At most `count` bytes from `start` on. Raises OSError when the file is gone."""
+        with open(self.path, "rb", buffering=0) as file:
+            return os.pread(file.fileno(), count, start)
+
+
 class Spliced:
     """Bytes and parts of open files, read as one file from any place."""
 
@@ -128,3 +180,29 @@ class Spliced:
 
 def _length(part: bytes | Part) -> int:
     return len(part) if isinstance(part, bytes) else part.size
+
+
+class Download:
+    """An open download; its bytes stay the same until `close`, whatever is deleted meanwhile."""
+
+    def __init__(self, filename: str, media_type: str, parts: Sequence[bytes | Part], etag: str | None,
+                 holds: ExitStack | None = None):
+        self._bytes = Spliced(parts)
+        self._holds = holds or ExitStack()
+        self.filename, self.media_type = filename, media_type
+        self.size = self._bytes.size
+        self.etag = f'"{etag or self._bytes.digest()}"'
+
+    def read(self, start: int, stop: int) -> Iterator[bytes]:
+        """Bytes [start, stop) in blocks of at most 1 MiB."""
+        return self._bytes.read(start, stop)
+
+    def close(self) -> None:
+        """Close the files and give free what was held."""
+        self._holds.close()
+
+    def __enter__(self) -> Download:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

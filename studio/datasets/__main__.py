@@ -1,8 +1,9 @@
-"""Bring pictures in from the shell.
+"""Bring pictures in from the shell, and take a data set away.
 
     python -m studio.datasets import PATH... [--name N] [--background #rrggbb] [--caption-from "file name"]
     python -m studio.datasets import hub:user/name [--split train] [--image-column image] [--max-rows 1000]
     python -m studio.datasets preview hub:user/name
+    python -m studio.datasets export ID FILE.zip
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import datasets, storage
+from studio.datasets import outgoing
 from studio.datasets.sources import walk
 
 HUB = "hub:"
@@ -36,6 +38,9 @@ def parser() -> argparse.ArgumentParser:
                        "JSON-lines file may lie; can be given several times")
     look = commands.add_parser("preview", help="columns and first rows of a Hub data set")
     look.add_argument("paths", nargs=1, metavar="hub:user/name")
+    take = commands.add_parser("export", help="a data set as a zip of an imagefolder with its captions")
+    take.add_argument("id", metavar="ID", help="the data set's id, or `sample`")
+    take.add_argument("file", metavar="FILE", type=Path, help="the zip to write")
     for command in (bring, look):
         for flag in ("config", "split", "revision", "data-dir", "image-column", "caption-column"):
             command.add_argument(f"--{flag}", help="of a Hub data set")
@@ -92,18 +97,34 @@ def tell(dataset: datasets.Dataset, report: dict[str, Any]) -> int:
     return 0 if dataset.state == "ready" else 1
 
 
+def take(given: argparse.Namespace) -> int:
+    """Write a data set into a zip; 0 when it is there. Raises datasets.Wrong."""
+    try:
+        dataset = datasets.find(storage.home(), given.id)
+    except datasets.NotFound:
+        known = ", ".join(f"{one.id} ({one.name})" for one in datasets.every(storage.home()))
+        raise datasets.Wrong(f"There is no data set {given.id[:64]!r}; there are: {known or 'none'}.") from None
+    if given.file.is_dir() or not given.file.absolute().parent.is_dir():
+        raise datasets.Wrong(f"{given.file} cannot be written: name a file in a folder that is there.")
+    size = outgoing.write(dataset, given.file)
+    print(f"{dataset.count} pictures of {dataset.name!r} in {given.file} ({size / 1e6:.1f} MB)")
+    return 0
+
+
 def main() -> int:
     """0 when all went well; 1 when nothing can be used; 2 a wrong call."""
     given = parser().parse_args()
     try:
         if given.command == "import":
             return bring(given)
+        if given.command == "export":
+            return take(given)
         found = datasets.preview(storage.home(), source_of(given), own_token())
         for row in found["rows"]:
             row.pop("thumb")
         print(json.dumps(found, ensure_ascii=False, indent=1))
         return 0
-    except (datasets.Wrong, datasets.Unreadable) as problem:
+    except (datasets.Wrong, datasets.Unreadable, datasets.Nothing, storage.Corrupt) as problem:
         print(problem, file=sys.stderr)
         return 2
 

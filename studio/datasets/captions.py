@@ -9,8 +9,8 @@ import io
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 LONGEST = 10_000  # characters; longer captions only burn the tokenizer's time
@@ -18,6 +18,7 @@ ENCODED = "caption text was not UTF-8 and was read as {}"
 CONTROL = "control characters were removed from captions"
 CUT = f"captions were cut at {LONGEST:,} characters"
 IMAGE_KEYS = ("file_name", "image", "file")
+MORE_KEYS = ("original_name", "crop", "repeats")  # what an export says of a picture beyond its captions
 TEXT_KEYS = ("captions", "text", "caption", "prompt")  # a list of several comes before the one it begins with
 
 
@@ -30,6 +31,7 @@ class Line:
     captions: tuple[str, ...] = ()
     problem: str = ""
     changes: frozenset[str] = frozenset()
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 def digest(data: Any) -> str:
@@ -134,4 +136,5 @@ def _line(number: int, found: Any, changes: set[str]) -> Line:
         return Line(number, problem="has a caption that is neither text nor a list of texts")
     cleaned = [clean(text) for text in texts]
     return Line(number, file, tuple(dict.fromkeys(text for text, _ in cleaned)),
-                changes=frozenset(changes.union(*(done for _, done in cleaned))))
+                changes=frozenset(changes.union(*(done for _, done in cleaned))),
+                more={key: found[key] for key in MORE_KEYS if found.get(key) is not None})

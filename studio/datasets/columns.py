@@ -36,7 +36,8 @@ def choose(kinds: Mapping[str, str], image: str | None = None, caption: str | No
         kinds, IMAGES, (PICTURE, BINARY))
     if image is None:
         raise Unfit(f"There is no column of pictures among: {listed(kinds)}. Name one, or choose another data set.")
-    caption = _asked(kinds, caption, (TEXT, TEXTS), "captions") or _there(kinds, known[1]) or _best(
+    several = "captions" if (kinds.get("text"), kinds.get("captions")) == (TEXT, TEXTS) else None  # `text` is the first
+    caption = _asked(kinds, caption, (TEXT, TEXTS), "captions") or _there(kinds, known[1]) or several or _best(
         {k: v for k, v in kinds.items() if k != image}, CAPTIONS, (TEXT, TEXTS))
     return image, caption
 

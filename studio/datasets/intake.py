@@ -180,7 +180,7 @@ class Intake:
         for row in table:
             entry = Entry(prefix + row["name"], data=row.get("bytes"), problem=row.get("problem", ""))
             given = [captions.clean(text)[0] for text in row["captions"]]
-            entry.given = Given(list(dict.fromkeys(given)), row["split"])
+            entry.given = Given(list(dict.fromkeys(given)), row["split"], row.get("more", {}))
             report.add(entry)
             if not entry.problem:
                 report.tried += 1

@@ -1,8 +1,9 @@
 """How the files belong together: pictures, their captions, splits and repeats, in every layout people have.
 
 `.txt`, `.caption` or `.json` beside a picture; `metadata.jsonl`, `metadata.csv` or parquet; any JSON-lines file of
-{"image", "text"}; kohya's `10_name` folders (repeats); folders train, test, val, validation (splits). A metadata file
-comes before a `.txt`; without any the caption is empty, or the file's or folder's name where that was chosen.
+{"image", "text"}; kohya's `10_name` folders (repeats); folders train, test, val, validation (splits); crop, repeats and
+names as an export has them. A metadata file comes before a `.txt`; without any the caption is empty, or the file's or
+folder's name where that was chosen.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from studio.datasets import captions
 from studio.datasets.pixels import WHITE
 from studio.datasets.reporting import Report
 from studio.datasets.sources import Entry, Refused, within
+from studio.datasets.store import crop_lies_in
 
 SPLITS = {"train": "train", "test": "test", "val": "validation", "validation": "validation"}
 MOST_REPEATS = 100
+LONGEST_NAME = 1000  # characters
 # What a file is by its ending, asked only once its content was not a picture that can be read.
 OTHER = {
     "HEIC": ("heic", "heif"), "SVG": ("svg", "svgz"), "raw camera": ("cr2", "cr3", "nef", "arw", "dng", "raf", "orf"),
@@ -172,7 +175,24 @@ class Layout:
         repeats = re.match(r"(\d+)_", posixpath.basename(posixpath.dirname(entry.key)))
         if repeats and 2 <= int(repeats[1]) <= MOST_REPEATS:
             row["repeats"] = int(repeats[1])
+        self._take_more(entry, row)
         return [row]
+
+    def _take_more(self, entry: Entry, row: dict[str, Any]) -> None:
+        """What an export said of the picture beyond its captions: its name before, its crop, how often it counts."""
+        lines, _ = self._lines.get((entry.source, entry.key), ([], entry))
+        more = entry.given.more if entry.given is not None else lines[0].more if lines else {}
+        name, crop, repeats = (more.get(key) for key in captions.MORE_KEYS)
+        if isinstance(name, str) and name.strip():
+            row["name"] = Entry(name[:LONGEST_NAME]).shown
+        if type(repeats) is int and 1 <= repeats <= MOST_REPEATS:
+            row.pop("repeats", None)
+            row.update({"repeats": repeats} if repeats > 1 else {})
+        if isinstance(crop, list) and len(crop) == 3 and all(type(number) is int for number in crop) and crop[2]:
+            if crop_lies_in(row, crop):
+                row["crop"] = crop
+            else:
+                self.report.count("crop that does not lie in its picture, left out")
 
     def _captions(self, entry: Entry) -> list[str]:
         return [text for text in self._found(entry) if text] or [self._named(entry)]

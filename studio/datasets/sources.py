@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MAX_ENTRIES = 100_000
 MAX_TOTAL = 10 << 30  # bytes unpacked, all archives together
@@ -39,10 +39,11 @@ class Part(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What a row of a table said of its picture: captions, and the split it is in."""
+    """What a row of a table said of its picture: captions, the split it is in, and more (captions.MORE_KEYS)."""
 
     captions: list[str]
     split: str
+    more: dict[str, Any]
 
 
 @dataclass(eq=False)

@@ -46,6 +46,12 @@ def picture_path(home: Path, row: dict[str, Any]) -> Path:
     return home / "images" / row["image"][:2] / f"{row['image']}.{row['ext']}"
 
 
+def crop_lies_in(row: Mapping[str, Any], crop: list[int]) -> bool:
+    """Whether a square [x, y, side] is large enough, and part of a row's picture."""
+    x, y, side = crop
+    return side >= MIN_CROP and 0 <= x <= row["width"] - side and 0 <= y <= row["height"] - side
+
+
 class Dataset:
     """One data set. Cheap to make; files are read on demand; safe to use from several threads."""
 
@@ -197,11 +203,9 @@ class Dataset:
         """Train on a square [x, y, side] of a picture, in its pixels, or on all of it (None); returns the new row.
         Raises NotFound, ReadOnly, ValueError for a square that does not lie in the picture."""
         row = self.row(pid)
-        if crop is not None:
-            x, y, side = crop
-            if not (side >= MIN_CROP and 0 <= x <= row["width"] - side and 0 <= y <= row["height"] - side):
-                raise ValueError(f"a crop [x, y, side] of at least {MIN_CROP} px must lie in the picture of "
-                                 f"{row['width']} x {row['height']} px, not at {crop}")
+        if crop is not None and not crop_lies_in(row, crop):
+            raise ValueError(f"a crop [x, y, side] of at least {MIN_CROP} px must lie in the picture of "
+                             f"{row['width']} x {row['height']} px, not at {crop}")
         self.edit({pid: {"crop": crop}}, "crop")
         return self.row(pid)
 

@@ -179,6 +179,9 @@ class Table:
         assert self.image
         message: dict[str, Any] = {"name": f"{split}/{number:06d}", "split": SPLITS.get(split, "train"),
                                    "captions": _texts(_value(row, self.caption)) if self.caption else []}
+        more = {key: row[key] for key in captions.MORE_KEYS if key in self.kinds and _whole(row.get(key))}
+        if more:
+            message["more"] = more
         if "preview" in self.request:
             message["values"] = {name: str(_value(row, name))[:SHOWN] for name, kind in self.kinds.items()
                                  if kind not in (columns.PICTURE, columns.BINARY)}
@@ -239,6 +242,11 @@ def _value(row: dict[str, Any], name: str | None) -> Any:
 def _texts(value: Any) -> list[str]:
     texts = value if isinstance(value, list | tuple) else [value]
     return [text for text in texts if isinstance(text, str)]
+
+
+def _whole(value: Any) -> bool:
+    """Whether a value is a text, a whole number, or a few of them."""
+    return isinstance(value, str | int) or isinstance(value, list) and all(type(part) is int for part in value[:4])
 
 
 def _plain(value: Any) -> bool:

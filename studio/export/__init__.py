@@ -6,43 +6,18 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 from studio import storage, tensors, zips
 from studio.export.offers import Item, Piece, offers, slug
 from studio.runs import Run
+from studio.zips import Download
 
 __all__ = ["Download", "Item", "listing", "open_item", "write_item"]
 
 _BYTES = "application/octet-stream"
-
-
-class Download:
-    """An open download; its bytes stay the same until `close`, whatever is deleted meanwhile."""
-
-    def __init__(self, filename: str, media_type: str, parts: list[bytes | zips.Part], etag: str | None,
-                 holds: ExitStack):
-        self._bytes = zips.Spliced(parts)
-        self._holds = holds
-        self.filename, self.media_type = filename, media_type
-        self.size = self._bytes.size
-        self.etag = f'"{etag or self._bytes.digest()}"'
-
-    def read(self, start: int, stop: int) -> Iterator[bytes]:
-        """Bytes [start, stop) in blocks of at most 1 MiB."""
-        return self._bytes.read(start, stop)
-
-    def close(self) -> None:
-        """Close the files and give the checkpoint free for retention."""
-        self._holds.close()
-
-    def __enter__(self) -> Download:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def listing(run: Run) -> list[Item]:

@@ -69,6 +69,7 @@ TABLE: dict[str, tuple[str, ...]] = {
         "{count} more are in the report to download.",
         "ほか {count} 件はダウンロードできる結果に載っています。"),
     "datasets.train": ("Train on this", "これで学習する"),
+    "datasets.export": ("Download", "ダウンロード"),
     "datasets.rename": ("Rename", "名前を変更"),
     "datasets.delete": ("Delete", "削除"),
     "datasets.delete_sure": (

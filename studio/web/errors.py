@@ -91,6 +91,7 @@ def _known(error: BaseException) -> tuple[int, dict[str, Any]] | None:
         (datasets.NotFound, _not_found),
         (datasets.Wrong, lambda e: (422, _body("source", _sentence(e), "Correct it and try again."))),
         (datasets.Unreadable, lambda e: (422, _body("source", _sentence(e), "Correct it and try again."))),
+        (datasets.Nothing, lambda e: (409, _body("refused", _sentence(e), "Add pictures first."))),
         (datasets.ReadOnly, lambda e: (409, _body("read_only", _sentence(e)))),
         (work.Refused, lambda e: (409, _body("refused", _sentence(e)))),
         (bundle.BadBundle, lambda e: (422, _body("bundle", _sentence(e), "Nothing of it was kept."))),

@@ -97,6 +97,13 @@ def get_report_table(request: Request, studio: Service, who: Who, dataset_id: st
     return RangeResponse(request, FileDownload(path, "text/csv; charset=utf-8", "import-report.csv"))
 
 
+@router.get("/{dataset_id}/export")
+@router.head("/{dataset_id}/export")
+def export_dataset(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
+    """The data set as a zip of an imagefolder, with Range."""
+    return RangeResponse(request, studio.export_dataset(who, dataset_id))
+
+
 @router.post("/{dataset_id}/undo")
 def undo(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
     """Take the last caption edit back."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from studio import datasets
+from studio import datasets, zips
 from studio.web.access import Viewer, may, require
 from studio.web.errors import NotFound, Refused, WebError
 from studio.web.settings import Settings
@@ -159,6 +159,10 @@ class DatasetService:
         dataset = self._dataset(viewer, dataset_id, "read")
         if not dataset.read_only:
             require(viewer, dataset.owner, "write", "data set")
+
+    def export_dataset(self, viewer: Viewer, dataset_id: str) -> zips.Download:
+        """The data set as a zip, open for reading; the caller closes it. Raises datasets.Nothing."""
+        return datasets.pack(self._dataset(viewer, dataset_id, "read"))
 
     def images(self, viewer: Viewer, dataset_id: str, offset: int = 0, limit: int = 60, q: str = "") -> dict[str, Any]:
         """Pictures in order: {"items": [row with id, url, thumb], "total", "next": offset | None}."""

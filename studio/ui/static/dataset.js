@@ -1,7 +1,7 @@
 // One data set: its name and actions, the import report, and its parts (pictures, and what else can be done with them).
 
 import { go, note, noted } from "./app.js";
-import { attempt, call, confirm, el, t, toast, whole } from "./kit.js";
+import { address, attempt, call, confirm, el, t, toast, whole } from "./kit.js";
 import { Bulk } from "./bulk.js";
 import { Grid } from "./grid.js";
 import { Health } from "./health.js";
@@ -107,6 +107,8 @@ export class SetView {
     return [
       set.state === "ready" ? button("train", "st-primary", () =>
         window.dispatchEvent(new CustomEvent("studio:use-dataset", { detail: set.id }))) : null,
+      set.count ? el("a", { class: "st-button", id: "dataset-export", href: address(`api/datasets/${this.id}/export`), download: "" },
+        t("datasets.export")) : null,
       set.read_only ? null : button("rename", "", () => this.rename()),
       set.read_only ? null : button("delete", "st-danger", () => this.remove()),
     ].filter(Boolean);
