@@ -269,9 +269,25 @@ def _compute_faults(config: Config) -> Iterable[Problem]:
     if compute.offload_param_device != "none" and compute.deepspeed_stage != 3:
         yield Problem(field="compute.offload_param_device", message="only ZeRO stage 3 offloads the weights: set "
                       "compute.deepspeed_stage to 3, or `none` here")
-    if compute.deepspeed_stage and config.optim.name != "adamw":
+    if compute.deepspeed_stage:
+        yield from _zero_faults(config)
+
+
+def _zero_faults(config: Config) -> Iterable[Problem]:
+    """What is not proven to train the same when it is shared out."""
+    or_none = "or set compute.deepspeed_stage to 0"
+    if config.compute.num_processes == 1:
+        yield Problem(field="compute.deepspeed_stage", message="one process has nobody to share with: set "
+                      "compute.num_processes to 2 or more, or 0 here")
+    if config.optim.name != "adamw":
         yield Problem(field="optim.name", message=f"the state of {config.optim.name} is not proven to survive being "
-                      "shared out: choose `adamw`, or set compute.deepspeed_stage to 0")
-    if compute.deepspeed_stage and config.train.mixed_precision == "fp16":
+                      f"shared out: choose `adamw`, {or_none}")
+    if config.optim.fused_backward:
+        yield Problem(field="optim.fused_backward", message=f"DeepSpeed makes the updates itself: turn this off, "
+                      f"{or_none}")
+    if config.train.mixed_precision == "fp16":
         yield Problem(field="train.mixed_precision", message="fp16 under DeepSpeed needs DeepSpeed's own loss scale, "
-                      "which is not proven here: choose `bf16` or `no`, or set compute.deepspeed_stage to 0")
+                      f"which is not proven here: choose `bf16` or `no`, {or_none}")
+    if config.model.train_text_encoder:
+        yield Problem(field="model.train_text_encoder", message="a text encoder that is shared out is not proven to "
+                      f"learn the same: turn this off, {or_none}")

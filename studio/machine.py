@@ -74,9 +74,6 @@ def problems(facts: dict[str, Any], train: config.Train | None, compute: config.
     if (here := config.local_processes(compute)) > limit:
         found.append(config.Problem(field="compute.num_processes", message=f"{here} processes are more than this "
                                     f"machine's {limit} {what}: set at most {limit} for each machine"))
-    for field, plain in (("deepspeed_stage", 0), ("num_machines", 1)):
-        if getattr(compute, field) != plain:
-            found.append(config.Problem(field=f"compute.{field}", message=f"not possible yet: set {plain}"))
     if compute.deepspeed_stage and util.find_spec("deepspeed") is None:
         found.append(config.Problem(field="compute.deepspeed_stage", message="DeepSpeed is not installed: "
                                     "`pip install deepspeed` adds it (Linux only), or set 0"))

@@ -32,7 +32,7 @@ WEAKEST = {  # under every family's own defaults
 }
 OF_THE_CHECKPOINT = (  # what a branch cannot change: the weights' and the optimizer's shape, and the frozen rows
     "model.", "lora.rank", "lora.alpha", "lora.targets", "lora.dora", "optim.name", "optim.fused_backward",
-    "ema.enabled", "compute.deepspeed_stage", "data.dataset", "data.config_name", "data.revision", "data.split",
+    "ema.enabled", "data.dataset", "data.config_name", "data.revision", "data.split",
     "data.data_", "data.image_column", "data.caption_column", "data.max_", "validation.share", "validation.pictures",
 )
 

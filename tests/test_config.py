@@ -89,6 +89,9 @@ def test_every_fault_is_told_at_once_each_at_its_field() -> None:
     assert "seed" in found["train.sead"] and "model" in found["modle"]
 
 
+ZERO = {"deepspeed_stage": 2, "num_processes": 2}
+
+
 @pytest.mark.parametrize("data, field", [
     ({"optim": {"lr_warmup_steps": 1}}, "optim.lr_warmup_steps"),
     ({"optim": {"lr_scheduler": "linear", "lr_warmup_steps": 10}, "train": {"max_steps": 10}}, "optim.lr_warmup_steps"),
@@ -97,8 +100,12 @@ def test_every_fault_is_told_at_once_each_at_its_field() -> None:
     ({"compute": {"num_processes": 2, "num_machines": 2}}, "compute.main_address"),
     ({"compute": {"main_address": "-x; rm"}}, "compute.main_address"),
     ({"compute": {"offload_optimizer_device": "cpu"}}, "compute.offload_optimizer_device"),
-    ({"compute": {"offload_param_device": "cpu", "deepspeed_stage": 2}}, "compute.offload_param_device"),
-    ({"train": {"mixed_precision": "fp16"}, "compute": {"deepspeed_stage": 1}}, "train.mixed_precision"),
+    ({"compute": {"offload_param_device": "cpu", **ZERO}}, "compute.offload_param_device"),
+    ({"compute": {"deepspeed_stage": 2}}, "compute.deepspeed_stage"),
+    ({"train": {"mixed_precision": "fp16"}, "compute": ZERO}, "train.mixed_precision"),
+    ({"optim": {"name": "prodigy"}, "compute": ZERO}, "optim.name"),
+    ({"optim": {"fused_backward": True}, "compute": ZERO}, "optim.fused_backward"),
+    ({"model": {"train_text_encoder": True}, "compute": ZERO}, "model.train_text_encoder"),
 ])
 def test_settings_that_do_not_fit_each_other(data: dict[str, Any], field: str) -> None:
     assert list(faults(data)) == [field]

@@ -140,7 +140,7 @@ def test_zero_divides_what_each_process_keeps() -> None:
         return prepare.weight_bytes(settings, [600, 400], 0)
 
     assert [kept(stage) for stage in range(4)] == [16000, 11000, 8000, 5000]
-    assert kept(0, processes=1) == 16000 and kept(3, processes=1) == 20000
+    assert kept(0, processes=1) == 16000 and kept(3, processes=2) == 10000
 
 
 @pytest.fixture

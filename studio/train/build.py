@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from studio import families
@@ -13,11 +14,13 @@ from studio.events import EventWriter
 from studio.families import Family
 from studio.runs import Run
 from studio.train import adapters, kernels, objectives, optim
+from studio.train import engine as engines
 from studio.train.cache import Encoders, digest
-from studio.train.checkpoints import Keeper, Weights
+from studio.train.checkpoints import CannotResume, Keeper, Weights
 from studio.train.control import Controls
 from studio.train.data import Draws, Sample
-from studio.train.ema import Ema, average_of
+from studio.train.ema import Ema
+from studio.train.engine import Engine
 from studio.train.feed import Feed
 from studio.train.host import Host
 from studio.train.model import Trainee
@@ -30,12 +33,13 @@ from studio.train.validation import Validator
 
 @dataclass
 class Trainer:
-    """Everything the loop uses. `model` is what runs forward (perhaps wrapped by DDP)."""
+    """Everything the loop uses. `model`, `ema` and `update` are the engine's: what runs forward and what it changes."""
 
     host: Host
     events: EventWriter
     controls: Controls
     family: Family
+    engine: Engine
     model: Any
     ema: Ema
     update: optim.Updater
@@ -90,11 +94,13 @@ class Trainer:
         """Rank 0 measures, the others wait; every rank learns whether it did."""
         if not self.validation_due(step):
             return False
-        return self.host.tell(self.validator.measure(step) if self.host.main else None)
+        with self.engine.whole():
+            return self.host.tell(self.validator.measure(step) if self.host.main else None)
 
     def draw(self, step: int, prompt: str | None = None) -> bool:
         """Rank 0 draws, the others wait; every rank learns whether it went well."""
-        return self.host.tell(self.sampler.draw(step, prompt) if self.host.main else None)
+        with self.engine.whole():
+            return self.host.tell(self.sampler.draw(step, prompt) if self.host.main else None)
 
     def save(self, step: int) -> bool:
         """Rank 0 saves, the others wait; every rank learns whether it went well.
@@ -103,10 +109,28 @@ class Trainer:
         self.tally.gather()
         per_epoch = -(-len(self.draws.rows) // self.window)
         position = {"epoch": step // per_epoch, "position": step % per_epoch * self.window}
-        saved = self.host.tell(self.keeper.save(step, position) if self.host.main else None)
+        with self.engine.whole(optimizer=True):
+            saved = self.host.tell(self.keeper.save(step, position) if self.host.main else None)
         self.failed_saves = 0 if saved else self.failed_saves + 1
         self.retry_at = None if saved else step + min(64, 2 ** (self.failed_saves - 1))
         return saved
+
+    def load(self, path: Path) -> tuple[int, list[str]]:
+        """Continue from this checkpoint of rank 0's: `Keeper.load` there, and every rank takes over what it gave.
+
+        Raises CannotResume on every rank."""
+        with self.engine.whole(optimizer=True):
+            found = self.host.tell(self._read(path) if self.host.main else None)
+            if isinstance(found, CannotResume):
+                raise found
+            self.engine.spread()
+        return found
+
+    def _read(self, path: Path) -> tuple[int, list[str]] | CannotResume:
+        try:
+            return self.keeper.load(path)
+        except CannotResume as error:
+            return error
 
 
 def build(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[str, Any]], host: Host,
@@ -122,13 +146,10 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[
     host.join()
     prediction_type = config.objective.prediction_type or "epsilon"
     trainee, trained = learner(config, encoders, host)
-    parameters = list(trained.named().values())
-    ema = average_of(parameters, config.ema)
-    model = host.accelerator.prepare_model(trainee)
     total = config.train.max_steps or 0
     rate = optim.rate_of(config.optim, _window(config, host), total)
-    groups = trained.groups(config.optim.text_encoder_learning_rate, config.optim.learning_rate or 1.0)
-    update = optim.make(groups, config.optim, rate, host.accelerator.scaler)
+    engine = engines.make(run.deepspeed_file, host, trainee, trained, config, rate)
+    shown = engine.shown
     objective = objectives.make(family.schedule(base), prediction_type, config.objective)
     gc.freeze()  # what the imports made lives for ever: collecting after each drawing then takes milliseconds
     facts = {**host.facts(), "data_sha": digest(rows), "base_sha": digest(encoders.hashes)}
@@ -138,12 +159,12 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[
     batch = config.train.batch_size or 1
     steering = Steering(run, config, host.tell(run.edits() if host.main else None))
     return Trainer(
-        host=host, events=events, controls=controls, family=family, model=model, ema=ema,
-        update=update, draws=draws, feed=feed,
-        keeper=Keeper(run, config, events, Weights(trained, ema, update, tally), facts, steering),
-        sampler=Sampler(run, config, events, encoders, trainee, ema, update, controls.leaving),
-        validator=Validator(events, trainee, ema, update, feed, ready.fixed, ready.measured, batch), tally=tally,
-        steering=steering, total_steps=total, batch_size=batch, window=_window(config, host),
+        host=host, events=events, controls=controls, family=family, engine=engine, model=engine.model, ema=engine.ema,
+        update=engine.update, draws=draws, feed=feed,
+        keeper=Keeper(run, config, events, Weights(shown.trained, shown.ema, shown.update, tally), facts, steering),
+        sampler=Sampler(run, config, events, encoders, shown.model, shown.ema, shown.update, controls.leaving),
+        validator=Validator(events, shown.model, shown.ema, shown.update, feed, ready.fixed, ready.measured, batch),
+        tally=tally, steering=steering, total_steps=total, batch_size=batch, window=_window(config, host),
         sample_every=config.sample.every_steps or 0, save_every=config.checkpoint.every_steps or total,
         validate_every=config.validation.every_steps or 0)
 

@@ -68,6 +68,10 @@ class Host:
         dist.broadcast_object_list(box, src=0, group=self._group)
         return box[0]
 
+    def share(self, value: torch.Tensor) -> None:
+        """Give every rank what rank 0 has in `value`, in place."""
+        dist.broadcast(value, src=0, group=self._group if value.device.type == "cpu" else None)
+
     def wait(self) -> None:
         """Until every rank is here."""
         if self.ranks > 1:

@@ -9,7 +9,6 @@ import math
 import os
 import sys
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,7 +125,7 @@ def _resume(trainer: Trainer, progress: Progress, *, first: bool, checkpoint: st
         if not first:
             trainer.events.add("resumed", from_step=0, checkpoint=None, exact=True, note="no checkpoint was saved yet")
         return
-    progress.step, differences = trainer.keeper.load(Path(found))
+    progress.step, differences = trainer.load(Path(found))
     if checkpoint and host.main:
         trainer.keeper.drop_later()
     if not host.exact:
@@ -181,7 +180,7 @@ def take_step(trainer: Trainer, update: int, window: list[Sample], progress: Pro
         batch = trainer.feed(fed)
         torch.manual_seed(key(trainer.draws.seed, "dropout", fed[0].epoch, fed[0].position))
         last = index == len(shares) - 1
-        with nullcontext() if last else host.accelerator.no_sync(trainer.model):
+        with trainer.engine.micro(last):
             batch = _refined(trainer, batch)
             predicted = trainer.model(batch.x_t, batch.time, batch.cond, batch.captions)
             errors = (predicted.float() - batch.target).square().mean(dim=(1, 2, 3)) * batch.weight
@@ -189,7 +188,7 @@ def take_step(trainer: Trainer, update: int, window: list[Sample], progress: Pro
             total += loss.detach()
             if last:
                 trainer.update.begin(update, total)
-            host.accelerator.backward(loss)
+            trainer.engine.backward(loss)
         if samples:
             told.append((samples, errors.detach()))
     loss = host.mean(total)

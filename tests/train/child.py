@@ -3,11 +3,12 @@
 The wishes: with `step:N` it kills itself right after the event of step N, with `save:N` at the N-th file operation of
 its saves. With `memory:N` it may take N MB more than it has when its first step begins. With `slow:N` encoding a
 picture takes N milliseconds, with `patience:N` what the ranks do together may take N. With `ask:N:ARGS` an edit (JSON)
-is asked for while step N runs.
+is asked for while step N runs. With `draws:1` each rank writes what it draws.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -16,6 +17,7 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import studio.families
 from studio.runs import Run
@@ -104,6 +106,24 @@ def ask_at_step(step: int, args: str) -> None:
     EventWriter.step = step_then_ask  # type: ignore[method-assign]
 
 
+def note_draws(_: int) -> None:
+    """Write what each sample is and what was drawn for it into `draws-<rank>.jsonl`."""
+    from studio.train.feed import Batch, Feed
+
+    made = Feed.__call__
+
+    def call(self: Feed, samples: list[Any]) -> Batch:
+        batch = made(self, samples)
+        with open(Path(sys.argv[1]) / f"draws-{os.environ.get('RANK', '0')}.jsonl", "a") as file:
+            for index, s in enumerate(samples):
+                noisy = hashlib.sha256(batch.x_t[index].numpy().tobytes()).hexdigest()
+                file.write(json.dumps([s.epoch, s.position, s.row["image"], s.caption, s.flip,
+                                       float(batch.time[index]), noisy]) + "\n")
+        return batch
+
+    Feed.__call__ = call  # type: ignore[method-assign]
+
+
 def main() -> int:
     """Train the run of the first argument."""
     from studio.train.loop import EXIT_CODES, train
@@ -111,7 +131,7 @@ def main() -> int:
     for wish in sys.argv[2:]:
         kind, number, *args = wish.split(":", 2)
         wishes = {"step": kill_at_step, "save": kill_in_save, "memory": limit_memory, "slow": slow_encoder,
-                  "patience": short_patience, "ask": ask_at_step}
+                  "patience": short_patience, "ask": ask_at_step, "draws": note_draws}
         wishes[kind](int(number), *args)
     return EXIT_CODES[train(Run(Path(sys.argv[1])), supervised=False)]
 

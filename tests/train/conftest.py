@@ -17,6 +17,7 @@ from PIL import Image
 
 import studio.families
 from studio import config, events, runs, storage
+from studio.launch import command as command_
 from studio.train import loop
 
 FAMILIES = Path(__file__).resolve().parents[1] / "families"
@@ -79,6 +80,8 @@ def child(run: runs.Run, *wishes: str) -> subprocess.CompletedProcess[str]:
 
 def two_ranks(run: runs.Run, *wishes: str) -> subprocess.CompletedProcess[str]:
     """One attempt of the run in two processes."""
+    if run.config().compute.deepspeed_stage:
+        storage.write_json(run.deepspeed_file, command_.deepspeed_config(run.config()))
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
                "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
