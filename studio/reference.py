@@ -6,6 +6,7 @@ reason, never dropped in silence. Meanings: diffusers, examples/text_to_image.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
@@ -288,6 +289,9 @@ def _unlike(given: dict[str, Any], reading: _Reading, *, lora: bool) -> None:
 def _trackers(given: dict[str, Any], reading: _Reading) -> None:
     wanted = given.get("report_to", "tensorboard")
     known = (reading.by_reference.get("report_to") or {}).get("choices") or []
+    if wanted == "all":  # as accelerate means it: those that are installed
+        given["report_to"] = [name for name in known if importlib.util.find_spec(name) is not None]
+        return
     given["report_to"] = [wanted] if wanted in known else []
     if wanted not in (*known, "none"):
         reading.leave("--report_to", wanted, f"there are: {', '.join(known)}")

@@ -94,6 +94,12 @@ def test_the_reference_readme() -> None:
     assert [u["option"] for u in found["unplaced"]] == ["--output_dir"]
 
 
+def test_all_trackers_are_those_installed() -> None:
+    found = from_command("accelerate launch train_text_to_image.py --report_to=all")
+    assert found["config"]["track"]["report_to"] == ["tensorboard", "wandb", "trackio"]
+    assert not [u for u in found["unplaced"] if u["option"] == "--report_to"]
+
+
 def test_what_the_script_would_do_by_itself_is_set() -> None:
     found, unplaced = read("train_text_to_image")
     settings = config.load(found)
