@@ -31,6 +31,10 @@ class BaseProblem(Exception):
     """A base model that cannot be used: the message says what, where, what there is instead, what to do next."""
 
 
+class NeedsToken(BaseProblem):
+    """A base on the Hub that only an account with access may read."""
+
+
 @dataclass(frozen=True)
 class Source:
     """A base model's files on this machine.

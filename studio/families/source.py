@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import families
-from studio.families import EMBEDDED, BaseProblem, Family, Progress, Source
+from studio.families import EMBEDDED, BaseProblem, Family, NeedsToken, Progress, Source
 
 HUB_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,199}", re.ASCII)
@@ -180,13 +180,13 @@ def _explained(base: str, revision: str | None) -> Iterator[None]:
         yield
     except errors.GatedRepoError as error:
         page = f"https://huggingface.co/{base}"
-        raise BaseProblem(f"{base} is gated: accept its licence at {page} while signed in, then give a token of that "
-                          "account that may read it") from error
+        raise NeedsToken(f"{base} is gated: accept its licence at {page} while signed in, then give a token of that "
+                         "account that may read it") from error
     except errors.RevisionNotFoundError as error:
         raise BaseProblem(f"{base} has no revision {revision!r}: give one of its branches, tags or commits") from error
     except errors.RepositoryNotFoundError as error:
-        raise BaseProblem(f"there is no model {base} on the Hub, or it is private: check the name, or give a token of "
-                          "an account that may read it") from error
+        raise NeedsToken(f"there is no model {base} on the Hub, or it is private: check the name, or give a token of "
+                         "an account that may read it") from error
     except errors.HfHubHTTPError as error:
         raise BaseProblem(f"the Hub answered {error.response.status_code} for {base}: try again later") from error
     except (httpx2.HTTPError, errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, ConnectionError) as error:

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from studio.launch import push
+from studio.launch import push, webhook
 from studio.launch.supervisor import supervise, work_in
 from studio.runs import Run
 from studio.work import NotFound
@@ -24,6 +24,7 @@ def main() -> int:
         work = work_in(args.folder.resolve())
         if supervise(work, args.attempt) and isinstance(work, Run):
             push.after(work, args.attempt, os.environ.get("HF_TOKEN"))
+            webhook.after(work, args.attempt)
     except NotFound as error:
         parser.error(str(error))
     return 0

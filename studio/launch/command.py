@@ -12,7 +12,7 @@ from typing import Any
 from studio import config as config_
 from studio import families, machine, storage
 from studio.families import source as source_
-from studio.launch import tree
+from studio.launch import tree, webhook
 from studio.runs import Run
 from studio.work import Work
 
@@ -36,6 +36,12 @@ def environment(token: str | None = None) -> dict[str, str]:
     path = [str(_PACKAGE_PARENT), *filter(None, kept.get("PYTHONPATH", "").split(os.pathsep))]
     kept["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path))
     return {**kept, "HF_TOKEN": token} if token else kept
+
+
+def supervisor_environment(token: str | None = None) -> dict[str, str]:
+    """`environment` with the address that a supervisor, and nothing it starts, tells of the end."""
+    told = {webhook.VARIABLE: os.environ[webhook.VARIABLE]} if os.environ.get(webhook.VARIABLE) else {}
+    return {**environment(token), **told}
 
 
 def job_environment(job: Work) -> dict[str, str]:

@@ -28,8 +28,8 @@ def spawn(work: Work, attempt: int, token: str | None = None) -> subprocess.Pope
     """Start a supervisor that outlives this process. `token` reaches it by its environment, and nothing else."""
     argv = [sys.executable, "-m", "studio.launch", str(work.path), "--attempt", str(attempt)]
     with open(work.log_file, "ab") as out:
-        return subprocess.Popen(argv, cwd=work.path, env=command.environment(token), stdin=subprocess.DEVNULL,
-                                stdout=out, stderr=out, start_new_session=True)
+        return subprocess.Popen(argv, cwd=work.path, env=command.supervisor_environment(token),
+                                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
 
 
 class Launcher:

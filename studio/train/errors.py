@@ -8,7 +8,7 @@ import torch
 
 from studio.config import ConfigError, needs_less_memory
 from studio.events import FULL, redact
-from studio.families import BaseProblem
+from studio.families import BaseProblem, NeedsToken
 from studio.runs import Run
 from studio.storage import Corrupt
 from studio.train.checkpoints import CannotResume, Unsaved
@@ -21,6 +21,7 @@ class Diverged(Exception):
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "std::bad_alloc", "_alloc_failed")  # torch, C++, cuBLAS
 NAMED: list[tuple[type[Exception], str, str]] = [
+    (NeedsToken, "gated", "Give a Hugging Face token of an account that may read it, and resume."),
     (BaseProblem, "base_model", "Choose another base model, or put its files right, then start a new run."),
     (ConfigError, "config", "Correct the setting and start a new run."),
     (CannotResume, "cannot_resume", "Start a new run, or restore what changed and resume."),
@@ -40,9 +41,10 @@ def explain(error: Exception, run: Run) -> dict[str, Any]:
                       "Free some space, then resume." if full else "Put it right, then resume.", evidence)
     if isinstance(error, Diverged):
         newest = next(run.valid_checkpoints(), None)
-        good = f"{newest[0].name} is the last good checkpoint. " if newest else "No checkpoint was saved before. "
-        return _error("diverged", _sentence(error), good + "Start a new run with a lower learning rate, or with mixed "
-                      "precision `no`.", evidence)
+        good = (f"{newest[0].name} is the last good checkpoint: branch the run from there" if newest
+                else "No checkpoint was saved before: start a new run")
+        return _error("diverged", _sentence(error), f"{good}, with a lower learning rate or mixed precision `no`.",
+                      evidence)
     for kind, code, hint in NAMED:
         if isinstance(error, kind):
             return _error(code, _sentence(error), hint, evidence)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from studio import events, launch, runs
+from studio.web import fixes
 from studio.work import Job, Work
 
 KEYS = ("loss", "lr", "grad_norm", "seconds")
@@ -53,14 +54,16 @@ def record(run: runs.Run, facts: dict[str, Any], config: dict[str, Any], state: 
     """Everything about one run but its events: the shape of GET /api/runs/{id}.
 
     `facts` is run.json, `config` the settings with all edits."""
+    error, checkpoints = problem(run, state, story), kept(run, story)
     return {
         "id": run.id, "name": facts.get("name", ""), "owner": facts.get("owner", ""), "created": facts.get("created"),
         **status(state, story, config, queue_position),
-        "parent": facts.get("parent"), "dataset": facts.get("dataset"), "error": problem(run, state, story),
+        "parent": facts.get("parent"), "dataset": facts.get("dataset"), "error": error,
+        "fixes": fixes.offers(error, config, [c["name"] for c in checkpoints]),
         "warnings": [{"code": w.get("code"), "message": w.get("message")} for w in story.warnings],
         "resumes": [{k: r.get(k) for k in ("from_step", "checkpoint", "exact", "note")} for r in story.resumes],
         "edits": [{k: edit[k] for k in ("step", "time", "config")} for edit in run.edits()],
-        "checkpoints": [{"name": c["name"], "step": c["step"], "bytes": c.get("bytes")} for c in kept(run, story)],
+        "checkpoints": [{"name": c["name"], "step": c["step"], "bytes": c.get("bytes")} for c in checkpoints],
         "samples": [sample(run, s) for s in story.samples],
         "started": story.first_time, "updated": story.last_time, "seq": story.seq,
         "peak_memory_bytes": (story.end or {}).get("peak_memory_bytes"),

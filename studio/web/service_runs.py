@@ -186,7 +186,7 @@ class RunService(JobService):
         args = _control_args(kind, args or {})
         if kind == "resume":
             launch.resume(run, self.reader, args.get("checkpoint"))
-            self.launcher.lend(run, viewer.token)
+            self.launcher.lend(run, args.get("token") or viewer.token)
         else:
             launch.ask(run, kind, self.reader, **args)
         self.launcher.wake()
@@ -301,12 +301,14 @@ def clean_name(name: Any) -> str:
 
 
 def _control_args(kind: str, args: dict[str, Any]) -> dict[str, str]:
-    """What may come with a control: a prompt for `sample`, the name of a checkpoint for `resume`."""
-    name = {"sample": "prompt", "resume": "checkpoint"}.get(kind)
+    """What may come with a control: a prompt for `sample`; for `resume` a checkpoint's name, and a Hub token that the
+    attempt is lent and nobody keeps."""
+    names = {"sample": {"prompt"}, "resume": {"checkpoint", "token"}}.get(kind, set())
     args = {key: value for key, value in args.items() if value is not None}
-    if set(args) - {name}:
-        raise WebError(f"{kind} takes no such settings.", "Only sample takes one, prompt, and resume, checkpoint.")
-    for value in args.values():
+    if set(args) - names:
+        raise WebError(f"{kind} takes no such settings.", "Only sample takes one, prompt, and resume, checkpoint and "
+                       "token.")
+    for name, value in args.items():
         if not isinstance(value, str) or len(value) > PROMPT_LENGTH:
             raise WebError(f"The {name} must be text of at most {PROMPT_LENGTH} characters.",
                            "Shorten it and try again.")

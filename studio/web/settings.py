@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studio import runs
+from studio.launch import webhook
 
 AUTH = ("none", "token", "hf")
 GIB = 1 << 30
@@ -57,6 +58,8 @@ def from_environment(host: str | None = None, port: int | None = None, home: Pat
     """
     host = host or env.get("STUDIO_HOST") or env.get("GRADIO_SERVER_NAME") or "127.0.0.1"
     port = port if port is not None else _port(env.get("STUDIO_PORT") or env.get("GRADIO_SERVER_PORT") or "7860")
+    if (url := env.get(webhook.VARIABLE)) and (fault := webhook.wrong(url)):
+        raise SettingsError(f"{fault}.")
     auth = env.get("STUDIO_AUTH") or _default_auth(host, env)
     _check_auth(auth, host, env)
     space = bool(env.get("SPACE_ID"))

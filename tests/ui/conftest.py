@@ -160,8 +160,8 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
     assert not [e for e in errors if not any(k in e for k in known)], errors
 
 
-# What is written when a test asks for something missing or leaves a loading page, and when it kills the server.
-EXPECTED = ("404 (Not Found)", "AbortError: signal is aborted", "Connection errored out")
+# What is written when a test asks for something missing or wrong, leaves a loading page, or kills the server.
+EXPECTED = ("404 (Not Found)", "422 (Unprocessable Entity)", "AbortError: signal is aborted", "Connection errored out")
 LOST = ("net::ERR_", "network error", "Unexpected error Connec", "503 (Service Unavailable)")
 
 

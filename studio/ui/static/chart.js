@@ -18,6 +18,7 @@ export class Chart {
     this.range = null;
     this.total = 0;
     this.resumes = [];  // the steps the run was resumed from
+    this.edits = [];  // the steps from which on something was changed
     this.step = null;
     const kept = remembered();
     this.weight = kept.weight ?? 0.9;
@@ -29,7 +30,7 @@ export class Chart {
     this.sizes.observe(this.panels);
     this.dark = new MutationObserver(() => this.build());
     this.dark.observe(document.body, { attributes: true, attributeFilter: ["class"] });
-    this.view = { log: () => this.logs, clip: () => this.clips, marks: () => this.resumes, zoom: (range) => this.zoom(range),
+    this.view = { log: () => this.logs, clip: () => this.clips, marks: () => [[this.resumes, "--st-soft", [2, 4]], [this.edits, "--st-line", [6, 3]]], zoom: (range) => this.zoom(range),
       reset: () => this.zoom(null), hover: (step) => this.read(step) };
   }
 
@@ -90,6 +91,12 @@ export class Chart {
     curve.append(steps);
     curve.validate(checks);
     if (steps.length || checks.length) this.draw();
+  }
+
+  /** Mark the steps at which the run was changed. */
+  mark(edits) {
+    this.edits = edits.map(({ step }) => step);
+    this.draw();
   }
 
   get points() {

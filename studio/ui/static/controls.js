@@ -1,9 +1,10 @@
 // The buttons of a run: only those that its state allows.
 
 import { go } from "./app.js";
+import { change } from "./change.js";
 import { attempt, call, confirm, el, t, toast } from "./kit.js";
 
-const ORDER = ["resume", "stop", "pause", "save", "sample", "cancel", "delete"];
+const ORDER = ["resume", "stop", "pause", "save", "sample", "edit", "cancel", "delete"];
 const LOOK = { resume: "st-primary", stop: "st-primary", cancel: "st-danger", delete: "st-danger" };
 const SURE = new Set(["cancel", "delete"]);
 
@@ -12,10 +13,12 @@ export function controls(place, record, done) {
   const allowed = new Set(record.actions ?? []);
   place.replaceChildren(...ORDER.filter((name) => allowed.has(name)).map((name) => el("button", {
     type: "button", id: `action-${name}`, class: `st-button ${LOOK[name] ?? ""}`,
-    onclick: (event) => press(name, event.currentTarget, record, done) }, t(`run.${name}`))));
+    onclick: (event) => press(name, event.currentTarget, record, done) },
+  t(name === "edit" && record.state === "finished" ? "run.extend" : `run.${name}`))));
 }
 
 async function press(name, button, record, done) {
+  if (name === "edit") { change(record, done); return; }
   if (name === "sample") { ask(button, record, done); return; }
   if (SURE.has(name) && !(await confirm(t(`run.${name}_sure`), t(`run.${name}_yes`), t("run.keep")))) return;
   button.disabled = true;

@@ -1,15 +1,17 @@
 // The quieter parts of a run's page: what went wrong, downloads, details, and the log.
 
+import { fixes } from "./change.js";
 import { ApiError, address, bytes, call, el, has, say, t, toast, whole } from "./kit.js";
 
 /** What happened, the evidence and what to do; warnings. */
-export function trouble(place, record) {
+export function trouble(place, record, done) {
   const parts = [];
   const { error } = record;
   if (error) {
     parts.push(el("div", { class: "st-note st-note-bad", role: "alert", id: "run-error" },
       el("strong", {}, error.message),
       error.hint ? el("p", {}, el("b", {}, `${t("run.what_to_do")}: `), error.hint) : null,
+      fixes(record, done),
       error.evidence ? el("details", {}, el("summary", {}, t("run.evidence")), el("pre", {}, text(error.evidence))) : null));
   }
   const warnings = (record.warnings ?? []).map((w) => (typeof w === "string" ? w : w.message));
@@ -40,8 +42,8 @@ const PRECISIONS = ["fp32", "fp16", "bf16"];
 let precision = "fp32"; // of the links shown; chosen once for all checkpoints
 const BEST = [["pipeline", "ema"], ["pipeline", "raw"], ["lora", "ema"], ["lora", "raw"]];
 
-/** Links to everything a person can take away, newest checkpoint first. */
-export function downloads(place, id, items) {
+/** Links to everything a person can take away, newest checkpoint first; `branch` makes a new run from a step. */
+export function downloads(place, id, items, branch) {
   const steps = [...new Set(items.filter((item) => ROWS.some(([kind]) => kind === item.kind)).map((item) => item.step))]
     .sort((a, b) => b - a);
   const find = (step, kind, weights) => items.find((i) => i.step === step && i.kind === kind && i.weights === weights
@@ -55,14 +57,17 @@ export function downloads(place, id, items) {
       : el("p", { class: "st-quiet" }, t("run.downloads_none")),
     steps.length ? el("label", { class: "st-choice" }, el("span", {}, t("run.precision")),
       el("select", { id: "download-precision", value: precision,
-        onchange: (event) => { precision = event.target.value; downloads(place, id, items);
+        onchange: (event) => { precision = event.target.value; downloads(place, id, items, branch);
           place.querySelector("#download-precision").focus(); } },
       PRECISIONS.map((name) => el("option", { value: name, selected: name === precision }, t(`run.precision_${name}`))))) : "",
     ...steps.map((step, i) => el("details", { class: "st-files", open: i === 0 },
       el("summary", {}, t("run.checkpoint", { step: whole(step) })),
       ROWS.map(([kind, weights]) => [find(step, kind, weights), `run.file_${kind}_${weights}`])
         .filter(([item]) => item).map(([item, key]) => link(id, item, key, "st-file")),
-      el("a", { class: "st-button st-small", href: `?play=${id}&at=checkpoint-${step}` }, t("run.try_at", { step: whole(step) })))),
+      el("div", { class: "st-actions st-branch" },
+        el("a", { class: "st-button st-small", href: `?play=${id}&at=checkpoint-${step}` }, t("run.try_at", { step: whole(step) })),
+        el("button", { type: "button", class: "st-button st-small", onclick: () => branch(step),
+          "aria-label": t("branch.title", { checkpoint: `checkpoint-${step}` }) }, t("branch.button"))))),
     steps.length ? el("p", { class: "st-quiet st-small-text" }, t("run.ema_help")) : "",
     items.some((item) => item.kind === "single") ? el("p", { class: "st-quiet st-small-text" }, t("run.single_help")) : "",
     lora ? el("p", { class: "st-quiet st-small-text" }, t("run.lora_help")) : "",

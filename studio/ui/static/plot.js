@@ -29,7 +29,7 @@ export function plot(place, key, lines, tables, view) {
     axes: [{ ...axis, size: 28, values: (_, ticks) => ticks.map((v) => whole(v)) },
       { ...axis, size: 62, values: (_, ticks) => ticks.map((v) => (v === null ? "" : number(v, 3))) }],
     hooks: {
-      draw: [(self) => marks(self, view.marks(), axis.stroke)],
+      draw: [(self) => view.marks().forEach(([steps, name, dash]) => marks(self, steps, colour(place, name), dash))],
       setSelect: [(self) => select(self, view)],
       setCursor: [(self) => view.hover(self.cursor.idx === null || self.cursor.idx === undefined ? null : self.data[0][self.cursor.idx])],
     },
@@ -41,12 +41,12 @@ export function plot(place, key, lines, tables, view) {
 /** Several tables of steps and columns as one; a step that a table lacks is no gap in its lines. */
 export const joined = (tables) => (tables.length === 1 ? tables[0] : uPlot.join(tables));
 
-/** Dotted lines at the steps where the run was resumed. */
-function marks(self, steps, stroke) {
+/** Upright lines at the steps where something happened to the run: dotted where it was resumed, dashed where changed. */
+function marks(self, steps, stroke, dash) {
   const { ctx, bbox } = self;
   ctx.save();
   ctx.strokeStyle = stroke;
-  ctx.setLineDash([2, 4]);
+  ctx.setLineDash(dash);
   for (const step of steps) {
     const x = self.valToPos(step, "x", true);
     if (x < bbox.left || x > bbox.left + bbox.width) continue;

@@ -1,10 +1,12 @@
 // One run: reads it once, then follows its events; every part redraws only what changed.
 
+import { branch, changed } from "./change.js";
 import { Chart } from "./chart.js";
 import { controls } from "./controls.js";
 import { attempt, bytes, call, duration, el, has, number, say, t, unit, whole } from "./kit.js";
 import { Log, badge, certificate, details, downloads, refusal, titled, trouble } from "./parts.js";
 import { PhaseBar, use } from "./phases.js";
+import { Notify } from "./notify.js";
 import { now, poll } from "./poll.js";
 import { Publish } from "./publish.js";
 import { Samples } from "./samples.js";
@@ -54,6 +56,7 @@ export class RunView {
     this.chart = new Chart(this.id);
     this.samples = new Samples();
     this.log = new Log(this.id);
+    this.notify = new Notify(this.id);
     this.head = el("div", { class: "st-run-head" });
     this.status = el("p", { class: "st-status", id: "run-status", role: "status", "aria-live": "polite" });
     this.bar = el("div", { class: "st-progress", id: "run-progress", role: "progressbar", "aria-valuemin": 0,
@@ -65,6 +68,7 @@ export class RunView {
     this.downloads = el("section", { class: "st-card", id: "downloads" });
     this.publish = new Publish(this.id);
     this.details = el("section", { class: "st-card", id: "details" });
+    this.edits = el("section", { class: "st-card", id: "edits", hidden: true });
     this.resumes = el("section", { class: "st-card", id: "resume-certificate", hidden: true });
     this.place.replaceChildren(
       el("a", { class: "st-back", href: "?view=runs" }, `‹ ${t("runs.all")}`), this.head,
@@ -72,7 +76,7 @@ export class RunView {
       this.trouble,
       el("div", { class: "st-run-grid" },
         el("div", {}, this.samples.node, this.chart.node, this.log.node),
-        el("div", {}, this.downloads, this.publish.node, this.resumes, this.details)));
+        el("div", {}, this.downloads, this.publish.node, this.edits, this.resumes, this.details)));
     details(this.details, this.record);
   }
 
@@ -113,7 +117,7 @@ export class RunView {
   async files() {
     const { data } = await call(`runs/${this.id}/files`);
     if (this.closed) return;
-    downloads(this.downloads, this.id, data.items);
+    downloads(this.downloads, this.id, data.items, (step) => branch(this.record, `checkpoint-${step}`));
     await this.publish.show(data.items);
   }
 
@@ -124,8 +128,10 @@ export class RunView {
     const same = (pick) => before && JSON.stringify(pick(before)) === JSON.stringify(pick(record));
     if (!same((r) => [r.name, r.state, r.checkpoints?.length])) this.showHead(record);
     this.showProgress(record);
+    this.notify.show(record, sentence(record));
     if (!same((r) => [r.actions, r.state])) controls(this.controls, record, (fresh) => this.changed(fresh));
-    if (!same((r) => [r.error, r.warnings, r.state])) trouble(this.trouble, record);
+    if (!same((r) => [r.error, r.fixes, r.warnings, r.state])) trouble(this.trouble, record, (fresh) => this.changed(fresh));
+    if (!same((r) => r.edits)) { changed(this.edits, record.edits ?? []); this.chart.mark(record.edits ?? []); }
     if (!same((r) => r.resumes)) certificate(this.resumes, record.resumes ?? []);
     if (!same((r) => r.samples)) this.samples.show(record.samples ?? []);
     this.shown = record;
@@ -145,7 +151,8 @@ export class RunView {
       onclick: () => this.rename() }, t("run.rename"));
     const draw = record.checkpoints?.length ? el("a", { class: "st-button st-small", id: "run-try", href: `?play=${this.id}` }, t("run.try")) : null;
     this.head.replaceChildren(
-      el("div", {}, el("h1", { id: "run-title" }, titled(record)), el("p", { class: "st-quiet" }, facts), el("div", { class: "st-actions" }, rename, draw)),
+      el("div", {}, el("h1", { id: "run-title" }, titled(record)), el("p", { class: "st-quiet" }, facts),
+        el("div", { class: "st-actions" }, rename, draw, this.notify.button)),
       badge(record.state));
   }
 

@@ -4,6 +4,7 @@ import { follow } from "./app.js";
 import { call, el, number, t, when, whole } from "./kit.js";
 import { badge, refusal, titled } from "./parts.js";
 import { poll } from "./poll.js";
+import { Queue } from "./queue.js";
 import { RunView } from "./run.js";
 
 const LIVE = new Set(["queued", "starting", "running", "stopping"]);
@@ -27,8 +28,9 @@ export function mount(root) {
 
 function list(place) {
   const body = el("div", { id: "run-list" }, el("p", { class: "st-quiet" }, t("runs.loading")));
+  const queue = new Queue();
   place.replaceChildren(
-    el("div", { class: "st-title" }, el("h1", {}, t("runs.title")), el("p", {}, t("runs.lead"))), body);
+    el("div", { class: "st-title" }, el("h1", {}, t("runs.title")), el("p", {}, t("runs.lead"))), queue.node, body);
   let tag = null;
   let wait = 3000;
   poll(async () => {
@@ -39,6 +41,7 @@ function list(place) {
       body.replaceChildren(items.length ? table(items) : nothing());
       wait = items.some((run) => LIVE.has(run.state)) ? 2000 : 6000;
     }
+    await queue.next();
     return wait;
   }, (error) => body.replaceChildren(refusal(error)));
 }

@@ -1,0 +1,79 @@
+"""Tells a program of the operator's that a run has ended: one JSON POST by the run's supervisor, tried a few times.
+
+`STUDIO_WEBHOOK_URL` is set by whoever runs the server (or the shell), so where it points is theirs to choose; it may
+bear a secret, so it is written nowhere and reaches neither the trainer nor a job.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+from urllib.parse import urlsplit
+
+from studio import events, runs
+
+VARIABLE = "STUDIO_WEBHOOK_URL"
+SECONDS = 10.0  # that one try may take
+WAITS = (1.0, 5.0, 25.0)  # seconds before each further try
+
+
+class _Stays(urllib.request.HTTPRedirectHandler):
+    """A redirect is a refusal: the run's name goes where the operator said, and nowhere else."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def wrong(url: str) -> str | None:
+    """What is wrong with such an address, in words; None for a good one."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        good = False
+    return None if good else f"{VARIABLE} must be a whole address that begins with http:// or https://"
+
+
+def after(run: runs.Run, attempt: int) -> bool:
+    """Tell of the end of that attempt where an address is set; whether it was taken. What fails is said in the log."""
+    url = os.environ.get(VARIABLE, "")
+    if not url:
+        return False
+    body = json.dumps(told(run, attempt)).encode()
+    fault = wrong(url)
+    for wait in (0.0, *WAITS) if fault is None else ():
+        time.sleep(wait)
+        fault, again = _post(url, body)
+        if fault is None:
+            return True
+        if not again:
+            break
+    print(f"the webhook did not take the end of this run: {fault}", file=sys.stderr, flush=True)
+    return False
+
+
+def told(run: runs.Run, attempt: int) -> dict[str, Any]:
+    """What is sent."""
+    state, story = runs.Reader().state(run)
+    error = (story.end or {}).get("error") or (run.exit() or {}).get("error")
+    said = {key: events.redact(str(error.get(key, ""))) for key in ("code", "message", "hint")} if error else None
+    return {"event": "run.ended", "run": run.id, "name": run.record()["name"], "attempt": attempt, "state": state,
+            "step": story.step, "total_steps": run.config().train.max_steps, "error": said, "time": time.time()}
+
+
+def _post(url: str, body: bytes) -> tuple[str | None, bool]:
+    """What went wrong, without the address, and whether another try may help."""
+    request = urllib.request.Request(url, body, {"content-type": "application/json", "user-agent": "studio"})
+    try:
+        with urllib.request.build_opener(_Stays).open(request, timeout=SECONDS):
+            return None, False
+    except urllib.error.HTTPError as error:
+        return f"it answered {error.code}", error.code >= 500 or error.code == 429
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        return f"{type(reason).__name__} on the way to {urlsplit(url).hostname}", True
