@@ -19,7 +19,7 @@ def make(studio: Studio) -> dict[str, FastAPI]:
     """The pages of each language as an app. Marked launched first, so that Gradio's own path checks hold."""
     apps = {}
     for language in NAMES:
-        parent = FastAPI()
+        parent = FastAPI(openapi_url=None)
         parent.add_middleware(CORSMiddleware, allow_origins=[])  # else Gradio lets any site read with a user's cookies
         blocks = build(studio, language)
         blocks.has_launched = True

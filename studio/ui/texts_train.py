@@ -41,6 +41,13 @@ TABLE: dict[str, tuple[str, ...]] = {
     "train.preset_title": ("Preset of your own", "自分のプリセット"),
     "train.preset_name": ("Name of the preset", "プリセット名"),
     "train.preset_save": ("Keep these settings", "この設定を保存"),
+    "train.preset_export": ("Save {name} as a file", "{name} をファイルに保存"),
+    "train.preset_taken": (
+        "The preset “{name}” is among your goals now.", "プリセット「{name}」を「目的」に追加しました。"),
+    "train.preset_refused": ("The preset “{name}” cannot be taken", "プリセット「{name}」は使えません"),
+    "train.preset_help": (
+        "To share a preset, save it as a file; dropped on this page, such a file is kept among the goals.",
+        "プリセットはファイルに保存して共有できます。このページにドロップすると「目的」に追加されます。"),
     "train.preset_delete": ("Delete {name}", "{name} を削除"),
     "train.drop_nothing": ("{name} holds no settings of a run.", "{name} には学習の設定が入っていません。"),
     "train.drop_taken": ("The form has the settings of {name}.", "{name} の設定をフォームに読み込みました。"),

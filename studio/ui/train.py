@@ -186,7 +186,7 @@ def build(studio: Studio, language: str) -> TrainPage:
                 check = gr.Button(texts.t("train.check"), variant="secondary", size="lg", elem_id="check-training",
                                   scale=1, min_width=90)
             checked = parts.live("checked", "check.js", "measured")
-            notice = parts.live("notice", "train.js", "use_dataset", "use_config")
+            notice = parts.live("notice", "train.js", "use_dataset", "use_config", "presets_changed")
             started = parts.live("started", "started.js")
             reset = gr.Button(texts.t("train.reset"), variant="secondary", size="sm", elem_id="reset-form")
     page = TrainPage(studio, language, form, name, goal, notice, recipe, command, unplaced, checked, started)
@@ -269,6 +269,7 @@ def _wire(page: TrainPage, start: gr.Button, check: gr.Button, reset: gr.Button,
     page.goal.input(page.take, inputs=set(every), outputs=[*fields, page.notice], **quiet).then(
         js=keep, inputs=every, **client).then(page.check, **checked)
     page.recipe.presets_changed(page.goals, outputs=page.goal, **quiet)
+    page.notice.presets_changed(page.goals, outputs=page.goal, **quiet)
     page.notice.use_config(_given(page), outputs=[*fields, page.command, page.unplaced, page.notice], **quiet).then(
         js=keep, inputs=every, **client).then(page.check, **checked)
     fill.click(page.paste, inputs={page.command}, outputs=[*fields, page.command, page.unplaced], **quiet).then(

@@ -31,6 +31,7 @@ from studio.web import (
     uploads,
 )
 from studio.web.answers import fields, respond, studio_of
+from studio.web.described import add_docs
 from studio.web.errors import NotFound, WebError
 from studio.web.pages import Pages, Static
 from studio.web.routes_runs import Body, Service, Who
@@ -58,6 +59,8 @@ def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> Fa
     app.include_router(routes_datasets.router)
     app.include_router(routes_health.router)
     app.include_router(routes_jobs.router)
+    if not settings.public:
+        add_docs(app)
     _add_small_routes(app)
     door = access.door(settings)
     app.add_middleware(Entrance, door=door, settings=settings)
@@ -105,7 +108,7 @@ def _add_small_routes(app: FastAPI) -> None:
         """Who is looking."""
         return respond(request, studio.session(who))
 
-    @app.api_route("/api/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+    @app.api_route("/api/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
     def nothing(path: str) -> Response:
         """Whatever else is asked for under /api."""
         raise NotFound("There is no such address.", "The README shows how a program uses the API.")

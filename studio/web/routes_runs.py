@@ -18,6 +18,7 @@ Who = Annotated[Viewer, Depends(viewer)]
 Service = Annotated[Studio, Depends(studio_of)]
 Body = Annotated[dict[str, Any], Depends(json_body)]
 Since = Annotated[int, Query(ge=0)]
+PUBLICATION = {"repo": str, "private": bool, "weights": str, "step": int, "precision": str, "token": str}
 _PICTURES = {".webp": "image/webp", ".png": "image/png", ".jpg": "image/jpeg"}
 
 
@@ -93,8 +94,8 @@ def get_pictures(request: Request, studio: Service, who: Who, run_id: str, sort:
 @router.post("/runs/{run_id}/publish")
 def publish_run(request: Request, studio: Service, who: Who, run_id: str, body: Body) -> Response:
     """{repo, private, weights, step, precision, token}: 202 with the job that uploads."""
-    kinds = {"repo": str, "private": bool, "weights": str, "step": int, "precision": str, "token": str}
-    given = {name: value for name, value in zip(kinds, fields(body, **kinds), strict=True) if value is not None}
+    given = {name: value for name, value in zip(PUBLICATION, fields(body, **PUBLICATION), strict=True)
+             if value is not None}
     return respond(request, studio.publish_run(who, run_id, **given), 202)
 
 

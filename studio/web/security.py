@@ -24,7 +24,7 @@ OPEN = ("/healthz", "/readyz")
 SAFE = ("GET", "HEAD", "OPTIONS")
 # Gradio's own routes that no page of ours uses: analytics, proxying, deep links, run history, development.
 CLOSED = re.compile(
-    r"/(monitoring|docs|redoc|openapi\.json|svelte|login|logout|pwa_icon|gradio_api/(deep_link|proxy=|runs|run-history"
+    r"/(monitoring|redoc|openapi\.json|svelte|login|logout|pwa_icon|gradio_api/(deep_link|proxy=|runs|run-history"
     r"|token|dev/|stream|call/|run/|api/|info|openapi\.json|custom_component|component_server|process_recording|vibe"
     r"|undo-vibe|profiling|reset|file=https?:))")
 # What somebody who has not signed in may send to Gradio: the page's own load events. The handlers ask `may` again.
@@ -77,7 +77,8 @@ class Guard:
         if scope["method"] not in SAFE and not self._same_site(headers, host):
             raise Forbidden(MESSAGES["cross"], "Use the studio's own page.", code="cross_site")
         if CLOSED.match(scope["path"]):
-            raise NotFound("There is nothing here.", "")
+            raise NotFound("There is nothing here.", "A program uses the routes under /api: the README has an "
+                           "example, /docs describes them.")
 
     def _known(self, host: str) -> bool:
         """Names on the list and plain addresses: a page of another site can point its own name here, never those."""

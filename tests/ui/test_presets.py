@@ -47,6 +47,32 @@ def test_a_goal_fills_the_form_and_a_preset_brings_it_back(page: Page, server: S
     expect(page.locator(STEPS)).to_have_value("")
 
 
+def test_a_preset_travels_as_a_file_and_what_it_has_wrong_is_named(page: Page, server: Server) -> None:
+    page.goto(server.url)
+    expect(page.locator("#estimate")).to_be_visible()
+    preset = {"studio_preset": 1, "name": "Soft / light", "config": {"train": {"max_steps": 33}}}
+    drop(page, "soft.preset.json", json.dumps(preset).encode())
+    expect(page.locator("#st-toasts")).to_contain_text("Soft / light")
+    page.get_by_label("Soft / light").check()
+    expect(page.locator(STEPS)).to_have_value("33")
+    page.get_by_role("button", name="These settings as JSON").click()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save Soft / light as a file").click()
+    assert saved.value.suggested_filename == "Soft-light.preset.json"
+    written = json.loads(Path(saved.value.path()).read_text())
+    assert written == preset
+
+    wrong = {**written, "config": {"train": {"max_steps": -1, "colour": "red"}}}
+    drop(page, "wrong.json", json.dumps(wrong).encode())
+    refused = page.locator("#preset-refused [role=alert]")
+    expect(refused).to_contain_text("train.max_steps: ")
+    expect(refused).to_contain_text("train.colour: unknown setting")
+    assert len(list((server.home / "presets").glob("*.json"))) == 1
+    page.get_by_role("button", name="Delete Soft / light").click()
+    expect(page.locator("#goal")).not_to_contain_text("Soft")
+    page.get_by_role("button", name="Back to the defaults").click()
+
+
 def test_a_setting_is_found_by_a_word_of_its_help(page: Page, server: Server) -> None:
     page.goto(server.url)
     page.locator("#find-setting").fill("min-snr")

@@ -14,7 +14,7 @@ FORGED = ("/etc/passwd", "/proc/self/environ", "{home}/machine.json", "../../../
 CLOSED = ("/monitoring", "/monitoring/summary", "/gradio_api/deep_link?session_hash=x", "/gradio_api/runs",
           "/gradio_api/proxy=http://127.0.0.1/", "/gradio_api/dev/reload", "/gradio_api/info",
           "/gradio_api/openapi.json",
-          "/gradio_api/vibe-code", "/gradio_api/file=http://127.0.0.1:1/x", "/docs", "/openapi.json")
+          "/gradio_api/vibe-code", "/gradio_api/file=http://127.0.0.1:1/x", "/openapi.json", "/redoc")
 
 
 @pytest.fixture(scope="module")

@@ -36,10 +36,11 @@ export function say(node, text) {
 }
 
 export class ApiError extends Error {
-  constructor(status, message, hint) {
+  constructor(status, message, hint, problems = []) {
     super(message);
     this.status = status;
     this.hint = hint;
+    this.problems = problems;
   }
   /** Message and hint in one line. */
   get words() {
@@ -70,7 +71,7 @@ export function fault(status, text) {
   let said = null;
   try { said = JSON.parse(text).error; } catch { said = null; }
   if (status === 401) return new ApiError(status, t("app.unauthorized"));
-  if (said?.message) return new ApiError(status, said.message, said.hint);
+  if (said?.message) return new ApiError(status, said.message, said.hint, said.problems);
   return new ApiError(status, status === 404 ? t("app.not_found") : t("app.failed", { status }));
 }
 

@@ -1,8 +1,9 @@
-// The form as JSON and as a command to copy, and keeping it as a preset; files dropped anywhere bring settings back.
+// The form as JSON and as a command to copy, and keeping it as a preset, here and as a file; files dropped anywhere bring settings back.
 
 import { attempt, call, el, t } from "./kit.js";
 import { copy } from "./parts.js";
 
+const PRESET = "studio_preset"; // what marks a preset's file, with the number of its layout
 const KEY = "studio_config"; // in the metadata of every weight file that was taken home
 
 export function mount(root, bridge) {
@@ -19,14 +20,17 @@ export function mount(root, bridge) {
     name.value = "";
     changed();
   });
+  const link = (key, one, onclick) => el("button", { type: "button", class: "st-link", onclick }, t(key, { name: one.name }));
   const list = async () => {
     const { data } = await call("presets");
     own.replaceChildren(...data.items.filter((one) => one.own).map((one) => el("li", {}, el("span", {}, one.name), " ",
-      el("button", { type: "button", class: "st-link", onclick: () => attempt(async () => {
+      link("train.preset_export", one, () => keepFile(one)), " ",
+      link("train.preset_delete", one, () => attempt(async () => {
         await call(`presets/${one.id}`, { method: "DELETE" });
         changed();
-      }) }, t("train.preset_delete", { name: one.name })))));
+      })))));
   };
+  window.addEventListener("studio:presets", list);
   place.replaceChildren(
     el("div", { class: "st-command" }, el("h3", {}, t("train.recipe_json")), json,
       button("app.copy", () => copy(json.textContent), "copy-json")),
@@ -34,7 +38,7 @@ export function mount(root, bridge) {
       button("app.copy", () => copy(line.textContent), "copy-command")),
     el("div", { class: "st-command" }, el("h3", {}, t("train.preset_title")),
       el("form", { class: "st-inline", onsubmit: (event) => { event.preventDefault(); keep(); } }, name,
-        button("train.preset_save", keep, "save-preset")), own));
+        button("train.preset_save", keep, "save-preset")), own, el("p", { class: "st-quiet" }, t("train.preset_help"))));
   const draw = () => {
     const { config = {}, command = "" } = bridge.value() ?? {};
     json.textContent = JSON.stringify(config, null, 2);
@@ -43,6 +47,23 @@ export function mount(root, bridge) {
   bridge.watch(draw);
   draw();
   list();
+}
+
+/** A preset as a file for others: dropped on their page, it is kept among their goals. */
+function keepFile({ name, config }) {
+  const file = new Blob([JSON.stringify({ [PRESET]: 1, name, config }, null, 2)], { type: "application/json" });
+  const link = el("a", { href: URL.createObjectURL(file),
+    download: `${name.replace(/[^\p{L}\p{N}._-]+/gu, "-")}.preset.json` });
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+/** The preset that a dropped file's text is, or null. */
+export function presetOf(text) {
+  try {
+    const found = JSON.parse(text);
+    return PRESET in found ? { name: found.name, config: found.config } : null;
+  } catch { return null; } // no JSON, or none of an object: the form says what is wrong with it
 }
 
 /** The settings in a JSON file, or in the header of a weight file that was taken home; null when there are none. */

@@ -1,9 +1,9 @@
 // The notice under *Start training*: what the run will be and what is in its way. Files dropped on the page bring
 // their settings back.
 
-import { bytes, duration, el, number, t, toast, whole } from "./kit.js";
+import { ApiError, bytes, call, duration, el, number, t, toast, whole } from "./kit.js";
 import { go } from "./app.js";
-import { settingsOf } from "./recipe.js";
+import { presetOf, settingsOf } from "./recipe.js";
 
 export function mount(root, bridge) {
   const place = root.querySelector(".st-live");
@@ -21,12 +21,14 @@ export function mount(root, bridge) {
   bridge.watch(draw);
   draw();
   nameFields();
-  takeFiles(document.getElementById("page-train"), bridge);
+  const refused = el("div", { id: "preset-refused" });
+  place.before(refused);
+  takeFiles(document.getElementById("page-train"), bridge, refused);
   new MutationObserver(nameFields).observe(document.getElementById("page-train"), { childList: true, subtree: true });
 }
 
 /** A weight file that was taken home, or a config as JSON, dropped anywhere on the page fills the form. */
-function takeFiles(page, bridge) {
+function takeFiles(page, bridge, refused) {
   const files = (event) => event.dataTransfer?.types.includes("Files");
   page.addEventListener("dragover", (event) => { if (files(event)) event.preventDefault(); });
   page.addEventListener("drop", async (event) => {
@@ -35,9 +37,28 @@ function takeFiles(page, bridge) {
     const [file] = event.dataTransfer.files;
     const text = await settingsOf(file).catch(() => null);
     if (text === null) { toast(t("train.drop_nothing", { name: file.name })); return; }
+    const preset = presetOf(text);
+    if (preset) { await take(preset, refused, bridge); return; }
     bridge.send("use_config", { text });
     toast(t("train.drop_taken", { name: file.name }));
   });
+}
+
+/** Keep somebody else's preset; what this studio cannot take of it is named, setting by setting. */
+async function take({ name, config }, refused, bridge) {
+  refused.replaceChildren();
+  try {
+    await call("presets", { method: "POST", body: { name, config } });
+    bridge.send("presets_changed", {});
+    window.dispatchEvent(new Event("studio:presets")); // to the list, where its group has been opened
+    toast(t("train.preset_taken", { name }));
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    const lines = error.problems.map(({ field, message }) => `${field}: ${message}`);
+    refused.replaceChildren(el("div", { class: "st-note st-note-bad", role: "alert" },
+      el("strong", {}, t("train.preset_refused", { name: name ?? "" })),
+      el("ul", {}, (lines.length ? lines : [error.words]).map((line) => el("li", {}, line)))));
+  }
 }
 
 /** Gradio's labels hold the help too: a field is called by its label alone, and described by its help. */

@@ -1,0 +1,220 @@
+"""The pages beside a training that runs: `python benchmarks/pages.py viewers|chart|tabs [--seconds 60]`.
+
+viewers: many poll one live run at once. chart: a run of 200,000 steps in Chromium. tabs: three open tabs on a live run.
+Chromium and Playwright come with requirements-dev.txt; STUDIO_CHROMIUM names another browser than /usr/bin/chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from playwright.sync_api import CDPSession, Page, sync_playwright
+from quick_start import ROOT, free_port, wait_for
+from scale import finished_run
+
+CHROMIUM = os.environ.get("STUDIO_CHROMIUM", "/usr/bin/chromium")
+LONG = {"train": {"max_steps": 100_000, "seed": 1}, "sample": {"every_steps": 0}, "checkpoint": {"every_steps": 50_000}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["viewers", "chart", "tabs"])
+    parser.add_argument("--seconds", type=int, default=60, help="of each part of the measurement")
+    parser.add_argument("--count", type=int, default=200, help="viewers")
+    parser.add_argument("--steps", type=int, default=200_000, help="of the long run")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="pages-") as folder:
+        home = Path(folder)
+        measured = {"viewers": lambda: viewers(home, options.count, options.seconds),
+                    "chart": lambda: chart(home, options.steps), "tabs": lambda: tabs(home, options.seconds)}
+        print(json.dumps(measured[options.what](), indent=1))
+
+
+@contextmanager
+def studio(home: Path) -> Iterator[tuple[httpx.Client, psutil.Process]]:
+    """A server on `home`, ready, and a client of it; its live run is cancelled at the end."""
+    port = free_port()
+    command = [sys.executable, str(ROOT / "app.py"), "--port", str(port), "--home", str(home)]
+    with open(home / "server.log", "wb") as log:
+        server = subprocess.Popen(command, env={**os.environ, "STUDIO_AUTH": "none"}, stdout=log, stderr=log)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            wait_for(client, "/readyz", server)
+            yield client, psutil.Process(server.pid)
+            for run in client.get("/api/runs").json()["items"]:
+                if "cancel" in run["actions"]:
+                    client.post(f"/api/runs/{run['id']}/cancel")
+                    while not (home / "runs" / run["id"] / "exit.json").exists():
+                        time.sleep(0.2)
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def live_run(client: httpx.Client, steps: int = 5) -> str:
+    """The id of a run that has done its first steps."""
+    answer = client.post("/api/runs", json={"name": "Live", "config": LONG})
+    answer.raise_for_status()
+    run_id = answer.json()["id"]
+    while client.get(f"/api/runs/{run_id}").json()["step"] < steps:
+        time.sleep(0.5)
+    return run_id
+
+
+def pace(client: httpx.Client, run_id: str, seconds: float) -> float:
+    """Median seconds of the steps done in the next `seconds`."""
+    since = client.get(f"/api/runs/{run_id}").json()["seq"]
+    time.sleep(seconds)
+    news = client.get(f"/api/runs/{run_id}/events", params={"since": since}).json()["events"]
+    return statistics.median(e["seconds"] for e in news if e["kind"] == "step")
+
+
+# ------------------------------------------------------------------------------------------------------- many viewers
+
+
+def viewers(home: Path, count: int, seconds: int) -> dict[str, Any]:
+    """Latency of polls of `count` viewers who poll as the page does, and what they cost the training and the server."""
+    with studio(home) as (client, server):
+        run_id = live_run(client)
+        alone = pace(client, run_id, seconds)
+        waits: list[float] = []
+        sizes: list[int] = []
+        began = time.monotonic()
+        since = client.get(f"/api/runs/{run_id}").json()["seq"]
+        asyncio.run(_crowd(client.base_url.port or 80, run_id, count, seconds, waits, sizes))
+        took = time.monotonic() - began
+        news = client.get(f"/api/runs/{run_id}/events", params={"since": since}).json()["events"]
+        watched = statistics.median(e["seconds"] for e in news if e["kind"] == "step")
+        memory = server.memory_info().rss
+        again = pace(client, run_id, seconds)
+    ordered = sorted(waits)
+    return {"viewers": count, "polls": len(waits), "polls_per_second": round(len(waits) / took),
+            "poll_ms": {f"p{p}": round(1000 * ordered[int(len(ordered) * p / 100) - 1], 1) for p in (50, 95, 99, 100)},
+            "largest_answer_bytes": max(sizes), "server_rss_mb": round(memory / 1e6),
+            "step_ms": {"alone": round(1000 * alone), "watched": round(1000 * watched),
+                        "alone_again": round(1000 * again)}}
+
+
+async def _crowd(port: int, run_id: str, count: int, seconds: float, waits: list[float], sizes: list[int]) -> None:
+    end = time.monotonic() + seconds
+    await asyncio.gather(*(_viewer(port, run_id, i / count, end, waits, sizes) for i in range(count)))
+
+
+async def _viewer(port: int, run_id: str, late: float, end: float, waits: list[float], sizes: list[int]) -> None:
+    """Polls a second after each answer, with the ETag of the last one: what `static/run.js` does."""
+    await asyncio.sleep(late)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    since, tag = 0, ""
+    while time.monotonic() < end:
+        asked = time.perf_counter()
+        head = f"GET /api/runs/{run_id}/events?since={since} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+        writer.write((head + (f"If-None-Match: {tag}\r\n" if tag else "") + "\r\n").encode())
+        answer = (await reader.readuntil(b"\r\n\r\n")).decode()
+        fields = dict(line.split(": ", 1) for line in answer.lower().split("\r\n")[1:] if ": " in line)
+        body = await reader.readexactly(int(fields.get("content-length", 0)))
+        waits.append(time.perf_counter() - asked)
+        if since:
+            sizes.append(len(answer) + len(body))
+        tag = fields.get("etag", "").replace("w/", "W/")
+        if body:
+            found = json.loads(body)
+            tag, since = "" if found["events"] else tag, found["next"]
+        await asyncio.sleep(1)
+    writer.close()
+
+
+# ---------------------------------------------------------------------------------------------------- in a real browser
+
+
+@contextmanager
+def browser_page(*, tabs: int = 1) -> Iterator[list[Page]]:
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        context = found.new_context(viewport={"width": 1440, "height": 900})
+        yield [context.new_page() for _ in range(tabs)]
+        found.close()
+
+
+def chart(home: Path, steps: int) -> dict[str, Any]:
+    """Opening the curve of a very long run, zooming into it, and the bytes of a live update's answer."""
+    run = finished_run(home, "Long", steps=steps)
+    with studio(home) as (client, _), browser_page() as (page,):
+        page.goto(f"{client.base_url}?view=runs")
+        page.locator("#run-list a").first.wait_for()
+        client.get(f"/api/runs/{run.id}")  # the file has been read once, as by the list
+        opened = []
+        for _ in range(3):
+            began = time.monotonic()
+            page.goto(f"{client.base_url}?view=runs")
+            page.locator("#run-list a").first.wait_for()
+            listed = time.monotonic()
+            page.locator("#run-list a").first.click()
+            page.locator("#loss-chart canvas").wait_for()
+            page.wait_for_function("document.querySelector('#run-step dd')?.textContent.includes('200,000')"
+                                   if steps == 200_000 else "true")
+            opened.append((time.monotonic() - listed, listed - began))
+        whole = page.locator("#loss-chart").get_attribute("aria-label")
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url) if "/series" in request.url else None)
+        box = page.locator("#loss-chart canvas").first.bounding_box()
+        assert box
+        began = time.monotonic()
+        x, y = box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 12, y, steps=4)
+        with page.expect_response(lambda answer: "/series" in answer.url) as told:
+            page.mouse.up()
+        detail = told.value.json()
+        zoomed = time.monotonic() - began
+    return {"steps": steps, "click_to_chart_s": [round(o, 2) for o, _ in opened], "alt": whole,
+            "zoom_s": round(zoomed, 2), "zoom_asked": asked[-1].partition("?")[2],
+            "zoom_points": len(next(v for v in detail.values() if isinstance(v, list)))}
+
+
+def tabs(home: Path, seconds: int) -> dict[str, Any]:
+    """Memory of three tabs on a live run, and the steps with and without them, in turn."""
+    with studio(home) as (client, server):
+        run_id = live_run(client)
+        alone, watched, heaps = [], [], []
+        for _ in range(2):
+            alone.append(pace(client, run_id, seconds))
+            with browser_page(tabs=3) as pages:
+                sessions = [page.context.new_cdp_session(page) for page in pages]
+                for page in pages:
+                    page.goto(f"{client.base_url}?run={run_id}")
+                    page.locator("#loss-chart canvas").wait_for()
+                heaps.append([_heap(sessions)])
+                watched.append(pace(client, run_id, seconds))
+                heaps[-1].append(_heap(sessions))
+        memory = server.memory_info().rss
+        step = client.get(f"/api/runs/{run_id}").json()["step"]
+    return {"step_ms_alone": [round(1000 * s) for s in alone], "step_ms_watched": [round(1000 * s) for s in watched],
+            "heap_mb_of_three_tabs_at_first_and_last": heaps, "server_rss_mb": round(memory / 1e6), "steps": step}
+
+
+def _heap(sessions: list[CDPSession]) -> float:
+    """Megabytes of live objects in all tabs, after a collection."""
+    total = 0.0
+    for session in sessions:
+        session.send("HeapProfiler.collectGarbage")
+        total += session.send("Runtime.getHeapUsage")["usedSize"]
+    return round(total / 1e6, 1)
+
+
+if __name__ == "__main__":
+    main()
