@@ -67,6 +67,43 @@ TABLE: dict[str, tuple[str, ...]] = {
     "play.waiting": ("Not drawn yet", "まだ描かれていません"),
     "play.earlier": ("Earlier drawings", "以前の描画"),
     "play.earlier_help": ("Kept for seven days.", "7 日間保存されます。"),
+
+    "vote.button": ("Vote blind", "ブラインド投票"),
+    "vote.title": ("Which one is better?", "どちらが良いですか？"),
+    "vote.none": (
+        "There is nothing to compare: a vote needs two pictures of one prompt and seed.",
+        "比べるものがありません。投票には、同じプロンプトとシードの画像が 2 枚必要です。"),
+    "vote.place": ("Pair {number} of {total}", "{total} 組中 {number} 組目"),
+    "vote.left": ("Left", "左"),
+    "vote.right": ("Right", "右"),
+    "vote.alt_left": ("The left picture", "左の画像"),
+    "vote.alt_right": ("The right picture", "右の画像"),
+    "vote.tie": ("No difference", "差はない"),
+    "vote.back": ("Take the last vote back", "直前の投票を取り消す"),
+    "vote.end": ("Stop and show the names", "やめて名前を見る"),
+    "vote.keys": (
+        "By keyboard: ← left, → right, ↓ no difference, Backspace back.",
+        "キーボード：← 左、→ 右、↓ 差はない、Backspace 取り消し。"),
+    "vote.over": ("{done} of {total} pairs voted on.", "{total} 組中 {done} 組に投票しました。"),
+    "vote.against": ("{a} against {b}", "{a} と {b}"),
+    "vote.share": (
+        "Preferred in {won} of {votes} decided votes: {share} % (95 % interval {low} to {high} %). No difference: "
+        "{ties}.",
+        "決着のついた {votes} 票のうち {won} 票で前者が選ばれました：{share} %（95 % 区間 {low}〜{high} %）。差はない："
+        "{ties}。"),
+    "vote.only_ties": ("No difference in all {ties} votes.", "{ties} 票すべてで差はありませんでした。"),
+    "vote.telling": (
+        "More than chance would give: the interval leaves out one half.",
+        "偶然とは言えない差です。区間に 50 % が含まれていません。"),
+    "vote.open": (
+        "Too close or too few votes to tell them apart: the interval includes one half.",
+        "差が小さいか票が少なく、区別できません。区間に 50 % が含まれています。"),
+    "vote.honest": (
+        "Wilson's interval, for each two weights by itself. It speaks of these prompts and seeds and of one person's "
+        "taste.",
+        "Wilson の区間を、2 つの重みごとに計算しています。今回のプロンプトとシード、投票した人の好みについての結果で"
+        "す。"),
+
     "phase.drawing": ("Drawing pictures", "画像を描画中"),
     "jobs.kind_draw": ("Drawing pictures", "画像の描画"),
 }

@@ -1,4 +1,4 @@
-"""/api/runs/{id}/draw: the playground."""
+"""/api/runs/{id}/draw and /api/jobs/{id}/votes: the playground."""
 
 from __future__ import annotations
 
@@ -20,3 +20,17 @@ def draw(request: Request, studio: Service, who: Who, run_id: str, body: Body) -
     resolution}: 202 with the job that draws, one result for each picture."""
     wanted = dict(zip(WISHES, fields(body, **WISHES), strict=True))
     return respond(request, studio.draw(who, run_id, wanted), 202)
+
+
+@router.get("/jobs/{job_id}/votes")
+def get_votes(request: Request, studio: Service, who: Who, job_id: str) -> Response:
+    """How the blind vote on a drawing stands, with the next pair; the tally once it has ended."""
+    return respond(request, studio.vote(who, job_id))
+
+
+@router.post("/jobs/{job_id}/votes")
+def cast_vote(request: Request, studio: Service, who: Who, job_id: str, body: Body) -> Response:
+    """{pair, choice: left, right or tie}, or {undo: true}, or {end: true}: how it stands then."""
+    kinds = {"pair": str, "choice": str, "undo": bool, "end": bool}
+    given = {name: value for name, value in zip(kinds, fields(body, **kinds), strict=True) if value is not None}
+    return respond(request, studio.cast_vote(who, job_id, **given))

@@ -1,14 +1,15 @@
-"""What a viewer can do in the playground: draw with any checkpoint of a run beside its base."""
+"""What a viewer can do in the playground: draw with any checkpoint of a run beside its base, and vote blindly."""
 
 from __future__ import annotations
 
 import secrets
 from typing import Any
 
-from studio import runs
+from studio import events, runs
 from studio.web.access import Viewer, require
-from studio.web.errors import WebError
+from studio.web.errors import Refused, WebError
 from studio.web.service_runs import PROMPT_LENGTH, RunService
+from studio.web.votes import CHOICES, Votes, pairs
 from studio.work import Job
 
 MOST_COLUMNS = 8
@@ -35,6 +36,45 @@ class PlayService(RunService):
 
         return self.submit_job(viewer, "draw", args, name=f"Draw with {run.record()['name']}", light=False,
                                subject=run.id, lend_token=True, fill=fill)
+
+    def vote(self, viewer: Viewer, job_id: str) -> dict[str, Any]:
+        """How the blind vote on a drawing stands: {total, done, ended, next: {pair, prompt, left, right} or null,
+        last, tally}; the tally, and with it the names, only at the end."""
+        return _standing(self._job(viewer, job_id, "read"), self._votes(viewer, job_id, "read"))
+
+    def cast_vote(self, viewer: Viewer, job_id: str, *, pair: str | None = None, choice: str | None = None,
+                  undo: bool = False, end: bool = False) -> dict[str, Any]:
+        """Vote on a pair, take the last vote back, or stop; returns how it stands then."""
+        job, votes = self._job(viewer, job_id, "write"), self._votes(viewer, job_id, "write")
+        if self.reader.state(job)[0] not in events.FINAL:
+            raise Refused("The pictures are still being drawn.", "Wait until they are all there, then vote.")
+        if votes.ended:
+            raise Refused("This vote has ended.", "Draw again, perhaps with other seeds, for another one.")
+        if undo and votes.last:
+            votes.add({"pair": votes.last, "choice": None})
+        elif end:
+            votes.add({"end": True})
+        elif not undo:
+            if pair not in {one.id for one in votes.pairs} or choice not in CHOICES:
+                raise WebError("A vote is {pair, choice}: a pair of this drawing and left, right or tie.",
+                               "Ask for the next pair first.")
+            votes.add({"pair": pair, "choice": choice})
+        return _standing(job, votes)
+
+    def _votes(self, viewer: Viewer, job_id: str, action: str) -> Votes:
+        job = self._job(viewer, job_id, action)
+        results = [{"name": r["name"], **r["facts"]} for r in self.reader.story(job).results.values()]
+        drawn = job.record()["kind"] == "draw"
+        return Votes(job.path / "votes.jsonl", pairs(job.id, results) if drawn else [])
+
+
+def _standing(job: Job, votes: Votes) -> dict[str, Any]:
+    following = votes.following
+    shown = {side: f"/api/jobs/{job.id}/files/{getattr(following, side)['name']}" for side in ("left", "right")
+             } if following else {}
+    return {"total": len(votes.pairs), "done": len(votes.choices), "ended": votes.ended, "last": votes.last,
+            "next": {"pair": following.id, "prompt": following.left["prompt"], **shown} if following else None,
+            "tally": votes.tally() if votes.ended else None}
 
 
 def _asked(run: runs.Run, wanted: dict[str, Any]) -> dict[str, Any]:

@@ -84,6 +84,31 @@ def test_drawing_from_the_run_page_to_the_file(page: Page, server: Server, run: 
     expect(page.locator("#play-runs a")).to_contain_text("Little <b>cats</b>")
 
 
+def test_voting_blindly_by_keyboard(page: Page, server: Server, run: dict[str, Any]) -> None:
+    columns = [{}, *({"checkpoint": f"checkpoint-{step}", "weights": "raw"} for step in (1, 2))]
+    job = ask(server, f"runs/{run['id']}/draw", {"columns": columns, "seeds": [1, 2]})
+    page.goto(f"{server.url}/?play={run['id']}&job={job['id']}")
+    expect(page.locator("#play-status")).to_have_text("6 pictures.", timeout=120_000)
+    page.get_by_role("button", name="Vote blind").click()
+    vote = page.get_by_role("dialog")
+    expect(vote).to_contain_text("Pair 1 of 6")
+    assert "Step" not in vote.inner_text() and "Base" not in vote.inner_text(), "the names are unknown"
+    assert not serious(page)
+    page.keyboard.press("ArrowLeft")
+    expect(vote).to_contain_text("Pair 2 of 6")
+    page.keyboard.press("Backspace")
+    expect(vote).to_contain_text("Pair 1 of 6")
+    for number in range(1, 6):
+        page.keyboard.press("ArrowRight")
+        expect(vote).to_contain_text(f"Pair {number + 1} of 6")
+    vote.get_by_role("button", name="No difference").click()
+    expect(vote).to_contain_text("6 of 6 pairs voted on.")
+    expect(page.locator("#vote-tally li")).to_have_count(3)
+    expect(vote).to_contain_text("decided votes")
+    assert not serious(page)
+    page.keyboard.press("Escape")
+
+
 def test_the_divider_stays_on_the_picture(page: Page, server: Server, run: dict[str, Any]) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(f"{server.url}/?run={run['id']}")

@@ -44,6 +44,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("POST", f"{RUN}/edit"): WRITE,
     ("POST", "/api/config/from-command"): NOBODYS,
     ("GET", "/api/jobs"): OWN, ("GET", JOB): READ, ("DELETE", JOB): WRITE, ("GET", f"{JOB}/events"): READ,
+    ("GET", f"{JOB}/votes"): READ, ("POST", f"{JOB}/votes"): WRITE,
     ("POST", f"{JOB}/cancel"): WRITE, ("GET", f"{JOB}/files/{{name}}"): READ, ("HEAD", f"{JOB}/files/{{name}}"): READ,
     ("GET", f"{SET}/health"): READ, ("POST", f"{SET}/health"): WRITE, ("POST", f"{SET}/fix"): WRITE,
     ("GET", f"{SET}/images/{{pid}}/tokens"): READ, ("POST", f"{SET}/images/{{pid}}/see"): WRITE,

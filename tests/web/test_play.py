@@ -138,6 +138,48 @@ def test_damaged_weights_are_not_drawn_with(run: dict[str, Any], server: Server,
     assert [w["code"] for w in done["warnings"]] == ["damaged_checkpoint"] and len(done["results"]) == 1
 
 
+def test_a_blind_vote_tells_names_at_the_end_alone(run: dict[str, Any], server: Server, api: httpx.Client) -> None:
+    columns = [{}, {"checkpoint": "checkpoint-4", "weights": "raw"}, {"checkpoint": "checkpoint-2", "weights": "raw"}]
+    done = draw(api, run, columns=columns, prompts=["a cat", "a dog"], seeds=[1, 2])
+    url = f"/api/jobs/{done['id']}/votes"
+    columns_of = {r["url"]: r["column"] for r in done["results"]}
+    stands = api.get(url).json()
+    assert (stands["total"], stands["done"], stands["ended"], stands["tally"]) == (12, 0, False, None)
+    first, sides = stands["next"], set()
+    for place in range(12):  # the newest checkpoint wins whenever it is shown, the other two are alike
+        assert stands["done"] == place and stands["tally"] is None
+        found = stands["next"]
+        left, right = columns_of[found["left"]], columns_of[found["right"]]
+        choice = "left" if left == 1 else "right" if right == 1 else "tie"
+        sides.add(choice)
+        stands = api.post(url, json={"pair": found["pair"], "choice": choice}).json()
+        if place == 0:
+            assert api.post(url, json={"undo": True}).json()["next"] == first == found
+            stands = api.post(url, json={"pair": found["pair"], "choice": choice}).json()
+    assert sides == {"left", "right", "tie"}, "sides are shuffled"
+    assert stands["ended"] and stands["next"] is None
+    assert {tuple(one["columns"]): (one["wins"], one["ties"]) for one in stands["tally"]} == {
+        (0, 1): ([0, 4], 0), (0, 2): ([0, 0], 4), (1, 2): ([4, 0], 0)}
+    won = stands["tally"][2]
+    assert (won["share"], won["low"], won["high"], won["telling"]) == (1.0, 0.5101, 1.0, True)
+    assert stands["tally"][1]["share"] is None and not stands["tally"][1]["telling"]
+    lines = (server.home / "jobs" / done["id"] / "votes.jsonl").read_text().splitlines()
+    assert len(lines) == 14 and json.loads(lines[1])["choice"] is None
+    assert api.get(url).json() == stands
+    assert "has ended" in problem(api.post(url, json={"end": True}), 409)["message"]
+
+
+def test_a_vote_that_is_stopped_or_wrong(run: dict[str, Any], api: httpx.Client) -> None:
+    done = draw(api, run, seeds=[1, 2])
+    url = f"/api/jobs/{done['id']}/votes"
+    pair = api.get(url).json()["next"]["pair"]
+    for wrong in ({"pair": "0" * 16, "choice": "left"}, {"pair": pair, "choice": "up"}, {}):
+        assert "left, right or tie" in problem(api.post(url, json=wrong), 400)["message"]
+    api.post(url, json={"pair": pair, "choice": "tie"})
+    stands = api.post(url, json={"end": True}).json()
+    assert stands["ended"] and stands["done"] == 1 and stands["tally"][0]["ties"] == 1
+
+
 @pytest.mark.parametrize("wanted, said", [
     ({"prompts": []}, "there must be one"), ({"prompts": [1]}, "must be text"), ({"seeds": [1, 1]}, "different"),
     ({"seeds": [-1]}, "from 0 on"), ({"guidance_scale": 101}, "from 0 to 100"), ({"num_inference_steps": 0}, "from 1"),

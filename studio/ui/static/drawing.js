@@ -4,6 +4,7 @@ import { address, attempt, call, el, say, t, whole } from "./kit.js";
 import { refusal } from "./parts.js";
 import { columnName } from "./playform.js";
 import { Viewer } from "./viewer.js";
+import { Vote } from "./vote.js";
 
 const LIVE = new Set(["queued", "starting", "running", "stopping"]);
 
@@ -15,9 +16,10 @@ export class Drawing {
     this.trouble = el("div", {});
     this.cancel = el("button", { type: "button", class: "st-button st-small", id: "play-cancel", hidden: true,
       onclick: () => attempt(() => call(`jobs/${this.job.id}/cancel`, { method: "POST", body: {} })) }, t("play.cancel"));
+    this.vote = el("button", { type: "button", class: "st-button st-small", id: "play-vote", hidden: true, onclick: () => new Vote(this.job.id, this.args) }, t("vote.button"));
     this.table = el("div", { class: "st-drawn", id: "play-pictures" }, el("p", { class: "st-quiet" }, t("play.empty")));
     this.node = el("section", { class: "st-card", id: "drawing" },
-      el("div", { class: "st-card-head" }, el("h2", {}, t("play.pictures")), this.cancel), this.words, this.bar, this.trouble, this.table);
+      el("div", { class: "st-card-head" }, el("h2", {}, t("play.pictures")), el("div", { class: "st-actions" }, this.vote, this.cancel)), this.words, this.bar, this.trouble, this.table);
   }
 
   get live() {
@@ -39,6 +41,7 @@ export class Drawing {
     const total = this.cells.size;
     say(this.words, sentence(job, total));
     this.cancel.hidden = !this.live;
+    this.vote.hidden = this.live || new Set(job.results.map((one) => one.column)).size < 2;
     this.bar.hidden = !this.live;
     this.bar.setAttribute("aria-valuemax", total);
     this.bar.setAttribute("aria-valuenow", job.results.length);
