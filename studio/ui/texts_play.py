@@ -104,6 +104,54 @@ TABLE: dict[str, tuple[str, ...]] = {
         "Wilson の区間を、2 つの重みごとに計算しています。今回のプロンプトとシード、投票した人の好みについての結果で"
         "す。"),
 
+    "overfit.title": ("Overfitting", "過学習"),
+    "overfit.recommended": ("Recommended: step {step}, {weights}", "おすすめ：ステップ {step}、{weights}"),
+    "overfit.only_advice": (
+        "A recommendation, from these figures alone: your own eyes decide.",
+        "この数値だけにもとづくおすすめです。最後はご自分の目で決めてください。"),
+    "overfit.why_validation": (
+        "Of all kept checkpoints it has the lowest loss on held-out pictures: {loss}.",
+        "残っているチェックポイントのうち、検証用画像の損失が最も低いものです：{loss}。"),
+    "overfit.why_newest": (
+        "It is the newest one. No pictures were held out, so no figure says which is best: hold some out next time "
+        "(Validation loss, share held out).",
+        "最新のものです。検証用の画像がないため、どれが最良かを示す数値はありません。次回は画像の一部を検証用に残してくだ"
+        "さい（検証損失の「取り分ける割合」）。"),
+    "overfit.risen": (
+        "The held-out loss was lowest at step {best} ({low}) and has risen since, to {last}: the run overfits.",
+        "検証損失はステップ {best} で最も低く（{low}）、その後 {last} まで上がりました。過学習が起きています。"),
+    "overfit.not_risen": (
+        "The held-out loss has not risen from its lowest, {low}.",
+        "検証損失は最低値 {low} から上がっていません。"),
+    "overfit.copies": (
+        "{copies} of its {pictures} samples look like copies of training pictures.",
+        "そのサンプル {pictures} 枚のうち {copies} 枚が、学習画像のコピーに見えます。"),
+    "overfit.no_copies": (
+        "None of its {pictures} samples looks like a copy of a training picture.",
+        "そのサンプル {pictures} 枚に、学習画像のコピーに見えるものはありません。"),
+    "overfit.no_checkpoint": (
+        "A checkpoint is recommended here as soon as there is one.",
+        "チェックポイントができると、ここにおすすめが表示されます。"),
+    "overfit.compare": ("Compare samples with the training pictures", "サンプルを学習画像と比べる"),
+    "overfit.busy": ("Comparing …", "比較しています…"),
+    "overfit.not_compared": (
+        "Samples that come very near to a single training picture are a sign that it is known by heart.",
+        "特定の学習画像にとても近いサンプルは、その画像を丸暗記しているしるしです。"),
+    "overfit.compared": (
+        "{measured} of {count} samples are compared. The distance is that of small thumbnails, 0 to 255; training "
+        "pictures usually lie {usual} from the next one.",
+        "サンプル {count} 枚のうち {measured} 枚を比較しました。距離は縮小画像どうしの差（0〜255）で、学習画像どうしは"
+        "ふつう最も近いものと {usual} 離れています。"),
+    "overfit.copy": ("Looks like a copy", "コピーに見えます"),
+    "overfit.sample": ("Step {step}, {weights}: {prompt}", "ステップ {step}、{weights}：{prompt}"),
+    "overfit.nearest": (
+        "nearest: {name}, distance {distance}, {bits} of 64 hash bits",
+        "最も近い画像：{name}、距離 {distance}、ハッシュの差 64 ビット中 {bits}"),
+    "overfit.alt": ("Nearest training picture, {name}: {caption}", "最も近い学習画像、{name}：{caption}"),
+    "overfit.gone": ("The training picture is no longer in its data set", "この学習画像はもうデータセットにありません"),
+    "phase.comparing": ("Comparing pictures", "画像を比較中"),
+    "jobs.kind_likeness": ("Comparing samples with the training pictures", "サンプルと学習画像の比較"),
+
     "phase.drawing": ("Drawing pictures", "画像を描画中"),
     "jobs.kind_draw": ("Drawing pictures", "画像の描画"),
 }

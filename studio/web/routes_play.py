@@ -1,4 +1,4 @@
-"""/api/runs/{id}/draw and /api/jobs/{id}/votes: the playground."""
+"""/api/runs/{id}/draw, /api/jobs/{id}/votes, /api/runs/{id}/overfitting: trying what was trained."""
 
 from __future__ import annotations
 
@@ -34,3 +34,15 @@ def cast_vote(request: Request, studio: Service, who: Who, job_id: str, body: Bo
     kinds = {"pair": str, "choice": str, "undo": bool, "end": bool}
     given = {name: value for name, value in zip(kinds, fields(body, **kinds), strict=True) if value is not None}
     return respond(request, studio.cast_vote(who, job_id, **given))
+
+
+@router.get("/runs/{run_id}/overfitting")
+def get_overfitting(request: Request, studio: Service, who: Who, run_id: str) -> Response:
+    """Held-out loss, the samples' nearest training pictures, and a recommended checkpoint."""
+    return respond(request, studio.overfitting(who, run_id))
+
+
+@router.post("/runs/{run_id}/overfitting")
+def compare_samples(request: Request, studio: Service, who: Who, run_id: str) -> Response:
+    """202: the light job that compares the samples with the training pictures."""
+    return respond(request, studio.compare_samples(who, run_id), 202)

@@ -1,4 +1,5 @@
-"""What a viewer can do in the playground: draw with any checkpoint of a run beside its base, and vote blindly."""
+"""What a viewer can do in the playground: draw with any checkpoint of a run beside its base, vote blindly, and see
+whether the run only knows its pictures by heart."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import secrets
 from typing import Any
 
 from studio import events, runs
+from studio.web import overfitting
 from studio.web.access import Viewer, require
 from studio.web.errors import Refused, WebError
 from studio.web.service_runs import PROMPT_LENGTH, RunService
@@ -36,6 +38,24 @@ class PlayService(RunService):
 
         return self.submit_job(viewer, "draw", args, name=f"Draw with {run.record()['name']}", light=False,
                                subject=run.id, lend_token=True, fill=fill)
+
+    def overfitting(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
+        """What tells of overfitting, and the checkpoint that it recommends (see `overfitting.view`); `job`: the
+        comparison under way, or null."""
+        run = self._run(viewer, run_id, "read")
+        live = self.live_job("likeness", run.id)
+        return {**overfitting.view(run, self._config(run), self.reader.story(run)),
+                "job": self.job(viewer, live.id) if live else None}
+
+    def compare_samples(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
+        """Start comparing the samples with the training pictures; returns the job, the running one if there is one."""
+        require(viewer, None, "create", "job")
+        run = self._run(viewer, run_id, "write")
+        live = self.live_job("likeness", run.id)
+        if live is not None:
+            return self.job(viewer, live.id)
+        return self.submit_job(viewer, "likeness", {"run": run.id}, name=f"Compare samples of {run.record()['name']}",
+                               light=True, subject=run.id)
 
     def vote(self, viewer: Viewer, job_id: str) -> dict[str, Any]:
         """How the blind vote on a drawing stands: {total, done, ended, next: {pair, prompt, left, right} or null,

@@ -109,6 +109,22 @@ def test_voting_blindly_by_keyboard(page: Page, server: Server, run: dict[str, A
     page.keyboard.press("Escape")
 
 
+def test_overfitting_on_the_run_page(page: Page, server: Server, run: dict[str, Any]) -> None:
+    page.goto(f"{server.url}/?run={run['id']}")
+    card = page.locator("#overfitting")
+    expect(card).to_contain_text("Recommended: step 2, EMA")
+    expect(card).to_contain_text("No pictures were held out")
+    expect(card).to_contain_text("A recommendation")
+    card.get_by_role("button", name="Compare samples with the training pictures").click()
+    expect(card.locator("figure")).to_have_count(2, timeout=120_000)
+    expect(card).to_contain_text("5 of 5 samples are compared")
+    expect(card.locator("figure img")).to_have_count(4)
+    expect(card.get_by_role("button", name="Compare samples")).to_be_hidden()
+    assert not serious(page)
+    card.get_by_role("link", name="Try step 2").click()
+    expect(page.get_by_label("Weights 1", exact=True)).to_have_value("checkpoint-2/ema")
+
+
 def test_the_divider_stays_on_the_picture(page: Page, server: Server, run: dict[str, Any]) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(f"{server.url}/?run={run['id']}")

@@ -39,7 +39,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", f"{RUN}/samples/{{name}}"): READ, ("GET", f"{RUN}/files"): READ,
     ("GET", f"{RUN}/files/{{path:path}}"): READ, ("HEAD", f"{RUN}/files/{{path:path}}"): READ,
     ("GET", f"{RUN}/bundle"): READ, ("HEAD", f"{RUN}/bundle"): READ, ("POST", "/api/runs/import"): "create",
-    ("POST", f"{RUN}/draw"): WRITE,
+    ("POST", f"{RUN}/draw"): WRITE, ("GET", f"{RUN}/overfitting"): READ, ("POST", f"{RUN}/overfitting"): WRITE,
     ("GET", f"{RUN}/pictures"): READ, ("POST", f"{RUN}/publish"): WRITE, ("POST", f"{RUN}/branch"): WRITE,
     ("POST", f"{RUN}/edit"): WRITE,
     ("POST", "/api/config/from-command"): NOBODYS,

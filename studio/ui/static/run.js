@@ -9,6 +9,7 @@ import { PhaseBar, use } from "./phases.js";
 import { Notify } from "./notify.js";
 import { now, poll } from "./poll.js";
 import { Publish } from "./publish.js";
+import { Overfit } from "./overfit.js";
 import { Samples } from "./samples.js";
 
 const LIVE = new Set(["queued", "starting", "running", "stopping"]);
@@ -33,6 +34,7 @@ export class RunView {
     poll(null);
     this.chart?.close();
     this.samples?.close();
+    this.overfit?.close();
     this.publish?.close();
   }
 
@@ -55,6 +57,7 @@ export class RunView {
   build() {
     this.chart = new Chart(this.id);
     this.samples = new Samples();
+    this.overfit = new Overfit(this.id);
     this.log = new Log(this.id);
     this.notify = new Notify(this.id);
     this.head = el("div", { class: "st-run-head" });
@@ -75,7 +78,7 @@ export class RunView {
       el("section", { class: "st-card st-live-card" }, this.status, this.phase.node, this.bar, this.numbers, this.controls),
       this.trouble,
       el("div", { class: "st-run-grid" },
-        el("div", {}, this.samples.node, this.chart.node, this.log.node),
+        el("div", {}, this.samples.node, this.chart.node, this.overfit.node, this.log.node),
         el("div", {}, this.downloads, this.publish.node, this.edits, this.resumes, this.details)));
     details(this.details, this.record);
   }
@@ -133,6 +136,7 @@ export class RunView {
     if (!same((r) => [r.error, r.fixes, r.warnings, r.state])) trouble(this.trouble, record, (fresh) => this.changed(fresh));
     if (!same((r) => r.edits)) { changed(this.edits, record.edits ?? []); this.chart.mark(record.edits ?? []); }
     if (!same((r) => r.resumes)) certificate(this.resumes, record.resumes ?? []);
+    this.overfit.show(record);
     if (!same((r) => r.samples)) this.samples.show(record.samples ?? []);
     this.shown = record;
   }
