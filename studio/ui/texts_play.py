@@ -66,6 +66,9 @@ TABLE: dict[str, tuple[str, ...]] = {
     "play.download_of": ("Download: {picture}", "ダウンロード：{picture}"),
     "play.waiting": ("Not drawn yet", "まだ描かれていません"),
     "play.earlier": ("Earlier drawings", "以前の描画"),
+    "play.gone": (
+        "That drawing is no longer here: drawings are kept for seven days.",
+        "その描画はもうありません。描画は 7 日間保存されます。"),
     "play.earlier_help": ("Kept for seven days.", "7 日間保存されます。"),
 
     "vote.button": ("Vote blind", "ブラインド投票"),

@@ -1,8 +1,8 @@
 // The page *Try it*: which run is tried, the form that says what is drawn, and the drawing below it.
 
-import { follow, go, noted } from "./app.js";
+import { follow, go, note, noted } from "./app.js";
 import { Drawing } from "./drawing.js";
-import { attempt, call, el, t, when, whole } from "./kit.js";
+import { attempt, call, el, t, toast, when, whole } from "./kit.js";
 import { badge, refusal, titled } from "./parts.js";
 import { PlayForm } from "./playform.js";
 import { poll } from "./poll.js";
@@ -60,8 +60,7 @@ class Play {
 
   async start() {
     const { data: run } = await call(`runs/${this.id}`);
-    const named = noted("job");
-    const job = named ? (await call(`jobs/${named}`)).data : null;
+    const job = noted("job") ? await this.kept(noted("job")) : null;
     if (this.closed) return null;
     const head = el("div", { class: "st-title" }, el("h1", {}, t("play.title")), el("p", {}, titled(run)));
     const links = el("div", { class: "st-tools" }, el("a", { class: "st-back", href: `?run=${run.id}` }, `‹ ${t("play.run")}`),
@@ -76,8 +75,24 @@ class Play {
     this.form = new PlayForm(run, job?.args ?? null, (wanted) => this.draw(wanted));
     this.place.replaceChildren(links, head, el("div", { class: "st-play" }, this.form.node, el("div", {}, this.drawing.node, this.earlier)));
     await this.remember();
-    if (job) this.watch(job);
+    if (!job) return null;
+    this.watch(job);
+    if (!this.drawing.live) return null;
+    this.form.go.focus({ preventScroll: true });
+    this.drawing.node.scrollIntoView({ block: "nearest" });
     return null;
+  }
+
+  /** A drawing, or null with a word when it is gone. */
+  async kept(id) {
+    try {
+      return (await call(`jobs/${id}`)).data;
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      note("job", null);
+      toast(t("play.gone"));
+      return null;
+    }
   }
 
   async draw(wanted) {
