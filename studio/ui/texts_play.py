@@ -141,10 +141,10 @@ TABLE: dict[str, tuple[str, ...]] = {
         "Samples that come very near to a single training picture are a sign that it is known by heart.",
         "特定の学習画像にとても近いサンプルは、その画像を丸暗記しているしるしです。"),
     "overfit.compared": (
-        "{measured} of {count} samples are compared. The distance is that of small thumbnails, 0 to 255; training "
-        "pictures usually lie {usual} from the next one.",
-        "サンプル {count} 枚のうち {measured} 枚を比較しました。距離は縮小画像どうしの差（0〜255）で、学習画像どうしは"
-        "ふつう最も近いものと {usual} 離れています。"),
+        "{measured} of {count} samples are compared; of each prompt the nearest is shown. The distance is that of "
+        "small thumbnails, 0 to 255; training pictures usually lie {usual} from the next one.",
+        "サンプル {count} 枚のうち {measured} 枚を比較し、プロンプトごとに最も近いものを表示しています。距離は縮小画像"
+        "どうしの差（0〜255）で、学習画像どうしはふつう最も近いものと {usual} 離れています。"),
     "overfit.copy": ("Looks like a copy", "コピーに見えます"),
     "overfit.sample": ("Step {step}, {weights}: {prompt}", "ステップ {step}、{weights}：{prompt}"),
     "overfit.nearest": (

@@ -6,6 +6,13 @@ import { alt, source } from "./viewer.js";
 const LIVE = new Set(["queued", "starting", "running", "stopping"]);
 const SHOWN = 12;
 
+/** Of each prompt the sample that says most: a copy, of the newest step, and the nearest. */
+function nearest(samples) {
+  const ordered = [...samples].sort((a, b) => b.copy - a.copy || b.step - a.step || a.distance - b.distance);
+  const seen = new Set();
+  return ordered.filter(({ prompt }) => !seen.has(prompt) && seen.add(prompt));
+}
+
 export class Overfit {
   constructor(id) {
     Object.assign(this, { id, key: "", closed: false });
@@ -62,12 +69,9 @@ export class Overfit {
     this.compare.hidden = measured >= count;
     this.compare.disabled = Boolean(job);
     this.advice.replaceChildren(...(recommended ? this.advise(recommended, validation) : [el("p", { class: "st-quiet" }, t("overfit.no_checkpoint"))]));
-    const copies = samples.filter((one) => one.copy);
     this.said.textContent = job ? t("overfit.busy") : !measured ? t("overfit.not_compared")
       : t("overfit.compared", { measured: whole(measured), count: whole(count), usual: samples[0].usual === null ? t("app.never") : number(samples[0].usual, 3) });
-    const newest = samples.filter((one) => one.step === samples[0].step);
-    const shown = [...copies, ...newest.filter((one) => !one.copy)].slice(0, SHOWN);
-    this.pairs.replaceChildren(...shown.map((one) => this.pair(one)));
+    this.pairs.replaceChildren(...nearest(samples).slice(0, SHOWN).map((one) => this.pair(one)));
   }
 
   /** The recommendation, said to be one, with why. */
