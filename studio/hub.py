@@ -1,4 +1,5 @@
-"""Publishing on the Hub, and whose token: a person's own, or the machine owner's where the machine is theirs alone.
+"""Publishing on the Hub, results and data sets, and whose token: a person's own, or the machine owner's where the
+machine is theirs alone.
 
 No token is in any text, file, command line or result; it reaches the publishing process by its environment alone.
 """
@@ -10,8 +11,9 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from studio import config as config_
 from studio import events, export
@@ -22,6 +24,7 @@ from studio.runs import Run
 
 SECRETS = ("HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "OAUTH_CLIENT_SECRET", "STUDIO_TOKEN")
 HIDDEN = "[secret]"
+T = TypeVar("T")
 _LINKS = re.compile(r"(?<=[?&]token=)[^\s&\"']+|\bhf_(?:oauth|jwt)_[\w.\-]+")
 
 
@@ -111,37 +114,74 @@ def assemble(run: Run, repo: str, items: list[export.Item], folder: Path) -> Non
                              "Publish a LoRA, or take a base model with safetensors weights alone.")
 
 
-def upload(folder: Path, repo: str, *, private: bool, token: str, message: str,
-           waiting: Callable[[str], None] = lambda why: None) -> str:
-    """Upload `folder` to the model repository `repo` of the token's owner, made if it is not there; returns its URL.
+class Repository:
+    """A repository of the token's owner on the Hub, made where it is not there yet.
 
-    What can pass is tried again, and `waiting` hears why. Raises PublishProblem."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
+    What can pass is tried again, and `waiting` hears why. Everything raises PublishProblem."""
 
-    api = HfApi(token=token)
-    for number, pause in enumerate((*WAITS, None)):
-        try:
-            made = api.create_repo(repo, private=private, exist_ok=True)
-            api.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message=message)
-            return str(made)
-        except HfHubHTTPError as error:
-            status = error.response.status_code if error.response is not None else 0
-            if status in (401, 403, 404):
-                raise PublishProblem(f"The Hub refused the token or the name {repo!r} ({status}).", "Use a token that "
-                                     "may write to that account, and a name such as `you/my-model`.") from None
-            if 400 <= status < 500 and status not in (408, 409, 425, 429):
-                raise PublishProblem(f"The Hub refused the upload: {redact(str(error))[:300]}", "Change what it names "
-                                     "and publish again.") from None
-            why: Exception = error
-        except Exception as error:  # a broken line arrives as one of many kinds of the HTTP client
-            why = error
-        if pause is None:
-            raise PublishProblem(f"The Hub could not be reached in {number + 1} tries: {redact(str(why))[:300]}",
-                                 "Look at the connection, and publish again.") from None
-        waiting(redact(f"{type(why).__name__}: {str(why)[:200]}"))
-        time.sleep(pause)
-    raise AssertionError("the last try returns or raises")
+    def __init__(self, repo: str, kind: Literal["model", "dataset"], *, private: bool, token: str,
+                 waiting: Callable[[str], None] = lambda why: None):
+        from huggingface_hub import HfApi
+
+        self._api, self._kind, self._name, self._waiting = HfApi(token=token), kind, repo, waiting
+        made = self._try(lambda: self._api.create_repo(repo, repo_type=kind, private=private, exist_ok=True))
+        self.id, self.url = made.repo_id, str(made)
+        self._files: list[Any] = []
+        if private and not self._try(lambda: self._api.repo_info(self.id, repo_type=kind)).private:
+            raise PublishProblem(f"{self.id} is there already, and everyone can see it.", "Choose another name, make "
+                                 "it private on the Hub, or publish openly.")
+
+    def upload(self, folder: Path, message: str) -> None:
+        """Upload every file of `folder`."""
+        self._try(lambda: self._api.upload_folder(repo_id=self.id, repo_type=self._kind, folder_path=folder,
+                                                  commit_message=message))
+
+    def send(self, name: str, path: Path) -> None:
+        """Upload one large file, which appears with `commit`."""
+        from huggingface_hub import CommitOperationAdd
+
+        file = CommitOperationAdd(name, path.read_bytes())  # its bytes, since `path` may go before the commit
+        self._try(lambda: self._api.preupload_lfs_files(self.id, [file], repo_type=self._kind))
+        self._files.append(file)
+
+    def commit(self, name: str, data: bytes, *, replacing: str, message: str) -> None:
+        """Let all that was sent appear at once, with one more file; what else fits the pattern `replacing` goes."""
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        new = [*self._files, CommitOperationAdd(name, data)]
+        kept = {file.path_in_repo for file in new}
+
+        def work() -> None:
+            there = self._api.list_repo_files(self.id, repo_type=self._kind)
+            old = [CommitOperationDelete(path) for path in there if fnmatch(path, replacing) and path not in kept]
+            self._api.create_commit(self.id, [*new, *old], commit_message=message, repo_type=self._kind)
+
+        self._try(work)
+
+    def _try(self, work: Callable[[], T]) -> T:
+        from huggingface_hub.errors import HfHubHTTPError
+
+        for number, pause in enumerate((*WAITS, None)):
+            try:
+                return work()
+            except HfHubHTTPError as error:
+                status = error.response.status_code if error.response is not None else 0
+                if status in (401, 403, 404):
+                    raise PublishProblem(f"The Hub refused the token or the name {self._name!r} ({status}).", "Use a "
+                                         "token that may write to that account, and a name such as "
+                                         f"`you/my-{self._kind}`.") from None
+                if 400 <= status < 500 and status not in (408, 409, 425, 429):
+                    raise PublishProblem(f"The Hub refused the upload: {redact(str(error))[:300]}", "Change what it "
+                                         "names and publish again.") from None
+                why: Exception = error
+            except Exception as error:  # a broken line arrives as one of many kinds of the HTTP client
+                why = error
+            if pause is None:
+                raise PublishProblem(f"The Hub could not be reached in {number + 1} tries: {redact(str(why))[:300]}",
+                                     "Look at the connection, and publish again.") from None
+            self._waiting(redact(f"{type(why).__name__}: {str(why)[:200]}"))
+            time.sleep(pause)
+        raise AssertionError("the last try returns or raises")
 
 
 def card(run: Run, repo: str, items: list[export.Item], samples: list[dict[str, Any]]) -> str:

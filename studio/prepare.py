@@ -221,8 +221,7 @@ def _look_at_dataset(home: Path, config: dict[str, Any], found: Plan) -> dataset
     try:
         chosen = datasets.find(home, data.dataset)
     except datasets.NotFound:
-        found.fault("data.dataset", f"there is no data set {data.dataset!r}: choose one of the list, or bring pictures "
-                    "in first (a Hub data set by `hub:user/name`)")
+        found.fault("data.dataset", f"there is no data set {data.dataset!r}: {datasets.advice(data.dataset)}")
         return None
     if chosen.state != "ready":
         wait = "wait until it is there" if chosen.state == "importing" else "upload the pictures again"

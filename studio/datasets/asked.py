@@ -43,6 +43,14 @@ def ensure(home: Path, data: Data, owner: str, token: str | None,
                     lambda made: importing.add_hub(made, pinned, token, progress))
 
 
+def advice(name: str) -> str:
+    """What to do about a name that is no data set here."""
+    if not REPO.fullmatch(name):
+        return "choose one of the list, or bring pictures in first"
+    return ("one of the Hub is imported before a run learns from it: on the page Datasets, by `POST /api/datasets`, or "
+            f"by `python -m studio.datasets import hub:{name}` (`python -m studio.train` does so by itself)")
+
+
 def _is_here(home: Path, name: str) -> bool:
     try:
         library.find(home, name)

@@ -31,12 +31,11 @@ def main(job: RunningJob) -> None:
             repo = job.args["repo"] or hub.name_of(run)
             hub.assemble(run, repo, items, Path(name))
             job.phase("uploading", 0, needed, "bytes")
-            url = hub.upload(
-                Path(name), repo, private=job.args["private"], token=token, message=f"Step {items[0].step} "
-                f"({items[0].weights})", waiting=lambda why: job.warn("upload_retried", f"The upload is tried again: "
-                                                                      f"{why}"))
+            to = hub.Repository(repo, "model", private=job.args["private"], token=token, waiting=lambda why: job.warn(
+                "upload_retried", f"The upload is tried again: {why}"))
+            to.upload(Path(name), f"Step {items[0].step} ({items[0].weights})")
         job.phase("uploading", needed, needed, "bytes")
     except hub.PublishProblem as problem:
         raise Problem(str(problem), problem.hint, "publish") from None
-    job.result("published.json", work.as_json({"url": url}), "application/json", published=url,
+    job.result("published.json", work.as_json({"url": to.url}), "application/json", published=to.url,
                private=job.args["private"])

@@ -70,6 +70,7 @@ TABLE: dict[str, tuple[str, ...]] = {
         "ほか {count} 件はダウンロードできる結果に載っています。"),
     "datasets.train": ("Train on this", "これで学習する"),
     "datasets.export": ("Download", "ダウンロード"),
+    "datasets.push": ("Push to the Hub", "Hub に送る"),
     "datasets.rename": ("Rename", "名前を変更"),
     "datasets.delete": ("Delete", "削除"),
     "datasets.delete_sure": (
@@ -133,7 +134,21 @@ TABLE: dict[str, tuple[str, ...]] = {
     "jobs.counted": ("{phase}: {done} of {total}", "{phase}：{done} / {total}"),
     "jobs.failed": ("{name}: {message}", "{name}：{message}"),
     "jobs.kind_measure": ("Looking at every picture", "すべての画像の確認"),
+    "jobs.kind_push": ("Pushing to the Hub", "Hub への送信"),
     "jobs.kind_caption": ("Suggesting captions", "キャプション候補の作成"),
+    "push.title": ("Push to the Hugging Face Hub", "Hugging Face Hub に送る"),
+    "push.help": (
+        "Uploads all pictures and captions as a data set, with a card. Without a token your sign-in's is used.",
+        "すべての画像とキャプションを、カード付きのデータセットとしてアップロードします。トークンを空欄にすると、サインイン時のものを"
+        "使います。"),
+    "push.repo": ("Repository", "リポジトリ"),
+    "push.repo_empty": ("empty: named after the data set", "空欄ならデータセット名から付けます"),
+    "push.token": (
+        "Token that may write (sent once, never stored)",
+        "書き込み権限のあるトークン（一度だけ送信され、保存されません）"),
+    "push.private": ("Private: only you see it", "非公開（自分だけが見られます）"),
+    "push.go": ("Push", "送る"),
+
     "health.resolution": ("Picture size to train at", "学習時の画像サイズ"),
     "health.trigger": ("Trigger word", "トリガーワード"),
     "health.look": ("Look again", "もう一度診断"),

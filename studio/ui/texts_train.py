@@ -109,6 +109,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "train.check_seconds": ("{value} s", "{value} 秒"),
     "train.check_drawn": ("A picture of “{prompt}” after these steps", "このステップ数での「{prompt}」の画像"),
     "train.reset": ("Back to the defaults", "初期設定に戻す"),
+    "train.import_it": ("Import {name} from the Hub", "{name} を Hub から取り込む"),
     "train.problems_one": ("One thing to change before this can start", "開始する前に直すところが 1 つあります"),
     "train.problems_many": (
         "{count} things to change before this can start",

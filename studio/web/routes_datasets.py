@@ -18,6 +18,7 @@ from studio.web.routes_runs import Body, Service, Who
 
 router = APIRouter(prefix="/api/datasets")
 WISHES = {"background": str, "caption_from": str}  # how pictures are brought in: datasets.Options
+PUSH = {"repo": str, "private": bool, "token": str}
 _PICTURES = {".webp": "image/webp", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 _FOREVER = "private, max-age=31536000, immutable"  # the id is the content's hash
 
@@ -102,6 +103,13 @@ def get_report_table(request: Request, studio: Service, who: Who, dataset_id: st
 def export_dataset(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
     """The data set as a zip of an imagefolder, with Range."""
     return RangeResponse(request, studio.export_dataset(who, dataset_id))
+
+
+@router.post("/{dataset_id}/push")
+def push_dataset(request: Request, studio: Service, who: Who, dataset_id: str, body: Body) -> Response:
+    """{repo, private, token}: 202 with the job that uploads it to the Hub."""
+    given = {name: value for name, value in zip(PUSH, fields(body, **PUSH), strict=True) if value is not None}
+    return respond(request, studio.push_dataset(who, dataset_id, **given), 202)
 
 
 @router.post("/{dataset_id}/undo")

@@ -1,4 +1,4 @@
-"""What a viewer can publish: a run's result, on the Hub, by their own token."""
+"""What a viewer can publish on the Hub, by their own token: a run's result, a data set."""
 
 from __future__ import annotations
 
@@ -6,37 +6,58 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from studio import hub
-from studio.web.access import Viewer
+from studio import datasets, hub
+from studio.web.access import Viewer, require
 from studio.web.errors import Refused, WebError
+from studio.web.service_datasets import DatasetService
 from studio.web.service_jobs import JobService
 from studio.web.service_runs import RunService
 
-REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
+REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 TOKEN = re.compile(r"[\w.-]{8,4000}")
 PRECISIONS = ("fp32", "fp16", "bf16")
 
 
-class PublishService(RunService, JobService):
+class PublishService(RunService, DatasetService, JobService):
     """The part of the service that is about publishing."""
 
     def publish_run(self, viewer: Viewer, run_id: str, *, repo: str = "", private: bool = True, weights: str = "",
                     step: int | None = None, precision: str = "fp32", token: str | None = None) -> dict[str, Any]:
         """Start publishing a result; returns the job. `token` is lent to that job alone; without one, the viewer's."""
         run = self._run(viewer, run_id, "write")
-        token = token or viewer.token
-        if repo and not REPO.fullmatch(repo):
-            raise WebError(f"{repo[:60]!r} is no name of a repository.", "Give `my-model` or `me/my-model`.")
+        lender = _lender(viewer, repo, token)
         if precision not in PRECISIONS or weights not in ("", "ema", "raw"):
             raise WebError("There are no such weights.", f"weights: ema, raw; precision: {', '.join(PRECISIONS)}.")
-        if not token or not TOKEN.fullmatch(token):
-            raise WebError("There is no token to publish with.", "Sign in, or give a Hugging Face token that may write "
-                           "as `token`.", code="no_token")
         try:
             hub.choose(run, weights, step, precision)
         except hub.PublishProblem as problem:
             raise Refused(str(problem), problem.hint) from None
         args = {"run": run.id, "repo": repo, "private": private, "weights": weights, "step": step,
                 "precision": precision}
-        return self.submit_job(replace(viewer, token=token), "publish", args, name=f"Publish {run.record()['name']}",
-                               light=True, subject=run.id, lend_token=True)
+        return self.submit_job(lender, "publish", args, name=f"Publish {run.record()['name']}", light=True,
+                               subject=run.id, lend_token=True)
+
+    def push_dataset(self, viewer: Viewer, dataset_id: str, *, repo: str = "", private: bool = True,
+                     token: str | None = None) -> dict[str, Any]:
+        """Start pushing a data set; returns the job. Without `repo` it is named after the data set; `token` as above.
+        Raises datasets.Nothing."""
+        require(viewer, None, "create", "job")
+        dataset = self._dataset(viewer, dataset_id, "read")
+        lender = _lender(viewer, repo, token)
+        datasets.ready(dataset)
+        named = re.sub(r"[^A-Za-z0-9]+", "-", dataset.name).strip("-")[:60] or "dataset"
+        args = {"dataset": dataset.id, "repo": repo or named, "private": private}
+        return self.submit_job(lender, "push", args, name=f"Push {dataset.name}", light=True, subject=dataset.id,
+                               lend_token=True)
+
+
+def _lender(viewer: Viewer, repo: str, token: str | None) -> Viewer:
+    """The viewer with the token that is lent to a job. Raises WebError for a name or a token that cannot be one."""
+    token = token or viewer.token
+    if repo and (not REPO.fullmatch(repo) or ".." in repo or "--" in repo):
+        raise WebError(f"{repo[:60]!r} is no name of a repository.", "Give `my-name` or `me/my-name`: letters, digits, "
+                       "and single - . _ between them.")
+    if not token or not TOKEN.fullmatch(token):
+        raise WebError("There is no token to publish with.", "Sign in, or give a Hugging Face token that may write as "
+                       "`token`.", code="no_token")
+    return replace(viewer, token=token)

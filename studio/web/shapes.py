@@ -168,5 +168,5 @@ ANSWERS: dict[str, tuple[int, type[BaseModel]]] = {
     "get_events": (200, Events), "publish_run": (202, Job), "probe_run": (202, Job), "list_jobs": (200, Jobs),
     "get_job": (200, Job), "cancel_job": (200, Job), "list_datasets": (200, Datasets), "get_dataset": (200, Dataset),
     "create_dataset": (201, Dataset), "add_images": (201, Dataset), "commit_files": (201, Dataset),
-    "rename_dataset": (200, Dataset),
+    "rename_dataset": (200, Dataset), "push_dataset": (202, Job),
 }

@@ -228,6 +228,8 @@ class Hub:
         folder = self.repos[repo_id].revisions["main"]
         for line in map(json.loads, body.splitlines()):
             value, target = line["value"], folder / line["value"].get("path", "")
+            if line["key"] == "deletedFile":
+                target.unlink()
             if line["key"] in ("file", "lfsFile"):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(base64.b64decode(value["content"]) if line["key"] == "file"

@@ -161,7 +161,8 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
 
 
 # What is written when a test asks for something missing or wrong, leaves a loading page, or kills the server.
-EXPECTED = ("404 (Not Found)", "422 (Unprocessable Entity)", "AbortError: signal is aborted", "Connection errored out")
+EXPECTED = ("400 (Bad Request)", "404 (Not Found)", "422 (Unprocessable Entity)", "AbortError: signal is aborted",
+            "Connection errored out")
 LOST = ("net::ERR_", "network error", "Unexpected error Connec", "503 (Service Unavailable)")
 
 

@@ -173,3 +173,29 @@ def test_what_the_model_sees_and_a_crop_by_keyboard(page: Page, server: Server, 
     assert rows[2]["crop"] == [15, 0, 64] and "crop" not in rows[1]
     page.get_by_role("button", name="Close").click()
     expect(page.locator("#see")).to_have_count(0)
+
+
+def test_it_is_taken_away_and_a_push_says_what_it_needs(page: Page, server: Server, many: Path) -> None:
+    upload(page, many)
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name="Download", exact=True).click()
+    with zipfile.ZipFile(waiting.value.path()) as taken:
+        assert len(taken.namelist()) == 62 and "number 59" in taken.read("train/metadata.jsonl").decode()
+    page.get_by_role("button", name="Push to the Hub").click()
+    asked = page.get_by_role("dialog", name="Push to the Hugging Face Hub")
+    expect(asked.get_by_label("Repository")).to_be_focused()
+    expect(asked.get_by_label("Private: only you see it")).to_be_checked()
+    asked.get_by_label("Repository").fill("a/b/c")
+    asked.get_by_label("Token").fill("hf_nobodysTokenAtAll")
+    asked.get_by_role("button", name="Push", exact=True).click()
+    expect(asked.get_by_role("alert")).to_contain_text("'a/b/c' is no name of a repository.")
+    asked.get_by_role("button", name="Close").click()
+    expect(asked).to_have_count(0)
+
+
+def test_a_hub_id_to_train_on_leads_to_its_import(page: Page) -> None:
+    page.locator("#field-data-dataset input").fill("someone/birds")
+    page.keyboard.press("Enter")
+    page.locator("#import-it").click()
+    expect(page.locator("#hub-name")).to_have_value("someone/birds")
+    expect(page.locator("#hub-form")).to_be_visible()

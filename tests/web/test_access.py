@@ -52,6 +52,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", f"{SET}/suggestions"): READ, ("POST", f"{SET}/suggestions"): WRITE,
     ("POST", f"{SET}/commit"): WRITE, ("POST", f"{SET}/cancel"): WRITE,
     ("GET", f"{SET}/report.csv"): READ, ("GET", f"{SET}/export"): READ, ("HEAD", f"{SET}/export"): READ,
+    ("POST", f"{SET}/push"): WRITE,
     ("POST", "/api/datasets/preview"): "create",
     ("GET", SET): READ, ("PATCH", SET): WRITE, ("DELETE", SET): WRITE, ("GET", f"{SET}/report"): READ,
     ("POST", f"{SET}/undo"): WRITE, ("POST", f"{SET}/images"): WRITE, ("GET", f"{SET}/images"): READ,

@@ -8,6 +8,7 @@ import { Health } from "./health.js";
 import { Jobs } from "./jobs.js";
 import { refusal } from "./parts.js";
 import { now, poll } from "./poll.js";
+import { push } from "./push.js";
 import { report } from "./report.js";
 import { See } from "./see.js";
 import { Suggest } from "./suggest.js";
@@ -109,6 +110,7 @@ export class SetView {
         window.dispatchEvent(new CustomEvent("studio:use-dataset", { detail: set.id }))) : null,
       set.count ? el("a", { class: "st-button", id: "dataset-export", href: address(`api/datasets/${this.id}/export`), download: "" },
         t("datasets.export")) : null,
+      set.count ? button("push", "", () => push(this.id, (job) => { this.jobs.take(job); now(); })) : null,
       set.read_only ? null : button("rename", "", () => this.rename()),
       set.read_only ? null : button("delete", "st-danger", () => this.remove()),
     ].filter(Boolean);

@@ -1,6 +1,7 @@
 // Long work about a data set or a run: what is under way with its progress and Cancel, and what went wrong.
 
 import { attempt, bytes, call, el, has, say, t, whole } from "./kit.js";
+import { outward } from "./parts.js";
 
 const LIVE = new Set(["queued", "starting", "running", "stopping"]);
 
@@ -59,14 +60,15 @@ class Row {
     this.bar.firstChild.style.width = `${(100 * (job.phase_done ?? 0)) / job.phase_total}%`;
   }
 
-  /** What is left to say: nothing of a good end, the fault and what to do of a bad one. */
+  /** What is left to say: of a good end only where something was published, the fault and what to do of a bad one. */
   end(job) {
     const warnings = (job.warnings ?? []).map((one) => one.message);
     const bad = job.error ?? null;
-    if (!bad && !warnings.length) { this.node.remove(); return; }
+    const published = (job.results ?? []).find((result) => result.published)?.published ?? null;
+    if (!bad && !warnings.length && !published) { this.node.remove(); return; }
     this.node.classList.toggle("st-note-bad", Boolean(bad));
     this.node.replaceChildren(el("strong", {}, bad ? t("jobs.failed", { name: named(job), message: bad.message }) : named(job)),
-      bad?.hint ? el("span", {}, bad.hint) : "", warnings.length ? el("ul", {}, warnings.map((text) => el("li", {}, text))) : "",
+      bad?.hint ? el("span", {}, bad.hint) : "", published ? el("span", {}, t("publish.done"), " ", outward(published)) : "", warnings.length ? el("ul", {}, warnings.map((text) => el("li", {}, text))) : "",
       el("button", { type: "button", class: "st-button st-small", onclick: () => this.node.remove() }, t("app.close")));
   }
 }

@@ -150,3 +150,7 @@ export function refusal(error, title = null) {
   return el("div", { class: "st-card st-empty", role: "alert" }, title ? el("h2", {}, title) : null, el("p", {}, words),
     el("a", { class: "st-button", href: "?view=runs" }, t("runs.all")));
 }
+
+/** An address as a link that opens beside the studio; anything but a web address stays text. */
+export const outward = (address) => (/^https?:\/\//.test(address)
+  ? el("a", { href: address, target: "_blank", rel: "noopener noreferrer" }, address) : address);

@@ -1,6 +1,7 @@
 // The Publish box under *Take it home*: a result to the Hub, by a token that is sent once and kept nowhere.
 
 import { attempt, bytes, call, el, t } from "./kit.js";
+import { outward } from "./parts.js";
 
 const LIVE = new Set(["queued", "starting", "running", "stopping"]);
 const POLL = 1500;
@@ -67,8 +68,7 @@ export class Publish {
 function told(job) {
   if (job.state === "finished") {
     const address = job.results.find((result) => result.published)?.published ?? "";
-    return [el("p", {}, t("publish.done"), " ", /^https?:\/\//.test(address)
-      ? el("a", { href: address, target: "_blank", rel: "noopener noreferrer" }, address) : address)];
+    return [el("p", {}, t("publish.done"), " ", outward(address))];
   }
   if (LIVE.has(job.state)) {
     const size = job.phase_total ? ` (${bytes(job.phase_total)})` : "";

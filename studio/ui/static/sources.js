@@ -1,5 +1,6 @@
 // The card *Add pictures*: from this computer, from the Hub after a look at its rows, or from a folder of the studio's machine.
 
+import { noted } from "./app.js";
 import { attempt, call, el, t, whole } from "./kit.js";
 import { options, uploader } from "./upload.js";
 
@@ -12,7 +13,7 @@ export function adder(done) {
     for (const button of tabs.children) button.setAttribute("aria-pressed", String(button.id === `source-${name}`));
     for (const [key, form] of Object.entries(forms)) form.hidden = key !== name;
   };
-  show("upload");
+  show(noted("hub") ? "hub" : "upload");
   tabs.lastChild.hidden = true;  // until the studio says that it has folders to import from
   attempt(async () => {
     const { import_roots: roots } = (await call("session")).data;
@@ -29,7 +30,7 @@ const field = (key, attributes = {}) => {
 };
 
 /** Run an action of a form with its button held; what goes wrong is said in the form. */
-async function hold(button, problem, action) {
+export async function hold(button, problem, action) {
   problem.replaceChildren();
   button.disabled = true;
   try {
@@ -42,7 +43,7 @@ async function hold(button, problem, action) {
 }
 
 function hub(done) {
-  const [name, nameRow] = field("hub_name", { id: "hub-name", required: true, placeholder: "user/name" });
+  const [name, nameRow] = field("hub_name", { id: "hub-name", required: true, placeholder: "user/name", value: noted("hub") ?? "" });
   const rare = ["config", "split", "revision", "data_dir", "data_files", "max_rows"].map((key) => [key, ...field(`hub_${key}`)]);
   const [token, tokenRow] = field("hub_token", { type: "password", autocomplete: "off" });
   const [problem, shown, wishes] = [el("div", { role: "alert" }), el("div", { id: "hub-preview" }), options()];

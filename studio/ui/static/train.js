@@ -82,7 +82,7 @@ function content({ problems, warnings, facts, estimate }) {
     parts.push(el("div", { class: "st-note st-note-bad", role: "alert" }, el("strong", {}, title),
       el("ul", {}, problems.map((p) => el("li", {},
         p.field ? el("button", { type: "button", class: "st-link", onclick: () => jump(p.field) }, t(`setting.${p.field}`)) : null,
-        p.field ? `: ${p.message}` : p.message)))));
+        p.field ? `: ${p.message}` : p.message, p.field === "data.dataset" ? importIt() : null)))));
   }
   if (facts) parts.push(glance(facts));
   if (estimate) parts.push(estimated(estimate));
@@ -92,6 +92,13 @@ function content({ problems, warnings, facts, estimate }) {
   }
   if (!problems.length) parts.push(el("p", { class: "st-quiet" }, t("train.ready")));
   return parts;
+}
+
+/** The way to import the Hub data set that was written into the field, where it is one. */
+function importIt() {
+  const name = document.querySelector("#field-data-dataset input")?.value.trim() ?? "";
+  return /^[\w.-]+\/[\w.-]+$/.test(name)
+    ? el("a", { href: `?${new URLSearchParams({ view: "datasets", hub: name })}`, id: "import-it" }, ` ${t("train.import_it", { name })}`) : null;
 }
 
 /** The run in a few words. */

@@ -1,0 +1,85 @@
+"""A data set as parquet files as the Hub has them: the stored pictures' bytes with their captions, a file at a time.
+
+Each file has the schema that `datasets.load_dataset` reads, pictures included, and is deleted by whoever took it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studio.datasets.outgoing import Row, described, ready, stored_sizes
+from studio.datasets.store import Dataset
+
+SHARD = 128 << 20  # bytes of pictures in a file
+GROUP, GROUP_BYTES = 100, 32 << 20  # of a row group: what a preview of the first rows has to fetch
+Piece = tuple[Row, dict[str, Any], Path, int]  # a row, what it says besides its picture, where that lies, its bytes
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file to be: its name in the repository, and the rows in it."""
+
+    name: str
+    pieces: Sequence[Piece]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its pictures."""
+        return sum(size for *_, size in self.pieces)
+
+    def write(self, folder: Path) -> Path:
+        """The file, written below `folder`. Raises storage.Corrupt, OSError."""
+        from pyarrow import RecordBatch
+        from pyarrow.parquet import ParquetWriter
+
+        target = folder / self.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        schema = _schema(self.pieces[0][1])
+        # Pictures are compressed already; chunks cut by content let the Hub store again only what changed.
+        with ParquetWriter(target, schema, compression="none", use_content_defined_chunking=True) as writer:
+            for group in _cut(self.pieces, GROUP_BYTES, GROUP):
+                rows = [{"image": {"bytes": path.read_bytes(), "path": f"{row['image'][:16]}.{row['ext']}"}, **facts}
+                        for row, facts, path, _ in group]
+                writer.write_batch(RecordBatch.from_pylist(rows, schema))
+        return target
+
+
+def shards(dataset: Dataset, most: int = SHARD) -> list[Shard]:
+    """The whole data set, split by split in the rows' order. Raises Nothing, storage.Corrupt."""
+    rows = ready(dataset)
+    pieces = [(row, facts, path, size) for row, facts, (path, size) in zip(
+        rows, described(rows), stored_sizes(dataset, rows), strict=True)]
+    found = []
+    for split in dict.fromkeys(row["split"] for row in rows):
+        parts = list(_cut([piece for piece in pieces if piece[0]["split"] == split], most))
+        found += [Shard(f"data/{split}-{number:05d}-of-{len(parts):05d}.parquet", part)
+                  for number, part in enumerate(parts)]
+    return found
+
+
+def _cut(pieces: Sequence[Piece], most: int, count: int | None = None) -> Iterator[Sequence[Piece]]:
+    """The pieces in order, in parts of at most `most` bytes and `count` pieces; one alone may be larger."""
+    part: list[Piece] = []
+    held = 0
+    for piece in pieces:
+        if part and (held + piece[3] > most or len(part) == count):
+            yield part
+            part, held = [], 0
+        part.append(piece)
+        held += piece[3]
+    if part:
+        yield part
+
+
+def _schema(facts: dict[str, Any]) -> Any:
+    """The columns as Arrow has them, with what tells `datasets` that `image` is one."""
+    os.environ.setdefault("USE_TORCH", "0")  # read when it is imported: nothing here needs torch
+    from datasets import Features, Image, List, Value
+
+    kinds = {"text": Value("string"), "captions": List(Value("string")), "original_name": Value("string"),
+             "crop": List(Value("int64")), "repeats": Value("int64")}
+    return Features({"image": Image(), **{name: kinds[name] for name in facts}}).arrow_schema
