@@ -146,7 +146,7 @@ def create(root: Path, *, name: str, owner: str, config: config_.Config, rows: I
 
 
 def branch(root: Path, parent: Run, checkpoint: Path, *, name: str, owner: str, config: config_.Config,
-           edits: list[edits_.Edit], changes: list[str]) -> Run:
+           changes: list[str], edits: Iterable[edits_.Edit] = ()) -> Run:
     """A new run that waits to go on from a checkpoint of `parent`: its rows and that checkpoint, under `config` with
     `edits`.
 
@@ -156,8 +156,8 @@ def branch(root: Path, parent: Run, checkpoint: Path, *, name: str, owner: str, 
     """
 
     def fill(made: Run) -> None:
-        if edits:
-            storage.write_json(made.edits_file, {"edits": edits})
+        if taken := list(edits):
+            storage.write_json(made.edits_file, {"edits": taken})
         made.checkpoints.mkdir(exist_ok=True)
         target = made.checkpoints / checkpoint.name
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import config as config_
-from studio import families, storage, tensors, zips
+from studio import families, storage, tensors, work, zips
 from studio.families import Source, source
 from studio.runs import Run
 from studio.tensors import Recipe, Tensor
@@ -63,7 +63,7 @@ def offers(run: Run) -> Iterator[Offer]:
     if samples:
         whole = _in_folder(f"{slug(run)}-samples", samples)
         yield Item("samples.zip", _zip_size(whole), "samples"), whole
-    found = _plain("config.json", run.config_file)
+    found = _plain("config.json", work.as_json(run.settings()))  # with what was changed on the way
     yield Item("config.json", found.size, "config"), [found]
 
 

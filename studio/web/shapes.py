@@ -164,8 +164,9 @@ class Files(BaseModel):
 # What a route answers with, by the name of its handler; the status says what it made.
 ANSWERS: dict[str, tuple[int, type[BaseModel]]] = {
     "list_runs": (200, Runs), "create_run": (201, Run), "get_run": (200, Run), "rename_run": (200, Run),
-    "branch_run": (201, Run), "import_run": (201, Run), "control_run": (200, Run), "list_files": (200, Files),
-    "get_events": (200, Events), "publish_run": (202, Job), "probe_run": (202, Job), "list_jobs": (200, Jobs),
+    "branch_run": (201, Run), "import_run": (201, Run), "control_run": (200, Run), "edit_run": (200, Run),
+    "list_files": (200, Files), "get_events": (200, Events), "publish_run": (202, Job), "probe_run": (202, Job),
+    "list_jobs": (200, Jobs),
     "get_job": (200, Job), "cancel_job": (200, Job), "list_datasets": (200, Datasets), "get_dataset": (200, Dataset),
     "create_dataset": (201, Dataset), "add_images": (201, Dataset), "commit_files": (201, Dataset),
     "rename_dataset": (200, Dataset), "push_dataset": (202, Job),

@@ -100,7 +100,7 @@ def ask_at_step(step: int, args: str) -> None:
 
     def step_then_ask(self: EventWriter, *more: object, **fields: object) -> None:
         written(self, *more, **fields)  # type: ignore[arg-type]
-        if fields.get("step") == step:
+        if fields.get("step") == step and os.environ.get("RANK", "0") == "0":
             Run(Path(sys.argv[1])).request("edit", **json.loads(args))
 
     EventWriter.step = step_then_ask  # type: ignore[method-assign]

@@ -12,7 +12,7 @@ import pytest
 from studio import bundle, config, datasets, edits, prepare, runs, storage
 from studio.train import optim
 
-from .conftest import Make, child, curve, fingerprint, picture, told, train
+from .conftest import Make, child, curve, fingerprint, picture, told, train, two_ranks
 from .test_exactness import begin
 from .test_loop import ask_at
 
@@ -71,6 +71,23 @@ def test_a_run_killed_after_its_edits_repeats_them(make: Make, monkeypatch: pyte
     assert curve(killed) == curve(whole) and fingerprint(killed, 12) == fingerprint(whole, 12)
     assert rates(killed) == rates(whole)
     assert [e["step"] for e in holds(killed)] == [4, 7, 7], "the second one is told of again where it is repeated"
+
+
+@pytest.mark.parametrize("stage", [0, 3])
+def test_every_rank_takes_an_edit_and_repeats_it(make: Make, stage: int) -> None:
+    """The new total is beyond the old one, so that a rank that had not heard would leave the others waiting."""
+    settings = {"compute": {"num_processes": 2, "deepspeed_stage": stage}, "train": {"batch_size": 1},
+                "sample": {"every_steps": 0, "prompts": []}}
+    wish = 'ask:4:{"config": {"train": {"max_steps": 10}, "optim": {"lr_multiplier": 0.5}}}'
+    whole, killed = make(**settings), make(**settings)
+    done = two_ranks(whole, wish)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert rates(whole) == {step: 1e-2 if step <= 4 else 5e-3 for step in range(1, 11)}
+    assert two_ranks(killed, wish, "step:5").returncode != 0 and len(killed.edits()) == 1
+    done = two_ranks(killed)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert told(killed, "resumed")[0]["from_step"] == 3
+    assert curve(killed) == curve(whole) and fingerprint(killed, 10) == fingerprint(whole, 10)
 
 
 def test_the_schedule_has_the_new_total_from_the_step_on(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

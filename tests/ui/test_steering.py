@@ -138,6 +138,7 @@ def test_the_end_is_told_to_whoever_asked(browser: Browser, server: Server, wait
     expect(page.get_by_role("button", name="You will be told when it ends")).to_have_attribute("aria-pressed", "true")
     page.reload()
     expect(page.get_by_role("button", name="You will be told when it ends")).to_be_visible()
+    page.goto(f"{server.url}/?view=train")  # where no run is followed
     api(server, f"runs/{waiting[0].id}/cancel", {})
     page.wait_for_function("window.told.length === 1")
     title, options = page.evaluate("window.told[0]")

@@ -39,7 +39,7 @@ def test_a_finished_run(server: Server, api: httpx.Client) -> None:
     assert set(record) >= RECORD
     assert (record["id"], record["name"], record["state"], record["step"], record["total_steps"]) == (
         run.id, "Done", "finished", 20, 20)
-    assert record["phase"] == "finished" and record["eta_seconds"] is None and record["actions"] == ["delete"]
+    assert record["phase"] == "finished" and record["eta_seconds"] is None and record["actions"] == ["edit", "delete"]
     assert record["pictures_per_second"] == 32.0 and record["loss"] == 1 / 20
     assert api.patch(f"/api/runs/{run.id}", json={"name": "  New\nname "}).json()["name"] == "New name"
     assert any(item["id"] == run.id and "config" not in item for item in api.get("/api/runs").json()["items"])

@@ -1,6 +1,7 @@
 // Which page shows: the URL says it (?run=<id>, ?dataset=<id>, ?play=<run id>, ?view=runs; `page` is Gradio's own), and the back button works.
 
 import { attempt, call, el, t } from "./kit.js";
+import { watch } from "./notify.js";
 
 const PAGES = ["train", "runs", "datasets", "play"];
 
@@ -106,4 +107,5 @@ if (!window.studioStarted) {
   }).observe(document.body, { childList: true, subtree: true });
   dress();
   show();
+  watch();
 }

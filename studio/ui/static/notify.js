@@ -1,41 +1,58 @@
-// A notification of the browser when a run ends, for those who asked for it on its page.
+// A notification of the browser when a run ends, for those who asked for it on its page: on every page, and while the tab is hidden.
 
-import { el, say, t, toast } from "./kit.js";
-import { titled } from "./parts.js";
+import { ApiError, call, el, has, say, t, toast } from "./kit.js";
 
 const LIVE = new Set(["queued", "starting", "running", "stopping"]);
 const KEPT = "studio-notify";
+const EVERY = 5000;
+const possible = () => "Notification" in window && Notification.permission !== "denied";
 
+/** The runs whose end is awaited. */
+function asked() {
+  try { return JSON.parse(localStorage.getItem(KEPT)) ?? []; } catch { return []; }
+}
+
+const keep = (ids) => localStorage.setItem(KEPT, JSON.stringify(ids.slice(-50)));
+const forget = (id) => keep(asked().filter((other) => other !== id));
+
+/** The button on a run's page. */
 export class Notify {
   constructor(id) {
     this.id = id;
-    this.button = el("button", { type: "button", class: "st-button st-small", id: "notify", "aria-pressed": "false", hidden: true, onclick: () => this.toggle() });
-    this.on = "Notification" in window && Notification.permission === "granted" && asked().includes(id);
+    this.button = el("button", { type: "button", class: "st-button st-small", id: "notify", hidden: true, onclick: () => this.toggle() });
   }
 
   async toggle() {
-    if (!this.on && (await Notification.requestPermission()) !== "granted") { toast(t("notify.denied"), "error"); return; }
-    this.on = !this.on;
-    const others = asked().filter((id) => id !== this.id);
-    localStorage.setItem(KEPT, JSON.stringify(this.on ? [...others, this.id].slice(-50) : others));
-    this.draw();
+    const on = asked().includes(this.id);
+    if (!on && (await Notification.requestPermission()) !== "granted") { toast(t("notify.denied"), "error"); return; }
+    if (on) forget(this.id);
+    else keep([...asked(), this.id]);
+    this.show(this.record);
   }
 
-  draw() {
-    this.button.setAttribute("aria-pressed", String(this.on));
-    say(this.button, t(this.on ? "notify.on" : "notify.button"));
-  }
-
-  /** The run is in this state now; told once, when it has just ended. */
-  show(record, sentence) {
-    const live = LIVE.has(record.state);
-    this.button.hidden = !live || !("Notification" in window);
-    this.draw();
-    if (this.live && !live && this.on) new Notification(titled(record), { body: record.error?.message ?? sentence, tag: this.id, icon: "static/icon.svg" });
-    this.live = live;
+  show(record) {
+    const on = asked().includes(this.id);
+    this.record = record;
+    this.button.hidden = !LIVE.has(record.state) || !("Notification" in window);
+    this.button.setAttribute("aria-pressed", String(on));
+    say(this.button, t(on ? "notify.on" : "notify.button"));
   }
 }
 
-function asked() {
-  try { return JSON.parse(localStorage.getItem(KEPT)) ?? []; } catch { return []; }
+/** Look after the awaited runs for as long as the tab is open; the pages' own polling rests while it is hidden. */
+export async function watch() {
+  for (const id of possible() ? asked() : []) await look(id);
+  setTimeout(watch, EVERY);
+}
+
+async function look(id) {
+  try {
+    const { data } = await call(`runs/${id}`);
+    if (LIVE.has(data.state) || !asked().includes(id)) return;
+    forget(id);  // before the other tabs look
+    const words = data.error?.message ?? (has(`says.${data.state}`) ? t(`says.${data.state}`) : data.state);
+    new Notification(data.name || t("runs.unnamed", { id: id.slice(0, 6) }), { body: words, tag: id, icon: "static/icon.svg" });
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) forget(id);  // deleted; anything else may pass until the next look
+  }
 }

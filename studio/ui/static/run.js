@@ -131,7 +131,7 @@ export class RunView {
     const same = (pick) => before && JSON.stringify(pick(before)) === JSON.stringify(pick(record));
     if (!same((r) => [r.name, r.state, r.checkpoints?.length])) this.showHead(record);
     this.showProgress(record);
-    this.notify.show(record, sentence(record));
+    this.notify.show(record);
     if (!same((r) => [r.actions, r.state])) controls(this.controls, record, (fresh) => this.changed(fresh));
     if (!same((r) => [r.error, r.fixes, r.warnings, r.state])) trouble(this.trouble, record, (fresh) => this.changed(fresh));
     if (!same((r) => r.edits)) { changed(this.edits, record.edits ?? []); this.chart.mark(record.edits ?? []); }
