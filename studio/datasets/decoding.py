@@ -127,7 +127,7 @@ def _encode(image: Image.Image) -> tuple[bytes, str]:
 def thumbnail(image: Image.Image) -> bytes:
     """A WebP of at most 256 px."""
     small = image.copy() if max(image.size) <= THUMB else image
-    small.thumbnail((THUMB, THUMB), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    small.thumbnail((THUMB, THUMB), Image.Resampling.BILINEAR, reducing_gap=1.0)
     out = io.BytesIO()
     small.convert("RGB").save(out, "WEBP", quality=80, method=0)
     return out.getvalue()

@@ -149,7 +149,11 @@ TABLE: dict[str, tuple[str, ...]] = {
     "push.private": ("Private: only you see it", "非公開（自分だけが見られます）"),
     "push.go": ("Push", "送る"),
 
-    "health.resolution": ("Picture size to train at", "学習時の画像サイズ"),
+    "health.no_base": (
+        "This base is not on this machine yet: how much of a caption it reads is not known, and {size} pixels are "
+        "taken for its picture size. Starting a run with it downloads it.",
+        "このベースモデルはまだこのマシンにないため、キャプションを何トークンまで読むかは不明で、画像サイズは {size} "
+        "ピクセルとみなしています。このモデルで学習を始めるとダウンロードされます。"),
     "health.trigger": ("Trigger word", "トリガーワード"),
     "health.look": ("Look again", "もう一度診断"),
     "health.measuring": (
@@ -277,7 +281,7 @@ TABLE: dict[str, tuple[str, ...]] = {
         "マウスか矢印キーで移動し、角か + と − で大きさを変えます。"),
     "see.crop_reset": ("Back to the whole picture", "画像全体に戻す"),
     "see.resolution": ("Picture size", "画像サイズ"),
-    "see.resolution_empty": ("default", "標準"),
+    "see.resolution_empty": ("the base's own", "ベースモデルの標準"),
     "see.busy": ("Asking the model …", "モデルに問い合わせています…"),
     "see.pixels": ("Resized pixels", "縮小後の画像"),
     "see.pixels_size": ("{width} × {height}", "{width} × {height}"),

@@ -2,6 +2,7 @@
 
 import { go, note, noted } from "./app.js";
 import { address, attempt, call, confirm, el, t, toast, whole } from "./kit.js";
+import { Aim } from "./aim.js";
 import { Bulk } from "./bulk.js";
 import { Grid } from "./grid.js";
 import { Health } from "./health.js";
@@ -61,7 +62,7 @@ export class SetView {
       "aria-label": t("datasets.search"),
       oninput: () => { clearTimeout(this.typing); this.typing = setTimeout(() => attempt(() => this.grid.find(search.value)), 250); } });
     const open = (row) => { this.see = new See(this.door, row); };
-    this.door = { id: this.id, open, changed: (id) => this.changed(id), watch: () => now(), q: () => this.grid.q,
+    this.door = { id: this.id, aim: new Aim(), open, changed: (id) => this.changed(id), watch: () => now(), q: () => this.grid.q,
       search: (q) => { search.value = q; this.turn("pictures"); attempt(() => this.grid.find(q)); } };
     this.grid = new Grid(this.id, { edited: (answer, grid) => this.edited(answer, grid), opened: open });
     this.jobs = new Jobs(this.id, () => { this.parts[this.part]?.load?.(); });

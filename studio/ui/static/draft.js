@@ -8,16 +8,20 @@ function keep(names, typed) {
   if (recalled) localStorage.setItem(KEPT, JSON.stringify(Object.fromEntries(names.map((name, i) => [name, typed[i]]))));
 }
 
+/** What was kept, by the fields' names; empty where nothing was. */
+function kept() {
+  try { return JSON.parse(localStorage.getItem(KEPT)) ?? {}; } catch { return {}; }
+}
+
 /** The fields' values: what was kept where it is of the right kind, else the default. */
 function recall(names, defaults) {
-  let kept = null;
-  try { kept = JSON.parse(localStorage.getItem(KEPT)); } catch { kept = null; }
+  const found = kept();
   recalled = true;
-  return names.map((name, i) => (typeof kept?.[name] === typeof defaults[i] ? kept[name] : defaults[i]));
+  return names.map((name, i) => (typeof found[name] === typeof defaults[i] ? found[name] : defaults[i]));
 }
 
 function forget() {
   localStorage.removeItem(KEPT);
 }
 
-window.studioDraft = { keep, recall, forget };
+window.studioDraft = { keep, kept, recall, forget };

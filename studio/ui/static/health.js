@@ -5,28 +5,25 @@ import { address, attempt, call, el, number, t, toast, whole } from "./kit.js";
 const SHOWN = 12;
 
 export class Health {
-  /** `set` answers for the page: {id, changed(dataset), watch(job), open(row)}. */
+  /** `set` answers for the page: {id, aim, changed(dataset), watch(job), open(row)}. */
   constructor(set) {
     this.set = set;
-    this.resolution = el("input", { type: "number", min: 8, max: 8192, step: 8, id: "health-resolution" });
+    const { base, resolution } = set.aim.draw("health", () => this.load());
     this.trigger = el("input", { type: "text", maxlength: 200, autocomplete: "off", id: "health-trigger" });
     this.found = el("div", { class: "st-findings" }, el("p", { class: "st-quiet" }, t("datasets.loading")));
     this.node = el("div", { id: "health" }, el("form", { class: "st-inline-form st-wishes", onsubmit: (event) => { event.preventDefault(); this.load(); } },
-      el("label", {}, t("health.resolution"), this.resolution), el("label", {}, t("health.trigger"), this.trigger),
+      base, resolution, el("label", {}, t("health.trigger"), this.trigger),
       el("button", { type: "submit", class: "st-button" }, t("health.look"))), this.found);
   }
 
   get wanted() {
-    const found = {};
-    if (this.resolution.value) found.resolution = Number(this.resolution.value);
-    if (this.trigger.value.trim()) found.trigger = this.trigger.value.trim();
-    return found;
+    const trigger = this.trigger.value.trim();
+    return { ...this.set.aim.wanted, ...(trigger ? { trigger } : {}) };
   }
 
   load() {
     return attempt(async () => {
       const { data } = await call(`datasets/${this.set.id}/health?${new URLSearchParams(this.wanted)}`);
-      this.resolution.value = data.resolution;
       this.draw(data);
       if (data.measured < data.count && !this.asked) {  // copies that are not exact, and blur, need a look at the pixels
         this.asked = true;
@@ -40,7 +37,8 @@ export class Health {
     const { findings } = data;
     const words = data.measured < data.count ? t("health.measuring", { done: whole(data.measured), total: whole(data.count) })
       : findings.length ? null : t("health.good");
-    this.found.replaceChildren(...[words ? el("p", { class: "st-note" }, words) : null, ...findings.map((one) => this.finding(one)),
+    const missing = data.encoders.length ? null : t("health.no_base", { size: data.resolution });
+    this.found.replaceChildren(...[missing, words].filter(Boolean).map((text) => el("p", { class: "st-note" }, text)), ...[...findings.map((one) => this.finding(one)),
       el("div", { class: "st-histograms" }, histogram("short_side", data.short_side), histogram("aspect", data.aspect), buckets(data.buckets))].filter(Boolean));
   }
 

@@ -6,22 +6,22 @@ import { Crop } from "./crop.js";
 const LIVE = new Set(["queued", "starting", "running", "stopping"]);
 
 export class See {
-  /** `set` answers for the page: {id, changed(dataset)}. */
+  /** `set` answers for the page: {id, aim, changed(dataset)}. */
   constructor(set, row) {
     Object.assign(this, { set, row, closed: false });
     this.crop = new Crop(row, (value) => this.keep(value));
     this.seen = el("div", { class: "st-seen", id: "seen" });
     this.said = el("p", { class: "st-quiet", role: "status", "aria-live": "polite" });
     this.tokens = el("div", { class: "st-tokens", id: "tokens" });
-    this.resolution = el("input", { type: "number", min: 8, max: 8192, step: 8, id: "see-resolution", placeholder: t("see.resolution_empty"), onchange: () => this.look() });
+    const { base, resolution, buckets } = set.aim.draw("see", () => { this.look(); this.read(); });
     const close = el("button", { type: "button", class: "st-button", onclick: () => this.dialog.close() }, t("app.close"));
     this.dialog = el("dialog", { class: "st-dialog st-see st-live", id: "see", "aria-label": t("see.title"), onclose: () => this.close() },
       el("div", { class: "st-card-head" }, el("h2", {}, t("see.title")), close),
       el("p", { class: "st-quiet" }, t("see.facts", { name: row.name, width: whole(row.width), height: whole(row.height) })),
+      el("div", { class: "st-inline-form st-aim" }, base, resolution, buckets),
       el("div", { class: "st-see-columns" },
         el("section", {}, el("h3", {}, t("see.original")), this.crop.node, el("p", { class: "st-quiet st-small-text", id: "crop-help" }, t("see.crop_help")),
-          el("div", { class: "st-actions" }, el("button", { type: "button", class: "st-button st-small", id: "crop-reset", onclick: () => this.keep(null) }, t("see.crop_reset")),
-            el("label", { class: "st-tools" }, t("see.resolution"), this.resolution))),
+          el("div", { class: "st-actions" }, el("button", { type: "button", class: "st-button st-small", id: "crop-reset", onclick: () => this.keep(null) }, t("see.crop_reset")))),
         el("section", {}, this.said, this.seen)),
       el("h3", {}, t("see.tokens")), this.tokens);
     document.body.append(this.dialog);
@@ -57,7 +57,7 @@ export class See {
     const asked = this.asked = {};
     clearTimeout(this.waiting);
     return attempt(async () => {
-      const body = this.resolution.value ? { resolution: Number(this.resolution.value) } : {};
+      const body = { ...this.set.aim.wanted, buckets: this.set.aim.buckets };
       const { data } = await call(`datasets/${this.from}/images/${this.row.id}/see`, { method: "POST", body });
       await this.follow(data, asked);
     });
@@ -84,7 +84,7 @@ export class See {
 
   read() {
     return attempt(async () => {
-      const { data } = await call(`datasets/${this.from}/images/${this.row.id}/tokens`);
+      const { data } = await call(`datasets/${this.from}/images/${this.row.id}/tokens?${new URLSearchParams(this.set.aim.wanted)}`);
       this.tokens.replaceChildren(...data.captions.flatMap((one) => one.encoders.map((read) => tokens(one.caption, read))));
       if (!this.tokens.children.length) this.tokens.append(el("p", { class: "st-quiet" }, t("see.tokens_none")));
     });
