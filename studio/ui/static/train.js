@@ -82,7 +82,7 @@ function content({ problems, warnings, facts, estimate }) {
     parts.push(el("div", { class: "st-note st-note-bad", role: "alert" }, el("strong", {}, title),
       el("ul", {}, problems.map((p) => el("li", {},
         p.field ? el("button", { type: "button", class: "st-link", onclick: () => jump(p.field) }, t(`setting.${p.field}`)) : null,
-        p.field ? `: ${p.message}` : p.message, p.field === "data.dataset" ? importIt() : null)))));
+        p.field ? `: ${p.message}` : p.message, ...(p.field === "data.dataset" ? [" ", importIt()] : []))))));
   }
   if (facts) parts.push(glance(facts));
   if (estimate) parts.push(estimated(estimate));
@@ -98,7 +98,7 @@ function content({ problems, warnings, facts, estimate }) {
 function importIt() {
   const name = document.querySelector("#field-data-dataset input")?.value.trim() ?? "";
   return /^[\w.-]+\/[\w.-]+$/.test(name)
-    ? el("a", { href: `?${new URLSearchParams({ view: "datasets", hub: name })}`, id: "import-it" }, ` ${t("train.import_it", { name })}`) : null;
+    ? el("a", { href: `?${new URLSearchParams({ view: "datasets", hub: name })}`, id: "import-it", class: "st-link" }, t("train.import_it", { name })) : null;
 }
 
 /** The run in a few words. */
