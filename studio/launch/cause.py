@@ -9,7 +9,7 @@ from typing import Any
 
 from studio import events
 from studio.config import needs_less_memory
-from studio.runs import Run
+from studio.runs import LOST, Run
 from studio.work import Work
 
 _RANK_SIGNAL = re.compile(r"exitcode\s*:\s*-(\d+)")  # as torch's elastic agent reports a rank
@@ -45,8 +45,10 @@ def signal_of(returncode: int, evidence: str) -> int | None:
     return (killed or found or [None])[0] if returncode else None
 
 
-def error(run: Work, *, returncode: int, number: int | None, oom: bool, began: bool, evidence: str) -> dict[str, Any]:
-    """The cause in words: {code, message, hint, evidence}. `began`: the process had written its first event."""
+def error(run: Work, *, returncode: int, number: int | None, oom: bool, began: bool, evidence: str,
+          lost: bool = False) -> dict[str, Any]:
+    """The cause in words: {code, message, hint, evidence}. `began`: the process had written its first event. `lost`:
+    one process of several was gone, and the others had to be ended."""
     hint, what = _hint(run), run.worker
     if number == signal.SIGKILL and oom:
         return _words("out_of_memory", f"The operating system ended the {what} because memory ran out (signal 9, "
@@ -59,6 +61,9 @@ def error(run: Work, *, returncode: int, number: int | None, oom: bool, began: b
         return _words("killed", f"The {what} process was ended from outside by signal {_named(number)}.{memory}",
                       hint, evidence)
     said = _exception(evidence)
+    if not said and (lost or LOST in evidence):
+        return _words("lost_process", "One of the run's processes, here or on another machine, was lost without a "
+                      "word, and the others cannot go on without it.", hint, evidence)
     if returncode == 0:
         return _words("no_end", f"The {what} process left without saying how it ended.", hint, evidence)
     if not began:

@@ -29,6 +29,7 @@ LOG_LIMIT = 20 << 20  # bytes; one older part of the same size is kept
 LOCK_PATIENCE = 15.0  # seconds for the trainer of an earlier attempt to leave
 CANCEL_PATIENCE = 15.0  # seconds a trainer has to honour a cancel
 STOP_PATIENCE = 9.0  # seconds after SIGTERM; Docker kills after 10
+LOST_PATIENCE = 5.0  # seconds that a run's processes have to leave by themselves when one of them is gone
 END_GRACE = 2.0  # seconds between SIGTERM and SIGKILL for what a trainer leaves behind
 
 
@@ -75,6 +76,8 @@ class _Attempt:
         self.cancel_seen: float | None = None
         self.result: str | None = None
         self.process: subprocess.Popen[bytes] | None = None
+        self.ranks = 1  # processes of the run on this machine
+        self.lost = False  # whether the others had to be ended because one was gone
         self.ooms = cause.oom_kills()
         self.first_event = _size(run.events_file)
         self.log_start = _size(run.log_file)
@@ -141,12 +144,13 @@ class _Attempt:
             return self.given or command.argv(self.run), command.job_environment(self.run)
         config = self.run.config()
         gpus = 0 if self.given else command.gpus(self.run)
+        self.ranks = 1 if self.given else config_.local_processes(config.compute)
         argv = self.given or command.write(self.run, config, gpus)
         return argv, command.trainer_environment(self.run, config, gpus)
 
     def _watch(self) -> None:
         """Wait for the trainer to end, passing on what it is told and ending it when it does not obey."""
-        passed_on = False
+        passed_on, party = False, tree.Party(self.run.path, self.ranks)
         while self.process is not None and self.process.poll() is None:
             time.sleep(TICK)
             cap_log(self.run.log_file)
@@ -159,6 +163,9 @@ class _Attempt:
                     return
             if self._cancel_is_due():
                 self.result = "cancelled"
+                return
+            if party.broken() > LOST_PATIENCE:
+                self.lost = True
                 return
 
     def _cancel_waits(self) -> bool:
@@ -176,14 +183,14 @@ class _Attempt:
     def _write_exit(self, error: dict[str, Any] | None, left: list[psutil.Process]) -> None:
         returncode = self.process.returncode if self.process else None
         evidence = cause.tail(self.run.log_file, self.log_start)
-        number = cause.signal_of(returncode, evidence) if returncode is not None else None
+        number = cause.signal_of(int(self.lost) if returncode is None else returncode, evidence)
         oom = cause.oom_kills() > self.ooms
         began, ended = self._told()
         if ended:
             self.result = None
         elif error is None and self.result is None:
-            error = cause.error(self.run, returncode=returncode or 0, number=number, oom=oom, began=began,
-                                evidence=evidence)
+            error = cause.error(self.run, returncode=1 if self.lost else returncode or 0, number=number, oom=oom,
+                                began=began, evidence=evidence, lost=self.lost)
         if self.result == "cancelled":
             for *_, kind, _, path in self.run.requests():
                 if kind == "cancel":

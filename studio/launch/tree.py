@@ -53,6 +53,28 @@ def ranks(folder: Path) -> list[psutil.Process]:
     return [p for p in workers.values() if _parent(p) not in workers]
 
 
+class Party:
+    """The ranks of a run on this machine: they wait for each other, so when one is gone the others cannot go on."""
+
+    def __init__(self, folder: Path, size: int):
+        self.folder, self.size = folder, size
+        self.seen: list[psutil.Process] = []
+        self.since: float | None = None
+
+    def broken(self) -> float:
+        """For how many seconds some of them have been gone and others not; 0 before all were there."""
+        if self.size == 1:
+            return 0.0
+        if len(self.seen) < self.size:
+            self.seen = ranks(self.folder)
+            return 0.0
+        living = sum(p.is_running() and _lives(p) for p in self.seen)
+        if living in (0, self.size):
+            return 0.0
+        self.since = self.since or time.monotonic()
+        return time.monotonic() - self.since
+
+
 def end(processes: Iterable[psutil.Process], grace: float) -> list[psutil.Process]:
     """Terminate the processes, and kill those still there after `grace` seconds (0: kill at once).
 

@@ -73,8 +73,8 @@ class Host:
         dist.broadcast(value, src=0, group=self._group if value.device.type == "cpu" else None)
 
     def wait(self) -> None:
-        """Until every rank is here."""
-        if self.ranks > 1:
+        """Until every rank is here; before they met there is nothing to wait for."""
+        if self._group is not None:
             dist.barrier(group=self._group)
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
@@ -98,6 +98,11 @@ class Host:
         """Leave the process group."""
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def lost_peer(error: Exception) -> bool:
+    """Whether this is what a process meets when another one of its group has died."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo/transport" in str(error))
 
 
 def peak_memory() -> int:

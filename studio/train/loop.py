@@ -18,7 +18,7 @@ import torch
 from studio import events as events_
 from studio import storage
 from studio.events import EventWriter, trace
-from studio.runs import Run
+from studio.runs import LOST, Run
 from studio.train import control, steering, track
 from studio.train.build import Trainer, build
 from studio.train.checkpoints import CannotResume, Unsaved
@@ -26,11 +26,12 @@ from studio.train.control import Controls, Request
 from studio.train.data import Sample, key, share
 from studio.train.errors import Diverged, explain
 from studio.train.feed import Batch
-from studio.train.host import Host, peak_memory
+from studio.train.host import Host, lost_peer, peak_memory
 
 PATIENCE = 3  # updates in a row that may be non-finite
 QUICK = 15.0  # seconds of drawing that a stop still waits for
-EXIT_CODES = {"finished": 0, "stopped": 0, "paused": 0, "cancelled": 0, "failed": 1, "diverged": 1, "terminated": 143}
+EXIT_CODES = {"finished": 0, "stopped": 0, "paused": 0, "cancelled": 0, "failed": 1, "diverged": 1, "terminated": 143,
+              "lost": 1}
 
 
 class Leave(Exception):
@@ -41,7 +42,7 @@ def train(run: Run, *, supervised: bool = True) -> str:
     """Live through one attempt in this process; returns how it ended (a key of EXIT_CODES).
 
     With `supervised`, the process leaves as soon as the run's supervisor is gone. Every orderly end, and every error,
-    is an `end` event; a traceback goes to stderr (train.log) only.
+    is an `end` event; a traceback goes to stderr (train.log) only. "lost" has none: another process of the run died.
     """
     began = time.time()
     if supervised:
@@ -53,6 +54,9 @@ def train(run: Run, *, supervised: bool = True) -> str:
     try:
         return _attempt(run, events, began, progress)
     except Exception as error:
+        if lost_peer(error):  # its supervisor knows why, this process does not
+            print(f"{LOST}: {str(error).strip().splitlines()[0][:200]}", file=sys.stderr)
+            return "lost"
         trace()
         result = "diverged" if isinstance(error, Diverged) else "failed"
         _end(events, result, progress.step, explain(error, run))
@@ -86,7 +90,7 @@ def _attempt(run: Run, events: EventWriter, began: float, progress: Progress) ->
         trackers = track.make(run, config, number.number, events) if host.main else track.NoTrackers()
         controls.listen()
         try:
-            trainer = build(run, config, rows, held, host, events, controls, check=lambda: _check(controls, host))
+            trainer = build(run, config, rows, held, host, events, controls, check=lambda: _check(controls))
             _resume(trainer, progress, first=number.number == 1, checkpoint=run.record().get("resume_from"))
             result = _fit(trainer, progress)
         except Leave:
@@ -95,6 +99,7 @@ def _attempt(run: Run, events: EventWriter, began: float, progress: Progress) ->
             trackers.close(min(track.CLOSING_SECONDS, max(0.5, controls.seconds_left() - 1.0)))
         controls.close(result)
         _end(events, "paused" if result == "terminated" else result, progress.step)
+        host.wait()  # for rank 0, which has the last word
         return result
     finally:
         host.close()
@@ -317,9 +322,9 @@ def _finish(trainer: Trainer, progress: Progress) -> str:
     return "finished"
 
 
-def _check(controls: Controls, host: Host) -> None:
-    """Leave during the build when asked to. Several ranks wait for the first step, where all are told together."""
-    if host.ranks == 1 and controls.leaving():
+def _check(controls: Controls) -> None:
+    """Leave while the run is prepared, when asked to. Of several ranks rank 0 does; the supervisor ends the others."""
+    if controls.leaving():
         raise Leave
 
 

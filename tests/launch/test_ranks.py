@@ -1,0 +1,195 @@
+"""Runs of several processes, here and on two machines: whichever dies, all are gone with the cause, and it goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from studio import bundle, datasets, events, launch, machine, prepare, runs, storage
+from studio.launch import tree
+
+ROOT = Path(__file__).resolve().parents[2]
+PICTURES = ROOT / "studio" / "assets" / "sample" / "images"
+CONFIG: dict[str, Any] = {
+    "data": {"resolution": 32}, "train": {"max_steps": 4000, "batch_size": 1, "seed": 3, "mixed_precision": "no"},
+    "sample": {"prompts": []}, "checkpoint": {"every_steps": 4}}
+pytestmark = pytest.mark.skipif(machine.cores() < 2, reason="two processes need two cores")
+
+
+@pytest.fixture
+def made(home: Path, facts_of_machine: Path) -> Any:
+    """made(section={...}) -> a queued run of the embedded base on five pictures."""
+    (home / "cache").mkdir()
+    shutil.copy(facts_of_machine, home / "cache" / "machine.json")
+    pictures = datasets.begin(home, "five", "local")
+    datasets.add(pictures, [(path.name, path) for path in sorted(PICTURES.glob("*.webp"))[:5]])
+
+    def make(**changes: dict[str, Any]) -> runs.Run:
+        config = {**CONFIG, "data": {**CONFIG["data"], "dataset": pictures.id}}
+        for section, values in changes.items():
+            config[section] = {**config.get(section, {}), **values}
+        return prepare.submit(home, name="many", owner="local", config=config)
+
+    return make
+
+
+def until(what: Any, seconds: float = 150.0) -> Any:
+    """The first true value of `what`."""
+    last = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < last, "too late"
+        time.sleep(0.1)
+    return found
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run."""
+    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+class Story:
+    """A run's state, followed."""
+
+    def __init__(self, run: runs.Run):
+        self.run, self.reader = run, runs.Reader()
+
+    def stepping(self, attempt: int) -> list[psutil.Process]:
+        """Every process of the run, once this attempt has made steps of its own and one can go on from there."""
+
+        def there() -> bool:
+            story = self.reader.story(self.run)
+            begun = story.resumes[-1]["from_step"] if story.resumes else 0
+            return story.attempt == attempt and story.step > begun + 1 and any(self.run.valid_checkpoints())
+
+        until(there)
+        return tree.marked(self.run.path)
+
+    def over(self, processes: list[psutil.Process], since: float) -> str:
+        """The state that the run ends in, with no process left; it has 15 seconds from `since`."""
+        state = until(lambda: (s := self.reader.state(self.run)[0]) not in events.ACTIVE and not alive(processes) and s)
+        print(f"{state}, and nothing left, after {time.monotonic() - since:.1f} s")
+        assert time.monotonic() - since < 15
+        return state
+
+
+def rank(processes: list[psutil.Process], number: int) -> psutil.Process:
+    """The process of that rank."""
+    return next(p for p in processes if tree._is_worker(p) and p.environ()["RANK"] == str(number))
+
+
+def test_whichever_rank_dies_the_run_fails_with_the_cause_and_goes_on(made: Any) -> None:
+    run = made(compute={"num_processes": 2})
+    story, supervisor = Story(run), launch.spawn(run, 1)
+    for attempt, victim in ((1, 1), (2, 0)):
+        processes = story.stepping(attempt)
+        assert len([p for p in processes if tree._is_worker(p)]) == 2
+        rank(processes, victim).kill()
+        assert story.over(processes, time.monotonic()) == "failed"
+        found = storage.read_json(run.exit_file)
+        assert found["signal"] == signal.SIGKILL and found["error"]["code"] == "killed", found
+        assert "Resume continues from checkpoint-" in found["error"]["hint"]
+        supervisor.wait(30)
+        assert launch.resume(run, story.reader) == attempt + 1
+        supervisor = launch.spawn(run, attempt + 1)
+    processes = story.stepping(3)
+    launch.ask(run, "pause", story.reader)
+    until(lambda: story.reader.state(run)[0] == "paused" and not alive(processes))
+    told = [e["exact"] for e in events.read(run.events_file)[0] if e["kind"] == "resumed"]
+    assert told == [True, True]
+
+
+def test_when_the_supervisor_dies_all_ranks_leave(made: Any) -> None:
+    run = made(compute={"num_processes": 2, "deepspeed_stage": 3})
+    story, supervisor = Story(run), launch.spawn(run, 1)
+    processes = story.stepping(1)
+    supervisor.kill()
+    supervisor.wait()
+    assert story.over(processes, time.monotonic()) == "interrupted"
+    supervisor = launch.spawn(run, launch.resume(run, story.reader))
+    processes = story.stepping(2)
+    launch.ask(run, "pause", story.reader)
+    until(lambda: story.reader.state(run)[0] == "paused" and not alive(processes))
+    supervisor.wait(30)
+    assert story.reader.story(run).resumes[-1]["exact"]
+
+
+def test_a_stopped_rank_does_not_hold_the_others_up_for_ever(made: Any) -> None:
+    """One is gone, and the other neither hears SIGTERM nor notices: the supervisor ends it."""
+    run = made(compute={"num_processes": 2})
+    story, supervisor = Story(run), launch.spawn(run, 1)
+    processes = story.stepping(1)
+    rank(processes, 0).suspend()
+    rank(processes, 1).kill()
+    assert story.over(processes, time.monotonic()) == "failed"
+    assert storage.read_json(run.exit_file)["error"]["code"] in ("killed", "lost_process")
+    supervisor.wait(30)
+
+
+def free_port() -> int:
+    """A TCP port that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def other_machine(tmp: Path, run: runs.Run) -> subprocess.Popen[str]:
+    """The second machine: a home of its own, and nothing of the first but the bundle."""
+    packed, home = tmp / "run.zip", tmp / "other"
+    bundle.write(run, packed, start=True)
+    (home / "cache").mkdir(parents=True)
+    (home / "machines" / "cache").mkdir(parents=True)
+    for place in (home, home / "machines"):
+        shutil.copy(run.home / "cache" / "machine.json", place / "cache")
+    return subprocess.Popen([sys.executable, "-m", "studio.launch.elsewhere", str(packed), "--machine-rank", "1"],
+                            cwd=ROOT, env={**os.environ, "STUDIO_HOME": str(home)}, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def two_machines(made: Any, stage: int, **train: Any) -> runs.Run:
+    """A run of two machines with one process each."""
+    return made(train=train, compute={"num_processes": 2, "num_machines": 2, "main_address": "127.0.0.1",
+                                      "main_port": free_port(), "deepspeed_stage": stage})
+
+
+@pytest.mark.parametrize("stage", [0, 3])
+def test_two_machines_train_what_one_does(made: Any, tmp_path: Path, stage: int) -> None:
+    two = two_machines(made, stage, max_steps=6)
+    other, supervisor = other_machine(tmp_path, two), launch.spawn(two, 1)
+    printed, _ = other.communicate(timeout=200)
+    supervisor.wait(60)
+    assert other.returncode == 0, printed
+    reader = runs.Reader()
+    assert reader.state(two)[0] == "finished", two.log_file.read_text()[-3000:]
+    (there,) = (tmp_path / "other" / "machines" / "runs").iterdir()
+    assert (there / "train.log").is_file() and not any((there / "checkpoints").iterdir())
+    assert not (there / "samples").exists() or not any((there / "samples").iterdir())
+    assert not (there / "events.jsonl").exists() or not (there / "events.jsonl").read_text()
+    one = made(train={"max_steps": 6, "batch_size": 2})
+    launch.spawn(one, 1).wait(200)
+    first, second = (reader.story(run).curve.loss for run in (one, two))
+    assert len(first) == 6 and list(second) == pytest.approx(list(first), abs=1e-5)
+
+
+def test_a_dead_machine_ends_the_run_on_the_other(made: Any, tmp_path: Path) -> None:
+    run = two_machines(made, 0)
+    other, supervisor = other_machine(tmp_path, run), launch.spawn(run, 1)
+    story = Story(run)
+    processes = story.stepping(1)
+    for process in [*psutil.Process(other.pid).children(recursive=True), psutil.Process(other.pid)]:
+        process.kill()
+    assert story.over(processes, time.monotonic()) == "failed"
+    error = json.loads(run.exit_file.read_text())["error"]
+    assert error["code"] == "lost_process" and "another machine" in error["message"], error
+    supervisor.wait(30)
+    other.communicate()
