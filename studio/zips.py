@@ -52,7 +52,6 @@ def later_zip(contents: Sequence[tuple[str, bytes | Part]], crc32: Callable[[str
     asked for a member's, by its name, when its part of the zip is read."""
     known = {name: zlib.crc32(content) for name, content in contents if isinstance(content, bytes)}
     members = [Member(name, _length(content), known.get(name)) for name, content in contents]
-    blank = stored_zip(members)
 
     def summed(member: Member) -> Member:
         return member if member.crc32 is not None else member._replace(crc32=crc32(member.name))
@@ -62,13 +61,20 @@ def later_zip(contents: Sequence[tuple[str, bytes | Part]], crc32: Callable[[str
 
     parts: list[bytes | Part] = []
     for index, member in enumerate(members):
-        parts += [Later(_length(blank[2 * index]), head(member)), contents[index][1]]
-    return [*parts, Later(_length(blank[-1]), lambda: bytes(stored_zip([*map(summed, members)])[-1]))]
+        parts += [Later(len(_local(member, LIMIT)), head(member)), contents[index][1]]
+    return [*parts, Later(len(_directory(members)), lambda: _directory([*map(summed, members)]))]
 
 
 def stored_size(members: Sequence[Member]) -> int:
     """Bytes of the zip of these members."""
     return sum(members[part].size if isinstance(part, int) else len(part) for part in stored_zip(members))
+
+
+def _directory(members: Sequence[Member]) -> bytes:
+    """What follows the members: the last part of the zip."""
+    last = stored_zip(members)[-1]
+    assert isinstance(last, bytes)
+    return last
 
 
 def _local(member: Member, limit: int) -> bytes:

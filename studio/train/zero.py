@@ -76,11 +76,11 @@ class Zero(Engine):
         self.zero: Any = self.model.optimizer
         self.update.gathered = {}, self._plain()
         self.named: dict[str, Any] = named  # what learns, by name
-        self.ema = average_of([p.ds_tensor if self.stage == 3 else p for p in named.values()], config.ema)
+        self.ema = average_of([p.ds_tensor if self.stage == 3 else p for p in self.named.values()], config.ema)
         if self.stage < 3:
             self.shown = Shown(trainee, trained, self.ema, self.update)
         else:
-            self.pairs = list(zip(trainee.parameters(), twin.parameters(), strict=True))
+            self.pairs: list[tuple[Any, Any]] = list(zip(trainee.parameters(), twin.parameters(), strict=True))
             aside = config.ema.model_copy(update={"offload": True})
             self.shown = Shown(twin, twins, average_of(list(twins.named().values()), aside), self.update)
 
@@ -146,7 +146,7 @@ class Zero(Engine):
         found = {}
         for name, parameter in self.named.items():
             for moment in MOMENTS:
-                value = safe_get_full_optimizer_state(parameter, moment)
+                value: Any = safe_get_full_optimizer_state(parameter, moment)
                 if self.host.main:
                     found[f"{moment}.{name}"] = value.detach().to("cpu", copy=True)
             if self.host.main:

@@ -53,7 +53,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     _, schemas = models_json_schema([*models, (Config, "validation")], ref_template=REF)  # type: ignore[list-item]
     found["components"] = {"schemas": schemas["$defs"]}
     for route in _flat(app.routes):
-        for method in route.methods if route.include_in_schema else ():
+        for method in route.methods or () if route.include_in_schema else ():
             _describe(found["paths"][route.path_format][method.lower()], route)
     return found
 
