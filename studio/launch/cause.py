@@ -14,7 +14,7 @@ from studio.work import Work
 
 _RANK_SIGNAL = re.compile(r"exitcode\s*:\s*-(\d+)")  # as torch's elastic agent reports a rank
 _EXCEPTION = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception|Problem|Interrupt|Corrupt|Refused)): (.*)$", re.MULTILINE)
-_LAUNCHER_NOISE = ("ChildFailedError",)
+_LAUNCHER_NOISE = ("ChildFailedError", "SignalException")  # the second: the launcher itself was told to end
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGTRAP}
 EVIDENCE_LINES, EVIDENCE_BYTES = 40, 16_384
 

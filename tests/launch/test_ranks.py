@@ -68,9 +68,10 @@ class Story:
         """Every process of the run, once this attempt has made steps of its own and one can go on from there."""
 
         def there() -> bool:
-            story = self.reader.story(self.run)
-            begun = story.resumes[-1]["from_step"] if story.resumes else 0
-            return story.attempt == attempt and story.step > begun + 1 and any(self.run.valid_checkpoints())
+            told = events.read(self.run.events_file)[0]
+            begun = [n for n, event in enumerate(told) if event["kind"] == "attempt"]
+            made = [e for e in told[begun[-1]:] if e["kind"] == "step"] if len(begun) == attempt else []
+            return len(made) > 1 and any(self.run.valid_checkpoints())
 
         until(there)
         return tree.marked(self.run.path)
