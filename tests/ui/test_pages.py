@@ -118,7 +118,8 @@ def test_the_shipped_pictures_are_copied_on_the_first_edit(page: Page, server: S
 def test_no_page_is_wider_than_the_screen(browser: Browser, server: Server, width: int, scheme: str) -> None:
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
     page = context.new_page()
-    for query, ready in (("", "#start-training"), ("?view=runs", "#runs h2:visible"), ("?dataset=sample", "#pictures figure")):
+    pages = {"": "#start-training", "?view=runs": "#runs h2:visible", "?dataset=sample": "#pictures figure"}
+    for query, ready in pages.items():
         page.goto(f"{server.url}/{query}")
         page.locator(ready).first.wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= width, query
