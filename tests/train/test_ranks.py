@@ -78,13 +78,17 @@ def alone(make: Make) -> runs.Run:
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_two_ranks_train_what_one_does(make: Make, alone: runs.Run, stage: int) -> None:
+def test_two_ranks_train_what_one_does(make: Make, alone: runs.Run, stage: int, tmp_path: Path,
+                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    built = tmp_path / "extensions"
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(built))
     two = same(make, 2, stage)
     done = two_ranks(two, "draws:1")
     assert done.returncode == 0, done.stderr[-3000:]
     assert [e["pictures"] for e in told(two, "step")] == WINDOWS
     assert drawn(two) == drawn(alone) and len(drawn(two)) == sum(WINDOWS)
     alike(alone, two)
+    assert not built.exists(), "a killed build would leave a lock at which later runs wait"
 
 
 @pytest.mark.parametrize("stage", [0, 2, 3])
