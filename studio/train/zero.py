@@ -71,9 +71,10 @@ class Zero(Engine):
         groups = trained.groups(config.optim.text_encoder_learning_rate, config.optim.learning_rate or 1.0)
         self.update = SharedUpdater(OPTIMIZERS[config.optim.name], groups, config.optim, rate, None)
         self.inner = self.update.optimizers[0]
-        # DeepSpeed would have g++ build what only its inference uses: a minute at a machine's first run, and a kill in it
-        # leaves a lock at which every later run waits for ever.
-        vars(ops)["__compatible_ops__"] = {}
+        # DeepSpeed would have g++ build what only its inference uses: a minute at a machine's first run, and a kill in
+        # it leaves a lock at which every later run waits for ever.
+        library: Any = ops
+        library.__compatible_ops__ = {}
         made = deepspeed.initialize(model=trainee, optimizer=self.inner, model_parameters=None,
                                     config=json.loads(file.read_text()), dist_init_required=False)
         self.model = self.update.engine = made[0]

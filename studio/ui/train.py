@@ -8,7 +8,7 @@ import secrets
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import gradio as gr
 from gradio.components import Component
@@ -22,18 +22,17 @@ from studio.web.errors import explain
 from studio.web.service import Studio
 
 SAMPLE = "sample"
-Handler = TypeVar("Handler", bound=Callable[..., Any])
 BASIC = ("data.dataset", "model.base", "sample.prompts")
 KEPT = ("data.dataset", "model.base", "sample.prompts", "model.family", "model.revision", "model.variant")  # by presets
 
 
-def _spoken(handler: Handler) -> Handler:
+def _spoken(handler: Callable[..., Any]) -> Callable[..., Any]:
     """A handler whose answer has words in it: they are in its page's language."""
     @functools.wraps(handler)
     def speak(page: TrainPage, *given: Any) -> Any:
         with texts.speaking(page.language):
             return handler(page, *given)
-    return speak  # type: ignore[return-value]
+    return speak
 
 
 @dataclass

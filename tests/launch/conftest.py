@@ -33,6 +33,11 @@ def wait_for(what: Callable[[], Any], seconds: float = 30.0) -> Any:
     raise AssertionError(f"not within {seconds} s: {what}")
 
 
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run."""
+    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
 class Bench:
     """Makes runs in one home, supervises them, and knows what is left of them."""
 

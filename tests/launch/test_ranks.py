@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ import pytest
 from studio import bundle, datasets, events, launch, machine, prepare, runs, storage
 from studio.launch import tree
 
+from .conftest import alive, wait_for
+
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "studio" / "assets" / "sample" / "images"
 CONFIG: dict[str, Any] = {
     "data": {"resolution": 32}, "train": {"max_steps": 4000, "batch_size": 1, "seed": 3, "mixed_precision": "no"},
     "sample": {"prompts": []}, "checkpoint": {"every_steps": 4}}
+until = partial(wait_for, seconds=150.0)
 pytestmark = pytest.mark.skipif(machine.cores() < 2, reason="two processes need two cores")
 
 
@@ -42,20 +46,6 @@ def made(home: Path, facts_of_machine: Path) -> Any:
         return prepare.submit(home, name="many", owner="local", config=config)
 
     return make
-
-
-def until(what: Any, seconds: float = 150.0) -> Any:
-    """The first true value of `what`."""
-    last = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < last, "too late"
-        time.sleep(0.1)
-    return found
-
-
-def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that still run."""
-    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
 class Story:

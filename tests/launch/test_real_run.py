@@ -1,4 +1,4 @@
-"""The real trainer under accelerate and the supervisor: killed, resumed from a shell, interrupted by Ctrl-C."""
+"""The real trainer under the supervisor: killed, resumed from a shell, interrupted by Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,10 +19,13 @@ import pytest
 from studio import config, datasets, events, families, launch, prepare, runs, storage
 from studio.launch import tree
 
+from .conftest import alive, wait_for
+
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "studio" / "assets" / "sample" / "images"
 CONFIG = {"data": {"resolution": 32}, "train": {"max_steps": 4000, "batch_size": 1, "seed": 3, "mixed_precision": "no"},
           "sample": {"prompts": []}, "checkpoint": {"every_steps": 4}}
+until = partial(wait_for, seconds=150.0)
 
 
 @pytest.fixture
@@ -34,20 +38,6 @@ def run(home: Path, facts_of_machine: Path) -> runs.Run:
     datasets.add(made, [(path.name, path) for path in files])
     return prepare.submit(home, name="real", owner="local", config={**CONFIG, "data": {
         **CONFIG["data"], "dataset": made.id}})
-
-
-def until(what, seconds: float = 150.0):
-    """The first true value of `what`."""
-    last = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < last, "too late"
-        time.sleep(0.1)
-    return found
-
-
-def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that still run."""
-    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_killed_resumed_interrupted(run: runs.Run) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
@@ -19,12 +20,20 @@ import pytest
 
 from studio import config, events, runs
 
+from ..fakes.hub import Hub
+
 ROOT = Path(__file__).resolve().parents[2]
 FAKES = ROOT / "tests" / "fakes"
 ROWS = [{"image": "ab" * 32, "ext": "webp", "width": 64, "height": 64, "captions": ["a cat"], "split": "train",
          "name": "cat.png"}]
 CLEARED = ("SPACE_ID", "STUDIO_AUTH", "STUDIO_HOST", "STUDIO_PORT", "STUDIO_TOKEN", "STUDIO_SPACE", "STUDIO_CONTAINER",
            "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "HF_TOKEN")
+DRAW = """
+import sys
+from diffusers import DiffusionPipeline
+picture = DiffusionPipeline.from_pretrained(sys.argv[1])("a cat", num_inference_steps=2, height=64, width=64).images[0]
+assert picture.size == (64, 64)
+"""
 
 
 @dataclass
@@ -188,3 +197,36 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
     found.stop()
     fake.terminate()
     fake.wait()
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """A Hub that takes uploads."""
+    with Hub(uploads=tmp_path_factory.mktemp("uploads")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def studio(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A workstation's studio without a token of its own, before that Hub."""
+    tmp = tmp_path_factory.mktemp("studio")
+    found = start(tmp / "home", tmp, **{k: v for k, v in hub.environment(tmp / "hf").items() if k.startswith("HF_")})
+    yield found
+    found.stop()
+
+
+def draw_elsewhere(api: httpx.Client, run_id: str, tmp: Path) -> None:
+    """Download the newest checkpoint's EMA pipeline and draw with it in diffusers, in a process of its own."""
+    items = api.get(f"/api/runs/{run_id}/files").json()["items"]
+    newest = next(i for i in items if i["path"].endswith(".zip") and "ema" in i["path"])
+    place = tmp / "pipeline.zip"
+    with api.stream("GET", newest["url"]) as answer, open(place, "wb") as file:
+        for block in answer.iter_bytes():
+            file.write(block)
+    assert place.stat().st_size == newest["size"]
+    with zipfile.ZipFile(place) as packed:
+        assert packed.testzip() is None
+        packed.extractall(tmp / "out")
+    (top,) = (tmp / "out").iterdir()
+    drawn = subprocess.run([sys.executable, "-c", DRAW, str(top)], capture_output=True, text=True, timeout=200)
+    assert drawn.returncode == 0, drawn.stderr[-2000:]

@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from studio import datasets
 from ..datasets.bad import picture as drawn
 from ..datasets.bad import saved
 from ..fakes.hub import READER, STRANGER, WRITER, Hub
-from .conftest import Server, start
+from .conftest import Server
 from .test_api import problem
 from .test_jobs import ended
 from .test_pictures import picture, send, settled
@@ -61,22 +60,6 @@ def test_nothing_to_take_away(api: httpx.Client) -> None:
     assert "no pictures" in problem(api.get(f"{address}/export"), 409)["message"]
     assert "no pictures" in problem(api.post(f"{address}/push", json={"token": WRITER}), 409)["message"]
     problem(api.get(f"/api/datasets/{'0' * 32}/export"), 404)
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    """A Hub that takes uploads."""
-    with Hub(uploads=tmp_path_factory.mktemp("uploads")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def studio(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A workstation's studio without a token of its own, before that Hub."""
-    tmp = tmp_path_factory.mktemp("studio")
-    found = start(tmp / "home", tmp, **{k: v for k, v in hub.environment(tmp / "hf").items() if k.startswith("HF_")})
-    yield found
-    found.stop()
 
 
 @pytest.fixture(scope="module")

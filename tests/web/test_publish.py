@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 from studio import runs, work
 
 from ..fakes.hub import STRANGER, WRITER, Hub
-from .conftest import ROOT, Server, start, until
+from .conftest import ROOT, Server, until
 
 CONFIG = {"train": {"max_steps": 2, "batch_size": 2, "seed": 5, "mixed_precision": "no"},
           "sample": {"prompts": ["a <b>cat</b> | ![x](y)"], "num_inference_steps": 2, "every_steps": 0}}
@@ -29,22 +28,6 @@ pipeline = DiffusionPipeline.from_pretrained(sys.argv[1], use_safetensors=True, 
 if len(sys.argv) > 2: pipeline.load_lora_weights(sys.argv[2], weight_name="pytorch_lora_weights.safetensors")
 assert pipeline("a cat", num_inference_steps=2, height=64, width=64).images[0].size == (64, 64)
 """
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    """A Hub that takes uploads."""
-    with Hub(uploads=tmp_path_factory.mktemp("uploads")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def studio(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A workstation's studio without a token of its own, before that Hub."""
-    tmp = tmp_path_factory.mktemp("studio")
-    found = start(tmp / "home", tmp, **{k: v for k, v in hub.environment(tmp / "hf").items() if k.startswith("HF_")})
-    yield found
-    found.stop()
 
 
 @pytest.fixture(scope="module")

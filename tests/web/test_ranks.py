@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +10,7 @@ import pytest
 
 from studio import machine
 
-from .conftest import until
-from .test_whole_run import DRAW
+from .conftest import draw_elsewhere, until
 
 STEPS = 40
 CONFIG = {"data": {"resolution": 32},
@@ -42,13 +38,4 @@ def test_zero_3_through_the_api(api: httpx.Client, tmp_path: Path) -> None:
     assert api.post(f"{url}/resume").status_code in (200, 202)
     done = until(lambda: reached("finished"), 250)
     assert done["step"] == STEPS and {s["weights"] for s in done["samples"] if s["step"] == STEPS} == {"raw", "ema"}
-    items = api.get(f"{url}/files").json()["items"]
-    newest = next(i for i in items if i["path"].endswith(".zip") and "ema" in i["path"])
-    place = tmp_path / "pipeline.zip"
-    place.write_bytes(api.get(newest["url"]).content)
-    with zipfile.ZipFile(place) as file:
-        assert file.testzip() is None
-        file.extractall(tmp_path / "out")
-    (top,) = (tmp_path / "out").iterdir()
-    drawn = subprocess.run([sys.executable, "-c", DRAW, str(top)], capture_output=True, text=True, timeout=200)
-    assert drawn.returncode == 0, drawn.stderr[-2000:]
+    draw_elsewhere(api, done["id"], tmp_path)

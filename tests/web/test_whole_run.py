@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from .conftest import Server, until
+from .conftest import Server, draw_elsewhere, until
 
 STEPS = 3
 CONFIG = {"train": {"max_steps": STEPS, "batch_size": 2, "seed": 5, "mixed_precision": "no"},
           "sample": {"prompts": ["a cat"], "num_inference_steps": 2, "every_steps": 0},
           "checkpoint": {"every_steps": 2}}
-DRAW = """
-import sys
-from diffusers import DiffusionPipeline
-picture = DiffusionPipeline.from_pretrained(sys.argv[1])("a cat", num_inference_steps=2, height=64, width=64).images[0]
-assert picture.size == (64, 64)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -82,19 +73,7 @@ def test_files_have_true_sizes_and_ranges(done: dict[str, Any], api: httpx.Clien
 
 
 def test_the_ema_pipeline_draws_elsewhere(done: dict[str, Any], api: httpx.Client, tmp_path: Path) -> None:
-    items = api.get(f"/api/runs/{done['id']}/files").json()["items"]
-    newest = next(i for i in items if i["path"].endswith(".zip") and "ema" in i["path"])
-    place = tmp_path / "pipeline.zip"
-    with api.stream("GET", newest["url"]) as answer, open(place, "wb") as file:
-        for block in answer.iter_bytes():
-            file.write(block)
-    assert place.stat().st_size == newest["size"]
-    with zipfile.ZipFile(place) as file:
-        assert file.testzip() is None
-        file.extractall(tmp_path / "out")
-    (top,) = (tmp_path / "out").iterdir()
-    drawn = subprocess.run([sys.executable, "-c", DRAW, str(top)], capture_output=True, text=True, timeout=200)
-    assert drawn.returncode == 0, drawn.stderr[-2000:]
+    draw_elsewhere(api, done["id"], tmp_path)
 
 
 def test_a_broken_download_gives_the_checkpoint_free(done: dict[str, Any], api: httpx.Client, server: Server) -> None:
