@@ -268,3 +268,16 @@ def test_the_trash_keeps_seven_days(tmp_path: Path) -> None:
 def test_free_space_is_asked_of_the_nearest_folder_there_is(tmp_path: Path) -> None:
     near = shutil.disk_usage(tmp_path).free
     assert abs(storage.free_bytes(tmp_path / "not" / "there" / "yet") - near) < 2**30
+
+
+def test_a_torn_line_costs_itself_alone(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    assert list(storage.read_lines(path)) == []
+    storage.append_lines(path, [{"n": 1}, {"n": 2}])
+    path.write_bytes(path.read_bytes() + b'{"n": 3, "wo')  # as a kill leaves it
+    assert list(storage.read_lines(path)) == [{"n": 1}, {"n": 2}]
+    storage.append_lines(path, [{"n": "鳥"}])
+    assert list(storage.read_lines(path)) == [{"n": 1}, {"n": 2}, {"n": "鳥"}]
+    assert path.read_bytes().endswith(b"\n")
+    with pytest.raises(FileNotFoundError):  # what was deleted meanwhile does not come back
+        storage.append_lines(tmp_path / "gone" / "log.jsonl", [{"n": 1}])

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from studio import storage
 from studio.datasets import measures
 from studio.datasets.health import NEAR
 
@@ -90,12 +90,9 @@ def add(home: Path, run_id: str, found: list[dict[str, Any]]) -> None:
     """Keep more of them; each has `file` too."""
     path = file_of(home, run_id)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab") as file:
-        file.write("".join(json.dumps(line) + "\n" for line in found).encode())
+    storage.append_lines(path, found)
 
 
 def known(home: Path, run_id: str) -> dict[str, dict[str, Any]]:
-    """What is measured, by the sample's file; a line that is being written does not count yet."""
-    path = file_of(home, run_id)
-    lines = path.read_text().split("\n")[:-1] if path.exists() else []
-    return {line["file"]: line for line in map(json.loads, lines)}
+    """What is measured, by the sample's file."""
+    return {line["file"]: line for line in storage.read_lines(file_of(home, run_id))}

@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from studio import storage
 
 SIDE = 512  # pixels, the shorter side at which blur is measured: more is lost at training resolution anyway
 TAPS = 9  # pixels of the box filter a picture is blurred with again
@@ -81,13 +81,7 @@ def add(home: Path, dataset_id: str, found: Iterable[dict[str, Any]]) -> None:
     """Keep more measures; each has `image` too."""
     path = file_of(home, dataset_id)
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = "".join(json.dumps(line) + "\n" for line in found).encode()
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        while data:
-            data = data[os.write(handle, data) :]
-    finally:
-        os.close(handle)
+    storage.append_lines(path, found)
 
 
 def known(home: Path, dataset_id: str) -> dict[str, dict[str, Any]]:
@@ -110,15 +104,8 @@ def known(home: Path, dataset_id: str) -> dict[str, dict[str, Any]]:
 
 
 def _lines(path: Path) -> Iterable[dict[str, Any]]:
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue  # torn by a kill: the picture is measured again
-            # One without colours is of an older studio: that picture is measured again too.
-            if isinstance(entry, dict) and {"image", "dhash", "colours", "blur"} <= entry.keys():
-                yield entry
+    """One that is torn, or without colours (of an older studio), has to be measured again."""
+    return (line for line in storage.read_lines(path) if {"image", "dhash", "colours", "blur"} <= line.keys())
 
 
 _NONE: dict[str, dict[str, Any]] = {}

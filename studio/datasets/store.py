@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import threading
@@ -275,12 +274,8 @@ class Dataset:
 
     def _append(self, lines: list[dict[str, Any]]) -> None:
         self._writable()
-        with storage.Lock(self.path / "edit.lock"), open(self.path / "rows.jsonl", "a+b") as file:
-            if file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
-                file.write(b"\n")  # a line torn by a crash stays alone
-            file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
-            file.flush()
-            os.fsync(file.fileno())
+        with storage.Lock(self.path / "edit.lock"):
+            storage.append_lines(self.path / "rows.jsonl", lines)
 
     def snapshot(self) -> Snapshot:
         """All rows at this moment, shared: read them, never change them."""

@@ -11,12 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+
+from studio import storage
 
 CHOICES = ("left", "right", "tie")
 Z = 1.959964  # of a 95 % interval
@@ -56,8 +57,8 @@ class Votes:
         self.file, self.pairs = file, shown
         self.choices: dict[str, str] = {}
         self.stopped = False
-        for line in file.read_text().splitlines() if file.exists() else []:
-            self._take(json.loads(line))
+        for line in storage.read_lines(file):
+            self._take(line)
 
     @property
     def ended(self) -> bool:
@@ -76,10 +77,7 @@ class Votes:
 
     def add(self, line: dict[str, Any]) -> None:
         """Keep one line."""
-        with open(self.file, "ab") as file:
-            file.write(json.dumps(line).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        storage.append_lines(self.file, [line])
         self._take(line)
 
     def _take(self, line: dict[str, Any]) -> None:
