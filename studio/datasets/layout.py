@@ -273,7 +273,7 @@ class Layout:
         for split, number in Counter(row["split"] for row in rows if row["split"] != "train").items():
             note(f"{_pictures(number)} held out for {split}, not trained on.")
         for times, number in sorted(Counter(row["repeats"] for row in rows if "repeats" in row).items()):
-            note(f"{_pictures(number)} counted {times} times, as the folder's name says.")
+            note(f"{_pictures(number)} counted {times} times, as its folder or its line says.")
         copies = len(rows) - len({row["image"] for row in rows})
         if copies:
             note(f"{_pictures(copies)} exactly like another; kept, and trained on as often.")
