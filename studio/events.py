@@ -286,7 +286,9 @@ class Story:
         self.results[event["name"]] = event
 
     def _on_warning(self, event: dict[str, Any]) -> None:
-        self.warnings.append(event)
+        said = [(one.get("code"), one.get("message")) for one in self.warnings]
+        if (event.get("code"), event.get("message")) not in said:  # each attempt says what still holds again
+            self.warnings.append(event)
 
     def _on_control(self, event: dict[str, Any]) -> None:
         self.controls[str(event.get("id"))] = event

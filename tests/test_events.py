@@ -144,6 +144,16 @@ def test_points_a_killed_attempt_made_past_its_checkpoint_are_dropped(path: Path
     assert len(story.curve.loss) == len(story.curve.seconds) == len(story.curve.pictures) == 7
 
 
+def test_what_each_attempt_warns_of_is_told_once(path: Path) -> None:
+    for attempt in (1, 2):
+        writer = events.EventWriter(path)
+        writer.add("attempt", attempt=attempt, total_steps=100)
+        writer.add("warning", code="texts_not_cached", message="Slower.")
+        writer.add("warning", code="texts_not_cached", message=f"Attempt {attempt}.")
+        writer.close()
+    assert [one["message"] for one in told(path).warnings] == ["Slower.", "Attempt 1.", "Attempt 2."]
+
+
 def test_a_story_follows_samples_checkpoints_and_controls(path: Path) -> None:
     writer = events.EventWriter(path)
     writer.add("attempt", attempt=1)

@@ -81,6 +81,9 @@ def watch(page: Page) -> None:
     later = page.locator("#samples img[alt^='Sample at step']").first
     expect(later).to_be_attached(timeout=60_000)
     assert page.locator("#loss-chart canvas").count() == 1
+    # What moves all the time is drawn all the time, by the processor that trains where there is no GPU.
+    assert page.evaluate("""() => document.getAnimations().filter((one) => one.effect.getTiming().iterations > 9)
+        .map((one) => one.animationName)""") == []
     later.scroll_into_view_if_needed()
     page.wait_for_function("() => [...document.querySelectorAll('#samples img')].some((i) => i.naturalWidth > 0)")
     expect(page.locator("#run-title")).to_have_text(f"Try {CANARY}")
