@@ -1,7 +1,12 @@
-"""Writes the trained base as a plain diffusers folder with its model card; used by build_base.py."""
+"""Writes the trained base as a plain diffusers folder with its model card; used by build_base.py.
+
+Alone, `python tools/base_export.py PIPELINE --work DIR --out FOLDER` takes the pipeline that a run of the studio gave (its
+download, unpacked) as the base: half precision, small shards, figures and grids; the card's words stay as they are.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -136,3 +141,20 @@ def write_card(
         **figures,
     )
     (out / "README.md").write_text(card, encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pipeline", type=Path, help="diffusers folder to take")
+    parser.add_argument("--work", type=Path, required=True, help="work folder of tools/build_base.py, for its data")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the base")
+    arguments = parser.parse_args()
+    pipe = StableDiffusionPipeline.from_pretrained(arguments.pipeline, safety_checker=None)
+    schedule = {name: value for name, value in pipe.scheduler.config.items() if not name.startswith("_")}
+    export(pipe.vae, pipe.vae.config.scaling_factor, pipe.text_encoder, pipe.unet, pipe.tokenizer, schedule,
+           arguments.out)  # fmt: skip
+    measure(arguments.out, arguments.work)
+
+
+if __name__ == "__main__":
+    main()
