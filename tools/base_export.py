@@ -1,7 +1,7 @@
 """Writes the trained base as a plain diffusers folder with its model card; used by build_base.py.
 
-Alone, `python tools/base_export.py PIPELINE --work DIR --out FOLDER` takes the pipeline that a run of the studio gave (its
-download, unpacked) as the base: half precision, small shards, figures and grids; the card's words stay as they are.
+Alone, `python tools/base_export.py PIPELINE --work DIR --out FOLDER` takes the pipeline that a run of the studio gave
+(its download, unpacked) as the base: half precision, small shards, figures and grids. The card's words stay.
 """
 
 from __future__ import annotations
