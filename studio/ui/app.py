@@ -10,6 +10,7 @@ from gradio.queueing import Queue
 from starlette.middleware.cors import CORSMiddleware
 
 from studio.ui import parts, texts, theme, train
+from studio.ui.first import First
 from studio.web.languages import NAMES
 from studio.web.service import Studio
 
@@ -22,6 +23,7 @@ def make(studio: Studio) -> dict[str, FastAPI]:
     apps = {}
     for language in NAMES:
         parent = FastAPI(openapi_url=None)
+        parent.add_middleware(First, script=theme.first())
         parent.add_middleware(CORSMiddleware, allow_origins=[])  # else Gradio lets any site read with a user's cookies
         blocks = build(studio, language)
         blocks.has_launched = True

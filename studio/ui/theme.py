@@ -59,6 +59,11 @@ def head(language: str) -> str:
     ))
 
 
+def first() -> str:
+    """What must be there before Gradio's own scripts begin."""
+    return f'<script src="static/calm.js?v={revision()}"></script>'
+
+
 def revision() -> str:
     """Changes whenever a static file does, so that a browser never mixes two versions."""
     digest = hashlib.sha256()

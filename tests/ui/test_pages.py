@@ -166,6 +166,20 @@ def test_the_page_is_in_the_browsers_language_until_another_is_chosen(browser: B
     context.close()
 
 
+def test_a_page_nobody_touches_draws_no_frames(page: Page, server: Server) -> None:
+    page.add_init_script("""window.frames_asked = 0; const ask = window.requestAnimationFrame;
+        window.requestAnimationFrame = (callback) => { window.frames_asked++; return ask.call(window, callback); };""")
+    page.goto(server.url)
+    page.locator("#start-training").wait_for()
+    asked = """() => { const before = window.frames_asked;
+        return new Promise((done) => setTimeout(() => done(window.frames_asked - before), 2000)); }"""
+    for _ in range(10):  # the form's first check may still be under way
+        frames = page.evaluate(asked)
+        if frames < 20:
+            break
+    assert frames < 20
+
+
 def test_a_server_nobody_uses_sleeps(page: Page, server: Server) -> None:
     page.goto(server.url)
     page.locator("#start-training").wait_for()
