@@ -34,8 +34,8 @@ __all__ = ["LR_SCHEDULES", "Compute", "Config", "ConfigError", "Data", "Lora", "
            "resolve", "schema", "steps_per_epoch"]
 
 SCHEMA = 1
-MAY_STAY_EMPTY = ("hub.model_id", 
-    "model.revision", "model.variant",
+MAY_STAY_EMPTY = (
+    "hub.model_id", "model.revision", "model.variant",
     "data.config_name", "data.revision", "data.split", "data.data_dir", "data.data_files", "data.image_column",
     "data.caption_column", "data.max_rows", "data.bucket_step", "data.max_samples",
     "train.epochs", "optim.text_encoder_learning_rate", "compute.main_address",
@@ -252,6 +252,19 @@ def _cross_faults(config: Config) -> Iterable[Problem]:
     if optim.lr_scheduler == "polynomial" and optim.learning_rate is not None and optim.learning_rate <= 1e-7:
         yield Problem(field="optim.learning_rate", message="the polynomial schedule ends at 1e-7: set a higher rate")
     yield from _compute_faults(config)
+    yield from _rented_faults(config)
+
+
+def _rented_faults(config: Config) -> Iterable[Problem]:
+    """What a rented machine does not do."""
+    if config.compute.backend == "local":
+        return
+    if config.compute.num_machines > 1:
+        yield Problem(field="compute.num_machines", message="a rented machine trains alone: set 1, or set "
+                      "compute.backend to `local`")
+    if config.track.report_to:
+        yield Problem(field="track.report_to", message="trackers write where the run trains, and a rented machine is "
+                      "gone afterwards: leave this empty, or set compute.backend to `local`")
 
 
 def _compute_faults(config: Config) -> Iterable[Problem]:

@@ -15,7 +15,7 @@ ENOUGH = 5  # steps that a run must have done to tell how long one takes
 # What must agree for one run to tell anything about another.
 ALIKE = ("model.family", "model.base", "model.revision", "model.variant", "model.method", "lora.rank", "lora.targets",
          "lora.dora", "train.mixed_precision", "train.gradient_checkpointing", "optim.name", "ema.enabled",
-         "compute.num_processes", "compute.num_threads")
+         "compute.backend", "compute.num_processes", "compute.num_threads")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from studio import config, storage
 log = logging.getLogger(__name__)
 PROBE_SECONDS = 120
 PLAIN_SIDE = 256
+RENTED_THREADS = 2  # what the smallest machine has
 
 
 def facts(home: Path) -> dict[str, Any]:
@@ -59,9 +60,18 @@ def suggestion(home: Path, precision: str | None = None, resolution: int | None 
     return {"train": {"mixed_precision": precision}, "compute": kernels}
 
 
+def rented(compute: config.Compute) -> dict[str, Any]:
+    """What suits a rented machine, as a partial config: nothing here can measure it, so its name decides."""
+    gpu = not compute.flavor.startswith("cpu")
+    precision = "fp16" if compute.flavor.startswith("t4") else "bf16" if gpu else "no"  # a T4 has no bf16
+    return {"train": {"mixed_precision": precision}, "compute": {"num_threads": RENTED_THREADS}}
+
+
 def problems(facts: dict[str, Any], train: config.Train | None, compute: config.Compute | None) -> list[config.Problem]:
     """What this machine cannot do of a run's sections (None: a faulty one, which is told elsewhere)."""
     found, gpus = [], len(facts["gpus"])
+    if compute is not None and compute.backend != "local":
+        return []
     if train is not None and train.mixed_precision == "fp16" and not gpus:
         found.append(config.Problem(field="train.mixed_precision", message="fp16 needs a GPU, and this machine has "
                                     "none: choose `no` or `bf16`, or leave it empty"))

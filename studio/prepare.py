@@ -74,9 +74,10 @@ def plan(home: Path, config: dict[str, Any], *, token: str | None = None) -> Pla
         if found.config is not None:
             _check_recipe(found.config, defaults, found)
             _check_space(home, found.config, facts, found)
-            if found.config.hub.push and not token:
-                found.fault("hub.push", "there is no Hugging Face token to publish with: sign in (`hf auth login`), or "
-                            "set HF_TOKEN to one that may write")
+            needs = {"hub.push": found.config.hub.push, "compute.backend": found.config.compute.backend != "local"}
+            for path in (path for path, wanted in needs.items() if wanted and not token):
+                found.fault(path, "there is no Hugging Face token to do this with: sign in (`hf auth login`), or set "
+                            "HF_TOKEN to one that may write")
     return found
 
 
@@ -250,6 +251,8 @@ def chosen_rows(rows: list[dict[str, Any]], data: config_.Data, validation: conf
 
 def _measured(home: Path, asked: Config, defaults: dict[str, Any]) -> dict[str, Any]:
     """What this machine suggests for what was asked."""
+    if asked.compute.backend != "local":
+        return machine.rented(asked.compute)
     side = asked.data.resolution or defaults.get("data", {}).get("resolution")
     return machine.suggestion(home, asked.train.mixed_precision, side)
 
@@ -358,6 +361,8 @@ def _check_space(home: Path, config: Config, facts: dict[str, Any], found: Plan)
     if found.disk_bytes > free:
         found.fault("checkpoint.keep", f"{config.checkpoint.keep + 1} checkpoints need {_gb(found.disk_bytes)} of disk "
                     f"and {_gb(free)} are free: keep fewer, or delete old runs")
+    if config.compute.backend != "local":
+        return
     gpus = facts["gpus"]
     memory, where = (gpus[0]["memory_bytes"], gpus[0]["name"]) if gpus else (facts["memory_bytes"], "this machine")
     needed = found.memory_bytes * (1 if gpus else config_.local_processes(config.compute))

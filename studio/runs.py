@@ -81,6 +81,15 @@ class Run(work.Work):
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
+    @property
+    def remote_file(self) -> Path:
+        return self.path / "remote.json"
+
+    @property
+    def lane(self) -> str:
+        """Whether it trains here ("heavy") or on a rented machine ("away")."""
+        return "heavy" if self.record().get("backend", "local") == "local" else "away"
+
     def created_config(self) -> config_.Config:
         """The config that the run was made with. Raises ConfigError, or Corrupt for an unreadable file."""
         return config_.load(self.facts(self.config_file, {}))
@@ -138,7 +147,7 @@ def create(root: Path, *, name: str, owner: str, config: config_.Config, rows: I
     (root / Run.folder).mkdir(parents=True, exist_ok=True)
     run, now = Run(root / Run.folder / uuid.uuid4().hex), time.time()
     record = {"name": name, "owner": owner, "created": now, "parent": parent, "attempt": 1, "rank": now,
-              "backend": "local", **(extra or {})}
+              "backend": config.compute.backend, **(extra or {})}
     lines = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     work.establish(run.path, {"config.json": work.as_json(config_.dump(config)), "dataset.jsonl": lines.encode(),
                               run.record_name: work.as_json(record)}, ("control", "samples", "checkpoints"),
@@ -226,7 +235,14 @@ def every(root: Path) -> list[Run]:
 
 
 def delete(root: Path, run: Run) -> None:
-    """Move a run to the trash. Raises Refused while it is alive; holds its lock, so that no supervisor begins now."""
+    """Move a run to the trash. Raises Refused while it is alive, here or on a rented machine; holds its lock, so that
+    no supervisor begins now."""
+    rented = storage.read_json(run.remote_file) or {"over": True}
+    if not rented["over"] and rented.get("job") and not rented.get("cancelled"):
+        until = run.remote_file.stat().st_mtime + 3600 * run.config().compute.timeout_hours
+        if until > time.time():
+            raise Refused(f"its job still runs on a rented machine, and costs: resume the run, then cancel it, or "
+                          f"cancel the job at {rented.get('url')}")
     work.discard(root, run)
 
 

@@ -280,6 +280,20 @@ class Checkpoint(Section):
 class Compute(Section):
     """Compute"""
 
+    backend: Literal["local", "hf_jobs"] = setting(
+        "local", "Where it trains", "`local` is this machine. `hf_jobs` rents one from Hugging Face for the run, with "
+        "your own token and at your cost; losses and pictures come here as they are made, the newest checkpoint at the "
+        "end.")
+    flavor: str = setting(
+        "l4x1", "Rented hardware", "For `hf_jobs`: the hardware, as `hf jobs hardware` lists it with its price; for "
+        "example `cpu-basic`, `t4-small`, `l4x1`, `a100-large`.", max_length=40, pattern=r"^[a-z0-9][a-z0-9-]*$")
+    image: str = setting(
+        "python:3.11", "Rented machine's image", "For `hf_jobs`: a Docker image with Python 3.11 or newer and pip; "
+        "what of the studio's requirements it lacks is installed first.", max_length=200,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")
+    timeout_hours: int = setting(
+        24, "Longest rent", "For `hf_jobs`: hours after which the job is ended whatever it does, so that it never "
+        "costs more.", ge=1, le=720)
     num_processes: int = setting(
         1, "Processes", "Training processes in all, one per GPU; several machines share them out evenly.", ge=1,
         le=4096)

@@ -100,6 +100,11 @@ class Work:
         """Whether it may run beside anything else: it leaves the accelerator alone and is soon done."""
         return False
 
+    @property
+    def lane(self) -> str:
+        """Beside what it may run: "light", "away" (its work is done on a rented machine), or one "heavy" at a time."""
+        return "light" if self.light else "heavy"
+
     def record(self) -> dict[str, Any]:
         """The record: name, owner, created, attempt (how many were asked for), rank (place in the queue), and more."""
         return self.facts(self.record_file, self.record_fields)

@@ -9,7 +9,8 @@
 
 from __future__ import annotations
 
+from studio.bundle.back import take_back
 from studio.bundle.pack import pack, write
 from studio.bundle.unpack import BadBundle, unpack
 
-__all__ = ["BadBundle", "pack", "unpack", "write"]
+__all__ = ["BadBundle", "pack", "take_back", "unpack", "write"]

@@ -20,14 +20,19 @@ from studio.runs import Run
 Content = bytes | Path
 
 
-def pack(run: Run, *, start: bool = False) -> export.Download:
+def pack(run: Run, *, start: bool = False, result: bool = False) -> export.Download:
     """The run's bundle, open for reading; the caller closes it.
 
-    With `start` it has what a first step needs and no more: neither events, sample pictures nor a checkpoint. Raises
-    storage.Corrupt for a picture or a base that is not here any more.
+    With `start` it has what a first step needs and no more: neither events, sample pictures nor a checkpoint; with
+    `result` what a run has made, for `take_back`: neither pictures nor base. Raises storage.Corrupt for a picture or a
+    base that is not here any more.
     """
     with ExitStack() as holds:
-        contents = dict(_contents(run, start, holds))
+        contents = dict(_settings(run))
+        if not result:
+            contents.update(_needed(run))
+        if not start:
+            contents.update(_made(run, holds))
         known = _Known(run)
         handles = {name: _opened(name, content, holds) for name, content in contents.items()}
         facts = {name: known.of(content, handles[name]) for name, content in contents.items()}
@@ -42,11 +47,11 @@ def pack(run: Run, *, start: bool = False) -> export.Download:
         return export.Download(name, "application/zip", parts, None, holds.pop_all())
 
 
-def write(run: Run, target: Path, *, start: bool = False) -> None:
+def write(run: Run, target: Path, *, start: bool = False, result: bool = False) -> None:
     """The run's bundle in the file `target`, whole or not at all."""
     part = target.with_name(f".{target.name}.part")
     try:
-        with pack(run, start=start) as packed, open(part, "wb") as file:
+        with pack(run, start=start, result=result) as packed, open(part, "wb") as file:
             file.writelines(packed.read(0, packed.size))
             file.flush()
             os.fsync(file.fileno())
@@ -55,20 +60,26 @@ def write(run: Run, target: Path, *, start: bool = False) -> None:
         part.unlink(missing_ok=True)
 
 
-def _contents(run: Run, start: bool, holds: ExitStack) -> Iterator[tuple[str, Content]]:
-    """Every file by its name in the bundle."""
+def _settings(run: Run) -> Iterator[tuple[str, Content]]:
+    """What was asked for and the rows, by their names in the bundle."""
     yield "config.json", run.config_file
     if edits := run.edits():
         yield "edits.json", work.as_json({"edits": edits})
     yield "dataset.jsonl", run.rows_file
+
+
+def _needed(run: Run) -> Iterator[tuple[str, Content]]:
+    """What the first step needs further."""
     yield "train.sbatch", sbatch.script(run).encode()
     yield from ((f"images/{row['image']}.{row['ext']}", datasets.picture_path(run.home, row))
                 for row in run.rows())
     base = _base(run)
     if base is not None and base.revision is None and base.folder != families.EMBEDDED:
         yield from ((f"base/{name}", base.folder / name) for name in sorted(_wanted(run, base)))
-    if start:
-        return
+
+
+def _made(run: Run, holds: ExitStack) -> Iterator[tuple[str, Content]]:
+    """What it has made so far, with the newest checkpoint."""
     yield "events.jsonl", _whole_lines(run.events_file)
     yield from ((f"samples/{path.name}", path) for path in sorted(run.samples.glob("*.webp")))
     for folder, _ in run.valid_checkpoints():

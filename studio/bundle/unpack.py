@@ -38,14 +38,14 @@ def unpack(home: Path, archive: Path, owner: str, check: Callable[[Config], None
     staging = home / "runs" / f"{storage.STAGING}{uuid.uuid4().hex}"
     staging.mkdir(parents=True)
     try:
-        facts = _extract(archive, staging)
+        facts = extract(archive, staging)
         config = _config(staging)
         check(config)
         _edits(staging, config)
         rows = _rows(staging)
         _place_pictures(home, staging, rows)
         config = _base(home, staging, config, facts)
-        _check_checkpoints(staging)
+        check_checkpoints(staging)
         return _commit(home, staging, owner, config, facts, rows)
     except zipfile.BadZipFile as error:
         raise BadBundle(f"this is not a whole zip file ({error}): fetch the bundle again") from None
@@ -56,8 +56,9 @@ def unpack(home: Path, archive: Path, owner: str, check: Callable[[Config], None
 # ------------------------------------------------------------------------------------------------------------ the zip
 
 
-def _extract(archive: Path, staging: Path) -> dict[str, Any]:
-    """Every file of the zip under `staging`, after comparing it with bundle.json, which is returned."""
+def extract(archive: Path, staging: Path) -> dict[str, Any]:
+    """Every file of the zip under `staging`, after comparing it with bundle.json, which is returned. Raises BadBundle,
+    BadZipFile."""
     with zipfile.ZipFile(archive) as opened:
         members = opened.infolist()
         if not members or members[0].filename != layout.NAME or len(members) > layout.MOST_FILES:
@@ -240,7 +241,8 @@ def _adopt(home: Path, brought: Path, config: Config, hashes: Any) -> config_.Mo
     return config.model.model_copy(update={"base": str(target)})
 
 
-def _check_checkpoints(staging: Path) -> None:
+def check_checkpoints(staging: Path) -> None:
+    """Raise BadBundle unless every checkpoint has the files of its manifest, and no others."""
     for folder in (staging / "checkpoints").glob("*"):
         try:
             listed = set(storage.verify(folder)["files"])

@@ -49,7 +49,7 @@ def error(run: Work, *, returncode: int, number: int | None, oom: bool, began: b
           lost: bool = False) -> dict[str, Any]:
     """The cause in words: {code, message, hint, evidence}. `began`: the process had written its first event. `lost`:
     one process of several was gone, and the others had to be ended."""
-    hint, what = _hint(run), run.worker
+    hint, what = what_next(run), run.worker
     if number == signal.SIGKILL and oom:
         return _words("out_of_memory", f"The operating system ended the {what} because memory ran out (signal 9, "
                       "and its OOM killer struck).", f"{_smaller(run)} {hint[:1].lower()}{hint[1:]}", evidence)
@@ -86,7 +86,8 @@ def again(run: Work) -> str:
     return "resume" if run.resumable else "start it again"
 
 
-def _hint(run: Work) -> str:
+def what_next(run: Work) -> str:
+    """What a person can do now that an attempt has ended."""
     if not isinstance(run, Run):
         return "Start it again."
     newest = next(run.valid_checkpoints(), None)

@@ -53,6 +53,12 @@ def job_environment(job: Work) -> dict[str, str]:
     return {**environment(os.environ.get("HF_TOKEN")), **tree.mark(job.path), **extra}
 
 
+def watcher_environment(run: Run) -> dict[str, str]:
+    """The environment of what stands in for the trainer of a run on a rented machine: with the person's token."""
+    return {**environment(os.environ.get("HF_TOKEN")), **tree.mark(run.path), "PYTHONUNBUFFERED": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+
+
 def trainer_environment(run: Run, config: config_.Config, gpus: int) -> dict[str, str]:
     """The trainer's environment: `environment`, the run's mark, its threads; a token only while files are missing."""
     token = os.environ.get("HF_TOKEN")
@@ -131,14 +137,17 @@ def write(run: Run, config: config_.Config, gpus: int) -> list[str]:
 
 
 def argv(work: Work) -> list[str]:
-    """The command that trains this run, or does this job.
+    """The command that trains this run, or watches the machine that does, or does this job.
 
     One process needs no launcher: all that accelerate's would do is set what `trainer_environment` sets, import torch
     a second time (2 s) and hold 0.4 GB for as long as the run lasts.
     """
     if not isinstance(work, Run):
         return [sys.executable, "-m", tree.JOB, str(work.path)]
-    if work.config().compute.num_processes == 1:
+    compute = work.config().compute
+    if compute.backend != "local":
+        return [sys.executable, "-m", "studio.launch.watch", str(work.path)]
+    if compute.num_processes == 1:
         return [sys.executable, "-m", tree.TRAINER, str(work.path)]
     return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(work.launch_file),
             "-m", tree.TRAINER, str(work.path)]

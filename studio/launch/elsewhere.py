@@ -35,13 +35,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def begin(args: argparse.Namespace) -> Run:
-    """The bundle as a run of this machine. Raises what unpacking raises, and runs.Refused for a finished run."""
+    """The bundle as a run of this machine, which trains here whatever it says. Raises what unpacking raises, and
+    runs.Refused for a finished run."""
     home = storage.home()
     run = bundle.unpack(home / "machines" if args.machine_rank else home, args.bundle, OWNER)
     data = config_.dump(run.created_config())
-    given = {"main_address": args.main_address, "main_port": args.main_port}
+    given = {"main_address": args.main_address, "main_port": args.main_port, "backend": "local"}
     data["compute"].update({name: value for name, value in given.items() if value is not None})
     storage.write_json(run.config_file, config_.dump(config_.load(data)))
+    run.update(backend="local")
     return run
 
 

@@ -1,6 +1,6 @@
 """The queue of runs and jobs: a thread of the server that starts what waits on disk, in order, one at a time.
 
-Light jobs do not wait for the one at a time: LIGHT_AT_ONCE of them run beside it.
+Light jobs do not wait for the one at a time, nor do runs on rented machines: a few of each run beside it (`AT_ONCE`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from studio.work import Job, Work
 
 log = logging.getLogger(__name__)
 TICK = 0.5
-LIGHT_AT_ONCE = 2
+AT_ONCE = {"heavy": 1, "light": 2, "away": 8}
 RETRY_SECONDS = (1.0, 5.0, 30.0, 60.0)
 
 
@@ -81,7 +81,7 @@ class Launcher:
             self._wake.clear()
 
     def tick(self) -> None:
-        """Look once: start what waits and has room, one run or heavy job and LIGHT_AT_ONCE light ones at a time."""
+        """Look once: start what waits and has room, as many of each lane at a time as AT_ONCE says."""
         if not self._locked:
             self._locked = self._lock.acquire()
             if not self._locked:
@@ -89,9 +89,9 @@ class Launcher:
         self._look_after_children()
         waiting, room = self._survey()
         now = time.monotonic()
-        for work, light in waiting:
+        for work, lane in waiting:
             attempt = work.attempts()[0]
-            if room[light] <= 0 or self._retry.get((work.path, attempt), (0, 0.0))[1] > now:
+            if room[lane] <= 0 or self._retry.get((work.path, attempt), (0, 0.0))[1] > now:
                 continue
             log.info("starting %s %s, attempt %d", work.word, work.id, attempt)
             try:
@@ -100,7 +100,7 @@ class Launcher:
                 self._later(work, attempt, str(error))
                 continue
             self._tokens.pop(work.id, None)
-            room[light] -= 1
+            room[lane] -= 1
 
     def _look_after_children(self) -> None:
         """Forget supervisors we started that have ended. One that never began is tried again, later each time."""
@@ -118,11 +118,11 @@ class Launcher:
         self._retry[work.path, attempt] = count + 1, time.monotonic() + wait
         log.error("the supervisor of %s %s did not start: %s; next try in %.0f s", work.word, work.id, why, wait)
 
-    def _survey(self) -> tuple[list[tuple[Work, bool]], Counter[bool]]:
-        """What waits, in order, each with whether it is light; and how many more of the light and of the others may
-        run. Reads only what changed since it was settled."""
-        waiting: list[tuple[float, str, Work, bool]] = []
-        room, known, self._settled = Counter({False: 1, True: LIGHT_AT_ONCE}), self._settled, {}
+    def _survey(self) -> tuple[list[tuple[Work, str]], Counter[str]]:
+        """What waits, in order, each with its lane; and how many more of each lane may run. Reads only what changed
+        since it was settled."""
+        waiting: list[tuple[float, str, Work, str]] = []
+        room, known, self._settled = Counter(AT_ONCE), self._settled, {}
         started = {work.path for work, *_ in self._children}
         for work in (*Run.every(self.home), *Job.every(self.home)):
             try:
@@ -132,13 +132,13 @@ class Launcher:
                     continue
                 wanted, began = work.attempts()
                 if work.path in started or work.alive():
-                    room[work.light] -= 1
+                    room[work.lane] -= 1
                 elif wanted > began and work.record().get("held_until", 0.0) > time.time():
                     continue  # its starter is at it
                 elif wanted > began:
-                    waiting.append((float(work.record()["rank"]), work.id, work, work.light))
+                    waiting.append((float(work.record()["rank"]), work.id, work, work.lane))
                 else:
                     self._settled[work.path] = stamp
             except (storage.Corrupt, FileNotFoundError, TypeError, ValueError):  # shown as unreadable by the page
                 continue
-        return [(work, light) for *_, work, light in sorted(waiting, key=lambda w: w[:2])], room
+        return [(work, lane) for *_, work, lane in sorted(waiting, key=lambda w: w[:2])], room

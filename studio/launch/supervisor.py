@@ -28,6 +28,7 @@ TICK = 0.2
 LOG_LIMIT = 20 << 20  # bytes; one older part of the same size is kept
 LOCK_PATIENCE = 15.0  # seconds for the trainer of an earlier attempt to leave
 CANCEL_PATIENCE = 15.0  # seconds a trainer has to honour a cancel
+AWAY_PATIENCE = 90.0  # the same for a job elsewhere: the line to it may be slow
 STOP_PATIENCE = 9.0  # seconds after SIGTERM; Docker kills after 10
 LOST_PATIENCE = 5.0  # seconds that a run's processes have to leave by themselves when one of them is gone
 END_GRACE = 2.0  # seconds between SIGTERM and SIGKILL for what a trainer leaves behind
@@ -77,6 +78,7 @@ class _Attempt:
         self.result: str | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.ranks = 1  # processes of the run on this machine
+        self.away = False  # whether it trains on a rented machine, and the process here only watches
         self.lost = False  # whether the others had to be ended because one was gone
         self.ooms = cause.oom_kills()
         self.first_event = _size(run.events_file)
@@ -143,6 +145,9 @@ class _Attempt:
         if not isinstance(self.run, Run):
             return self.given or command.argv(self.run), command.job_environment(self.run)
         config = self.run.config()
+        if config.compute.backend != "local" and not self.given:
+            self.away = True
+            return command.argv(self.run), command.watcher_environment(self.run)
         gpus = 0 if self.given else command.gpus(self.run)
         self.ranks = 1 if self.given else config_.local_processes(config.compute)
         argv = self.given or command.write(self.run, config, gpus)
@@ -162,7 +167,7 @@ class _Attempt:
                     self.result = "interrupted"
                     return
             if self._cancel_is_due():
-                self.result = "cancelled"
+                self.result = "interrupted" if self.away else "cancelled"  # what is rented may still be there
                 return
             if party.broken() > LOST_PATIENCE:
                 self.lost = True
@@ -177,7 +182,8 @@ class _Attempt:
             self.cancel_seen = time.monotonic()
         if self.cancel_seen is None:
             return False
-        patience = CANCEL_PATIENCE if storage.is_locked(self.run.worker_lock.path) else 1.0
+        patience = AWAY_PATIENCE if self.away else CANCEL_PATIENCE
+        patience = patience if storage.is_locked(self.run.worker_lock.path) else 1.0
         return time.monotonic() - self.cancel_seen > patience
 
     def _write_exit(self, error: dict[str, Any] | None, left: list[psutil.Process]) -> None:

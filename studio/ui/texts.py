@@ -96,6 +96,8 @@ TABLE: dict[str, tuple[str, ...]] = {
     "phase.encoding": ("Encoding", "エンコード中"),
     "phase.assembling": ("Putting the files together", "ファイルを準備中"),
     "phase.uploading": ("Uploading", "アップロード中"),
+    "phase.renting": ("Waiting for the rented machine", "借りるマシンを待っています"),
+    "phase.fetching": ("Fetching what was made", "作られたものを受け取り中"),
 
     "unit.pictures": ("pictures", "枚"),
     "unit.encodings": ("encodings", "件"),

@@ -14,6 +14,8 @@ Fix = dict[str, Any]
 GENTLER = 0.3  # of the learning rate that broke a run
 RESUMES = {"killed": "resume", "crashed": "resume", "died": "resume", "no_end": "resume", "start_failed": "resume",
            "disk_full": "resume_freed", "not_saved": "resume_freed", "failed": "resume", "damaged_file": "resume",
+           "remote_failed": "resume", "remote_timeout": "resume", "remote_gone": "resume", "unreachable": "resume",
+           "remote_cancelled": "resume", "no_credit": "resume", "bad_result": "resume",
            "supervisor_failed": "resume", "leftover": "resume", "leftover_trainer": "resume"}
 
 
@@ -24,7 +26,7 @@ def offers(error: dict[str, Any] | None, config: dict[str, Any], checkpoints: li
         return list(_of_memory(config, newest))
     if code == "diverged":
         return list(_of_divergence(config, newest))
-    if code == "gated":
+    if code in ("gated", "no_token", "token_refused"):
         return [_fix("token", "resume", needs="token")]
     if code == "precision":
         return [_fix("full_precision", "again", {"train": {"mixed_precision": "no"}})]

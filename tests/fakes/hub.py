@@ -174,7 +174,7 @@ class Hub:
             files = (await request.json())["files"]
             return self._refused_writing(request) or JSONResponse({"files": [
                 {"path": f["path"], "shouldIgnore": False, "oid": None,
-                 "uploadMode": "lfs" if f["path"].endswith(".parquet") else "regular"} for f in files]})
+                 "uploadMode": "lfs" if f["path"].endswith((".parquet", ".zip")) else "regular"} for f in files]})
 
         @app.post("/datasets/{org}/{name}.git/info/lfs/objects/batch")
         async def batch(org: str, name: str, request: Request) -> Response:
@@ -234,7 +234,7 @@ class Hub:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(base64.b64decode(value["content"]) if line["key"] == "file"
                                    else self.blobs[value["oid"]])
-        oid = hashlib.sha1(body).hexdigest()
+        oid = self.repos[repo_id].commit("main")
         return JSONResponse({"success": True, "commitOid": oid, "commitUrl": f"{self.url}/{repo_id}/commit/{oid}",
                              "hookOutput": ""})
 

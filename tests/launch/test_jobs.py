@@ -29,7 +29,7 @@ def long(bench, monkeypatch):
 
 
 def test_a_heavy_job_waits_for_the_run_and_light_ones_do_not(bench, long):
-    run, heavy, light = bench.run(), bench.job(), [bench.job(light=True) for _ in range(queue.LIGHT_AT_ONCE + 1)]
+    run, heavy, light = bench.run(), bench.job(), [bench.job(light=True) for _ in range(queue.AT_ONCE["light"] + 1)]
     launcher = launch.Launcher(bench.home)
     launcher.tick()
     for found in (run, *light[:-1]):

@@ -114,7 +114,7 @@ export class RunView {
     const { events, next, last, ...facts } = data;
     if (this.closed) return;
     this.show({ ...this.record, ...fresh, ...facts });
-    if (news.some((event) => event.kind === "checkpoint" || event.kind === "retired")) await this.files();
+    if (news.some((event) => ["checkpoint", "retired", "end"].includes(event.kind))) await this.files();
   }
 
   async files() {

@@ -1,0 +1,62 @@
+"""What a run made on another machine, brought back into its folder: nothing of it is believed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+import zipfile
+from pathlib import Path
+
+from studio import config as config_
+from studio import storage
+from studio.bundle.unpack import BadBundle, check_checkpoints, extract
+from studio.runs import Run
+
+
+def take_back(run: Run, archive: Path) -> list[str]:
+    """The checkpoint and the sample pictures in a bundle of this very run, which its folder has afterwards; returns the
+    names of the checkpoints that are new. Raises BadBundle, and then the folder is as it was.
+
+    Every file must be one that a bundle has, with the size and SHA-256 that bundle.json and its manifest say.
+    """
+    staging = run.path / f"{storage.STAGING}{uuid.uuid4().hex}"
+    staging.mkdir()
+    try:
+        extract(archive, staging)
+        _check_same(run, staging)
+        check_checkpoints(staging)
+        for path in sorted((staging / "samples").glob("*")):
+            if not (run.samples / path.name).exists():
+                os.rename(path, run.samples / path.name)
+        return [path.name for path in sorted((staging / "checkpoints").glob("*")) if _place(run, path)]
+    except zipfile.BadZipFile as error:
+        raise BadBundle(f"this is not a whole zip file ({error})") from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _check_same(run: Run, staging: Path) -> None:
+    """The same pictures and the same settings, but for where it trains and where a base that is a folder lies."""
+    try:
+        came = config_.dump(config_.load(storage.read_json(staging / "config.json")))
+        rows = (staging / "dataset.jsonl").read_bytes()
+    except (storage.Corrupt, config_.ConfigError, FileNotFoundError) as error:
+        raise BadBundle(f"its settings or rows cannot be read: {error}") from None
+    own = config_.dump(run.created_config())
+    free = ("compute.", *(["model.base"] if own["model"]["base"].startswith(("/", "~")) else []))
+    changed = [words for path, words in config_.differences(own, came).items() if not path.startswith(free)]
+    if changed or rows != run.rows_file.read_bytes():
+        raise BadBundle(f"it is of another run: {changed[0] if changed else 'its pictures are not those of this one'}")
+
+
+def _place(run: Run, path: Path) -> bool:
+    """Move a checkpoint in; what has its name and is not the same goes to the trash. False when it is there already."""
+    target = run.checkpoints / path.name
+    if target.exists():
+        if (target / storage.MANIFEST).read_bytes() == (path / storage.MANIFEST).read_bytes():
+            return False
+        storage.to_trash(target, run.home / "trash")
+    os.rename(path, target)
+    storage.fsync_path(run.checkpoints)
+    return True

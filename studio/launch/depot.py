@@ -1,0 +1,124 @@
+"""What goes to a rented machine and comes back: a private repository of the person's own on the Hub, and its errors.
+
+    studio.zip run.zip (there and nowhere else)    control/<id>.json (asked here)    samples/ result.zip (made there)
+
+Both sides use it, each with the person's token, which is in the environment of its process alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from studio import hub
+
+T = TypeVar("T")
+KIND = "dataset"
+WAITS = (1.0, 4.0, 15.0)  # seconds before what may pass is tried again
+SIGN_IN = "Sign in again, or give a token of yours that may write to your repositories and run Jobs; then resume."
+
+
+class Problem(Exception):
+    """What ends an attempt on a rented machine, as it goes into an error: {code, message, hint}."""
+
+    def __init__(self, code: str, message: str, hint: str):
+        super().__init__(message)
+        self.code, self.hint = code, hint
+
+
+class Depot:
+    """The repository of one job."""
+
+    def __init__(self, repo: str, token: str):
+        from huggingface_hub import HfApi
+
+        self.repo, self._api = repo, HfApi(token=token)
+
+    def make(self) -> None:
+        """Make it, private. Raises Problem, as everything here does."""
+        call(lambda: self._api.create_repo(self.repo, repo_type=KIND, private=True, exist_ok=True), "make repositories")
+        if not call(lambda: self._api.repo_info(self.repo, repo_type=KIND), "read your repositories").private:
+            raise Problem("not_private", f"{self.repo} is there already, and everyone can see it.",
+                          "Delete it on the Hub, or make it private there; then resume.")
+
+    def put(self, files: Mapping[str, Path | bytes], message: str) -> str:
+        """Upload these files at once; returns the commit."""
+        from huggingface_hub import CommitOperationAdd
+
+        made = [CommitOperationAdd(name, content) for name, content in files.items()]
+        return call(lambda: self._api.create_commit(self.repo, made, commit_message=message, repo_type=KIND),
+                    "write to your repositories").oid
+
+    def get(self, name: str, folder: Path) -> Path | None:
+        """The file `name` below `folder`; None when it is not there."""
+        from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+
+        def work() -> Path | None:
+            try:
+                return Path(self._api.hf_hub_download(self.repo, name, repo_type=KIND, local_dir=folder))
+            except (EntryNotFoundError, RepositoryNotFoundError):
+                return None
+
+        return call(work, "read your repositories")
+
+    def names(self, folder: str) -> list[str]:
+        """The names of the files in one folder of it."""
+        from huggingface_hub.errors import EntryNotFoundError
+
+        def work() -> list[str]:
+            try:
+                found = self._api.list_repo_tree(self.repo, folder, repo_type=KIND)
+                return sorted(entry.path.rpartition("/")[2] for entry in found)
+            except EntryNotFoundError:
+                return []
+
+        return call(work, "read your repositories")
+
+    def delete(self) -> None:
+        """Remove it with all that is in it."""
+        call(lambda: self._api.delete_repo(self.repo, repo_type=KIND, missing_ok=True), "delete its repositories")
+
+
+def call(work: Callable[[], T], may: str) -> T:
+    """What `work` returns, after some tries where an error may pass. Raises Problem; `may` says what the token has to
+    be allowed."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    why: Exception
+    for pause in (*WAITS, None):
+        try:
+            return work()
+        except HfHubHTTPError as error:
+            status = error.response.status_code if error.response is not None else 0
+            if 400 <= status < 500 and status not in (408, 409, 425, 429):
+                raise _refused(status, may, hub.redact(str(error))) from None
+            why = error
+        except LocalEntryNotFoundError as error:  # the Hub's word for a line that broke at a download
+            why = error
+        except Exception as error:  # a broken line arrives as one of many kinds of the HTTP client
+            if isinstance(error, TypeError | AttributeError | NameError | Problem):
+                raise
+            why = error
+        if pause is not None:
+            time.sleep(pause)
+    raise Problem("unreachable", f"The Hub could not be reached in {len(WAITS) + 1} tries: "
+                  f"{hub.redact(str(why))[:300]}", "Look at the connection, then resume.")
+
+
+def _refused(status: int, may: str, said: str) -> Problem:
+    """A refusal in words."""
+    if status == 401:
+        return Problem("token_refused", "The Hub does not take the token (401): it is wrong, or has expired.", SIGN_IN)
+    if status == 402:
+        return Problem("no_credit", "The Hub refused the job (402): Jobs are paid by the minute, and this account has "
+                       "no credit for them.", "Add credit at https://huggingface.co/settings/billing, then resume; or "
+                       "train here, in a new run with compute.backend `local`.")
+    if status == 403:
+        return Problem("token_refused", f"The Hub forbids this (403): the token may not {may}.", SIGN_IN)
+    if status == 404:
+        return Problem("remote_gone", f"This is not on the Hub (any more) (404): {said[:200]}",
+                       "Resume begins a new job from the last checkpoint that came back.")
+    return Problem("remote_refused", f"The Hub refused what it was asked ({status}): {said[:400]}",
+                   "Change the setting it names in a new run: compute.flavor, compute.image or compute.timeout_hours.")
