@@ -17,6 +17,7 @@ from gradio.context import Context
 from studio import presets
 from studio.ui import parts, texts
 from studio.ui.form import Form, number_text
+from studio.web import messages
 from studio.web.access import viewer_of
 from studio.web.errors import explain
 from studio.web.service import Studio
@@ -129,17 +130,19 @@ class TrainPage:
         except Exception as error:  # as in `start`
             return {problems: self._refused(error)}
         filled = dict(zip(self.form.components.values(), self.form.filled(found["config"]), strict=True))
-        left = {"unplaced": found["unplaced"], "turn": secrets.token_hex(4)}
+        left = {**messages.told({"unplaced": found["unplaced"]}, self.language), "turn": secrets.token_hex(4)}
         return {**filled, self.command: "", self.unplaced: left}
 
     def _refused(self, error: Exception) -> dict[str, Any]:
         _, body = explain(error)
-        whole = {"field": "", "message": " ".join(filter(None, (body["message"], body["hint"])))}
+        words = (messages.said(body[name], self.language) for name in ("message", "hint") if body[name])
+        whole = {"field": "", "message": " ".join(words)}
         return self._notice({"problems": body.get("problems") or [whole]})
 
     def _notice(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        return {"problems": list(found.get("problems") or []), "warnings": list(found.get("warnings") or []),
-                "facts": facts(found.get("config")), "estimate": found.get("estimate"), "turn": secrets.token_hex(4)}
+        said = {name: list(found.get(name) or []) for name in ("problems", "warnings")}
+        return {**messages.told(said, self.language), "facts": facts(found.get("config")),
+                "estimate": found.get("estimate"), "turn": secrets.token_hex(4)}
 
 
 def command(asked: Mapping[str, Any]) -> str:

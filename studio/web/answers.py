@@ -12,6 +12,8 @@ from starlette.responses import Response
 
 from studio.web.access import Viewer, viewer_of
 from studio.web.errors import TooLarge, WebError
+from studio.web.languages import spoken
+from studio.web.messages import told
 from studio.web.service import Studio
 
 BODY_BYTES = 1 << 20
@@ -65,14 +67,17 @@ def respond(request: Request, data: Any, status: int = 200, tag: str | None = No
             headers: dict[str, str] | None = None) -> Response:
     """`data` as compact JSON, gzipped where that helps, or 304 when the client has it already.
 
-    `tag` stands for the content where it is known before the content is made (`same`); else it is computed.
+    Sentences in it are in the language that is asked for. `tag` stands for the content where it is known before the
+    content is made (`same`); else it is computed.
     """
-    extra = {"cache-control": "private, no-cache", "vary": "Accept-Encoding, Cookie", **(headers or {})}
+    extra = {"cache-control": "private, no-cache", "vary": "Accept-Encoding, Accept-Language, Cookie",
+             **(headers or {})}
+    data = told(data, spoken(request.headers))
     body = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     if request.method == "GET" and status == 200:
-        tag = tag or hashlib.blake2b(body, digest_size=12).hexdigest()
+        tag = _spoken(request, tag) if tag else hashlib.blake2b(body, digest_size=12).hexdigest()
         extra["etag"] = f'W/"{tag}"'
-        if same(request, tag):
+        if _named(request, tag):
             return Response(status_code=304, headers=extra)
     if len(body) >= GZIP_FROM and "gzip" in request.headers.get("accept-encoding", ""):
         body = gzip.compress(body, 5)
@@ -81,7 +86,15 @@ def respond(request: Request, data: Any, status: int = 200, tag: str | None = No
 
 
 def same(request: Request, tag: str) -> bool:
-    """Whether the client's If-None-Match names `tag`."""
+    """Whether the client has the content that `tag` stands for, in the language it asks for."""
+    return _named(request, _spoken(request, tag))
+
+
+def _spoken(request: Request, tag: str) -> str:
+    return f"{tag}-{spoken(request.headers)}"
+
+
+def _named(request: Request, tag: str) -> bool:
     known = request.headers.get("if-none-match", "")
     return f'"{tag}"' in [part.strip().removeprefix("W/") for part in known.split(",")]
 

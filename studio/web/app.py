@@ -116,19 +116,19 @@ def _add_small_routes(app: FastAPI) -> None:
 
 def _handlers() -> dict[Any, Any]:
     def say(request: Request, error: Exception) -> Response:
-        return error_response(error, request.state.request_id)
+        return error_response(error, request)
 
     def http(request: Request, error: HTTPException) -> Response:
         known = {404: NotFound("There is no such address.", "The README shows how a program uses the API.")}
         plain = WebError(str(error.detail), "")
         plain.status, plain.code = error.status_code, "http"
-        return error_response(known.get(error.status_code, plain), request.state.request_id)
+        return error_response(known.get(error.status_code, plain), request)
 
     def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"] if part not in ("query", "path", "body"))
-        return error_response(WebError(f"{name}: {first['msg']}.", "Correct it and try again."),
-                              request.state.request_id)
+        return error_response(WebError(f"{name}: {first['msg'].removeprefix('Input ')}.", "Correct it and try again."),
+                              request)
 
     return {HTTPException: http, RequestValidationError: invalid, WebError: say}
 

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from studio.web.access import Door, TokenDoor
 from studio.web.errors import Forbidden, LoginNeeded, NotFound, WebError, explain
 from studio.web.languages import plain_page, spoken
+from studio.web.messages import told
 from studio.web.settings import Settings
 
 log = logging.getLogger("studio.web")
@@ -65,7 +66,7 @@ class Guard:
             if started:
                 log.exception("request %s broke off", request_id)
                 return
-            await error_response(error, request_id)(scope, receive, answer)
+            await error_response(error, Request(scope))(scope, receive, answer)
 
     def _check(self, headers: Headers, scope: Scope) -> None:
         if scope["path"] in OPEN:
@@ -148,10 +149,10 @@ def _token_page(request: Request) -> Response:
     return HTMLResponse(plain_page("token", spoken(request.headers)), 401)
 
 
-def error_response(error: BaseException, request_id: str | None = None) -> Response:
-    """Any exception as the API's answer."""
-    status, body = explain(error, request_id)
-    return JSONResponse({"error": body}, status, headers={"cache-control": "no-store"})
+def error_response(error: BaseException, request: Request) -> Response:
+    """Any exception as the API's answer, in the language that is asked for."""
+    status, body = explain(error, request.state.request_id)
+    return JSONResponse({"error": told(body, spoken(request.headers))}, status, headers={"cache-control": "no-store"})
 
 
 def _check_target(request: Request) -> None:
