@@ -62,8 +62,24 @@ class Run(work.Work):
         return self.path / "edits.json"
 
     @property
+    def told_by(self) -> tuple[Path, ...]:
+        return *super().told_by, self.edits_file
+
+    def revision(self) -> str:
+        """A short text that changes whenever the record does by what no event tells: a name, an edit at rest."""
+        return work.digest(storage.stamp(self.record_file), storage.stamp(self.edits_file))
+
+    @property
     def rows_file(self) -> Path:
         return self.path / "dataset.jsonl"
+
+    @property
+    def webhook_file(self) -> Path:
+        return self.path / "webhook.json"
+
+    @property
+    def votes_file(self) -> Path:
+        return self.path / "votes.jsonl"
 
     @property
     def launch_file(self) -> Path:

@@ -107,6 +107,15 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def stamp(path: Path) -> tuple[int, int, int] | None:
+    """What is another whenever a file was written or replaced: its time, number and size; None where there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
 def fingerprint(path: Path) -> dict[str, Any]:
     """A file's size, SHA-256 and CRC-32 (a zip that is streamed later needs the last) from one reading."""
     sha, crc, size = hashlib.sha256(), 0, 0

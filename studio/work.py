@@ -6,6 +6,7 @@ workspace/jobs/<id>/   job.json process.json lock worker.lock exit.json events.j
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -104,6 +105,16 @@ class Work:
     def lane(self) -> str:
         """Beside what it may run: "light", "away" (its work is done on a rented machine), or one "heavy" at a time."""
         return "light" if self.light else "heavy"
+
+    @property
+    def told_by(self) -> tuple[Path, ...]:
+        """The files that its state, its events and its record follow from."""
+        return self.record_file, self.process_file, self.exit_file, self.events_file
+
+    def pulse(self) -> str:
+        """A short text that changes whenever its state, events or record may; nothing is read for it."""
+        locks = self.supervised(), storage.is_locked(self.path / self.worker_lock_name)
+        return digest(locks, *map(storage.stamp, self.told_by))
 
     def record(self) -> dict[str, Any]:
         """The record: name, owner, created, attempt (how many were asked for), rank (place in the queue), and more."""
@@ -260,6 +271,11 @@ def establish(path: Path, files: Mapping[str, bytes], folders: Iterable[str],
         shutil.rmtree(staging, ignore_errors=True)
         raise
     storage.fsync_path(path.parent)
+
+
+def digest(*parts: Any) -> str:
+    """A short text that stands for these parts."""
+    return hashlib.blake2b(repr(parts).encode(), digest_size=9).hexdigest()
 
 
 def as_json(data: Any) -> bytes:

@@ -52,6 +52,7 @@ def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> Fa
     app = FastAPI(title="Studio", version=__version__, docs_url=None, redoc_url=None, openapi_url=None,
                   lifespan=_lifespan, exception_handlers=_handlers())
     app.state.studio, app.state.pages = studio, Pages(pages)
+    app.include_router(routes_runs.polls)
     app.include_router(routes_bundles.router)
     app.include_router(routes_plans.router)
     app.include_router(routes_play.router)

@@ -21,9 +21,9 @@ from studio.web import shapes
 REF = "#/components/schemas/{model}"
 FILES = ("create_dataset", "add_images", "import_run")  # their body is multipart, with `files`
 ABOUT = """A run, a data set and a job is a JSON record with an `id`. Lists are `{items, next}`. Whatever goes wrong is
-`{error: {code, message, hint}}`. Live data is polled: send the last answer's ETag as `If-None-Match`, and 304 says
-that nothing is new. Where the studio asks for a token, open its start-up link with the same client first: it sets a
-cookie."""
+`{error: {code, message, hint}}`, its sentences in the language that `Accept-Language` asks for where there is one. Live
+data is polled: send the last answer's ETag as `If-None-Match`, and 304 says that nothing is new. Where the studio asks
+for a token, open its start-up link with the same client first: it sets a cookie."""
 
 
 def add_docs(app: FastAPI) -> None:

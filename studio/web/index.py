@@ -19,7 +19,7 @@ class Index:
     def __init__(self, home: Path):
         self.home = home
         self._lock = threading.Lock()
-        self._known: dict[type[Work], dict[Path, tuple[int, dict[str, Any]]]] = {}
+        self._known: dict[Path, tuple[Any, dict[str, Any]]] = {}
         self._begun: dict[Path, int] = {}  # the attempt that a supervisor is known to have begun; it only grows
 
     def all(self) -> list[tuple[Run, dict[str, Any]]]:
@@ -30,37 +30,51 @@ class Index:
         """Every readable job with its job.json, shared too."""
         return self._all(Job)
 
+    def facts(self, work: Work) -> dict[str, Any]:
+        """The record of one, shared too. Raises Corrupt, for one that is gone too."""
+        stamp = storage.stamp(work.record_file)
+        seen = self._known.get(work.path)
+        if seen is None or stamp is None or seen[0] != stamp:
+            seen = (stamp, work.record())
+            with self._lock:
+                self._known[work.path] = seen
+        return seen[1]
+
+    def waits(self, work: Work) -> bool:
+        """Whether it waits for its turn: more attempts are asked for than were begun, and nothing of it lives.
+
+        Raises Corrupt."""
+        wanted = self.facts(work)["attempt"]
+        if wanted <= self._begun.get(work.path, 0):
+            return False
+        began = work.process()["attempt"]
+        if began < wanted:
+            return not work.alive()
+        with self._lock:
+            self._begun[work.path] = began
+        return False
+
     def queued(self) -> list[Work]:
         """Waiting runs and heavy jobs of everybody, in the order they will start."""
         waiting = []
         for work, facts in (*self.all(), *self.jobs()):
-            if facts.get("light") or facts["attempt"] <= self._begun.get(work.path, 0):
-                continue
             try:
-                began = work.process()["attempt"]
+                if not facts.get("light") and self.waits(work):
+                    waiting.append((facts["rank"], work.id, work))
             except storage.Corrupt:
                 continue
-            if began >= facts["attempt"]:
-                with self._lock:
-                    self._begun[work.path] = began
-            elif not work.alive():
-                waiting.append((facts["rank"], work.id, work))
         return [work for *_, work in sorted(waiting, key=lambda entry: entry[:2])]
 
     def _all(self, kind: type[W]) -> list[tuple[W, dict[str, Any]]]:
-        known, found = self._known.get(kind, {}), {}
         listed = []
         for work in kind.every(self.home):
             try:
-                stamp = work.record_file.stat().st_mtime_ns
-                seen = known.get(work.path)
-                entry = seen if seen and seen[0] == stamp else (stamp, work.record())
-            except (FileNotFoundError, storage.Corrupt):
+                listed.append((work, self.facts(work)))
+            except storage.Corrupt:
                 continue  # deleted in this moment, or damaged: its own page says so
-            found[work.path] = entry
-            listed.append((work, entry[1]))
+        here, folder = {work.path for work, _ in listed}, self.home / kind.folder
         with self._lock:
-            self._known[kind] = found
-            here = {path for each in self._known.values() for path in each}
-            self._begun = {path: n for path, n in self._begun.items() if path in here}
+            for path in [path for path in self._known if path.parent == folder and path not in here]:
+                self._known.pop(path)
+                self._begun.pop(path, None)
         return listed

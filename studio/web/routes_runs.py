@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -13,9 +14,20 @@ from studio.web.answers import fields, json_body, respond, same, studio_of, view
 from studio.web.downloads import FileDownload, RangeResponse
 from studio.web.service import Studio
 
+polls = APIRouter(prefix="/api")  # asked for once a second by every open page: matched before all others
 router = APIRouter(prefix="/api")
-Who = Annotated[Viewer, Depends(viewer)]
-Service = Annotated[Studio, Depends(studio_of)]
+
+
+async def _viewer(request: Request) -> Viewer:
+    return viewer(request)
+
+
+async def _studio(request: Request) -> Studio:
+    return studio_of(request)
+
+
+Who = Annotated[Viewer, Depends(_viewer)]  # async, since FastAPI would send each of the two to a thread and back
+Service = Annotated[Studio, Depends(_studio)]
 Body = Annotated[dict[str, Any], Depends(json_body)]
 Since = Annotated[int, Query(ge=0)]
 PUBLICATION = {"repo": str, "private": bool, "weights": str, "step": int, "precision": str, "token": str}
@@ -56,12 +68,16 @@ def delete_run(studio: Service, who: Who, run_id: str) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/runs/{run_id}/events")
-def get_events(request: Request, studio: Service, who: Who, run_id: str, since: Since = 0,
-               limit: Annotated[int, Query(ge=1, le=1000)] = 1000) -> Response:
+@polls.get("/runs/{run_id}/events")
+async def get_events(request: Request, studio: Service, who: Who, run_id: str, since: Since = 0,
+                     limit: Annotated[int, Query(ge=1, le=1000)] = 1000) -> Response:
     """Status and events after `since`; 304 while nothing is new."""
-    tag = f"{studio.poll_tag(who, run_id)}-{since}"
-    return respond(request, None if same(request, tag) else studio.events(who, run_id, since, limit), tag=tag)
+    pulse = studio.quick_tag(who, run_id) or await run_in_threadpool(studio.poll_tag, who, run_id)
+    tag = f"{pulse}-{since}-{limit}"
+    if same(request, tag):
+        return respond(request, None, tag=tag)
+    answer = await studio.shared.get((run_id, tag), lambda: studio.events(who, run_id, since, limit))
+    return respond(request, answer, tag=tag)
 
 
 @router.get("/runs/{run_id}/log")

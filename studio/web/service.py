@@ -17,6 +17,7 @@ from studio.web.service_plans import PlanService
 from studio.web.service_play import PlayService
 from studio.web.service_publish import PublishService
 from studio.web.settings import Settings
+from studio.web.shared import Shared
 
 
 class Studio(BundleService, PlanService, PlayService, PublishService, HealthService, CaptionService):
@@ -25,7 +26,7 @@ class Studio(BundleService, PlanService, PlayService, PublishService, HealthServ
 
     def __init__(self, home: Path, launcher: launch.Launcher, reader: runs.Reader, settings: Settings):
         self.home, self.launcher, self.reader, self.settings = home, launcher, reader, settings
-        self.index, self.meter = Index(home), launch.Meter()
+        self.index, self.meter, self.shared = Index(home), launch.Meter(), Shared()
 
     def schema(self, viewer: Viewer) -> dict[str, Any]:
         """Every setting, for forms and programs."""

@@ -44,9 +44,7 @@ class JobService:
 
     def job_tag(self, viewer: Viewer, job_id: str) -> str:
         """A short text that changes whenever the job's record or events would."""
-        job = self._job(viewer, job_id, "read")
-        state, story = self.reader.state(job)
-        return f"{story.seq}-{state}-{self._queue_places().get(job.id, 0)}"
+        return self._tag(self._job(viewer, job_id, "read"))
 
     def job_events(self, viewer: Viewer, job_id: str, since: int, limit: int = MOST_EVENTS) -> dict[str, Any]:
         """The job's status and its events after number `since`, at most 1,000; `next` is the number to go on from."""
@@ -108,8 +106,12 @@ class JobService:
         except work.NotFound:
             require(viewer, None, action, "job")
             raise
-        require(viewer, job.record()["owner"], action, "job")
+        require(viewer, self.index.facts(job)["owner"], action, "job")
         return job
+
+    def _tag(self, found: work.Work) -> str:
+        """A short text that changes whenever what is told of a run or a job does."""
+        return found.pulse() + (f"-{self._queue_places().get(found.id, 0)}" if self.index.waits(found) else "")
 
     def _job_record(self, job: work.Job, places: dict[str, int]) -> dict[str, Any]:
         state, story = self.reader.state(job)

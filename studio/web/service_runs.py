@@ -87,22 +87,27 @@ class RunService(JobService):
         return self.queue(viewer)
 
     def events(self, viewer: Viewer, run_id: str, since: int, limit: int = MOST_EVENTS) -> dict[str, Any]:
-        """The run's status and its events after number `since`, at most 1,000; `next` is the number to go on from."""
+        """The run's status and its events after number `since`, at most 1,000; `next` is the number to go on from.
+        `revision` is another whenever the record changed without an event."""
         run = self._run(viewer, run_id, "read")
         state, story = self.reader.state(run)
         found = []
         if since < story.seq:
             found = events.read_since(run.events_file, since, max(1, min(limit, MOST_EVENTS)))
+        revision = run.revision()  # before the rest: a change in between is then told again rather than lost
         status = records.status(state, story, self._config(run), self._place(run, state))
         following = found[-1]["seq"] if found else min(since, story.seq)
-        return {**status, "usage": self._usage(run, state), "next": following, "last": story.seq,
+        return {**status, "revision": revision, "usage": self._usage(run, state), "next": following, "last": story.seq,
                 "events": [_shown(run, e) for e in _telling(found)]}
 
     def poll_tag(self, viewer: Viewer, run_id: str) -> str:
         """A short text that changes whenever `events` would answer something new."""
+        return self._tag(self._run(viewer, run_id, "read"))
+
+    def quick_tag(self, viewer: Viewer, run_id: str) -> str | None:
+        """`poll_tag` from a few looks at files; None where it hangs on others too, since the run waits in the queue."""
         run = self._run(viewer, run_id, "read")
-        state, story = self.reader.state(run)
-        return f"{story.seq}-{state}-{self._place(run, state) or 0}"
+        return None if self.index.waits(run) else run.pulse()
 
     def log(self, viewer: Viewer, run_id: str, since: int | None = None) -> dict[str, Any]:
         """Whole lines of the run's output from byte `since` on (by default the last 32 KB), without tokens:
@@ -247,17 +252,18 @@ class RunService(JobService):
         except runs.NotFound:
             require(viewer, None, action, "run")
             raise
-        require(viewer, run.record().get("owner"), action, "run")
+        require(viewer, self.index.facts(run).get("owner"), action, "run")
         return run
 
     def _sees(self, viewer: Viewer, facts: dict[str, Any]) -> bool:
         return may(viewer, facts.get("owner"), "read")
 
     def _record(self, run: runs.Run, queue: dict[str, int]) -> dict[str, Any]:
+        revision = run.revision()
         state, story = self.reader.state(run)
         found = records.record(run, run.record(), self._config(run), state, story, queue.get(run.id))
-        return {**found, "usage": self._usage(run, state), "error": hub.redact_data(found["error"]),
-                "warnings": hub.redact_data(found["warnings"])}
+        return {**found, "revision": revision, "usage": self._usage(run, state),
+                "error": hub.redact_data(found["error"]), "warnings": hub.redact_data(found["warnings"])}
 
     def _usage(self, run: runs.Run, state: str) -> dict[str, Any] | None:
         return self.meter.read(run) if state in events.ACTIVE else None

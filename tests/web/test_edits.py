@@ -10,12 +10,29 @@ import httpx
 
 from studio import events
 
-from .conftest import ROOT, Server, make_run, tell, until
+from .conftest import ROOT, Server, finish, make_run, tell, until
 
 CONFIG = {"train": {"max_steps": 100_000, "batch_size": 1, "seed": 5, "mixed_precision": "no"},
           "data": {"resolution": 32}, "ema": {"enabled": False},
           "sample": {"prompts": ["a cat"], "num_inference_steps": 2, "every_steps": 0},
           "checkpoint": {"every_steps": 50_000}}
+
+
+def test_what_no_event_tells_of_a_run_at_rest_is_told_by_its_poll(server: Server, api: httpx.Client) -> None:
+    run = make_run(server.home)
+    tell(run, 5)
+    finish(run, 5, "paused")
+    record = api.get(f"/api/runs/{run.id}").json()
+    poll = f"/api/runs/{run.id}/events?since={record['seq']}"
+    tag = api.get(poll).headers["etag"]
+    for path, method, body in ((f"/api/runs/{run.id}/edit", "POST", {"config": {"train": {"max_steps": 50}}}),
+                               (f"/api/runs/{run.id}", "PATCH", {"name": "Another"})):
+        assert api.get(poll, headers={"if-none-match": tag}).status_code == 304
+        assert api.request(method, path, json=body).status_code == 200
+        told, before = api.get(poll, headers={"if-none-match": tag}), record["revision"]
+        tag, record = told.headers["etag"], api.get(f"/api/runs/{run.id}").json()
+        assert told.status_code == 200 and told.json()["revision"] == record["revision"] != before
+    assert record["edits"][0]["config"] == {"train": {"max_steps": 50}} and record["name"] == "Another"
 
 
 def test_more_steps_while_it_trains_after_it_finished_and_by_the_shell(server: Server, api: httpx.Client) -> None:

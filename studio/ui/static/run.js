@@ -47,16 +47,15 @@ export class RunView {
     if (this.closed) return null;
     this.record = record;
     this.build();
-    await this.curve();
-    this.show(record);
-    await this.files();
+    this.show(record);  // the words first: the curve of a long run takes a moment
+    await Promise.all([this.curve(), this.files()]);
     poll(() => this.next(), (error) => this.refuse(error));
     return null;
   }
 
   build() {
     this.chart = new Chart(this.id);
-    this.samples = new Samples();
+    this.samples = new Samples(this.id);
     this.overfit = new Overfit(this.id);
     this.log = new Log(this.id);
     this.notify = new Notify(this.id);
@@ -109,7 +108,7 @@ export class RunView {
     this.since = data.next;
     this.chart.append(news);
     if (this.chart.points > MANY) await this.chart.load();
-    const changed = data.state !== this.record.state || news.some((event) => TELLING.has(event.kind));
+    const changed = data.state !== this.record.state || data.revision !== this.record.revision || news.some((event) => TELLING.has(event.kind));
     const fresh = changed ? (await call(`runs/${this.id}`)).data : {};
     const { events, next, last, ...facts } = data;
     if (this.closed) return;
@@ -137,7 +136,7 @@ export class RunView {
     if (!same((r) => r.edits)) { changed(this.edits, record.edits ?? []); this.chart.mark(record.edits ?? []); }
     if (!same((r) => r.resumes)) certificate(this.resumes, record.resumes ?? []);
     this.overfit.show(record);
-    if (!same((r) => r.samples)) this.samples.show(record.samples ?? []);
+    if (!same((r) => [r.samples, r.checkpoints])) this.samples.show(record.samples ?? [], record.checkpoints ?? []);
     this.shown = record;
   }
 
