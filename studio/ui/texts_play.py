@@ -73,6 +73,7 @@ TABLE: dict[str, tuple[str, ...]] = {
 
     "vote.button": ("Vote blind", "ブラインド投票"),
     "vote.title": ("Which one is better?", "どちらが良いですか？"),
+    "vote.kept": ("Blind votes on this run", "この実行のブラインド投票"),
     "vote.none": (
         "There is nothing to compare: a vote needs two pictures of one prompt and seed.",
         "比べるものがありません。投票には、同じプロンプトとシードの画像が 2 枚必要です。"),

@@ -194,6 +194,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
      "もう一度投票するには、別のシードなどで生成し直してください。"),
     ("A vote is {pair, choice}: a pair of this drawing and left, right or tie.",
      "投票は {pair, choice} です。この生成のペアと、left、right、tie のいずれかを送ってください。"),
+    ("There is no such drawing.", "そのような生成はありません。"),
+    ("A vote is on pictures that were drawn in the playground.", "投票できるのは「試す」で生成した画像です。"),
     ("Ask for the next pair first.", "先に次のペアを取得してください。"),
 )
 # What people call things, states and controls, and what a sentence above puts in now and then.

@@ -1,4 +1,4 @@
-"""/api/runs/{id}/draw, /api/jobs/{id}/votes, /api/runs/{id}/overfitting: trying what was trained."""
+"""/api/runs/{id}/draw, votes and overfitting, and /api/jobs/{id}/votes: trying what was trained."""
 
 from __future__ import annotations
 
@@ -34,6 +34,12 @@ def cast_vote(request: Request, studio: Service, who: Who, job_id: str, body: Bo
     kinds = {"pair": str, "choice": str, "undo": bool, "end": bool}
     given = {name: value for name, value in zip(kinds, fields(body, **kinds), strict=True) if value is not None}
     return respond(request, studio.cast_vote(who, job_id, **given))
+
+
+@router.get("/runs/{run_id}/votes")
+def list_votes(request: Request, studio: Service, who: Who, run_id: str) -> Response:
+    """What the blind votes on this run's drawings said, newest first; they stay when a drawing goes."""
+    return respond(request, studio.run_votes(who, run_id))
 
 
 @router.get("/runs/{run_id}/overfitting")

@@ -4,14 +4,14 @@ whether the run only knows its pictures by heart."""
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 from typing import Any
 
 from studio import events, runs
-from studio.web import overfitting
+from studio.web import overfitting, votes
 from studio.web.access import Viewer, require
-from studio.web.errors import Refused, WebError
+from studio.web.errors import NotFound, Refused, WebError
 from studio.web.service_runs import PROMPT_LENGTH, RunService
-from studio.web.votes import CHOICES, Votes, pairs
 from studio.work import Job
 
 MOST_COLUMNS = 8
@@ -60,41 +60,60 @@ class PlayService(RunService):
     def vote(self, viewer: Viewer, job_id: str) -> dict[str, Any]:
         """How the blind vote on a drawing stands: {total, done, ended, next: {pair, prompt, left, right} or null,
         last, tally}; the tally, and with it the names, only at the end."""
-        return _standing(self._job(viewer, job_id, "read"), self._votes(viewer, job_id, "read"))
+        job = self._job(viewer, job_id, "read")
+        shown, _, ballot = self._ballot(viewer, job, "read")
+        return _standing(job, shown, ballot)
 
     def cast_vote(self, viewer: Viewer, job_id: str, *, pair: str | None = None, choice: str | None = None,
                   undo: bool = False, end: bool = False) -> dict[str, Any]:
         """Vote on a pair, take the last vote back, or stop; returns how it stands then."""
-        job, votes = self._job(viewer, job_id, "write"), self._votes(viewer, job_id, "write")
+        job = self._job(viewer, job_id, "write")
+        shown, file, ballot = self._ballot(viewer, job, "write")
+        if file is None:
+            raise NotFound("There is no such drawing.", "A vote is on pictures that were drawn in the playground.")
         if self.reader.state(job)[0] not in events.FINAL:
             raise Refused("The pictures are still being drawn.", "Wait until they are all there, then vote.")
-        if votes.ended:
+        if ballot.ended:
             raise Refused("This vote has ended.", "Draw again, perhaps with other seeds, for another one.")
-        if undo and votes.last:
-            votes.add({"pair": votes.last, "choice": None})
+        if undo and ballot.last:
+            votes.cast(file, job.id, ballot, {"pair": ballot.last, "choice": None})
         elif end:
-            votes.add({"end": True})
+            votes.cast(file, job.id, ballot, {"end": True})
         elif not undo:
-            if pair not in {one.id for one in votes.pairs} or choice not in CHOICES:
+            if pair not in ballot.pairs or choice not in votes.CHOICES:
                 raise WebError("A vote is {pair, choice}: a pair of this drawing and left, right or tie.",
                                "Ask for the next pair first.")
-            votes.add({"pair": pair, "choice": choice})
-        return _standing(job, votes)
+            votes.cast(file, job.id, ballot, {"pair": pair, "choice": choice})
+        return _standing(job, shown, ballot)
 
-    def _votes(self, viewer: Viewer, job_id: str, action: str) -> Votes:
-        job = self._job(viewer, job_id, action)
+    def run_votes(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
+        """What the blind votes on a run's drawings said, newest first: {"items": [{job, time, columns, done, total,
+        tally}]}. One that is not over is left out while its drawing is there: its names are still to be told."""
+        run = self._run(viewer, run_id, "read")
+        here = {job.id for job, facts in self.index.jobs() if facts.get("subject") == run.id}
+        items = [{"job": job if job in here else None, "time": one.time, "columns": one.columns,
+                  "done": len(one.choices), "total": len(one.pairs), "tally": one.tally()}
+                 for job, one in votes.ballots(run.votes_file).items() if one.ended or job not in here]
+        return {"items": [item for item in items[::-1] if item["done"]], "next": None}
+
+    def _ballot(self, viewer: Viewer, job: Job, action: str) -> tuple[list[votes.Pair], Path | None, votes.Ballot]:
+        """The pairs of a drawing, the file of its run's votes (None: the job draws nothing), and those on it."""
+        facts = self.index.facts(job)
+        if facts["kind"] != "draw":
+            return [], None, votes.Ballot({})
+        run = self._run(viewer, facts["subject"], action)
         results = [{"name": r["name"], **r["facts"]} for r in self.reader.story(job).results.values()]
-        drawn = job.record()["kind"] == "draw"
-        return Votes(job.path / "votes.jsonl", pairs(job.id, results) if drawn else [])
+        shown = votes.pairs(job.id, results)
+        return shown, run.votes_file, votes.ballot(run.votes_file, job.id, shown, facts["args"]["columns"])
 
 
-def _standing(job: Job, votes: Votes) -> dict[str, Any]:
-    following = votes.following
-    shown = {side: f"/api/jobs/{job.id}/files/{getattr(following, side)['name']}" for side in ("left", "right")
+def _standing(job: Job, shown: list[votes.Pair], ballot: votes.Ballot) -> dict[str, Any]:
+    following = next((pair for pair in shown if pair.id == ballot.following), None)
+    sides = {side: f"/api/jobs/{job.id}/files/{getattr(following, side)['name']}" for side in ("left", "right")
              } if following else {}
-    return {"total": len(votes.pairs), "done": len(votes.choices), "ended": votes.ended, "last": votes.last,
-            "next": {"pair": following.id, "prompt": following.left["prompt"], **shown} if following else None,
-            "tally": votes.tally() if votes.ended else None}
+    return {"total": len(ballot.pairs), "done": len(ballot.choices), "ended": ballot.ended, "last": ballot.last,
+            "next": {"pair": following.id, "prompt": following.left["prompt"], **sides} if following else None,
+            "tally": ballot.tally() if ballot.ended else None}
 
 
 def _asked(run: runs.Run, wanted: dict[str, Any]) -> dict[str, Any]:

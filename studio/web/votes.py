@@ -1,9 +1,11 @@
 """A blind vote on the pictures of a drawing: which pair is shown next, and what the votes say.
 
-    <job>/votes.jsonl    append-only lines {"pair", "choice"} (null: taken back; the last one counts), {"end": true}
+    <run>/votes.jsonl    append-only lines, each with the drawing's job: first {"time", "columns", "pairs"}, then
+                         {"pair", "choice"} (null: taken back; the last one counts), {"end": true}
 
 A pair is one prompt and seed drawn with two of the columns. Which pair comes when, and which of its pictures stands on
-the left, follows from a hash: it is the same after a reload, and looks like chance.
+the left, follows from a hash: it is the same after a reload, and looks like chance. A drawing goes after some days, so
+the votes are with the run, and the first line has all that counting them needs.
 """
 
 from __future__ import annotations
@@ -11,8 +13,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import threading
+import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,7 @@ from studio import storage
 
 CHOICES = ("left", "right", "tie")
 Z = 1.959964  # of a 95 % interval
+_writing = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -30,11 +35,6 @@ class Pair:
     id: str
     left: dict[str, Any]
     right: dict[str, Any]
-
-    @property
-    def columns(self) -> tuple[int, int]:
-        """Which columns they are of, in the drawing's order."""
-        return min(self.left["column"], self.right["column"]), max(self.left["column"], self.right["column"])
 
 
 def pairs(job_id: str, results: Iterable[dict[str, Any]]) -> list[Pair]:
@@ -50,15 +50,15 @@ def pairs(job_id: str, results: Iterable[dict[str, Any]]) -> list[Pair]:
     return sorted(found, key=lambda pair: pair.id)
 
 
-class Votes:
-    """The votes on one drawing, from its file."""
+@dataclass
+class Ballot:
+    """The votes on one drawing. `pairs` has the columns of the pictures on the left and on the right, in order."""
 
-    def __init__(self, file: Path, shown: list[Pair]):
-        self.file, self.pairs = file, shown
-        self.choices: dict[str, str] = {}
-        self.stopped = False
-        for line in storage.read_lines(file):
-            self._take(line)
+    pairs: dict[str, tuple[int, int]]
+    columns: list[dict[str, Any]] = field(default_factory=list)
+    time: float | None = None  # of the first vote
+    choices: dict[str, str] = field(default_factory=dict)
+    stopped: bool = False
 
     @property
     def ended(self) -> bool:
@@ -66,45 +66,72 @@ class Votes:
         return self.stopped or bool(self.pairs) and len(self.choices) == len(self.pairs)
 
     @property
-    def following(self) -> Pair | None:
+    def following(self) -> str | None:
         """The pair to vote on next."""
-        return None if self.ended else next((p for p in self.pairs if p.id not in self.choices), None)
+        return None if self.ended else next((pair for pair in self.pairs if pair not in self.choices), None)
 
     @property
     def last(self) -> str | None:
         """The pair that was voted on last."""
         return next(reversed(self.choices), None)
 
-    def add(self, line: dict[str, Any]) -> None:
-        """Keep one line."""
-        storage.append_lines(self.file, [line])
-        self._take(line)
-
-    def _take(self, line: dict[str, Any]) -> None:
-        if line.get("end"):
+    def take(self, line: dict[str, Any]) -> None:
+        """Count one line of the file."""
+        if "pairs" in line:
+            self.time = line["time"]
+        elif line.get("end"):
             self.stopped = True
-            return
-        self.choices.pop(line["pair"], None)
-        if line["choice"] is not None:
-            self.choices[line["pair"]] = line["choice"]
+        else:
+            self.choices.pop(line["pair"], None)
+            if line["choice"] is not None:
+                self.choices[line["pair"]] = line["choice"]
 
     def tally(self) -> list[dict[str, Any]]:
         """For each two columns: {columns: [a, b], wins: [of a, of b], ties, share (of a among the decided votes), low,
         high (of its 95 % interval), telling: whether that leaves a half out}."""
         counts: dict[tuple[int, int], list[int]] = {}
-        for pair in self.pairs:
-            choice = self.choices.get(pair.id)
+        for pair, (left, right) in self.pairs.items():
+            choice = self.choices.get(pair)
             if choice is not None:
-                won = {"left": pair.left, "right": pair.right}.get(choice)
-                place = 2 if won is None else pair.columns.index(won["column"])
-                counts.setdefault(pair.columns, [0, 0, 0])[place] += 1
+                two = min(left, right), max(left, right)
+                place = 2 if choice == "tie" else two.index(left if choice == "left" else right)
+                counts.setdefault(two, [0, 0, 0])[place] += 1
         found = []
-        for columns, (first, second, ties) in sorted(counts.items()):
+        for two, (first, second, ties) in sorted(counts.items()):
             low, high = wilson(first, first + second)
-            found.append({"columns": list(columns), "wins": [first, second], "ties": ties, "low": low, "high": high,
+            found.append({"columns": list(two), "wins": [first, second], "ties": ties, "low": low, "high": high,
                           "share": first / (first + second) if first + second else None,
                           "telling": not low <= 0.5 <= high})
         return found
+
+
+def ballots(file: Path) -> dict[str, Ballot]:
+    """Every vote of a run, by its drawing's job, oldest first."""
+    found: dict[str, Ballot] = {}
+    for line in storage.read_lines(file):
+        job = line.get("job", "")
+        if "pairs" in line and job not in found:
+            found[job] = Ballot({pair: (left, right) for pair, left, right in line["pairs"]}, line["columns"])
+        if job in found:
+            found[job].take(line)
+    return found
+
+
+def ballot(file: Path, job: str, shown: list[Pair], columns: list[dict[str, Any]]) -> Ballot:
+    """The votes on one drawing, perhaps none yet."""
+    return ballots(file).get(job) or Ballot(
+        {pair.id: (pair.left["column"], pair.right["column"]) for pair in shown}, columns)
+
+
+def cast(file: Path, job: str, votes: Ballot, line: dict[str, Any]) -> None:
+    """Keep one more line, before the first one what counting needs."""
+    opening = {"time": round(time.time(), 3), "columns": votes.columns,
+               "pairs": [[pair, *sides] for pair, sides in votes.pairs.items()]}
+    lines = [*([opening] if votes.time is None else []), line]
+    with _writing:
+        storage.append_lines(file, [{"job": job, **one} for one in lines])
+    for one in lines:
+        votes.take(one)
 
 
 def wilson(wins: int, votes: int) -> tuple[float, float]:

@@ -163,10 +163,26 @@ def test_a_blind_vote_tells_names_at_the_end_alone(run: dict[str, Any], server: 
     won = stands["tally"][2]
     assert (won["share"], won["low"], won["high"], won["telling"]) == (1.0, 0.5101, 1.0, True)
     assert stands["tally"][1]["share"] is None and not stands["tally"][1]["telling"]
-    lines = (server.home / "jobs" / done["id"] / "votes.jsonl").read_text().splitlines()
-    assert len(lines) == 14 and json.loads(lines[1])["choice"] is None
+    lines = (server.home / "runs" / run["id"] / "votes.jsonl").read_text().splitlines()
+    assert len(lines) == 15 and json.loads(lines[2])["choice"] is None
+    assert {json.loads(line)["job"] for line in lines} == {done["id"]}
     assert api.get(url).json() == stands
     assert "has ended" in problem(api.post(url, json={"end": True}), 409)["message"]
+
+
+def test_what_a_vote_said_outlives_its_drawing(run: dict[str, Any], api: httpx.Client) -> None:
+    done = draw(api, run, seeds=[5, 6])
+    url, kept = f"/api/jobs/{done['id']}/votes", f"/api/runs/{run['id']}/votes"
+    found = api.get(url).json()["next"]
+    stands = api.post(url, json={"pair": found["pair"], "choice": "tie"}).json()
+    assert stands["done"] == 1 and not stands["ended"]
+    assert done["id"] not in {one["job"] for one in api.get(kept).json()["items"]}, "its names are still to be told"
+    assert api.delete(f"/api/jobs/{done['id']}").status_code == 204
+    newest = api.get(kept).json()["items"][0]
+    assert (newest["job"], newest["done"], newest["total"]) == (None, 1, 2)
+    assert newest["columns"] == done["args"]["columns"] and newest["tally"][0]["ties"] == 1
+    health = api.post("/api/datasets/sample/health").json()
+    assert "no such drawing" in problem(api.post(f"/api/jobs/{health['id']}/votes", json={"end": True}), 404)["message"]
 
 
 def test_a_vote_that_is_stopped_or_wrong(run: dict[str, Any], api: httpx.Client) -> None:

@@ -9,14 +9,15 @@ import { Vote } from "./vote.js";
 const LIVE = new Set(["queued", "starting", "running", "stopping"]);
 
 export class Drawing {
-  constructor(run) {
-    Object.assign(this, { run, job: null, viewer: new Viewer(), cells: new Map() });
+  /** `voted()` is called when a blind vote on it has ended. */
+  constructor(run, voted) {
+    Object.assign(this, { run, voted, job: null, viewer: new Viewer(), cells: new Map() });
     this.words = el("p", { class: "st-status", id: "play-status", role: "status", "aria-live": "polite" });
     this.bar = el("div", { class: "st-progress", role: "progressbar", "aria-label": t("play.pictures"), "aria-valuemin": 0, hidden: true }, el("i"));
     this.trouble = el("div", {});
     this.cancel = el("button", { type: "button", class: "st-button st-small", id: "play-cancel", hidden: true,
       onclick: () => attempt(() => call(`jobs/${this.job.id}/cancel`, { method: "POST", body: {} })) }, t("play.cancel"));
-    this.vote = el("button", { type: "button", class: "st-button st-small", id: "play-vote", hidden: true, onclick: () => new Vote(this.job.id, this.args) }, t("vote.button"));
+    this.vote = el("button", { type: "button", class: "st-button st-small", id: "play-vote", hidden: true, onclick: () => new Vote(this.job.id, this.args, this.voted) }, t("vote.button"));
     this.table = el("div", { class: "st-drawn", id: "play-pictures" }, el("p", { class: "st-quiet" }, t("play.empty")));
     this.node = el("section", { class: "st-card", id: "drawing" },
       el("div", { class: "st-card-head" }, el("h2", {}, t("play.pictures")), el("div", { class: "st-actions" }, this.vote, this.cancel)), this.words, this.bar, this.trouble, this.table);

@@ -7,6 +7,7 @@ import { badge, refusal, titled } from "./parts.js";
 import { PlayForm } from "./playform.js";
 import { poll } from "./poll.js";
 import { picture } from "./runs.js";
+import { verdict } from "./vote.js";
 
 export function mount(root) {
   const place = root.querySelector(".st-live");
@@ -70,11 +71,12 @@ class Play {
       this.place.replaceChildren(links, head, el("div", { class: "st-card st-empty" }, picture(), el("p", {}, t("play.no_checkpoint"))));
       return null;
     }
-    this.drawing = new Drawing(run);
+    this.drawing = new Drawing(run, () => attempt(() => this.voted()));
+    this.votes = el("section", { class: "st-card", id: "play-votes", hidden: true });
     this.earlier = el("section", { class: "st-card", id: "play-earlier", hidden: true });
     this.form = new PlayForm(run, job?.args ?? null, (wanted) => this.draw(wanted));
-    this.place.replaceChildren(links, head, el("div", { class: "st-play" }, this.form.node, el("div", {}, this.drawing.node, this.earlier)));
-    await this.remember();
+    this.place.replaceChildren(links, head, el("div", { class: "st-play" }, this.form.node, el("div", {}, this.drawing.node, this.votes, this.earlier)));
+    await Promise.all([this.remember(), this.voted()]);
     if (!job) return null;
     this.watch(job);
     if (!this.drawing.live) return null;
@@ -110,6 +112,15 @@ class Play {
       if (answer.data) this.drawing.show(answer.data);
       return this.drawing.live ? 700 : null;
     }, (error) => this.drawing.refuse(error));
+  }
+
+  /** What the blind votes said; they stay when their pictures go. */
+  async voted() {
+    const { items } = (await call(`runs/${this.id}/votes`)).data;
+    this.votes.hidden = !items.length;
+    this.votes.replaceChildren(el("h2", {}, t("vote.kept")), ...items.map(({ time, done, total, columns, tally }) => el("div", {},
+      el("p", { class: "st-quiet" }, `${when(time)} · ${t("vote.over", { done: whole(done), total: whole(total) })}`),
+      el("ul", { class: "st-tally" }, tally.map((one) => verdict(one, columns))))));
   }
 
   /** The drawings that were made before. */

@@ -6,9 +6,9 @@ import { columnName } from "./playform.js";
 const KEYS = { ArrowLeft: "left", ArrowRight: "right", ArrowDown: "tie", " ": "tie" };
 
 export class Vote {
-  /** `args` are the drawing's. */
-  constructor(id, args) {
-    Object.assign(this, { id, args, busy: false });
+  /** `args` are the drawing's; `over()` is called when the vote has ended. */
+  constructor(id, args, over) {
+    Object.assign(this, { id, args, over, busy: false });
     this.said = el("p", { class: "st-status", role: "status", "aria-live": "polite", id: "vote-status" });
     this.prompt = el("p", { class: "st-quiet" });
     this.body = el("div", { class: "st-vote" });
@@ -72,20 +72,22 @@ export class Vote {
     say(this.said, t("vote.over", { done: whole(done), total: whole(total) }));
     say(this.prompt, "");
     this.foot.replaceChildren();
-    this.body.replaceChildren(el("ul", { class: "st-tally", id: "vote-tally" }, tally.map((one) => this.statement(one))),
+    this.over();
+    this.body.replaceChildren(el("ul", { class: "st-tally", id: "vote-tally" }, tally.map((one) => verdict(one, this.args.columns))),
       el("p", { class: "st-quiet st-small-text" }, t("vote.honest")));
   }
+}
 
-  statement({ columns, wins, ties, share, low, high, telling }) {
-    const [a, b] = columns.map((column) => columnName(this.args.columns[column]));
-    const first = share === null || share >= 0.5;
-    const percent = (value) => whole(Math.round(100 * value));
-    const [better, worse, won] = first ? [a, b, wins[0]] : [b, a, wins[1]];
-    const [part, from, to] = first ? [share, low, high] : [1 - share, 1 - high, 1 - low];
-    const votes = wins[0] + wins[1];
-    return el("li", {}, el("strong", {}, t("vote.against", { a: better, b: worse })),
-      votes ? el("span", {}, t("vote.share", { won: whole(won), votes: whole(votes), share: percent(part), low: percent(from), high: percent(to), ties: whole(ties) }))
-        : el("span", {}, t("vote.only_ties", { ties: whole(ties) })),
-      el("small", {}, t(telling ? "vote.telling" : "vote.open")));
-  }
+/** What the votes say of two columns. */
+export function verdict({ columns, wins, ties, share, low, high, telling }, names) {
+  const [a, b] = columns.map((column) => columnName(names[column]));
+  const first = share === null || share >= 0.5;
+  const percent = (value) => whole(Math.round(100 * value));
+  const [better, worse, won] = first ? [a, b, wins[0]] : [b, a, wins[1]];
+  const [part, from, to] = first ? [share, low, high] : [1 - share, 1 - high, 1 - low];
+  const votes = wins[0] + wins[1];
+  return el("li", {}, el("strong", {}, t("vote.against", { a: better, b: worse })),
+    votes ? el("span", {}, t("vote.share", { won: whole(won), votes: whole(votes), share: percent(part), low: percent(from), high: percent(to), ties: whole(ties) }))
+      : el("span", {}, t("vote.only_ties", { ties: whole(ties) })),
+    el("small", {}, t(telling ? "vote.telling" : "vote.open")));
 }
