@@ -14,7 +14,8 @@ from collections import Counter
 from pathlib import Path
 
 from studio import storage
-from studio.launch import command
+from studio.config import ConfigError
+from studio.launch import command, webhook
 from studio.runs import Run
 from studio.work import Job, Work
 
@@ -48,6 +49,7 @@ class Launcher:
         self._children: list[tuple[Work, int, subprocess.Popen[bytes]]] = []
         self._retry: dict[tuple[Path, int], tuple[int, float]] = {}  # failed starts: how many, not before when
         self._tokens: dict[str, str] = {}
+        self._ended: list[Run] = []  # runs that the last look found to have ended
 
     def start(self) -> None:
         """Begin to look after the queue."""
@@ -88,6 +90,7 @@ class Launcher:
                 return
         self._look_after_children()
         waiting, room = self._survey()
+        self._tell()
         now = time.monotonic()
         for work, lane in waiting:
             attempt = work.attempts()[0]
@@ -101,6 +104,19 @@ class Launcher:
                 continue
             self._tokens.pop(work.id, None)
             room[lane] -= 1
+
+    def _tell(self) -> None:
+        """Let the webhook know of runs that were found to have ended, in a thread: an address may be slow to answer."""
+        ended, self._ended = self._ended, []
+        owed = []
+        for run in ended:
+            try:
+                attempt = webhook.owed(run)
+            except (storage.Corrupt, FileNotFoundError):  # shown as unreadable by the page
+                continue
+            owed += [(run, attempt)] if attempt is not None else []
+        if owed:
+            threading.Thread(target=_tell_each, args=(owed,), name="webhook", daemon=True).start()
 
     def _look_after_children(self) -> None:
         """Forget supervisors we started that have ended. One that never began is tried again, later each time."""
@@ -139,6 +155,15 @@ class Launcher:
                     waiting.append((float(work.record()["rank"]), work.id, work, work.lane))
                 else:
                     self._settled[work.path] = stamp
+                    self._ended += [work] if isinstance(work, Run) else []
             except (storage.Corrupt, FileNotFoundError, TypeError, ValueError):  # shown as unreadable by the page
                 continue
         return [(work, lane) for *_, work, lane in sorted(waiting, key=lambda w: w[:2])], room
+
+
+def _tell_each(owed: list[tuple[Run, int]]) -> None:
+    for run, attempt in owed:
+        try:
+            webhook.after(run, attempt)
+        except (storage.Corrupt, ConfigError, OSError):  # a damaged run, or one deleted meanwhile: the others are told
+            log.exception("the webhook was not told of run %s", run.id)

@@ -1,7 +1,10 @@
-"""Tells a program of the operator's that a run has ended: one JSON POST by the run's supervisor, tried a few times.
+"""Tells a program of the operator's that a run has ended: one JSON POST for each end, tried a few times.
 
-`STUDIO_WEBHOOK_URL` is set by whoever runs the server (or the shell), so where it points is theirs to choose; it may
-bear a secret, so it is written nowhere and reaches neither the trainer nor a job.
+The run's supervisor tells of it, else the server's queue: of a run that was cancelled while it waited, whose supervisor
+was killed, or that was trained elsewhere and imported. Whoever tells holds `webhook.lock`, and writes `webhook.json`
+when it is done, so that nobody else does. `STUDIO_WEBHOOK_URL` is set by whoever runs the server (or the shell), so
+where it points is theirs to choose; it may bear a secret, so it is written nowhere and reaches neither the trainer nor
+a job.
 """
 
 from __future__ import annotations
@@ -15,11 +18,12 @@ import urllib.request
 from typing import Any
 from urllib.parse import urlsplit
 
-from studio import events, runs
+from studio import events, runs, storage
 
 VARIABLE = "STUDIO_WEBHOOK_URL"
 SECONDS = 10.0  # that one try may take
 WAITS = (1.0, 5.0, 25.0)  # seconds before each further try
+NEWS_SECONDS = 24 * 3600.0  # an end that is longer ago is no news: a new address does not hear of the past
 
 
 class _Stays(urllib.request.HTTPRedirectHandler):
@@ -39,12 +43,41 @@ def wrong(url: str) -> str | None:
     return None if good else f"{VARIABLE} must be a whole address that begins with http:// or https://"
 
 
+def owed(run: runs.Run) -> int | None:
+    """The attempt whose end is still to be told; None where there is none. Raises Corrupt."""
+    if not os.environ.get(VARIABLE):
+        return None
+    attempt, stamps = run.process()["attempt"], map(storage.stamp, (run.exit_file, run.events_file, run.process_file))
+    ended = max((stamp[0] for stamp in stamps if stamp), default=0) / 1e9
+    if _told(run) >= attempt or time.time() - ended > NEWS_SECONDS:
+        return None
+    waits_here = (run.exit() or {}).get("result") == "paused"  # an import that is to go on: nothing has ended
+    return None if waits_here and runs.Reader().state(run)[0] == "paused" else attempt
+
+
 def after(run: runs.Run, attempt: int) -> bool:
-    """Tell of the end of that attempt where an address is set; whether it was taken. What fails is said in the log."""
+    """Tell of the end of that attempt where an address is set and nobody has; whether it was taken. What fails is said
+    in the log."""
     url = os.environ.get(VARIABLE, "")
-    if not url:
+    lock = storage.Lock(run.path / "webhook.lock")
+    if not url or not lock.acquire():
         return False
-    body = json.dumps(told(run, attempt)).encode()
+    try:
+        if _told(run) >= attempt:
+            return False
+        taken = _tell(url, json.dumps(told(run, attempt)).encode())
+        storage.write_json(run.webhook_file, {"attempt": attempt, "taken": taken})
+        return taken
+    finally:
+        lock.release()
+
+
+def _told(run: runs.Run) -> int:
+    """The last attempt whose end was told."""
+    return run.facts(run.webhook_file, {"attempt": int})["attempt"] if run.webhook_file.exists() else 0
+
+
+def _tell(url: str, body: bytes) -> bool:
     fault = wrong(url)
     for wait in (0.0, *WAITS) if fault is None else ():
         time.sleep(wait)

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from studio import config, runs
-from studio.launch import command, webhook
+from studio import config, events, runs, storage
+from studio.launch import Launcher, cancel, command, webhook
 from studio.web.settings import SettingsError, from_environment
 
-from .conftest import ROOT
+from .conftest import ROOT, Bench, wait_for
 
 
 class Receiver(HTTPServer):
@@ -77,10 +77,57 @@ def test_a_redirect_and_a_refusal_are_not_followed(home: Path, receiver: Receive
     run = runs.create(home, name="r", owner="", config=config.load({}), rows=[])
     monkeypatch.setenv(webhook.VARIABLE, receiver.url)
     receiver.answers = [302, 404]
-    assert not webhook.after(run, 1) and not webhook.after(run, 1)
+    assert not webhook.after(run, 1) and not webhook.after(run, 2)
     assert [path for path, _ in receiver.heard] == ["/hooks/s3cret"] * 2
     said = capsys.readouterr().err
     assert "it answered 302" in said and "it answered 404" in said and "s3cret" not in said
+
+
+def told(receiver: Receiver) -> list[tuple[str, int, str]]:
+    return [(body["run"], body["attempt"], body["state"]) for _, body in receiver.heard]
+
+
+def test_the_queue_tells_what_no_supervisor_did_and_nothing_twice(bench: Bench, receiver: Receiver,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(webhook.VARIABLE, receiver.url)
+    waited, killed, old = bench.run(), bench.run(), bench.run()
+    assert cancel(waited) and cancel(old)
+    for path in old.path.iterdir():
+        os.utime(path, (1.0, 1.0))
+    supervisor = bench.supervise(killed, bench.argv(killed, "train"))
+    bench.stepping(killed)
+    supervisor.kill()
+    supervisor.wait()
+    bench.until(killed, "interrupted")
+    for _ in range(2):  # a server, and another one after it
+        launcher = Launcher(bench.home)
+        launcher.tick()
+        wait_for(lambda: all(run.webhook_file.exists() for run in (waited, killed)))
+        launcher.tick()
+        launcher.close()
+    assert sorted(told(receiver)) == sorted([(waited.id, 1, "cancelled"), (killed.id, 1, "interrupted")])
+    assert not webhook.after(waited, 1) and len(receiver.heard) == 2, "not by a supervisor that comes late either"
+
+
+def test_a_run_that_was_trained_elsewhere_is_told_of_once_it_is_here(bench: Bench, receiver: Receiver,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(webhook.VARIABLE, receiver.url)
+    found = {}
+    for name, result in (("done", "finished"), ("moved", "paused")):  # as `bundle.unpack` leaves them
+        run = found[name] = bench.run(name)
+        writer = events.EventWriter(run.events_file)
+        writer.add("attempt", attempt=1)
+        writer.end(result, 3)
+        writer.close()
+        storage.write_json(run.process_file, {"attempt": 1})
+        storage.write_json(run.exit_file, {"attempt": 1, "returncode": None, "result": "paused", "error": None})
+    launcher = Launcher(bench.home)
+    launcher.tick()
+    wait_for(found["done"].webhook_file.exists)
+    launcher.tick()
+    launcher.close()
+    assert told(receiver) == [(found["done"].id, 1, "finished")]
+    assert webhook.owed(found["moved"]) is None, "it only waits to go on here"
 
 
 def test_only_a_supervisor_knows_the_address(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
