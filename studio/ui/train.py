@@ -250,6 +250,8 @@ def _wire(page: TrainPage, start: gr.Button, check: gr.Button, reset: gr.Button,
     fields = list(page.form.components.values())
     every: list[Component] = [*fields, page.name, page.goal]
     quiet: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
+    # Gradio drops a click that comes while it still draws the answer to the one before, unless told not to.
+    never_lost: dict[str, Any] = {"trigger_mode": "always_last", **quiet}
     names = json.dumps([*page.form.components, "name", "goal"])
     defaults = json.dumps([*page.form.untouched(), "", presets.GOALS[0].id])
     keep = f"(...typed) => window.studioDraft.keep({names}, typed)"
@@ -272,11 +274,12 @@ def _wire(page: TrainPage, start: gr.Button, check: gr.Button, reset: gr.Button,
         js=keep, inputs=every, **client).then(page.check, **checked)
     page.recipe.presets_changed(page.goals, outputs=page.goal, **quiet)
     page.notice.presets_changed(page.goals, outputs=page.goal, **quiet)
-    page.notice.use_config(_given(page), outputs=[*fields, page.command, page.unplaced, page.notice], **quiet).then(
+    given = [*fields, page.command, page.unplaced, page.notice]
+    page.notice.use_config(_given(page), outputs=given, **never_lost).then(
         js=keep, inputs=every, **client).then(page.check, **checked)
-    fill.click(page.paste, inputs={page.command}, outputs=[*fields, page.command, page.unplaced], **quiet).then(
+    fill.click(page.paste, inputs={page.command}, outputs=[*fields, page.command, page.unplaced], **never_lost).then(
         js=keep, inputs=every, **client).then(page.check, **checked)
-    page.notice.use_dataset(_chosen(page), outputs=dataset, **quiet).then(
+    page.notice.use_dataset(_chosen(page), outputs=dataset, **never_lost).then(
         js=keep, inputs=every, **client).then(page.check, **checked)
     blocks = Context.root_block
     assert blocks is not None, "the page is drawn inside a gr.Blocks"

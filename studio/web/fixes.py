@@ -1,11 +1,13 @@
-"""What is offered when a run ended badly: each fix a resume, a branch, or a new run, with the settings that change.
+"""What is offered when a run ended badly: each fix a resume, a branch, a new run, or the form with its settings.
 
-A fix is `{code, how, checkpoint, config, values, needs}`: `how` is resume, branch (from `checkpoint`) or again (a new
-run with the same settings); `config` has what changes, `values` what its words put in, `needs` "token" or null.
+A fix is `{code, how, checkpoint, config, values, needs, field}`: `how` is resume, branch (from `checkpoint`), again (a
+new run with the same settings) or form (the page *Train* with them, at the setting `field`, for a person to decide);
+`config` has what changes, `values` what its words put in, `needs` "token" or null.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
@@ -30,6 +32,10 @@ def offers(error: dict[str, Any] | None, config: dict[str, Any], checkpoints: li
         return [_fix("token", "resume", needs="token")]
     if code == "precision":
         return [_fix("full_precision", "again", {"train": {"mixed_precision": "no"}})]
+    if code == "config":
+        return [_fix("correct", "form", field=_faulty(str((error or {}).get("message"))))]
+    if code == "base_model":
+        return [_fix("other_base", "form", field="model.base")]
     if code == "cannot_resume":
         return [_fix("again", "again")]
     if code in RESUMES:
@@ -39,9 +45,15 @@ def offers(error: dict[str, Any] | None, config: dict[str, Any], checkpoints: li
 
 
 def _fix(code: str, how: str, config: dict[str, Any] | None = None, checkpoint: str | None = None,
-         needs: str | None = None, **values: Any) -> Fix:
+         needs: str | None = None, field: str | None = None, **values: Any) -> Fix:
     return {"code": code, "how": how, "checkpoint": checkpoint, "config": config or {}, "values": values,
-            "needs": needs}
+            "needs": needs, "field": field}
+
+
+def _faulty(message: str) -> str | None:
+    """The first setting that a ConfigError names."""
+    found = re.match(r"([a-z]+\.[a-z0-9_]+): ", message)
+    return found[1] if found else None
 
 
 def _anew(code: str, config: dict[str, Any], checkpoint: str | None, **values: Any) -> Fix:

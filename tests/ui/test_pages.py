@@ -75,6 +75,8 @@ def test_a_pasted_command_fills_the_form(page: Page) -> None:
     expect(page.get_by_label("Sample prompts")).to_have_value("a cat\na dog")
     expect(page.locator("#field-model-base input")).to_have_value("a/b")
     assert "hf_abc" not in page.content()
+    kept = "JSON.parse(localStorage.getItem('studio-draft') ?? '{}')['train.batch_size'] === '3'"
+    page.wait_for_function(kept)  # the browser keeps what is shown a moment after it is shown
     page.reload()
     expect(page.get_by_label("Batch size")).to_have_value("3")
     page.get_by_role("button", name="Back to the defaults").click()

@@ -92,6 +92,30 @@ def test_a_failed_run_offers_its_fix(page: Page, server: Server, told: Callable[
     api(server, f"runs/{made['id']}/cancel", {})
 
 
+def test_an_edit_of_a_stopped_run_shows_on_every_page_at_once(page: Page, server: Server,
+                                                             told: Callable[..., runs.Run]) -> None:
+    run = told("Still")
+    page.goto(f"{server.url}/?run={run.id}")
+    expect(page.locator("#run-step dd")).to_have_text("2,500 of 5,000")
+    api(server, f"runs/{run.id}/edit", {"config": {"train": {"max_steps": 6000}}})  # by another page, or a program
+    expect(page.locator("#edits")).to_contain_text("6000")
+    expect(page.locator("#run-step dd")).to_have_text("2,500 of 6,000")
+
+
+def test_a_fault_that_only_a_person_can_put_right_opens_the_form_at_it(page: Page, server: Server,
+                                                                      told: Callable[..., runs.Run]) -> None:
+    run = told("No base")
+    writer = events.EventWriter(run.events_file)
+    writer.end("failed", 2500, error={"code": "base_model", "message": "somebody/model: unet/ has no weights",
+                                      "hint": "Choose another base model.", "evidence": "e"})
+    writer.close()
+    page.goto(f"{server.url}/?run={run.id}")
+    page.get_by_role("button", name="Choose another base model").click()
+    expect(page.locator("#field-model-base input")).to_be_focused()
+    expect(page.get_by_label("Steps", exact=True)).to_have_value("5000")
+    assert "view=train" in page.url
+
+
 @pytest.fixture
 def waiting(server: Server, tmp_path: Path) -> Iterator[list[runs.Run]]:
     """Three runs that wait, behind one whose supervisor is this test."""

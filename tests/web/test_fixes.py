@@ -12,7 +12,8 @@ from studio import events, runs, storage
 from .conftest import Server, make_run, tell
 
 
-def failed(server: Server, code: str, *, result: str = "failed", checkpoint: bool = False, **config: Any) -> runs.Run:
+def failed(server: Server, code: str, *, result: str = "failed", checkpoint: bool = False, message: str = "m",
+           **config: Any) -> runs.Run:
     """A run that ended with this error, after it perhaps saved a checkpoint."""
     run = make_run(server.home, **config)
     tell(run, 3)
@@ -21,7 +22,7 @@ def failed(server: Server, code: str, *, result: str = "failed", checkpoint: boo
         with storage.staged(run.checkpoints / "checkpoint-2", {"step": 2}) as folder:
             storage.write_json(folder / "state.json", {})
         writer.add("checkpoint", step=2, name="checkpoint-2", bytes=1, seconds=0.1, ok=True, error=None)
-    writer.end(result, 3, error={"code": code, "message": "m", "hint": "h", "evidence": "e"})
+    writer.end(result, 3, error={"code": code, "message": message, "hint": "h", "evidence": "e"})
     writer.close()
     return run
 
@@ -29,12 +30,20 @@ def failed(server: Server, code: str, *, result: str = "failed", checkpoint: boo
 @pytest.mark.parametrize(("code", "wanted"), [
     ("killed", [("resume", "resume", {})]), ("disk_full", [("resume_freed", "resume", {})]),
     ("gated", [("token", "resume", {})]), ("damaged_file", [("resume", "resume", {}), ("again", "again", {})]),
-    ("precision", [("full_precision", "again", {"train": {"mixed_precision": "no"}})]), ("config", []),
+    ("precision", [("full_precision", "again", {"train": {"mixed_precision": "no"}})]),
+    ("config", [("correct", "form", {})]), ("base_model", [("other_base", "form", {})]),
     ("cannot_resume", [("again", "again", {})])])
 def test_each_cause_has_its_fix(server: Server, api: httpx.Client, code: str, wanted: list[Any]) -> None:
     record = api.get(f"/api/runs/{failed(server, code).id}").json()
     assert [(f["code"], f["how"], f["config"]) for f in record["fixes"]] == wanted
     assert "resume" in record["actions"] or all(f["how"] != "resume" for f in record["fixes"])
+
+
+def test_the_form_opens_at_the_setting_that_is_faulty(server: Server, api: httpx.Client) -> None:
+    said = "optim.lr_warmup_steps: the constant schedule has no warm-up; train.max_steps: set a value"
+    fields = [api.get(f"/api/runs/{failed(server, code, message=message).id}").json()["fixes"][0]["field"]
+              for code, message in (("config", said), ("config", "edits are no list"), ("base_model", said))]
+    assert fields == ["optim.lr_warmup_steps", None, "model.base"]
 
 
 def test_memory_keeps_the_effect_of_the_batch(server: Server, api: httpx.Client) -> None:

@@ -117,6 +117,11 @@ async function apply(record, offer, token, done) {
   const post = async (path, body) => (await call(path, { method: "POST", body })).data;
   if (offer.how === "resume") {
     done(await post(`runs/${record.id}/resume`, token ? { token } : {}));
+  } else if (offer.how === "form") {
+    const [section, name] = (offer.field ?? "").split(".");
+    const wrong = record.error.code === "config" && section in record.config;  // what cannot be loaded is left empty
+    const config = wrong ? { ...record.config, [section]: { ...record.config[section], [name]: undefined } } : record.config;
+    window.dispatchEvent(new CustomEvent("studio:use-config", { detail: { config, field: offer.field } }));
   } else if (offer.how === "branch") {
     go({ run: (await post(`runs/${record.id}/branch`, { checkpoint: offer.checkpoint, config: offer.config })).id });
   } else {

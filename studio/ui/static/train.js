@@ -18,6 +18,11 @@ export function mount(root, bridge) {
     bridge.send("use_dataset", { id: event.detail });
     go({ view: "train" });
   });
+  window.addEventListener("studio:use-config", ({ detail: { config, field } }) => {
+    bridge.send("use_config", { text: JSON.stringify(config) });
+    go({ view: "train" });
+    if (field) jump(field);
+  });
   bridge.watch(draw);
   draw();
   nameFields();
