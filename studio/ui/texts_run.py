@@ -216,5 +216,6 @@ TABLE: dict[str, tuple[str, ...]] = {
     "samples.steps": ("{value} drawing steps", "生成 {value} ステップ"),
     "samples.previous": ("Previous picture", "前の画像"),
     "samples.next": ("Next picture", "次の画像"),
+    "samples.try": ("Try this prompt and seed", "このプロンプトとシードで試す"),
     "samples.download": ("Download the picture", "画像をダウンロード"),
 }

@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from studio import runs
+from studio import events, runs, storage
 
 if TYPE_CHECKING:
     from tests.ui.conftest import Server
@@ -22,18 +22,27 @@ def serious(page: Page) -> list[str]:
             for node in v["nodes"]]
 
 
+def _keep_a_checkpoint(run: runs.Run) -> None:
+    with storage.staged(run.checkpoints / "checkpoint-2000", {"step": 2000}) as folder:
+        storage.write_json(folder / "state.json", {})
+    writer = events.EventWriter(run.events_file)
+    writer.add("checkpoint", step=2000, name="checkpoint-2000", bytes=1, seconds=0.1, ok=True, error=None)
+    writer.close()
+
+
 @pytest.mark.parametrize("width, scheme, locale", [
     (1440, "light", "en-GB"), (1440, "dark", "ja-JP"), (390, "light", "ja-JP"), (390, "dark", "en-GB")])
 def test_nothing_serious_on_any_page(browser: Browser, server: Server, told: Callable[..., runs.Run], width: int,
                                      scheme: str, locale: str) -> None:
     run, other = told("A run", exact=False), told("Another")
+    _keep_a_checkpoint(run)
     context = browser.new_context(viewport={"width": width, "height": 900}, locale=locale,
                                   color_scheme=scheme)  # type: ignore[arg-type]
     page, found = context.new_page(), {}
     pages = {"": "#notice dl", "?view=runs": "#run-list a", "?view=datasets": ".st-set",
              f"?run={run.id}&with={other.id}": "#loss-chart canvas", "?dataset=sample": "#pictures img",
              "?dataset=sample&part=health": "#health .st-bars", "?dataset=sample&part=bulk": "#tags .st-tag",
-             "?dataset=sample&part=suggest": "#suggest form"}
+             "?dataset=sample&part=suggest": "#suggest form", f"?play={run.id}": "#play-form"}
     for query, ready in pages.items():
         page.goto(f"{server.url}/{query}")
         page.locator(ready).first.wait_for()
@@ -42,6 +51,10 @@ def test_nothing_serious_on_any_page(browser: Browser, server: Server, told: Cal
                 group.click()
         found[query] = serious(page)
     page.goto(f"{server.url}/?dataset=sample")
+    page.locator("#dataset-push").click()
+    page.locator("#push-go").wait_for()
+    found["push"] = serious(page)
+    page.keyboard.press("Escape")
     page.locator("#pictures .st-picture").first.click()
     page.locator("#seen figure").nth(2).wait_for(timeout=120_000)
     found["see"] = serious(page)

@@ -84,6 +84,19 @@ def test_drawing_from_the_run_page_to_the_file(page: Page, server: Server, run: 
     expect(page.locator("#play-runs a")).to_contain_text("Little <b>cats</b>")
 
 
+def test_a_sample_is_tried_with_its_prompt_seed_and_checkpoint(page: Page, server: Server, run: dict[str, Any]) -> None:
+    page.goto(f"{server.url}/?run={run['id']}")
+    page.locator("#sample-weights button", has_text="Raw").click()
+    page.locator("#samples .st-shot").nth(1).click()
+    page.get_by_role("link", name="Try this prompt and seed").click()
+    expect(page.get_by_label("Weights 1", exact=True)).to_have_value("checkpoint-1/raw")
+    expect(page.get_by_label("Prompts, one a line")).to_have_value("a cat")
+    expect(page.get_by_label("First seed")).to_have_value("7")
+    page.get_by_role("button", name="Draw 2 pictures").click()
+    expect(page.locator("#play-pictures img")).to_have_count(2, timeout=120_000)
+    assert "prompt=" not in page.url and "job=" in page.url
+
+
 def test_voting_blindly_by_keyboard(page: Page, server: Server, run: dict[str, Any]) -> None:
     columns = [{}, *({"checkpoint": f"checkpoint-{step}", "weights": "raw"} for step in (1, 2))]
     job = ask(server, f"runs/{run['id']}/draw", {"columns": columns, "seeds": [1, 2]})
@@ -107,6 +120,9 @@ def test_voting_blindly_by_keyboard(page: Page, server: Server, run: dict[str, A
     expect(vote).to_contain_text("decided votes")
     assert not serious(page)
     page.keyboard.press("Escape")
+    expect(page.locator("#play-votes .st-tally li")).to_have_count(3)
+    page.goto(f"{server.url}/?play={run['id']}")
+    expect(page.locator("#play-votes")).to_contain_text("6 of 6 pairs voted on.")
 
 
 def test_overfitting_on_the_run_page(page: Page, server: Server, run: dict[str, Any]) -> None:

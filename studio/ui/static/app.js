@@ -17,7 +17,7 @@ export function route() {
 /** Go to a page, a run or a data set without loading anything anew. */
 export function go(query) {
   const url = new URL(location.href);
-  for (const name of ["view", "run", "dataset", "play", "with", "part", "at", "job", "hub"]) url.searchParams.delete(name);
+  for (const name of ["view", "run", "dataset", "play", "with", "part", "at", "weights", "prompt", "seed", "job", "hub"]) url.searchParams.delete(name);
   for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
   history.pushState(null, "", url);
   show();

@@ -17,9 +17,9 @@ export class PlayForm {
     this.base = el("input", { type: "checkbox", id: "play-base", checked: !args || args.columns.some((one) => !one.checkpoint), onchange: () => this.count() });
     this.columns = el("div", { class: "st-weights", id: "play-columns" });
     this.add = el("button", { type: "button", class: "st-button st-small", id: "play-add", onclick: () => this.more() }, t("play.add"));
-    this.prompts = el("textarea", { id: "play-prompts", rows: 3, maxlength: 20000, value: (args?.prompts ?? sample.prompts?.slice(0, 1) ?? []).join("\n"), oninput: () => this.count() });
+    this.prompts = el("textarea", { id: "play-prompts", rows: 3, maxlength: 20000, value: (args?.prompts ?? (noted("prompt") === null ? sample.prompts?.slice(0, 1) : [noted("prompt")]) ?? []).join("\n"), oninput: () => this.count() });
     this.negative = field("negative", args?.negative_prompt, { type: "text", maxlength: 2000, placeholder: t("play.negative_empty") });
-    this.seed = count("seed", args ? args.seeds[0] : sample.seed, 0, Number.MAX_SAFE_INTEGER, { placeholder: t("play.seed_empty") });
+    this.seed = count("seed", args ? args.seeds[0] : noted("seed") ?? sample.seed, 0, Number.MAX_SAFE_INTEGER, { placeholder: t("play.seed_empty") });
     this.each = count("each", args?.seeds.length ?? 1, 1, 16);
     this.guidance = field("guidance", args?.guidance_scale ?? sample.guidance_scale, { type: "number", min: 0, max: 100, step: "any" });
     this.steps = count("steps", args?.num_inference_steps ?? sample.num_inference_steps, 1, 1000);
@@ -47,7 +47,7 @@ export class PlayForm {
     const own = (args?.columns ?? []).filter((one) => kept.has(one.checkpoint));
     if (own.length) return own;
     const newest = this.run.checkpoints[this.run.checkpoints.length - 1].name;
-    return [{ checkpoint: kept.has(noted("at")) ? noted("at") : newest, weights: this.weights()[0], scale: 1 }];
+    return [{ checkpoint: kept.has(noted("at")) ? noted("at") : newest, weights: this.weights().includes(noted("weights")) ? noted("weights") : this.weights()[0], scale: 1 }];
   }
 
   weights() {

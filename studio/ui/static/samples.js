@@ -5,7 +5,9 @@ import { Timeline } from "./timeline.js";
 import { Viewer, alt, source } from "./viewer.js";
 
 export class Samples {
-  constructor() {
+  constructor(id) {
+    this.id = id;
+    this.kept = new Set();
     this.weights = "ema";
     this.mode = "grid";
     this.items = [];
@@ -16,11 +18,20 @@ export class Samples {
     this.node = el("section", { class: "st-card", id: "samples-card" },
       el("div", { class: "st-card-head" }, el("h2", {}, t("samples.title")),
         el("div", { class: "st-tools" }, this.modes, this.switch)), this.grid);
-    this.viewer = new Viewer();
+    this.viewer = new Viewer((item) => this.tried(item));
   }
 
-  show(items) {
+  /** The playground with a picture's prompt, seed and settings, and its checkpoint while that is kept. */
+  tried({ step, weights, prompt, seed }) {
+    if (!this.kept.size) return null;
+    const checkpoint = `checkpoint-${step}`;
+    return `?${new URLSearchParams({ play: this.id, prompt, seed, ...(this.kept.has(checkpoint) ? { at: checkpoint, weights } : {}) })}`;
+  }
+
+  /** `checkpoints` are those that are kept. */
+  show(items, checkpoints) {
     this.items = items;
+    this.kept = new Set(checkpoints.map((one) => one.name));
     const kinds = new Set(items.map((item) => item.weights));
     this.switch.hidden = kinds.size < 2;
     this.modes.hidden = new Set(items.map((item) => item.step)).size < 2;

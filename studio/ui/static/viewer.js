@@ -16,6 +16,11 @@ export function alt(item) {
 const moment = (item) => item.label ?? t(item.step === 0 ? "samples.before" : "samples.step", { step: whole(item.step) });
 
 export class Viewer {
+  /** `tried(item)` is the way to draw such a picture oneself, or null. */
+  constructor(tried = null) {
+    this.tried = tried;
+  }
+
   /** Show `items` (one prompt's pictures by step), beginning with the one at place `at`. */
   open(items, at) {
     this.items = items;
@@ -65,8 +70,10 @@ export class Viewer {
       facts.push(t("samples.guidance", { value: number(item.guidance_scale) }));
     }
     if (item.num_inference_steps) facts.push(t("samples.steps", { value: item.num_inference_steps }));
+    const tried = this.tried?.(item);
     this.words.replaceChildren(el("strong", {}, item.prompt), el("span", {}, facts.join(" · ")),
-      el("a", { href: source(item), download: item.file }, t("samples.download")));
+      el("a", { href: source(item), download: item.file }, t("samples.download")),
+      tried ? el("a", { href: tried, id: "sample-try", onclick: () => this.close() }, t("samples.try")) : "");
   }
 
   /** The picture before training over the left part, with the slider that moves the divider. */
