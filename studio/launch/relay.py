@@ -22,7 +22,7 @@ KINDS = ("attempt", "resumed", "phase", "step", "validation", "sample", "checkpo
 LINE = 1 << 20  # characters of a line that are read at most
 COMING = f"{storage.STAGING}coming"  # where downloads lie until they are looked at
 PICTURE = 32 << 20  # bytes of a sample picture
-OWN = ("seq", "time", "mono", "kind", "origin")  # what the writer here says itself
+OWN = ("seq", "time", "mono", "kind", "origin", "self")  # what the writer here says itself
 
 
 class Relay:
@@ -52,7 +52,7 @@ class Relay:
         if not isinstance(told, dict):
             return
         if "over" in told:
-            self.over = {"error": _error(told["over"])}
+            self.over = {"error": error_of(told["over"])}
         event = events.parse(json.dumps(told.get("event")).encode())
         if event is not None and event["kind"] in KINDS:
             self._take_event(event)
@@ -65,7 +65,7 @@ class Relay:
         self.origin, self.caught_up = origin, True
         fields = {str(name): value for name, value in event.items() if name not in OWN}
         if kind == "end":
-            self.end = fields
+            self.end = {**fields, "error": error_of(fields.get("error"))}
             return
         if kind == "resumed" and self.attempt == 1 and not fields["from_step"]:
             return  # a bundle is resumed there even for its first step
@@ -125,7 +125,7 @@ def _last_origin(run: Run, start: int) -> int:
         offset = end
 
 
-def _error(given: Any) -> dict[str, str] | None:
+def error_of(given: Any) -> dict[str, str] | None:
     """An error from there, as text alone and not too long."""
     if not isinstance(given, dict):
         return None

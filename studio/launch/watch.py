@@ -196,14 +196,13 @@ class Watch:
             return "cancelled"
         fault = self._collect()
         if end is not None and end.get("result") in RESULTS and fault is None:
-            error = end.get("error") if isinstance(end.get("error"), dict) else None
-            return self._say(end["result"], error, end)
+            return self._say(end["result"], end["error"], end.get("peak_memory_bytes"))
         error = (self.relay.over or {}).get("error")
         return self._say("failed", fault or error or self._why(status))
 
-    def _say(self, result: str, error: dict[str, Any] | None, end: dict[str, Any] | None = None) -> str:
-        told = {"error": error, "peak_memory_bytes": (end or {}).get("peak_memory_bytes")}
-        self.writer.add("end", result=result, step=_story(self.run).step, **told)
+    def _say(self, result: str, error: dict[str, Any] | None, peak: Any = None) -> str:
+        self.writer.add("end", result=result, step=_story(self.run).step, error=error,
+                        peak_memory_bytes=peak if type(peak) is int else None)
         return result
 
     def _collect(self) -> dict[str, Any] | None:
