@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from studio import config as config_
-from studio import datasets, edits, families, machine, runs, storage, tensors
+from studio import datasets, edits, families, machine, runs, sizes, storage
 from studio.config import Config, ConfigError, Problem
 from studio.families import Source
 from studio.families import source as source_
@@ -133,50 +133,6 @@ def _overruled(asked: dict[str, Any]) -> set[str]:
     return named | ({"optim.lr_multiplier"} if "optim.learning_rate" in named else set())
 
 
-def parameters(source: Source, part: str) -> int:
-    """The number of weights in one part of a base, from its safetensors headers (0 when its files are not here)."""
-    return sum(sizes(source, part))
-
-
-def sizes(source: Source, part: str) -> list[int]:
-    """The number of weights in each tensor of one part of a base."""
-    return [math.prod(shape) for file in _files(source, part) for shape in _shapes(file).values()]
-
-
-def lora_sizes(source: Source, part: str, lora: config_.Lora, targets: tuple[str, ...]) -> list[int]:
-    """The number of weights in each tensor of LoRA layers beside the `targets` of one part."""
-    ends = tuple(f".{target}.weight" for target in targets)
-    shapes = [shape for file in _files(source, part) for name, shape in _shapes(file).items()
-              if f".{name}".endswith(ends)]
-    return [size for shape in shapes
-            for size in (lora.rank * shape[0], lora.rank * shape[1], *[shape[0]] * lora.dora)]
-
-
-def checkpoint_bytes(trained: list[int], config: Config) -> int:
-    """The size of a checkpoint: fp32 weights, raw and averaged (LoRA's twice, kohya's), and the optimizer's state.
-
-    An optimizer that averages by itself adds the point where training goes on from.
-    """
-    optimizer = OPTIMIZERS[config.optim.name]
-    copies = (1 + config.ema.enabled) * (2 if config.model.method == "lora" else 1) + optimizer.averages
-    return 4 * copies * sum(trained) + sum(map(optimizer.state_bytes, trained))
-
-
-def weight_bytes(config: Config, trained: list[int], frozen: int, gpu: bool = False) -> int:
-    """Bytes that each process keeps of weights, gradients, the optimizer's state and the average, weights fp32.
-
-    An average that is offloaded is not on the `gpu`.
-    ZeRO (Rajbhandari et al. 2020) shares out the optimizer's state, with a copy of the weights that it belongs to
-    (stage 1), the gradients too (2), the weights and the average too (3)."""
-    count, state = sum(trained), sum(map(OPTIMIZERS[config.optim.name].state_bytes, trained))
-    stage, share = config.compute.deepspeed_stage, 1 / config.compute.num_processes
-    kept = state if stage == 0 else (state + 4 * count) * share
-    gradients = (share if stage >= 2 else 1) * (not config.optim.fused_backward)
-    weights = share if stage == 3 else 1
-    average = config.ema.enabled and not (gpu and config.ema.offload)
-    return math.ceil(4 * (frozen * weights + count * (gradients + weights * (1 + average))) + kept)
-
-
 def _load(config: dict[str, Any], found: Plan) -> Config | None:
     try:
         return config_.load(config)
@@ -206,7 +162,7 @@ def _look_at_base(config: dict[str, Any], found: Plan, token: str | None) -> dic
         return None
     try:
         found.source = source_.fetch_configs(family, model.base, model.revision, model.variant, token)
-        found.weights = parameters(found.source, family.denoiser)
+        found.weights = sizes.parameters(found.source, family.denoiser)
         return family.defaults(found.source, model.method)
     except families.BaseProblem as error:
         found.fault("model.base", str(error))
@@ -337,8 +293,8 @@ def _trained(config: Config, found: Plan) -> list[int]:
     if source is None:
         return []
     if config.model.method == "full" or None in targets.values():
-        return [size for part in targets for size in sizes(source, part)]
-    return [size for part, layers in targets.items() for size in lora_sizes(source, part, config.lora, layers or ())]
+        return [size for part in targets for size in sizes.of(source, part)]
+    return [size for part, layers in targets.items() for size in sizes.of_lora(source, part, config.lora, layers or ())]
 
 
 def _texts(config: Config, family: families.Family) -> dict[str, tuple[str, ...]]:
@@ -350,13 +306,14 @@ def _check_space(home: Path, config: Config, facts: dict[str, Any], found: Plan)
     """Disk for (keep + 1) checkpoints; memory for weights, gradients, optimizer and average; activations excluded."""
     trained = _trained(config, found)
     frozen = found.weights if config.model.method == "lora" else 0
-    found.checkpoint_bytes = checkpoint_bytes(trained, config)
+    found.checkpoint_bytes = sizes.checkpoint_bytes(trained, config)
     if not found.weights:
         found.warnings.append("the base is not on this machine yet: its download and checkpoints need disk space that "
                               "is not known before")
         return
     found.disk_bytes = math.ceil((config.checkpoint.keep + 1) * DISK_MARGIN * found.checkpoint_bytes)
-    found.memory_bytes = weight_bytes(config, trained, frozen, bool(facts["gpus"])) + RUNTIME_BYTES
+    gathered = sizes.gathered_bytes(config, trained, frozen, bool(facts["gpus"]))
+    found.memory_bytes = sizes.weight_bytes(config, trained, frozen, bool(facts["gpus"])) + RUNTIME_BYTES + gathered
     free = storage.free_bytes(home / "runs")
     if found.disk_bytes > free:
         found.fault("checkpoint.keep", f"{config.checkpoint.keep + 1} checkpoints need {_gb(found.disk_bytes)} of disk "
@@ -365,28 +322,14 @@ def _check_space(home: Path, config: Config, facts: dict[str, Any], found: Plan)
         return
     gpus = facts["gpus"]
     memory, where = (gpus[0]["memory_bytes"], gpus[0]["name"]) if gpus else (facts["memory_bytes"], "this machine")
-    needed = found.memory_bytes * (1 if gpus else config_.local_processes(config.compute))
+    processes = 1 if gpus else config_.local_processes(config.compute)
+    needed = processes * (found.memory_bytes - gathered) + gathered
     if needed > memory:
         found.fault("model.base", f"this needs at least {_gb(needed)} of memory for the weights alone and {where} has "
                     f"{_gb(memory)}: choose a smaller base{'' if frozen else ', or the method `lora`'}")
     elif needed > 0.7 * memory:
         found.warnings.append(f"memory may run out: the weights alone need {_gb(needed)} of {_gb(memory)}; keep the "
                               "batch size and the resolution low")
-
-
-def _files(source: Source, part: str) -> list[Path]:
-    """The safetensors files of a part that would be loaded (none when they are not here)."""
-    files = sorted((source.folder / part).glob("*.safetensors"))
-    plain = [f for f in files if "." not in f.stem]
-    return [f for f in files if source.variant and f".{source.variant}" in f.name] or plain or files
-
-
-def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of the tensors in a safetensors file, from its header."""
-    try:
-        return {name: tensor.shape for name, tensor in tensors.headers(file)[0].items()}
-    except tensors.NotSafetensors as error:
-        raise families.BaseProblem(f"{file.parent.name}/{error}: fetch the base again") from None
 
 
 def _gb(size: int) -> str:

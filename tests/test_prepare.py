@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from studio import config, machine, prepare
+from studio import config, machine, prepare, sizes
 from studio.families import EMBEDDED
 
 
@@ -42,7 +42,7 @@ def test_nothing_asked_is_a_complete_run(home_: Path) -> None:
     nulls = {f"{s}.{k}" for s, values in config.dump(plan.config).items() if isinstance(values, dict)
              for k, v in values.items() if v is None}
     assert nulls <= set(config.MAY_STAY_EMPTY)
-    weights = prepare.parameters(plan.source, "unet")
+    weights = sizes.parameters(plan.source, "unet")
     assert plan.checkpoint_bytes == weights * 16
     assert plan.disk_bytes == pytest.approx(weights * 16 * 3 * 1.2, abs=1)
     assert plan.dataset["id"] == "sample" and plan.dataset["count"] == len(plan.rows) > 100
@@ -54,7 +54,7 @@ def test_what_a_person_sets_wins(home_: Path) -> None:
     plan = prepare.plan(home_, asked)
     assert plan.config is not None
     assert (plan.config.train.max_steps, plan.config.train.seed, plan.config.sample.prompts) == (7, 5, ["a cat"])
-    assert plan.config.data.resolution == 32 and plan.checkpoint_bytes == prepare.parameters(plan.source, "unet") * 12
+    assert plan.config.data.resolution == 32 and plan.checkpoint_bytes == sizes.parameters(plan.source, "unet") * 12
 
 
 @pytest.mark.parametrize("most", [10, 10_000])
@@ -137,10 +137,20 @@ def test_zero_divides_what_each_process_keeps() -> None:
     def kept(stage: int, processes: int = 4) -> int:
         settings = config.load({"compute": {"deepspeed_stage": stage, "num_processes": processes},
                                 "ema": {"enabled": False}})
-        return prepare.weight_bytes(settings, [600, 400], 0)
+        return sizes.weight_bytes(settings, [600, 400], 0)
 
     assert [kept(stage) for stage in range(4)] == [16000, 11000, 8000, 5000]
     assert kept(0, processes=1) == 16000 and kept(3, processes=2) == 10000
+
+
+@pytest.mark.parametrize(("stage", "ema", "gpu", "bytes_"), [
+    (0, True, False, 0), (1, True, False, 8000), (2, True, True, 0), (3, False, False, 8000 + 6000),
+    (3, True, False, 8000 + 6000 + 4000), (3, True, True, 6000)])
+def test_what_rank_0_gathers_is_counted(stage: int, ema: bool, gpu: bool, bytes_: int) -> None:
+    """A thousand weights learn, five hundred do not: AdamW keeps 8 bytes of each, the twin and the average 4."""
+    settings = config.load({"compute": {"deepspeed_stage": stage, "num_processes": 4 if stage else 1},
+                            "ema": {"enabled": ema}})
+    assert sizes.gathered_bytes(settings, [600, 400], 500, gpu) == bytes_
 
 
 @pytest.fixture

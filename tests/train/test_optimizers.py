@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from studio import config, prepare
+from studio import config, prepare, sizes
 from studio.optimizers import OPTIMIZERS, SMALL
 from studio.train import optim
 
@@ -84,7 +84,7 @@ def test_8bit_state_on_a_real_model() -> None:
 
     found = source.locate(str(EMBEDDED), None, None)
     assert found is not None
-    tensors = prepare.sizes(found, "unet")
+    tensors = sizes.of(found, "unet")
     small = sum(n for n in tensors if n < SMALL) / sum(tensors)
     assert small < 0.02
     bytes_ = {name: sum(map(OPTIMIZERS[name].state_bytes, tensors)) for name in ("adamw", "adamw8bit")}
@@ -250,7 +250,7 @@ def test_space_follows_the_optimizer(home: Path) -> None:
         return found
 
     full = plan()
-    weights = prepare.parameters(full.source, "unet")  # type: ignore[arg-type]
+    weights = sizes.parameters(full.source, "unet")  # type: ignore[arg-type]
     light = plan(optim={"name": "adamw8bit", "fused_backward": True, "max_grad_norm": 0})
     assert full.memory_bytes - light.memory_bytes > (4 + 5.5) * weights
     assert light.checkpoint_bytes < 0.55 * full.checkpoint_bytes

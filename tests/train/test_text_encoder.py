@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from studio import config, export, prepare, runs
+from studio import config, export, prepare, runs, sizes
 
 from ..families import tiny
 from .conftest import Make, child, curve, fingerprint, told, train
@@ -148,6 +148,6 @@ def test_what_it_costs_is_told_before(home: Path, base: Path) -> None:
     plan, without = (prepare.plan(home, {**wanted, "model": {**wanted["model"], "train_text_encoder": on}})
                      for on in (True, False))
     assert not plan.problems
-    extra = prepare.parameters(plan.source, "text_encoder")  # type: ignore[arg-type]
+    extra = sizes.parameters(plan.source, "text_encoder")  # type: ignore[arg-type]
     assert plan.checkpoint_bytes - without.checkpoint_bytes == extra * 16 > 0
     assert SD.text_encoders and plan.memory_bytes - without.memory_bytes == extra * 20

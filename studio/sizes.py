@@ -1,0 +1,79 @@
+"""How large a base, a checkpoint and what a process keeps are, from the headers of the base's files."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from studio import config as config_
+from studio import families, tensors
+from studio.config import Config
+from studio.families import Source
+from studio.optimizers import OPTIMIZERS
+
+
+def parameters(source: Source, part: str) -> int:
+    """The number of weights in one part of a base, from its safetensors headers (0 when its files are not here)."""
+    return sum(of(source, part))
+
+
+def of(source: Source, part: str) -> list[int]:
+    """The number of weights in each tensor of one part of a base."""
+    return [math.prod(shape) for file in _files(source, part) for shape in _shapes(file).values()]
+
+
+def of_lora(source: Source, part: str, lora: config_.Lora, targets: tuple[str, ...]) -> list[int]:
+    """The number of weights in each tensor of LoRA layers beside the `targets` of one part."""
+    ends = tuple(f".{target}.weight" for target in targets)
+    shapes = [shape for file in _files(source, part) for name, shape in _shapes(file).items()
+              if f".{name}".endswith(ends)]
+    return [size for shape in shapes
+            for size in (lora.rank * shape[0], lora.rank * shape[1], *[shape[0]] * lora.dora)]
+
+
+def checkpoint_bytes(trained: list[int], config: Config) -> int:
+    """The size of a checkpoint: fp32 weights, raw and averaged (LoRA's twice, kohya's), and the optimizer's state.
+
+    An optimizer that averages by itself adds the point where training goes on from.
+    """
+    optimizer = OPTIMIZERS[config.optim.name]
+    copies = (1 + config.ema.enabled) * (2 if config.model.method == "lora" else 1) + optimizer.averages
+    return 4 * copies * sum(trained) + sum(map(optimizer.state_bytes, trained))
+
+
+def weight_bytes(config: Config, trained: list[int], frozen: int, gpu: bool = False) -> int:
+    """Bytes that each process keeps of weights, gradients, the optimizer's state and the average, weights fp32.
+
+    An average that is offloaded is not on the `gpu`.
+    ZeRO (Rajbhandari et al. 2020) shares out the optimizer's state, with a copy of the weights that it belongs to
+    (stage 1), the gradients too (2), the weights and the average too (3)."""
+    count, state = sum(trained), sum(map(OPTIMIZERS[config.optim.name].state_bytes, trained))
+    stage, share = config.compute.deepspeed_stage, 1 / config.compute.num_processes
+    kept = state if stage == 0 else (state + 4 * count) * share
+    gradients = (share if stage >= 2 else 1) * (not config.optim.fused_backward)
+    weights = share if stage == 3 else 1
+    average = config.ema.enabled and not (gpu and config.ema.offload)
+    return math.ceil(4 * (frozen * weights + count * (gradients + weights * (1 + average))) + kept)
+
+
+def gathered_bytes(config: Config, trained: list[int], frozen: int, gpu: bool = False) -> int:
+    """Bytes that rank 0 holds besides while it saves or draws what is shared out: at stage 3 all weights and the
+    average, at any stage the optimizer's state; the latter two not on the `gpu`."""
+    stage, count = config.compute.deepspeed_stage, sum(trained)
+    state = sum(map(OPTIMIZERS[config.optim.name].state_bytes, trained)) if stage and not gpu else 0
+    return state + 4 * (stage == 3) * (frozen + count * (1 + (config.ema.enabled and not gpu)))
+
+
+def _files(source: Source, part: str) -> list[Path]:
+    """The safetensors files of a part that would be loaded (none when they are not here)."""
+    files = sorted((source.folder / part).glob("*.safetensors"))
+    plain = [f for f in files if "." not in f.stem]
+    return [f for f in files if source.variant and f".{source.variant}" in f.name] or plain or files
+
+
+def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors in a safetensors file, from its header."""
+    try:
+        return {name: tensor.shape for name, tensor in tensors.headers(file)[0].items()}
+    except tensors.NotSafetensors as error:
+        raise families.BaseProblem(f"{file.parent.name}/{error}: fetch the base again") from None
