@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from PIL import Image
+from torch.utils.checkpoint import checkpoint
 
 from studio.families import Family, Source
 
@@ -41,11 +42,17 @@ class Denoiser(torch.nn.Module, ConfigMixin):
         self.time = torch.nn.Linear(1, width)
         self.layer = torch.nn.TransformerEncoderLayer(width, 2, 32, dropout=0.0, batch_first=True, norm_first=True)
         self.go = torch.nn.Linear(width, 3)
+        self.recompute = False
+
+    def enable_gradient_checkpointing(self) -> None:
+        """As diffusers does it."""
+        self.recompute = True
 
     def forward(self, x: torch.Tensor, t: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
         b, c, h, w = x.shape
         tokens = torch.cat([self.come(x.flatten(2).mT), self.texts(texts)], dim=1) + self.time(t[:, None, None] / 1000)
-        return self.go(self.layer(tokens)[:, : h * w]).mT.reshape(b, c, h, w)
+        done = checkpoint(self.layer, tokens, use_reentrant=False) if self.recompute else self.layer(tokens)
+        return self.go(done[:, : h * w]).mT.reshape(b, c, h, w)
 
 
 class Toy(Family):

@@ -115,6 +115,26 @@ def test_when_the_supervisor_dies_all_ranks_leave(made: Any) -> None:
     assert story.reader.story(run).resumes[-1]["exact"]
 
 
+@pytest.mark.parametrize("stage", [0, 3])
+def test_a_supervisor_that_is_told_to_end_takes_all_ranks_along(made: Any, stage: int) -> None:
+    """SIGTERM, as from a machine that shuts down: saved, paused, nobody left; and resumed as if it had not been."""
+    asked = {"train": {"max_steps": 24}, "compute": {"num_processes": 2, "deepspeed_stage": stage}}
+    run, whole = made(**asked), made(**asked)
+    story, supervisor = Story(run), launch.spawn(run, 1)
+    processes = story.stepping(1)
+    supervisor.terminate()
+    assert story.over(processes, time.monotonic()) == "paused"
+    supervisor.wait(30)
+    told = story.reader.story(run)
+    assert told.warnings[-1]["code"] == "terminated" and not tree.marked(run.path)
+    assert f"checkpoint-{told.step}" == next(run.valid_checkpoints())[0].name, told.warnings
+    launch.spawn(run, launch.resume(run, story.reader)).wait(250)
+    launch.spawn(whole, 1).wait(250)
+    first, second = (story.reader.story(one) for one in (whole, run))
+    assert first.end and second.end and first.end["result"] == second.end["result"] == "finished"
+    assert second.resumes[-1]["exact"] and second.curve.loss == first.curve.loss
+
+
 def test_a_stopped_rank_does_not_hold_the_others_up_for_ever(made: Any) -> None:
     """One is gone, and the other neither hears SIGTERM nor notices: the supervisor ends it."""
     run = made(compute={"num_processes": 2})
@@ -125,6 +145,20 @@ def test_a_stopped_rank_does_not_hold_the_others_up_for_ever(made: Any) -> None:
     assert story.over(processes, time.monotonic()) == "failed"
     assert storage.read_json(run.exit_file)["error"]["code"] in ("killed", "lost_process")
     supervisor.wait(30)
+
+
+@pytest.mark.parametrize(("stage", "compute"), [(2, {}), (3, {"offload_param_device": "cpu"})])
+def test_recomputed_and_refined_the_base_learns_the_same(made: Any, stage: int, compute: dict[str, Any]) -> None:
+    """Gradient checkpointing runs forward again in the backward pass, DREAM once more before: each gathers weights."""
+    recipe = {"train": {"max_steps": 3, "gradient_checkpointing": True}, "objective": {"dream": True}}
+    two = made(**recipe, compute={"num_processes": 2, "deepspeed_stage": stage, **compute})
+    one = made(**{**recipe, "train": {**recipe["train"], "batch_size": 2}})
+    reader = runs.Reader()
+    for run in (two, one):
+        launch.spawn(run, 1).wait(250)
+        assert reader.state(run)[0] == "finished", run.log_file.read_text()[-3000:]
+    first, second = (reader.story(run).curve.loss for run in (one, two))
+    assert len(first) == 3 and list(second) == pytest.approx(list(first), abs=1e-5)
 
 
 def free_port() -> int:

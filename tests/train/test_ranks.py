@@ -122,13 +122,16 @@ def test_a_checkpoint_goes_on_under_any_number_of_ranks(
 
 RECIPES: dict[str, dict[str, Any]] = {
     "lora": {"model": {"method": "lora"}, "lora": {"rank": 3}},
+    "checkpointing": {"train": {"gradient_checkpointing": True}},
+    "weights": {"compute": {"offload_param_device": "cpu", "offload_optimizer_device": "cpu"}},
     "dora": {"model": {"method": "lora"}, "lora": {"rank": 3, "dora": True}},
     "offload": {"ema": {"offload": True}, "compute": {"offload_optimizer_device": "cpu"},
                 "sample": {"every_steps": 10, "prompts": ["a red thing"]}, "validation": {"every_steps": 10}},
 }
 
 
-@pytest.mark.parametrize(("recipe", "stage"), [("lora", 3), ("dora", 3), ("offload", 2), ("offload", 3)])
+@pytest.mark.parametrize(("recipe", "stage"), [("lora", 3), ("dora", 3), ("offload", 2), ("offload", 3),
+                                               ("checkpointing", 3), ("weights", 3)])
 def test_recipes(make: Make, home: Path, recipe: str, stage: int) -> None:
     held = {"rows": [{**picture(home, n), "split": "train" if n < 11 else "test"} for n in range(13)]}
     changes = RECIPES[recipe]
