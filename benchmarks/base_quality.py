@@ -1,8 +1,13 @@
-"""Measures a base model against its training pictures; run `python benchmarks/base_quality.py [MODEL] --work DIR`."""
+"""Measures a base model against its training pictures; run `python benchmarks/base_quality.py [MODEL] --work DIR`.
+
+With `--tuned RUN` it measures instead what a fine-tune of MODEL on the sample data set has learned and forgotten; what
+was drawn is kept in the work folder, so a measurement that was broken off goes on.
+"""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import time
@@ -15,10 +20,17 @@ from PIL import Image, ImageDraw, ImageFont
 from torch.nn import functional
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT), str(ROOT / "benchmarks")]
 
+import style  # noqa: E402
 from base_data import Entry, by_group, load_data  # noqa: E402
+from build_sample import STYLE  # noqa: E402
+from style import to_tensor  # noqa: E402
 
+from studio.runs import Run  # noqa: E402
+
+# Captions outside the sample data set, of things the classifier has never seen either.
+UNSEEN = 64
 STEPS, GUIDANCE = 25, 4.0
 # Made of parts the base has seen, never word for word: what it does with them shows how far it understands words.
 OBEDIENCE = (
@@ -40,30 +52,39 @@ OBEDIENCE = (
 )  # fmt: skip
 
 
-def sample(pipe: StableDiffusionPipeline, prompts: list[str], seed: int, batch: int) -> np.ndarray:
-    """One picture a prompt (N, H, W, 3) in 0..1; each has its own seed, so the batch size changes nothing."""
-    drawn = []
-    for start in range(0, len(prompts), batch):
-        part = prompts[start : start + batch]
-        noise = [torch.Generator().manual_seed(seed * 100_000 + start + place) for place in range(len(part))]
-        with torch.autocast("cpu", torch.bfloat16):
-            result = pipe(
-                part, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=noise, output_type="np"
-            )
-        drawn.append(result.images)
+def sample(pipe: StableDiffusionPipeline, prompts: list[str], seed: int, first: int = 0) -> np.ndarray:
+    """One picture a prompt (N, H, W, 3) as bytes; each has a seed of its own, so the batch size changes nothing."""
+    noise = [torch.Generator().manual_seed(seed * 100_000 + first + place) for place in range(len(prompts))]
+    with torch.autocast("cpu", torch.bfloat16):
+        result = pipe(prompts, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=noise, output_type="np")
+    return (result.images * 255).round().astype(np.uint8)
+
+
+def draw(pipe: StableDiffusionPipeline, prompts: list[str], options: argparse.Namespace) -> np.ndarray:
+    """All the prompts' pictures in batches, each drawn once with these weights, then read from the work folder."""
+    weights, drawn = style.hash_of(pipe.vae, pipe.text_encoder, pipe.unet), []
+    for first in range(0, len(prompts), options.batch):
+        part = prompts[first : first + options.batch]
+        asked = json.dumps([weights, STEPS, GUIDANCE, options.seed, first, part])
+        file = options.work / "drawn" / f"{hashlib.sha256(asked.encode()).hexdigest()[:24]}.npy"
+        drawn.append(style.kept(file, lambda part=part, first=first: sample(pipe, part, options.seed, first)))
     return np.concatenate(drawn)
-
-
-def to_tensor(pictures: np.ndarray) -> torch.Tensor:
-    """Pictures (N, H, W, 3) in bytes or 0..1 as (N, 3, H, W) in -1..1."""
-    scale = 255 if pictures.dtype == np.uint8 else 1
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / scale * 2 - 1
 
 
 @torch.no_grad()
 def encode(pipe: StableDiffusionPipeline, pictures: torch.Tensor) -> torch.Tensor:
     means = [pipe.vae.encode(part).latent_dist.mean for part in pictures.split(64)]
     return torch.cat(means)
+
+
+def encode_known(pipe: StableDiffusionPipeline, pictures: torch.Tensor, work: Path) -> torch.Tensor:
+    """The training pictures' latents, kept in the work folder part by part."""
+    name = style.hash_of(pipe.vae)
+    parts = [
+        style.kept(work / "latents" / f"{name}-{place}.npy", lambda part=part: encode(pipe, part).numpy())
+        for place, part in enumerate(pictures.split(256))
+    ]
+    return torch.from_numpy(np.concatenate(parts))
 
 
 @torch.no_grad()
@@ -104,7 +125,7 @@ def retrieval(
     groups = by_group(entries)
     order = np.random.default_rng(options.seed).permutation(len(groups))[: options.count]
     asked = [entries[groups[place][0]] for place in order]
-    drawn = sample(pipe, [entry.label for entry in asked], options.seed, options.batch)
+    drawn = draw(pipe, [entry.label for entry in asked], options)
     shown = to_tensor(drawn)
     spaces = {
         "pixel": (functional.avg_pool2d(shown, 4), functional.avg_pool2d(pictures, 4)),
@@ -119,28 +140,103 @@ def retrieval(
 
 
 def grid(drawn: np.ndarray, words: list[str], columns: int = 10) -> Image.Image:
-    """The pictures with their words below, to look at."""
-    width, height = 128, 166
+    """The pictures (bytes) with their words below, to look at."""
+    width, tall = 128, 96 * drawn.shape[1] // drawn.shape[2]
+    height = tall + 70
     sheet = Image.new("RGB", (columns * width, -(-len(drawn) // columns) * height), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=11)
     for place, (picture, text) in enumerate(zip(drawn, words, strict=True)):
         left, top = place % columns * width, place // columns * height
-        small = Image.fromarray((picture * 255).round().astype(np.uint8))
-        sheet.paste(small.resize((96, 96), Image.Resampling.BICUBIC), (left + 16, top + 4))
+        shown = Image.fromarray(picture).resize((96, tall), Image.Resampling.BICUBIC)
+        sheet.paste(shown, (left + 16, top + 4))
         lines = [""]
         for word in text.split():
             longer = f"{lines[-1]} {word}".strip()
             lines = [*lines[:-1], longer] if pen.textlength(longer, font) < width - 4 else [*lines, word]
-        pen.multiline_text((left + width // 2, top + 104), "\n".join(lines[:4]), "black", font, "ma", align="center")
+        middle = (left + width // 2, top + tall + 8)
+        pen.multiline_text(middle, "\n".join(lines[:4]), "black", font, "ma", align="center")
     return sheet
 
 
 def seconds_for_one(pipe: StableDiffusionPipeline) -> float:
     """Seconds for one picture alone, after one that warms up."""
-    sample(pipe, ["red apple"], 0, 1)
+    sample(pipe, ["red apple"], 0)
     begun = time.perf_counter()
-    sample(pipe, ["red apple"], 0, 1)
+    sample(pipe, ["red apple"], 0)
     return time.perf_counter() - begun
+
+
+def load(model: Path) -> StableDiffusionPipeline:
+    pipe = StableDiffusionPipeline.from_pretrained(model, dtype=torch.float32, safety_checker=None)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def load_tuned(base: Path, tuned: Path) -> StableDiffusionPipeline:
+    """A fine-tune's averaged weights: a diffusers folder, a checkpoint, or a run with its newest checkpoint."""
+    if (tuned / "model_index.json").exists():
+        return load(tuned)
+    found = tuned if any(tuned.glob("*_ema")) else next((path for path, _ in Run(tuned).valid_checkpoints()), None)
+    parts = {path.name.removesuffix("_ema"): path for path in found.glob("*_ema")} if found else {}
+    if not parts:
+        raise SystemExit(f"{tuned} is no diffusers folder, no checkpoint with averaged weights, and no run with one")
+    pipe = load(base)
+    for name, path in parts.items():
+        if name == "unet_lora":
+            pipe.load_lora_weights(path)
+        else:
+            setattr(pipe, name, type(getattr(pipe, name)).from_pretrained(path, dtype=torch.float32))
+    return pipe
+
+
+def fine_tune(
+    before: StableDiffusionPipeline,
+    after: StableDiffusionPipeline,
+    pictures: torch.Tensor,
+    entries: list[Entry],
+    options: argparse.Namespace,
+) -> dict[str, float]:
+    """How often base and fine-tune are called Fluent on unseen things, and how much of the retrieval is left.
+
+    Captions are asked for plainly, and (`_asked`) with the sample data set's words for the style after them.
+    """
+    found = style.things(options.work)
+    model, figures = style.classifier(before.vae, found, options.work)
+    unseen = [label for label, known in zip(found.labels, found.known.tolist(), strict=True) if not known]
+    words = [unseen[place] for place in np.random.default_rng(options.seed).permutation(len(unseen))[:UNSEEN]]
+    asked = [f"{word}, {STYLE}" for word in words]
+    rows = []
+    for name, pipe, prompts in (("base", before, words), ("tuned", after, words), ("tuned_asked", after, asked)):
+        rows.append(draw(pipe, prompts, options))
+        figures[f"fluent_{name}"] = float(model.fluent(to_tensor(rows[-1])).float().mean())
+    if options.grid:
+        # Above one another: the base, the fine-tune, and the fine-tune asked for the style.
+        grid(np.concatenate(rows, 1), words, 16).save(options.grid)
+    if not options.count:
+        return figures
+    latents = encode_known(before, pictures, options.work)
+    best = {}
+    for name, pipe in (("base", before), ("tuned", after)):
+        found_again, _ = retrieval(pipe, pictures, latents, entries, options)
+        figures |= {f"{name}_{figure}": value for figure, value in found_again.items()}
+        best[name] = max(found_again["pixel_top1"], found_again["latent_top1"])
+    return figures | {"retrieval_kept": best["tuned"] / best["base"]}
+
+
+def base(pipe: StableDiffusionPipeline, pictures: torch.Tensor, entries: list[Entry], options: argparse.Namespace
+) -> dict[str, float]:  # fmt: skip
+    """The base's own figures, and its grids where they are wanted."""
+    latents = encode_known(pipe, pictures, options.work)
+    figures = reconstruction(pipe, pictures, latents)
+    found, drawn = retrieval(pipe, pictures, latents, entries, options)
+    figures |= found | {"seconds_one_picture": seconds_for_one(pipe)}
+    if options.samples:
+        groups = by_group(entries)
+        order = np.random.default_rng(options.seed).permutation(len(groups))[: min(60, options.count)]
+        grid(drawn[:60], [entries[groups[place][0]].label for place in order]).save(options.samples)
+    if options.grid:
+        grid(draw(pipe, list(OBEDIENCE), options), list(OBEDIENCE)).save(options.grid)
+    return figures
 
 
 def main() -> None:
@@ -148,32 +244,25 @@ def main() -> None:
     parser.add_argument("model", type=Path, nargs="?", default=ROOT / "studio" / "assets" / "base")
     parser.add_argument("--work", type=Path, default=Path.home() / ".cache" / "studio-build", help="data cache")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--count", type=int, default=300, help="captions of the retrieval")
+    parser.add_argument("--count", type=int, default=300, help="captions of the retrieval; with --tuned 0 for none")
     parser.add_argument("--batch", type=int, default=30)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--grid", type=Path, help="write the obedience grid here")
+    parser.add_argument("--tuned", type=Path, help="a run, a checkpoint or a diffusers folder: measure this fine-tune")
+    parser.add_argument("--grid", type=Path, help="write the obedience grid here, or that of --tuned")
     parser.add_argument("--samples", type=Path, help="write a grid of retrieval pictures here")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     bytes_, entries = load_data(options.work)
-    pipe = StableDiffusionPipeline.from_pretrained(options.model, dtype=torch.float32, safety_checker=None)
-    pipe.set_progress_bar_config(disable=True)
-    pictures = to_tensor(bytes_)
-    latents = encode(pipe, pictures)
-    figures = reconstruction(pipe, pictures, latents)
-    found, drawn = retrieval(pipe, pictures, latents, entries, options)
-    figures |= found | {"seconds_one_picture": seconds_for_one(pipe)}
+    pipe, pictures = load(options.model), to_tensor(bytes_)
+    if options.tuned:
+        figures = fine_tune(pipe, load_tuned(options.model, options.tuned), pictures, entries, options)
+    else:
+        figures = base(pipe, pictures, entries, options)
     for name, value in figures.items():
         print(f"{name:22} {value:.3f}")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    if options.samples:
-        groups = by_group(entries)
-        order = np.random.default_rng(options.seed).permutation(len(groups))[: min(60, options.count)]
-        grid(drawn[:60], [entries[groups[place][0]].label for place in order]).save(options.samples)
-    if options.grid:
-        grid(sample(pipe, list(OBEDIENCE), options.seed, options.batch), list(OBEDIENCE)).save(options.grid)
 
 
 if __name__ == "__main__":
