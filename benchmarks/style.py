@@ -32,7 +32,7 @@ import build_sample  # noqa: E402
 
 NOTO, FLUENT = 0, 1
 HELD_OUT, SEED = 0.25, 0
-STEPS, BATCH, RATE = 1400, 64, 4e-3
+STEPS, BATCH, RATE = 2000, 64, 4e-3
 # Pictures that go through the VAE at once.
 PART = 128
 # Microsoft draws no country flags: the Fluent package has Noto's own.

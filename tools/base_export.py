@@ -90,6 +90,8 @@ def export(
         # Shards of an earlier, larger model would otherwise stay beside the new ones.
         for old in (out / part).glob("*"):
             old.unlink()
+    for part in (pipe.vae, pipe.unet):
+        part.register_to_config(_name_or_path="")  # the folder it came from is nobody's business
     pipe.save_pretrained(out, max_shard_size=SHARD)
     for path in out.rglob("*.safetensors"):
         # The writer leaves weights readable by their owner alone.
