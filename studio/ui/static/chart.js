@@ -9,6 +9,7 @@ import { DASHES, Others, Track, VALIDATION } from "./tracks.js";
 
 const KEPT = "studio-chart";
 const PANELS = ["loss", "lr", "grad_norm"];
+const LATEST = 5000;  // milliseconds after which a new point is drawn, though it moves the curve by less than a pixel
 
 export class Chart {
   constructor(id) {
@@ -25,6 +26,7 @@ export class Chart {
     this.logs = kept.log ?? false;
     this.clips = kept.clip ?? true;
     this.plots = {};
+    this.drawn = { last: 0, at: 0 };
     this.node = this.frame();
     this.sizes = new ResizeObserver(() => this.resize());
     this.sizes.observe(this.panels);
@@ -90,7 +92,15 @@ export class Chart {
     const checks = events.filter((event) => event.kind === "validation");
     curve.append(steps);
     curve.validate(checks);
-    if (steps.length || checks.length) this.draw();
+    if (checks.length || (steps.length && this.moved())) this.draw();
+    else if (steps.length) this.tell();
+  }
+
+  /** Whether the steps since the last drawing would be seen on it: a long curve is not drawn anew for part of a pixel. */
+  moved() {
+    const { min, max } = this.bounds();
+    const pixels = (this.track.curve.last - this.drawn.last) / (max - min) * this.panels.clientWidth;
+    return !this.plots.loss || pixels >= 1 || pixels < 0 || performance.now() - this.drawn.at > LATEST;
   }
 
   /** Mark the steps at which the run was changed. */
@@ -156,6 +166,7 @@ export class Chart {
     if (!any) return;
     const lines = this.panel("loss").length;
     if (!this.plots.loss || this.lines !== lines) { this.build(); return; }
+    this.drawn = { last: this.track.curve.last, at: performance.now() };
     for (const key of PANELS) {
       const made = this.plots[key];
       made.batch(() => {
