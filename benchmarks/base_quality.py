@@ -20,14 +20,14 @@ from PIL import Image, ImageDraw, ImageFont
 from torch.nn import functional
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT), str(ROOT / "benchmarks")]
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT)]
 
-import style  # noqa: E402
-from base_data import Entry, by_group, load_data  # noqa: E402
-from build_sample import STYLE  # noqa: E402
-from style import to_tensor  # noqa: E402
+import style
+from base_data import Entry, by_group, load_data
+from build_sample import STYLE
+from style import to_tensor
 
-from studio.runs import Run  # noqa: E402
+from studio.runs import Run
 
 # Captions outside the sample data set, of things the classifier has never seen either.
 UNSEEN = 64

@@ -21,14 +21,14 @@ os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import torch  # noqa: E402
-from vs_reference import SIZES, make_base, make_pictures  # noqa: E402
+import torch
+from vs_reference import SIZES, make_base, make_pictures
 
-from studio import datasets, machine, prepare  # noqa: E402
-from studio.events import EventWriter  # noqa: E402
-from studio.train import control, loop  # noqa: E402
-from studio.train.build import Trainer, build  # noqa: E402
-from studio.train.host import Host  # noqa: E402
+from studio import datasets, machine, prepare
+from studio.events import EventWriter
+from studio.train import control, loop
+from studio.train.build import Trainer, build
+from studio.train.host import Host
 
 
 def main() -> None:

@@ -79,6 +79,8 @@ def follow(client: httpx.Client, home: Path, config: dict[str, Any], figures: di
         time.sleep(0.5)
     record = client.get(f"/api/runs/{run_id}").json()
     config = record["config"]
+    while not (home / "runs" / run_id / "exit.json").exists():  # its supervisor still writes into the folder
+        time.sleep(0.1)
     figures.update(
         state=record["state"], end_s=round(time.monotonic() - click, 2), steps=record["step"],
         batch_size=config["train"]["batch_size"], precision=config["train"]["mixed_precision"],

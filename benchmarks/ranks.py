@@ -19,8 +19,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from studio import events, prepare, runs, storage  # noqa: E402
-from studio.launch import command  # noqa: E402
+from studio import events, prepare, runs, storage
+from studio.launch import command
 
 WINDOW = 4
 

@@ -20,19 +20,19 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
-import base_data  # noqa: E402
-import build_sample  # noqa: E402
+import base_data
+import build_sample
 
 NOTO, FLUENT = 0, 1
 HELD_OUT, SEED = 0.25, 0
-STEPS, BATCH, RATE = 2000, 64, 4e-3
+STEPS, BATCH, RATE = 1400, 64, 4e-3
 # Pictures that go through the VAE at once.
 PART = 128
 # Microsoft draws no country flags: the Fluent package has Noto's own.
@@ -214,8 +214,8 @@ def classifier(vae: AutoencoderKL, found: Things, work: Path) -> tuple[Classifie
     torch.manual_seed(SEED)
     model = Classifier()
     if file.exists():
+        model.load_state_dict(load_file(file))
         with safe_open(file, "pt") as learned:
-            model.load_state_dict({name: learned.get_tensor(name) for name in learned.keys()})  # noqa: SIM118
             return model, json.loads(learned.metadata()["figures"])
     kinds = torch.stack([found.pictures, round_trips(vae, found.pictures, found.known, work)])
     part = file.with_suffix(".learning")

@@ -29,9 +29,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import mini  # noqa: E402
+import mini
 
-from studio import events, machine  # noqa: E402
+from studio import events, machine
 
 SIZES = {"mini": (256, 4, 24), "embedded": (64, 8, 64)}  # side, batch, pictures
 WARM_UP = 2  # steps that are not timed

@@ -20,7 +20,7 @@ from studio import events, export
 from studio.datasets import card as card_
 from studio.export.offers import slug
 from studio.families import source
-from studio.runs import Run
+from studio.runs import Reader, Run
 
 SECRETS = ("HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "OAUTH_CLIENT_SECRET", "STUDIO_TOKEN")
 HIDDEN = "[secret]"
@@ -101,7 +101,7 @@ def assemble(run: Run, repo: str, items: list[export.Item], folder: Path) -> Non
     for item in items:
         export.write_item(run, item.path, folder)
     step = items[0].step or 0
-    samples = [s for s in _story(run).samples if s.get("weights") == items[0].weights
+    samples = [s for s in Reader().story(run).samples if s.get("weights") == items[0].weights
                and s["step"] <= step and not s.get("requested") and (run.samples / s["file"]).is_file()]
     samples = [s for s in samples if s["step"] == max(s["step"] for s in samples)][:SHOWN]
     (folder / "samples").mkdir()
@@ -228,13 +228,6 @@ def _base_of(config: config_.Config) -> tuple[str, str | None, bool]:
     shown = "the studio's embedded base" if embedded else name if found is None or name.count("/") == 1 and not Path(
         name).exists() else Path(name).name
     return shown, licence if isinstance(licence, str) else None, embedded
-
-
-def _story(run: Run) -> events.Story:
-    found = events.Story()
-    for event in events.read(run.events_file)[0]:
-        found.add(event)
-    return found
 
 
 def _public(value: Any) -> str:

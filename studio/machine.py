@@ -69,9 +69,9 @@ def rented(compute: config.Compute) -> dict[str, Any]:
 
 def problems(facts: dict[str, Any], train: config.Train | None, compute: config.Compute | None) -> list[config.Problem]:
     """What this machine cannot do of a run's sections (None: a faulty one, which is told elsewhere)."""
-    found, gpus = [], len(facts["gpus"])
     if compute is not None and compute.backend != "local":
         return []
+    found, gpus = [], len(facts["gpus"])
     if train is not None and train.mixed_precision == "fp16" and not gpus:
         found.append(config.Problem(field="train.mixed_precision", message="fp16 needs a GPU, and this machine has "
                                     "none: choose `no` or `bf16`, or leave it empty"))

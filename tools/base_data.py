@@ -186,17 +186,25 @@ def _round_order(count: int, turn: int, seed: int) -> np.ndarray:
     return _orders[key]
 
 
+def with_article(label: str) -> str:
+    """The label as one says it of a single thing; as it is where that cannot be."""
+    if not label[:1].islower() or label.endswith("s"):
+        return label
+    return f"{'an' if label[0] in 'aeio' else 'a'} {label}"
+
+
+def with_tags(label: str, entry: Entry, rng: np.random.Generator) -> str:
+    """The label and one to four of the entry's tags, which must not be none."""
+    count = min(len(entry.tags), int(rng.integers(1, 5)))
+    return ", ".join([label, *rng.choice(entry.tags, count, replace=False)])
+
+
 def draw_caption(entry: Entry, rng: np.random.Generator) -> str:
     """Words for a picture: empty one time in ten, otherwise the label, at times with an article or some tags."""
     if rng.random() < 0.1:
         return ""
-    label = entry.label
-    if rng.random() < 0.3 and label[:1].islower() and not label.endswith("s"):
-        label = f"{'an' if label[0] in 'aeio' else 'a'} {label}"
-    if entry.tags and rng.random() < 0.4:
-        count = min(len(entry.tags), int(rng.integers(1, 5)))
-        label = ", ".join([label, *rng.choice(entry.tags, count, replace=False)])
-    return label
+    label = with_article(entry.label) if rng.random() < 0.3 else entry.label
+    return with_tags(label, entry, rng) if entry.tags and rng.random() < 0.4 else label
 
 
 def all_texts(entries: list[Entry]) -> list[str]:

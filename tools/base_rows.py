@@ -1,7 +1,10 @@
 """Writes the base's pictures as an image folder that the studio trains on: `python tools/base_rows.py --work DIR OUT`.
 
 The balance of tools/build_base.py, said in the words of a data set: every thing comes WEIGHT times in a pass, of which
-its plain picture seven times in ten (`repeats`), each time under one of a few captions.
+its plain picture seven times in ten (`repeats`), each time under one of a few captions. Then
+`python -m studio.datasets import OUT`, and with the id that it tells
+`python -m studio.train --config tools/base_run.json --model.base FOLDER --data.dataset ID`;
+`tools/base_export.py` takes the pipeline that comes of it.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from base_data import PLAIN_SHARE, Entry, by_group, load_data
+from base_data import PLAIN_SHARE, Entry, by_group, load_data, with_article, with_tags
 from PIL import Image
 
 WEIGHT, WORDINGS = 40, 10
@@ -21,13 +24,9 @@ SEED = 3
 
 def wordings(entry: Entry, rng: np.random.Generator) -> list[str]:
     """The label, the label with an article, and the label with a few of its tags: WORDINGS at most, none twice."""
-    label = entry.label
-    found = [label]
-    if label[:1].islower() and not label.endswith("s"):
-        found.append(f"{'an' if label[0] in 'aeio' else 'a'} {label}")
+    found = list(dict.fromkeys((entry.label, with_article(entry.label))))
     while entry.tags and len(found) < WORDINGS:
-        chosen = rng.choice(entry.tags, min(len(entry.tags), int(rng.integers(1, 5))), replace=False)
-        found.append(", ".join([label, *chosen]))
+        found.append(with_tags(entry.label, entry, rng))
     return list(dict.fromkeys(found))
 
 

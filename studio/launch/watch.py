@@ -25,7 +25,7 @@ from studio.launch import cause, relay
 from studio.launch.depot import SIGN_IN, Problem
 from studio.launch.hf_jobs import HfJobs, Status
 from studio.launch.job import RESULT
-from studio.runs import Run
+from studio.runs import Reader, Run
 from studio.work import as_json
 
 PLACES = {"hf_jobs": HfJobs}
@@ -41,7 +41,7 @@ class Watch:
     """One attempt of a run on a rented machine."""
 
     def __init__(self, run: Run, writer: events.EventWriter, place: HfJobs):
-        self.run, self.writer, self.place = run, writer, place
+        self.run, self.writer, self.place, self.reader = run, writer, place, Reader()
         self.handle: dict[str, Any] = {}
         self.told_to_end = False
         self.lines: queue.Queue[str | None] = queue.Queue()
@@ -55,7 +55,7 @@ class Watch:
         self.relay = relay.Relay(self.run, self.writer, self.place.depot(self.handle),
                                  f"{self.place.title}, {self.run.config().compute.flavor}", self.handle["start"])
         if self.relay.origin:
-            self.writer.add("resumed", from_step=_story(self.run).step, checkpoint=None, exact=True,
+            self.writer.add("resumed", from_step=self.reader.story(self.run).step, checkpoint=None, exact=True,
                             note="the job on the rented machine went on meanwhile, and was joined again")
         self._listen()
         with open(self.run.log_file, "ab", buffering=0) as log:
@@ -153,7 +153,7 @@ class Watch:
                 path.unlink(missing_ok=True)
                 self.writer.add("control", id=id_, control=kind, result="done", message=None)
                 self.relay.over = {"error": None}
-                self.relay.end = {"result": "cancelled", "step": _story(self.run).step}
+                self.relay.end = {"result": "cancelled", "step": self.reader.story(self.run).step}
                 return
             if id_ not in self.sent:
                 self._ask(id_, kind, args)
@@ -201,7 +201,7 @@ class Watch:
         return self._say("failed", fault or error or self._why(status))
 
     def _say(self, result: str, error: dict[str, Any] | None, peak: Any = None) -> str:
-        self.writer.add("end", result=result, step=_story(self.run).step, error=error,
+        self.writer.add("end", result=result, step=self.reader.story(self.run).step, error=error,
                         peak_memory_bytes=peak if type(peak) is int else None)
         return result
 
@@ -245,13 +245,6 @@ class Watch:
                                       tail)
 
 
-def _story(run: Run) -> events.Story:
-    found = events.Story()
-    for event in events.read(run.events_file)[0]:
-        found.add(event)
-    return found
-
-
 def _place_of(run: Run) -> HfJobs:
     token = os.environ.get("HF_TOKEN")
     if not token:
@@ -276,11 +269,11 @@ def main() -> int:
         except Left as left:
             if storage.is_locked(run.lock.path):
                 writer.warning("detached", f"The job goes on without this machine ({left}): resume joins it again.")
-                writer.add("end", result="interrupted", step=_story(run).step, error=None)
+                writer.add("end", result="interrupted", step=Reader().story(run).step, error=None)
             return 3
         except (Problem, storage.Corrupt, OSError) as problem:
             code, hint = getattr(problem, "code", "supervisor_failed"), getattr(problem, "hint", cause.what_next(run))
-            writer.add("end", result="failed", step=_story(run).step,
+            writer.add("end", result="failed", step=Reader().story(run).step,
                        error=cause.supervisor_error(code, str(problem), hint))
             return 1
         finally:

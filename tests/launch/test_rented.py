@@ -159,7 +159,9 @@ def test_how_it_is_refused_and_how_it_is_lost(hub: JobsHub, home: Path) -> None:
 
 
 def test_nothing_that_comes_from_there_is_believed(home: Path, tmp_path: Path) -> None:
-    run = runs.create(home, name="x", owner="local", config=prepare.plan(home, {}).config, rows=[])  # type: ignore
+    config = prepare.plan(home, {}).config
+    assert config is not None
+    run = runs.create(home, name="x", owner="local", config=config, rows=[])
     storage.write_json(run.process_file, {"attempt": 1})
     writer = events.EventWriter(run.events_file)
     heard = relay.Relay(run, writer, Depot("writer/none", WRITER), "there", 0)

@@ -250,7 +250,8 @@ def test_space_follows_the_optimizer(home: Path) -> None:
         return found
 
     full = plan()
-    weights = sizes.parameters(full.source, "unet")  # type: ignore[arg-type]
+    assert full.source is not None
+    weights = sizes.parameters(full.source, "unet")
     light = plan(optim={"name": "adamw8bit", "fused_backward": True, "max_grad_norm": 0})
     assert full.memory_bytes - light.memory_bytes > (4 + 5.5) * weights
     assert light.checkpoint_bytes < 0.55 * full.checkpoint_bytes

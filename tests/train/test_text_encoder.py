@@ -148,6 +148,7 @@ def test_what_it_costs_is_told_before(home: Path, base: Path) -> None:
     plan, without = (prepare.plan(home, {**wanted, "model": {**wanted["model"], "train_text_encoder": on}})
                      for on in (True, False))
     assert not plan.problems
-    extra = sizes.parameters(plan.source, "text_encoder")  # type: ignore[arg-type]
+    assert plan.source is not None
+    extra = sizes.parameters(plan.source, "text_encoder")
     assert plan.checkpoint_bytes - without.checkpoint_bytes == extra * 16 > 0
     assert SD.text_encoders and plan.memory_bytes - without.memory_bytes == extra * 20

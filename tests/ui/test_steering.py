@@ -75,12 +75,16 @@ def test_a_checkpoint_is_branched_and_a_finished_run_trained_further(page: Page,
     assert (made["parent"]["checkpoint"], made["step"], made["edits"][0]["step"]) == ("checkpoint-4", 8, 6)
 
 
+def fail(run: runs.Run, code: str, message: str, hint: str) -> None:
+    """The last word of a told run."""
+    writer = events.EventWriter(run.events_file)
+    writer.end("failed", 2500, error={"code": code, "message": message, "hint": hint, "evidence": "e"})
+    writer.close()
+
+
 def test_a_failed_run_offers_its_fix(page: Page, server: Server, told: Callable[..., runs.Run]) -> None:
     run = told("Too large")
-    writer = events.EventWriter(run.events_file)
-    writer.end("failed", 2500, error={"code": "out_of_memory", "message": "The training ran out of memory.",
-                                      "hint": "Take less.", "evidence": "e"})
-    writer.close()
+    fail(run, "out_of_memory", "The training ran out of memory.", "Take less.")
     page.goto(f"{server.url}/?run={run.id}")
     fixes = page.locator("#run-error #fixes")
     expect(fixes).to_contain_text("A new run begins at the first step.")
@@ -105,10 +109,7 @@ def test_an_edit_of_a_stopped_run_shows_on_every_page_at_once(page: Page, server
 def test_a_fault_that_only_a_person_can_put_right_opens_the_form_at_it(page: Page, server: Server,
                                                                       told: Callable[..., runs.Run]) -> None:
     run = told("No base")
-    writer = events.EventWriter(run.events_file)
-    writer.end("failed", 2500, error={"code": "base_model", "message": "somebody/model: unet/ has no weights",
-                                      "hint": "Choose another base model.", "evidence": "e"})
-    writer.close()
+    fail(run, "base_model", "somebody/model: unet/ has no weights", "Choose another base model.")
     page.goto(f"{server.url}/?run={run.id}")
     page.get_by_role("button", name="Choose another base model").click()
     expect(page.locator("#field-model-base input")).to_be_focused()
