@@ -31,7 +31,7 @@ import base_data
 import build_sample
 
 NOTO, FLUENT = 0, 1
-HELD_OUT, SEED = 0.25, 0
+HELD_OUT, SEED = 0.15, 0
 STEPS, BATCH, RATE = 1400, 64, 4e-3
 # Pictures that go through the VAE at once.
 PART = 128

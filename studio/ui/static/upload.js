@@ -79,8 +79,9 @@ export function options() {
   return { node, value: () => ({ background: background.value, caption_from: from.value }) };
 }
 
-/** The top folder's name where all files share one; else nothing. */
+/** The name of a file that came alone, without its ending, or of the folder that all files share; else nothing. */
 function guessed(files) {
+  if (files.length === 1) return files[0][1].name.replace(/(\.tar)?\.\w+$/, "");
   const tops = new Set(files.map(([path]) => (path.includes("/") ? path.split("/")[0] : "")));
   return tops.size === 1 ? [...tops][0] : "";
 }
