@@ -42,6 +42,7 @@ def test_a_light_job_from_start_to_end(server: Server, api: httpx.Client) -> Non
     assert kinds[0] == "attempt" and kinds[-1] == "end" and "phase" in kinds and events["state"] == "finished"
     last = [event for event in events["events"] if event["kind"] == "phase"][-1]
     assert last["done"] == last["total"] == count
+    until((server.home / "jobs" / job["id"] / "exit.json").exists)  # its supervisor's last word comes after its own
     tagged = api.get(f"/api/jobs/{job['id']}")
     assert api.get(f"/api/jobs/{job['id']}", headers={"if-none-match": tagged.headers["etag"]}).status_code == 304
     assert [j["id"] for j in api.get("/api/jobs", params={"subject": "sample"}).json()["items"]] == [job["id"]]
