@@ -209,8 +209,8 @@ def measured(model: Classifier, kinds: Tensor) -> dict[str, float]:
 
 def classifier(vae: AutoencoderKL, found: Things, work: Path) -> tuple[Classifier, dict[str, float]]:
     """The classifier for pictures of this VAE, learned where the work folder lacks it, and how right it is."""
-    program = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
-    file = work / "style" / f"{hash_of(vae)}-{program}.safetensors"
+    recipe = hashlib.sha256(Path(__file__).read_bytes() + found.known.numpy().tobytes()).hexdigest()[:16]
+    file = work / "style" / f"{hash_of(vae)}-{recipe}.safetensors"
     torch.manual_seed(SEED)
     model = Classifier()
     if file.exists():

@@ -159,6 +159,27 @@ THINGS = """
 1f9f0 a toolbox
 """
 
+PEOPLE_CLOTHES_AND_SIGNS = """
+1f478 a princess
+1f9d9 a wizard
+1f385 Santa Claus
+1f477 a construction worker
+1f467 a girl
+1f44d a thumbs up
+270b a raised hand
+1f44f two clapping hands
+1f455 a green shirt
+1f457 a dress
+1f45f a running shoe
+1f550 a clock that shows one
+23f1 a stopwatch
+26d4 a no entry sign
+2705 a green button with a check mark
+2b07 a blue sign with a down arrow
+2648 a ram's horns on a purple sign
+1f537 a blue diamond
+"""
+
 CREDITS = """# Sample data set: things in the Fluent 3D style
 
 {count} pictures of {size}x{size} pixels, each with a caption, as an image folder: `metadata.jsonl` names the pictures
@@ -175,7 +196,7 @@ asks for the style. Built by `python tools/build_sample.py`.
 
 def entries() -> list[tuple[str, str]]:
     """The code point and words of every picture, in the order of the data set."""
-    lines = (FACES + ANIMALS + PLANTS_AND_SKY + FOOD + THINGS).split("\n")
+    lines = (FACES + ANIMALS + PLANTS_AND_SKY + FOOD + THINGS + PEOPLE_CLOTHES_AND_SIGNS).split("\n")
     return [(line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in lines if line]
 
 
@@ -209,7 +230,7 @@ def build(archive: Path, out: Path, quality: int) -> list[Image.Image]:
         for number, (code, words) in enumerate(entries(), start=1):
             member = package.extractfile(f"package/assets/{asset_name(package, code)}")
             assert member is not None, code
-            slug = re.sub(r"^(a|an)-", "", re.sub(r"[^a-z0-9]+", "-", words))
+            slug = re.sub(r"^(a|an)-", "", re.sub(r"[^a-z0-9]+", "-", words.lower()))
             path = images / f"{number:03d}-{slug}.webp"
             compose(member.read()).save(path, quality=quality, method=6)
             pictures.append(Image.open(path).convert("RGB"))

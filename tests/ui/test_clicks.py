@@ -68,6 +68,8 @@ def test_from_a_zip_to_a_lora_in_six_clicks_at_most(page: Page, hand: Hand, tmp_
     hand.click(page.locator("#start-training"))
     runs(page)
     assert hand.clicks <= 6
-    run = page.evaluate("""async () => (await fetch('/api/runs/' + new URLSearchParams(location.search).get('run'))).json()""")
+    run = page.evaluate("""async () => {
+        const id = new URLSearchParams(location.search).get('run');
+        return (await fetch('/api/runs/' + id)).json(); }""")
     assert run["config"]["model"]["method"] == "lora"
     assert run["dataset"]["count"] == len(pictures)

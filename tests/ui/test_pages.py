@@ -132,12 +132,14 @@ def test_no_page_is_wider_than_the_screen(browser: Browser, server: Server, widt
 
 
 def test_nothing_lies_over_the_header(page: Page) -> None:
-    over = page.evaluate("""() => [...document.querySelectorAll("#page-train [data-testid='block-info']")].filter((label) => {
+    over = page.evaluate("""() => [...document.querySelectorAll("#page-train [data-testid='block-info']")].filter(
+        (label) => {
         const header = document.querySelector("#studio-header").getBoundingClientRect(), middle = header.height / 2;
         scrollTo(0, label.getBoundingClientRect().top + scrollY - middle + 4);
         const box = label.getBoundingClientRect();
         const seen = document.elementFromPoint(box.left + 8, middle);
-        return box.height && box.top < middle && !seen.closest("#studio-header"); }).map((label) => label.textContent)""")
+        return box.height && box.top < middle && !seen.closest("#studio-header");
+        }).map((label) => label.textContent)""")
     assert over == []
 
 
