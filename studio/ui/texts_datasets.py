@@ -39,7 +39,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "datasets.chosen": ("{count} files, {size}", "{count} 個のファイル、{size}"),
     "datasets.chosen_one": ("{name}, {size}", "{name}、{size}"),
     "datasets.name": ("Name", "名前"),
-    "datasets.name_empty": ("empty: named by date", "空欄なら日付が名前になります"),
+    "datasets.name_empty": ("empty: named by its files", "空欄ならファイルの名前になります"),
     "datasets.upload": ("Upload", "アップロード"),
     "datasets.uploading": ("Uploading: {percent} %", "アップロード中：{percent} %"),
     "datasets.importing": ("Checking the pictures …", "画像を確認しています…"),
