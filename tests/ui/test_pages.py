@@ -140,6 +140,7 @@ def test_nothing_lies_over_the_header(page: Page) -> None:
         const seen = document.elementFromPoint(box.left + 8, middle);
         return box.height && box.top < middle && !seen.closest("#studio-header");
         }).map((label) => label.textContent)""")
+    assert page.locator("#page-train [data-testid='block-info']").count() > 5, "there are labels to look at"
     assert over == []
 
 

@@ -79,11 +79,11 @@ export function options() {
   return { node, value: () => ({ background: background.value, caption_from: from.value }) };
 }
 
-/** The name of a file that came alone, without its ending, or of the folder that all files share; else nothing. */
+/** The name of the top folder that all files share, or of a file that came alone, without its ending; else nothing. */
 function guessed(files) {
-  if (files.length === 1) return files[0][1].name.replace(/(\.tar)?\.\w+$/, "");
   const tops = new Set(files.map(([path]) => (path.includes("/") ? path.split("/")[0] : "")));
-  return tops.size === 1 ? [...tops][0] : "";
+  const alone = files.length === 1 ? files[0][1].name.replace(/(\.tar)?\.\w+$/, "") : "";
+  return tops.size === 1 ? [...tops][0] || alone : "";
 }
 
 /** Send everything and import it; resolves to the data set. What was sent is removed when it breaks off. */
