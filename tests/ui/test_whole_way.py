@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from ..families import tiny
 
@@ -171,3 +171,31 @@ def test_what_the_form_has_is_what_pictures_are_looked_at_for(page: Page) -> Non
     page.goto(f"{page.url.split('?')[0]}?dataset=sample&part=health")
     expect(page.locator("#health").get_by_label("Picture size")).to_have_value("256")
     expect(page.locator("#finding-too_small")).to_be_visible()
+
+
+def test_an_answer_that_comes_late_does_not_cover_a_newer_one(page: Page) -> None:
+    """One base asked for, then another; the answer for the first is held back until the second's stands there."""
+    held: list[Route] = []
+    page.route(re.compile(r"/(health|tokens)\?.*base=embedded"), lambda route: held.append(route))
+    page.goto(f"{page.url.split('?')[0]}?dataset=sample&part=health")
+    health = page.locator("#health")
+    overtake(page, health.get_by_label("Base model"), health, "This base is not on this machine yet", held)
+    page.get_by_role("button", name="Pictures", exact=True).click()
+    page.locator("#pictures .st-picture").first.click()
+    overtake(page, page.locator("#see").get_by_label("Base model"), page.locator("#tokens"),
+             "There is no tokenizer of this base on this machine yet", held)
+
+
+def overtake(page: Page, base: Locator, shown: Locator, words: str, held: list[Route]) -> None:
+    with page.expect_request(re.compile(r"/(health|tokens)\?.*base=embedded")):
+        base.fill("embedded")
+        page.keyboard.press("Tab")
+    base.fill("nobody/nothing")
+    page.keyboard.press("Tab")
+    expect(shown).to_contain_text(words)
+    with page.expect_response(re.compile(r"/(health|tokens)\?.*base=embedded")) as late:
+        held.pop().continue_()
+    late.value.finished()
+    page.evaluate("() => new Promise((done) => setTimeout(done, 200))")  # time for a wrong page to draw it
+    assert words in shown.inner_text()  # at once: a later look would draw it again
+    assert not held

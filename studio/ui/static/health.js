@@ -22,11 +22,13 @@ export class Health {
   }
 
   load() {
+    const asked = this.asked = {};
     return attempt(async () => {
       const { data } = await call(`datasets/${this.set.id}/health?${new URLSearchParams(this.wanted)}`);
+      if (asked !== this.asked) return;  // another base or size was wished for since: an older answer may come later
       this.draw(data);
-      if (data.measured < data.count && !this.asked) {  // copies that are not exact, and blur, need a look at the pixels
-        this.asked = true;
+      if (data.measured < data.count && !this.measured) {  // copies that are not exact, and blur, need a look at the pixels
+        this.measured = true;
         await call(`datasets/${this.set.id}/health`, { method: "POST", body: {} });
         this.set.watch();
       }

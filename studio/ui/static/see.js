@@ -83,8 +83,10 @@ export class See {
   }
 
   read() {
+    const reading = this.reading = {};
     return attempt(async () => {
       const { data } = await call(`datasets/${this.from}/images/${this.row.id}/tokens?${new URLSearchParams(this.set.aim.wanted)}`);
+      if (reading !== this.reading) return;  // another base was wished for since
       this.tokens.replaceChildren(...data.captions.flatMap((one) => one.encoders.map((read) => tokens(one.caption, read))));
       if (!this.tokens.children.length) this.tokens.append(el("p", { class: "st-quiet" }, t("see.tokens_none")));
     });
