@@ -22,16 +22,13 @@ from typing import Any
 
 import httpx
 import psutil
-from playwright.sync_api import CDPSession, Page, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 from quick_start import ROOT, free_port, wait_for
 from scale import finished_run
+from websockets.sync.client import connect
 
 CHROMIUM = os.environ.get("STUDIO_CHROMIUM", "/usr/bin/chromium")
 LONG = {"train": {"max_steps": 100_000, "seed": 1}, "sample": {"every_steps": 0}, "checkpoint": {"every_steps": 50_000}}
-
-# What a page is told when another tab of its window comes to the front.
-BEHIND = """() => { Object.defineProperty(document, "hidden", { get: () => true });
-    document.dispatchEvent(new Event("visibilitychange")); }"""
 
 
 def main() -> None:
@@ -40,13 +37,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=60, help="of each part of the measurement")
     parser.add_argument("--count", type=int, default=200, help="viewers")
     parser.add_argument("--steps", type=int, default=200_000, help="of the long run")
-    parser.add_argument("--seen", type=int, default=3, help="how many of the three tabs are in front of a window")
+    parser.add_argument("--turns", type=int, default=12, help="of the tabs, each with a part without them")
+    parser.add_argument("--windows", action="store_true", help="each tab in a window of its own, so that all are seen")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pages-") as folder:
         home = Path(folder)
         measured = {"viewers": lambda: viewers(home, options.count, options.seconds),
                     "chart": lambda: chart(home, options.steps),
-                    "tabs": lambda: tabs(home, options.seconds, options.seen)}
+                    "tabs": lambda: tabs(home, options.seconds, options.turns, options.windows)}
         print(json.dumps(measured[options.what](), indent=1))
 
 
@@ -82,11 +80,11 @@ def live_run(client: httpx.Client, steps: int = 5) -> str:
 
 
 def pace(client: httpx.Client, run_id: str, seconds: float) -> float:
-    """Median seconds of the steps done in the next `seconds`."""
+    """Mean seconds of the steps done in the next `seconds`."""
     since = client.get(f"/api/runs/{run_id}").json()["seq"]
     time.sleep(seconds)
     news = client.get(f"/api/runs/{run_id}/events", params={"since": since}).json()["events"]
-    return statistics.median(e["seconds"] for e in news if e["kind"] == "step")
+    return statistics.mean(e["seconds"] for e in news if e["kind"] == "step")
 
 
 # ------------------------------------------------------------------------------------------------------- many viewers
@@ -192,36 +190,106 @@ def chart(home: Path, steps: int) -> dict[str, Any]:
             "zoom_points": len(next(v for v in detail.values() if isinstance(v, list)))}
 
 
-def tabs(home: Path, seconds: int, seen: int) -> dict[str, Any]:
-    """Memory of three tabs on a live run, and the steps with and without them, in turn."""
-    with studio(home) as (client, server):
-        run_id = live_run(client)
-        alone, watched, heaps = [], [], []
-        for _ in range(2):
-            alone.append(pace(client, run_id, seconds))
-            with browser_page(tabs=3) as pages:
-                sessions = [page.context.new_cdp_session(page) for page in pages]
-                for page in pages:
-                    page.goto(f"{client.base_url}?run={run_id}")
-                    page.locator("#loss-chart canvas").wait_for()
-                for page in pages[seen:]:  # a headless browser counts all as seen
-                    page.evaluate(BEHIND)
-                heaps.append([_heap(sessions)])
-                watched.append(pace(client, run_id, seconds))
-                heaps[-1].append(_heap(sessions))
-        memory = server.memory_info().rss
-        step = client.get(f"/api/runs/{run_id}").json()["step"]
-    return {"step_ms_alone": [round(1000 * s) for s in alone], "step_ms_watched": [round(1000 * s) for s in watched],
-            "heap_mb_of_three_tabs_at_first_and_last": heaps, "server_rss_mb": round(memory / 1e6), "steps": step}
+@contextmanager
+def persons_browser() -> Iterator[tuple[psutil.Process, str]]:
+    """A Chromium that runs by itself, as a person's does, and the address of its tools."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="profile-") as profile:
+        command = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+                   "--disable-background-networking", "--disable-component-update", "--window-size=1440,900",
+                   f"--user-data-dir={profile}", f"--remote-debugging-port={port}", "about:blank"]
+        browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+                wait_for(client, "/json/version", browser)
+            yield psutil.Process(browser.pid), f"http://127.0.0.1:{port}"
+        finally:
+            browser.terminate()
+            browser.wait(30)
 
 
-def _heap(sessions: list[CDPSession]) -> float:
+def _ask(socket: str, method: str, **values: Any) -> dict[str, Any]:
+    """One command to a browser or a page, over its own connection: Playwright would count every page as seen."""
+    with connect(socket, max_size=None) as line:
+        line.send(json.dumps({"id": 1, "method": method, "params": values}))
+        while (answer := json.loads(line.recv(60))).get("id") != 1:
+            pass
+    if "error" in answer:
+        raise RuntimeError(f"{method}: {answer['error']['message']}")
+    return answer["result"]
+
+
+def _pages(tools: str, address: str) -> list[str]:
+    """The connections of all tabs at this address."""
+    found = httpx.get(f"{tools}/json/list").json()
+    return [page["webSocketDebuggerUrl"] for page in found if page["type"] == "page" and page["url"] == address]
+
+
+def _evaluate(socket: str, script: str) -> Any:
+    return _ask(socket, "Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
+
+
+def _open(tools: str, address: str, windows: bool) -> int:
+    """Opens three tabs on a run and waits for those that are seen to show its chart; how many these are."""
+    browser = httpx.get(f"{tools}/json/version").json()["webSocketDebuggerUrl"]
+    for _ in range(3):
+        _ask(browser, "Target.createTarget", url=address, newWindow=windows)
+    until, seen = time.monotonic() + 60, 0
+    while time.monotonic() < until:
+        states = [_evaluate(page, "document.visibilityState") for page in _pages(tools, address)]
+        charts = [_evaluate(page, "!!document.querySelector('#loss-chart canvas')") for page in _pages(tools, address)]
+        seen = states.count("visible")
+        if len(states) == 3 and seen and sum(charts) >= seen:
+            return seen
+        time.sleep(0.5)
+    raise SystemExit(f"of three tabs {seen} were seen, and their charts did not come")
+
+
+def _heaps(tools: str, address: str) -> float:
     """Megabytes of live objects in all tabs, after a collection."""
     total = 0.0
-    for session in sessions:
-        session.send("HeapProfiler.collectGarbage")
-        total += session.send("Runtime.getHeapUsage")["usedSize"]
+    for page in _pages(tools, address):
+        _ask(page, "HeapProfiler.collectGarbage")
+        total += _ask(page, "Runtime.getHeapUsage")["usedSize"]
     return round(total / 1e6, 1)
+
+
+def tabs(home: Path, seconds: int, turns: int, windows: bool) -> dict[str, Any]:
+    """Memory of three tabs on a live run, and what they take from it: steps with their browser halted and not, in turn.
+
+    Steps differ by more than the tabs take, so it wants many short turns: the ratio comes with its standard error.
+    """
+    with studio(home) as (client, server), persons_browser() as (browser, tools):
+        run_id = live_run(client)
+        address = f"{client.base_url}/?run={run_id}"
+        seen = _open(tools, address, windows)
+        heaps, pairs = [_heaps(tools, address)], []
+        for _ in range(turns):
+            with halted(browser):
+                without = pace(client, run_id, seconds)
+            time.sleep(2)  # what they missed has been read
+            pairs.append((without, pace(client, run_id, seconds)))
+        heaps.append(_heaps(tools, address))
+        memory = server.memory_info().rss
+    ratios = [watched / without for without, watched in pairs]
+    alone, watched = (statistics.mean(each) for each in zip(*pairs, strict=True))
+    return {"seen": seen, "step_ms": {"browser_halted": round(1000 * alone), "watched": round(1000 * watched)},
+            "ratio": round(statistics.mean(ratios), 3),
+            "standard_error": round(statistics.stdev(ratios) / len(ratios) ** 0.5, 3),
+            "heap_mb_of_three_tabs_at_first_and_last": heaps, "server_rss_mb": round(memory / 1e6)}
+
+
+@contextmanager
+def halted(browser: psutil.Process) -> Iterator[None]:
+    """All the browser's processes stand still."""
+    family = [browser, *browser.children(recursive=True)]
+    for process in family:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in family:
+            process.resume()
 
 
 if __name__ == "__main__":

@@ -195,6 +195,28 @@ def test_a_page_nobody_touches_draws_no_frames(page: Page, server: Server) -> No
     assert frames < 20
 
 
+def test_an_animation_that_rested_is_drawn_again(page: Page, server: Server) -> None:
+    page.goto(server.url)
+    page.locator("#start-training").wait_for()
+    calmed, again = page.evaluate("""async () => {
+        let frames = 0, on = true;
+        const frame = () => { frames++; if (on) requestAnimationFrame(frame); };
+        const within = async (ms) => { const before = frames; await new Promise((done) => setTimeout(done, ms));
+          return frames - before; };
+        requestAnimationFrame(frame);
+        let calmed = false;
+        for (let i = 0; i < 15 && !calmed; i++) calmed = await within(2000) <= 1;
+        on = false;
+        await within(500);
+        on = true;
+        requestAnimationFrame(frame);
+        let again = 0;
+        for (let i = 0; i < 8 && again < 5; i++) again += await within(1000);
+        return [calmed, again]; }""")
+    assert calmed, "one that goes on and on is calmed"
+    assert again >= 5, "and is drawn again at once after a rest, not a frame in ten seconds"
+
+
 def test_a_server_nobody_uses_sleeps(page: Page, server: Server) -> None:
     page.goto(server.url)
     page.locator("#start-training").wait_for()

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from studio import events, runs
 
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     from tests.ui.conftest import Server
 
 STEPS = 2500  # of a told run
+
+
+def _read(legend: Locator) -> tuple[int, float]:
+    """The step the legend names, and the loss it gives for it."""
+    step, _, loss = legend.inner_text().split("\n")[:3]
+    return int(step.removeprefix("Step ").replace(",", "")), float(loss)
+
 
 def test_zoom_shows_true_detail_and_survives_updates(page: Page, server: Server, told: Callable[..., runs.Run]) -> None:
     run = told("Curves")
@@ -26,11 +34,17 @@ def test_zoom_shows_true_detail_and_survives_updates(page: Page, server: Server,
     panels.focus()
     for _ in range(6):
         panels.press("+")
+    expect(panels).to_have_attribute("aria-busy", "false")
+    assert _read(first) == (2500, pytest.approx(1 / 6, abs=2e-4)), "nothing pointed at: the last step, zoomed in or not"
+    panels.press("Home")
     reset = page.get_by_role("button", name="Show all")
     expect(reset).to_be_visible()
-    panels.press("Home")
     with page.expect_response(lambda r: "from=" in r.url and r.ok):
         panels.press("Shift+ArrowRight")
+    panels.press("Home")  # of what is on show, though its detail may not be there yet
+    expect(panels).to_have_attribute("aria-busy", "false")
+    step, loss = _read(first)
+    assert 1239 <= step <= 1243 and loss == pytest.approx(1 / (1 + step / 500), abs=1e-4), "true detail"
     before = first.inner_text()
     writer = events.EventWriter(run.events_file)
     writer.step(STEPS + 1, 0.125, 1e-4, 0.5, 4, 0.1)

@@ -1,21 +1,22 @@
 // Keeps a page that only shows numbers from drawing sixty times a second.
 //
 // Gradio's loading sign goes on asking for frames after it has left the page (seen in 6.31): for as long as a tab is
-// open, on the processor that trains. So a callback that has asked for frame after frame for LONG of them gets one a
-// second from then on; an animation that anybody looks at ends long before.
+// open, on the processor that trains. So a callback that has asked for frame after frame for LONG of them gets one in
+// ten seconds; an animation that anybody looks at ends long before. One that rests in between starts afresh.
 
 (() => {
-  const LONG = 240, PAUSE = 1000, GAP = 250;  // frames; milliseconds
+  const LONG = 240, PAUSE = 10000, GAP = 250;  // frames; milliseconds
   const ask = window.requestAnimationFrame.bind(window), drop = window.cancelAnimationFrame.bind(window);
-  const chains = new Map();  // a callback's text -> {frames on end, when last asked}
+  const chains = new Map();  // a callback's text -> {frames on end, when last asked for or given}
 
   window.requestAnimationFrame = (callback) => {
     const text = String(callback), now = performance.now();
-    const chain = chains.get(text) ?? { frames: 0, asked: now };
-    chain.frames = now - chain.asked < GAP || chain.frames > LONG ? chain.frames + 1 : 0;
-    chain.asked = now;
+    const chain = chains.get(text) ?? { frames: 0, seen: now };
+    chain.frames = now - chain.seen < GAP ? chain.frames + 1 : 0;
+    chain.seen = now;
     chains.set(text, chain);
-    return chain.frames > LONG ? -setTimeout(() => callback(performance.now()), PAUSE) : ask(callback);
+    if (chain.frames <= LONG) return ask(callback);
+    return -setTimeout(() => { chain.seen = performance.now(); callback(chain.seen); }, PAUSE);
   };
   window.cancelAnimationFrame = (id) => (id < 0 ? clearTimeout(-id) : drop(id));
 })();

@@ -223,13 +223,16 @@ export class Chart {
     }
     this.draw();
     clearTimeout(this.asking);
+    this.panels.ariaBusy = String(Boolean(range));
     if (range) this.asking = setTimeout(() => this.detail(this.range), 120);
   }
 
   async detail(range) {
     const reached = this.tracks.filter(({ curve }) => curve.length);
     await Promise.allSettled(reached.map((track) => track.zoom(range)));  // the coarse curve stays where that fails
-    if (this.range === range) this.draw();
+    if (this.range !== range) return;
+    this.draw();
+    this.panels.ariaBusy = "false";
   }
 
   scale(factor) {
@@ -250,9 +253,9 @@ export class Chart {
 
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target !== this.panels) return;
-    const steps = this.track.curve.shown.step;
-    const at = this.step === null ? steps.length - 1 : nearest(steps, this.step);
     const { min, max } = this.bounds();
+    const steps = this.track.curve.shown.step.filter((step) => step >= min && step <= max);
+    const at = this.step === null ? steps.length - 1 : nearest(steps, this.step);
     const go = (place) => { this.read(steps[Math.max(0, Math.min(steps.length - 1, place))] ?? null); this.speak(); };
     const slide = (by) => this.zoom({ min: min + by * (max - min), max: max + by * (max - min) });
     const keys = { ArrowLeft: () => (event.shiftKey ? slide(-0.2) : go(at - 1)), ArrowRight: () => (event.shiftKey ? slide(0.2) : go(at + 1)),

@@ -67,6 +67,12 @@ export class Curve {
     return this.detail ?? this.base;
   }
 
+  /** The table to read `step` from: the detail where it reaches, else the whole. */
+  at(step) {
+    const { step: steps } = this.shown;
+    return step >= steps[0] && step <= steps[steps.length - 1] ? this.shown : this.base;
+  }
+
   load(base, validation) {
     this.base = base;
     this.validation = validation;

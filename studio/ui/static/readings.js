@@ -10,9 +10,9 @@ export function readings(chart) {
   const { curve } = chart.track;
   const step = chart.step ?? curve.last;
   const at = (table, column) => column[nearest(table.step, step)] ?? null;
-  const own = curve.shown;
+  const own = curve.at(step);
   const rows = {
-    loss: [["step", t("chart.at_step", { step: whole(step) }), null],
+    loss: [["step", t("chart.at_step", { step: whole(at(own, own.step) ?? step) }), null],
       ["raw", t("chart.raw"), at(own, own.loss), "--st-raw", []], ["smoothed", t("chart.smoothed"), at(own, smooth(own.loss, chart.weight)), "--st-line", []]],
     lr: [["lr", t("chart.lr"), at(own, own.lr), "--st-line", []]],
     grad_norm: [["grad", t("chart.grad_norm"), at(own, own.grad_norm), "--st-line", []]],
@@ -21,7 +21,7 @@ export function readings(chart) {
     rows.loss.push([weights, t(`chart.validation_${weights}`), at(own, own.loss), "--st-second", VALIDATION[weights]]);
   }
   chart.others.tracks.forEach((track, i) => {
-    const table = track.curve.shown;
+    const table = track.curve.at(step);
     const inside = table.step.length && step <= track.curve.last;
     const value = (column) => (inside ? at(table, column) : null);
     rows.loss.push([track.id, track.name, value(smooth(table.loss, chart.weight)), `--st-c${i + 2}`, DASHES[i + 1]]);
