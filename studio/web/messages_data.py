@@ -110,6 +110,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("All pictures lie in test or validation folders: they are taken for training.",
      "すべての画像が test か validation のフォルダーにあるため、学習に使います。"),
     ("{number} pictures", "{number} 枚"),
+    ("This data set ships with the studio.", "スタジオ付属のデータセットです。"),
     ("Copied from {name}.", "{name} からコピーしました。"),
     ("{bare} of {pictures?} without a caption", "{pictures}のうち {bare} 枚にキャプションがありません。"),
     ("{pictures?} with several captions; each time one of them is taken",

@@ -42,6 +42,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
      "スキーマ {version} は読めません。このスタジオで読めるのは 1〜{known} です。新しいファイルを読むにはスタジオを"
      "更新してください。"),
     ("this base suggests no value: set one", "このベースモデルには推奨値がありません。値を入れてください。"),
+    ("it is never empty, so nothing can be suggested for it: leave it out",
+     "この設定は空になることがなく、推奨値は使われません。取り除いてください。"),
     # settings together
     ("a step of {step} pixels is more than the resolution of {side}: set a smaller one, or turn the buckets off",
      "刻み {step} px が解像度 {side} px より大きくなっています。小さくするか、バケットをオフにしてください。"),
@@ -227,6 +229,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("the command has no prompt to draw", "生成するプロンプトが書かれていません。"),
     ("the command uses this variable without saying what it is", "この変数の値がコマンドに書かれていません。"),
     ("the steps decide, as in the script", "スクリプトと同じく、ステップ数が優先されます。"),
+    ("it leaves nothing of a run of {steps} steps", "{steps} ステップの実行では何も残りません"),
     ("the constant schedule has no warm-up, in the script neither",
      "constant スケジュールにウォームアップはありません（スクリプトでも同じです）。"),
     ("the studio starts accelerate with a config of its own for each run",

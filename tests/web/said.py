@@ -22,6 +22,7 @@ SAYERS = {
     **dict.fromkeys(("leave", "answer"), (2,)),
 }
 NAMED = ("message", "hint", "problem")  # keyword arguments, keys and attributes that are sentences
+LISTS = ("notes", "warnings")  # keys of lists of sentences
 RETURNS = ("_refusal", "_problem", "_why", "_unidentified", "what_next", "_start_hint", "advice", "_apply",
            "needs_less_memory", "warnings", "_summary", "_gated", "keep")
 TABLES = ("NOT_RESUMABLE", "WHY", "ADVICE", "MESSAGES", "NAMED", "CANCELLED", "TOO_LARGE", "FULL", "HINT",
@@ -68,6 +69,9 @@ class _Reader:
         elif isinstance(node, ast.Dict):
             yield from (value for key, value in zip(node.keys, node.values, strict=True)
                         if isinstance(key, ast.Constant) and key.value in NAMED)
+            yield from (one for key, value in zip(node.keys, node.values, strict=True)
+                        if isinstance(key, ast.Constant) and key.value in LISTS and isinstance(value, ast.List)
+                        for one in value.elts)
         elif isinstance(node, ast.Assign):
             target = node.targets[0]
             if isinstance(target, ast.Attribute) and target.attr in NAMED:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from studio.web import uploads
 
-from .conftest import Server
+from .conftest import Server, until
 from .test_api import problem
 
 
@@ -70,14 +70,14 @@ def test_a_zip_with_captions(api: httpx.Client, server: Server) -> None:
     assert more["count"] == 4
     assert api.delete(f"/api/datasets/{found['id']}").status_code == 204
     problem(api.get(f"/api/datasets/{found['id']}"), 404)
-    assert not list((server.home / "cache" / "uploads").iterdir())
+    until(lambda: not list((server.home / "cache" / "uploads").iterdir()))  # they go after the data set is ready
 
 
 def test_more_than_a_thousand_files_at_once(api: httpx.Client, server: Server) -> None:
     answer = send(api, [(f"{i:04d}.png", picture(i)) for i in range(1100)])
     found = settled(api, answer)
     assert found["count"] == 1100 == found["report"]["seen"] and not found["report"]["skipped"]
-    assert not list((server.home / "cache" / "uploads").iterdir())
+    until(lambda: not list((server.home / "cache" / "uploads").iterdir()))
 
 
 @pytest.mark.parametrize("files, words", [
