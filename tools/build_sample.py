@@ -11,6 +11,7 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+from base_data import HELD_OUT
 from PIL import Image
 
 PACKAGE = "@lobehub/fluent-emoji-3d"
@@ -19,6 +20,8 @@ SIZE = 128
 # A constant ending, in the shape of the base model's own captions ("label, tag"): the words of the thing stay where
 # the text encoder expects them, and the ending alone carries the new style.
 STYLE = "3d render"
+# How often a pass takes what the base has never drawn: shown as often as the rest, it is learnt too late to be seen.
+REPEATS = 3
 DEFAULT_OUT = Path(__file__).resolve().parents[1] / "studio" / "assets" / "sample"
 
 # Code point of the emoji and the words for it, after the labels of emojibase-data where these are plain English.
@@ -184,7 +187,8 @@ CREDITS = """# Sample data set: things in the Fluent 3D style
 
 {count} pictures of {size}x{size} pixels, each with a caption, as an image folder: `metadata.jsonl` names the pictures
 (`file_name`) and holds their captions (`text`). Every caption ends with "{style}": after a fine-tune, that ending
-asks for the style. Built by `python tools/build_sample.py`.
+asks for the style. Ten things that the embedded base has never drawn are taken {repeats} times in each pass over the
+data (`repeats`). Built by `python tools/build_sample.py`.
 
 * Pictures: Fluent Emoji (3D) by Microsoft, MIT licence, as packed by LobeHub in the npm package
   [`{package}`](https://www.npmjs.com/package/{package}) {version} (MIT licence, Copyright (c) 2023 LobeHub);
@@ -234,9 +238,10 @@ def build(archive: Path, out: Path, quality: int) -> list[Image.Image]:
             path = images / f"{number:03d}-{slug}.webp"
             compose(member.read()).save(path, quality=quality, method=6)
             pictures.append(Image.open(path).convert("RGB"))
-            lines.append(json.dumps({"file_name": f"images/{path.name}", "text": f"{words}, {STYLE}"}))
+            line = {"file_name": f"images/{path.name}", "text": f"{words}, {STYLE}"}
+            lines.append(json.dumps(line | ({"repeats": REPEATS} if code in HELD_OUT else {})))
     (out / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    credit = CREDITS.format(count=len(lines), size=SIZE, style=STYLE, package=PACKAGE, version=VERSION)
+    credit = CREDITS.format(count=len(lines), size=SIZE, style=STYLE, repeats=REPEATS, package=PACKAGE, version=VERSION)
     (out / "README.md").write_text(credit, encoding="utf-8")
     return pictures
 

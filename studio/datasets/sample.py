@@ -71,5 +71,5 @@ def _read(folder: Path) -> Snapshot:
             width, height = picture.size
         image = storage.sha256_file(path)
         rows.append({"image": image, "ext": path.suffix[1:], "width": width, "height": height, "pid": image,
-                     "captions": list(line.captions), "split": "train", "name": line.file})
+                     "captions": list(line.captions), "split": "train", "name": line.file, **line.more})
     return Snapshot(rows)

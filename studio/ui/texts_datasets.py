@@ -100,6 +100,10 @@ TABLE: dict[str, tuple[str, ...]] = {
     "datasets.next": ("Next", "次へ"),
     "datasets.none_found": ("No caption contains “{q}”.", "「{q}」を含むキャプションはありません。"),
     "datasets.none": ("No pictures in here.", "画像がありません。"),
+    "datasets.repeats": ("× {count}", "× {count}"),
+    "datasets.repeats_help": (
+        "Every pass over the data takes this picture {count} times.",
+        "データを 1 周するたびに、この画像は {count} 回使われます。"),
     "datasets.picture": ("Picture {name}: {caption}", "画像 {name}：{caption}"),
     "sources.title": ("Where the pictures come from", "画像の入手元"),
     "sources.upload": ("This computer", "このコンピューター"),

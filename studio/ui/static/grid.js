@@ -46,10 +46,11 @@ export class Grid {
     const said = el("span", { class: "st-saved", role: "status" });
     const fields = captions.map((caption, place) => this.field(row, caption, place, captions.length, said));
     const split = row.split && row.split !== "train" ? el("span", { class: "st-tag st-split" }, row.split) : null;
+    const times = row.repeats > 1 ? el("span", { class: "st-tag st-times", title: t("datasets.repeats_help", { count: row.repeats }) }, t("datasets.repeats", { count: row.repeats })) : null;
     return el("figure", {},
       el("button", { type: "button", class: "st-picture", tabindex: i === 0 ? 0 : -1,
         "aria-label": t("datasets.picture", { name: row.name, caption: captions[0] }), onclick: () => this.opened(row) },
-      el("img", { src: address(row.thumb), alt: "", loading: "lazy", decoding: "async" })), split, fields, said);
+      el("img", { src: address(row.thumb), alt: "", loading: "lazy", decoding: "async" })), split, times, fields, said);
   }
 
   field(row, caption, place, count, said) {
