@@ -159,8 +159,8 @@ def resolve(config: Config, *suggestions: dict[str, Any], pictures: int, seed: i
     Only MAY_STAY_EMPTY stays null. Raises ConfigError.
     """
     filled = merge(*suggestions, dump(config))
-    sections = ("lora", "train", "sample", "validation", "checkpoint", "compute")
-    lora, train, sample, validation, checkpoint, compute = (filled.setdefault(name, {}) for name in sections)
+    sections = ("lora", "train", "optim", "sample", "validation", "checkpoint", "compute")
+    lora, train, optim, sample, validation, checkpoint, compute = (filled.setdefault(name, {}) for name in sections)
     lora.setdefault("alpha", config.lora.rank)
     train.setdefault("seed", seed)
     compute.setdefault("num_threads", max(1, cores // local_processes(config.compute)))
@@ -170,6 +170,9 @@ def resolve(config: Config, *suggestions: dict[str, Any], pictures: int, seed: i
         train["max_steps"] = config.train.epochs * steps_per_epoch(
             pictures, train["batch_size"], config.train.gradient_accumulation_steps, config.compute.num_processes)
     if steps := train.get("max_steps"):
+        # Adam's first updates move every weight by the whole rate, whatever its gradient is worth: a rate that rises
+        # keeps more of what the base knew (benchmarks/RESULTS.md).
+        optim.setdefault("lr_warmup_steps", 0 if optim.get("lr_scheduler") == "constant" else min(500, steps // 10))
         sample.setdefault("every_steps", max(1, round(steps / 6)))
         validation.setdefault("every_steps", max(1, round(steps / 10)))
         checkpoint.setdefault("every_steps", max(1, math.ceil(steps / 3)))
@@ -178,7 +181,26 @@ def resolve(config: Config, *suggestions: dict[str, Any], pictures: int, seed: i
              if f["path"] not in MAY_STAY_EMPTY and getattr(getattr(done, f["section"]), f["name"]) is None]
     if empty:
         raise ConfigError(Problem(field=path, message="this base suggests no value: set one") for path in empty)
+    steps, warmup = done.train.max_steps or 0, done.optim.lr_warmup_steps or 0
+    if warmup >= steps:  # asked here alone: a run that trains may be cut short in its warm-up
+        raise ConfigError([Problem(field="optim.lr_warmup_steps", message=f"{warmup} warm-up steps leave nothing of a "
+                                   f"run of {steps} steps: set fewer")])
     return done
+
+
+def suggestions(data: Any) -> dict[str, Any]:
+    """The sections of `data`, a partial config that fills what a person left empty.
+
+    Raises ConfigError, also for a setting that is never empty: what it suggests would be passed over in silence.
+    """
+    load(data)
+    sections = {name: values for name, values in migrate(data).items() if isinstance(values, dict)}
+    paths = {f"{name}.{key}" for name, values in sections.items() for key in values}
+    fixed = [f for s in schema()["sections"] for f in s["fields"] if f["path"] in paths and f["default"] is not None]
+    if fixed:
+        raise ConfigError(Problem(field=f["path"], message="it is never empty, so nothing can be suggested for it: "
+                                  "leave it out") for f in fixed)
+    return sections
 
 
 def local_processes(compute: Compute) -> int:
@@ -239,16 +261,13 @@ def _problem(error: Any) -> Problem:
 
 def _cross_faults(config: Config) -> Iterable[Problem]:
     """Faults that only two settings together show."""
-    train, optim, data = config.train, config.optim, config.data
+    optim, data = config.optim, config.data
     if data.buckets and data.resolution and data.bucket_step and data.bucket_step > data.resolution:
         yield Problem(field="data.bucket_step", message=f"a step of {data.bucket_step} pixels is more than the "
                       f"resolution of {data.resolution}: set a smaller one, or turn the buckets off")
     if optim.lr_scheduler == "constant" and optim.lr_warmup_steps:
         yield Problem(field="optim.lr_warmup_steps", message="the constant schedule has no warm-up: choose "
                       "`constant_with_warmup`, or set 0 here")
-    if train.max_steps is not None and optim.lr_warmup_steps >= train.max_steps and optim.lr_warmup_steps:
-        yield Problem(field="optim.lr_warmup_steps", message=f"{optim.lr_warmup_steps} warm-up steps leave nothing of "
-                      f"a run of {train.max_steps} steps: set fewer")
     if optim.lr_scheduler == "polynomial" and optim.learning_rate is not None and optim.learning_rate <= 1e-7:
         yield Problem(field="optim.learning_rate", message="the polynomial schedule ends at 1e-7: set a higher rate")
     yield from _compute_faults(config)

@@ -24,7 +24,7 @@ class AdamW:
 
     title: ClassVar[str] = "AdamW"
     package: ClassVar[str | None] = None  # what `pip install` must have brought, imported under the same name
-    learning_rate: ClassVar[float | None] = None  # its own default; None: the base's
+    suggests: ClassVar[dict[str, Any]] = {}  # what it sets in its section where a person left that empty
     # Whether a kernel skips a non-finite update by itself on the device (torch's `found_inf`); else the host decides.
     skips_on_device: ClassVar[bool] = True
     alone: ClassVar[bool] = True  # whether the update of one tensor needs nothing of the others
@@ -105,7 +105,7 @@ class AdamW8bit(AdamW):
 class Prodigy(AdamW):
     """AdamW that finds its step size (Mishchenko & Defazio 2023); options as in diffusers' training scripts."""
 
-    title, package, learning_rate = "Prodigy", "prodigyopt", 1.0
+    title, package, suggests = "Prodigy", "prodigyopt", {"learning_rate": 1.0}
     skips_on_device, alone = False, False
 
     def build(self, groups: list[dict[str, Any]], settings: Any) -> torch.optim.Optimizer:
@@ -137,7 +137,7 @@ class ScheduleFree(AdamW):
     Gradients are taken at y, a point between the average x, which one draws with, and the fast iterate z.
     """
 
-    title, package = "schedule-free AdamW", "schedulefree"
+    title, package, suggests = "schedule-free AdamW", "schedulefree", {"lr_scheduler": "constant"}
     skips_on_device, averages = False, True
 
     def build(self, groups: list[dict[str, Any]], settings: Any) -> torch.optim.Optimizer:
@@ -152,7 +152,7 @@ class ScheduleFree(AdamW):
         if config.ema.enabled:
             yield Problem(field="ema.enabled", message="schedule-free AdamW averages the weights itself, and what it "
                           "draws and saves is that average: turn the EMA off")
-        if config.optim.lr_scheduler not in ("constant", "constant_with_warmup"):
+        if config.optim.lr_scheduler not in (None, "constant", "constant_with_warmup"):
             yield Problem(field="optim.lr_scheduler", message="schedule-free AdamW takes the place of a schedule: "
                           "choose `constant`, or `constant_with_warmup`")
         if config.optim.adam_beta1 == 0:

@@ -26,7 +26,7 @@ RUNTIME_BYTES = 700 << 20  # resident size of torch and diffusers themselves
 WEAKEST = {  # under every family's own defaults
     "data": {"resolution": 512},
     "train": {"batch_size": 1, "max_steps": 1000, "mixed_precision": "no"},
-    "optim": {"learning_rate": 1e-5},
+    "optim": {"learning_rate": 1e-5, "lr_scheduler": "constant"},
     "objective": {"prediction_type": "epsilon"},
     "sample": {"guidance_scale": 7.5, "prompts": []},
 }
@@ -216,12 +216,13 @@ def _measured(home: Path, asked: Config, defaults: dict[str, Any]) -> dict[str, 
 def _resolve(asked: Config, found: Plan, defaults: dict[str, Any], measured: dict[str, Any],
              chosen: datasets.Dataset | None) -> Config | None:
     prompts = chosen.suggested_prompts() if chosen else []
-    own: dict[str, Any] = {"sample": {"prompts": prompts}} if prompts else {}
-    if (rate := OPTIMIZERS[asked.optim.name].learning_rate) is not None:
-        own["optim"] = {"learning_rate": rate}
+    own: dict[str, Any] = {"optim": OPTIMIZERS[asked.optim.name].suggests}
+    if prompts:
+        own["sample"] = {"prompts": prompts}
     try:
-        return config_.resolve(asked, WEAKEST, defaults, measured, own, pictures=max(1, len(found.rows)),
-                               seed=found.seed, cores=machine.cores())
+        taken = sum(row.get("repeats", 1) for row in found.rows)  # in one pass
+        return config_.resolve(asked, WEAKEST, defaults, measured, own, pictures=max(1, taken), seed=found.seed,
+                               cores=machine.cores())
     except ConfigError as error:
         found.problems += error.problems
         return None

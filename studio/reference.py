@@ -281,6 +281,11 @@ def _unlike(given: dict[str, Any], reading: _Reading, *, lora: bool) -> None:
         if (warmup := given.pop("lr_warmup_steps", "0")) != "0":
             reading.leave("--lr_warmup_steps", warmup, "the constant schedule has no warm-up, in the script neither")
         given["lr_warmup_steps"] = 0
+    warmup, steps = (str(given.get(name, otherwise)) for name, otherwise in (
+        ("lr_warmup_steps", 500), ("max_train_steps", "")))
+    if warmup.isdecimal() and steps.isdecimal() and int(warmup) >= int(steps) > 0:
+        reading.leave("--lr_warmup_steps", warmup, f"it leaves nothing of a run of {steps} steps")
+        given["lr_warmup_steps"] = None
     if "mixed_precision" not in given and "train.mixed_precision" not in reading.values:
         given["mixed_precision"] = "no"
     _trackers(given, reading)

@@ -168,11 +168,12 @@ class Optim(Section):
     scale_lr: bool = setting(
         False, "Scale the learning rate", "Multiply it by batch size, gradient accumulation and processes.",
         reference="scale_lr")
-    lr_scheduler: LrScheduler = setting(
-        "constant", "Schedule", "How the learning rate changes over the run.", reference="lr_scheduler")
-    lr_warmup_steps: int = setting(
-        0, "Warm-up steps", "Updates over which the learning rate rises from zero.",
-        reference="lr_warmup_steps", ge=0, le=10_000_000)
+    lr_scheduler: LrScheduler | None = setting(
+        None, "Schedule", "How the learning rate changes over the run; empty takes the base's own suggestion.",
+        reference="lr_scheduler")
+    lr_warmup_steps: int | None = setting(
+        None, "Warm-up steps", "Updates over which the learning rate rises from zero. Empty is a tenth of the steps, "
+        "500 at most, and none for the constant schedule.", reference="lr_warmup_steps", ge=0, le=10_000_000)
     adam_beta1: float = setting(0.9, "Adam beta 1", "Memory of the mean gradient.", reference="adam_beta1", ge=0, lt=1)
     adam_beta2: float = setting(
         0.999, "Adam beta 2", "Memory of the squared gradient.", reference="adam_beta2", ge=0, lt=1)

@@ -18,7 +18,7 @@ FIELDS = [field for section in config.schema()["sections"] for field in section[
 PATHS = [field["path"] for field in FIELDS]
 BASE = {  # what a family, the machine and a data set suggest
     "data": {"resolution": 128}, "train": {"max_steps": 120, "batch_size": 8, "mixed_precision": "no"},
-    "optim": {"learning_rate": 1e-4}, "objective": {"prediction_type": "epsilon"},
+    "optim": {"learning_rate": 1e-4, "lr_scheduler": "constant"}, "objective": {"prediction_type": "epsilon"},
     "sample": {"prompts": ["a cat"], "guidance_scale": 4.0},
 }
 
@@ -93,8 +93,7 @@ ZERO = {"deepspeed_stage": 2, "num_processes": 2}
 
 
 @pytest.mark.parametrize("data, field", [
-    ({"optim": {"lr_warmup_steps": 1}}, "optim.lr_warmup_steps"),
-    ({"optim": {"lr_scheduler": "linear", "lr_warmup_steps": 10}, "train": {"max_steps": 10}}, "optim.lr_warmup_steps"),
+    ({"optim": {"lr_scheduler": "constant", "lr_warmup_steps": 1}}, "optim.lr_warmup_steps"),
     ({"optim": {"lr_scheduler": "polynomial", "learning_rate": 1e-7}}, "optim.learning_rate"),
     ({"compute": {"num_processes": 3, "num_machines": 2, "main_address": "one"}}, "compute.num_processes"),
     ({"compute": {"num_processes": 2, "num_machines": 2}}, "compute.main_address"),
@@ -194,6 +193,14 @@ def test_steps_win_over_epochs() -> None:
     assert resolved({"train": {"epochs": 3, "max_steps": 7}}).train.max_steps == 7
 
 
+@pytest.mark.parametrize("asked, steps, warmup", [
+    ({}, 300, 0), ({"lr_scheduler": "cosine"}, 300, 30), ({"lr_scheduler": "cosine"}, 9, 0),
+    ({"lr_scheduler": "linear"}, 100_000, 500), ({"lr_scheduler": "linear", "lr_warmup_steps": 0}, 300, 0),
+])
+def test_a_schedule_that_moves_warms_up_for_a_tenth(asked: dict[str, Any], steps: int, warmup: int) -> None:
+    assert resolved({"optim": asked, "train": {"max_steps": steps}}).optim.lr_warmup_steps == warmup
+
+
 def test_resolve_names_what_nobody_suggested() -> None:
     with pytest.raises(config.ConfigError) as caught:
         config.resolve(config.load({"train": {"epochs": 1}}), pictures=1, seed=0, cores=1)
@@ -202,7 +209,7 @@ def test_resolve_names_what_nobody_suggested() -> None:
 
 def test_resolve_checks_a_suggestion_against_what_was_set() -> None:
     with pytest.raises(config.ConfigError) as caught:
-        resolved({"optim": {"lr_scheduler": "linear", "lr_warmup_steps": 500}})
+        resolved({"optim": {"lr_scheduler": "linear", "lr_warmup_steps": 120}})
     assert [p.field for p in caught.value.problems] == ["optim.lr_warmup_steps"]
 
 

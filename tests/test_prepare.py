@@ -8,11 +8,14 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from studio import config, machine, prepare, sizes
 from studio.families import EMBEDDED
+
+from .families import tiny
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +60,27 @@ def test_what_a_person_sets_wins(home_: Path) -> None:
     assert plan.config.data.resolution == 32 and plan.checkpoint_bytes == sizes.parameters(plan.source, "unet") * 12
 
 
+def test_a_schedule_is_the_persons_else_the_optimizers_else_the_bases(home_: Path, tmp_path: Path) -> None:
+    base = tiny.make(tmp_path / "tiny")
+
+    def schedule(optim: dict[str, Any]) -> Any:
+        plan = prepare.plan(home_, {"model": {"base": str(base)}, "optim": optim, "ema": {"enabled": False}})
+        assert plan.config is not None and not plan.problems
+        return plan.config.optim.lr_scheduler
+
+    assert schedule({}) == "constant"
+    (base / "studio.json").write_text('{"optim": {"lr_scheduler": "cosine"}}')
+    assert (schedule({}), schedule({"lr_scheduler": "linear"})) == ("cosine", "linear")
+    assert schedule({"name": "schedulefree"}) == "constant"  # which takes the place of a schedule
+
+
 @pytest.mark.parametrize("most", [10, 10_000])
 def test_the_most_pictures_are_chosen_by_the_seed(home_: Path, most: int) -> None:
     asked = {"data": {"max_samples": most}, "train": {"seed": 5, "epochs": 1, "batch_size": 4}}
     plan, all_ = prepare.plan(home_, asked), prepare.plan(home_, {})
-    assert plan.config is not None and plan.config.train.max_steps == -(-min(most, len(all_.rows)) // 4)
+    taken = sum(row.get("repeats", 1) for row in plan.rows)  # in one pass over the data
+    assert plan.config is not None and plan.config.train.max_steps == -(-taken // 4)
+    assert len(plan.rows) == min(most, len(all_.rows)) and (most == 10 or taken > len(plan.rows))
     run = prepare.submit(home_, name="x", owner="me", config=asked)
     names = [row["name"] for row in run.rows()]
     assert names == [row["name"] for row in plan.rows] and len(names) == min(most, len(all_.rows))
@@ -74,7 +93,8 @@ def test_a_share_is_held_out_where_the_data_set_holds_out_nothing(home_: Path) -
     asked = {"validation": {"share": 0.1, "pictures": 12}, "train": {"seed": 5, "epochs": 1, "batch_size": 1}}
     plan, all_ = prepare.plan(home_, asked), prepare.plan(home_, {})
     count = len(all_.rows) - round(0.1 * len(all_.rows))
-    assert plan.config is not None and plan.config.train.max_steps == len(plan.rows) == count
+    assert plan.config is not None and len(plan.rows) == count
+    assert plan.config.train.max_steps == sum(row.get("repeats", 1) for row in plan.rows)
     run = prepare.submit(home_, name="x", owner="me", config=asked)
     held = [row["name"] for row in run.rows() if row["split"] != "train"]
     assert len(held) == 12 and run.record()["dataset"]["count"] == count
@@ -127,7 +147,7 @@ def test_a_submitted_run_waits_with_everything_it_needs(home_: Path) -> None:
     record, rows = run.record(), run.rows()
     assert record["name"] == "mine" and record["owner"] == "me" and run.attempts() == (1, 0)
     assert record["dataset"]["count"] == len(rows) and record["dataset"]["fingerprint"]
-    assert run.config().train.max_steps == 2 * -(-len(rows) // 50)
+    assert run.config().train.max_steps == 2 * -(-sum(row.get("repeats", 1) for row in rows) // 50)
     row = rows[0]
     assert (home_ / "images" / row["image"][:2] / f"{row['image']}.{row['ext']}").is_file()
     assert json.loads(run.config_file.read_text())["train"]["seed"] is not None

@@ -158,6 +158,17 @@ def test_defaults_come_from_the_base_and_its_own_file(v2, broken):
     (broken / "studio.json").write_text('{"optim": {"learnin_rate": 3e-4}}')
     with pytest.raises(families.BaseProblem, match="studio.json.*learnin_rate"):
         FAMILY.defaults(located(broken))
+    never_empty = '{"optim": {"learning_rate": 3e-4, "max_grad_norm": 2}, "data": {"buckets": true}}'
+    (broken / "studio.json").write_text(never_empty)
+    with pytest.raises(families.BaseProblem, match=r"studio.json.*data.buckets: it is never empty.*max_grad_norm"):
+        FAMILY.defaults(located(broken))
+
+
+@pytest.mark.parametrize("full, lora", [(1e-5, 1e-4), (1e-3, 2e-3), (5e-3, 5e-3)])
+def test_a_lora_learns_at_ten_times_the_rate_within_reason(broken, full, lora):
+    (broken / "studio.json").write_text(f'{{"optim": {{"learning_rate": {full}}}}}')
+    found = [FAMILY.defaults(located(broken), method)["optim"]["learning_rate"] for method in ("full", "lora")]
+    assert found == pytest.approx([full, lora])
 
 
 def test_check_and_defaults_load_no_torch(v1):

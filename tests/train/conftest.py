@@ -25,7 +25,7 @@ BASE = {
     "model": {"family": "toy", "base": "embedded"},
     "data": {"resolution": 32},
     "train": {"max_steps": 8, "batch_size": 2, "mixed_precision": "no", "seed": 7},
-    "optim": {"learning_rate": 1e-2},
+    "optim": {"learning_rate": 1e-2, "lr_scheduler": "constant"},
     "objective": {"prediction_type": "epsilon"},
     "sample": {"prompts": ["a red thing", "a blue thing"], "every_steps": 4, "num_inference_steps": 2,
                "guidance_scale": 1.0},

@@ -29,7 +29,8 @@ def losses(home: Path) -> list[str]:
     sweep.prepare(home)
     sweep.RECIPES["golden"] = {
         "train": {"max_steps": STEPS}, "sample": {"prompts": []}, "checkpoint": {"every_steps": STEPS},
-        "data": {"random_flip": True, "caption_dropout": 0.2}, "optim": {"lr_scheduler": "cosine"},
+        "data": {"random_flip": True, "caption_dropout": 0.2},
+        "optim": {"lr_scheduler": "cosine", "lr_warmup_steps": 0},
         "objective": {"noise_offset": 0.05, "snr_gamma": 5.0}}
     run = sweep.make(home, "golden")
     sweep.attempt(run, None)

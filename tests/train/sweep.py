@@ -33,7 +33,7 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 BASE: dict[str, Any] = {
     "data": {"resolution": 32},
     "train": {"max_steps": 7, "batch_size": 2, "mixed_precision": "no", "seed": 7},
-    "optim": {"learning_rate": 1e-3},
+    "optim": {"learning_rate": 1e-3, "lr_scheduler": "constant"},
     "objective": {"prediction_type": "epsilon"},
     "sample": {"prompts": ["a red thing"], "every_steps": 3, "num_inference_steps": 2, "guidance_scale": 2.0},
     "checkpoint": {"every_steps": 2, "keep": 2},

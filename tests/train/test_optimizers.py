@@ -198,14 +198,14 @@ def test_state_survives_a_file_exactly(name: str, tmp_path: Path) -> None:
     tracks = []
     for broken in (False, True):
         parameters: list[torch.Tensor] = [torch.nn.Parameter(t.clone()) for t in start]
-        update = updater(name, parameters, learning_rate=OPTIMIZERS[name].learning_rate or 1e-2)
+        update = updater(name, parameters, learning_rate=OPTIMIZERS[name].suggests.get("learning_rate", 1e-2))
         for step in range(8):
             if broken and step == 4:
                 tensors, numbers = update.state({f"p.{i}": p for i, p in enumerate(parameters)})
                 save_file(tensors, tmp_path / "s.safetensors")
                 (tmp_path / "s.json").write_text(json.dumps(numbers))
                 parameters = [torch.nn.Parameter(p.detach().clone()) for p in parameters]
-                update = updater(name, parameters, learning_rate=OPTIMIZERS[name].learning_rate or 1e-2)
+                update = updater(name, parameters, learning_rate=OPTIMIZERS[name].suggests.get("learning_rate", 1e-2))
                 update.take({f"p.{i}": p for i, p in enumerate(parameters)}, load_file(tmp_path / "s.safetensors"),
                             json.loads((tmp_path / "s.json").read_text()))
             step_once(update, step)
