@@ -31,7 +31,10 @@ from studio.runs import Run
 
 # Captions outside the sample data set, of things the classifier has never seen either.
 UNSEEN = 64
-STEPS, GUIDANCE = 25, 4.0
+STEPS = 25
+# Of the retrieval and the base's own grids, so that all versions of it can be compared; what a fine-tune has learned is
+# drawn with the guidance that the base suggests.
+GUIDANCE = 4.0
 # Made of parts the base has seen, never word for word: what it does with them shows how far it understands words.
 OBEDIENCE = (
     "red heart with blue ribbon", "cat face with sunglasses", "green apple with a face", "blue car",
@@ -52,22 +55,26 @@ OBEDIENCE = (
 )  # fmt: skip
 
 
-def sample(pipe: StableDiffusionPipeline, prompts: list[str], seed: int, first: int = 0) -> np.ndarray:
+def sample(
+    pipe: StableDiffusionPipeline, prompts: list[str], seed: int, first: int = 0, guidance: float = GUIDANCE
+) -> np.ndarray:
     """One picture a prompt (N, H, W, 3) as bytes; each has a seed of its own, so the batch size changes nothing."""
     noise = [torch.Generator().manual_seed(seed * 100_000 + first + place) for place in range(len(prompts))]
     with torch.autocast("cpu", torch.bfloat16):
-        result = pipe(prompts, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=noise, output_type="np")
+        result = pipe(prompts, num_inference_steps=STEPS, guidance_scale=guidance, generator=noise, output_type="np")
     return (result.images * 255).round().astype(np.uint8)
 
 
-def draw(pipe: StableDiffusionPipeline, prompts: list[str], options: argparse.Namespace) -> np.ndarray:
+def draw(
+    pipe: StableDiffusionPipeline, prompts: list[str], options: argparse.Namespace, guidance: float = GUIDANCE
+) -> np.ndarray:
     """All the prompts' pictures in batches, each drawn once with these weights, then read from the work folder."""
     weights, drawn = style.hash_of(pipe.vae, pipe.text_encoder, pipe.unet), []
     for first in range(0, len(prompts), options.batch):
         part = prompts[first : first + options.batch]
-        asked = json.dumps([weights, STEPS, GUIDANCE, options.seed, first, part])
+        asked = json.dumps([weights, STEPS, guidance, options.seed, first, part])
         file = options.work / "drawn" / f"{hashlib.sha256(asked.encode()).hexdigest()[:24]}.npy"
-        drawn.append(style.kept(file, lambda part=part, first=first: sample(pipe, part, options.seed, first)))
+        drawn.append(style.kept(file, lambda part=part, first=first: sample(pipe, part, options.seed, first, guidance)))
     return np.concatenate(drawn)
 
 
@@ -120,12 +127,13 @@ def retrieval(
     latents: torch.Tensor,
     entries: list[Entry],
     options: argparse.Namespace,
+    guidance: float = GUIDANCE,
 ) -> tuple[dict[str, float], np.ndarray]:
     """Shares of captions whose picture is nearest to (or among the five nearest to) their own thing's."""
     groups = by_group(entries)
     order = np.random.default_rng(options.seed).permutation(len(groups))[: options.count]
     asked = [entries[groups[place][0]] for place in order]
-    drawn = draw(pipe, [entry.label for entry in asked], options)
+    drawn = draw(pipe, [entry.label for entry in asked], options, guidance)
     shown = to_tensor(drawn)
     spaces = {
         "pixel": (functional.avg_pool2d(shown, 4), functional.avg_pool2d(pictures, 4)),
@@ -172,6 +180,13 @@ def load(model: Path) -> StableDiffusionPipeline:
     return pipe
 
 
+def suggested(base: Path) -> float:
+    """The guidance that a base's own settings name."""
+    own = base / "studio.json"
+    settings = json.loads(own.read_text(encoding="utf-8")) if own.exists() else {}
+    return settings.get("sample", {}).get("guidance_scale", GUIDANCE)
+
+
 def load_tuned(base: Path, tuned: Path) -> StableDiffusionPipeline:
     """A fine-tune's averaged weights: a diffusers folder, a checkpoint, or a run with its newest checkpoint."""
     if (tuned / "model_index.json").exists():
@@ -198,7 +213,8 @@ def fine_tune(
 ) -> dict[str, float]:
     """How often base and fine-tune are called Fluent on unseen things, and how much of the retrieval is left.
 
-    Captions are asked for plainly, and (`_asked`) with the sample data set's words for the style after them.
+    Captions are asked for plainly, and (`_asked`) with the sample data set's words for the style after them. What is
+    left is measured as the base's own retrieval is, and (`_as_drawn`) with the guidance of the rest.
     """
     found = style.things(options.work)
     model, figures = style.classifier(before.vae, found, options.work)
@@ -207,7 +223,7 @@ def fine_tune(
     asked = [f"{word}, {STYLE}" for word in words]
     rows = []
     for name, pipe, prompts in (("base", before, words), ("tuned", after, words), ("tuned_asked", after, asked)):
-        rows.append(draw(pipe, prompts, options))
+        rows.append(draw(pipe, prompts, options, options.guidance))
         figures[f"fluent_{name}"] = float(model.fluent(to_tensor(rows[-1])).float().mean())
     if options.grid:
         # Above one another: the base, the fine-tune, and the fine-tune asked for the style.
@@ -215,12 +231,14 @@ def fine_tune(
     if not options.count:
         return figures
     latents = encode_known(before, pictures, options.work)
-    best = {}
-    for name, pipe in (("base", before), ("tuned", after)):
-        found_again, _ = retrieval(pipe, pictures, latents, entries, options)
-        figures |= {f"{name}_{figure}": value for figure, value in found_again.items()}
-        best[name] = max(found_again["pixel_top1"], found_again["latent_top1"])
-    return figures | {"retrieval_kept": best["tuned"] / best["base"]}
+    for suffix, guidance in (("", GUIDANCE), ("_as_drawn", options.guidance)):
+        best = {}
+        for name, pipe in (("base", before), ("tuned", after)):
+            found_again, _ = retrieval(pipe, pictures, latents, entries, options, guidance)
+            figures |= {f"{name}_{figure}{suffix}": value for figure, value in found_again.items()}
+            best[name] = max(found_again["pixel_top1"], found_again["latent_top1"])
+        figures[f"retrieval_kept{suffix}"] = best["tuned"] / best["base"]
+    return figures
 
 
 def base(pipe: StableDiffusionPipeline, pictures: torch.Tensor, entries: list[Entry], options: argparse.Namespace
@@ -246,12 +264,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=300, help="captions of the retrieval; with --tuned 0 for none")
     parser.add_argument("--batch", type=int, default=30)
+    parser.add_argument("--guidance", type=float, help="with --tuned: of the drawing, if not what the base suggests")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--tuned", type=Path, help="a run, a checkpoint or a diffusers folder: measure this fine-tune")
     parser.add_argument("--grid", type=Path, help="write the obedience grid here, or that of --tuned")
     parser.add_argument("--samples", type=Path, help="write a grid of retrieval pictures here")
     options = parser.parse_args()
+    if options.guidance is None:
+        options.guidance = suggested(options.model)
     torch.set_num_threads(options.threads)
     bytes_, entries = load_data(options.work)
     pipe, pictures = load(options.model), to_tensor(bytes_)

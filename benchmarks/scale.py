@@ -23,7 +23,8 @@ sys.path.insert(0, str(ROOT))
 from studio import config, events, runs, storage
 
 SUGGESTED = {"data": {"resolution": 64}, "train": {"batch_size": 16, "mixed_precision": "no"},
-             "optim": {"learning_rate": 1e-4}, "objective": {"prediction_type": "epsilon"},
+             "optim": {"learning_rate": 1e-4, "lr_scheduler": "constant"},
+             "objective": {"prediction_type": "epsilon"},
              "sample": {"prompts": ["a fox"], "guidance_scale": 4}}
 
 

@@ -151,7 +151,8 @@ def studio_config(options: argparse.Namespace, base: Path, dataset: str) -> dict
         "data": {"dataset": dataset, "resolution": options.side},
         "train": {"max_steps": options.steps, "batch_size": options.batch, "mixed_precision": options.precision,
                   "seed": 1},
-        "optim": {"learning_rate": RATES[options.method]}, "ema": {"enabled": options.method == "full"},
+        "optim": {"learning_rate": RATES[options.method], "lr_scheduler": "constant"},
+        "ema": {"enabled": options.method == "full"},
         "sample": {"prompts": []}, "checkpoint": {"every_steps": options.steps},
         "compute": {"num_threads": options.threads}}
     for item in options.set:

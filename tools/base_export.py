@@ -36,8 +36,8 @@ fine-tuned on two CPU cores. It draws 64x64 pictures in the style of Noto emoji 
 | Text encoder | `CLIPTextModel`, own `CLIPTokenizer` | width {text_width}, {tokens} tokens | {text_size:.1f} M |
 | UNet | `UNet2DConditionModel` | channels {unet_channels}, {unet_blocks} | {unet_size:.1f} M |
 
-Prediction of epsilon, `scaled_linear` betas 0.00085 to 0.012, 1,000 steps; sampled with DDIM, 25 steps, guidance 4.
-Half precision, {megabytes:.0f} MB.
+Prediction of epsilon, `scaled_linear` betas 0.00085 to 0.012, 1,000 steps; sampled with DDIM in 25 steps, for the
+figures with guidance 4. Half precision, {megabytes:.0f} MB.
 
 ## Data
 
