@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from studio import storage
+from studio import config, storage
 from studio.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -66,6 +66,15 @@ class Source:
             fault = "is missing" if found is None else "is not a JSON object"
             raise BaseProblem(f"{self.name}: {path} {fault}: choose a complete diffusers folder")
         return found
+
+    def suggestions(self, path: str) -> dict[str, Any]:
+        """The partial config in one of the files, nothing where there is none. Raises BaseProblem."""
+        if path not in self.files():
+            return {}
+        try:
+            return config.suggestions(self.read_json(path))
+        except config.ConfigError as error:
+            raise BaseProblem(f"{self.name}: {path} is not a partial config of this studio: {error}") from None
 
 
 class Family(ABC):

@@ -75,34 +75,30 @@ class StableDiffusion(Family):
             weight_files(source, part)
 
     def defaults(self, source: Source, method: str = "full") -> dict[str, Any]:
-        """The folder's own `studio.json` (a partial config) over what its configs say, with LoRA's learning rate."""
-        found = self._recommended(source)
-        if method == "lora":
-            found["optim"]["learning_rate"] *= max(1, min(LORA_RATE, LORA_MOST / found["optim"]["learning_rate"]))
-        return found
+        """What its configs say, under its own `studio.json`; for a LoRA at a higher rate, under its `studio-lora.json`.
+
+        Both files are partial configs, and a base need not have them."""
+        found = config.merge(self._recommended(source), source.suggestions("studio.json"))
+        if method != "lora":
+            return found
+        found["optim"]["learning_rate"] *= max(1, min(LORA_RATE, LORA_MOST / found["optim"]["learning_rate"]))
+        return config.merge(found, source.suggestions("studio-lora.json"))
 
     def _recommended(self, source: Source) -> dict[str, Any]:
         unet, vae = source.read_json(CONFIGS["unet"]), source.read_json(CONFIGS["vae"])
         side = _side(unet, vae)
         batch = next(b for limit, b in ((64, 16), (128, 8), (256, 4), (1 << 30, 1)) if side <= limit)
-        found = {
+        return {
             "data": {"resolution": side, "bucket_step": max(8, _factor(vae) * _factor(unet))},
             "train": {"batch_size": batch, "max_steps": 2000},
             "optim": {"learning_rate": 1e-5},
             "objective": {"prediction_type": self.schedule(source)["prediction_type"]},
             "sample": {"guidance_scale": 7.5, "prompts": PROMPTS},
         }
-        if "studio.json" not in source.files():
-            return found
-        try:
-            own = config.suggestions(source.read_json("studio.json"))
-        except config.ConfigError as error:
-            raise BaseProblem(f"{source.name}: studio.json is not a partial config of this studio: {error}") from None
-        return config.merge(found, own)
 
     def download_patterns(self, variant: str | None) -> list[str]:
         """Configs and tokenizer files of the trained parts, and their weights in that variant, whole or in shards."""
-        found = ["model_index.json", "studio.json", "tokenizer/*.json", "tokenizer/merges.txt",
+        found = ["model_index.json", "studio.json", "studio-lora.json", "tokenizer/*.json", "tokenizer/merges.txt",
                  *(path for path in CONFIGS.values())]
         for part, stem in WEIGHTS.items():
             v = f".{variant}" if variant else ""

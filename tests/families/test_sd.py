@@ -169,6 +169,13 @@ def test_a_lora_learns_at_ten_times_the_rate_within_reason(broken, full, lora):
     (broken / "studio.json").write_text(f'{{"optim": {{"learning_rate": {full}}}}}')
     found = [FAMILY.defaults(located(broken), method)["optim"]["learning_rate"] for method in ("full", "lora")]
     assert found == pytest.approx([full, lora])
+    (broken / "studio-lora.json").write_text('{"optim": {"learning_rate": 4e-4}, "train": {"max_steps": 600}}')
+    own = FAMILY.defaults(located(broken), "lora")
+    assert own["optim"]["learning_rate"] == 4e-4 and own["train"]["max_steps"] == 600, "its word goes before the rule"
+    assert FAMILY.defaults(located(broken))["train"]["max_steps"] == 2000, "and is a LoRA's alone"
+    (broken / "studio-lora.json").write_text('{"lora": {"rank": 4}}')
+    with pytest.raises(families.BaseProblem, match="studio-lora.json.*lora.rank: it is never empty"):
+        FAMILY.defaults(located(broken), "lora")
 
 
 def test_check_and_defaults_load_no_torch(v1):
