@@ -1,4 +1,4 @@
-"""The losses of a tiny run are those that were recorded, in every bit: whoever changes one must say so."""
+"""The losses of a tiny run are those that were recorded: whoever changes one must say so."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from .golden import file_of, first_difference
+from .golden import LAST_BITS, file_of, first_difference
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,3 +28,7 @@ def test_the_first_step_that_differs_is_named() -> None:
     assert first_difference(kept, kept) is None
     told = first_difference([kept[0], (0.5 + 2**-53).hex(), "0x1p+0"], kept)
     assert told is not None and told.startswith("step 2: ") and "instead of 0x1.0000000000000p-1" in told
+    assert first_difference([kept[0], (0.5 * (1 + 1e-7)).hex(), kept[2]], kept, LAST_BITS) is None
+    for wrong in (0.5 * (1 + 2e-6), float("nan")):
+        told = first_difference([kept[0], wrong.hex(), kept[2]], kept, LAST_BITS)
+        assert told is not None and told.startswith("step 2: ")

@@ -57,6 +57,12 @@ def drawn(run: runs.Run, step: int, weights: str) -> np.ndarray:
         return np.asarray(image, int)
 
 
+def alike(one: np.ndarray, other: np.ndarray) -> bool:
+    """The same picture, but for a value in a thousand that another kernel's last bit has rounded to the next."""
+    apart = np.abs(one - other)
+    return bool(apart.max() <= 1 and (apart > 0).mean() <= 1e-3)
+
+
 def merged(pipe: Any, file: Path) -> Any:
     """The pipeline with a kohya file merged as LyCORIS does it, by its own alpha and dora_scale."""
     state, layers = load_file(file), {}
@@ -83,11 +89,11 @@ def test_what_is_saved_draws_what_the_sampler_drew(make: Make, base: Path, dora:
         folder = run.checkpoints / "checkpoint-3" / weights
         pipe = pipeline(base)
         pipe.load_lora_weights(folder)
-        assert np.array_equal(draw(pipe), picture)
+        assert alike(draw(pipe), picture)
         if not dora:  # diffusers drops the dora_scale of kohya's files
             pipe = pipeline(base)
             pipe.load_lora_weights(folder, weight_name="kohya.safetensors")
-            assert np.array_equal(draw(pipe), picture)
+            assert alike(draw(pipe), picture)
         assert np.abs(draw(merged(pipeline(base), folder / "kohya.safetensors")) - picture).max() <= 1
 
 
