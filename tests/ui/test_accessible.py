@@ -1,4 +1,4 @@
-"""axe-core finds nothing serious on any page: light and dark, wide and narrow, in English and in Japanese."""
+"""axe-core finds nothing serious on any page and nothing is cut: light and dark, wide and narrow, in both languages."""
 
 from __future__ import annotations
 
@@ -20,6 +20,22 @@ def serious(page: Page) -> list[str]:
     found: list[dict[str, Any]] = Axe().run(page).response["violations"]
     return [f"{v['id']}: {v['help']}: {node['html'][:160]}" for v in found if v["impact"] in ("serious", "critical")
             for node in v["nodes"]]
+
+
+def spilled(page: Page) -> list[str]:
+    """What is visible and reaches beyond its card, or beyond the window, where it cannot be scrolled to."""
+    return page.evaluate("""() => {
+        const scrolls = (node) => ["auto", "scroll", "hidden", "clip"].includes(getComputedStyle(node).overflowX);
+        const holds = (node) => node.matches(".st-card, .st-dialog, dialog, body");
+        const looked = "button, a, label, input, select, textarea, summary, h1, h2, h3, p, li, img";
+        return [...document.querySelectorAll(looked)]
+          .filter((one) => one.checkVisibility() && one.getBoundingClientRect().width > 0)
+          .filter((one) => {
+            let around = one.parentElement;
+            while (!holds(around) && !scrolls(around)) around = around.parentElement;
+            const [inner, outer] = [one, around].map((node) => node.getBoundingClientRect());
+            return !scrolls(around) && (inner.right > outer.right + 1 || inner.left < outer.left - 1);
+          }).map((one) => `reaches out of its card: ${one.outerHTML.slice(0, 160)}`); }""")
 
 
 def _keep_a_checkpoint(run: runs.Run) -> None:
@@ -49,22 +65,22 @@ def test_nothing_serious_on_any_page(browser: Browser, server: Server, told: Cal
         if not query:
             for group in page.locator("#page-train button.label-wrap").all():
                 group.click()
-        found[query] = serious(page)
+        found[query] = [*serious(page), *spilled(page)]
     page.goto(f"{server.url}/?dataset=sample")
     page.locator("#dataset-push").click()
     page.locator("#push-go").wait_for()
-    found["push"] = serious(page)
+    found["push"] = [*serious(page), *spilled(page)]
     page.keyboard.press("Escape")
     page.locator("#pictures .st-picture").first.click()
     page.locator("#seen figure").nth(2).wait_for(timeout=120_000)
-    found["see"] = serious(page)
+    found["see"] = [*serious(page), *spilled(page)]
     page.goto(f"{server.url}/?run={run.id}")
     page.locator("#chart-compare").click()
     page.locator(".st-pick").first.wait_for()
-    found["compare"] = serious(page)
+    found["compare"] = [*serious(page), *spilled(page)]
     page.keyboard.press("Escape")
     page.locator("#samples .st-shot").last.click()
     page.locator(".st-viewer").wait_for()
-    found["viewer"] = serious(page)
+    found["viewer"] = [*serious(page), *spilled(page)]
     context.close()
     assert not any(found.values()), {where: problems for where, problems in found.items() if problems}
