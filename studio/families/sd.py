@@ -32,6 +32,7 @@ CLASSES = {
     "tokenizer": ("transformers", ("CLIPTokenizer", "CLIPTokenizerFast")),
     "scheduler": ("diffusers", SCHEDULERS),
 }
+SUGGESTED = ("studio.json", "studio-lora.json")
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
 CONFIGS = {"unet": "unet/config.json", "vae": "vae/config.json", "text_encoder": "text_encoder/config.json",
@@ -98,8 +99,7 @@ class StableDiffusion(Family):
 
     def download_patterns(self, variant: str | None) -> list[str]:
         """Configs and tokenizer files of the trained parts, and their weights in that variant, whole or in shards."""
-        found = ["model_index.json", "studio.json", "studio-lora.json", "tokenizer/*.json", "tokenizer/merges.txt",
-                 *(path for path in CONFIGS.values())]
+        found = ["model_index.json", *SUGGESTED, "tokenizer/*.json", "tokenizer/merges.txt", *CONFIGS.values()]
         for part, stem in WEIGHTS.items():
             v = f".{variant}" if variant else ""
             found += [f"{part}/{stem}{v}.safetensors", f"{part}/{stem}.safetensors.index{v}.json",
@@ -205,6 +205,8 @@ class StableDiffusion(Family):
         index["scheduler"] = ["diffusers", "DDIMScheduler"]
         scheduler = {"_class_name": "DDIMScheduler", **_ddim(source, prediction_type, zero_terminal_snr)}
         found: dict[str, bytes | Path] = {"model_index.json": _json(index), CONFIGS["scheduler"]: _json(scheduler)}
+        # Whoever takes the pipeline as a base gets the base's suggestions; the objective was the run's to choose.
+        found |= {name: _json(source.read_json(name) | {"objective": {}}) for name in source.files() & {*SUGGESTED}}
         for name in sorted(source.files()):
             if re.fullmatch(r"tokenizer/\w+\.json|tokenizer/merges\.txt|vae/config\.json", name):
                 found[name] = source.folder / name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -101,8 +102,6 @@ def test_pictures_equal_diffusers(base, prediction_type):
 
 
 def test_zero_terminal_snr_is_saved_and_drawn_with(v2, tmp_path):
-    import json
-
     from diffusers import DDIMScheduler
 
     ours = FAMILY.pipeline(loaded(v2), located(v2), "v_prediction", zero_terminal_snr=True)
@@ -176,6 +175,19 @@ def test_a_lora_learns_at_ten_times_the_rate_within_reason(broken, full, lora):
     (broken / "studio-lora.json").write_text('{"lora": {"rank": 4}}')
     with pytest.raises(families.BaseProblem, match="studio-lora.json.*lora.rank: it is never empty"):
         FAMILY.defaults(located(broken), "lora")
+
+
+def test_a_pipeline_takes_its_bases_suggestions_along(broken):
+    assert not {"studio.json", "studio-lora.json"} & FAMILY.pipeline_files(located(broken), "epsilon").keys()
+    chosen = {"optim": {"learning_rate": 3e-4}, "objective": {"prediction_type": "epsilon"}}
+    (broken / "studio.json").write_text(json.dumps(chosen))
+    (broken / "studio-lora.json").write_text('{"train": {"max_steps": 600}}')
+    files = FAMILY.pipeline_files(located(broken), "v_prediction")
+    for name in ("studio.json", "studio-lora.json", "scheduler/scheduler_config.json"):
+        (broken / name).write_bytes(files[name])
+    found = FAMILY.defaults(located(broken), "lora")
+    assert found["train"]["max_steps"] == 600 and found["optim"]["learning_rate"] == pytest.approx(2e-3)
+    assert found["objective"]["prediction_type"] == "v_prediction", "what the run trained with, not the base"
 
 
 def test_check_and_defaults_load_no_torch(v1):
