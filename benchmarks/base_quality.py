@@ -27,6 +27,8 @@ from base_data import Entry, by_group, load_data
 from build_sample import STYLE
 from style import to_tensor
 
+from studio import families
+from studio.families import source
 from studio.runs import Run
 
 # Captions outside the sample data set, of things the classifier has never seen either.
@@ -181,10 +183,10 @@ def load(model: Path) -> StableDiffusionPipeline:
 
 
 def suggested(base: Path) -> float:
-    """The guidance that a base's own settings name."""
-    own = base / "studio.json"
-    settings = json.loads(own.read_text(encoding="utf-8")) if own.exists() else {}
-    return settings.get("sample", {}).get("guidance_scale", GUIDANCE)
+    """The guidance that a base suggests for what was fine-tuned in full."""
+    found = source.locate(str(base.resolve()))
+    assert found is not None, "a folder is always found, or refused"
+    return families.get("sd").defaults(found)["sample"]["guidance_scale"]
 
 
 def load_tuned(base: Path, tuned: Path) -> StableDiffusionPipeline:

@@ -145,18 +145,19 @@ async def _viewer(port: int, run_id: str, late: float, end: float, waits: list[f
 
 
 @contextmanager
-def browser_page(*, tabs: int = 1) -> Iterator[list[Page]]:
+def browser_page() -> Iterator[Page]:
+    """An empty page of a Chromium without a window."""
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         context = found.new_context(viewport={"width": 1440, "height": 900})
-        yield [context.new_page() for _ in range(tabs)]
+        yield context.new_page()
         found.close()
 
 
 def chart(home: Path, steps: int) -> dict[str, Any]:
     """Opening the curve of a very long run, zooming into it, and the bytes of a live update's answer."""
     run = finished_run(home, "Long", steps=steps)
-    with studio(home) as (client, _), browser_page() as (page,):
+    with studio(home) as (client, _), browser_page() as page:
         page.goto(f"{client.base_url}?view=runs")
         page.locator("#run-list a").first.wait_for()
         client.get(f"/api/runs/{run.id}")  # the file has been read once, as by the list

@@ -6,25 +6,23 @@ Starts the studio on an empty home, presses Start in the browser and writes docs
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
+import io
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import httpx
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import httpx  # noqa: E402
-import quick_start  # noqa: E402 - the line above makes it importable from any folder
+from pages import browser_page, studio
+from quick_start import grid
 
-CHROMIUM = os.environ.get("STUDIO_CHROMIUM", "/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
-SIZE = {"width": 1280, "height": 860}
+WIDTH, HEIGHT = 1280, 860
 LIVE = 0.75  # of the run's steps: by then two samples of each prompt stand beside the first
 # Things of the sample data set that the base has never drawn.
 PROMPTS = "a teapot, 3d render\nan avocado, 3d render\na pink flamingo, 3d render"
@@ -36,23 +34,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
     parser.add_argument("--home", type=Path, help="an empty folder that keeps the run (default: one that does not)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="readme-") as folder, sync_playwright() as play:
+    with tempfile.TemporaryDirectory(prefix="readme-") as folder:
         home = options.home or Path(folder)
         home.mkdir(parents=True, exist_ok=True)
-        port = quick_start.free_port()
-        command = [sys.executable, str(ROOT / "app.py"), "--port", str(port), "--home", str(home)]
-        with open(home / "server.log", "wb") as log:
-            server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "STUDIO_AUTH": "none"})
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-                quick_start.wait_for(client, "/readyz", server)
-                browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-                page = browser.new_page(viewport=SIZE, color_scheme="light", locale="en-US")
-                shoot(page, client, home, options.out)
-                browser.close()
-        finally:
-            server.terminate()
-            server.wait(20)
+        with studio(home) as (client, _), browser_page() as page:
+            page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+            shoot(page, client, home, options.out)
 
 
 def shoot(page: Page, client: httpx.Client, home: Path, out: Path) -> None:
@@ -72,23 +59,22 @@ def shoot(page: Page, client: httpx.Client, home: Path, out: Path) -> None:
     await_step(page, client, run, LIVE)
     settled(page)
     keep(page.screenshot(), out / "run.webp")
-    await_step(page, client, run, None)
-    finished(page, client, home, out, run)
+    finished(page, client, home, out, await_step(page, client, run, 1))
 
 
-def finished(page: Page, client: httpx.Client, home: Path, out: Path, run: str) -> None:
+def finished(page: Page, client: httpx.Client, home: Path, out: Path, run: dict[str, Any]) -> None:
     """What a run leaves: its sample pictures through time, before and after, and drawings of three prompts."""
     # As high as they need: what does not fit would slide below the page's header.
-    page.set_viewport_size({"width": SIZE["width"], "height": 1500})
-    page.goto(f"{client.base_url}/?run={run}")
+    page.set_viewport_size({"width": WIDTH, "height": 1500})
+    page.goto(f"{client.base_url}/?run={run['id']}")
     samples = page.locator(".st-card").filter(has=page.locator("#samples"))
-    expect(samples.locator("img")).to_have_count(16)
+    shown = [one for one in run["samples"] if one["weights"] == "ema" or not one["step"]]
+    expect(samples.locator("img")).to_have_count(len(shown))
     settled(page)
     keep(samples.screenshot(), out / "samples.webp")
-    record = client.get(f"/api/runs/{run}").json()
-    quick_start.grid(home / "runs" / run / "samples", record["samples"], out / "before-after.webp")
-    page.set_viewport_size({"width": SIZE["width"], "height": 1250})
-    draw(page, f"{client.base_url}/?play={run}&at=checkpoint-200")
+    grid(home / "runs" / run["id"] / "samples", run["samples"], out / "before-after.webp")
+    page.set_viewport_size({"width": WIDTH, "height": 1250})
+    draw(page, f"{client.base_url}/?play={run['id']}&at={run['checkpoints'][0]['name']}")
     keep(page.screenshot(), out / "play.webp")
 
 
@@ -106,31 +92,28 @@ def draw(page: Page, address: str) -> None:
     settled(page)
 
 
-def await_step(page: Page, client: httpx.Client, run: str, part: float | None) -> None:
-    """Until that part of the steps is made, or with None until the run has ended. A run that fails is an error."""
+def await_step(page: Page, client: httpx.Client, run: str, part: float) -> dict[str, Any]:
+    """The run's record once that part of its steps is made, of all of them once it is finished."""
     while True:
         record = client.get(f"/api/runs/{run}").json()
-        if record["state"] == "finished":
-            return
-        if record["error"]:
-            raise SystemExit(f"the run failed: {record['error']}")
-        if part is not None and record["step"] >= part * record["config"]["train"]["max_steps"]:
-            return
+        steps = record["config"]["train"]["max_steps"]
+        if record["state"] == "finished" or part < 1 and record["step"] >= part * steps:
+            return record
+        if record["state"] not in ("queued", "starting", "running"):
+            raise SystemExit(f"the run is {record['state']}: {record['error']}")
         page.wait_for_timeout(500)
 
 
 def settled(page: Page) -> None:
-    """Until every picture in sight is there and nothing moves into its place any more."""
-    page.wait_for_function("() => [...document.images].every((one) => one.complete || one.loading === 'lazy')")
-    page.wait_for_timeout(1000)
+    """Until every picture of the page is there and nothing moves into its place any more."""
+    page.wait_for_load_state("networkidle")
+    page.wait_for_function("""() => [...document.images].every((one) => one.complete || one.loading === "lazy")
+        && document.getAnimations().every((one) => one.playState !== "running")""")
 
 
 def keep(shot: bytes, target: Path) -> None:
     """A screenshot as WebP."""
-    with tempfile.NamedTemporaryFile(suffix=".png") as file:
-        file.write(shot)
-        file.flush()
-        Image.open(file.name).convert("RGB").save(target, quality=88, method=6)
+    Image.open(io.BytesIO(shot)).convert("RGB").save(target, quality=88, method=6)
 
 
 if __name__ == "__main__":

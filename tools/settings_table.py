@@ -10,7 +10,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from studio import config  # noqa: E402 - the line above makes it importable from any folder
+from studio import config  # the line above makes it importable from any folder
 
 README = ROOT / "README.md"
 BEGIN, END = "<!-- settings: python tools/settings_table.py --write -->", "<!-- end of settings -->"

@@ -32,7 +32,7 @@ CLASSES = {
     "tokenizer": ("transformers", ("CLIPTokenizer", "CLIPTokenizerFast")),
     "scheduler": ("diffusers", SCHEDULERS),
 }
-SUGGESTED = ("studio.json", "studio-lora.json")
+SUGGESTED = ("studio.json", "studio-lora.json")  # partial configs that a base may have, the second for a LoRA
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
 CONFIGS = {"unet": "unet/config.json", "vae": "vae/config.json", "text_encoder": "text_encoder/config.json",
@@ -79,11 +79,11 @@ class StableDiffusion(Family):
         """What its configs say, under its own `studio.json`; for a LoRA at a higher rate, under its `studio-lora.json`.
 
         Both files are partial configs, and a base need not have them."""
-        found = config.merge(self._recommended(source), source.suggestions("studio.json"))
+        found = config.merge(self._recommended(source), source.suggestions(SUGGESTED[0]))
         if method != "lora":
             return found
         found["optim"]["learning_rate"] *= max(1, min(LORA_RATE, LORA_MOST / found["optim"]["learning_rate"]))
-        return config.merge(found, source.suggestions("studio-lora.json"))
+        return config.merge(found, source.suggestions(SUGGESTED[1]))
 
     def _recommended(self, source: Source) -> dict[str, Any]:
         unet, vae = source.read_json(CONFIGS["unet"]), source.read_json(CONFIGS["vae"])
