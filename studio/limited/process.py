@@ -147,7 +147,7 @@ def command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", str(Path(__file__).with_name("boot.py")), module, *arguments]
 
 
-def ask_once(module: str, request: dict[str, Any], folder: Path, read: Sequence[Path] = (), *,
+def ask_once(module: str, request: dict[str, Any], folder: Path | None, read: Sequence[Path] = (), *,
              seconds: float = SECONDS) -> dict[str, Any]:
     """The answer of a limited process that is started for one request and ended. Raises Stopped."""
     with LimitedProcess(module, folder, read, seconds=seconds) as process:
