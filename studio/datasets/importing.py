@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from studio import limited, storage
+from studio.datasets import words
 from studio.datasets.hubsource import HubSource
-from studio.datasets.layout import Options, Wrong
+from studio.datasets.options import Options, Wrong
 from studio.datasets.store import Dataset, take_lock
 from studio.limited import confine
 
@@ -51,6 +53,15 @@ def commit(dataset: Dataset, progress: Progress | None = None, options: Options 
     return _run(dataset, {"files": _listed(files), "batches": [batch for batch, _ in batches]}, options, progress)
 
 
+def read_again(dataset: Dataset, options: Options, progress: Progress | None = None) -> dict[str, Any]:
+    """Read the files of words of the last import once more, by other options, and give the pictures what they say now;
+    one step of undo. Captions that were changed by hand since stay. Returns the report. Raises Wrong where those files
+    were not kept."""
+    if not words.are_kept(dataset):
+        raise Wrong("The files of words of this data set are not kept: import it again to read them otherwise.")
+    return _run(dataset, {"again": True, "files": []}, options, progress)
+
+
 def _listed(files: Iterable[tuple[str, Path]]) -> list[tuple[str, str]]:
     return [(os.fsencode(name).decode("utf-8", "backslashreplace"), os.fsencode(path.absolute()).hex())
             for name, path in files]
@@ -58,8 +69,7 @@ def _listed(files: Iterable[tuple[str, Path]]) -> list[tuple[str, str]]:
 
 def _run(dataset: Dataset, task: dict[str, Any], options: Options, progress: Progress | None,
          token: str | None = None) -> dict[str, Any]:
-    wishes = {"background": options.background, "caption_from": options.caption_from,
-              "roots": [os.fsencode(root.absolute()).hex() for root in options.roots]}
+    wishes = {**dataclasses.asdict(options), "roots": [os.fsencode(root.absolute()).hex() for root in options.roots]}
     lock = take_lock(dataset)
     _sweep_staging(dataset.home)
     try:

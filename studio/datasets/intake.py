@@ -20,12 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from studio import limited, storage
-from studio.datasets import captions, sources, workers
+from studio.datasets import captions, meanings, sources, words, workers
+from studio.datasets.headline import GivenTable
 from studio.datasets.hubsource import Rows, Unreadable
-from studio.datasets.layout import MOST_TEXT, Layout, Options, TooMuchText
+from studio.datasets.layout import MOST_TEXT, Layout, TooMuchText
+from studio.datasets.options import Options
 from studio.datasets.reporting import Report
 from studio.datasets.sources import Entry, Given
 from studio.datasets.store import Dataset, picture_path
+from studio.datasets.tables import Record
 from studio.limited import confine
 
 WORKERS = min(8, max(2, os.cpu_count() or 2))
@@ -134,14 +137,14 @@ class Intake:
         """Import files and commit; returns the report."""
         report = Report(sources.entries(files))
         try:
-            layout = Layout(report, self.options, self._lines)
+            layout = Layout(report, self.options, self._records)
             pictures = layout.pictures
             self.total = len(pictures) + sum(table.head.get("total", 0) for _, table in self.tables)
             needed = 1.2 * sum(entry.size for entry in (*pictures, *(entry for entry, _ in self.tables)))
             if needed > storage.free_bytes(self.dataset.home):
                 report.give_up(f"The disk is too full: the pictures need about {needed / 1e9:.1f} GB. Free some space.")
                 return self._commit(layout, [], [])
-            return self._commit(layout, pictures, [self._of_file(report, *table) for table in self.tables])
+            return self._commit(layout, pictures, [self._of_file(layout, *table) for table in self.tables])
         finally:
             for _, table in self.tables:
                 table.close()
@@ -155,54 +158,62 @@ class Intake:
                 self.total = table.head["total"]
                 report.note(f"Read from {wish['name']} at {table.head['sha'][:12]}: pictures of the column "
                             f"{table.head['image']!r}, captions of {table.head['caption'] or 'no column'!r}.")
-                return self._commit(layout, [], [self._of_table(report, table)])
+                return self._commit(layout, [], [self._of_table(layout, wish["name"], table)])
         except Unreadable as problem:
             report.give_up(str(problem))
             return self._commit(layout, [], [])
 
-    def _lines(self, entry: Entry) -> Iterator[captions.Line]:
-        """The lines of a parquet file that names its pictures; one that holds them is kept for later."""
+    def _records(self, entry: Entry) -> list[Record] | None:
+        """The records of a parquet file that names its pictures; one that holds them is kept for later (None)."""
         spool = self.dataset.path / f".spool-{len(self.tables)}.parquet"
         try:
             path = entry.on_disk(spool).absolute()
-            table = Rows(self.dataset.path, {"parquet": os.fsencode(path).hex()}, read=[path])
+            wish = {"parquet": os.fsencode(path).hex(), "image_column": self.options.image_column,
+                    "caption_column": self.options.caption_column}
+            table = Rows(self.dataset.path, wish, read=[path])
+            if not table.head["table"]:
+                self.tables.append((entry, table))
+                return None
+            with table:
+                return [Record(row["number"], row["line"]) for row in table]
         except Unreadable as problem:
             raise sources.Refused(str(problem)) from None
-        if not table.head["table"]:
-            self.tables.append((entry, table))
-            return
-        with table:
-            try:
-                for row in table:
-                    yield captions.of_row(row["number"], row["line"])
-            except Unreadable as problem:
-                raise sources.Refused(str(problem)) from None
 
-    def _of_file(self, report: Report, entry: Entry, table: Rows) -> Iterator[Entry]:
+    def _of_file(self, layout: Layout, entry: Entry, table: Rows) -> Iterator[Entry]:
         """The pictures in a parquet file, which counts as its rows, as an archive does."""
-        report.entries.remove(entry)
+        report, place = layout.report, layout.report.entries.index(entry)
+        del report.entries[place]
+        split = meanings.split_of_file(entry.key) or meanings.split_of_folders(entry.key)
         try:
-            yield from self._of_table(report, table, f"{entry.name}/")
+            yield from self._of_table(layout, entry.shown, table, f"{entry.name}/", split)
         except Unreadable as problem:
-            report.entries.append(entry)
+            report.entries.insert(place, entry)
             report.skip(entry, str(problem))
 
-    def _of_table(self, report: Report, table: Rows, prefix: str = "") -> Iterator[Entry]:
+    def _of_table(self, layout: Layout, name: str, table: Rows, prefix: str = "", split: str = "") -> Iterator[Entry]:
+        report = layout.report
+        layout.given.append(GivenTable(name, table.head["columns"], table.head["image"], table.head["caption"],
+                                       table.head["samples"]))
         for row in table:
             entry = Entry(prefix + row["name"], data=row.get("bytes"), problem=row.get("problem", ""))
-            given = [captions.clean(text)[0] for text in row["captions"]]
-            entry.given = Given(list(dict.fromkeys(given)), row["split"], row.get("more", {}))
+            said, _ = captions.of_texts(row["captions"])
+            entry.given = Given(list(said), row["split"] or split or "train", row.get("more", {}), row.get("texts", {}))
             report.add(entry)
+            if row.get("several", 1) > 1:
+                report.count("first picture of several in a row taken")
             if not entry.problem:
                 report.tried += 1
                 yield entry
 
     def _commit(self, layout: Layout, pictures: list[Entry], tables: list[Iterator[Entry]]) -> dict[str, Any]:
         report, pool, rows = layout.report, Pool(self.dataset, self.options, self.readable), []
+        taken: list[tuple[Entry, dict[str, Any]]] = []
         try:
             for source in (iter(pictures), *tables):
                 for entry, facts in pool.decode(source):
-                    rows += layout.row(entry, facts)
+                    found = layout.row(entry, facts)
+                    rows += found
+                    taken += [(entry, facts)] if found else []
                     self.done += 1
                     self.tell(lambda: {**report.so_far(), "done": self.done, "total": max(self.total, self.done)})
             rows = layout.finish(rows)
@@ -212,13 +223,19 @@ class Intake:
             pool.file(rows)
         finally:
             pool.close()
-        result = report.result(len(rows))
-        self.dataset.add_rows(rows, result, report.table())
+        result = {**report.result(len(rows)), "read_as": words.read_as(self.options)}
+        batch, pids = self.dataset.add_rows(rows, result, report.table())
+        if rows:
+            words.keep(self.dataset, batch, layout, dict(zip((entry for entry, _ in taken), pids, strict=True)),
+                       dict(taken))
         return result
 
 
-def fail(dataset: Dataset, error: str) -> None:
-    """Commit nothing but the reason."""
+def fail(dataset: Dataset, task: dict[str, Any], error: str) -> None:
+    """Commit nothing but the reason; of an import that is read again the report stays."""
+    if "again" in task:
+        storage.write_json(dataset.path / "report.json", {**dataset.commit(), "error": error})
+        return
     report = Report([])
     report.give_up(error)
     dataset.add_rows([], report.result(0), report.table())
@@ -227,7 +244,10 @@ def fail(dataset: Dataset, error: str) -> None:
 def run(dataset: Dataset, task: dict[str, Any], tell: Tell, token: str | None) -> None:
     """The import that incoming.json describes."""
     wishes = task["options"]
-    options = Options(wishes["background"], wishes["caption_from"], tuple(map(_path, wishes["roots"])))
+    options = Options(**{**wishes, "roots": tuple(map(_path, wishes["roots"]))})
+    if "again" in task:
+        words.read_again(dataset, options)
+        return
     intake = Intake(dataset, options, tell, token, readable(task))
     if "hub" in task:
         intake.hub(task["hub"])
@@ -290,17 +310,17 @@ def attempt(dataset: Dataset, task: dict[str, Any], tell: Tell, token: str | Non
     except Gone:
         return
     except Cancelled:
-        fail(dataset, CANCELLED)
+        fail(dataset, task, CANCELLED)
     except MemoryError:
-        fail(dataset, TOO_LARGE)
+        fail(dataset, task, TOO_LARGE)
     except TooMuchText:
-        fail(dataset, TOO_MUCH_TEXT)
+        fail(dataset, task, TOO_MUCH_TEXT)
     except OSError as error:
         if not dataset.path.exists():
             return
         if error.errno not in DISK_FULL:
             raise
-        fail(dataset, FULL)
+        fail(dataset, task, FULL)
 
 
 def _drop(dataset: Dataset, batches: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -63,13 +64,12 @@ class Sample(Dataset):
 @lru_cache
 def _read(folder: Path) -> Snapshot:
     rows = []
-    for line in captions.jsonl((folder / "metadata.jsonl").read_bytes()):
-        if line.problem:
-            raise storage.Corrupt(f"assets/sample/metadata.jsonl line {line.number} {line.problem}")
-        path = folder / line.file
+    for text in (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines():
+        line = json.loads(text)
+        path = folder / line["file_name"]
         with Image.open(path) as picture:
             width, height = picture.size
         image = storage.sha256_file(path)
         rows.append({"image": image, "ext": path.suffix[1:], "width": width, "height": height, "pid": image,
-                     "captions": list(line.captions), "split": "train", "name": line.file, **line.more})
+                     "captions": [captions.clean(line["text"])[0]], "split": "train", "name": line["file_name"]})
     return Snapshot(rows)

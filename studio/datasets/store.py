@@ -252,9 +252,10 @@ class Dataset:
         release(new)
         return new
 
-    def add_rows(self, rows: list[dict[str, Any]], report: dict[str, Any], table: bytes | None = None) -> None:
+    def add_rows(self, rows: list[dict[str, Any]], report: dict[str, Any],
+                 table: bytes | None = None) -> tuple[str, list[str]]:
         """Commit an import: the rows become visible when report.json is replaced, all of them or none. `table` is the
-        report file by file."""
+        report file by file. Returns the import's id and the rows' pids."""
         before, batch = self.commit().get("imports", []), uuid.uuid4().hex
         taken = self._fold().taken()
         lines = [{"op": "add", "import": batch, "row": {**row, "pid": taken.next(row["image"])}} for row in rows]
@@ -263,6 +264,7 @@ class Dataset:
         if table is not None:
             storage.write_bytes(self.path / "report.csv", table)
         storage.write_json(self.path / "report.json", {**report, "imports": before + [batch] if rows else before})
+        return batch, [line["row"]["pid"] for line in lines]
 
     def suggested_prompts(self) -> list[str]:
         """At most four captions to draw samples from, spread over the training pictures."""
