@@ -1,10 +1,10 @@
 """How many connections are open, and how long each may take: uvicorn's HTTP/1.1 protocol with limits.
 
-A connection is an open file of the server and some memory, whoever opened it and whether it ever asks for something. So
-there is a cap on them, and time-outs for a head that does not end, a body that trickles, an answer that nobody reads. At
-the cap the one that waits longest for its own other side gives way, so that whoever comes next is served: first those
-without a complete request, then the slowest bodies, then the answers that stand still, then streams of events. A request
-that the studio is working on is never dropped.
+A connection is an open file of the server and some memory, whoever opened it and whether it ever asks for something.
+So there is a cap on them, and time-outs for a head that does not end, a body that trickles, an answer that nobody
+reads. At the cap the one that waits longest for its own other side gives way, so that whoever comes next is served:
+first those without a complete request, then the slowest bodies, then the answers that stand still, then streams of
+events. A request that the studio is working on is never dropped.
 """
 
 from __future__ import annotations
