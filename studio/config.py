@@ -98,7 +98,8 @@ def load(data: Any) -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        faults = [_problem(e) for e in error.errors(include_url=False, include_context=False)[:MOST_PROBLEMS]]
+        found = map(_problem, error.errors(include_url=False, include_context=False)[:MOST_PROBLEMS])
+        faults = list({(fault.field, fault.message): fault for fault in found}.values())
     raise ConfigError(faults + _rest_faults(data, faults))
 
 

@@ -353,9 +353,9 @@ def _acceptable(reading: _Reading) -> dict[str, Any]:
             config_.load(found)
             return found
         except config_.ConfigError as error:
-            refused = [p for p in error.problems if p.field in reading.values]
+            refused = {p.field: p.message for p in error.problems if p.field in reading.values}
             if not refused:
-                raise CommandError(str(error)) from None
-            for problem in refused:
-                option, value = reading.values.pop(problem.field)
-                reading.leave(option, value, problem.message)
+                raise CommandError(str(error)[:500]) from None
+            for field, message in refused.items():
+                option, value = reading.values.pop(field)
+                reading.leave(option, value, message)

@@ -31,9 +31,8 @@ from studio.web.errors import Busy, NotFound, TooMany, WebError
 from studio.web.headers import cookie
 from studio.web.security import error_response
 from studio.web.service import Studio
-from studio.web.sessions import COOKIE
+from studio.web.sessions import BROWSER, COOKIE
 
-BROWSER = "studio-browser"  # the cookie that tells browsers apart in which nobody has signed in
 JOIN, LISTEN = "/gradio_api/queue/join", "/gradio_api/queue/data"
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 PRIVATE = (b"cookie", b"authorization")  # headers that Gradio has no use for

@@ -86,7 +86,7 @@ class TokenDoor:
 
     def __init__(self, token: str, port: int):
         self._token = token.encode()
-        self.cookie = f"studio_token_{port}"  # a browser shares cookies between ports
+        self.cookie = token_cookie(port)
         self.value = hmac.new(self._token, b"the studio's cookie", "sha256").hexdigest()
 
     def right(self, token: str) -> bool:
@@ -99,6 +99,11 @@ class TokenDoor:
         if known or self.right(bearer(request.headers)):
             return Viewer(LOCAL.id, LOCAL.name, hub.own_token())
         return ANONYMOUS
+
+
+def token_cookie(port: int) -> str:
+    """The name of the cookie; a browser shares cookies between ports."""
+    return f"studio_token_{port}"
 
 
 def bearer(headers: Headers) -> str:

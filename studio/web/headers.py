@@ -5,7 +5,19 @@ from __future__ import annotations
 from starlette.datastructures import Headers
 
 MOST_LANGUAGES = 30
+_QUOTING = frozenset(b'"\\')
 NAVIGATIONS = ("document", "iframe", "frame")
+
+
+def without_foreign_cookies(headers: list[tuple[bytes, bytes]], known: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
+    """The headers with such cookies alone as the studio sets itself. Others are nobody's business, and the libraries
+    that unquote them take time that grows with the square of their length."""
+    cookies = [part.strip() for name, value in headers if name == b"cookie" for part in value.split(b";")]
+    if not cookies:
+        return headers
+    ours = [part for part in cookies if part.partition(b"=")[0] in known and _QUOTING.isdisjoint(part)]
+    rest = [pair for pair in headers if pair[0] != b"cookie"]
+    return [*rest, (b"cookie", b"; ".join(ours))] if ours else rest
 
 
 def cookie(headers: Headers, name: str) -> str:

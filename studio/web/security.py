@@ -14,10 +14,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from studio.web.access import token_cookie
 from studio.web.errors import Forbidden, NotFound, explain
+from studio.web.headers import without_foreign_cookies
 from studio.web.hidden import Hidden
+from studio.web.languages import COOKIE as LANGUAGE
 from studio.web.languages import spoken
 from studio.web.messages import told
+from studio.web.sessions import BROWSER, COOKIE
 from studio.web.settings import Settings
 
 log = logging.getLogger("studio.web")
@@ -38,6 +42,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: Settings):
         self.app, self.settings = app, settings
+        self.cookies = frozenset(name.encode() for name in (COOKIE, BROWSER, LANGUAGE, token_cookie(settings.port)))
         self.hosts = {"localhost", settings.host.lower(), socket.gethostname().lower(), *settings.hosts}
         self.headers = _headers(settings)
 
@@ -47,6 +52,7 @@ class Guard:
                 await self.app(scope, receive, send)
             return  # no websocket is spoken here
         request_id, started = uuid.uuid4().hex[:12], False
+        scope["headers"] = without_foreign_cookies(scope["headers"], self.cookies)
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def answer(message: Message) -> None:

@@ -32,7 +32,8 @@ def serve(settings: Settings, listening: socket.socket, make_pages: Callable[[An
     handler.setFormatter(Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     settings = replace(settings, port=listening.getsockname()[1])  # port 0 asks for any free one
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # a stranger's bad request is worth no line
+    for name in ("uvicorn.error", "python_multipart"):  # a stranger's bad request is worth no line
+        logging.getLogger(name).setLevel(logging.ERROR)
     app = create_app(settings, (lambda: make_pages(app.state.studio)) if make_pages else None)
     print(f"The studio is at {settings.url}  (data: {settings.home})", flush=True)
     pool = connections.Pool(connections.limits(settings.container))

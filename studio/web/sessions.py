@@ -32,6 +32,7 @@ from studio.web.headers import cookie
 
 log = logging.getLogger("studio.web")
 COOKIE = "session"
+BROWSER = "studio-browser"  # the cookie that tells browsers apart in which nobody has signed in
 SIGNED_IN = "oauth_info"  # where huggingface_hub's routes put what the Hub said
 LONGEST = 14 * 86400  # seconds, if the Hub's own token holds as long
 SIGN_IN_SECONDS = 1800  # for the way to the Hub and back
