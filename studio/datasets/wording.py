@@ -56,7 +56,7 @@ class Change:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        """The text to find, and nothing else: such a pattern is searched for in linear time, one that ignores case not."""
+        """The text to find and nothing else: such a pattern is searched for in linear time, one for any case is not."""
         return re.compile(re.escape(self.find if self.match_case else _folded(self.find)))
 
 

@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,12 @@ class Hidden:
         if isinstance(data, list):
             return [self.data(value) for value in data]
         return data
+
+    def lines(self, path: Path) -> Iterator[str]:
+        """A text file without them, some lines at a time."""
+        with open(path, encoding="utf-8", errors="replace") as file:
+            while some := "".join(islice(file, 300)):
+                yield self.text(some)
 
 
 def _places(home: Path) -> Iterator[str]:

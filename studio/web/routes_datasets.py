@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from studio.web import uploads
 from studio.web.access import require
@@ -95,7 +95,10 @@ def get_report(request: Request, studio: Service, who: Who, dataset_id: str) -> 
 def get_report_table(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
     """The last report with every file, as a table to keep."""
     path = studio.report_table(who, dataset_id)
-    return RangeResponse(request, FileDownload(path, "text/csv; charset=utf-8", "import-report.csv"))
+    if not studio.hidden.places:
+        return RangeResponse(request, FileDownload(path, "text/csv; charset=utf-8", "import-report.csv"))
+    return StreamingResponse(studio.hidden.lines(path), media_type="text/csv; charset=utf-8",
+                             headers={"content-disposition": "attachment; filename=import-report.csv"})
 
 
 @router.get("/{dataset_id}/export")

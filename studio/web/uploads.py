@@ -17,6 +17,7 @@ from studio.web.errors import TooLarge, WebError
 from studio.web.settings import GIB, Settings
 
 FIELD_BYTES, MOST_FIELDS = 64 * 1024, 32  # of text beside the files
+MOST_TYPE = 1000  # characters of a content type
 SPARE_BYTES = GIB // 2
 LOOK_BYTES = 16 << 20  # after so many more bytes of an upload without a length the disk is looked at again
 
@@ -64,7 +65,7 @@ async def receive(request: Request, settings: Settings) -> Upload:
 
 def _boundary(request: Request) -> bytes:
     """What parts the body, from its type. Raises WebError."""
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    kind, options = parse_options_header(request.headers.get("content-type", "")[:MOST_TYPE])
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary:
         raise WebError("Pictures are sent as multipart/form-data.", "Send a field `name` and one or more `files`.")
