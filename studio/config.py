@@ -35,6 +35,7 @@ __all__ = ["LR_SCHEDULES", "Compute", "Config", "ConfigError", "Data", "Lora", "
            "resolve", "schema", "steps_per_epoch"]
 
 SCHEMA = 1
+MOST_SETTINGS = 2000  # all there are, many times over
 MOST_PROBLEMS = 100  # that are told at once; a file of other things has as many as it has lines
 MAY_STAY_EMPTY = (
     "hub.model_id", "model.revision", "model.variant",
@@ -94,6 +95,8 @@ def load(data: Any) -> Config:
     """
     if not isinstance(data, dict):
         raise ConfigError([Problem(field="", message=f"a config is an object, not {type(data).__name__}")])
+    if len(data) + sum(len(values) for values in data.values() if isinstance(values, dict)) > MOST_SETTINGS:
+        raise ConfigError([Problem(field="", message=f"a config has at most {MOST_SETTINGS:,} settings")])
     data = migrate(data)
     try:
         return Config.model_validate(data)

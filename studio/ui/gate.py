@@ -17,7 +17,6 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs
 
 from fastapi import FastAPI
 from gradio.routes import App
@@ -142,7 +141,8 @@ class Gate:
     async def _join(self, request: Request, scope: Scope, owner: tuple[str, str], send: Send) -> None:
         body = await json_body(request)
         name = self._named(owner, body.get("session_hash"))
-        if body.get("fn_index") not in self.handlers:
+        index = body.get("fn_index")
+        if type(index) is not int or index not in self.handlers:
             raise NotFound("The page has no such handler.", "Load the page again.")
         data, event = body.get("data"), body.get("event_data")
         if not (isinstance(data, list) and len(data) <= MOST_VALUES and all(map(_is_typed, data))
@@ -150,15 +150,15 @@ class Gate:
             raise WebError("This is not what the page's form holds.", "Load the page again.")
         trigger = body.get("trigger_id")
         await self.sessions.enter(name, owner[0], lambda: self._session(name, owner[0]))
-        told = json.dumps({"data": data, "event_data": event, "fn_index": body["fn_index"], "session_hash": name,
+        told = json.dumps({"data": data, "event_data": event, "fn_index": index, "session_hash": name,
                            "trigger_id": trigger if type(trigger) is int else None}).encode()
         headers = [(key, value) for key, value in scope["headers"] if key != b"content-length"]
         headers.append((b"content-length", str(len(told)).encode()))
         await self.app({**scope, "headers": headers, "query_string": b""}, _once(told, request.receive), send)
 
     async def _listen(self, request: Request, scope: Scope, owner: tuple[str, str], send: Send) -> None:
-        query = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=20)
-        name = self._named(owner, query.get("session_hash", [""])[0])
+        query = (part.partition("=") for part in scope["query_string"].decode("latin-1").split("&"))
+        name = self._named(owner, next((value for key, _, value in query if key == "session_hash"), None))
         session = self.sessions.open.get(name)
         if session is None:
             raise NotFound("There is no such session of a page.", "Load the page again.")

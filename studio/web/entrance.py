@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs, parse_qsl, urlencode
+from urllib.parse import parse_qsl, unquote_plus, urlencode
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -81,7 +81,8 @@ async def _typed(request: Request) -> str:
                 raise TooLarge("The form is too large.", "Send the token alone.")
     except ClientDisconnect:
         return ""
-    return parse_qs(data.decode("utf-8", "replace"), max_num_fields=8).get("token", [""])[0].strip()
+    fields = (part.partition("=") for part in data.decode("utf-8", "replace").split("&"))
+    return next((unquote_plus(value).strip() for key, _, value in fields if key == "token"), "")
 
 
 def _enter(request: Request, door: TokenDoor) -> Response:

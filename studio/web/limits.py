@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from studio.web.access import viewer_of
 from studio.web.errors import Busy, TooMany
@@ -96,7 +96,8 @@ class Reservation:
 
 
 class Load:
-    """Stands behind whoever finds out who asks, and counts what is in hand."""
+    """Stands behind whoever finds out who asks, and counts what is in hand: a change from when its body is there, since
+    one that trickles in costs nothing but its connection, anything else from its head on."""
 
     def __init__(self, app: ASGIApp, *, one_owner: bool):
         self.app, self.one_owner = app, one_owner  # one: all of it is theirs
@@ -110,25 +111,40 @@ class Load:
             return
         request = Request(scope)
         who, kind = viewer_of(request).id, kind_of(request)
-        self._check(who, kind)
-        self.in_hand[who, kind] += 1
-        self.of_all[kind] += 1
         request.state.reserved = reserved = Reservation(self.budget, who)
+        entered = kind != "change"
+
+        async def received() -> Message:
+            nonlocal entered
+            message = await receive()
+            if not entered and not message.get("more_body"):
+                self._enter(who, kind)
+                entered = True
+            return message
+
+        if entered:
+            self._enter(who, kind)
         try:
-            await self.app(scope, receive, send)
+            await self.app(scope, received, send)
         finally:
             reserved.end()
-            self.of_all[kind] -= 1
-            self.in_hand[who, kind] -= 1
-            if not self.in_hand[who, kind]:
-                del self.in_hand[who, kind]
+            if entered:
+                self._leave(who, kind)
 
-    def _check(self, who: str, kind: str) -> None:
+    def _enter(self, who: str, kind: str) -> None:
         share = SHARES[kind]
         if not self.one_owner and self.in_hand[who, kind] >= share.of_one:
             raise TooMany("There are too many requests of yours at once.", "Wait until some of them are answered.")
         if self.of_all[kind] >= share.of_all:
             raise Busy("The studio has as many requests in hand as it takes.", "Try again in a few seconds.")
+        self.in_hand[who, kind] += 1
+        self.of_all[kind] += 1
+
+    def _leave(self, who: str, kind: str) -> None:
+        self.of_all[kind] -= 1
+        self.in_hand[who, kind] -= 1
+        if not self.in_hand[who, kind]:
+            del self.in_hand[who, kind]
 
 
 class Guesses:

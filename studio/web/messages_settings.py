@@ -37,6 +37,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("set a value", "値を入れてください。"),
     ("unknown setting; there are: {names}", "そのような設定はありません。あるもの：{names}"),
     ("a section is an object of settings", "セクションは設定のオブジェクトにしてください。"),
+    ("a config has at most {count} settings", "設定は {count} 個までです。"),
     ("a config is an object, not {kind}", "設定はオブジェクトにしてください（{kind} ではありません）。"),
     ("unknown schema {version}: this studio knows schemas 1 to {known}; update the studio to read a newer file",
      "スキーマ {version} は読めません。このスタジオで読めるのは 1〜{known} です。新しいファイルを読むにはスタジオを"
