@@ -20,7 +20,9 @@ from studio.web.messages import told
 from studio.web.service import Studio
 
 BODY_BYTES = 1 << 20
+MOST_VALUES = 150_000  # of a document, as its commas and brackets tell
 AT_ONCE = 64 * 1024  # bytes of JSON that are read on the event loop
+SMALL = 16 * 1024  # bytes of a body that is not counted: there are no more of them than connections
 GZIP_FROM = 600
 
 
@@ -37,23 +39,41 @@ def viewer(request: Request) -> Viewer:
 async def json_body(request: Request) -> dict[str, Any]:
     """The request's body, a JSON object of at most 1 MB without duplicate keys or NaN; empty is {}.
 
-    What it takes is counted while it comes. Raises WebError."""
+    What a large one takes is set aside before it comes, so that of many those are taken whole that fit. Raises WebError.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    data, reserved = bytearray(), request.state.reserved
-    async for chunk in request.stream():
-        reserved.take(len(chunk))
-        data += chunk
-        if len(data) > BODY_BYTES:
-            raise TooLarge("The request is larger than 1 MB.", "Send pictures as files, settings as JSON.")
+    data = await _whole(request)
     if not data.strip():
         return {}
     if kind != "application/json":
         raise WebError("The body must be JSON.", "Send it with Content-Type: application/json.", code="content_type")
-    reserved.take(VALUE_BYTES * sum(map(data.count, (b",", b"[", b"{"))))
+    if len(data) > SMALL:
+        values = sum(map(data.count, (b",", b"[", b"{")))
+        if values > MOST_VALUES:
+            raise TooLarge(f"The request holds more than {MOST_VALUES:,} values.", "Send them in several requests.")
+        request.state.reserved.take(VALUE_BYTES * values)
     found = parse(data) if len(data) <= AT_ONCE else await run_in_threadpool(parse, data)
     if not isinstance(found, dict):
         raise WebError("The body must be a JSON object.", 'For example {"name": "My run", "config": {}}.')
     return found
+
+
+async def _whole(request: Request) -> bytearray:
+    """The body's bytes, counted. Raises TooLarge, TooMany, Busy."""
+    length, reserved, data = request.headers.get("content-length"), request.state.reserved, bytearray()
+    declared = int(length) if length and length.isdigit() else None
+    too_large = TooLarge("The request is larger than 1 MB.", "Send pictures as files, settings as JSON.")
+    if (declared or 0) > BODY_BYTES:
+        raise too_large
+    if (declared or 0) > SMALL:
+        reserved.take(declared)
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > BODY_BYTES:
+            raise too_large
+        if declared is None and len(data) > SMALL:
+            reserved.take(len(chunk))
+    return data
 
 
 def parse(data: bytes | bytearray) -> Any:

@@ -153,6 +153,8 @@ class LimitedProtocol(H11Protocol):
     """One connection that keeps within the limits of its `pool`. The parser gets a head when it is complete, then its
     body, and what follows when the answer is on its way."""
 
+    transport: _Finishing  # type: ignore[assignment]
+
     def __init__(self, pool: Pool, *given: Any, **named: Any):
         super().__init__(*given, **named)
         self.pool, self.limits = pool, pool.limits
@@ -214,7 +216,7 @@ class LimitedProtocol(H11Protocol):
             self._refuse(408, "The request did not come to its end in time.")
         elif ((phase is Phase.HEAD and waited > (self.limits.head if self.cycle is None else self.limits.keep_alive))
               or (phase is Phase.LINGERING and waited > self.limits.linger)):
-            self.transport.close()
+            self.transport.real.close()
         elif phase is not Phase.BODY:
             self._counted, self._received = now, 0
         elif now - self._counted > self.limits.window:
@@ -226,7 +228,7 @@ class LimitedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A new connection."""
-        super().connection_made(transport)
+        super().connection_made(_Finishing(transport, self))  # type: ignore[arg-type]
         self.address = self.client[0] if self.client else ""
         transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # of asyncio's own transports: 256 kB otherwise
         plain = transport.get_extra_info("socket")
@@ -269,6 +271,13 @@ class LimitedProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """What came is no HTTP."""
         self._refuse(400, "This is no HTTP request that can be read.")
+
+    def finish(self) -> None:
+        """Close once the answer is read: who still sends a body would be cut off before they read it."""
+        if self.conn.their_state is h11.SEND_BODY and not self._refused:
+            self._stop_reading()
+        else:
+            self.transport.real.close()
 
     def _should_upgrade(self) -> bool:
         return False  # no websocket is spoken here, and none is worth a line in the log
@@ -341,13 +350,28 @@ class LimitedProtocol(H11Protocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self._refused, self._since = True, self.loop.time()
-        self._coming.clear()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.write(_answer(status, "bad_request", message, "Correct it and send it again."))
-            self.transport.write_eof()
+            self._stop_reading()
         else:
-            self.transport.close()
+            self.transport.real.close()
+
+    def _stop_reading(self) -> None:
+        """Nothing more is said here; what still comes is passed over until the other side closes or `linger` ends."""
+        self._refused, self._since = True, self.loop.time()
+        self._coming.clear()
+        self.flow.resume_reading()
+        self.transport.write_eof()
+
+
+class _Finishing:
+    """A transport whose `close`, which uvicorn calls when an answer is complete, is the protocol's `finish`."""
+
+    def __init__(self, real: asyncio.Transport, protocol: LimitedProtocol):
+        self.real, self.close = real, protocol.finish
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
 
 
 def _answer(status: int, code: str, message: str, hint: str, header: str = "") -> bytes:

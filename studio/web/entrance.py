@@ -19,6 +19,7 @@ from studio.web.settings import Settings
 LOGOUT = "/oauth/huggingface/logout"
 # What somebody who has not signed in may send to Gradio: the page's own load events. The handlers ask `may` again.
 WITHOUT_LOGIN = "/gradio_api/queue/join"
+PROGRAMS = ("/api/", "/gradio_api/")  # addresses that no person looks at
 FORM = "application/x-www-form-urlencoded"
 FORM_BYTES = 4096
 REDIRECTS = 3  # digits of the number of times that huggingface_hub's routes have begun anew
@@ -54,10 +55,15 @@ class Entrance:
 
     async def _by_token(self, request: Request, door: TokenDoor, known: bool) -> Response | None:
         is_link = request.method == "GET" and "token" in request.query_params
-        is_form = not known and request.method == "POST" and request.headers.get("content-type", "").startswith(FORM)
-        if known and not is_link:
+        is_form = (request.method == "POST" and request.headers.get("content-type", "").startswith(FORM)
+                   and not request.url.path.startswith(PROGRAMS))
+        if known and not (is_link or is_form):
             return None
-        token = request.query_params["token"] if is_link else await _typed(request) if is_form else None
+        token = None
+        if is_link:
+            token = request.query_params["token"]
+        elif is_form:
+            token = await _typed(request)
         if known or (token is not None and door.right(token)):
             return _enter(request, door)
         page = is_link or is_form or (request.method == "GET" and "text/html" in request.headers.get("accept", ""))

@@ -78,10 +78,12 @@ def _without(text: str, place: str) -> Iterator[str]:
         if before.isalnum() or before in "._-" or not _ends(text, end):
             yield text[done:end]  # of a longer name, or a path of something else
         else:
+            inside = end
             while end < len(text) and text[end] not in ENDS:
                 end += 1
+            rest = text[inside:end].rstrip("/")  # begins with a slash, or is the stop of a sentence
             yield text[done:start]
-            yield text[start:end].rstrip("/").rpartition("/")[2] if text[start:end] != place else "…"
+            yield rest.rpartition("/")[2] if rest.startswith("/") else f"…{rest}"
         done = end
     yield text[done:]
 

@@ -77,6 +77,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("Unknown field {name}.", "フィールド {name} はありません。"),
     ("There are: {names?}", "あるもの：{names}"),
     ("The request is larger than 1 MB.", "リクエストが 1 MB を超えています。"),
+    ("The request holds more than {count} values.", "リクエストの値が {count} 個を超えています。"),
+    ("Send them in several requests.", "何回かに分けて送ってください。"),
     ("Send pictures as files, settings as JSON.", "画像はファイルで、設定は JSON で送ってください。"),
     ("The field {name} must be of type {kind}.", "フィールド {name} の型は {kind} にしてください。"),
     # uploads

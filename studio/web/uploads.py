@@ -117,6 +117,7 @@ class _Sink:
         self._headers: dict[bytes, bytes] = {}
         self._key, self._value = b"", b""
         self._file: BinaryIO | None = None
+        self._fields = 0
         self._field, self._text = "", bytearray()
 
     def callbacks(self) -> Any:
@@ -168,7 +169,8 @@ class _Sink:
         if self._file:
             self.close()
             return
-        if len(self.upload.fields) >= MOST_FIELDS:
+        self._fields += 1
+        if self._fields > MOST_FIELDS:
             raise TooLarge("The upload has too many text fields.", "Send pictures as files.")
         self.upload.fields[self._field] = self._text.decode("utf-8", "replace")
 
