@@ -15,11 +15,11 @@ from starlette.responses import Response
 from studio.web.access import Viewer, viewer_of
 from studio.web.errors import TooLarge, WebError
 from studio.web.languages import spoken
-from studio.web.limits import VALUE_BYTES
 from studio.web.messages import told
 from studio.web.service import Studio
 
 BODY_BYTES = 1 << 20
+READ_TIMES = 8  # as many bytes as it has a document takes when it is read
 MOST_VALUES = 150_000  # of a document, as its commas and brackets tell
 AT_ONCE = 64 * 1024  # bytes of JSON that are read on the event loop
 SMALL = 16 * 1024  # bytes of a body that is not counted: there are no more of them than connections
@@ -39,8 +39,7 @@ def viewer(request: Request) -> Viewer:
 async def json_body(request: Request) -> dict[str, Any]:
     """The request's body, a JSON object of at most 1 MB without duplicate keys or NaN; empty is {}.
 
-    What a large one takes is set aside before it comes, so that of many those are taken whole that fit. Raises WebError.
-    """
+    What a large one takes is set aside before it comes, so that of many those are taken that fit. Raises WebError."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     data = await _whole(request)
     if not data.strip():
@@ -51,7 +50,6 @@ async def json_body(request: Request) -> dict[str, Any]:
         values = sum(map(data.count, (b",", b"[", b"{")))
         if values > MOST_VALUES:
             raise TooLarge(f"The request holds more than {MOST_VALUES:,} values.", "Send them in several requests.")
-        request.state.reserved.take(VALUE_BYTES * values)
     found = parse(data) if len(data) <= AT_ONCE else await run_in_threadpool(parse, data)
     if not isinstance(found, dict):
         raise WebError("The body must be a JSON object.", 'For example {"name": "My run", "config": {}}.')
@@ -66,13 +64,13 @@ async def _whole(request: Request) -> bytearray:
     if (declared or 0) > BODY_BYTES:
         raise too_large
     if (declared or 0) > SMALL:
-        reserved.take(declared)
+        reserved.take(READ_TIMES * (declared or 0))
     async for chunk in request.stream():
         data += chunk
         if len(data) > BODY_BYTES:
             raise too_large
         if declared is None and len(data) > SMALL:
-            reserved.take(len(chunk))
+            reserved.take(READ_TIMES * len(chunk))
     return data
 
 

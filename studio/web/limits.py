@@ -22,8 +22,7 @@ from studio.web.errors import Busy, TooMany
 log = logging.getLogger("studio.web")
 THREADS = 100  # for what the handlers do
 FREE_PATHS = ("/static/", "/assets/", "/theme.css", "/healthz", "/readyz")  # answered from memory or a small file
-JSON_BYTES, JSON_BYTES_OF_ONE = 64 << 20, 24 << 20
-VALUE_BYTES = 64  # what a value of a JSON document takes at least once it is read
+JSON_BYTES, JSON_BYTES_OF_ONE = 64 << 20, 32 << 20
 
 
 @dataclass(frozen=True)

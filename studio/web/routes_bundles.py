@@ -33,4 +33,4 @@ async def import_run(request: Request) -> Response:
         record = await run_in_threadpool(studio.import_run, who, upload.files)
     finally:
         await run_in_threadpool(upload.remove)
-    return respond(request, record, 201, headers={"location": f"/api/runs/{record['id']}"})
+    return await run_in_threadpool(respond, request, record, 201, headers={"location": f"/api/runs/{record['id']}"})

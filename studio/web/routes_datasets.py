@@ -167,7 +167,8 @@ async def _import_source(request: Request) -> Response:
                        "with a name, or with a source.")
     if source is None:
         return respond(request, await run_in_threadpool(studio.draft_dataset, who, name or ""), 201)
-    return _answer(request, *await run_in_threadpool(studio.import_source, who, name or "", source, _wishes(*wishes)))
+    made = await run_in_threadpool(studio.import_source, who, name or "", source, _wishes(*wishes))
+    return await run_in_threadpool(_answer, request, *made)
 
 
 async def _import(request: Request, into: str | None, commit: bool = True) -> Response:
@@ -183,8 +184,8 @@ async def _import(request: Request, into: str | None, commit: bool = True) -> Re
         finally:
             await run_in_threadpool(upload.remove)
     name, wishes = upload.fields.get("name", ""), {key: upload.fields.get(key) for key in WISHES}
-    return _answer(request, *await run_in_threadpool(
-        studio.import_files, who, name, upload.files, upload.remove, into, wishes))
+    made = await run_in_threadpool(studio.import_files, who, name, upload.files, upload.remove, into, wishes)
+    return await run_in_threadpool(_answer, request, *made)
 
 
 def _answer(request: Request, found: dict[str, Any], done: bool) -> Response:
