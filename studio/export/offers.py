@@ -67,6 +67,11 @@ def offers(run: Run) -> Iterator[Offer]:
     yield Item("config.json", found.size, "config"), [found]
 
 
+def holds_base(path: str) -> bool:
+    """Whether a download has files of the base in it, as a pipeline and one file for other programs have."""
+    return path.rpartition("/")[2].startswith(("pipeline-", "model"))
+
+
 def part_of(piece: Piece) -> str:
     """The part of the model a file belongs to: the folder it lies in."""
     return piece.name.partition("/")[0]
@@ -249,7 +254,7 @@ def _tensors(piece: Piece) -> dict[str, Tensor] | None:
 
 @lru_cache(maxsize=64)
 def _headers(file: Path, size: int, changed: int) -> dict[str, Tensor]:
-    return tensors.headers(file)[0]
+    return tensors.headers(file)[0] if file.parents[2].name == "checkpoints" else families.headers(file)
 
 
 def _plain(name: str, data: bytes | Path) -> Piece:
