@@ -132,7 +132,7 @@ def explain(error: BaseException, request_id: str | None = None) -> tuple[int, d
     found = _known(error)
     if found:
         status, body = found
-        if status >= 500:
+        if status >= 500 and not isinstance(error, WebError):  # those are answers, no faults
             log.error("request %s: %s", request_id, error, exc_info=error)
         return status, {**hub.redact_data(body), "request_id": request_id}
     log.error("request %s failed", request_id, exc_info=error)
