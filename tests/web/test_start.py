@@ -84,6 +84,22 @@ def test_who_may_in_by_default(env: dict[str, str], auth: str, host: str, tmp_pa
     assert (found.auth, found.host) == (auth, host) and bool(found.token) == (auth == "token")
 
 
+@pytest.mark.parametrize("sites", ["https://*.hf.space", "*", "art.example.org", "javascript:x", "https://a.b/c",
+                                   "https://a b", "https://a; script-src *"])
+def test_what_is_no_site_may_not_frame_it(sites: str, tmp_path: Path) -> None:
+    with pytest.raises(settings.SettingsError, match="STUDIO_FRAMES names what is no site"):
+        settings.from_environment(home=tmp_path, env={"STUDIO_FRAMES": sites})
+
+
+def test_only_named_sites_may_frame_it(tmp_path: Path) -> None:
+    server = start(tmp_path / "home", tmp_path, STUDIO_FRAMES="https://Art.example.org, http://localhost:3000/")
+    try:
+        policy = httpx.get(f"{server.url}/api/session").headers["content-security-policy"]
+        assert policy.endswith("frame-ancestors 'self' https://art.example.org http://localhost:3000")
+    finally:
+        server.stop()
+
+
 def test_the_token_is_in_the_link_and_nowhere_else(tmp_path: Path) -> None:
     server = start(tmp_path / "home", tmp_path, STUDIO_AUTH="token")
     try:
