@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any
 import uvicorn
 
 from studio import hub
+from studio.limited import confine
 from studio.web import connections
 from studio.web.app import create_app
 from studio.web.settings import Settings
@@ -36,6 +38,9 @@ def serve(settings: Settings, listening: socket.socket, make_pages: Callable[[An
         logging.getLogger(name).setLevel(logging.ERROR)
     app = create_app(settings, (lambda: make_pages(app.state.studio)) if make_pages else None)
     print(f"The studio is at {settings.url}  (data: {settings.home})", flush=True)
+    if lacks := confine.missing():
+        print(f"Files that people send are read in processes of their own, but not confined: this system lacks "
+              f"{'; '.join(lacks)}.", file=sys.stderr, flush=True)
     pool = connections.Pool(connections.limits(settings.container))
     server = uvicorn.Server(uvicorn.Config(
         app, access_log=False, log_config=None, timeout_graceful_shutdown=1, server_header=False, date_header=False,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
 from studio import events
 from studio.web import settings
@@ -173,3 +174,28 @@ def test_a_killed_server_leaves_nothing_behind(tmp_path: Path) -> None:
     until(lambda: not os.path.exists(f"/proc/{pid}"))
     start(home, tmp_path).stop()
     assert not (home / "cache" / f"gradio-{pid}").exists()
+
+
+def test_a_system_that_cannot_confine_is_told_once(tmp_path: Path) -> None:
+    """Landlock answers as on a kernel without it: one line says so, and everything works within its other limits."""
+    plant = tmp_path / "plant"
+    plant.mkdir()
+    (plant / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'studio.limited.confine':\n"
+        "            sys.meta_path.remove(self)\n"
+        "            import studio.limited.confine as confine\n"
+        "            confine.landlock_version = lambda: 0\n"
+        "sys.meta_path.insert(0, Finder())\n")
+    server = start(tmp_path / "home", tmp_path, PYTHONPATH=str(plant))
+    try:
+        assert "not confined" in server.log.read_text() and server.log.read_text().count("Landlock") == 1
+        picture = tmp_path / "a.png"
+        Image.new("RGB", (80, 80), "red").save(picture)
+        made = server.client().post("/api/datasets", data={"name": "x"}, files=[
+            ("files", ("a.png", picture.read_bytes()))])
+        assert made.status_code == 201 and made.json()["count"] == 1, made.text
+    finally:
+        server.stop()
