@@ -182,12 +182,18 @@ def test_a_system_that_cannot_confine_is_told_once(tmp_path: Path) -> None:
     plant.mkdir()
     (plant / "sitecustomize.py").write_text(
         "import sys\n"
+        "from importlib.machinery import PathFinder\n"
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'studio.limited.confine':\n"
-        "            sys.meta_path.remove(self)\n"
-        "            import studio.limited.confine as confine\n"
-        "            confine.landlock_version = lambda: 0\n"
+        "        if name != 'studio.limited.confine':\n"
+        "            return None\n"
+        "        spec = PathFinder.find_spec(name, path)\n"
+        "        load = spec.loader.exec_module\n"
+        "        def patched(module):\n"
+        "            load(module)\n"
+        "            module.landlock_version = lambda: 0\n"
+        "        spec.loader.exec_module = patched\n"
+        "        return spec\n"
         "sys.meta_path.insert(0, Finder())\n")
     server = start(tmp_path / "home", tmp_path, PYTHONPATH=str(plant))
     try:
