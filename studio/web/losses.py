@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from studio import runs, storage
+from studio.web import names
 
 SORTS = ("place", "loss", "-loss")
 
@@ -30,7 +31,7 @@ def pictures(run: runs.Run, dataset: str | None, sort: str, offset: int, limit: 
         items.append({
             "place": place, "image": row["image"], "name": row.get("name", ""), "captions": row.get("captions") or [],
             "loss": float(f"{means[place]:.6g}") if counts[place] else None, "count": int(counts[place]),
-            "url": f"/api/datasets/{dataset}/images/{row['image']}/thumb" if dataset else None})
+            "url": names.thumb_url(dataset, row["image"])})
     following = offset + len(items)
     return {"items": items, "next": following if following < count else None, "count": count, "step": step}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from studio import events, runs
 from studio.datasets import likeness
-from studio.web import records
+from studio.web import names, records
 
 MOST_SHOWN = 60
 RISEN = 1.01  # a held-out loss this much above its lowest is said to have risen
@@ -95,4 +95,4 @@ def _name(run: runs.Run, pictures: list[dict[str, Any]]) -> None:
     for picture, row in zip(pictures, rows, strict=True):
         picture["nearest"] = {
             "name": row.get("name", ""), "captions": row.get("captions") or [], "image": row["image"],
-            "url": f"/api/datasets/{dataset}/images/{row['image']}/thumb" if dataset else None}
+            "url": names.thumb_url(dataset, row["image"])}
