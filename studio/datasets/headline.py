@@ -89,7 +89,7 @@ def _asks(layout: Layout, rows: Rows) -> Iterator[dict[str, Any]]:
     """What may hold the words of the pictures that have none."""
     for table in layout.tables:
         if table.named and not table.words.taken:
-            yield _ask("column", table.entry.shown, 1, _columns(table), f"{table.entry.shown} names {table.named} of "
+            yield _ask("column", table.entry.shown, 1, _of_words(table), f"{table.entry.shown} names {table.named} of "
                        f"the pictures, and none of its columns is known to hold captions ({columns.LOOKED_FOR} were "
                        f"looked for): it has {_listed(table)}. Name the column.")
         elif not table.named and table.rows:
@@ -174,6 +174,12 @@ def _is_there(layout: Layout, column: str) -> bool:
 
 def _columns(table: Table) -> list[dict[str, str]]:
     return _shown(table.samples)
+
+
+def _of_words(table: Table) -> list[dict[str, str]]:
+    """The columns that captions may be in: those of words first, and not the one of the pictures' names."""
+    order = dict.fromkeys((*table.words.left, *table.samples))
+    return _shown({name: table.samples[name] for name in order if name != table.picture})
 
 
 def _shown(samples: Mapping[str, str]) -> list[dict[str, str]]:

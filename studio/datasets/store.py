@@ -104,6 +104,11 @@ class Dataset:
         found = [(folder.name, storage.read_json(folder / "names.json")) for folder in folders]
         return [(name, names) for name, names in found if names is not None]
 
+    def waiting(self) -> list[tuple[str, int]]:
+        """The files that wait for `commit`, each with its bytes."""
+        return [(name, (self.incoming / batch / f"{number:06d}").stat().st_size)
+                for batch, names in self.batches() for number, name in enumerate(names)]
+
     def receive(self, files: list[tuple[str, Path]]) -> int:
         """Let files (relative name, path) wait for `commit`; they are moved. Returns how many wait now."""
         self._writable()

@@ -18,6 +18,7 @@ from studio.datasets.matching import NUMBERED
 IsName = Callable[[str], bool]  # whether a text names a picture that came along
 FILE = "file_name"  # the column of a record's picture where its table has no name for it
 DELIMITERS = ",;\t|"
+OWN_ROWS = ({"op", "import", "row.image"}, {"op", "what"})  # of a data set of a studio, whose home lies there as well
 OWN_REPORT = ["file", "verdict", "why"]  # the header of what a studio says of an import: it may lie beside the pictures
 ROWS_TRIED = 50  # of a CSV file, to find its delimiter
 LIST_KEYS = ("data", "images", "rows", "items", "samples", "entries", "records", "annotations")
@@ -44,7 +45,8 @@ class Record:
 
 
 def json_lines(data: bytes, reader: Reader) -> tuple[list[Record], list[Decoded]]:
-    """The records of JSON lines; each line is decoded by itself, so that a bad one costs only itself."""
+    """The records of JSON lines; each line is decoded by itself, so that a bad one costs only itself.
+    Raises NoTable."""
     whole = reader.decode(data)
     wide = whole.codec.startswith(("utf-16", "utf-32"))
     lines: Iterable[Decoded] = [whole] if not whole.damaged and (whole.codec == "utf-8" or wide) else map(
@@ -56,6 +58,8 @@ def json_lines(data: bytes, reader: Reader) -> tuple[list[Record], list[Decoded]
             number += 1
             if text.strip(" \t\r\ufeff"):
                 found.append(_of_json_line(number, text))
+    if found and any(keys <= found[0].fields.keys() for keys in OWN_ROWS):
+        raise NoTable("holds the rows of a data set of a studio")
     return found, read
 
 

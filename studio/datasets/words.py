@@ -39,6 +39,11 @@ def read_as(options: Options) -> dict[str, str]:
     return {name: value for name in WISHES if (value := getattr(options, name))}
 
 
+def read_before(dataset: Dataset) -> dict[str, str]:
+    """The wishes by which the words of the last import were read last."""
+    return dict(dataset.commit().get("read_as") or {})
+
+
 def are_kept(dataset: Dataset) -> bool:
     """Whether the words of the last import can be read again."""
     return _file(dataset) is not None
@@ -108,7 +113,7 @@ def _file(dataset: Dataset) -> Path | None:
 
 def _as_before(dataset: Dataset, options: Options) -> Options:
     """The options by which the words were read last."""
-    before = dict.fromkeys(WISHES) | {"caption_from": "nothing"} | (dataset.commit().get("read_as") or {})
+    before = dict.fromkeys(WISHES) | {"caption_from": "nothing"} | read_before(dataset)
     return dataclasses.replace(options, **{name: before[name] for name in WISHES})
 
 

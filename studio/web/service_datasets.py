@@ -40,7 +40,9 @@ class DatasetService:
         """One data set with its import's report, which grows while the import is under way."""
         dataset = self._dataset(viewer, dataset_id, "read")
         splits = Counter(row.get("split", "train") for row in dataset.snapshot().rows)
-        return {**brief(dataset), "fingerprint": dataset.fingerprint(), "report": dataset.report(), "splits": splits}
+        return {**brief(dataset), "fingerprint": dataset.fingerprint(), "report": dataset.report(), "splits": splits,
+                "waiting": sum(len(names) for _, names in dataset.batches()),
+                "can_read_again": datasets.can_read_again(dataset)}
 
     def report(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
         """The last import's report."""
@@ -104,6 +106,21 @@ class DatasetService:
         if not dataset.batches():
             raise Refused("No files wait to be imported.", "Send some first.")
         return self._started(viewer, dataset, lambda: datasets.commit(dataset, options=options))
+
+    def arrived_files(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
+        """The files that wait for `commit_files`: {"items": [{name, bytes}], "next": None}."""
+        files = self._dataset(viewer, dataset_id, "write").waiting()
+        return {"items": [{"name": name, "bytes": size} for name, size in files], "next": None}
+
+    def read_again(self, viewer: Viewer, dataset_id: str, wishes: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+        """Captions anew from the files of the last import, by these wishes and otherwise those of before; True when
+        that ended within 20 s."""
+        dataset = self._dataset(viewer, dataset_id, "write")
+        if not datasets.can_read_again(dataset):
+            raise Refused("The files of words of this data set are not kept.",
+                          "Import it again to read them otherwise.")
+        options = self._options({**datasets.read_as(dataset), **wishes})
+        return self._started(viewer, dataset, lambda: datasets.read_again(dataset, options))
 
     def cancel_import(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
         """End an import under way; nothing of it is kept."""

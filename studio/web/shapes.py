@@ -123,6 +123,14 @@ class Dataset(BaseModel):
     state: str
     count: int
     report: dict[str, Any] | None = None
+    waiting: int | None = None
+    can_read_again: bool | None = None
+
+
+class Arrived(BaseModel):
+    """Files that wait to be imported, each {name, bytes}."""
+
+    items: list[dict[str, Any]]
 
 
 class File(BaseModel):
@@ -169,5 +177,6 @@ ANSWERS: dict[str, tuple[int, type[BaseModel]]] = {
     "list_jobs": (200, Jobs),
     "get_job": (200, Job), "cancel_job": (200, Job), "list_datasets": (200, Datasets), "get_dataset": (200, Dataset),
     "create_dataset": (201, Dataset), "add_images": (201, Dataset), "commit_files": (201, Dataset),
+    "read_again": (201, Dataset), "list_arrived": (200, Arrived),
     "rename_dataset": (200, Dataset), "push_dataset": (202, Job),
 }

@@ -179,7 +179,10 @@ class _Sink:
 
 
 def _relative(name: str) -> str:
-    """A sent file name as a harmless relative one: no root, no `..`, no control characters, at most 500 characters."""
+    """A sent file name as a harmless relative one: no root, no `..`, no control characters, at most 500 characters.
+
+    Browsers write a double quote and the line ends in a name as %22, %0D and %0A."""
+    name = name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
     parts = [p for p in name.replace("\\", "/").split("/") if p not in ("", ".", "..")]
     text = "/".join(parts)
     return "".join(c if c.isprintable() else "_" for c in text)[-500:]

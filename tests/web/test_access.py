@@ -51,6 +51,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", f"{SET}/images/{{pid}}/tokens"): READ, ("POST", f"{SET}/images/{{pid}}/see"): WRITE,
     ("GET", f"{SET}/tags"): READ, ("POST", f"{SET}/captions"): WRITE, ("POST", f"{SET}/caption"): WRITE,
     ("GET", f"{SET}/suggestions"): READ, ("POST", f"{SET}/suggestions"): WRITE,
+    ("GET", f"{SET}/arrived"): WRITE, ("POST", f"{SET}/read-again"): WRITE,
     ("POST", f"{SET}/commit"): WRITE, ("POST", f"{SET}/cancel"): WRITE,
     ("GET", f"{SET}/report.csv"): READ, ("GET", f"{SET}/export"): READ, ("HEAD", f"{SET}/export"): READ,
     ("POST", f"{SET}/push"): WRITE,

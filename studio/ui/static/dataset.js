@@ -2,7 +2,9 @@
 
 import { go, note, noted } from "./app.js";
 import { address, attempt, call, confirm, el, t, toast, whole } from "./kit.js";
+import { answers } from "./again.js";
 import { Aim } from "./aim.js";
+import { arrived } from "./arrived.js";
 import { Bulk } from "./bulk.js";
 import { Grid } from "./grid.js";
 import { Health } from "./health.js";
@@ -98,7 +100,8 @@ export class SetView {
   }
 
   showReport() {
-    this.reported.replaceChildren(...report(this.set));
+    const broken = arrived(this.set, () => this.reopen());
+    this.reported.replaceChildren(...(broken ? [broken] : []), ...answers(this.set, () => this.reopen()), ...report(this.set));
   }
 
   actions() {
