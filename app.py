@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from studio import surroundings
+
 
 def make_pages(studio: Any) -> dict[str, Any]:
     """The Gradio pages; they take seconds to import."""
@@ -30,16 +32,20 @@ def prepare_environment(home: Path) -> None:
 
 def main() -> int:
     """Serve until told to stop; 2 when it cannot start."""
+    surroundings.use_utf8()
     parser = argparse.ArgumentParser(description="The studio's page and API.")
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
     parser.add_argument("--home", type=Path)
     given = vars(parser.parse_args())
+    for name in surroundings.drop_proxies(os.environ):
+        print(surroundings.WITHOUT.format(name), file=sys.stderr)
     from studio.web import settings as settings_
     try:
         settings = settings_.from_environment(**given)
+        surroundings.home(settings.home, "--home or STUDIO_HOME")
         listening = settings_.bind(settings.host, settings.port)
-    except settings_.SettingsError as error:
+    except (settings_.SettingsError, surroundings.Unfit) as error:
         print(error, file=sys.stderr)
         return 2
     prepare_environment(settings.home)
