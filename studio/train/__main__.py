@@ -78,7 +78,8 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     """The arguments; a run's folder behind the last of several values is the run."""
     args = parser().parse_args(argv)
     words = sys.argv[1:] if argv is None else argv
-    choices = {f["path"] for section in config_.schema()["sections"] for f in section["fields"] if f["kind"] == "choices"}
+    choices = {setting["path"] for section in config_.schema()["sections"] for setting in section["fields"]
+               if setting["kind"] == "choices"}
     for path, values in list(_flags(args)):
         if path in choices:
             setattr(args, path, [one for value in values for one in value.split(",") if one])
