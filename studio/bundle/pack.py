@@ -120,9 +120,9 @@ def _wanted(run: Run, base: Source) -> set[str]:
 
 def _base_hashes(run: Run, base: Source) -> dict[str, str]:
     known = _Known(run)
-    found = {name: known.of(base.folder / name, None)["sha256"] for name in sorted(_wanted(run, base))}
+    hashes = {name: known.of(base.folder / name, None)["sha256"] for name in sorted(_wanted(run, base))}
     known.keep()
-    return found
+    return {name: families.identity(sha) for name, sha in hashes.items()}
 
 
 class _Known:

@@ -109,7 +109,7 @@ def _base(home: Path, staging: Path, config: Config, facts: dict[str, Any]) -> t
 def _compare(base: str, claimed: dict[str, str], actual: Callable[[str], str | None]) -> None:
     """Raise BadBundle unless the base's files are those of where the bundle was made."""
     for name, sha in claimed.items():
-        if actual(name) != sha:
+        if families.identity(actual(name) or "") != families.identity(sha):
             raise BadBundle(f"{base}: {name[:80]} here is not the file that the run began with: get the same "
                             "version of the base (or of the studio, for `embedded`)")
 

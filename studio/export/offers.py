@@ -13,6 +13,7 @@ from typing import Any
 
 from studio import config as config_
 from studio import families, storage, tensors, work, zips
+from studio.export import described
 from studio.families import Source, source
 from studio.runs import Run
 from studio.tensors import Recipe, Tensor
@@ -204,8 +205,8 @@ class _Weights:
             "modelspec.resolution": f"{config.data.resolution}x{config.data.resolution}",
         }
         if method:
-            found |= {"ss_network_module": "networks.lora", "ss_network_dim": str(config.lora.rank),
-                      "ss_network_alpha": str(config.lora.alpha)}
+            found |= described.lora(config, architecture, name=str(record.get("name", "")), step=self.step,
+                                    base=settings["model"]["base"], rows=self.run.rows_file)
         return {**_metadata_of(piece), **found}
 
 

@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from studio import storage
+from studio import families, storage
 from studio.families import Family, Source
 from studio.train.data import Framing, Sample
 
@@ -104,7 +104,7 @@ def part_hashes(home: Path, source: Source, parts: Iterable[str]) -> dict[str, s
             stat = path.stat()
             stamp = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
             seen[stamp] = seen.get(stamp) or storage.sha256_file(path)
-            hashes.append([path.name, seen[stamp]])
+            hashes.append([path.name, families.identity(seen[stamp])])
         found[part] = digest([source.variant, hashes])
     if seen != known:
         known_file.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,8 +68,14 @@ def record(run: runs.Run, facts: dict[str, Any], config: dict[str, Any], state: 
         "samples": [sample(run, s) for s in story.samples],
         "started": story.first_time, "updated": story.last_time, "seq": story.seq,
         "peak_memory_bytes": (story.end or {}).get("peak_memory_bytes"),
-        "command": ["python", "-m", "studio.train", f"runs/{run.id}"], "config": config,
+        "command": ["python", "-m", "studio.train", shell_path(run)], "config": config,
     }
+
+
+def shell_path(run: runs.Run) -> str:
+    """The run's folder as a shell finds it that stands where this server was started."""
+    here, path = Path.cwd(), run.path.absolute()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def job_status(state: str, story: events.Story, queue_position: int | None) -> dict[str, Any]:
