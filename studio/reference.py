@@ -199,17 +199,18 @@ def _script_of(words: list[str]) -> tuple[list[str], str, list[str]] | None:
 
 def _options(words: list[str], known: dict[str, Option], reading: _Reading) -> Iterator[tuple[str, Any]]:
     """The options as argparse reads them: `--name value`, `--name=value`, unique beginnings of a name."""
-    rest, last = deque(words), ""
+    rest, before = deque(words), None
     while rest:
         word = rest.popleft()
         if not word.startswith("--"):
-            reading.leave(word, None, f"--{last} takes one value, and this is another" if last else NO_OPTION)
+            another = f"--{before} takes one value, and this is another"
+            reading.leave(word, None, another if before else NO_OPTION)
             continue
         written, equals, value = word[2:].partition("=")
         name = _whole(written, known) or _whole(written.replace("-", "_"), known)
         takes = known[name].takes if name else (ONE if equals or (rest and _is_value(rest[0])) else FLAG)
         values = [value] if equals else _values(rest, MANY if name == "report_to" else takes)
-        last = name if name and takes == ONE else ""
+        before = name if takes == ONE else None
         if name is None:
             reading.leave(f"--{written}", SECRET if _SECRET.search(written) else (values or [True])[0], NOT_HERE)
         elif takes == FLAG:

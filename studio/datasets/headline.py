@@ -53,10 +53,9 @@ def tell(layout: Layout, rows: Rows) -> None:
         names = ", ".join(column["name"] for column in there) or "none"
         asks.insert(0, _ask("column", "", 0, there, f"No table here has a column {asked[:100]!r}; there "
                             f"are: {names[:600]}."))
-    head = " ".join(ask["message"] for ask in asks[:2]) if asks else None
+    head = asks[0]["message"] if asks else None
     if head and bare:
-        pictures = "1 picture" if len(rows) == 1 else f"{len(rows)} pictures"
-        head = f"{bare} of {pictures} came without words. {head}"
+        head = f"{bare} of {_pictures(len(rows))} came without words. {head}"
     report.more = {"headline": head, "asks": asks[:MOST_ASKS], "encodings": layout.texts.told()}
     for note in _of_columns(layout):
         report.note(note)
@@ -75,10 +74,9 @@ def remarks(report: Report, rows: Rows, tables: Sequence[str]) -> Iterator[str]:
     for folder, number in list(meanings.regularisation(keys).items())[:NAMED]:
         yield (f"{_pictures(number)} of the folder {Entry(folder).shown!r}, which other trainers take for "
                "regularisation: trained on like any other.")
-    held = [text for row in rows for text in row["captions"] if meanings.PLACEHOLDER.search(text)]
+    held = [match[0] for row in rows for text in row["captions"] if (match := meanings.PLACEHOLDER.search(text))]
     if held:
-        found = meanings.PLACEHOLDER.search(held[0])
-        yield (f"{len(held)} captions hold {found[0] if found else ''!r}, which other trainers fill in and this one "
+        yield (f"{len(held)} captions hold {held[0]!r}, which other trainers fill in and this one "
                "learns as it stands: replace it.")
 
 
@@ -104,9 +102,9 @@ def _asks(layout: Layout, rows: Rows) -> Iterator[dict[str, Any]]:
     unfit = layout.sidecars.unfit
     if unfit:
         first, values = next(iter(unfit.items()))
-        number = "1 JSON file" if len(unfit) == 1 else f"{len(unfit)} JSON files"
+        files = "1 JSON file" if len(unfit) == 1 else f"{len(unfit)} JSON files"
         yield _ask("column", first.shown, len(unfit), _shown(values),
-                   f"{number} beside pictures, such as {first.shown}, have none of {columns.LOOKED_FOR}: there is "
+                   f"{files} beside pictures, such as {first.shown}, have none of {columns.LOOKED_FOR}: there is "
                    f"{', '.join(values)[:300] or 'nothing'}. Name the one to take.")
     orphans = [entry for entry in layout.sidecars.unclaimed if layout.report.verdict(entry) == "skipped"
                and entry.suffix != ".json"]

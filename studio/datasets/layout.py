@@ -36,7 +36,6 @@ LINES, WHOLE, CELLS, ARROW = (".jsonl", ".ndjson", ".jsonlines", ".json1"), (".j
                               ".token"), (".parquet", ".arrow")
 TABLES = (*LINES, *WHOLE, *CELLS, *ARROW)  # of several of one name in a folder the first is taken
 ORPHAN = "a caption file without a picture that was taken"
-NO_PICTURE = "names no picture that came along"
 Parquet = Callable[[Entry], Iterable[Record] | None]
 
 
@@ -369,7 +368,7 @@ def _why_unused(table: Table) -> str:
     """Why nothing was taken from a table; "" where its pictures were not taken."""
     names = ", ".join(table.samples)[:300] or "nothing"
     if not table.named:
-        return f"{NO_PICTURE}; it has: {names}"
+        return f"names no picture that came along; it has: {names}"
     if table.words.taken and not any(line.says_something for lines in table.lines.values() for line in lines):
         return f"its column {', '.join(table.words.taken)} says nothing of any picture"
     if not table.words.taken:

@@ -9,7 +9,7 @@ export function answers({ id, report, can_read_again: can, read_only: shipped },
     changed();
   });
   const may = can && !shipped;
-  const asks = (report?.asks ?? []).map((one) => question(one, may, ask)).filter(Boolean);
+  const asks = (report?.asks ?? []).flatMap((one, at) => [at ? el("p", {}, one.message) : null, question(one, may, ask)]).filter(Boolean);
   const codes = (report?.encodings ?? []).map((one) => encoding(one, may, ask, report.read_as?.encoding));
   const parts = [];
   if (report?.headline) {
