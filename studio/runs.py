@@ -29,6 +29,7 @@ ENDING_SECONDS = 5.0  # how long a change waits for the processes of an attempt 
 PICTURES = "pictures.safetensors"  # in a checkpoint: per training row, the sum (in LOSS_UNIT) and count of its losses
 LOSS_UNIT = 2.0**-24
 LOST = "another process of this run was lost"  # what a trainer prints that cannot go on without it
+RENDEZVOUS = "STUDIO_RENDEZVOUS"  # names the file in which the ranks of a run on one machine meet
 CONTROLS = ("stop", "cancel", "pause", "save", "sample", "edit")
 RESUMABLE = ("paused", "stopped", "cancelled", "interrupted", "failed")
 NOT_RESUMABLE = {
