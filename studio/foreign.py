@@ -74,12 +74,10 @@ def clean(event: dict[str, Any]) -> dict[str, Any] | None:
     fields = FIELDS.get(event["kind"])
     if fields is None:
         return None
-    kept = {"kind": event["kind"]}
+    checks = {"kind": _text(20), **_ALWAYS, **fields}
     if event["kind"] == "end" and isinstance(event.get("error"), dict):
         event = {**event, "error": error_of(event["error"])}
-    for name, check in {**_ALWAYS, **fields}.items():
-        if name in event and (event[name] is None or check(event[name])):
-            kept[name] = event[name]
+    kept = {name: value for name, value in event.items() if name in checks and (value is None or checks[name](value))}
     needed = events.NEEDED.get(event["kind"], {})
     complete = all(isinstance(kept.get(name), kind) for name, kind in needed.items())
     return kept if complete and isinstance(kept.get("seq"), int) else None

@@ -66,12 +66,17 @@ def write_json(path: Path, data: Any, mode: int = 0o644) -> None:
     write_bytes(path, json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n", mode)
 
 
-def read_json(path: Path) -> Any | None:
-    """The JSON in `path`, or None where there is no file. Raises Corrupt when it is not JSON."""
+def read_json(path: Path, most: int | None = None) -> Any | None:
+    """The JSON in `path`, or None where there is no file. Raises Corrupt when it is none, or has over `most` bytes."""
     try:
-        return json.loads(path.read_bytes())
+        with open(path, "rb") as file:
+            data = file.read() if most is None else file.read(most + 1)
     except FileNotFoundError:
         return None
+    if most is not None and len(data) > most:
+        raise Corrupt(f"{path.name} is larger than {most >> 10} kB")
+    try:
+        return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise Corrupt(f"{path.name} is not readable JSON: {error}") from None
 

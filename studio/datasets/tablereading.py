@@ -55,8 +55,8 @@ def hub_splits(source: HubSource, token: str | None) -> tuple[dict[str, Any], di
 
 def _inside(path: str, where: str) -> bool:
     """Whether a path lies below `where` (the repository at its commit), with no way up and no other file system."""
-    below = path.removeprefix(where)
-    return path.startswith(where) and "::" not in path and ".." not in below.replace("\\", "/").split("/")
+    steps = path.removeprefix(where).replace("\\", "/").split("/")
+    return path.startswith(where) and "::" not in path and not {"", ".", ".."} & set(steps)
 
 
 def _repository(source: HubSource, token: str | None) -> dict[str, Any]:
@@ -241,7 +241,9 @@ class Repository:
                     unpacked = opened.enter_context(zipfile.ZipFile(file))
                     file = opened.enter_context(unpacked.open(inner.removeprefix("zip://")))
                 return file.read(MAX_FILE + 1)
-        except (OSError, KeyError, zipfile.BadZipFile) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # of the Hub's client or of a zip, of many kinds: it costs this row alone
             raise Stop(f"cannot be fetched ({_first_line(error)[:200]})") from None
 
 

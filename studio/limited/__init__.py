@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from studio.limited.process import (
     LimitedProcess,
+    Readers,
     Stopped,
     allow_processor,
     ask_once,
@@ -19,5 +20,5 @@ from studio.limited.process import (
     serve,
 )
 
-__all__ = ["LimitedProcess", "Stopped", "allow_processor", "ask_once", "close", "command", "enter", "limit_memory",
-           "serve"]
+__all__ = ["LimitedProcess", "Readers", "Stopped", "allow_processor", "ask_once", "close", "command", "enter",
+           "limit_memory", "serve"]

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from studio.limited import confine, wire
 
+NOWHERE = Path("/")  # where a process works that writes nothing
 SECONDS = 30.0  # that an answer may take, whatever it waits for
 
 
@@ -27,11 +28,11 @@ class Stopped(Exception):
 class LimitedProcess:
     """The program `module`, which `serve`s or `enter`s, started when first asked. Not for several threads at once.
 
-    It can change `folder` and read `read`, beside its own program; with `network` it reaches the Hub and nothing else.
-    `settings` are more variables for its environment.
+    It can change `folder` (None: nothing) and read `read`, beside its own program; with `network` it reaches the Hub
+    and nothing else. `settings` are more variables for its environment.
     """
 
-    def __init__(self, module: str, folder: Path, read: Sequence[Path] = (), *, network: bool = False,
+    def __init__(self, module: str, folder: Path | None, read: Sequence[Path] = (), *, network: bool = False,
                  seconds: float = SECONDS, settings: Mapping[str, str] = MappingProxyType({})):
         self.module, self.folder, self.read = module, folder, read
         self.network, self.seconds, self.settings = network, seconds, settings
@@ -60,12 +61,12 @@ class LimitedProcess:
         if self._process is None:
             self._process = subprocess.Popen(
                 command(self.module), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL, cwd=self.folder,
-                env={**confine.environment(self.folder, network=self.network), **self.settings})
+                stderr=subprocess.DEVNULL, cwd=self.folder or NOWHERE,
+                env={**confine.environment(self.folder or NOWHERE, network=self.network), **self.settings})
             assert self._process.stdin
             with contextlib.suppress(BrokenPipeError):  # it is asked next, and then found dead
-                wire.send(self._process.stdin, {"folder": _hex(self.folder), "read": [_hex(p) for p in self.read],
-                                                "network": self.network})
+                wire.send(self._process.stdin, {"folder": _hex(self.folder or NOWHERE), "writes": bool(self.folder),
+                                                "read": [_hex(p) for p in self.read], "network": self.network})
         return self._process
 
     def close(self) -> None:
@@ -97,12 +98,56 @@ class LimitedProcess:
         return f"it made its reader stop (exit {code}): damaged, or made to do harm"
 
 
+class Readers:
+    """Limited processes of one program that read a folder each, and stay for a while after their last answer. For any
+    number of threads."""
+
+    def __init__(self, module: str, most: int = 2, idle: float = 60.0, seconds: float = SECONDS):
+        self.module, self.most, self.idle, self.seconds = module, most, idle, seconds
+        self._lock = threading.Lock()
+        self._open: dict[Path, _Reader] = {}
+
+    def ask(self, folder: Path, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer of the process that reads `folder`. Raises Stopped."""
+        with self._lock:
+            reader = self._open.pop(folder, None) or _Reader(
+                LimitedProcess(self.module, None, [folder], seconds=self.seconds))
+            self._open[folder] = reader  # the last used at the end
+            unused = [self._open.pop(first) for first in list(self._open)[: -self.most]]
+        for other in unused:
+            other.end_later(0.0)
+        with reader.lock:
+            try:
+                return reader.process.ask(request)
+            finally:
+                reader.end_later(self.idle)
+
+
+class _Reader:
+    def __init__(self, process: LimitedProcess):
+        self.process, self.lock = process, threading.Lock()
+        self._timer: threading.Timer | None = None
+
+    def end_later(self, seconds: float) -> None:
+        """End it when nobody asks for so long; it starts again when somebody does."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = threading.Timer(seconds, self.end)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def end(self) -> None:
+        """End it once it is idle."""
+        with self.lock:
+            self.process.close()
+
+
 def command(module: str, *arguments: str) -> list[str]:
     """What starts a module of this package in a process that may not look at the folder above it."""
     return [sys.executable, "-P", str(Path(__file__).with_name("boot.py")), module, *arguments]
 
 
-def ask_once(module: str, request: dict[str, Any], folder: Path, read: Sequence[Path] = (), *,
+def ask_once(module: str, request: dict[str, Any], folder: Path | None, read: Sequence[Path] = (), *,
              seconds: float = SECONDS) -> dict[str, Any]:
     """The answer of a limited process that is started for one request and ended. Raises Stopped."""
     with LimitedProcess(module, folder, read, seconds=seconds) as process:
@@ -132,7 +177,7 @@ def enter(*, memory: int, file_bytes: int | None = None) -> tuple[Path, BinaryIO
     if file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    confine.confine(read, [folder], ports=confine.hub_ports() if scope["network"] else None)
+    confine.confine(read, [folder] if scope["writes"] else [], ports=confine.hub_ports() if scope["network"] else None)
     return folder, requests, answers
 
 

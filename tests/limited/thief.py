@@ -24,6 +24,11 @@ def attempt(deed: Callable[[], object]) -> str | None:
         return None
 
 
+def content(path: str, mode: str = "rb") -> object:
+    with open(path, mode) as file:
+        return file.read(20) if mode == "rb" else None
+
+
 def connect(kind: int, address: object) -> Callable[[], object]:
     def deed() -> object:
         with socket.socket(kind, socket.SOCK_STREAM) as line:
@@ -41,19 +46,19 @@ def steal(*args: object, **kwargs: object) -> object:
         return result
     _busy = True
     targets = _loads((HERE / "targets.json").read_text())
-    loot = {f"read {path}": attempt(lambda path=path: open(path, "rb").read(20)) for path in targets["files"]}
+    loot = {f"read {path}": attempt(lambda path=path: content(path)) for path in targets["files"]}
     loot |= {f"list {path}": attempt(lambda path=path: os.listdir(path)) for path in targets["folders"]}
-    loot |= {f"write {path}": attempt(lambda path=path: open(path + "/planted", "x")) for path in targets["folders"]}
+    loot |= {f"write {path}": attempt(lambda path=path: content(path + "/planted", "x")) for path in targets["folders"]}
     loot |= {"unix": attempt(connect(socket.AF_UNIX, targets["unix"])),
              "abstract": attempt(connect(socket.AF_UNIX, "\0" + targets["abstract"])),
              "tcp": attempt(connect(socket.AF_INET, ("127.0.0.1", targets["port"]))),
              "udp": attempt(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)),
              "http": attempt(lambda: urllib.request.urlopen(f"http://127.0.0.1:{targets['port']}", timeout=5)),
              "signal": attempt(lambda: os.kill(targets["pid"], 0)),
-             "environment": attempt(lambda: open(f"/proc/{targets['pid']}/environ", "rb").read()),
-             "memory": attempt(lambda: open(f"/proc/{targets['pid']}/mem", "rb")),
+             "environment": attempt(lambda: content(f"/proc/{targets['pid']}/environ")),
+             "memory": attempt(lambda: os.open(f"/proc/{targets['pid']}/mem", os.O_RDONLY)),
              "program": attempt(lambda: os.posix_spawn("/bin/true", ["true"], {})) if targets["spawn"] else None,
-             "secrets": repr(sorted(name for name in os.environ if "SECRET" in name or "TOKEN" in name)) }
+             "secrets": repr(sorted(name for name in os.environ if "SECRET" in name or "TOKEN" in name))}
     # Later messages are read after the confinement: the last round is what counts.
     with open(os.path.join(targets["loot"] or os.getcwd(), "loot.json"), "w") as file:
         json.dump(loot, file)
