@@ -58,6 +58,7 @@ class CaptionService(DatasetService, JobService):
                            "max_new_tokens is between 1 and 512.", "Correct it and try again.")
         if self.settings.public and model.startswith(("/", "~", ".")):
             raise WebError("A captioning model here is a Hub id, not a folder of the server.", "Choose another.")
+        self.quotas.ask(viewer, "job")
         dataset = self._editable(viewer, dataset_id)
         rows = [row for row in dataset.snapshot().rows if (ids is None or row["pid"] in set(ids))
                 and not (missing_only and any(text.strip() for text in row["captions"]))]
@@ -89,6 +90,7 @@ class CaptionService(DatasetService, JobService):
         chosen = {pid: entry for pid, entry in suggestions.waiting(dataset).items() if ids is None or pid in set(ids)}
         changed = 0
         if apply:
+            self.quotas.little(viewer)
             rows = dataset.snapshot().by_pid
             changed = dataset.edit({pid: {"captions": _joined(rows[pid]["captions"], entry["caption"], how)}
                                     for pid, entry in chosen.items() if pid in rows}, "suggestions")

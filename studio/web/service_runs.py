@@ -16,6 +16,7 @@ from studio.web import losses, records
 from studio.web.access import Viewer, may, require
 from studio.web.errors import NotFound, Refused, WebError
 from studio.web.index import Index
+from studio.web.service_fair import FairService
 from studio.web.service_jobs import JobService
 from studio.web.settings import Settings
 from studio.work import Job
@@ -27,7 +28,7 @@ PROMPT_LENGTH = 2000
 _SAMPLE_TYPES = {".webp", ".png", ".jpg"}
 
 
-class RunService(JobService):
+class RunService(JobService, FairService):
     """The part of the service that is about runs."""
 
     home: Path
@@ -95,7 +96,8 @@ class RunService(JobService):
         if since < story.seq:
             found = events.read_since(run.events_file, since, max(1, min(limit, MOST_EVENTS)))
         revision = run.revision()  # before the rest: a change in between is then told again rather than lost
-        status = records.status(state, story, self._config(run), self._place(run, state))
+        place = self._place(run, state)
+        status = records.status(state, story, self._config(run), place, records.note(run.record(), state, place))
         following = found[-1]["seq"] if found else min(since, story.seq)
         return {**status, "revision": revision, "usage": self._usage(run, state), "next": following, "last": story.seq,
                 "events": [_shown(run, e) for e in _telling(found)]}
@@ -164,8 +166,10 @@ class RunService(JobService):
     def create_run(self, viewer: Viewer, name: str, config: dict[str, Any]) -> dict[str, Any]:
         """Submit a run; returns its record. Raises ConfigError with every problem at once."""
         require(viewer, None, "create", "run")
-        self._check_public(viewer, config)
-        run = prepare.submit(self.home, name=clean_name(name), owner=viewer.id, config=config, token=viewer.token)
+        with self.quotas.place(viewer, "run", "kept run"):
+            self._check_public(viewer, config)
+            run = prepare.submit(self.home, name=clean_name(name), owner=viewer.id, config=config, token=viewer.token,
+                                 look=lambda plan: self._check_neighbours(viewer, plan))
         self.launcher.lend(run, viewer.token)
         self.launcher.wake()
         return self.run(viewer, run.id)
@@ -175,7 +179,9 @@ class RunService(JobService):
         """A new run that goes on from a checkpoint of this one; returns its record. Raises ConfigError, Refused."""
         parent = self._run(viewer, run_id, "write")
         name = clean_name(name or f"{parent.record()['name']}, branched")
-        run = prepare.branch(self.home, parent, name=name, owner=viewer.id, checkpoint=checkpoint, config=config)
+        with self.quotas.place(viewer, "run", "kept run"):
+            run = prepare.branch(self.home, parent, name=name, owner=viewer.id, checkpoint=checkpoint, config=config,
+                                 look=lambda plan: self._check_neighbours(viewer, plan))
         self.launcher.lend(run, viewer.token)
         self.launcher.wake()
         return self.run(viewer, run.id)
@@ -190,9 +196,11 @@ class RunService(JobService):
             raise WebError(f"There is no control {kind[:40]!r}.", f"There are: {', '.join(known)}.")
         args = _control_args(kind, args or {})
         if kind == "resume":
-            launch.resume(run, self.reader, args.get("checkpoint"))
+            self._resume(viewer, run, args.get("checkpoint"))
             self.launcher.lend(run, args.get("token") or viewer.token)
         else:
+            if kind in ("sample", "save"):
+                self.quotas.request(run, self.reader.story(run))
             launch.ask(run, kind, self.reader, **args)
         self.launcher.wake()
         return self.run(viewer, run_id)
@@ -200,9 +208,14 @@ class RunService(JobService):
     def edit_run(self, viewer: Viewer, run_id: str, config: dict[str, Any], resume: bool = False) -> dict[str, Any]:
         """Change settings of a run on its way, and with `resume` let it go on with them; returns its record."""
         run = self._run(viewer, run_id, "write")
+        self.quotas.request(run, self.reader.story(run))
+        self._check_edit(run, config)
+        if resume:
+            self.quotas.ask(viewer, "run")
+            self.quotas.needs(viewer)
         runs.change(run, config, self.reader)
         if resume:
-            launch.resume(run, self.reader)
+            self._resume(viewer, run)
             self.launcher.lend(run, viewer.token)
             self.launcher.wake()
         return self.run(viewer, run_id)

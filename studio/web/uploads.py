@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,8 +34,10 @@ class Upload:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-async def receive(request: Request, settings: Settings) -> Upload:
-    """The request's multipart body on disk under home/cache/uploads. Raises WebError; nothing is left then."""
+async def receive(request: Request, settings: Settings, received: Callable[[int], None] = lambda size: None) -> Upload:
+    """The request's multipart body on disk under home/cache/uploads. Raises WebError; nothing is left then.
+
+    `received` is told how many bytes have come so far, and may refuse more."""
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise WebError("Pictures are sent as multipart/form-data.", "Send a field `name` and one or more `files`.")
@@ -52,6 +55,7 @@ async def receive(request: Request, settings: Settings) -> Upload:
             total += len(chunk)
             if total > settings.upload_bytes:
                 _check_room(total, settings)
+            received(total)
             await run_in_threadpool(parser.write, chunk)
         parser.finalize()
         if not sink.ended:
@@ -63,6 +67,12 @@ async def receive(request: Request, settings: Settings) -> Upload:
             raise WebError("The upload could not be read to its end.", "Send it again.") from None
         raise
     return upload
+
+
+def length(request: Request) -> int | None:
+    """How many bytes a request says its body has; None where it does not."""
+    text = request.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _check_room(size: int, settings: Settings) -> None:

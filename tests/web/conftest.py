@@ -9,6 +9,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from pathlib import Path
@@ -26,7 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FAKES = ROOT / "tests" / "fakes"
 ROWS = [{"image": "ab" * 32, "ext": "webp", "width": 64, "height": 64, "captions": ["a cat"], "split": "train",
          "name": "cat.png"}]
-CLEARED = ("SPACE_ID", "STUDIO_AUTH", "STUDIO_HOST", "STUDIO_PORT", "STUDIO_TOKEN", "STUDIO_SPACE", "STUDIO_CONTAINER",
+CLEARED = ("SPACE_ID", "SPACE_CREATOR_USER_ID", "STUDIO_ADMINS", "STUDIO_AUTH", "STUDIO_HOST", "STUDIO_PORT",
+           "STUDIO_TOKEN", "STUDIO_SPACE", "STUDIO_CONTAINER",
            "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "HF_TOKEN")
 DRAW = """
 import sys
@@ -152,9 +154,10 @@ def api(server: Server) -> httpx.Client:
 
 @dataclass
 class Space:
-    """A studio with Hugging Face sign-in, and the way to sign somebody in."""
+    """A studio with Hugging Face sign-in, the environment it was started in, and the way to sign somebody in."""
 
     server: Server
+    env: dict[str, str]
 
     def sign_in(self, name: str) -> httpx.Client:
         """A browser in which `name` has signed in. Its session cookie is Secure, so it is carried by hand here."""
@@ -185,18 +188,28 @@ class Browser:
 @pytest.fixture(scope="module")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
     """A Space with the Hub's sign-in played by tests/fakes/oauth.py."""
-    tmp = tmp_path_factory.mktemp("space")
+    with open_space(tmp_path_factory.mktemp("space")) as opened:
+        yield opened
+
+
+@contextmanager
+def open_space(tmp: Path, **env: str) -> Iterator[Space]:
+    """A Space of one's own, with more variables in its environment."""
     fake = subprocess.Popen([sys.executable, str(FAKES / "oauth.py")], stdout=subprocess.PIPE, text=True)
     assert fake.stdout
     port = fake.stdout.readline().strip()
-    found = start(tmp / "home", tmp, SPACE_ID="somebody/studio", OAUTH_CLIENT_ID="studio-client",
-                  OAUTH_CLIENT_SECRET="studio-client-secret-of-the-fake-0123456789", OAUTH_SCOPES="openid profile",
-                  OPENID_PROVIDER_URL=f"http://127.0.0.1:{port}", HF_TOKEN="hf_OWNEROFTHESPACE0123")
-    found.wait_ready()
-    yield Space(found)
-    found.stop()
-    fake.terminate()
-    fake.wait()
+    space = {"SPACE_ID": "somebody/studio", "OAUTH_CLIENT_ID": "studio-client",
+             "OAUTH_CLIENT_SECRET": "studio-client-secret-of-the-fake-0123456789", "OAUTH_SCOPES": "openid profile",
+             "OPENID_PROVIDER_URL": f"http://127.0.0.1:{port}", "HF_TOKEN": "hf_OWNEROFTHESPACE0123"}
+    server = start(tmp / "home", tmp, **{**space, **env})
+    try:
+        server.wait_ready()
+        yield Space(server, {**space, **env})
+    finally:
+        if server.process.poll() is None:
+            server.stop()
+        fake.terminate()
+        fake.wait()
 
 
 @pytest.fixture(scope="module")
