@@ -83,8 +83,9 @@ def _ask(run: Work, kind: str, reader: Reader | None, args: dict[str, Any]) -> s
     return run.request(kind, **args)
 
 
-def cancel(run: Work) -> bool:
-    """Take a waiting run or job out of the queue; False when a supervisor is there already.
+def cancel(run: Work, error: dict[str, Any] | None = None) -> bool:
+    """Take a waiting run or job out of the queue; False when a supervisor is there already. With an `error` it has
+    failed by that.
 
     For a moment this process is its supervisor: it holds the lock, and records an attempt that ended as it began.
     """
@@ -100,7 +101,7 @@ def cancel(run: Work) -> bool:
         storage.write_json(run.process_file, {"attempt": wanted, "pid": os.getpid(), "start_time": None,
                                               "boot_id": None, "argv": [], "began": now})
         storage.write_json(run.exit_file, {"attempt": wanted, "returncode": None, "signal": None, "oom_kill": False,
-                                           "result": "cancelled", "error": None, "ended": now})
+                                           "result": "failed" if error else "cancelled", "error": error, "ended": now})
         return True
     finally:
         lock.release()

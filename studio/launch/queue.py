@@ -16,7 +16,7 @@ from pathlib import Path
 
 from studio import storage
 from studio.config import ConfigError
-from studio.launch import command, controls, turns, webhook
+from studio.launch import cause, command, controls, turns, webhook
 from studio.launch.turns import Live, Turns, Waiting
 from studio.runs import TURN, Run
 from studio.work import Job, Work
@@ -24,6 +24,9 @@ from studio.work import Job, Work
 log = logging.getLogger(__name__)
 TICK = 0.5
 AT_ONCE = {"heavy": 1, "light": 2, "away": 8}
+SEVERAL_MACHINES = cause.supervisor_error(
+    "several_machines", "A run of several machines would open a port of this server to the network.",
+    "Branch it with compute.num_machines 1, or train it on machines of your own.")
 RETRY_SECONDS = (1.0, 5.0, 30.0, 60.0)
 ASK_AGAIN = 60.0  # seconds after which work that did not make way (the disk was full) is asked once more
 MAKES_WAY = ("heavy", "light")  # a rented machine is its owner's, and pausing costs: there only places are shared out
@@ -127,6 +130,9 @@ class Launcher:
 
     def _start(self, one: Waiting) -> bool:
         work, attempt = one.work, one.attempt
+        if self.shared and isinstance(work, Run) and _opens_a_port(work):
+            controls.cancel(work, SEVERAL_MACHINES)
+            return False
         log.info("starting %s %s, attempt %d", work.word, work.id, attempt)
         try:
             self.turns.started(one.lane, one.owner)
@@ -208,6 +214,15 @@ class Launcher:
             except (storage.Corrupt, FileNotFoundError, TypeError, ValueError):  # shown as unreadable by the page
                 continue
         return waiting, live
+
+
+def _opens_a_port(run: Run) -> bool:
+    """Whether a run is of several machines: one that was asked for before strangers signed in, or by other means than
+    this server's doors, which refuse it."""
+    try:
+        return run.config().compute.num_machines > 1
+    except (ConfigError, storage.Corrupt):  # its supervisor says what is wrong with it
+        return False
 
 
 def _tell_each(owed: list[tuple[Run, int]]) -> None:

@@ -19,6 +19,10 @@ ROWS: tuple[tuple[str, ...], ...] = (
      "複数のマシンを使うと、ほかの人も使うこのサーバーのポートがネットワークに開かれます。1 にするか、自分のマシンで学"
      "習してくださ"
      "い。"),
+    ("A run of several machines would open a port of this server to the network.",
+     "複数のマシンを使う実行は、このサーバーのポートをネットワークに開くことになります。"),
+    ("Branch it with compute.num_machines 1, or train it on machines of your own.",
+     "compute.num_machines を 1 にして分岐するか、自分のマシンで学習してください。"),
     ("{threads} threads are more than the {cores} cores of this machine, which others use too: set at most {most}, or "
      "leave it empty",
      "{threads} スレッドは、ほかの人も使うこのマシンの {cores} コアより多すぎます。{most} 以下にするか、空欄にしてく"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -198,3 +198,10 @@ def _last(column: Any) -> float | None:
 def _pictures_per_second(curve: events.Curve) -> float | None:
     seconds = sum(curve.seconds[-50:])
     return round(sum(curve.pictures[-50:]) / seconds, 3) if seconds > 0 else None
+
+
+def telling(read: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`read` without progress that the event right after it replaces: a poll stays small while pictures are cached."""
+    kept = [e for e, after in pairwise(read)
+            if e["kind"] != "phase" or (after["kind"], after.get("phase")) != ("phase", e.get("phase"))]
+    return kept + read[-1:]

@@ -12,6 +12,7 @@ from studio.web.errors import WebError
 from studio.web.index import Index
 from studio.web.people import People
 from studio.web.quotas import Quotas
+from studio.web.repositories import Repositories
 from studio.web.service_bundles import BundleService
 from studio.web.service_captions import CaptionService
 from studio.web.service_care import CareService
@@ -33,6 +34,7 @@ class Studio(BundleService, PlanService, PlayService, PublishService, HealthServ
         self.index, self.meter, self.shared = Index(home, launcher), launch.Meter(), Shared()
         self.stored, self.people = Stored(home, self.index), People(home)
         self.quotas = Quotas(home, settings.limits, self.index, self.stored, self.people)
+        self.repositories = Repositories()
 
     def schema(self, viewer: Viewer) -> dict[str, Any]:
         """Every setting, for forms and programs."""

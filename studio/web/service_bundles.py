@@ -19,7 +19,9 @@ class BundleService(RunService):
 
     def bundle(self, viewer: Viewer, run_id: str, start: bool) -> export.Download:
         """The run as a zip, open for reading; the caller closes it. With `start`, only what a first step needs."""
-        return bundle.pack(self._run(viewer, run_id, "read"), start=start)
+        run = self._run(viewer, run_id, "read")
+        self.check_base(viewer, run)
+        return bundle.pack(run, start=start)
 
     def arriving_run(self, viewer: Viewer, size: int | None) -> Arrival:
         """A place for a bundle of `size` bytes, before it is received. Raises OverQuota."""

@@ -24,12 +24,14 @@ class FairService:
     def _resume(self, viewer: Viewer, run: runs.Run, checkpoint: str | None = None) -> None:
         """Let a run go on, where its owner has a place in the queue and room for what it will store."""
         with self.quotas.place(viewer, "run"):
-            self.quotas.needs(viewer)
-            if self.settings.public:
-                problems = list(bounds.here(run.config(), machine.facts(self.home)))
-                if problems:
-                    raise config_.ConfigError(problems)
+            self._check_resume(viewer, run)
             launch.resume(run, self.reader, checkpoint)
+
+    def _check_resume(self, viewer: Viewer, run: runs.Run) -> None:
+        """Return if a run may go on here. Raises OverQuota, ConfigError."""
+        self.quotas.needs(viewer)
+        if self.settings.public and (problems := list(bounds.here(run.config(), machine.facts(self.home)))):
+            raise config_.ConfigError(problems)
 
     def _check_neighbours(self, viewer: Viewer, plan: prepare.Plan) -> None:
         """Where strangers sign in, add what of a run would harm the others, and what the viewer has no room for."""

@@ -30,6 +30,7 @@ class PlayService(RunService):
         require(viewer, None, "create", "job")
         run = self._run(viewer, run_id, "write")
         self.quotas.ask(viewer, "job")
+        self.check_base(viewer, run)
         args = {"run": run.id, **_asked(run, wanted)}
         borrowed = {(c["checkpoint"], c["weights"]): None for c in args["columns"] if c["checkpoint"]}
 

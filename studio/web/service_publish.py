@@ -27,6 +27,7 @@ class PublishService(RunService, DatasetService, JobService):
         run = self._run(viewer, run_id, "write")
         self.quotas.ask(viewer, "job")
         lender = _lender(viewer, repo, token)
+        self.check_base(viewer, run)
         if precision not in PRECISIONS or weights not in ("", "ema", "raw"):
             raise WebError("There are no such weights.", f"weights: ema, raw; precision: {', '.join(PRECISIONS)}.")
         try:

@@ -154,10 +154,9 @@ def api(server: Server) -> httpx.Client:
 
 @dataclass
 class Space:
-    """A studio with Hugging Face sign-in, the environment it was started in, and the way to sign somebody in."""
+    """A studio with Hugging Face sign-in, and the way to sign somebody in."""
 
     server: Server
-    env: dict[str, str]
 
     def sign_in(self, name: str) -> httpx.Client:
         """A browser in which `name` has signed in. Its session cookie is Secure, so it is carried by hand here."""
@@ -185,31 +184,26 @@ class Browser:
         return answer
 
 
+@contextmanager
+def open_space(tmp: Path, home: Path | None = None, **env: str) -> Iterator[Space]:
+    """A Space with the Hub's sign-in played by tests/fakes/oauth.py, and more variables of its environment."""
+    with subprocess.Popen([sys.executable, str(FAKES / "oauth.py")], stdout=subprocess.PIPE, text=True) as fake:
+        assert fake.stdout
+        port = fake.stdout.readline().strip()
+        found = start(home or tmp / "home", tmp, SPACE_ID="somebody/studio", OAUTH_CLIENT_ID="studio-client",
+                      OAUTH_CLIENT_SECRET="studio-client-secret-of-the-fake-0123456789", OAUTH_SCOPES="openid profile",
+                      OPENID_PROVIDER_URL=f"http://127.0.0.1:{port}", **{"HF_TOKEN": "hf_OWNEROFTHESPACE0123", **env})
+        found.wait_ready()
+        yield Space(found)
+        found.stop()
+        fake.terminate()
+
+
 @pytest.fixture(scope="module")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
-    """A Space with the Hub's sign-in played by tests/fakes/oauth.py."""
+    """A Space."""
     with open_space(tmp_path_factory.mktemp("space")) as opened:
         yield opened
-
-
-@contextmanager
-def open_space(tmp: Path, **env: str) -> Iterator[Space]:
-    """A Space of one's own, with more variables in its environment."""
-    fake = subprocess.Popen([sys.executable, str(FAKES / "oauth.py")], stdout=subprocess.PIPE, text=True)
-    assert fake.stdout
-    port = fake.stdout.readline().strip()
-    space = {"SPACE_ID": "somebody/studio", "OAUTH_CLIENT_ID": "studio-client",
-             "OAUTH_CLIENT_SECRET": "studio-client-secret-of-the-fake-0123456789", "OAUTH_SCOPES": "openid profile",
-             "OPENID_PROVIDER_URL": f"http://127.0.0.1:{port}", "HF_TOKEN": "hf_OWNEROFTHESPACE0123"}
-    server = start(tmp / "home", tmp, **{**space, **env})
-    try:
-        server.wait_ready()
-        yield Space(server, {**space, **env})
-    finally:
-        if server.process.poll() is None:
-            server.stop()
-        fake.terminate()
-        fake.wait()
 
 
 @pytest.fixture(scope="module")
