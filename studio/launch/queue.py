@@ -150,7 +150,7 @@ class Launcher:
         for one in turns.making_way(waiting, live, turn, time.time()):
             try:
                 key = one.work.path, one.work.attempts()[1]
-                if now - self._asked.get(key, -ASK_AGAIN) < ASK_AGAIN or not turns.can_make_way(one.work):
+                if now - self._asked.get(key, -ASK_AGAIN) < ASK_AGAIN or not turns.can_make_way(one.work, turn):
                     continue
                 self._asked[key] = now
                 if controls.make_way(one.work, TURN, *turns.TOLD[one.work.word]):

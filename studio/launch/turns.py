@@ -115,15 +115,17 @@ def go_on(run: Run) -> bool:
     return True
 
 
-def can_make_way(work: Work) -> bool:
-    """Whether its last attempt has not ended, and has done anything yet: made a step or a result, or is in the middle
-    of a download, of encoding, or of whatever a job does one by one.
+def can_make_way(work: Work, turn: float) -> bool:
+    """Whether its last attempt has not ended, has been at work for `turn` seconds, and has done anything: made a step
+    or a result, or is in the middle of a download, of encoding, or of whatever a job does one by one.
 
-    Work that only began makes no way: with turns shorter than a start nobody would ever come further."""
+    Loading programs and weights is no work: with turns shorter than a start nobody would ever come further."""
     told = _tail(work)
     begun = [place for place, event in enumerate(told) if event["kind"] == "attempt"]
     moved = not begun and bool(told)  # it has told more since than is looked at
     told = told[begun[-1] if begun else 0:]
+    if begun and time.time() - told[0]["time"] < turn:
+        return False
     last = told[-1] if told and told[-1]["kind"] == "phase" and told[-1]["phase"] not in IN_TRAINING else {}
     done, total = last.get("done") or 0, last.get("total") or 0
     kinds = {event["kind"] for event in told}

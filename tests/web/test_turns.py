@@ -11,9 +11,11 @@ import pytest
 
 from studio import launch, runs
 
+from ..fakes.hub import Hub
+from ..families import tiny
 from .conftest import Space, open_space, until
 
-TURN = 3.0  # seconds
+TURN = 8.0  # seconds
 TINY = {"data": {"resolution": 32}, "train": {"batch_size": 1, "seed": 5, "mixed_precision": "no"},
         "sample": {"prompts": [], "every_steps": 0}, "checkpoint": {"every_steps": 100_000}}
 LIVE = ("queued", "starting", "running", "stopping")
@@ -105,3 +107,53 @@ def alone(crowded: Space, run_id: str, steps: int, tmp: Path) -> dict[int, float
 
 def _columns(curve: Any) -> tuple[list[int], list[float]]:
     return list(curve.step), list(curve.loss)
+
+
+def test_work_makes_way_while_it_encodes_or_draws(crowded: Space) -> None:
+    """B's run encodes for long before its first step, then B's drawing takes long: neither keeps A from a turn, and
+    what each has made stays."""
+    ada, bob = crowded.sign_in("ada"), crowded.sign_in("bob")
+    slow = submit(bob, "encodes", 1, data={"resolution": 1024}).json()
+    until(lambda: (one := record(bob, slow["id"]))["phase"] == "caching" and (one["phase_done"] or 0) > 2, 120)
+    mine = submit(ada, "A's", 1).json()
+    until(lambda: record(ada, mine["id"])["state"] == "finished", 200)
+    said = [event for event in events(bob, slow["id"], "control") if event["result"] == "done"]
+    assert said and said[0]["control"] == "pause" and "goes on by itself" in said[0]["message"]
+    assert list((crowded.server.home / "cache" / "images").glob("*/*.safetensors")), "what is encoded is not lost"
+    bob.post(f"/api/runs/{slow['id']}/cancel")
+    until(lambda: record(bob, slow["id"])["state"] == "cancelled", 60)
+    trained = submit(bob, "to draw with", 1).json()
+    until(lambda: record(bob, trained["id"])["state"] == "finished", 200)
+    asked = {"prompts": ["a cat"], "seeds": list(range(60)), "num_inference_steps": 50, "columns": [{}],
+             "resolution": 64}
+    job = bob.post(f"/api/runs/{trained['id']}/draw", json=asked).json()
+    until(lambda: bob.get(f"/api/jobs/{job['id']}").json()["results"], 120)
+    again = submit(ada, "A's again", 1).json()
+    ended = until(lambda: (one := bob.get(f"/api/jobs/{job['id']}").json())["state"] not in LIVE and one, 120)
+    assert ended["state"] == "cancelled" and ended["error"]["code"] == "turn", ended["error"]
+    assert "others wait" in ended["error"]["message"] and "again" in ended["error"]["hint"]
+    assert 0 < len(ended["results"]) < 60
+    assert bob.get(ended["results"][0]["url"]).headers["content-type"] == "image/png"
+    japanese = bob.get(f"/api/jobs/{job['id']}", headers={"accept-language": "ja"}).json()["error"]
+    assert "ほかの人が待っている" in japanese["message"]
+    until(lambda: record(ada, again["id"])["state"] == "finished", 120)
+
+
+def test_a_download_makes_way_too(tmp_path: Path) -> None:
+    """It hangs, so that nothing in the trainer hears of anything; afterwards it goes on by itself."""
+    with Hub() as hub:
+        hub.add("org/tiny", tiny.make(tmp_path / "tiny"))
+        hub.stall_after = 1000
+        network = {name: value for name, value in hub.environment(tmp_path / "hf").items() if name.startswith("HF_")}
+        network.pop("HF_TOKEN", None)
+        with open_space(tmp_path, STUDIO_TURN_HOURS=str(TURN / 3600), **network) as opened:
+            ada, bob = opened.sign_in("ada"), opened.sign_in("bob")
+            made = submit(bob, "downloads", 1, model={"base": "org/tiny"})
+            assert made.status_code == 201, made.text
+            slow = made.json()
+            until(lambda: record(bob, slow["id"])["phase"] == "downloading", 120)
+            mine = submit(ada, "A's", 1).json()
+            until(lambda: record(ada, mine["id"])["state"] == "finished", 200)
+            hub.stall_after = None
+            done = until(lambda: (one := record(bob, slow["id"]))["state"] not in LIVE and one, 200)
+            assert done["state"] == "finished" and done["step"] == 1, done["error"]
