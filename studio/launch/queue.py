@@ -58,7 +58,7 @@ class Launcher:
         self._lock = storage.Lock(home / "queue.lock")
         self._locked = False
         self._settled: dict[Path, int] = {}  # what needs nothing, with its record's mtime when that was found
-        self._children: list[tuple[Work, int, subprocess.Popen[bytes]]] = []
+        self._children: list[tuple[Waiting, subprocess.Popen[bytes]]] = []
         self._retry: dict[tuple[Path, int], tuple[int, float]] = {}  # failed starts: how many, not before when
         self._tokens: dict[str, str] = {}
         self._ended: list[Run] = []  # runs that the last look found to have ended
@@ -136,7 +136,7 @@ class Launcher:
         log.info("starting %s %s, attempt %d", work.word, work.id, attempt)
         try:
             self.turns.started(one.lane, one.owner)
-            self._children.append((work, attempt, spawn(work, attempt, self._tokens.get(work.id))))
+            self._children.append((one, spawn(work, attempt, self._tokens.get(work.id))))
         except OSError as error:  # of this one's folder: those behind it need not wait for it
             self._later(work, attempt, str(error))
             return False
@@ -174,11 +174,11 @@ class Launcher:
     def _look_after_children(self) -> None:
         """Forget supervisors we started that have ended. One that never began is tried again, later each time."""
         children, self._children = self._children, []
-        for work, attempt, process in children:
+        for one, process in children:
             if process.poll() is None:
-                self._children.append((work, attempt, process))
-            elif work.record_file.is_file() and work.attempts()[1] < attempt and not work.supervised():
-                self._later(work, attempt, f"it ended with status {process.returncode} before it began")
+                self._children.append((one, process))
+            elif one.work.record_file.is_file() and one.work.attempts()[1] < one.attempt and not one.work.supervised():
+                self._later(one.work, one.attempt, f"it ended with status {process.returncode} before it began")
 
     def _later(self, work: Work, attempt: int, why: str) -> None:
         """Try an attempt that could not start again, later each time."""
@@ -190,9 +190,9 @@ class Launcher:
     def _survey(self) -> tuple[list[Waiting], list[Live]]:
         """What waits and what lives, in no order. Reads only what changed since it was settled."""
         waiting: list[Waiting] = []
-        live: list[Live] = []
-        known, self._settled = self._settled, {}
-        started = {work.path for work, *_ in self._children}
+        now, known, self._settled = time.time(), self._settled, {}
+        # What was started here has its place, whatever its files say at this moment.
+        live = {one.work.path: Live(one.work, one.owner, one.lane, now) for one, _ in self._children}
         for work in (*Run.every(self.home), *Job.every(self.home)):
             try:
                 stamp = work.record_file.stat().st_mtime_ns
@@ -201,10 +201,10 @@ class Launcher:
                     continue
                 record, process = work.record(), work.process()
                 wanted, began = record["attempt"], process["attempt"]
-                if work.path in started or work.alive():
+                if work.path in live or work.alive():
                     since = process.get("began") if wanted == began else None  # None: it has not begun yet
-                    live.append(Live(work, record["owner"], work.lane, float(since or time.time())))
-                elif wanted > began and record.get("held_until", 0.0) > time.time():
+                    live[work.path] = Live(work, record["owner"], work.lane, float(since or now))
+                elif wanted > began and record.get("held_until", 0.0) > now:
                     continue  # its starter is at it
                 elif wanted > began:
                     waiting.append(Waiting(work, record["owner"], float(record["rank"]), work.lane, wanted))
@@ -213,7 +213,7 @@ class Launcher:
                     self._ended += [work] if isinstance(work, Run) else []
             except (storage.Corrupt, FileNotFoundError, TypeError, ValueError):  # shown as unreadable by the page
                 continue
-        return waiting, live
+        return waiting, list(live.values())
 
 
 def _opens_a_port(run: Run) -> bool:
