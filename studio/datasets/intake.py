@@ -22,7 +22,7 @@ from typing import Any
 from studio import limited, storage
 from studio.datasets import captions, naming, sources, workers
 from studio.datasets.hubsource import Rows, Unreadable
-from studio.datasets.layout import Layout, Options
+from studio.datasets.layout import MOST_TEXT, Layout, Options, TooMuchText
 from studio.datasets.naming import relying
 from studio.datasets.reporting import Report
 from studio.datasets.sources import Entry, Given
@@ -36,6 +36,8 @@ MEMORY = 2 << 30  # bytes of address space for this process
 FEW = 100  # files that are opened to an import one by one; of more, the folders they lie in
 FULL = "The disk became full during the import; nothing of it was kept. Free some space, then import again."
 TOO_LARGE = "The import needs more than 2 GB of memory; nothing of it was kept. Import the files in smaller parts."
+TOO_MUCH_TEXT = (f"The captions have more than {MOST_TEXT // 10**6} million characters together; nothing of it was "
+                 "kept. Shorten them, or import the pictures in smaller parts.")
 CANCELLED = "The import was cancelled; nothing of it was kept."
 
 Tell = Callable[[Callable[[], dict[str, Any]]], None]
@@ -296,6 +298,8 @@ def attempt(dataset: Dataset, task: dict[str, Any], tell: Tell, pictures: storag
         fail(dataset, str(ended) or CANCELLED)
     except MemoryError:
         fail(dataset, TOO_LARGE)
+    except TooMuchText:
+        fail(dataset, TOO_MUCH_TEXT)
     except OSError as error:
         if not dataset.path.exists():
             return

@@ -12,6 +12,8 @@ from studio.config import Config, Problem, local_processes
 
 MOST_DRAWN = 2000  # sample pictures of a run
 OPEN_REQUESTS = 20  # that a live run has not answered yet
+MOST_EDITS = 100  # of a run: each look at its settings folds them all
+EDITS_BYTES = 1 << 20  # of a run's edits, which are written anew with each
 SHARE = 0.5  # of the memory, that the pictures of one batch may take by the least that any model makes of them
 LATENT_BYTES = 0.5  # per pixel that an encoding keeps: mean and deviation of four channels at an eighth of the side
 LEAST_BYTES = 8.0  # per pixel of a batch: 64 channels of fp32, twice, at an eighth of the side

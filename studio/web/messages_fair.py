@@ -80,6 +80,13 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("This run has {count} sample pictures, and {most} are drawn at most.",
      "この実行にはサンプル画像が {count} 枚あり、上限は {most} 枚です。"),
     ("Draw with a checkpoint in the playground.", "プレイグラウンドでチェックポイントを使って生成してください。"),
+    ("pictures are being added to this data set already: wait until that import has ended",
+     "このデータセットには、すでに画像を追加中です。その取り込みが終わるまでお待ちください。"),
+    ("This run was changed {count} times, with {size} kB of settings: a run may have {most} changes and {room} kB of "
+     "them here.",
+     "この実行は {count} 回変更され、設定は {size} kB になっています。ここで 1 つの実行にできる変更は {most} 回、"
+     "{room} kB までです。"),
+    ("Start a new run with the settings as they are now.", "今の設定で新しい実行を始めてください。"),
     ("This run has as many votes as are kept here.", "この実行の投票は、ここに残せる上限に達しています。"),
     ("Vote on a drawing of another run.", "別の実行の画像に投票してください。"),
     ("A preset may have {most} kB here, and this one has {size} kB.",

@@ -17,7 +17,7 @@ from typing import Any
 from studio import events, storage
 from studio.runs import Run
 from studio.web.access import Viewer
-from studio.web.bounds import MOST_DRAWN, OPEN_REQUESTS
+from studio.web.bounds import EDITS_BYTES, MOST_DRAWN, MOST_EDITS, OPEN_REQUESTS
 from studio.web.errors import WebError
 from studio.web.index import Index
 from studio.web.people import People
@@ -179,16 +179,29 @@ class Quotas:
 
     # ------------------------------------------------------------------------------------------------ others
 
-    def request(self, run: Run, story: events.Story) -> None:
+    def request(self, run: Run) -> None:
         """Return if one more thing may be asked of a live run. Raises OverQuota."""
         if self.limits is None:
             return
         if len(run.requests()) >= OPEN_REQUESTS:
             raise OverQuota(f"{OPEN_REQUESTS} requests wait for this run's next step already.",
                             "Wait until it has answered them.")
-        if len(story.samples) >= MOST_DRAWN:
+
+    def drawn(self, story: events.Story) -> None:
+        """Return if a run may draw one more picture on request. Raises OverQuota."""
+        if self.limits is not None and len(story.samples) >= MOST_DRAWN:
             raise OverQuota(f"This run has {len(story.samples)} sample pictures, and {MOST_DRAWN} are drawn at most.",
                             "Draw with a checkpoint in the playground.")
+
+    def edits(self, run: Run) -> None:
+        """Return if a run may be changed once more. Raises OverQuota."""
+        if self.limits is None:
+            return
+        size = (storage.stamp(run.edits_file) or (0, 0, 0))[2]
+        if size > EDITS_BYTES or len(run.edits()) >= MOST_EDITS:
+            raise OverQuota(f"This run was changed {len(run.edits())} times, with {size // 1024} kB of settings: a run "
+                            f"may have {MOST_EDITS} changes and {EDITS_BYTES // 1024} kB of them here.",
+                            "Start a new run with the settings as they are now.")
 
     def votes(self, file: Path) -> None:
         """Return if a run's file of votes may grow. Raises OverQuota."""

@@ -37,4 +37,4 @@ async def import_run(request: Request) -> Response:
             upload.remove()
     finally:
         arrival.close()
-    return respond(request, record, 201, headers={"location": f"/api/runs/{record['id']}"})
+    return await run_in_threadpool(respond, request, record, 201, headers={"location": f"/api/runs/{record['id']}"})

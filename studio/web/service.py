@@ -9,6 +9,7 @@ from typing import Any
 from studio import config, events, hub, launch, machine, reference, runs
 from studio.web.access import Viewer, may
 from studio.web.errors import WebError
+from studio.web.hidden import Hidden
 from studio.web.index import Index
 from studio.web.people import People
 from studio.web.quotas import Quotas
@@ -34,7 +35,7 @@ class Studio(BundleService, PlanService, PlayService, PublishService, HealthServ
         self.index, self.meter, self.shared = Index(home, launcher), launch.Meter(), Shared()
         self.stored, self.people = Stored(home, self.index), People(home)
         self.quotas = Quotas(home, settings.limits, self.index, self.stored, self.people)
-        self.repositories = Repositories()
+        self.hidden, self.repositories = Hidden(settings), Repositories()
 
     def schema(self, viewer: Viewer) -> dict[str, Any]:
         """Every setting, for forms and programs."""

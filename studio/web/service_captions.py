@@ -63,8 +63,8 @@ class CaptionService(DatasetService, JobService):
         if self.settings.public:
             if not is_hub_id(model):
                 raise WebError("A captioning model here is a Hub id, not a folder of the server.", "Choose another.")
+            self.quotas.ask(viewer, "job")
             self.repositories.require(viewer, model)
-        self.quotas.ask(viewer, "job")
         dataset = self._editable(viewer, dataset_id)
         rows = [row for row in dataset.snapshot().rows if (ids is None or row["pid"] in set(ids))
                 and not (missing_only and any(text.strip() for text in row["captions"]))]

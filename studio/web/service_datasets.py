@@ -175,6 +175,9 @@ class DatasetService:
         except datasets.Busy as error:
             done()
             raise Refused(f"{error}.", "Then send them again.") from None
+        except OSError:  # a full disk, or deleted in this moment
+            done()
+            raise
         worker = threading.Thread(target=self._import, args=(dataset, work, done), name=f"import-{dataset.id[:8]}",
                                   daemon=True)
         worker.start()

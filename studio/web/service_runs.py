@@ -203,7 +203,9 @@ class RunService(JobService, FairService):
             self.launcher.lend(run, args.get("token") or viewer.token)
         else:
             if kind in ("sample", "save"):
-                self.quotas.request(run, self.reader.story(run))
+                self.quotas.request(run)
+            if kind == "sample":
+                self.quotas.drawn(self.reader.story(run))
             launch.ask(run, kind, self.reader, **args)
         self.launcher.wake()
         return self.run(viewer, run_id)
@@ -211,7 +213,8 @@ class RunService(JobService, FairService):
     def edit_run(self, viewer: Viewer, run_id: str, config: dict[str, Any], resume: bool = False) -> dict[str, Any]:
         """Change settings of a run on its way, and with `resume` let it go on with them; returns its record."""
         run = self._run(viewer, run_id, "write")
-        self.quotas.request(run, self.reader.story(run))
+        self.quotas.request(run)
+        self.quotas.edits(run)
         self._check_edit(run, config)
         if resume:
             self.quotas.ask(viewer, "run")
@@ -391,5 +394,5 @@ def _place(token: str) -> tuple[float, str]:
     try:
         created, run_id = json.loads(base64.urlsafe_b64decode(token.encode()))
         return float(created), str(run_id)
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise WebError("`after` is not a token of this list.", "Use `next` of the page before.") from None

@@ -15,6 +15,7 @@ from studio.launch import turns
 from studio.web import uploads
 from studio.web.quotas import gb
 from studio.web.service import Studio
+from studio.web.sessions import Store
 
 log = logging.getLogger("studio.web")
 HOUR, DAY = 3600.0, 86400.0
@@ -33,11 +34,13 @@ async def watch(studio: Studio) -> None:
         await asyncio.sleep(WATCH_SECONDS)
 
 
-async def janitor(studio: Studio) -> None:
-    """Every hour: empty the trash of old things, sweep what broken uploads left, batches that nobody committed, and
-    jobs long ended; once a day, and after something left the trash, what nothing names any more."""
+async def janitor(studio: Studio, sessions: Store | None) -> None:
+    """Every hour: empty the trash of old things, sweep what broken uploads left, batches that nobody committed, jobs
+    long ended, and sessions whose time is up; once a day, and after something left the trash, what nothing names."""
     while True:
         emptied = await _guarded(tidy, studio)
+        if sessions is not None:
+            await _guarded(sessions.sweep)
         await asyncio.sleep(SWEEP_DELAY)
         if emptied or time.time() - _last_sweep(studio.home) >= DAY:
             await _sweep(studio)

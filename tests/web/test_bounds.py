@@ -124,6 +124,20 @@ def test_a_live_runs_pictures_and_requests_are_bounded_too(space: Space) -> None
     until(lambda: bob.get(f"/api/runs/{live.id}").json()["state"] == "cancelled", 120)
 
 
+def test_a_run_is_not_changed_without_end(space: Space) -> None:
+    bob = space.sign_in("bob")
+    run = make_run(space.server.home, owner=OWNER, steps=3)
+    answers = [bob.post(f"/api/runs/{run.id}/edit", json={"config": {"train": {"max_steps": 100 + n}}})
+               for n in range(101)]
+    assert [answer.status_code for answer in answers] == [200] * 100 + [429]
+    assert "changed 100 times" in answers[-1].json()["error"]["message"]
+    wordy = make_run(space.server.home, owner=OWNER, steps=3)
+    prompts = lambda n: {"config": {"sample": {"prompts": [f"{n} {'x' * 1990}"] * 64}}}  # noqa: E731
+    answers = [bob.post(f"/api/runs/{wordy.id}/edit", json=prompts(n)) for n in range(12)]
+    assert answers[0].status_code == 200 and answers[-1].status_code == 429
+    assert wordy.edits_file.stat().st_size < 2 << 20
+
+
 def test_one_owner_may_have_all_of_it(api: httpx.Client) -> None:
     """On one's own machine the same is checked as before, and no more."""
     asked = {"compute": {"num_threads": 1024, "num_workers": 64, "thread_wait": "spin"},
