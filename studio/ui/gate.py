@@ -63,8 +63,8 @@ class Sessions:
         """The session of that name, a new one where there is room. Raises TooMany, Busy."""
         if name not in self.open:
             most = self.of_one if owner else MOST_OF_NOBODY
-            own = [other for other, one in self.open.items() if one.owner == owner]
-            if len(own) >= most and not await self._forget_one(own):
+            theirs = [other for other, one in self.open.items() if one.owner == owner]
+            if len(theirs) >= most and not await self._forget_one(theirs):
                 raise TooMany("Too many of your pages are open.", "Close some of them, and load this one again.")
             if len(self.open) >= MOST and not await self._forget_one(list(self.open)):
                 raise Busy("The studio has as many pages open as it takes.", "Try again in a few seconds.")
@@ -170,15 +170,15 @@ class Gate:
             session.used = time.monotonic()
 
     def _session(self, name: str, owner: str) -> Session:
-        queue, kept = self.blocks._queue, self.gradio.state_holder
+        queue, states = self.blocks._queue, self.gradio.state_holder
 
         async def forget() -> None:
             await queue.clean_events(session_hash=name)
             for event in queue.pending_event_ids_session.pop(name, ()):
                 queue.event_ids_to_events.pop(event, None)
             queue.pending_messages_per_session.pop(name, None)
-            kept.session_data.pop(name, None)
-            kept.time_last_used.pop(name, None)
+            states.session_data.pop(name, None)
+            states.time_last_used.pop(name, None)
 
         return Session(owner, forget, lambda: len(queue.pending_event_ids_session.get(name, ())))
 

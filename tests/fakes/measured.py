@@ -53,8 +53,8 @@ def main() -> int:
     meter, startup = Meter(), uvicorn.Server.startup
     tasks = []
 
-    async def started(self: uvicorn.Server, **given: Any) -> None:
-        await startup(self, **given)
+    async def started(self: uvicorn.Server, **kwargs: Any) -> None:
+        await startup(self, **kwargs)
         tasks.append(asyncio.create_task(meter.watch()))
 
     uvicorn.Server.startup = started  # type: ignore[method-assign]

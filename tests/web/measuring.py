@@ -61,19 +61,19 @@ class Measured:
     @contextmanager
     def measure(self) -> Iterator[Cost]:
         """What is asked inside costs so much, known when it is over."""
-        found = Cost(0.0, 0.0)
+        spent = Cost(0.0, 0.0)
         self.ask("begin")
-        yield found
+        yield spent
         time.sleep(0.05)  # what goes on behind an answer
         told = self.ask("end")
-        found.held, found.cpu = told["held"], told["cpu"]
+        spent.held, spent.cpu = told["held"], told["cpu"]
 
     def cost(self, *requests: bytes) -> Cost:
         """The cost of some requests, one after the other."""
-        with self.measure() as found:
+        with self.measure() as spent:
             for one in requests:
                 self.raw(one)
-        return found
+        return spent
 
     def raw(self, data: bytes, seconds: float = 60) -> bytes:
         """The whole answer to what is sent on a connection of its own; what came of it where it breaks off."""

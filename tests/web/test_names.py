@@ -89,7 +89,7 @@ def test_opening_such_a_run_asks_for_nothing_else(server: Server, hostile: str, 
     assert not strange and browser_page.evaluate("window.canary ?? null") is None
 
 
-@pytest.mark.parametrize("value, kept", [
+@pytest.mark.parametrize("value, stays", [
     ("javascript:alert(1)", False), ("JaVaScRiPt:alert(1)", False), (" javascript:alert(1)", False),
     ("vbscript:x", False), ("data:text/html,<script>", False), ("data:image/svg+xml,<svg>", False),
     ("//evil.example/", False), ("https://evil.example/", False), ("https://huggingface.co.evil.example/", False),
@@ -97,12 +97,12 @@ def test_opening_such_a_run_asks_for_nothing_else(server: Server, hostile: str, 
     ("/api/x", True),
     ("data:image/png;base64,AAAA", True), ("\\\\evil.example", False), ("https:evil", False)])
 def test_the_pages_scripts_lead_to_our_own_addresses_alone(server: Server, browser_page: Page, value: str,
-                                                          kept: bool) -> None:
+                                                          stays: bool) -> None:
     link, api = browser_page.evaluate("""async (value) => {
       const { el, address } = await import(new URL("static/kit.js", document.baseURI).href);
       return [el("a", { href: value }).getAttribute("href"), address(value)];
     }""", value)
-    assert (link == value) is kept
+    assert (link == value) is stays
     assert api is None or api.startswith(f"{server.url}/api/")
 
 

@@ -22,9 +22,9 @@ TOKEN = "a-token-of-thirty-two-characters"
 @pytest.fixture(scope="module", params=[{}, {"STUDIO_CONTAINER": "1"}], ids=["alone", "behind a proxy"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     tmp = tmp_path_factory.mktemp("token")
-    found = start(tmp / "home", tmp, STUDIO_AUTH="token", STUDIO_TOKEN=TOKEN, **request.param)
-    yield found
-    found.stop()
+    running = start(tmp / "home", tmp, STUDIO_AUTH="token", STUDIO_TOKEN=TOKEN, **request.param)
+    yield running
+    running.stop()
 
 
 @pytest.mark.parametrize("token", ["a", "123456", "fifteen-letters"])
