@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from studio import events, storage
 
-from ..ui.conftest import CHROMIUM, FLAGS
 from .conftest import Server, finish, make_run, tell
 
 NASTY = ("../../../oauth/huggingface/logout", "../../../../api/datasets/sample/export", "javascript:window.canary=1",
@@ -68,15 +67,13 @@ def test_no_answer_has_an_address_out_of_its_place(server: Server, hostile: str)
 
 
 @pytest.fixture(scope="module")
-def browser_page(server: Server) -> Iterator[Page]:
+def browser_page(server: Server, browser: Browser) -> Iterator[Page]:
     server.wait_ready()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        opened = browser.new_page()
-        opened.goto(server.url)
-        opened.locator("#notice dl.st-facts >> nth=0").wait_for(state="attached")
-        yield opened
-        browser.close()
+    opened = browser.new_page()
+    opened.goto(server.url)
+    opened.locator("#notice dl.st-facts >> nth=0").wait_for(state="attached")
+    yield opened
+    opened.close()
 
 
 def test_opening_such_a_run_asks_for_nothing_else(server: Server, hostile: str, browser_page: Page) -> None:
