@@ -225,7 +225,9 @@ def test_an_import_that_outgrows_the_room_ends_with_the_reason(tight: Space) -> 
     assert sum(len(data) for _, data in files) < 19 * MB
     one = settled(ivy, send(ivy, files))
     error = ivy.get(f"/api/datasets/{one['id']}").json()["report"]["error"]
-    assert error and "you may keep 20.0 MB here. Nothing of this import was kept" in error, one
+    assert error and "you may keep" in error and "20.0 MB" in error and "Nothing of this import was kept" in error, one
+    japanese = ivy.get(f"/api/datasets/{one['id']}", headers={"accept-language": "ja"}).json()["report"]["error"]
+    assert "もう一度取り込んでください" in japanese
     until(lambda: not list((home / "images").glob(".staging-*")) and not list((home / "cache" / "uploads").iterdir()))
     assert ivy.get("/api/usage").json()["bytes"] < MB
 
