@@ -73,7 +73,6 @@ def _run(dataset: Dataset, task: dict[str, Any], options: Options, progress: Pro
     lock = take_lock(dataset)
     _sweep_staging(dataset.home)
     try:
-        (dataset.path / "cancel").unlink(missing_ok=True)
         storage.write_json(dataset.path / "incoming.json", {**task, "options": wishes})
         process = _start(dataset, lock, token)
     finally:

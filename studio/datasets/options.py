@@ -21,11 +21,14 @@ class Wrong(ValueError):
 class Options:
     """The colour that transparent parts are laid on (#rrggbb), what a picture without a caption takes (one of NAMES),
     the folders in which a table's absolute paths may lie, the columns of pictures' names and of captions where they are
-    not to be guessed, and the encoding of caption files that is not to be guessed. Raises Wrong."""
+    not to be guessed, and the encoding of caption files that is not to be guessed. The stored pictures may take `room`
+    bytes (None: any), else nothing is kept and the report says `no_room`. Raises Wrong."""
 
     background: str = WHITE
     caption_from: str = "nothing"
     roots: tuple[Path, ...] = ()
+    room: int | None = None
+    no_room: str = ""
     image_column: str | None = None
     caption_column: str | None = None
     encoding: str | None = None

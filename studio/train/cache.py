@@ -175,12 +175,14 @@ class CachedPictures:
 
     def fill(self, samples: list[Sample], progress: Callable[[], None]) -> None:
         """Encode what the cache lacks; `progress` is called once for each sample."""
-        for sample in samples:
-            if (key := self.key(sample)) not in self.shards:
-                pixels = self.framing.pixels(self.path_of(sample.row), sample)
-                self.shards.add(key, self.encoders.image(pixels))
-            progress()
-        self.shards.flush()
+        try:
+            for sample in samples:
+                if (key := self.key(sample)) not in self.shards:
+                    pixels = self.framing.pixels(self.path_of(sample.row), sample)
+                    self.shards.add(key, self.encoders.image(pixels))
+                progress()
+        finally:  # what was encoded so far serves the next attempt
+            self.shards.flush()
 
     def refresh(self) -> None:
         """See what other ranks encoded."""
@@ -229,11 +231,13 @@ class CachedTexts:
 
     def fill(self, captions: list[str], progress: Callable[[], None]) -> None:
         """Encode what the cache lacks; `progress` is called once for each caption."""
-        for caption in captions:
-            if (key := digest(caption)) not in self.shards:
-                self.shards.add(key, self.encoders.text(caption))
-            progress()
-        self.shards.flush()
+        try:
+            for caption in captions:
+                if (key := digest(caption)) not in self.shards:
+                    self.shards.add(key, self.encoders.text(caption))
+                progress()
+        finally:
+            self.shards.flush()
 
     def refresh(self) -> None:
         """See what other ranks encoded."""
