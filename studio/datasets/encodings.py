@@ -41,6 +41,8 @@ APART = 3.0  # by how much the logarithm of the likelihood must be greater than 
 COMMONER = {"cp1252": 1.5, "utf-8": 1.0, "cp1250": 0.5, "cp1257": -1.5, "cp1258": -2.0, "mac_roman": -0.5,
             "cp850": -0.7,
             "mac_cyrillic": -1.0, "iso8859_2": -0.2, "cp866": -0.5}  # added to it: which ones more people have
+FAR = 10.0  # by how much where a text is UTF-8, and may be so by chance
+MOST_BY_CHANCE = 16  # letters beyond ASCII
 GUESSES = 6  # other readings that are told
 ENOUGH = 200  # files after which only encodings are tried that some of them were in
 
@@ -145,10 +147,19 @@ def _plain(data: bytes) -> Decoded | None:
         return None
     if (text := _strict(data, "utf-8")) is not None:
         strange = sum(byte < 0x20 and byte not in PLAIN for byte in data)
-        return Decoded(text) if strange <= 0.1 * len(data) else None
+        return Decoded(text) if strange <= 0.1 * len(data) and not _is_chance(text, data) else None
     damaged = data.decode("utf-8", "replace")
     good = sum(c > "\x7f" for c in damaged) - damaged.count("\ufffd")
     return Decoded(damaged, damaged=True) if good >= 3 * damaged.count("\ufffd") else None
+
+
+def _is_chance(text: str, data: bytes) -> bool:
+    """Whether a few letters of another encoding are UTF-8 by chance: two bytes each, and far likelier otherwise."""
+    if text.isascii() or max(text) >= "\u0800" or sum(c > "\x7f" for c in text) > MOST_BY_CHANCE:
+        return False
+    (likely, first), *rest = readings(data)
+    other = next((score for score, reading in rest if reading.codec == "utf-8"), likely)
+    return first.codec != "utf-8" and likely - other >= FAR
 
 
 def _recognised(data: bytes, found: list[tuple[float, Decoded]]) -> Decoded:

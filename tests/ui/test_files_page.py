@@ -78,6 +78,7 @@ def broken_off(page: Page, files: list[Path]) -> list[bool]:
     return passing
 
 
+@pytest.mark.broken_line
 def test_an_upload_that_breaks_off_is_sent_on(page: Page, server: Server, many: list[Path]) -> None:
     passing = broken_off(page, many)
     expect(page.locator("#upload")).to_contain_text("200 files arrived")
@@ -87,6 +88,7 @@ def test_an_upload_that_breaks_off_is_sent_on(page: Page, server: Server, many: 
     expect(page.locator("#dataset-title + p")).to_have_text("205 pictures")
 
 
+@pytest.mark.broken_line
 def test_what_arrived_is_used_after_a_reload(page: Page, server: Server, many: list[Path]) -> None:
     broken_off(page, many)
     page.reload()
