@@ -114,6 +114,11 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("Import it again to read them otherwise.", "別の読み方をするには、もう一度取り込んでください。"),
     ("The files of words of this data set are not kept: import it again to read them otherwise.",
      "このデータセットのキャプションファイルは残っていません。別の読み方をするには、もう一度取り込んでください。"),
+    # changes to a run that has ended
+    ("the run has made all of its {step} steps, and a change holds in further ones: set more too",
+     "実行は {step} ステップをすべて終えています。変更はこの先のステップに効くので、ステップ数も増やしてください。"),
+    ("there is no such setting; what may change on the way: {names}",
+     "そのような設定はありません。途中で変えられるもの：{names}。"),
     # pasted commands
     ("the command cannot be read (a quote is not closed: {part}): check its quotes",
      "コマンドを読めません（引用符が閉じていません：{part}）。引用符を確かめてください。"),

@@ -17,7 +17,7 @@ from studio import config, families
 from studio.export import described
 
 from ..datasets.bad import picture, saved
-from .conftest import ROOT, make_run, start
+from .conftest import ROOT, Server, make_run, start
 
 Sent = list[tuple[str, tuple[str, bytes]]]
 ROWS = b"\n".join(json.dumps({"file_name": name, "subject": "a red board on a wall", "setting": "in the morning light"}
@@ -188,3 +188,15 @@ def test_a_lora_says_what_a1111_looks_for(tmp_path: Path, architecture: str, pre
     assert (found["ss_v2"], found["ss_base_model_version"], found["ss_sd_model_name"]) == (second, version, "a/b")
     assert found["modelspec.trigger_phrase"] == "my style" and found["ss_output_name"] == "mine"
     assert all(isinstance(value, str) for value in found.values())
+
+
+@pytest.mark.parametrize("changes, field, words", [
+    ({"train": {"steps": 5}}, "train.steps", "no such setting"),
+    ({"train": {"max_steps": 2}}, "train.max_steps", "nothing would change"),
+    ({"sample": {"prompts": ["a new one"]}}, "train.max_steps", "made all of its 2 steps")])
+def test_what_a_finished_run_answers(api: httpx.Client, server: Server, changes: dict[str, Any], field: str,
+                                     words: str) -> None:
+    run = make_run(server.home, steps=2)
+    answer = api.post(f"/api/runs/{run.id}/edit", json={"config": changes}).json()["error"]
+    assert [(problem["field"], words in problem["message"]) for problem in answer["problems"]] == [(field, True)]
+    assert not answer["message"].startswith(":")
