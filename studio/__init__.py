@@ -4,7 +4,7 @@ Who may import whom (a room imports only what stands to its right; held by tests
 
     ui > web > launch > bundle > hub > export, estimate, presets > prepare > ...
     train, jobs > prepare > ...
-    prepare > machine, sizes > runs, datasets > work, edits > events, families, optimizers > tensors, reference > zips, storage, config
+    prepare > machine, sizes > runs, datasets > work, edits > events, families, optimizers > tensors, reference, faults > zips, storage, config
     jobs > hub
     config > settings > fields
 
