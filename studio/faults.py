@@ -29,8 +29,8 @@ FAILING = Fault("disk_failing", "The disk of the studio reports an error of its 
                 "Copy the studio's home to another disk while it can be read, and look at the system's log.")
 READ_ONLY = Fault("disk_read_only", "The disk of the studio is read-only.",
                   "Mount it so that it can be written to, or start the studio with another STUDIO_HOME.")
-FORBIDDEN = Fault("disk_forbidden", "The studio may not write to its home.",
-                  "Give the user that the studio runs as the right to write there, or set another STUDIO_HOME.")
+FORBIDDEN = Fault("disk_forbidden", "The user that the studio runs as may not read or write a file.",
+                  "Give this user the rights to STUDIO_HOME with all that is in it, or set another one.")
 NO_LOCKS = Fault("no_locks", "The file system of the studio's home has no file locks.",
                  "Put STUDIO_HOME on a local disk, or turn the locks of the network's file system on.")
 APART = Fault("disk_apart", "Two folders of the studio's home lie on different disks.",
@@ -42,7 +42,7 @@ TOO_MANY = Fault("too_many_files", "The studio has too many files open.",
 KNOWN = {
     errno.ENOSPC: FULL, errno.EDQUOT: QUOTA, errno.EROFS: READ_ONLY, errno.EACCES: FORBIDDEN, errno.EPERM: FORBIDDEN,
     errno.EXDEV: APART, errno.EFBIG: TOO_LARGE, errno.EMFILE: TOO_MANY, errno.ENFILE: TOO_MANY,
-    **dict.fromkeys((errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, getattr(errno, "EUCLEAN", errno.EIO)), FAILING),
+    **dict.fromkeys((errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE), FAILING),
     **dict.fromkeys(storage.NO_LOCKS, NO_LOCKS),
 }
 _NUMBER = re.compile(r"\[Errno (\d{1,4})\]|\(os error (\d{1,4})\)")
@@ -60,6 +60,12 @@ def of(error: BaseException | None) -> Fault | None:
 def told(text: str) -> Fault | None:
     """What the disk refused, by the words of an error that another process met."""
     return KNOWN.get(_of_text(text) or 0)
+
+
+def plain(error: BaseException) -> str:
+    """The error in a library's own words, without the path of a file: it may be told to anybody."""
+    text = f"[Errno {error.errno}] {error.strerror}" if isinstance(error, OSError) and error.errno else str(error)
+    return f"{type(error).__name__}: {text[:300]}"
 
 
 def _errno(error: BaseException) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def save(home: Path, *, name: str, owner: str, config: dict[str, Any]) -> dict[s
     if sum(one["owner"] == owner for one in every(home)) >= MOST:
         raise Refused(f"there are {MOST} presets already: delete some first")
     made = {"id": uuid.uuid4().hex, "name": name, "owner": owner, "created": time.time(), "config": config}
-    (home / "presets").mkdir(parents=True, exist_ok=True)
+    storage.make_folder(home / "presets")
     storage.write_json(home / "presets" / f"{made['id']}.json", made)
     return made
 
@@ -127,5 +128,6 @@ def find(home: Path, preset_id: str) -> dict[str, Any] | None:
 
 
 def delete(home: Path, preset_id: str) -> None:
-    """Forget a preset."""
-    (home / "presets" / f"{preset_id}.json").unlink(missing_ok=True)
+    """Move a preset to the trash."""
+    with suppress(FileNotFoundError):
+        storage.to_trash(home / "presets" / f"{preset_id}.json", home / "trash")

@@ -10,19 +10,19 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from studio import events, storage
 
 ID = re.compile(r"[0-9a-f]{32}")
 KIND = re.compile(r"[a-z]+(_[a-z]+)*")
+PLAIN_REQUEST = re.compile(r"(\d{20}-[0-9a-f]{8})\.([a-z]+)-(\d+)")  # the name of a request without arguments
 BLOCK = 4 << 20  # bytes of events parsed at once: a long run must not be in memory as objects
 JOB_DAYS = 7  # how long an ended job and its results stay
 JOBS = Path(__file__).resolve().parent / "jobs"  # one file per kind
@@ -129,8 +129,8 @@ class Work:
         return self.facts(self.exit_file, {"attempt": int}) if self.exit_file.exists() else None
 
     def update(self, **fields: Any) -> None:
-        """Change fields of the record. The server is its only writer."""
-        with _records:
+        """Change fields of the record; servers and shells wait for each other."""
+        with storage.Lock(self.path / "record.lock"):
             storage.write_json(self.record_file, {**self.record(), **fields})
 
     def ended(self) -> None:
@@ -149,25 +149,40 @@ class Work:
         return self.record()["attempt"], self.process()["attempt"]
 
     def request(self, kind: str, **args: Any) -> str:
-        """Ask the worker for something at its next step; returns the request's id, which its `control` event bears."""
+        """Ask the worker for something at its next step; returns the request's id, which its `control` event bears.
+
+        One without `args` is a file of no bytes, which a full disk takes too."""
         if kind not in self.controls:
             raise ValueError(f"unknown control {kind!r}; there are: {', '.join(self.controls)}")
-        self.control.mkdir(exist_ok=True)
-        name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
-        storage.write_json(self.control / f"{name}.json", {"kind": kind, "args": args})
+        storage.make_folder(self.control)
+        name, attempt = storage.following(self.control), self.process()["attempt"]
+        if args:
+            storage.write_json(self.control / f"{name}.json", {"kind": kind, "args": args, "attempt": attempt})
+        else:
+            storage.write_empty(self.control / f"{name}.{kind}-{attempt}")
         return name
 
     def requests(self) -> list[tuple[str, str, dict[str, Any], Path]]:
         """Open requests, oldest first: id, kind, args, and the file (the worker removes it once answered)."""
-        found = []
-        for path in sorted(self.control.glob("*.json")) if self.control.is_dir() else []:
-            try:
-                data = storage.read_json(path)
-            except storage.Corrupt:
-                data = None
-            if isinstance(data, dict) and data.get("kind") in self.controls:
-                found.append((path.stem, data["kind"], data.get("args") or {}, path))
-        return found
+        return [request[:4] for request in self._requests()]
+
+    def earlier_requests(self, attempt: int, began: float) -> set[str]:
+        """The ids of open requests that were meant for an attempt before this one, which began at `began`."""
+        return {request.id for request in self._requests() if (
+            request.attempt < attempt if request.attempt is not None
+            else request.id[:20].isdigit() and int(request.id[:20]) < began * 1e9)}
+
+    def kept_requests(self) -> set[str]:
+        """The ids of requests that hold, whether they were answered or not."""
+        return set()
+
+    def _requests(self) -> list[_Request]:
+        try:
+            names = sorted(os.listdir(self.control))
+        except FileNotFoundError:
+            return []
+        found = (_request(self.control / name) for name in names)
+        return [request for request in found if request is not None and request.kind in self.controls]
 
     @classmethod
     def find(cls, root: Path, id: str) -> Self:
@@ -196,6 +211,32 @@ class Work:
         if wrong:
             raise storage.Corrupt(f"{path.name} of {self.word} {self.id} is damaged: {', '.join(wrong)}")
         return found
+
+
+class _Request(NamedTuple):
+    """An open request; `attempt` is the one it was meant for (None: an older studio did not say)."""
+
+    id: str
+    kind: str
+    args: dict[str, Any]
+    path: Path
+    attempt: int | None
+
+
+def _request(path: Path) -> _Request | None:
+    """The request that a file of `control/` is, if it is one."""
+    if plain := PLAIN_REQUEST.fullmatch(path.name):
+        return _Request(plain[1], plain[2], {}, path, int(plain[3]))
+    if path.name.startswith(".") or path.suffix != ".json":
+        return None
+    try:
+        data = storage.read_json(path)
+    except storage.Corrupt:
+        return None
+    if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
+        return None
+    attempt = data.get("attempt")
+    return _Request(path.stem, data["kind"], data.get("args") or {}, path, attempt if type(attempt) is int else None)
 
 
 class Job(Work):
@@ -230,8 +271,7 @@ class Job(Work):
 
     def ended(self) -> None:
         """The inputs go."""
-        if self.inputs.exists():
-            shutil.rmtree(self.inputs)
+        storage.erase(self.inputs)
 
 
 def submit(root: Path, kind: str, args: dict[str, Any], *, name: str, owner: str, light: bool,
@@ -256,21 +296,19 @@ def submit(root: Path, kind: str, args: dict[str, Any], *, name: str, owner: str
 def establish(path: Path, files: Mapping[str, bytes], folders: Iterable[str],
               fill: Callable[[Path], None] = lambda staging: None) -> None:
     """A new folder at `path` with these files and empty folders, complete before it appears; `fill` adds more."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(path.parent)
     staging = path.with_name(f"{storage.STAGING}{path.name}")
     staging.mkdir()
     try:
         for name, data in files.items():
-            storage.write_bytes(staging / name, data)
+            (staging / name).write_bytes(data)
         for name in folders:
             (staging / name).mkdir()
         fill(staging)
-        storage.fsync_path(staging)
-        os.rename(staging, path)
+        storage.publish_folder(staging, path)
     except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
+        storage.clear(staging)
         raise
-    storage.fsync_path(path.parent)
 
 
 def digest(*parts: Any) -> str:
@@ -359,9 +397,6 @@ class Reader:
 class _Followed:
     def __init__(self) -> None:
         self.lock, self.story, self.offset = threading.Lock(), events.Story(), 0
-
-
-_records = threading.Lock()
 
 
 def _size(path: Path) -> int:

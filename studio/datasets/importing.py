@@ -62,8 +62,9 @@ def _run(dataset: Dataset, task: dict[str, Any], options: Options, progress: Pro
               "roots": [os.fsencode(root.absolute()).hex() for root in options.roots]}
     lock = take_lock(dataset)
     try:
-        (dataset.path / "cancel").unlink(missing_ok=True)
-        storage.write_json(dataset.path / "incoming.json", {**task, "options": wishes})
+        storage.clear(dataset.path / "cancel", dataset.path / "progress.json")
+        dataset.drop_imported()  # what an import that was cut after its commit has left
+        storage.write_json(dataset.task_file, {**task, "options": wishes})
         process = _start(dataset, lock, token)
     finally:
         lock.release()  # the importing process holds it from here on

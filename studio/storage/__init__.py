@@ -7,6 +7,7 @@ returned from stays: contents are flushed before they get their name, and the fo
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -24,6 +25,7 @@ from studio.storage.disk import (
     STAGING,
     UNWRITABLE,
     clear,
+    following,
     free_bytes,
     fsync_path,
     is_full,
@@ -38,20 +40,21 @@ from studio.storage.moves import (
     link,
     link_tree,
     move,
-    place_folder,
     publish,
-    publish_folder,
+    publish_files,
     remove,
+    rename,
     sweep_staging,
     to_trash,
 )
 
 __all__ = [
     "FULL", "MANIFEST", "NO_LOCKS", "STAGING", "UNWRITABLE", "Corrupt", "Lock", "append_lines", "clear", "empty_trash",
-    "erase", "fingerprint", "free_bytes", "fsync_path", "home", "is_full", "is_locked", "link", "link_tree",
-    "make_folder", "manifest", "move", "part_of", "place_folder", "publish", "publish_folder", "read_json",
-    "read_lines", "remove", "seal", "sha256_file", "staged", "stamp", "sweep_staging", "sync_tree", "to_trash",
-    "verify", "write_bytes", "write_cache", "write_empty", "write_json", "write_new", "writing",
+    "erase", "fingerprint", "following", "free_bytes", "fsync_path", "home", "is_full", "is_locked", "link",
+    "link_tree", "make_folder", "manifest", "move", "part_of", "publish", "publish_files", "publish_folder",
+    "read_json", "read_lines", "remove", "rename", "seal", "sha256_file", "staged", "stamp", "sweep_staging",
+    "sync_tree", "to_trash", "verify", "write_bytes", "write_cache", "write_empty", "write_json", "write_new",
+    "writing",
 ]
 
 MANIFEST = "manifest.json"
@@ -148,6 +151,10 @@ def read_json(path: Path) -> Any | None:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        raise Corrupt(f"{path.name} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise Corrupt(f"{path.name} is not readable JSON: {error}") from None
 
@@ -186,6 +193,15 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(found, dict):
             yield found
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return sha256_file(path)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        raise Corrupt(f"{path.parent.name}/{path.name} cannot be read: {error.strerror}") from error
 
 
 def sha256_file(path: Path) -> str:
@@ -231,9 +247,26 @@ def staged(final: Path, facts: Callable[[], dict[str, Any]] | dict[str, Any]) ->
         yield staging
         seal(staging, facts() if callable(facts) else facts)
         verify(staging)
-        place_folder(staging, final)
+        _place_folder(staging, final)
     except BaseException:
         clear(staging)
+        raise
+
+
+def publish_folder(staging: Path, final: Path) -> None:
+    """Let a finished folder appear under its final name on the same disk, with everything in it flushed. Where it
+    raises, it lies where it was."""
+    sync_tree(staging)
+    _place_folder(staging, final)
+
+
+def _place_folder(staging: Path, final: Path) -> None:
+    """`publish_folder` of one whose contents are flushed already."""
+    os.rename(staging, final)
+    try:
+        fsync_path(final.parent)
+    except OSError:
+        os.rename(final, staging)
         raise
 
 
@@ -270,6 +303,6 @@ def verify(folder: Path, parts: Collection[str] | None = None) -> dict[str, Any]
             raise Corrupt(f"{folder.name}/{name} is missing")
         if path.stat().st_size != want["size"]:
             raise Corrupt(f"{folder.name}/{name} has {path.stat().st_size} bytes instead of {want['size']}")
-        if sha256_file(path) != want["sha256"]:
+        if _sha256(path) != want["sha256"]:
             raise Corrupt(f"{folder.name}/{name} does not match its SHA-256: it was changed or damaged on disk")
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -51,6 +52,12 @@ def make_folder(path: Path) -> None:
 def part_of(path: Path) -> Path:
     """Where what will be `path` is written until it is whole."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+
+
+def following(folder: Path) -> str:
+    """A new name that sorts after every other in `folder`, whatever the clock does: 20 digits, -, 8 hex digits."""
+    latest = max((name[:20] for name in os.listdir(folder) if name[:20].isdigit()), default="0")
+    return f"{max(time.time_ns(), int(latest) + 1):020d}-{uuid.uuid4().hex[:8]}"
 
 
 def clear(*paths: Path) -> None:

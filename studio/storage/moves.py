@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import errno
+import filecmp
 import os
 import shutil
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from studio.storage.disk import NO_LINKS, STAGING, clear, fsync_path, make_folder, part_of, sync_tree
+from studio.storage.disk import MANY, NO_LINKS, STAGING, clear, fsync_path, make_folder, part_of, sync_tree
 
 TRASH_DAYS = 7
 
@@ -23,7 +24,7 @@ def publish(part: Path, path: Path) -> None:
     was."""
     fsync_path(part)
     with _put_back(path):
-        _rename(part, path)
+        rename(part, path)
         fsync_path(path.parent)
 
 
@@ -57,21 +58,22 @@ def _copy_open(handle: int, path: Path) -> None:
     os.replace(part, path)
 
 
-def publish_folder(staging: Path, final: Path) -> None:
-    """Let a finished folder appear under its final name on the same disk, with everything in it flushed. Where it
-    raises, it lies where it was."""
-    sync_tree(staging)
-    place_folder(staging, final)
-
-
-def place_folder(staging: Path, final: Path) -> None:
-    """`publish_folder` of one whose contents are flushed already."""
-    os.rename(staging, final)
-    try:
-        fsync_path(final.parent)
-    except OSError:
-        os.rename(final, staging)
-        raise
+def publish_files(pairs: Iterable[tuple[Path, Path]]) -> None:
+    """`publish` for many finished files (part, path) named by their content, in few flushes. One that is there already
+    stays, if it is whole."""
+    new, there = [], []
+    for part, path in pairs:
+        (there if path.exists() and filecmp.cmp(part, path, shallow=False) else new).append((part, path))
+    if len(new) + len(there) > MANY:
+        os.sync()
+    for path in (*(part for part, _ in new), *(path for _, path in there)):  # an import that was cut may have left it
+        fsync_path(path)
+    for folder in {path.parent for _, path in new}:
+        make_folder(folder)
+    for part, path in new:
+        rename(part, path)
+    for folder in {path.parent for _, path in (*new, *there)}:
+        fsync_path(folder)
 
 
 def link(source: Path, target: Path) -> None:
@@ -89,24 +91,27 @@ def link_tree(source: Path, target: Path) -> None:
     meanwhile."""
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(source.iterdir()):
-        (link_tree if path.is_dir() else link)(path, target / path.name)
+        if path.is_dir():
+            link_tree(path, target / path.name)
+        else:
+            link(path, target / path.name)
 
 
 def move(source: Path, target: Path) -> None:
     """Move a file or folder to a name that is free, perhaps on another disk; durable, and where it raises, not done."""
     make_folder(target.parent)
-    _rename(source, target)
+    rename(source, target)
     try:
-        fsync_path(target.parent)  # first: a disk that keeps the halves of a rename apart has it twice rather than never
+        fsync_path(target.parent)  # first: where a rename is two changes it may be seen twice, not never
         fsync_path(source.parent)
     except OSError:
         with suppress(OSError):
-            _rename(target, source)
+            rename(target, source)
         raise
 
 
-def _rename(source: Path, target: Path) -> None:
-    """A rename; to another disk a copy that is whole before it has its name."""
+def rename(source: Path, target: Path) -> None:
+    """A rename, not flushed; to another disk a copy that is whole before it has its name."""
     try:
         os.replace(source, target)
         return
