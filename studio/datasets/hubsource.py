@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -131,7 +130,7 @@ class Rows:
             if pipe is not None:
                 workers.close(pipe)
         self._process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        storage.clear(self.folder)
 
     def __enter__(self) -> Rows:
         return self

@@ -80,7 +80,7 @@ class Voice:
         packed = self.run.path / RESULT
         bundle.write(self.run, packed, result=True)
         self.depot.put({RESULT: packed}, "What the run has made")
-        packed.unlink()
+        storage.clear(packed)
 
     def _listen(self) -> None:
         """Hand on what was asked since the last look."""

@@ -11,9 +11,11 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from studio import storage
+from studio import faults, storage
 from studio.config import ConfigError
 from studio.launch import command, webhook
 from studio.runs import Run
@@ -23,6 +25,7 @@ log = logging.getLogger(__name__)
 TICK = 0.5
 AT_ONCE = {"heavy": 1, "light": 2, "away": 8}
 RETRY_SECONDS = (1.0, 5.0, 30.0, 60.0)
+MOST_HELD = 600.0  # seconds that a job is left to its starter, whatever the clock says
 
 
 def spawn(work: Work, attempt: int, token: str | None = None) -> subprocess.Popen[bytes]:
@@ -45,11 +48,12 @@ class Launcher:
         self._thread = threading.Thread(target=self._loop, name="queue", daemon=True)
         self._lock = storage.Lock(home / "queue.lock")
         self._locked = False
-        self._settled: dict[Path, int] = {}  # what needs nothing, with its record's mtime when that was found
+        self._settled: dict[Path, Any] = {}  # what needs nothing, with its record's stamp when that was found
         self._children: list[tuple[Work, int, subprocess.Popen[bytes]]] = []
         self._retry: dict[tuple[Path, int], tuple[int, float]] = {}  # failed starts: how many, not before when
         self._tokens: dict[str, str] = {}
         self._ended: list[Run] = []  # runs that the last look found to have ended
+        self._trouble = ""  # what kept the last look from its end
 
     def start(self) -> None:
         """Begin to look after the queue."""
@@ -77,10 +81,21 @@ class Launcher:
         while not self._stop.is_set():
             try:
                 self.tick()
-            except Exception:  # the thread must outlive a full disk or a damaged folder; the trace goes to the log
-                log.exception("the queue could not be looked after")
+                self._trouble = ""
+            except Exception as error:  # the thread must outlive a full disk or a damaged folder
+                self._say(error)
             self._wake.wait(TICK)
             self._wake.clear()
+
+    def _say(self, error: Exception) -> None:
+        """Into the log, once for as long as it is the same: this thread looks twice a second."""
+        text = faults.plain(error)
+        if text == self._trouble:
+            return
+        self._trouble = text
+        fault = faults.of(error)
+        log.error("the queue cannot be looked after: %s", f"{fault.message} ({text})" if fault else text,
+                  exc_info=None if fault else error)
 
     def tick(self) -> None:
         """Look once: start what waits and has room, as many of each lane at a time as AT_ONCE says."""
@@ -112,7 +127,7 @@ class Launcher:
         for run in ended:
             try:
                 attempt = webhook.owed(run)
-            except (storage.Corrupt, FileNotFoundError):  # shown as unreadable by the page
+            except (storage.Corrupt, OSError):  # shown as unreadable by the page
                 continue
             owed += [(run, attempt)] if attempt is not None else []
         if owed:
@@ -124,15 +139,19 @@ class Launcher:
         for work, attempt, process in children:
             if process.poll() is None:
                 self._children.append((work, attempt, process))
-            elif work.record_file.is_file() and work.attempts()[1] < attempt and not work.supervised():
-                self._later(work, attempt, f"it ended with status {process.returncode} before it began")
+                continue
+            with suppress(storage.Corrupt, OSError):  # deleted, or a folder that cannot be read: its page says so
+                if work.attempts()[1] < attempt and not work.supervised():
+                    self._later(work, attempt, f"it ended with status {process.returncode} before it began")
 
     def _later(self, work: Work, attempt: int, why: str) -> None:
         """Try an attempt that could not start again, later each time."""
         count = self._retry.get((work.path, attempt), (0, 0.0))[0]
         wait = RETRY_SECONDS[min(count, len(RETRY_SECONDS) - 1)]
         self._retry[work.path, attempt] = count + 1, time.monotonic() + wait
-        log.error("the supervisor of %s %s did not start: %s; next try in %.0f s", work.word, work.id, why, wait)
+        if (count + 1) & count == 0:  # the 1st, 2nd, 4th, 8th ... time: a disk may stay full for long
+            log.error("the supervisor of %s %s did not start: %s; tried %d times, next in %.0f s", work.word, work.id,
+                      why, count + 1, wait)
 
     def _survey(self) -> tuple[list[tuple[Work, str]], Counter[str]]:
         """What waits, in order, each with its lane; and how many more of each lane may run. Reads only what changed
@@ -142,21 +161,21 @@ class Launcher:
         started = {work.path for work, *_ in self._children}
         for work in (*Run.every(self.home), *Job.every(self.home)):
             try:
-                stamp = work.record_file.stat().st_mtime_ns
-                if known.get(work.path) == stamp:
+                stamp = storage.stamp(work.record_file)
+                if stamp is not None and known.get(work.path) == stamp:
                     self._settled[work.path] = stamp
                     continue
                 wanted, began = work.attempts()
                 if work.path in started or work.alive():
                     room[work.lane] -= 1
-                elif wanted > began and work.record().get("held_until", 0.0) > time.time():
+                elif wanted > began and 0 < work.record().get("held_until", 0.0) - time.time() <= MOST_HELD:
                     continue  # its starter is at it
                 elif wanted > began:
                     waiting.append((float(work.record()["rank"]), work.id, work, work.lane))
                 else:
                     self._settled[work.path] = stamp
                     self._ended += [work] if isinstance(work, Run) else []
-            except (storage.Corrupt, FileNotFoundError, TypeError, ValueError):  # shown as unreadable by the page
+            except (storage.Corrupt, OSError, TypeError, ValueError):  # shown as unreadable by the page
                 continue
         return [(work, lane) for *_, work, lane in sorted(waiting, key=lambda w: w[:2])], room
 

@@ -165,10 +165,11 @@ def sweep_staging(folder: Path) -> None:
 def to_trash(path: Path, trash: Path) -> Path:
     """Move a file or folder of the home into its `trash`, where it stays for seven days; returns its place there.
 
-    Its name there says when it went and where it lay (`studio.trash` reads it), so that nothing has to be written."""
-    inside = path.relative_to(trash.parent) if path.is_relative_to(trash.parent) else Path(path.name)
-    origin = "+".join(quote(part, safe="") for part in inside.parts)
-    target = trash / f"{int(time.time())}-{origin}-{uuid.uuid4().hex[:8]}"
+    Its name there says when it went and, behind the @, which folder it lay in (`studio.trash` reads it), so that
+    nothing has to be written."""
+    inside = path.parent.relative_to(trash.parent).parts if path.is_relative_to(trash.parent) else ()
+    origin = "+".join(quote(part, safe="") for part in inside)
+    target = trash / f"{int(time.time())}-{path.name}-{uuid.uuid4().hex[:8]}@{origin}"
     move(path, target)
     return target
 

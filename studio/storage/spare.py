@@ -1,67 +1,82 @@
-"""Room on the disk that is held for one small file, so that it can be written when the disk is full."""
+"""Room on the disk that a home holds, so that the little which must be said can be written when the disk is full.
+
+    <home>/spare/0 ... 7     files of 64 kB; what must be written goes into the blocks of one, which then takes its name
+"""
 
 from __future__ import annotations
 
 import os
+import uuid
 from pathlib import Path
 
 from studio.storage import write_bytes
-from studio.storage.disk import FULL, clear, fsync_path
+from studio.storage.disk import FULL, UNWRITABLE, clear, free_bytes, fsync_path, make_folder
 
-SIZE = 64 << 10  # bytes
+COUNT, SIZE = 8, 64 << 10
+LEAST_FREE = 16 << 20  # bytes that stay free when room is taken
 
 
 class Spare:
-    """Room for the file `target`, as a file beside it that takes its name when there is no other."""
+    """The room that one home holds."""
 
-    def __init__(self, target: Path):
-        self.target, self.path = target, target.with_name(f".{target.name}.spare")
+    def __init__(self, home: Path):
+        self.home, self.folder = home, home / "spare"
 
-    def hold(self) -> bool:
-        """Take the room; False where the disk does not give it any more."""
+    def fill(self) -> None:
+        """Take what is missing, where the disk has it to give."""
+        missing = [name for name in map(str, range(COUNT)) if not (self.folder / name).exists()]
+        if not missing or free_bytes(self.home) < LEAST_FREE:
+            return
         try:
-            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            make_folder(self.folder)
+            for name in missing:
+                write_bytes(self.folder / name, bytes(SIZE))
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Replace `path`, by the room that is held where the disk has no other. Raises OSError where there is none."""
+        try:
+            write_bytes(path, data)
+        except OSError as error:
+            taken = self._take() if error.errno in FULL and len(data) <= SIZE else None
+            if taken is None:
+                raise
             try:
-                os.write(handle, bytes(SIZE))
-                os.fsync(handle)
+                self._write_into(taken, path, data)
             finally:
-                os.close(handle)
-        except OSError as error:
-            clear(self.path)
-            if error.errno not in FULL:
-                raise
-            return False
-        return True
+                clear(taken)
 
-    def write(self, data: bytes) -> None:
-        """Replace the target, by the room that is held where the disk has no other; it is given back then. Raises
-        OSError where there is none at all."""
-        try:
-            write_bytes(self.target, data)
-        except OSError as error:
-            if error.errno not in FULL or len(data) > SIZE or not self.path.exists():
-                raise
-            self._write_into(data)
-        finally:
-            clear(self.path)
+    def _take(self) -> Path | None:
+        """One of the files, now under a name that nobody else takes."""
+        taken = self.folder / f".{uuid.uuid4().hex}"
+        for name in map(str, range(COUNT)):
+            try:
+                os.rename(self.folder / name, taken)
+                return taken
+            except FileNotFoundError:  # used up, or taken by somebody else
+                continue
+        return None
 
-    def _write_into(self, data: bytes) -> None:
+    def _write_into(self, taken: Path, path: Path, data: bytes) -> None:
         try:
-            self._overwrite(data)
+            _overwrite(taken, data)
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            clear(self.path)  # of a disk that writes nothing in place: what it gives back may be enough
-            write_bytes(self.target, data)
+            clear(taken)  # of a disk that writes nothing in place: what it gives back may be enough
+            write_bytes(path, data)
+            return
+        os.replace(taken, path)
+        fsync_path(path.parent)
 
-    def _overwrite(self, data: bytes) -> None:
-        """The data in the blocks of the spare file, which then takes the target's name."""
-        handle = os.open(self.path, os.O_WRONLY)
-        try:
-            os.pwrite(handle, data, 0)
-            os.ftruncate(handle, len(data))
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        os.replace(self.path, self.target)
-        fsync_path(self.target.parent)
+
+def _overwrite(path: Path, data: bytes) -> None:
+    handle = os.open(path, os.O_WRONLY)
+    try:
+        os.pwrite(handle, data, 0)
+        os.ftruncate(handle, len(data))
+        os.fsync(handle)
+    finally:
+        os.close(handle)

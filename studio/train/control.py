@@ -34,11 +34,10 @@ class Controls:
 
     def __init__(self, run: Work, events: EventWriter, began: float, attempt: int | None = None):
         self.run, self.events = run, events
-        attempt = run.process()["attempt"] if attempt is None else attempt
         self._told: float | None = None  # when SIGTERM came, monotonic
         self._before: Any = signal.SIG_DFL
         self._dropped: set[str] = set()
-        earlier = run.earlier_requests(attempt, began)
+        earlier = run.earlier_requests(run.process()["attempt"] if attempt is None else attempt, began)
         kept = run.kept_requests() if earlier else set()
         for request in self._waiting():
             if request.id in kept:

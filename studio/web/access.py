@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import os
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any, Protocol
 
 from starlette.requests import Request
 
-from studio import hub
+from studio import hub, storage
 from studio.web.errors import LoginNeeded, NotFound
 from studio.web.settings import Settings
 
@@ -127,15 +126,5 @@ def door(settings: Settings) -> Door:
 
 def session_secret(home: Path) -> str:
     """The key that signs session cookies: random, made once per home, readable by the server alone."""
-    path = home / "cache" / "session.key"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(path, "x", opener=_private) as file:
-            file.write(secrets.token_hex(32))
-    except FileExistsError:
-        pass
-    return path.read_text(encoding="ascii").strip()
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    storage.make_folder(home / "cache")
+    return storage.write_new(home / "cache" / "session.key", secrets.token_hex(32).encode(), 0o600).decode().strip()
