@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import storage
+from studio.curves import Curve, Measured
 from studio.storage.growing import GrowingFile
 
 FINAL = ("finished", "stopped", "cancelled", "failed", "diverged", "paused", "interrupted")
@@ -161,50 +162,6 @@ def last_seq(path: Path) -> int:
                 block *= 8
     except FileNotFoundError:
         return 0
-
-
-@dataclass
-class Curve:
-    """The step events of a run as columns, in step order; what a killed attempt did past its checkpoint is dropped."""
-
-    step: list[int] = field(default_factory=list)
-    loss: list[float | None] = field(default_factory=list)
-    lr: list[float | None] = field(default_factory=list)
-    grad_norm: list[float | None] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    pictures: list[int] = field(default_factory=list)
-
-    def append(self, event: dict[str, Any]) -> None:
-        """Add one step event."""
-        for name, missing in (("step", 0), ("loss", None), ("lr", None), ("grad_norm", None), ("seconds", 0.0),
-                              ("pictures", 0)):
-            getattr(self, name).append(event.get(name, missing))
-
-    def truncate(self, step: int) -> None:
-        """Drop every point after `step`."""
-        while self.step and self.step[-1] > step:
-            for name in ("step", "loss", "lr", "grad_norm", "seconds", "pictures"):
-                getattr(self, name).pop()
-
-
-@dataclass
-class Measured:
-    """The validation losses of one kind of weights, in step order."""
-
-    step: list[int] = field(default_factory=list)
-    loss: list[float | None] = field(default_factory=list)
-
-    def append(self, event: dict[str, Any]) -> None:
-        """Add one validation event; a repeated step replaces what was there."""
-        self.truncate(event["step"] - 1)
-        self.step.append(event["step"])
-        self.loss.append(event["loss"])
-
-    def truncate(self, step: int) -> None:
-        """Drop every point after `step`."""
-        while self.step and self.step[-1] > step:
-            self.step.pop()
-            self.loss.pop()
 
 
 @dataclass

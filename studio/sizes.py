@@ -74,6 +74,6 @@ def _files(source: Source, part: str) -> list[Path]:
 def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
     """The shapes of the tensors in a safetensors file, from its header."""
     try:
-        return {name: tensor.shape for name, tensor in tensors.headers(file)[0].items()}
+        return {name: tensor.shape for name, tensor in families.headers(file).items()}
     except tensors.NotSafetensors as error:
         raise families.BaseProblem(f"{file.parent.name}/{error}: fetch the base again") from None

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from studio import datasets, runs, storage, work
+from studio import storage
 from studio.runs import Refused, Run
-from studio.work import Job
 
 NAME = re.compile(r"(\d{1,12})-(.+)-([0-9a-f]{8})(?:@(.*))?", re.DOTALL)
 ID = re.compile(r"\d{1,12}-[0-9a-f]{8}")
@@ -137,9 +136,9 @@ def restore(entry: Entry) -> None:
 def _renew(entry: Entry, target: Path) -> None:
     """What is cleared away when it is old counts as new from now on."""
     now = time.time()
-    for path in {"job": [target / "job.json"], "batches": [target], "dataset": [target / "incoming"]}.get(entry.kind, []):
-        if path.exists():
-            os.utime(path, (now, now))
+    path = {"job": target / "job.json", "batches": target, "dataset": target / "incoming"}.get(entry.kind)
+    if path is not None and path.exists():
+        os.utime(path, (now, now))
 
 
 @contextmanager

@@ -16,13 +16,12 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
-from studio import events, storage
+from studio import events, requests, storage
 
 ID = re.compile(r"[0-9a-f]{32}")
 KIND = re.compile(r"[a-z]+(_[a-z]+)*")
-PLAIN_REQUEST = re.compile(r"(\d{20}-[0-9a-f]{8})\.([a-z]+)-(\d+)")  # the name of a request without arguments
 BLOCK = 4 << 20  # bytes of events parsed at once: a long run must not be in memory as objects
 JOB_DAYS = 7  # how long an ended job and its results stay
 JOBS = Path(__file__).resolve().parent / "jobs"  # one file per kind
@@ -149,40 +148,23 @@ class Work:
         return self.record()["attempt"], self.process()["attempt"]
 
     def request(self, kind: str, **args: Any) -> str:
-        """Ask the worker for something at its next step; returns the request's id, which its `control` event bears.
-
-        One without `args` is a file of no bytes, which a full disk takes too."""
+        """Ask the worker for something at its next step; returns the request's id, which its `control` event bears."""
         if kind not in self.controls:
             raise ValueError(f"unknown control {kind!r}; there are: {', '.join(self.controls)}")
-        storage.make_folder(self.control)
-        name, attempt = storage.following(self.control), self.process()["attempt"]
-        if args:
-            storage.write_json(self.control / f"{name}.json", {"kind": kind, "args": args, "attempt": attempt})
-        else:
-            storage.write_empty(self.control / f"{name}.{kind}-{attempt}")
-        return name
+        return requests.ask(self.control, kind, args, self.process()["attempt"])
 
     def requests(self) -> list[tuple[str, str, dict[str, Any], Path]]:
         """Open requests, oldest first: id, kind, args, and the file (the worker removes it once answered)."""
-        return [request[:4] for request in self._requests()]
+        return [request[:4] for request in requests.waiting(self.control, self.controls)]
 
     def earlier_requests(self, attempt: int, began: float) -> set[str]:
         """The ids of open requests that were meant for an attempt before this one, which began at `began`."""
-        return {request.id for request in self._requests() if (
-            request.attempt < attempt if request.attempt is not None
-            else request.id[:20].isdigit() and int(request.id[:20]) < began * 1e9)}
+        return {request.id for request in requests.waiting(self.control, self.controls)
+                if request.earlier_than(attempt, began)}
 
     def kept_requests(self) -> set[str]:
         """The ids of requests that hold, whether they were answered or not."""
         return set()
-
-    def _requests(self) -> list[_Request]:
-        try:
-            names = sorted(os.listdir(self.control))
-        except FileNotFoundError:
-            return []
-        found = (_request(self.control / name) for name in names)
-        return [request for request in found if request is not None and request.kind in self.controls]
 
     @classmethod
     def find(cls, root: Path, id: str) -> Self:
@@ -211,32 +193,6 @@ class Work:
         if wrong:
             raise storage.Corrupt(f"{path.name} of {self.word} {self.id} is damaged: {', '.join(wrong)}")
         return found
-
-
-class _Request(NamedTuple):
-    """An open request; `attempt` is the one it was meant for (None: an older studio did not say)."""
-
-    id: str
-    kind: str
-    args: dict[str, Any]
-    path: Path
-    attempt: int | None
-
-
-def _request(path: Path) -> _Request | None:
-    """The request that a file of `control/` is, if it is one."""
-    if plain := PLAIN_REQUEST.fullmatch(path.name):
-        return _Request(plain[1], plain[2], {}, path, int(plain[3]))
-    if path.name.startswith(".") or path.suffix != ".json":
-        return None
-    try:
-        data = storage.read_json(path)
-    except storage.Corrupt:
-        return None
-    if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
-        return None
-    attempt = data.get("attempt")
-    return _Request(path.stem, data["kind"], data.get("args") or {}, path, attempt if type(attempt) is int else None)
 
 
 class Job(Work):

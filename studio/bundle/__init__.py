@@ -10,7 +10,8 @@
 from __future__ import annotations
 
 from studio.bundle.back import take_back
+from studio.bundle.layout import BadBundle
 from studio.bundle.pack import pack, write
-from studio.bundle.unpack import BadBundle, unpack
+from studio.bundle.unpack import unpack
 
 __all__ = ["BadBundle", "pack", "take_back", "unpack", "write"]

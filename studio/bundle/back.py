@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-import zipfile
 from pathlib import Path
 
 from studio import config as config_
 from studio import storage
-from studio.bundle.unpack import BadBundle, check_checkpoints, extract
+from studio.bundle.layout import BadBundle
+from studio.bundle.unpack import read
 from studio.runs import Run
 
 
@@ -23,15 +23,12 @@ def take_back(run: Run, archive: Path) -> list[str]:
     staging = run.path / f"{storage.STAGING}{uuid.uuid4().hex}"
     staging.mkdir()
     try:
-        extract(archive, staging)
+        read(archive, staging, "made")
         _check_same(run, staging)
-        check_checkpoints(staging)
         for path in sorted((staging / "samples").glob("*")):
             if not (run.samples / path.name).exists():
                 os.rename(path, run.samples / path.name)
         return [path.name for path in sorted((staging / "checkpoints").glob("*")) if _place(run, path)]
-    except zipfile.BadZipFile as error:
-        raise BadBundle(f"this is not a whole zip file ({error})") from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -1,4 +1,5 @@
-"""What a bundle may hold: every name there is matches one of these, so that no name of its own reaches a path here."""
+"""What a bundle may hold: every name matches one of these, so that no name of its own reaches a path here; and how
+large each kind of file may be before it is read."""
 
 from __future__ import annotations
 
@@ -6,8 +7,9 @@ import re
 
 FORMAT = 1
 NAME = "bundle.json"
-TEXT_BYTES = 256 << 20  # the most that config, rows and events may have
-MOST_FILES = 2_000_000
+MIB = 1 << 20
+MOST_FILES = 300_000
+MOST_ROWS = 200_000
 _WORD = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
 _FILE = rf"(?:{_WORD}/)?{_WORD}(?:\.{_WORD}){{0,3}}"
 PATTERNS = {kind: re.compile(pattern) for kind, pattern in {
@@ -18,13 +20,24 @@ PATTERNS = {kind: re.compile(pattern) for kind, pattern in {
     "script": r"train\.sbatch",
     "image": r"images/(?P<sha>[0-9a-f]{64})\.(?P<ext>webp|png|jpg)",
     "sample": rf"samples/{_WORD}\.webp",
-    "checkpoint": rf"checkpoints/checkpoint-[0-9]{{1,9}}/{_FILE}\.(?:json|safetensors)",
+    "weights": rf"(?:checkpoints/checkpoint-[0-9]{{1,9}}|base)/{_FILE}\.safetensors",
+    "state": rf"checkpoints/checkpoint-[0-9]{{1,9}}/{_FILE}\.json",
     "manifest": r"checkpoints/checkpoint-[0-9]{1,9}/manifest\.json",
-    "base": rf"base/{_FILE}\.(?:json|safetensors|txt)",
+    "base": rf"base/{_FILE}\.json",
+    "vocabulary": r"base/[a-z0-9_]*tokenizer[a-z0-9_]*/(?:tokenizer|vocab|added_tokens)\.json",
+    "words": rf"base/{_FILE}\.txt",
 }.items()}
+BYTES = {  # the most that a file of each kind may have; of weights, the header alone is limited
+    "config": MIB, "edits": MIB, "rows": 64 * MIB, "events": 256 * MIB, "script": MIB, "image": 64 * MIB,
+    "sample": 32 * MIB, "state": 16 * MIB, "manifest": MIB, "base": 4 * MIB, "vocabulary": 64 * MIB, "words": 16 * MIB}
+NAME_BYTES = 64 * MIB  # of bundle.json, which lists every file
+
+
+class BadBundle(Exception):
+    """A bundle that is refused; the message says what is wrong with which file of it."""
 
 
 def kind_of(name: str) -> str | None:
     """Which kind of file `name` is; None for what a bundle does not hold."""
-    found = [kind for kind, pattern in PATTERNS.items() if pattern.fullmatch(name)]
-    return found[-1] if found else None
+    kinds = [kind for kind, pattern in PATTERNS.items() if pattern.fullmatch(name)]
+    return kinds[-1] if kinds else None

@@ -36,7 +36,7 @@ def ensure(home: Path, data: Data, owner: str, token: str | None,
     wish = HubSource.of({"name": name, "config": data.config_name, "max_rows": data.max_rows, **{
         key: getattr(data, key) for key in ("revision", "split", "data_dir", "data_files", "image_column",
                                             "caption_column")}})
-    with Rows(home, {"hub": wish.wish(), "preview": 0}, token) as table:
+    with Rows(home / "cache", {"hub": wish.wish(), "preview": 0}, token) as table:
         commit = table.head["sha"]
     pinned = dataclasses.replace(wish, revision=commit)
     return _brought(home, owner, name, {"kind": "hub", **pinned.wish()},

@@ -1,7 +1,6 @@
-"""The decoding process: one hostile or broken picture costs only itself.   python -m studio.datasets.decoding FOLDER
+"""The decoding process (a limited one): one hostile or broken picture costs only itself.
 
-Reads requests and writes answers as length-prefixed JSON on stdin and stdout, under limits of memory and processor
-time. A request names a picture file; the answer names the normalised copy and its thumbnail, written into FOLDER.
+A request names a picture file; the answer names the normalised copy and its thumbnail, written into its folder.
 Normalised: sRGB, 8 bits, upright, without alpha, first frame, without metadata. Clean JPEG and WebP files keep their
 coded pixels; the rest becomes lossless WebP. The hash is the SHA-256 of the normalised file's bytes.
 """
@@ -12,21 +11,20 @@ import contextlib
 import hashlib
 import io
 import os
-import resource
-import signal
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
+from studio import limited
 from studio.datasets import pixels
-from studio.datasets.wire import THUMB, limit_memory, receive, send
+from studio.datasets.workers import THUMB
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")  # JPEG includes MPO
 MEMORY = 1 << 30  # bytes of address space
 SECONDS = 20  # of processor time a picture
+FILE_BYTES = 1 << 30  # the largest file it may write
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 64
 MAX_ASPECT = 10
@@ -157,13 +155,6 @@ def answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         return {"problem": f"decoding it needs more than {MEMORY >> 20} MB of memory"}
 
 
-def limit_picture() -> None:
-    """Allow SECONDS of processor time from now on."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + SECONDS + 1, hard))
-
-
 def _add_heif() -> None:
     """HEIC and HEIF, where their package is installed."""
     with contextlib.suppress(ImportError):
@@ -177,13 +168,7 @@ def main() -> None:
     Image.MAX_IMAGE_PIXELS = None  # check_size is stricter, and decides by the header
     Image.init()
     _add_heif()
-    limit_memory(MEMORY)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    folder, requests, answers = Path(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer
-    while (request := receive(requests)) is not None:
-        limit_picture()
-        send(answers, answer(request, folder))
+    limited.serve(answer, memory=MEMORY, seconds=SECONDS, file_bytes=FILE_BYTES)
 
 
 if __name__ == "__main__":

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import os
 import re
-import subprocess
-import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from studio import storage
-from studio.datasets import wire, workers
+from studio import limited, storage
+from studio.datasets import workers
 from studio.datasets.layout import Wrong
+from studio.datasets.sources import MAX_FILE
+from studio.limited import wire
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,199}", re.ASCII)
@@ -83,18 +82,19 @@ class Unreadable(Exception):
 
 
 class Rows:
-    """The rows of a table while a process reads them: `head` first, then one by one. Close it.
+    """The rows of a table while a limited process reads them: `head` first, then one by one. Close it.
 
+    Its files lie in a folder of their own in `place` until then. `read` is the parquet file, where it is one.
     `head`: {columns: {name: kind}, image, caption, total, splits, configs, sha, private, gated}; a row: {name, split,
     captions, bytes}, or {name, problem}, or for a table of file names {line: {...}}."""
 
-    def __init__(self, home: Path, wish: dict[str, Any], token: str | None = None):
-        self.folder = home / "cache" / f"{storage.STAGING}{uuid.uuid4().hex}"
+    def __init__(self, place: Path, wish: dict[str, Any], token: str | None = None, read: Sequence[Path] = ()):
+        self.folder = place / f"{storage.STAGING}{uuid.uuid4().hex}"
         self.folder.mkdir(parents=True)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "studio.datasets.tablereading"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, cwd=self.folder, env=_environment(self.folder), start_new_session=True)
+        self._limited = limited.LimitedProcess("studio.datasets.tablereading", self.folder, read,
+                                               network="hub" in wish, settings=_settings(self.folder))
         try:
+            self._process = self._limited.started()
             assert self._process.stdin and self._process.stdout
             wire.send(self._process.stdin, {**wish, "token": token})
             self.head = self._next(self._process.stdout) or {}
@@ -113,10 +113,11 @@ class Rows:
         watch.start()
         try:
             found = wire.receive(stream)
-            data = stream.read(found.get("size", 0)) if found else b""
+            size = found.get("size", 0) if found else 0
+            data = stream.read(size) if isinstance(size, int) and 0 <= size <= MAX_FILE else b""
         finally:
             watch.cancel()
-        if found is None or len(data) < found.get("size", 0):
+        if found is None or len(data) != size:
             why = "nothing came any more" if watch.finished.is_set() and self._process.wait() == -9 else "damaged"
             raise Unreadable(f"Reading it broke off ({why}): check the network and try again.")
         if "error" in found:
@@ -125,11 +126,7 @@ class Rows:
 
     def close(self) -> None:
         """End the process and remove what it left."""
-        self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                workers.close(pipe)
-        self._process.wait()
+        self._limited.close()
         storage.clear(self.folder)
 
     def __enter__(self) -> Rows:
@@ -143,7 +140,7 @@ def preview(home: Path, source: HubSource, token: str | None = None) -> dict[str
     """What is there before anything large is fetched: the head of `Rows`, and `rows`: the first few, each {captions,
     values, thumb (a data: address, or None), problem (or None)}. Raises Unreadable."""
     began = time.monotonic()
-    with Rows(home, {"hub": source.wish(), "preview": PREVIEW_ROWS}, token) as table:
+    with Rows(home / "cache", {"hub": source.wish(), "preview": PREVIEW_ROWS}, token) as table:
         decoder, found = workers.Worker(table.folder), []
         try:
             for row in table:
@@ -167,11 +164,7 @@ def _thumb(decoder: workers.Worker, folder: Path, row: dict[str, Any]) -> tuple[
     return "data:image/webp;base64," + base64.b64encode((folder / "thumb").read_bytes()).decode(), None
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    """No secrets, no saved token, no torch, and no cache but its own, which goes when it ends."""
-    kept = {key: value for key, value in workers.environment().items() if not key.startswith("HF_") or key in (
-        "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_XET")}
-    path = os.pathsep.join(filter(None, [str(workers.ROOT), os.environ.get("PYTHONPATH")]))
-    return {**kept, "HF_HOME": str(folder / "hub"), "HF_HUB_DISABLE_TELEMETRY": "1", "PYTHONPATH": path,
-            "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "USE_TORCH": "0",
-            "USE_TF": "0", "USE_JAX": "0"}
+def _settings(folder: Path) -> dict[str, str]:
+    """No saved token, no torch, and no cache but its own, which goes when it ends."""
+    return {"HF_HOME": str(folder / "hub"), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1", "USE_TORCH": "0", "USE_TF": "0", "USE_JAX": "0"}

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from studio import storage
-from studio.datasets import workers
+from studio import limited, storage
 from studio.datasets.hubsource import HubSource
 from studio.datasets.layout import Options, Wrong
 from studio.datasets.store import Dataset, take_lock
+from studio.limited import confine
 
 Progress = Callable[[int, int], None]
 
@@ -61,6 +61,7 @@ def _run(dataset: Dataset, task: dict[str, Any], options: Options, progress: Pro
     wishes = {"background": options.background, "caption_from": options.caption_from,
               "roots": [os.fsencode(root.absolute()).hex() for root in options.roots]}
     lock = take_lock(dataset)
+    _sweep_staging(dataset.home)
     try:
         storage.clear(dataset.path / "cancel", dataset.path / "progress.json")
         dataset.drop_imported()  # what an import that was cut after its commit has left
@@ -77,16 +78,23 @@ def _run(dataset: Dataset, task: dict[str, Any], options: Options, progress: Pro
     return dataset.report()
 
 
+def _sweep_staging(home: Path) -> None:
+    """Remove the decoded pictures of imports that were interrupted."""
+    for left in (home / "images").glob(f"{storage.STAGING}*"):
+        if not storage.is_locked(Dataset(home, left.name.removeprefix(storage.STAGING)).lock_file):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def _start(dataset: Dataset, lock: storage.Lock, token: str | None) -> subprocess.Popen[bytes]:
     """The importing process; a token reaches it through a pipe, and is written nowhere."""
     with open(dataset.path / "import.log", "ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "studio.datasets.intake", str(dataset.path.absolute())], cwd=workers.ROOT,
+            limited.command("studio.datasets.intake", str(dataset.path.absolute())), cwd=dataset.path,
             stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, pass_fds=(lock.fileno(),),
-            env=workers.environment())
+            env=confine.environment(dataset.path, network=True))
     assert process.stdin
     process.stdin.write((token or "").encode())
-    workers.close(process.stdin)
+    limited.close(process.stdin)
     return process
 
 

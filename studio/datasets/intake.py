@@ -1,8 +1,9 @@
 """The importing process: from a person's files to rows of a data set.   python -m studio.datasets.intake FOLDER
 
 Started by `importing` with the data set's folder, and a Hub token on stdin where there is one; holds import.lock, reads
-incoming.json, writes progress.json and at the end commits rows and report. Pictures are decoded in limited processes
-of their own, tables are read in another.
+incoming.json, writes progress.json and at the end commits rows and report. It reads what was brought and its own data
+set alone, and puts pictures into the store without reading any there; pictures are decoded in limited processes of
+their own, tables are read in another.
 """
 
 from __future__ import annotations
@@ -13,23 +14,25 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from studio import storage
-from studio.datasets import captions, sources, wire, workers
+from studio import limited, storage
+from studio.datasets import captions, sources, workers
 from studio.datasets.hubsource import Rows, Unreadable
 from studio.datasets.layout import Layout, Options
 from studio.datasets.reporting import Report
 from studio.datasets.sources import Entry, Given
 from studio.datasets.store import Dataset, picture_path
+from studio.limited import confine
 
 WORKERS = min(8, max(2, os.cpu_count() or 2))
 AHEAD = 2 * WORKERS  # pictures in hand at once
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 MEMORY = 2 << 30  # bytes of address space for this process
+FEW = 100  # files that are opened to an import one by one; of more, the folders they lie in
 FULL = "The disk became full during the import; nothing of it was kept. Free some space, then import again."
 TOO_LARGE = "The import needs more than 2 GB of memory; nothing of it was kept. Import the files in smaller parts."
 CANCELLED = "The import was cancelled; nothing of it was kept."
@@ -48,17 +51,15 @@ class Cancelled(Exception):
 class Pool:
     """Decodes pictures in WORKERS limited processes; nothing leaves its staging folder before `file`."""
 
-    def __init__(self, dataset: Dataset, options: Options):
+    def __init__(self, dataset: Dataset, options: Options, readable: Sequence[Path]):
         self.home, self.dataset, self.options = dataset.home, dataset, options
-        self.staging = dataset.home / "images" / f"{storage.STAGING}{dataset.id}"
-        for left in self.staging.parent.glob(f"{storage.STAGING}*"):
-            other = Dataset(self.home, left.name.removeprefix(storage.STAGING))
-            if other.id == dataset.id or not storage.is_locked(other.lock_file):
-                shutil.rmtree(left, ignore_errors=True)  # of an import that was interrupted
+        self.staging = staging_of(dataset)
+        for left in self.staging.glob("*"):  # of an interrupted import; the folder itself stays, that may be written to
+            shutil.rmtree(left)
         folders = [self.staging / str(number) for number in range(WORKERS)]
         for folder in folders:
             folder.mkdir(parents=True)
-        self._free = [workers.Worker(folder) for folder in folders]
+        self._free = [workers.Worker(folder, readable) for folder in folders]
         self._threads = ThreadPoolExecutor(WORKERS)
 
     def decode(self, pictures: Iterable[Entry]) -> Iterator[tuple[Entry, dict[str, Any]]]:
@@ -104,6 +105,11 @@ class Pool:
         shutil.rmtree(self.staging, ignore_errors=True)
 
 
+def staging_of(dataset: Dataset) -> Path:
+    """Where decoded pictures wait: on the store's disk, so that they can be moved into it."""
+    return dataset.home / "images" / f"{storage.STAGING}{dataset.id}"
+
+
 def check(dataset: Dataset) -> None:
     """Return if the import may go on. Raises Gone, Cancelled."""
     if not dataset.path.exists():
@@ -113,10 +119,12 @@ def check(dataset: Dataset) -> None:
 
 
 class Intake:
-    """One import: files, and tables of pictures, through the pool into rows."""
+    """One import: files, and tables of pictures, through the pool into rows. `readable` is where the files lie."""
 
-    def __init__(self, dataset: Dataset, options: Options, tell: Tell, token: str | None = None):
+    def __init__(self, dataset: Dataset, options: Options, tell: Tell, token: str | None = None,
+                 readable: Sequence[Path] = ()):
         self.dataset, self.options, self.tell, self.token = dataset, options, tell, token
+        self.readable = readable
         self.tables: list[tuple[Entry, Rows]] = []  # parquet files with pictures in them
         self.done = self.total = 0
 
@@ -141,7 +149,7 @@ class Intake:
         report = Report([])
         layout = Layout(report, self.options)
         try:
-            with Rows(self.dataset.home, {"hub": wish}, self.token) as table:
+            with Rows(self.dataset.path, {"hub": wish}, self.token) as table:
                 self.total = table.head["total"]
                 report.note(f"Read from {wish['name']} at {table.head['sha'][:12]}: pictures of the column "
                             f"{table.head['image']!r}, captions of {table.head['caption'] or 'no column'!r}.")
@@ -154,7 +162,8 @@ class Intake:
         """The lines of a parquet file that names its pictures; one that holds them is kept for later."""
         spool = self.dataset.path / f".spool-{len(self.tables)}.parquet"
         try:
-            table = Rows(self.dataset.home, {"parquet": os.fsencode(entry.on_disk(spool).absolute()).hex()})
+            path = entry.on_disk(spool).absolute()
+            table = Rows(self.dataset.path, {"parquet": os.fsencode(path).hex()}, read=[path])
         except Unreadable as problem:
             raise sources.Refused(str(problem)) from None
         if not table.head["table"]:
@@ -187,7 +196,7 @@ class Intake:
                 yield entry
 
     def _commit(self, layout: Layout, pictures: list[Entry], tables: list[Iterator[Entry]]) -> dict[str, Any]:
-        report, pool, rows = layout.report, Pool(self.dataset, self.options), []
+        report, pool, rows = layout.report, Pool(self.dataset, self.options, self.readable), []
         try:
             for source in (iter(pictures), *tables):
                 for entry, facts in pool.decode(source):
@@ -216,14 +225,35 @@ def fail(dataset: Dataset, error: str) -> None:
 def run(dataset: Dataset, task: dict[str, Any], tell: Tell, token: str | None) -> None:
     """The import that incoming.json describes."""
     wishes = task["options"]
-    roots = tuple(Path(os.fsdecode(bytes.fromhex(root))) for root in wishes["roots"])
-    intake = Intake(dataset, Options(wishes["background"], wishes["caption_from"], roots), tell, token)
+    options = Options(wishes["background"], wishes["caption_from"], tuple(map(_path, wishes["roots"])))
+    intake = Intake(dataset, options, tell, token, readable(task))
     if "hub" in task:
         intake.hub(task["hub"])
     elif "folder" in task:
-        intake.files(list(sources.walk(Path(os.fsdecode(bytes.fromhex(task["folder"]))))))
+        intake.files(list(sources.walk(_path(task["folder"]))))
     else:
-        intake.files([(name, Path(os.fsdecode(bytes.fromhex(path)))) for name, path in task["files"]])
+        intake.files([(name, _path(path)) for name, path in task["files"]])
+
+
+def readable(task: dict[str, Any]) -> list[Path]:
+    """Where the files of an import lie: what of them its processes may read."""
+    places = [*map(_path, task.get("options", {}).get("roots", ())), *map(_path, filter(None, [task.get("folder")]))]
+    files = [_path(path) for _, path in task.get("files", ())]
+    return [*places, *(files if len(files) <= FEW else {path.parent for path in files})]
+
+
+def _path(text: str) -> Path:
+    return Path(os.fsdecode(bytes.fromhex(text)))
+
+
+def _confine(dataset: Dataset, task: dict[str, Any]) -> None:
+    """From here on this process sees what was brought, its data set, and a place in the store to put pictures."""
+    store = [dataset.home / "images", dataset.home / "cache" / "thumbs"]
+    for folder in (*store, staging_of(dataset)):
+        folder.mkdir(parents=True, exist_ok=True)
+    limited.limit_memory(MEMORY)
+    confine.confine(readable(task), [dataset.path, staging_of(dataset)], store,
+                    confine.hub_ports() if "hub" in task else None, children=True)
 
 
 def main() -> None:
@@ -241,7 +271,7 @@ def main() -> None:
             storage.write_json(folder / "progress.json", progress())
 
     os.nice(10)  # the page and a running training come first
-    wire.limit_memory(MEMORY)
+    _confine(dataset, task)
     try:
         attempt(dataset, task, tell, token)
     finally:

@@ -1,24 +1,27 @@
-"""The process that reads tables: a Hub data set or a parquet file.   python -m studio.datasets.tablereading
+"""The process that reads tables (a limited one): a Hub data set or a parquet file.
 
-A request comes as one message on stdin: {hub: HubSource.wish(), token} or {parquet: path in hex}, and `preview` with
-a number of rows. Messages go to stdout: the head, the rows (each followed by `size` raw bytes of its picture), {end};
-or {error} in words. It never runs code of a data set, and opens nothing outside its repository.
+A request is one message: {hub: HubSource.wish(), token} or {parquet: path in hex}, and `preview` with a number of rows.
+The answers are the head, the rows (each followed by `size` raw bytes of its picture), {end}; or {error} in words. It
+never runs code of a data set, and opens nothing outside its repository at the one commit that it reads.
 """
 
 from __future__ import annotations
 
 import os
-import resource
-import sys
+import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import PurePosixPath
 from typing import Any
 
-from studio.datasets import captions, columns, wire
+from studio import limited
+from studio.datasets import captions, columns
 from studio.datasets.hubsource import MOST_ROWS, HubSource
 from studio.datasets.sources import MAX_FILE
+from studio.limited import wire
 
 MEMORY = 6 << 30  # bytes of address space; Arrow maps far more than it uses
+FILE_BYTES = 4 << 30  # the largest file it may write, into its own cache
 SPLITS = {"validation": "validation", "val": "validation", "valid": "validation", "dev": "validation", "test": "test"}
 SHOWN = 300  # characters of a value in a preview
 
@@ -36,7 +39,7 @@ def hub_splits(source: HubSource, token: str | None) -> tuple[dict[str, Any], di
     builder = _builder(source, info["sha"], token)
     for split, files in (builder.config.data_files or {}).items():
         for file in files:
-            if not str(file).startswith(where):
+            if not _inside(str(file), where):
                 raise Stop(f"{source.name} points outside its repository (split {split}): such data sets are not read.")
     streams: Any = builder.as_streaming_dataset()
     if source.split:
@@ -48,6 +51,12 @@ def hub_splits(source: HubSource, token: str | None) -> tuple[dict[str, Any], di
     info["config"] = builder.config.name
     limits.STREAMING_READ_MAX_RETRIES = 5
     return info, dict(streams)
+
+
+def _inside(path: str, where: str) -> bool:
+    """Whether a path lies below `where` (the repository at its commit), with no way up and no other file system."""
+    steps = path.removeprefix(where).replace("\\", "/").split("/")
+    return path.startswith(where) and "::" not in path and not {"", ".", ".."} & set(steps)
 
 
 def _repository(source: HubSource, token: str | None) -> dict[str, Any]:
@@ -130,13 +139,14 @@ class Table:
 
     def __init__(self, request: dict[str, Any]):
         self.request, self.token = request, request.get("token")
-        self.most, self.allowed = MOST_ROWS, ""
+        self.most = MOST_ROWS
+        self.repository: Repository | None = None
         wanted: tuple[str | None, str | None] = (None, None)
         if "hub" in request:
             source = HubSource.of(request["hub"])
             self.facts, self.streams = hub_splits(source, self.token)
             self.most = source.max_rows or MOST_ROWS
-            self.allowed = f"hf://datasets/{source.name}@"
+            self.repository = Repository(f"hf://datasets/{source.name}@{self.facts['sha']}/", self.token)
             wanted = (source.image_column, source.caption_column)
         else:
             self.facts, self.streams = _parquet(os.fsdecode(bytes.fromhex(request["parquet"])))
@@ -201,23 +211,39 @@ class Table:
             raise Stop("the row has no picture")
         data, path = value.get("bytes"), value.get("path")
         if data is None and path:
-            data = self._open(str(path))
+            if self.repository is None:
+                raise Stop("the row names a file outside its data set")
+            data = self.repository.read(str(path))
         if not data:
             raise Stop("the row has no picture")
         if len(data) > MAX_FILE:
             raise Stop(f"larger than {MAX_FILE >> 20} MB")
         return data, path
 
-    def _open(self, path: str) -> bytes:
-        from datasets import DownloadConfig
-        from datasets.utils.file_utils import xopen
 
-        if not self.allowed or not path.rpartition("::")[2].startswith(self.allowed):
+class Repository:
+    """The files of a Hub data set at one commit, by the paths that its rows give."""
+
+    def __init__(self, where: str, token: str | None):
+        from huggingface_hub import HfFileSystem
+
+        self.where, self._files = where, HfFileSystem(token=token or False)
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a file of it, or of `zip://name::` in a zip of it. Raises Stop, for any other place too."""
+        inner, archive = path.split("::") if path.count("::") == 1 and path.startswith("zip://") else ("", path)
+        if not _inside(archive, self.where):
             raise Stop("the row names a file outside its data set")
         try:
-            with xopen(path, "rb", download_config=DownloadConfig(token=self.token or False)) as file:
+            with ExitStack() as opened:
+                file: Any = opened.enter_context(self._files.open(archive.removeprefix("hf://"), "rb"))
+                if inner:
+                    unpacked = opened.enter_context(zipfile.ZipFile(file))
+                    file = opened.enter_context(unpacked.open(inner.removeprefix("zip://")))
                 return file.read(MAX_FILE + 1)
-        except OSError as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # of the Hub's client or of a zip, of many kinds: it costs this row alone
             raise Stop(f"cannot be fetched ({_first_line(error)[:200]})") from None
 
 
@@ -255,10 +281,7 @@ def _plain(value: Any) -> bool:
 
 def main() -> None:
     """Answer one request."""
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not get between the messages
-    wire.limit_memory(MEMORY)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, requests, answers = limited.enter(memory=MEMORY, file_bytes=FILE_BYTES)
     request = wire.receive(requests) or {}
     try:
         table = Table(request)

@@ -1,87 +1,45 @@
-"""The decoding processes seen from outside: ask, wait with a limit, start again after a crash."""
+"""The decoding processes seen from outside: a picture, a thumbnail; and where both are kept."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import select
 import shutil
-import signal
-import subprocess
-import sys
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from studio import storage
-from studio.datasets import wire
+from studio import limited, storage
 
-ROOT = Path(__file__).resolve().parents[2]
-SECRET = ("TOKEN", "SECRET", "PASSWORD", "KEY")
-TIMEOUT = 30.0  # seconds a picture, whatever it waits for
-
-
-def environment() -> dict[str, str]:
-    """This process's environment without secrets, for the processes that read strangers' files."""
-    kept = {k: v for k, v in os.environ.items() if not any(word in k.upper() for word in SECRET)}
-    return {**kept, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
+THUMB = 256  # pixels, the longer side of a thumbnail
 
 
 class Worker:
-    """One decoding process, started when first asked. Not for several threads at once."""
+    """One decoding process, started when first asked: it writes into `folder` and reads that and `read` alone. Not for
+    several threads at once."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, read: Sequence[Path] = ()):
         self.folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = limited.LimitedProcess("studio.datasets.decoding", folder, read)
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to a request; {problem} also where the process died of it or ran out of time."""
-        process = self._process = self._process or self._start()
-        assert process.stdin and process.stdout
         try:
-            wire.send(process.stdin, request)
-            if not select.select([process.stdout], [], [], TIMEOUT)[0]:
-                self.close()
-                return {"problem": f"decoding it took longer than {TIMEOUT:.0f} s"}
-            found = wire.receive(process.stdout)
-        except BrokenPipeError:
-            found = None
-        if found is not None:
-            return found
-        code = process.wait()
-        self.close()
-        if code == -signal.SIGXCPU:
-            return {"problem": "decoding it took too much processor time"}
-        return {"problem": f"it made the decoder stop (exit {code}): damaged, or made to do harm"}
+            return self._process.ask(request)
+        except limited.Stopped as stopped:
+            return {"problem": str(stopped)}
 
     def normalise(self, path: Path, **options: str) -> dict[str, Any]:
         """decoding.answer for a picture: {sha256, ext, width, height, changes} or {problem}."""
-        return self.ask({"path": os.fsencode(path).hex(), **options})
+        return self.ask({"path": os.fsencode(path.absolute()).hex(), **options})
 
     def thumbnail(self, path: Path, name: str) -> dict[str, Any]:
         """Write the thumbnail of a stored picture under `name` into the folder; {} or {problem}."""
-        return self.ask({"path": os.fsencode(path).hex(), "thumb": name})
+        return self.ask({"path": os.fsencode(path.absolute()).hex(), "thumb": name})
 
     def close(self) -> None:
         """End the process."""
-        if self._process is not None:
-            self._process.kill()
-            for pipe in (self._process.stdin, self._process.stdout):
-                if pipe is not None:
-                    close(pipe)
-            self._process.wait()
-            self._process = None
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        argv = [sys.executable, "-m", "studio.datasets.decoding", str(self.folder)]
-        return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                cwd=ROOT, env=environment())
-
-
-def close(pipe: Any) -> None:
-    """Close a pipe to a process that may be dead."""
-    with contextlib.suppress(BrokenPipeError):  # what was buffered for the dead process
-        pipe.close()
+        self._process.close()
 
 
 def thumb_path(home: Path, image: str) -> Path:
@@ -100,14 +58,14 @@ def place(staged: Path, target: Path) -> None:
 def ensure_thumb(home: Path, row: dict[str, Any], picture: Path) -> Path:
     """A picture of at most 256 px for a row: the picture itself where it is that small, else the cached thumbnail,
     made now in a decoding process if it is missing. Raises storage.Corrupt for a stored picture that is unreadable."""
-    if max(row["width"], row["height"]) <= wire.THUMB:
+    if max(row["width"], row["height"]) <= THUMB:
         return picture
     target = thumb_path(home, row["image"])
     if target.is_file():
         return target
     folder = home / "cache" / f"{storage.STAGING}{uuid.uuid4().hex}"
     folder.mkdir(parents=True)
-    worker = Worker(folder)
+    worker = Worker(folder, [picture])
     try:
         problem = worker.thumbnail(picture, "thumb").get("problem")
         if problem:

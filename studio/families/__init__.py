@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from studio import config, storage
+from studio import config, storage, tensors
 from studio.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Tensors = dict[str, torch.Tensor]
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "assets" / "base"
+JSON_BYTES = 1 << 20  # the largest JSON file of a base that is read; real ones have a tenth of it
 Progress = Callable[[int, int], None]  # (bytes done, bytes in all)
 
 
@@ -59,7 +60,7 @@ class Source:
     def read_json(self, path: str) -> dict[str, Any]:
         """The JSON object in one of the files. Raises BaseProblem when it is missing or something else."""
         try:
-            found = storage.read_json(self.folder / path)
+            found = storage.read_json(self.folder / path, JSON_BYTES)
         except (storage.Corrupt, OSError, RecursionError) as error:
             raise BaseProblem(f"{self.name}: {path} cannot be read ({error}): repair or replace the file") from None
         if not isinstance(found, dict):
@@ -184,6 +185,11 @@ class Family(ABC):
         """One picture per prompt, each from its own CPU generator, so that no picture depends on its batch mates.
 
         `negative` says what guidance leads away from. `between` is called after each step, and may raise to end it."""
+
+
+def headers(file: Path) -> dict[str, Tensor]:
+    """The tensors in a weight file of a base. Raises NotSafetensors."""
+    return tensors.headers(file)[0] if EMBEDDED in file.parents else tensors.foreign_headers(file)
 
 
 def names() -> list[str]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from studio.families import EMBEDDED, BaseProblem, Family, NeedsToken, Progress,
 
 HUB_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,199}", re.ASCII)
+MOST_FILES = 20_000  # of a repository
+VOCABULARY_BYTES = 64 << 20  # of a tokenizer's file; the largest known ones have half of it
 VARIANT = re.compile(r"[A-Za-z0-9][\w-]{0,39}", re.ASCII)
 
 
@@ -42,6 +45,7 @@ def fetch_configs(family: Family, base: str, revision: str | None = None, varian
     if found is None:
         patterns = [p for p in family.download_patterns(variant) if p.endswith(".json")]
         with _explained(base, revision):
+            _check_small(base, patterns, _sizes(base, revision or "main", token))
             folder = _snapshot(base, revision, token, patterns, _bar(lambda done: None))
             names = frozenset(_sizes(base, folder.name, token))
         _check_repository(base, names)
@@ -120,12 +124,25 @@ def _complete(family: Family, source: Source) -> bool:
 
 
 def _sizes(base: str, commit: str, token: str | None) -> dict[str, int]:
-    """Bytes of every file of a commit."""
+    """Bytes of every file of a commit, or a branch."""
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
     tree = HfApi(token=token or False).list_repo_tree(base, recursive=True, revision=commit)
-    return {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
+    sizes = {entry.path: entry.size for entry in islice(tree, MOST_FILES + 1) if isinstance(entry, RepoFile)}
+    if len(sizes) > MOST_FILES:
+        raise BaseProblem(f"{base} on the Hub holds more than {MOST_FILES:,} files, so it is no base model: choose a "
+                          "diffusers repository")
+    return sizes
+
+
+def _check_small(base: str, patterns: list[str], sizes: dict[str, int]) -> None:
+    """Refuse, before anything is fetched, what is too large for a config or a vocabulary."""
+    for name, size in sizes.items():
+        most = VOCABULARY_BYTES if "tokenizer" in name else families.JSON_BYTES
+        if size > most and any(fnmatchcase(name, pattern) for pattern in patterns):
+            raise BaseProblem(f"{base}: {name[:100]} has {size / 1e6:.0f} MB where a base model's has less than "
+                              f"{most / 1e6:.0f}: choose another repository")
 
 
 def _check_repository(base: str, names: frozenset[str]) -> None:

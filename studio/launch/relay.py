@@ -9,15 +9,13 @@ import json
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from studio import edits, events, storage
+from studio import edits, events, foreign, storage
 from studio.bundle import layout
 from studio.events import EventWriter
 from studio.launch.depot import Depot, Problem
 from studio.launch.job import MARK
 from studio.runs import Run
 
-KINDS = ("attempt", "resumed", "phase", "step", "validation", "sample", "checkpoint", "retired", "control", "warning",
-         "end")
 LINE = 1 << 20  # characters of a line that are read at most
 COMING = f"{storage.STAGING}coming"  # where downloads lie until they are looked at
 PICTURE = 32 << 20  # bytes of a sample picture
@@ -51,9 +49,9 @@ class Relay:
         if not isinstance(told, dict):
             return
         if "over" in told:
-            self.over = {"error": error_of(told["over"])}
+            self.over = {"error": foreign.error_of(told["over"])}
         event = events.parse(json.dumps(told.get("event")).encode())
-        if event is not None and event["kind"] in KINDS:
+        if event is not None and (event := foreign.clean(event)) is not None:
             self._take_event(event)
 
     def _take_event(self, event: dict[str, Any]) -> None:
@@ -64,7 +62,7 @@ class Relay:
         self.origin, self.caught_up = origin, True
         fields = {str(name): value for name, value in event.items() if name not in OWN}
         if kind == "end":
-            self.end = {**fields, "error": error_of(fields.get("error"))}
+            self.end = fields
             return
         if kind == "resumed" and self.attempt == 1 and not fields["from_step"]:
             return  # a bundle is resumed there even for its first step
@@ -123,14 +121,6 @@ def _last_origin(run: Run, start: int) -> int:
         if end == offset:
             return found
         offset = end
-
-
-def error_of(given: Any) -> dict[str, str] | None:
-    """An error from there, as text alone and not too long."""
-    if not isinstance(given, dict):
-        return None
-    return {key: events.redact(str(given.get(key) or ""))[: 16_384 if key == "evidence" else 1000]
-            for key in ("code", "message", "hint", "evidence")}
 
 
 def clear(run: Run) -> None:

@@ -35,6 +35,7 @@ from studio.storage.disk import (
 )
 from studio.storage.locks import NO_LOCKS, Lock, is_locked
 from studio.storage.moves import (
+    TRASH_DAYS,
     empty_trash,
     erase,
     link,
@@ -49,9 +50,9 @@ from studio.storage.moves import (
 )
 
 __all__ = [
-    "FULL", "MANIFEST", "NO_LOCKS", "STAGING", "UNWRITABLE", "Corrupt", "Lock", "append_lines", "clear", "empty_trash",
-    "erase", "fingerprint", "following", "free_bytes", "fsync_path", "home", "is_full", "is_locked", "link",
-    "link_tree", "make_folder", "manifest", "move", "part_of", "publish", "publish_files", "publish_folder",
+    "FULL", "MANIFEST", "NO_LOCKS", "STAGING", "TRASH_DAYS", "UNWRITABLE", "Corrupt", "Lock", "append_lines", "clear",
+    "empty_trash", "erase", "fingerprint", "following", "free_bytes", "fsync_path", "home", "is_full", "is_locked",
+    "link", "link_tree", "make_folder", "manifest", "move", "part_of", "publish", "publish_files", "publish_folder",
     "read_json", "read_lines", "remove", "rename", "seal", "sha256_file", "staged", "stamp", "sweep_staging",
     "sync_tree", "to_trash", "verify", "write_bytes", "write_cache", "write_empty", "write_json", "write_new",
     "writing",
@@ -145,16 +146,21 @@ def write_cache(path: Path, data: Any) -> bool:
     return True
 
 
-def read_json(path: Path) -> Any | None:
-    """The JSON in `path`, or None where there is no file. Raises Corrupt when it is not JSON."""
+def read_json(path: Path, most: int | None = None) -> Any | None:
+    """The JSON in `path`, or None where there is no file. Raises Corrupt when it is none, or has over `most` bytes."""
     try:
-        return json.loads(path.read_bytes())
+        with open(path, "rb") as file:
+            data = file.read() if most is None else file.read(most + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
         if error.errno != errno.EIO:
             raise
         raise Corrupt(f"{path.name} cannot be read: {error.strerror}") from error
+    if most is not None and len(data) > most:
+        raise Corrupt(f"{path.name} is larger than {most >> 10} kB")
+    try:
+        return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise Corrupt(f"{path.name} is not readable JSON: {error}") from None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import subprocess
@@ -234,9 +235,9 @@ class Shell:
             return
         self.seen, self.shown = story.seq, now
         total = self.run.config().train.max_steps
-        loss = story.curve.loss[-1] if story.curve.loss else None
+        loss = story.curve.loss[-1] if story.curve.loss else math.nan
         parts = [f"step {story.step}/{total}"]
-        parts += [f"loss {loss:.5f}"] if loss is not None else []
+        parts += [f"loss {loss:.5f}"] if math.isfinite(loss) else []
         parts += [f"{story.seconds_per_step:.2f} s/step"] if story.seconds_per_step else []
         phase = story.phase or {}
         if phase.get("phase") not in (None, "training"):

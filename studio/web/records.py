@@ -152,7 +152,7 @@ def csv_lines(story: events.Story) -> Iterator[str]:
     yield ",".join(names) + "\n"
     rows = zip(*columns, strict=False)  # a step may arrive while the columns are copied
     while some := list(islice(rows, 100)):
-        yield "".join(",".join("" if v is None else repr(v) for v in row) + "\n" for row in some)
+        yield "".join(",".join("" if v != v else repr(v) for v in row) + "\n" for row in some)
 
 
 def _extremes(values: np.ndarray, edges: np.ndarray) -> dict[str, list[float | None]]:

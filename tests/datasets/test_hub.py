@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 
 from studio import datasets
 from studio.config import Data
-from studio.datasets import columns, hubsource, workers
+from studio.datasets import columns, hubsource
 from studio.datasets.hubsource import HubSource
 from studio.datasets.layout import Wrong
 
@@ -138,10 +139,17 @@ def test_columns_are_chosen_by_mapping_type_and_place() -> None:
         choose({"text": text})
 
 
-def test_the_reader_keeps_out_saved_tokens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    found = hubsource._environment(tmp_path)
-    assert "hf_secret" not in found.values() and found["HF_HOME"].startswith(str(tmp_path)) and workers.ROOT
+def test_the_reader_keeps_out_saved_tokens(hub: Hub, home: Path, folder: Path, tmp_path: Path,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by the environment nor by a file; and its cache is its own, which goes."""
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "token").write_text(READER)
+    monkeypatch.setenv("HF_TOKEN", READER)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "saved"))
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "saved" / "token"))
+    with pytest.raises(hubsource.Unreadable, match="private|gated"):
+        hubsource.preview(home, HubSource("ann/plain"))
+    assert os.listdir(tmp_path / "saved") == ["token"] and not list((home / "cache").iterdir())
 
 
 def test_a_config_that_names_a_hub_id_or_a_folder(hub: Hub, home: Path, folder: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import resource
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from studio.datasets import tokens
+from studio import limited
+from studio.datasets import tokenreading, tokens
 from studio.families import EMBEDDED, BaseProblem, Source, source
 
 TEXTS = ["", "a red cat", "It's 42 cats, don't they?  \t tabs", "Stra\u00dfe na\u00efve e\u0301",
@@ -43,7 +46,8 @@ def test_the_same_tokens_as_transformers(both: list[tokens.Encoder], text: str) 
     theirs = CLIPTokenizer.from_pretrained(EMBEDDED / "tokenizer", local_files_only=True)
     ids = theirs(text, add_special_tokens=False, truncation=False).input_ids
     for encoder in both:
-        assert encoder.tokenizer.encode(text, add_special_tokens=False).ids == ids
+        loaded, _ = tokenreading.load(encoder.base / encoder.name)
+        assert loaded.encode(text, add_special_tokens=False).ids == ids
         assert encoder.lengths([text]) == [len(ids)]
     assert [encoder.limit for encoder in both] == [30, 75]
 
@@ -66,3 +70,40 @@ def test_a_base_without_a_readable_tokenizer_says_so(tmp_path: Path) -> None:
     (tmp_path / "tokenizer" / "vocab.json").write_text("{")
     with pytest.raises(BaseProblem, match="repair or replace"):
         tokens.encoders(base)
+
+
+def catastrophe(tmp_path: Path, **changes: object) -> Source:
+    """The embedded tokenizer with parts of its tokenizer.json changed."""
+    folder = tmp_path / "tokenizer"
+    folder.mkdir(exist_ok=True)
+    rules = json.loads((EMBEDDED / "tokenizer" / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps({**rules, **changes}))
+    (folder / "tokenizer_config.json").write_text((EMBEDDED / "tokenizer" / "tokenizer_config.json").read_text())
+    return Source(tmp_path, "evil", None, None)
+
+
+def test_a_tokenizer_that_never_ends_costs_its_own_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "_readers", limited.Readers("studio.datasets.tokenreading", seconds=3.0))
+    rule = {"type": "Split", "pattern": {"Regex": "(x+x+)+y"}, "behavior": "Removed", "invert": False}
+    (encoder,) = tokens.encoders(catastrophe(tmp_path, pre_tokenizer=rule))
+    before = time.process_time()
+    with pytest.raises(BaseProblem, match="longer than 3 s|stop"):
+        encoder.lengths(["x" * 5000])
+    assert time.process_time() - before < 0.5
+    assert encoder.lengths(["a"]) == [1], "the next one is asked of a new process"
+
+
+def test_a_tokenizer_without_end_is_not_read(tmp_path: Path) -> None:
+    base = catastrophe(tmp_path)
+    with open(tmp_path / "tokenizer" / "tokenizer.json", "a") as file:
+        file.truncate((64 << 20) + 1)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(BaseProblem, match="larger than 64 MB"):
+        tokens.encoders(base)
+    with open(tmp_path / "tokenizer" / "tokenizer.json", "w") as file:
+        file.write("[")
+        for _ in range(200):
+            file.write("[]," * 100_000)
+    with pytest.raises(BaseProblem, match="repair or replace|more than"):
+        tokens.encoders(base)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 50 << 10

@@ -1,0 +1,236 @@
+"""What a process that reads strangers' files may see: its own folders and the program's, no network, no other process.
+
+Linux's Landlock holds files and TCP, a seccomp filter every other kind of socket and the calls that would lead around
+both; either is for the rest of the process's life and for every child. By ctypes, since no package is needed for it.
+Sources: the kernel's Documentation/userspace-api/landlock.rst and seccomp_filter.rst, include/uapi/linux/landlock.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import site
+import struct
+import sys
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+LIBRARIES = ("/usr", "/lib", "/lib64", "/nix/store")
+FACTS = ("/etc/ld.so.cache", "/etc/localtime", "/proc/cpuinfo", "/proc/meminfo", "/dev/urandom", "/dev/random",
+         "/sys/devices/system/cpu")
+DEVICES = ("/dev/null", "/dev/zero")
+RESOLVER = ("/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/services",
+            "/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/run/systemd/resolve")
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # variables that name files
+
+# ------------------------------------------------------------------------------------------------------------ Landlock
+
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = (1 << bit for bit in range(6))
+MAKE_DIR, MAKE_REG, REFER, TRUNCATE = 1 << 7, 1 << 8, 1 << 13, 1 << 14
+READ = EXECUTE | READ_FILE | READ_DIR
+PLACE = MAKE_DIR | MAKE_REG | REFER | REMOVE_FILE | REMOVE_DIR  # to move finished files to; they cannot be read there
+FOR_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | 1 << 15
+BY_VERSION = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
+CONNECT_TCP, ALL_TCP = 1 << 1, 0b11
+ALL_SCOPES = 0b11  # abstract Unix sockets and signals of processes outside
+_CREATE, _ADD, _RESTRICT = 444, 445, 446  # the same numbers on every architecture
+_RULE_PATH, _RULE_PORT = 1, 2
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+def landlock_version() -> int:
+    """The kernel's Landlock ABI; 0 where there is none."""
+    if sys.platform != "linux":
+        return 0
+    return max(0, _libc.syscall(ctypes.c_long(_CREATE), None, ctypes.c_size_t(0), ctypes.c_uint32(1)))
+
+
+def missing() -> list[str]:
+    """What this system lacks for confining a process, in words; empty where nothing is."""
+    version = landlock_version()
+    lacks = [] if version else ["Landlock (Linux 5.13 or newer, not forbidden by the container)"]
+    if version and version < 4:
+        lacks.append("Landlock's rules for TCP (Linux 6.7 or newer)")
+    if sys.platform != "linux" or platform.machine() not in _CALLS:
+        lacks.append("a seccomp filter (Linux on x86-64 or ARM64)")
+    return lacks
+
+
+def confine(read: Iterable[Path] = (), write: Iterable[Path] = (), place: Iterable[Path] = (),
+            ports: Collection[int] | None = None, *, children: bool = False) -> None:
+    """Let this process, for the rest of its life, read the program, `read` and `write`, and change `write` alone.
+
+    Into the folders `place` files can be moved that it made elsewhere; they cannot be read there. `ports` are the TCP
+    ports it may connect to (None: no network at all, not even a socket). With `children` it may start programs, which
+    are confined as it is. What the system lacks (`missing`) is left out. Raises OSError where it refuses, and
+    RuntimeError in a process of several threads, of which the others would go free.
+    """
+    if sys.platform != "linux":
+        return
+    nested = _libc.prctl(39, 0, 0, 0, 0) == 1  # PR_GET_NO_NEW_PRIVS: one that may not look into /proc any more
+    if not nested and len(os.listdir("/proc/self/task")) > 1:
+        raise RuntimeError("a process must be confined before it has threads")
+    _checked(_libc.prctl(38, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
+    if landlock_version():
+        _restrict_files(_rules(read, write, place, network=ports is not None), ports or ())
+    if platform.machine() in _CALLS:
+        _filter_calls(network=ports is not None, children=children)
+
+
+def _rules(read: Iterable[Path], write: Iterable[Path], place: Iterable[Path], *,
+           network: bool) -> Iterator[tuple[Path, int]]:
+    everything = BY_VERSION[5]
+    for path in _program():
+        yield path, READ
+    for name in (*FACTS, *(RESOLVER if network else ())):
+        yield Path(name), READ
+    for name in CERTIFICATES if network else ():
+        if os.environ.get(name):
+            yield Path(os.environ[name]), READ
+    for name in DEVICES:
+        yield Path(name), READ_FILE | WRITE_FILE
+    for path in read:
+        yield path, READ_FILE | READ_DIR
+    for path in place:
+        yield path, PLACE
+    for path in write:
+        yield path, everything & ~EXECUTE
+
+
+def _program() -> Iterator[Path]:
+    """The interpreter, its libraries, and this package; never the folder above it, where a home may lie."""
+    yield from map(Path, (*LIBRARIES, sys.prefix, sys.base_prefix, sys.exec_prefix))
+    yield PACKAGE
+    if site.ENABLE_USER_SITE:
+        yield Path(site.getuserbase())
+    above = {PACKAGE, *PACKAGE.parents}
+    for name in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+        if name and Path(name).resolve() not in above:
+            yield Path(name)
+
+
+def _restrict_files(rules: Iterable[tuple[Path, int]], ports: Collection[int]) -> None:
+    version = landlock_version()
+    handled = BY_VERSION[min(version, 5)]
+    attributes = struct.pack("=QQQ", handled, ALL_TCP, ALL_SCOPES)[: 8 if version < 4 else 16 if version < 6 else 24]
+    ruleset = _checked(_libc.syscall(ctypes.c_long(_CREATE), attributes, ctypes.c_size_t(len(attributes)),
+                                     ctypes.c_uint32(0)), "landlock_create_ruleset")
+    try:
+        for path, access in rules:
+            _allow_path(ruleset, path, access & handled)
+        for port in ports if version >= 4 else ():
+            rule = struct.pack("=QQ", CONNECT_TCP, port)
+            _checked(_libc.syscall(ctypes.c_long(_ADD), ruleset, _RULE_PORT, rule, ctypes.c_uint32(0)), "port rule")
+        _checked(_libc.syscall(ctypes.c_long(_RESTRICT), ruleset, ctypes.c_uint32(0)), "landlock_restrict_self")
+    finally:
+        os.close(ruleset)
+
+
+def _allow_path(ruleset: int, path: Path, access: int) -> None:
+    try:
+        handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return  # what is not there cannot be read either
+    try:
+        access &= -1 if path.is_dir() else FOR_FILES
+        rule = struct.pack("=Qi", access, handle)
+        _checked(_libc.syscall(ctypes.c_long(_ADD), ruleset, _RULE_PATH, rule, ctypes.c_uint32(0)), f"rule for {path}")
+    finally:
+        os.close(handle)
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what} failed: {os.strerror(code)}")
+    return result
+
+
+# ------------------------------------------------------------------------------------------------------------- seccomp
+
+# Calls by their numbers. What is not in both columns has no such call there.
+_NAMES = ("socket", "kill", "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "ptrace", "process_vm_readv",
+          "process_vm_writev", "kcmp", "io_uring_setup", "io_uring_enter", "io_uring_register", "pidfd_open",
+          "pidfd_getfd", "pidfd_send_signal", "bpf", "perf_event_open", "userfaultfd", "open_by_handle_at", "mount",
+          "umount2", "pivot_root", "chroot", "unshare", "setns", "keyctl", "add_key", "request_key", "execve",
+          "execveat", "mount_setattr", "open_tree", "move_mount", "fsopen", "fanotify_init", "bind", "listen")
+_CALLS: dict[str, dict[str, int]] = {
+    "x86_64": dict(zip(_NAMES, (41, 62, 200, 129, 297, 101, 310, 311, 312, 425, 426, 427, 434, 438, 424, 321, 298, 323,
+                                304, 165, 166, 155, 161, 272, 308, 250, 248, 249, 59, 322, 442, 428, 429, 430, 300, 49,
+                                50), strict=True)),
+    "aarch64": dict(zip(_NAMES, (198, 129, 130, 138, 240, 117, 270, 271, 272, 425, 426, 427, 434, 438, 424, 280, 241,
+                                 282, 265, 40, 39, 41, 51, 97, 268, 219, 217, 218, 221, 281, 442, 428, 429, 430, 262,
+                                 200, 201), strict=True)),
+}
+_ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_X32 = 0x40000000  # x86-64's second table of the same calls
+_LOAD, _EQUAL, _AT_LEAST, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
+_ALLOW, _KILL, _REFUSE = 0x7FFF0000, 0x80000000, 0x00050000 | errno.EACCES
+_NUMBER, _ARCH, _FIRST, _SECOND = 0, 4, 16, 24  # offsets in struct seccomp_data; arguments' lower halves
+_STREAM_OR_DATAGRAM, _INTERNET = (1, 2), (2, 10)
+_SECCOMP = {"x86_64": 317, "aarch64": 277}
+
+
+def _filter_calls(*, network: bool, children: bool) -> None:
+    """Refuse, with EACCES, every socket (with `network`: all but the internet's streams and datagrams) and every call
+    that reaches another process or leads around Landlock."""
+    machine = platform.machine()
+    free = {"execve", "execveat", "kill"} if children else set()  # whom it may kill, Landlock says
+    free |= {"socket"} if network else set()
+    denied = [number for name, number in _CALLS[machine].items() if name not in free]
+    program = [(_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, _ARCHITECTURE[machine]), (_RETURN, 0, 0, _KILL),
+               (_LOAD, 0, 0, _NUMBER)]
+    if machine == "x86_64":
+        program += [(_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _REFUSE)]
+    for number in denied:
+        program += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE)]
+    if network:
+        program += [(_EQUAL, 0, 9, _CALLS[machine]["socket"]),
+                    (_LOAD, 0, 0, _FIRST), (_EQUAL, 2, 0, _INTERNET[0]), (_EQUAL, 1, 0, _INTERNET[1]),
+                    (_RETURN, 0, 0, _REFUSE),
+                    (_LOAD, 0, 0, _SECOND), (_AND, 0, 0, 0xF), (_EQUAL, 2, 0, _STREAM_OR_DATAGRAM[0]),
+                    (_EQUAL, 1, 0, _STREAM_OR_DATAGRAM[1]), (_RETURN, 0, 0, _REFUSE)]
+    program.append((_RETURN, 0, 0, _ALLOW))
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+    kept = ctypes.create_string_buffer(code, len(code))
+    described = struct.pack("=H6xQ", len(program), ctypes.addressof(kept))
+    _checked(_libc.syscall(ctypes.c_long(_SECCOMP[machine]), ctypes.c_uint(1), ctypes.c_uint(1), described),
+             "seccomp(SECCOMP_SET_MODE_FILTER)")
+
+
+# --------------------------------------------------------------------------------------------------------- environment
+
+_KEPT = {"PATH", "LANG", "LANGUAGE", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME",
+         "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE", "PYTHONUTF8"}
+_OF_THE_NETWORK = {"HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_XET", *CERTIFICATES, "HTTP_PROXY", "HTTPS_PROXY",
+                   "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+
+
+def environment(folder: Path, *, network: bool = False) -> dict[str, str]:
+    """This process's environment for one that reads strangers' files: names on a list alone, and `folder` as the only
+    place it knows."""
+    names = _KEPT | (_OF_THE_NETWORK if network else set())
+    kept = {name: value for name, value in os.environ.items() if name in names or name.startswith("LC_")}
+    if site.ENABLE_USER_SITE:
+        kept["PYTHONUSERBASE"] = site.getuserbase()
+    return {**kept, "HOME": str(folder), "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2",
+            "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def hub_ports() -> set[int]:
+    """The TCP ports at which this process reaches the Hub: its address's, or its proxies'."""
+    from urllib.parse import urlsplit
+
+    names = ("HF_ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+    standard = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080, "socks4": 1080}
+    ports = {443, 53}  # downloads lie on other hosts than the Hub, all behind https; long DNS answers come by TCP
+    for address in filter(None, map(os.environ.get, names)):
+        with suppress(ValueError):
+            parts = urlsplit(address if "://" in address else f"http://{address}")
+            ports.add(parts.port or standard.get(parts.scheme, 443))
+    return ports

@@ -1,0 +1,211 @@
+"""A limited process from outside (start, ask, wait with a limit) and from inside (limits, confinement, answers)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, BinaryIO
+
+from studio.limited import confine, wire
+
+NOWHERE = Path("/")  # where a process works that writes nothing
+SECONDS = 30.0  # that an answer may take, whatever it waits for
+
+
+class Stopped(Exception):
+    """A limited process that gave no answer; the message says why, of what it was given: "it took longer than ..."."""
+
+
+class LimitedProcess:
+    """The program `module`, which `serve`s or `enter`s, started when first asked. Not for several threads at once.
+
+    It can change `folder` (None: nothing) and read `read`, beside its own program; with `network` it reaches the Hub
+    and nothing else. `settings` are more variables for its environment.
+    """
+
+    def __init__(self, module: str, folder: Path | None, read: Sequence[Path] = (), *, network: bool = False,
+                 seconds: float = SECONDS, settings: Mapping[str, str] = MappingProxyType({})):
+        self.module, self.folder, self.read = module, folder, read
+        self.network, self.seconds, self.settings = network, seconds, settings
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a request. Raises Stopped; the next request then starts a new process."""
+        process = self.started()
+        assert process.stdin and process.stdout
+        answer, late = None, threading.Event()
+        watch = threading.Timer(self.seconds, lambda: (late.set(), process.kill()))
+        watch.start()
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                wire.send(process.stdin, request)
+                answer = wire.receive(process.stdout)
+        finally:
+            watch.cancel()
+        if answer is None:
+            why = self._death(process)
+            raise Stopped(f"it took longer than {self.seconds:.0f} s" if late.is_set() else why)
+        return answer
+
+    def started(self) -> subprocess.Popen[bytes]:
+        """The process, started and confined where it was not yet."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                command(self.module), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL, cwd=self.folder or NOWHERE,
+                env={**confine.environment(self.folder or NOWHERE, network=self.network), **self.settings})
+            assert self._process.stdin
+            with contextlib.suppress(BrokenPipeError):  # it is asked next, and then found dead
+                wire.send(self._process.stdin, {"folder": _hex(self.folder or NOWHERE), "writes": bool(self.folder),
+                                                "read": [_hex(p) for p in self.read], "network": self.network})
+        return self._process
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is None:
+            return
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                close(pipe)
+        self._process.wait()
+        self._process = None
+
+    def __enter__(self) -> LimitedProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _death(self, process: subprocess.Popen[bytes]) -> str:
+        """Why a process that says nothing more is gone; one that lives on after nonsense is ended."""
+        deadline = time.monotonic() + 1.0
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        code = process.poll()
+        self.close()
+        if code == -signal.SIGXCPU:
+            return "it took too much processor time"
+        return f"it made its reader stop (exit {code}): damaged, or made to do harm"
+
+
+class Readers:
+    """Limited processes of one program that read a folder each, and stay for a while after their last answer. For any
+    number of threads."""
+
+    def __init__(self, module: str, most: int = 2, idle: float = 60.0, seconds: float = SECONDS):
+        self.module, self.most, self.idle, self.seconds = module, most, idle, seconds
+        self._lock = threading.Lock()
+        self._open: dict[Path, _Reader] = {}
+
+    def ask(self, folder: Path, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer of the process that reads `folder`. Raises Stopped."""
+        with self._lock:
+            reader = self._open.pop(folder, None) or _Reader(
+                LimitedProcess(self.module, None, [folder], seconds=self.seconds))
+            self._open[folder] = reader  # the last used at the end
+            unused = [self._open.pop(first) for first in list(self._open)[: -self.most]]
+        for other in unused:
+            other.end_later(0.0)
+        with reader.lock:
+            try:
+                return reader.process.ask(request)
+            finally:
+                reader.end_later(self.idle)
+
+
+class _Reader:
+    def __init__(self, process: LimitedProcess):
+        self.process, self.lock = process, threading.Lock()
+        self._timer: threading.Timer | None = None
+
+    def end_later(self, seconds: float) -> None:
+        """End it when nobody asks for so long; it starts again when somebody does."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = threading.Timer(seconds, self.end)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def end(self) -> None:
+        """End it once it is idle."""
+        with self.lock:
+            self.process.close()
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    """What starts a module of this package in a process that may not look at the folder above it."""
+    return [sys.executable, "-P", str(Path(__file__).with_name("boot.py")), module, *arguments]
+
+
+def ask_once(module: str, request: dict[str, Any], folder: Path | None, read: Sequence[Path] = (), *,
+             seconds: float = SECONDS) -> dict[str, Any]:
+    """The answer of a limited process that is started for one request and ended. Raises Stopped."""
+    with LimitedProcess(module, folder, read, seconds=seconds) as process:
+        return process.ask(request)
+
+
+def close(pipe: Any) -> None:
+    """Close a pipe to a process that may be dead."""
+    with contextlib.suppress(BrokenPipeError):  # what was buffered for the dead process
+        pipe.close()
+
+
+# ---------------------------------------------------------------------------------------------------------- from inside
+
+
+def enter(*, memory: int, file_bytes: int | None = None) -> tuple[Path, BinaryIO, BinaryIO]:
+    """Limit and confine this process by the scope that comes first on stdin; its folder, the stream of requests and the
+    stream of answers. To be called before any thread is started and before anything of a stranger's is read."""
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not get between the messages
+    scope = wire.receive(requests)
+    if scope is None:
+        sys.exit(0)
+    folder, read = _path(scope["folder"]), [_path(text) for text in scope["read"]]
+    limit_memory(memory)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if file_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    confine.confine(read, [folder] if scope["writes"] else [], ports=confine.hub_ports() if scope["network"] else None)
+    return folder, requests, answers
+
+
+def serve(answer: Callable[[dict[str, Any], Path], dict[str, Any]], *, memory: int, seconds: int,
+          file_bytes: int | None = None) -> None:
+    """Answer requests until stdin ends, each within `seconds` of processor time."""
+    folder, requests, answers = enter(memory=memory, file_bytes=file_bytes)
+    while (request := wire.receive(requests)) is not None:
+        allow_processor(seconds)
+        wire.send(answers, answer(request, folder))
+
+
+def limit_memory(size: int) -> None:
+    """Limit this process and its children to `size` bytes of address space, where the system can (macOS cannot)."""
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+
+def allow_processor(seconds: int) -> None:
+    """Let this process use so many seconds of processor time from now on."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + seconds + 1, hard))
+
+
+def _hex(path: Path) -> str:
+    return os.fsencode(path.absolute()).hex()
+
+
+def _path(text: str) -> Path:
+    return Path(os.fsdecode(bytes.fromhex(text)))
