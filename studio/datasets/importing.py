@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -61,8 +60,8 @@ def _run(dataset: Dataset, task: dict[str, Any], options: Options, progress: Pro
     wishes = {"background": options.background, "caption_from": options.caption_from,
               "roots": [os.fsencode(root.absolute()).hex() for root in options.roots]}
     lock = take_lock(dataset)
-    _sweep_staging(dataset.home)
     try:
+        _sweep_staging(dataset.home)
         storage.clear(dataset.path / "cancel", dataset.path / "progress.json")
         dataset.drop_imported()  # what an import that was cut after its commit has left
         storage.write_json(dataset.task_file, {**task, "options": wishes})
@@ -82,7 +81,7 @@ def _sweep_staging(home: Path) -> None:
     """Remove the decoded pictures of imports that were interrupted."""
     for left in (home / "images").glob(f"{storage.STAGING}*"):
         if not storage.is_locked(Dataset(home, left.name.removeprefix(storage.STAGING)).lock_file):
-            shutil.rmtree(left, ignore_errors=True)
+            storage.clear(left)
 
 
 def _start(dataset: Dataset, lock: storage.Lock, token: str | None) -> subprocess.Popen[bytes]:

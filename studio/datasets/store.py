@@ -30,6 +30,7 @@ ID = re.compile(r"[0-9a-f]{32}")
 MIN_CROP = 16  # pixels
 ROW_KEYS = ("image", "ext", "width", "height", "captions", "split", "name", "crop", "repeats")
 INTERRUPTED = "The import was interrupted before it finished; nothing of it was kept. Import the files again."
+FULL = "The disk became full during the import; nothing of it was kept. Free some space, then import again."
 STILL_WAIT = "The import was interrupted before it finished; the files that were sent still wait: import them again."
 
 
@@ -168,7 +169,7 @@ class Dataset:
         state = self.state
         found = (storage.read_json(self.path / "progress.json") or {}) if state == "importing" else self.commit()
         if state != "importing" and self.task_file.exists():  # whatever was told of an import before it
-            found = {"error": STILL_WAIT if self.batches() else INTERRUPTED}
+            found = {"error": FULL if storage.is_full(self.path) else STILL_WAIT if self.batches() else INTERRUPTED}
         error = INTERRUPTED if state == "failed" and not found else None
         empty = {"seen": 0, "used": 0, "converted": 0, "skipped": [], "notes": [], "done": 0, "total": 0}
         return {**empty, "error": error, **{k: v for k, v in found.items() if k not in ("imports", "batches")}}
@@ -195,9 +196,14 @@ class Dataset:
         return picture_path(self.home, self.row(pid))
 
     def thumbnail(self, pid: str) -> Path:
-        """A picture of at most 256 px; made now where it is missing."""
-        row = self.row(pid)
-        return workers.ensure_thumb(self.home, row, self.picture(pid))
+        """A picture of at most 256 px; made now where it is missing. Where the disk takes none, the picture itself."""
+        row, picture = self.row(pid), self.picture(pid)
+        try:
+            return workers.ensure_thumb(self.home, row, picture)
+        except OSError as error:
+            if error.errno not in storage.UNWRITABLE:
+                raise
+            return picture  # large, and right
 
     def fingerprint(self) -> str:
         """SHA-256 over what a run trains on: picture, captions, crop and repeats of the training rows, in order."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import filecmp
 import os
 import shutil
 import stat
@@ -59,21 +58,37 @@ def _copy_open(handle: int, path: Path) -> None:
 
 
 def publish_files(pairs: Iterable[tuple[Path, Path]]) -> None:
-    """`publish` for many finished files (part, path) named by their content, in few flushes. One that is there already
-    stays, if it is whole."""
-    new, there = [], []
+    """`publish` for many finished files (part, path) that are named by their content, in few flushes. A whole one that
+    is there already stays."""
+    new: list[tuple[Path, Path]] = []
+    there: list[Path] = []
     for part, path in pairs:
-        (there if path.exists() and filecmp.cmp(part, path, shallow=False) else new).append((part, path))
+        if path.exists() and path.stat().st_size == part.stat().st_size:
+            there.append(path)
+        else:
+            new.append((part, path))
     if len(new) + len(there) > MANY:
         os.sync()
-    for path in (*(part for part, _ in new), *(path for _, path in there)):  # an import that was cut may have left it
-        fsync_path(path)
-    for folder in {path.parent for _, path in new}:
-        make_folder(folder)
+    for part, _ in new:
+        fsync_path(part)
+    for folder in sorted({path.parent for _, path in new}):
+        folder.mkdir(parents=True, exist_ok=True)
     for part, path in new:
         rename(part, path)
-    for folder in {path.parent for _, path in (*new, *there)}:
-        fsync_path(folder)
+    folders = {path.parent for path in (*there, *(path for _, path in new))}
+    _flush_all([*there, *folders, *{folder.parent for folder in folders}])  # `there`: an import may have been cut
+
+
+def _flush_all(paths: Iterable[Path]) -> None:
+    """Flush each; a process that may write to them and not read them flushes the disk instead."""
+    refused = False
+    for path in paths:
+        try:
+            fsync_path(path)
+        except PermissionError:
+            refused = True
+    if refused:
+        os.sync()
 
 
 def link(source: Path, target: Path) -> None:
