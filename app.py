@@ -43,6 +43,12 @@ def main() -> int:
     except settings_.SettingsError as error:
         print(error, file=sys.stderr)
         return 2
+    from studio import faults, storage
+    try:
+        storage.make_folder(settings.home)
+    except OSError as error:
+        print(faults.in_shell(error), file=sys.stderr)
+        return 2
     prepare_environment(settings.home)
     from studio.web.server import serve
 

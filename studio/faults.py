@@ -7,7 +7,9 @@ copied folder as shutil.Error with the errors of its files as text.
 from __future__ import annotations
 
 import errno
+import logging
 import re
+import time
 from typing import NamedTuple
 
 from studio import storage
@@ -45,6 +47,7 @@ KNOWN = {
     **dict.fromkeys((errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE), FAILING),
     **dict.fromkeys(storage.NO_LOCKS, NO_LOCKS),
 }
+HOUR = 3600.0
 _NUMBER = re.compile(r"\[Errno (\d{1,4})\]|\(os error (\d{1,4})\)")
 _WORDS = {"No space left": errno.ENOSPC, "unexpected pos": errno.ENOSPC, "quota exceeded": errno.EDQUOT,
           "Read-only file system": errno.EROFS, "Input/output error": errno.EIO}  # the second is torch's
@@ -62,10 +65,34 @@ def told(text: str) -> Fault | None:
     return KNOWN.get(_of_text(text) or 0)
 
 
+class Log:
+    """A log in which the same trouble stands once an hour, however often it comes back: it must not grow by itself."""
+
+    def __init__(self, log: logging.Logger):
+        self.log = log
+        self._told: dict[str, float] = {}  # when, by the words
+
+    def tell(self, what: str, error: BaseException) -> None:
+        """Say that `what` failed; what the disk refuses without a trace, which would say no more."""
+        fault = of(error)
+        words = f"{what}: {f'{fault.message} ' if fault else ''}({plain(error)})"
+        now = time.monotonic()
+        if now - self._told.get(words, -HOUR) < HOUR:
+            return
+        self._told = {known: when for known, when in self._told.items() if now - when < HOUR} | {words: now}
+        self.log.error("%s", words, exc_info=None if fault else error)
+
+
 def plain(error: BaseException) -> str:
     """The error in a library's own words, without the path of a file: it may be told to anybody."""
     text = f"[Errno {error.errno}] {error.strerror}" if isinstance(error, OSError) and error.errno else str(error)
     return f"{type(error).__name__}: {text[:300]}"
+
+
+def in_shell(error: BaseException) -> str:
+    """The error for somebody at a shell of this machine: what the disk refused, and where."""
+    fault = of(error)
+    return f"{fault.message} {fault.hint} ({error})" if fault else str(error)
 
 
 def _errno(error: BaseException) -> int | None:

@@ -64,8 +64,9 @@ class Run(work.Work):
         return *super().told_by, self.edits_file
 
     def revision(self) -> str:
-        """A short text that changes whenever the record does by what no event tells: a name, an edit at rest."""
-        return work.digest(storage.stamp(self.record_file), storage.stamp(self.edits_file))
+        """A short text that changes whenever the record does by what no event tells: a name, an edit at rest, a disk
+        that is full."""
+        return work.digest(storage.stamp(self.record_file), storage.stamp(self.edits_file), storage.is_full(self.home))
 
     @property
     def rows_file(self) -> Path:

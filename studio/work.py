@@ -113,7 +113,7 @@ class Work:
     def pulse(self) -> str:
         """A short text that changes whenever its state, events or record may; nothing is read for it."""
         locks = self.supervised(), storage.is_locked(self.path / self.worker_lock_name)
-        return digest(locks, *map(storage.stamp, self.told_by))
+        return digest(locks, storage.is_full(self.home), *map(storage.stamp, self.told_by))
 
     def record(self) -> dict[str, Any]:
         """The record: name, owner, created, attempt (how many were asked for), rank (place in the queue), and more."""
@@ -288,6 +288,13 @@ def discard(root: Path, work: Work) -> None:
         storage.to_trash(work.path, root / "trash")
     finally:
         lock.release()
+
+
+def sweep_unfinished(root: Path, before: float) -> None:
+    """Remove the beginnings of runs and jobs that a server which died left before that moment (unix seconds)."""
+    for path in (path for kind in ("runs", "jobs") for path in (root / kind).glob(f"{storage.STAGING}*")):
+        if path.stat().st_mtime < before:
+            storage.clear(path)
 
 
 def sweep_jobs(root: Path, now: float) -> list[Job]:

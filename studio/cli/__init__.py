@@ -22,6 +22,5 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return args.run(args)
     except OSError as error:
-        fault = faults.of(error)
-        print(f"{fault.message} {fault.hint}" if fault else faults.plain(error), file=sys.stderr)
+        print(faults.in_shell(error), file=sys.stderr)
         return 1

@@ -53,7 +53,7 @@ class Launcher:
         self._retry: dict[tuple[Path, int], tuple[int, float]] = {}  # failed starts: how many, not before when
         self._tokens: dict[str, str] = {}
         self._ended: list[Run] = []  # runs that the last look found to have ended
-        self._trouble = ""  # what kept the last look from its end
+        self._troubles = faults.Log(log)
 
     def start(self) -> None:
         """Begin to look after the queue."""
@@ -81,21 +81,10 @@ class Launcher:
         while not self._stop.is_set():
             try:
                 self.tick()
-                self._trouble = ""
             except Exception as error:  # the thread must outlive a full disk or a damaged folder
-                self._say(error)
+                self._troubles.tell("the queue cannot be looked after", error)
             self._wake.wait(TICK)
             self._wake.clear()
-
-    def _say(self, error: Exception) -> None:
-        """Into the log, once for as long as it is the same: this thread looks twice a second."""
-        text = faults.plain(error)
-        if text == self._trouble:
-            return
-        self._trouble = text
-        fault = faults.of(error)
-        log.error("the queue cannot be looked after: %s", f"{fault.message} ({text})" if fault else text,
-                  exc_info=None if fault else error)
 
     def tick(self) -> None:
         """Look once: start what waits and has room, as many of each lane at a time as AT_ONCE says."""

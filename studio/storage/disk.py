@@ -79,6 +79,9 @@ def free_bytes(path: Path) -> int:
 
 def is_full(path: Path) -> bool:
     """Whether the disk of `path` takes next to nothing from this process any more."""
-    found = os.statvfs(path)
+    try:
+        found = os.statvfs(path)
+    except OSError:  # it does not even say
+        return False
     blocks = found.f_bfree if os.geteuid() == 0 else found.f_bavail
     return blocks * found.f_frsize < FULL_BELOW or (found.f_files > 0 and found.f_favail == 0)

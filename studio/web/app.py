@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -18,7 +17,8 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from studio import __version__, datasets, launch, runs, storage, work
+from studio import __version__, faults, launch, runs, storage
+from studio.storage.spare import Spare
 from studio.web import (
     access,
     routes_bundles,
@@ -28,11 +28,11 @@ from studio.web import (
     routes_plans,
     routes_play,
     routes_runs,
-    uploads,
 )
 from studio.web.answers import fields, respond, studio_of
 from studio.web.described import add_docs
 from studio.web.errors import NotFound, WebError
+from studio.web.janitor import Janitor
 from studio.web.pages import Pages, Static
 from studio.web.routes_runs import Body, Service, Who
 from studio.web.security import Entrance, Guard, error_response
@@ -42,12 +42,11 @@ from studio.web.settings import Settings
 log = logging.getLogger("studio.web")
 STATIC = Path(__file__).resolve().parent.parent / "ui" / "static"
 JANITOR_SECONDS = 3600
-UPLOAD_SECONDS = 24 * 3600
 
 
 def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> FastAPI:
     """The whole server over `settings.home`. `pages` makes the app to mount at `/`; it is called in a thread."""
-    settings.home.mkdir(parents=True, exist_ok=True)
+    _prepare_home(settings.home)
     studio = Studio(settings.home, launch.Launcher(settings.home), runs.Reader(), settings)
     app = FastAPI(title="Studio", version=__version__, docs_url=None, redoc_url=None, openapi_url=None,
                   lifespan=_lifespan, exception_handlers=_handlers())
@@ -71,6 +70,18 @@ def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> Fa
     app.mount("/static", Static(STATIC, app.state.pages), name="static")
     app.mount("/", app.state.pages, name="pages")
     return app
+
+
+def _prepare_home(home: Path) -> None:
+    """What a full disk would not give any more is there from the beginning: the trash, and room for last words."""
+    storage.make_folder(home)
+    try:
+        storage.make_folder(home / "trash")
+        Spare(home).fill()
+    except OSError as error:  # the studio can still be looked at: /readyz says that it cannot be written to
+        if error.errno not in storage.UNWRITABLE:
+            raise
+        log.warning("nothing can be changed here: %s", faults.plain(error))
 
 
 def _add_small_routes(app: FastAPI) -> None:
@@ -164,18 +175,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _janitor(studio: Studio) -> None:
-    """Every hour: empty the trash of old things, sweep what broken uploads left, batches that nobody committed, and
-    jobs long ended."""
-    home = studio.home
+    """Every hour."""
+    janitor = Janitor(studio)
     while True:
-        try:
-            await asyncio.to_thread(storage.empty_trash, home / "trash")
-            await asyncio.to_thread(uploads.sweep, home, time.time() - UPLOAD_SECONDS)
-            await asyncio.to_thread(datasets.sweep, home, time.time() - UPLOAD_SECONDS)
-            for job in await asyncio.to_thread(work.sweep_jobs, home, time.time()):
-                studio.reader.forget(job)
-        except OSError:
-            log.exception("sweeping failed; it is tried again in an hour")
+        await asyncio.to_thread(janitor.come_by)
         await asyncio.sleep(JANITOR_SECONDS)
 
 
