@@ -11,11 +11,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from studio import storage, tensors, zips
-from studio.export.offers import Item, Piece, offers, slug
+from studio.export.offers import Item, Piece, holds_base, offers, slug
 from studio.runs import Run
 from studio.zips import Download
 
-__all__ = ["Download", "Item", "listing", "open_item", "write_item"]
+__all__ = ["Download", "Item", "holds_base", "listing", "open_item", "write_item"]
 
 _BYTES = "application/octet-stream"
 

@@ -67,6 +67,11 @@ def offers(run: Run) -> Iterator[Offer]:
     yield Item("config.json", found.size, "config"), [found]
 
 
+def holds_base(path: str) -> bool:
+    """Whether a download has files of the base in it, as a pipeline and one file for other programs have."""
+    return path.rpartition("/")[2].startswith(("pipeline-", "model"))
+
+
 def part_of(piece: Piece) -> str:
     """The part of the model a file belongs to: the folder it lies in."""
     return piece.name.partition("/")[0]

@@ -17,7 +17,9 @@ class BundleService(RunService):
 
     def bundle(self, viewer: Viewer, run_id: str, start: bool) -> export.Download:
         """The run as a zip, open for reading; the caller closes it. With `start`, only what a first step needs."""
-        return bundle.pack(self._run(viewer, run_id, "read"), start=start)
+        run = self._run(viewer, run_id, "read")
+        self.check_base(viewer, run)
+        return bundle.pack(run, start=start)
 
     def import_run(self, viewer: Viewer, files: list[tuple[str, Path]]) -> dict[str, Any]:
         """A bundle as a run of the viewer's, waiting to be resumed; returns its record."""

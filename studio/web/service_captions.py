@@ -7,8 +7,10 @@ from typing import Any
 from studio.datasets import suggestions, wording
 from studio.web.access import Viewer
 from studio.web.errors import WebError
+from studio.web.repositories import Repositories
 from studio.web.service_datasets import DatasetService, brief, image
 from studio.web.service_jobs import JobService
+from studio.web.service_runs import is_hub_id
 
 PREVIEWED = 20
 LENGTH = 2000  # characters of a text that is found, put in, or asked with
@@ -17,6 +19,8 @@ HOW = ("replace", "append", "prepend")
 
 class CaptionService(DatasetService, JobService):
     """The part of the service that is about captions in bulk."""
+
+    repositories: Repositories
 
     def tags(self, viewer: Viewer, dataset_id: str, limit: int = 200) -> dict[str, Any]:
         """The comma-separated parts of all captions: {"items": [{tag, count}], "total"}, most used first."""
@@ -56,8 +60,10 @@ class CaptionService(DatasetService, JobService):
         if not model or len(model) > 300 or len(prompt) > LENGTH or not 1 <= max_new_tokens <= 512:
             raise WebError("A captioning model is a Hub id or a folder; the prompt has at most 2,000 characters; "
                            "max_new_tokens is between 1 and 512.", "Correct it and try again.")
-        if self.settings.public and model.startswith(("/", "~", ".")):
-            raise WebError("A captioning model here is a Hub id, not a folder of the server.", "Choose another.")
+        if self.settings.public:
+            if not is_hub_id(model):
+                raise WebError("A captioning model here is a Hub id, not a folder of the server.", "Choose another.")
+            self.repositories.require(viewer, model)
         dataset = self._editable(viewer, dataset_id)
         rows = [row for row in dataset.snapshot().rows if (ids is None or row["pid"] in set(ids))
                 and not (missing_only and any(text.strip() for text in row["captions"]))]

@@ -10,14 +10,18 @@ from studio.datasets import health, measures, tokens
 from studio.families import source as source_
 from studio.web.access import Viewer, require
 from studio.web.errors import WebError
+from studio.web.repositories import Repositories
 from studio.web.service_datasets import DatasetService, brief, image
 from studio.web.service_jobs import JobService
+from studio.web.service_runs import is_hub_id
 
 MOST_ITEMS = 50
 
 
 class HealthService(DatasetService, JobService):
     """The part of the service that is about the health of data sets."""
+
+    repositories: Repositories
 
     def measure_dataset(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
         """Start measuring the pictures that are not measured yet; returns the job, the running one if there is one."""
@@ -35,7 +39,7 @@ class HealthService(DatasetService, JobService):
         `measured` of `count` pictures have a hash and a blur: copies that are not exact, and blur, are found among
         those alone. `encoders` is empty where the base's tokenizers are not on this machine yet."""
         dataset = self._dataset(viewer, dataset_id, "read")
-        goal, rows, found = self._examined(dataset, wanted)
+        goal, rows, found = self._examined(viewer, dataset, wanted)
         known = measures.known(self.home, dataset.id)
         return {
             "id": dataset.id, "count": len(rows), "measured": sum(row["image"] in known for row in rows),
@@ -50,7 +54,7 @@ class HealthService(DatasetService, JobService):
         first. Returns the data set with `changed`, the number of pictures."""
         require(viewer, None, "create", "data set")
         dataset = self._dataset(viewer, dataset_id, "read")
-        goal, rows, found = self._examined(dataset, wanted)
+        goal, rows, found = self._examined(viewer, dataset, wanted)
         finding = next((f for f in found if f.code == code), None)
         if finding is None:
             raise WebError(f"There is no finding {code[:40]!r} in this data set.",
@@ -66,7 +70,7 @@ class HealthService(DatasetService, JobService):
         """Start showing what the model sees of a picture; returns the job, whose results are the pictures."""
         require(viewer, None, "create", "job")
         dataset = self._dataset(viewer, dataset_id, "read")
-        row, goal = dataset.row(pid), self._goal(wanted)
+        row, goal = dataset.row(pid), self._goal(viewer, wanted)
         args = {"dataset": dataset.id, "pid": pid, "crop": row.get("crop"), "base": _base(wanted),
                 "resolution": goal.resolution, "buckets": bool(wanted.get("buckets"))}
         live = self.live_job("see", dataset.id, args)
@@ -79,14 +83,17 @@ class HealthService(DatasetService, JobService):
         """A picture's captions as tokens: {"captions": [{caption, encoders: [{encoder, limit, tokens, kept, cut}]}]};
         `tokens` are [start, end] in characters, from character `kept` on nothing is read."""
         row = self._dataset(viewer, dataset_id, "read").row(pid)
-        encoders = self._goal(wanted).encoders
+        encoders = self._goal(viewer, wanted).encoders
         return {"captions": [{"caption": text, "encoders": [encoder.read(text) for encoder in encoders]}
                              for text in row["captions"]]}
 
-    def _goal(self, wanted: dict[str, Any]) -> health.Wanted:
+    def _goal(self, viewer: Viewer, wanted: dict[str, Any]) -> health.Wanted:
         resolution, base = wanted.get("resolution"), _base(wanted)
-        if self.settings.public and base.startswith(("/", "~")):
-            raise WebError("A base model here is `embedded` or a Hub id, no folder of the server.", "Choose another.")
+        if self.settings.public and base != "embedded":
+            if not is_hub_id(base):
+                raise WebError("A base model here is `embedded` or a Hub id, no folder of the server.",
+                               "Choose another.")
+            self.repositories.require(viewer, base)
         found = source_.locate(base)
         if resolution is None:  # what a run of this base would train at
             own = families.get("sd").defaults(found)["data"] if found is not None else {}
@@ -94,10 +101,10 @@ class HealthService(DatasetService, JobService):
         encoders = tuple(tokens.encoders(found)) if found is not None else ()
         return health.Wanted(int(resolution), str(wanted.get("trigger") or "").strip()[:200], encoders)
 
-    def _examined(self, dataset: datasets.Dataset,
+    def _examined(self, viewer: Viewer, dataset: datasets.Dataset,
                   wanted: dict[str, Any]) -> tuple[health.Wanted, list[dict[str, Any]], list[health.Finding]]:
         """What is wanted, the rows, and the findings, which are kept while neither rows nor measures change."""
-        goal, snapshot = self._goal(wanted), dataset.snapshot()
+        goal, snapshot = self._goal(viewer, wanted), dataset.snapshot()
         measured = measures.known(self.home, dataset.id)
         key = (dataset.path, goal)
         with _lock:

@@ -29,6 +29,7 @@ class PlayService(RunService):
         the base and the newest checkpoint, the seed is random."""
         require(viewer, None, "create", "job")
         run = self._run(viewer, run_id, "write")
+        self.check_base(viewer, run)
         args = {"run": run.id, **_asked(run, wanted)}
         borrowed = {(c["checkpoint"], c["weights"]): None for c in args["columns"] if c["checkpoint"]}
 

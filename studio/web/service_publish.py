@@ -26,6 +26,7 @@ class PublishService(RunService, DatasetService, JobService):
         """Start publishing a result; returns the job. `token` is lent to that job alone; without one, the viewer's."""
         run = self._run(viewer, run_id, "write")
         lender = _lender(viewer, repo, token)
+        self.check_base(viewer, run)
         if precision not in PRECISIONS or weights not in ("", "ema", "raw"):
             raise WebError("There are no such weights.", f"weights: ema, raw; precision: {', '.join(PRECISIONS)}.")
         try:

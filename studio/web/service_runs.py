@@ -14,8 +14,9 @@ from studio import config as config_
 from studio import datasets, events, export, hub, launch, prepare, runs, storage
 from studio.web import losses, records
 from studio.web.access import Viewer, may, require
-from studio.web.errors import NotFound, Refused, WebError
+from studio.web.errors import NotFound, Refused, Unavailable, WebError
 from studio.web.index import Index
+from studio.web.repositories import NotReadable, Repositories
 from studio.web.service_jobs import JobService
 from studio.web.settings import Settings
 from studio.work import Job
@@ -36,6 +37,7 @@ class RunService(JobService):
     reader: runs.Reader
     index: Index
     meter: launch.Meter
+    repositories: Repositories
 
     # ------------------------------------------------------------------------------------------------- looking
 
@@ -174,6 +176,7 @@ class RunService(JobService):
                    config: dict[str, Any]) -> dict[str, Any]:
         """A new run that goes on from a checkpoint of this one; returns its record. Raises ConfigError, Refused."""
         parent = self._run(viewer, run_id, "write")
+        self.check_base(viewer, parent)
         name = clean_name(name or f"{parent.record()['name']}, branched")
         run = prepare.branch(self.home, parent, name=name, owner=viewer.id, checkpoint=checkpoint, config=config)
         self.launcher.lend(run, viewer.token)
@@ -190,6 +193,7 @@ class RunService(JobService):
             raise WebError(f"There is no control {kind[:40]!r}.", f"There are: {', '.join(known)}.")
         args = _control_args(kind, args or {})
         if kind == "resume":
+            self.check_base(viewer, run, args.get("token"))
             launch.resume(run, self.reader, args.get("checkpoint"))
             self.launcher.lend(run, args.get("token") or viewer.token)
         else:
@@ -200,6 +204,8 @@ class RunService(JobService):
     def edit_run(self, viewer: Viewer, run_id: str, config: dict[str, Any], resume: bool = False) -> dict[str, Any]:
         """Change settings of a run on its way, and with `resume` let it go on with them; returns its record."""
         run = self._run(viewer, run_id, "write")
+        if resume:
+            self.check_base(viewer, run)
         runs.change(run, config, self.reader)
         if resume:
             launch.resume(run, self.reader)
@@ -224,14 +230,18 @@ class RunService(JobService):
     def files(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
         """What can be downloaded now: {"items": [{path, size, kind, weights, step, precision, url}], "next"}."""
         run = self._run(viewer, run_id, "read")
+        allowed = self._may_take_base(viewer, run)
         return {"items": [{"path": i.path, "size": i.size, "kind": i.kind, "weights": i.weights, "step": i.step,
                            "precision": i.precision, "url": f"/api/runs/{run.id}/files/{i.path}"}
-                          for i in export.listing(run)], "next": None}
+                          for i in export.listing(run) if allowed or not export.holds_base(i.path)], "next": None}
 
     def open_file(self, viewer: Viewer, run_id: str, path: str) -> export.Download:
         """An item of `files`, open for reading; the caller closes it."""
+        run = self._run(viewer, run_id, "read")
+        if export.holds_base(path):
+            self.check_base(viewer, run)
         try:
-            return export.open_item(self._run(viewer, run_id, "read"), path)
+            return export.open_item(run, path)
         except KeyError:
             raise NotFound("There is no such file in this run.", "The run's list of files has what there is.") from None
 
@@ -254,6 +264,16 @@ class RunService(JobService):
             raise
         require(viewer, self.index.facts(run).get("owner"), action, "run")
         return run
+
+    def _may_take_base(self, viewer: Viewer, run: runs.Run) -> bool:
+        """Whether downloads with the base's files are listed; where the Hub is silent they are, and opening asks."""
+        try:
+            self.check_base(viewer, run)
+        except NotReadable:
+            return False
+        except Unavailable:
+            return True
+        return True
 
     def _sees(self, viewer: Viewer, facts: dict[str, Any]) -> bool:
         return may(viewer, facts.get("owner"), "read")
@@ -281,11 +301,27 @@ class RunService(JobService):
             return  # prepare says what is wrong with it
         section = config.get("model")
         base = section.get("base", "embedded") if isinstance(section, dict) else "embedded"
-        if self.settings.public and isinstance(base, str) and base != "embedded" and not _hub_id(base):
+        if self.settings.public and isinstance(base, str) and base != "embedded" and not is_hub_id(base):
             raise config_.ConfigError([config_.Problem(
                 field="model.base", message="a base model here is `embedded` or a Hub id such as "
                 "`stable-diffusion-v1-5/stable-diffusion-v1-5`, not a folder of the server")])
+        if isinstance(base, str) and (reason := self.why_not(viewer, base)):
+            raise config_.ConfigError([config_.Problem(field="model.base", message=reason)])
         self._check_dataset(viewer, config)
+
+    def why_not(self, viewer: Viewer, base: str, token: str | None = None) -> str | None:
+        """Why this base is not the viewer's to use; None where it is. Raises Unavailable where the Hub is silent.
+
+        Where the machine is its owner's, so is its cache; where strangers sign in, the Hub is asked."""
+        if not self.settings.public or not is_hub_id(base):
+            return None
+        return self.repositories.why_not(viewer, base, token=token)
+
+    def check_base(self, viewer: Viewer, run: runs.Run, token: str | None = None) -> None:
+        """Return if the viewer may (still) use the base of a run of theirs. Raises NotReadable, Unavailable."""
+        base = run.config().model.base
+        if self.settings.public and is_hub_id(base):
+            self.repositories.require(viewer, base, token=token)
 
     def _check_dataset(self, viewer: Viewer, config: dict[str, Any]) -> None:
         section = config.get("data")
@@ -322,7 +358,8 @@ def _control_args(kind: str, args: dict[str, Any]) -> dict[str, str]:
     return args
 
 
-def _hub_id(base: str) -> bool:
+def is_hub_id(base: str) -> bool:
+    """Whether this is the name of a repository, `owner/name`, and no folder."""
     owner, _, name = base.partition("/")
     parts = (owner, name)
     return all(p and len(p) <= 96 and p[0].isalnum() and all(c.isalnum() or c in "-_." for c in p) for p in parts)

@@ -35,6 +35,7 @@ class Repo:
     revisions: dict[str, Path]
     private: bool = False
     gated: bool = False
+    readers: tuple[str, ...] = ()  # people of tests/fakes/oauth.py who may read it, beside READER
 
     def commit(self, revision: str) -> str | None:
         names = {r: hashlib.sha1(str(path).encode()).hexdigest() for r, path in self.revisions.items()}
@@ -53,6 +54,8 @@ class Hub:
     uploads: Path | None = None  # where uploaded repositories lie; without it nothing can be uploaded
     busy_commits: int = 0  # so many commits are answered by 503 first
     blobs: dict[str, bytes] = field(default_factory=dict)  # of large files, by SHA-256
+    silent: bool = False  # it answers 503 to everything
+    tokens: list[tuple[str, str]] = field(default_factory=list)  # (path, token) of each request
     stall_after: int | None = None  # bytes of a safetensors file after which the answer hangs
 
     def __enter__(self) -> Hub:
@@ -85,6 +88,9 @@ class Hub:
         @app.middleware("http")
         async def remember(request: Request, answer):
             self.requests.append((request.method, request.url.path, request.headers.get("range")))
+            self.tokens.append((request.url.path, _token(request)))
+            if self.silent:
+                return _no(503, "", "Service Unavailable")
             return await answer(request)
 
         @app.get("/api/models/{org}/{name}")
@@ -94,6 +100,11 @@ class Hub:
         @app.get("/api/models/{org}/{name}/revision/{revision:path}")
         async def revision_info(org: str, name: str, revision: str, request: Request) -> Response:
             return self._info(f"{org}/{name}", revision, request)
+
+        @app.get("/api/{kind}/{org}/{name}/auth-check")
+        async def auth_check(kind: str, org: str, name: str, request: Request) -> Response:
+            repo = self.repos.get(f"{org}/{name}" if kind == "models" else f"{kind}/{org}/{name}")
+            return _refused(repo, request) or _gated(repo, f"{org}/{name}", request) or JSONResponse({})
 
         @app.get("/api/models/{org}/{name}/tree/{revision}")
         async def tree(org: str, name: str, revision: str, request: Request) -> Response:
@@ -263,8 +274,8 @@ class Hub:
         repo = self.repos.get(repo_id)
         if refused := _refused(repo, request):
             return refused
-        if repo.gated and _token(request) != READER:
-            return _no(403 if _token(request) else 401, "GatedRepo", f"Access to model {repo_id} is restricted")
+        if refused := _gated(repo, repo_id, request):
+            return refused
         commit = repo.commit(revision)
         if commit is None:
             return _no(404, "RevisionNotFound", "Invalid rev id")
@@ -297,8 +308,21 @@ def _token(request: Request) -> str:
     return request.headers.get("authorization", "").removeprefix("Bearer ")
 
 
+def _person(request: Request) -> str:
+    """Who bears a token that tests/fakes/oauth.py gave; nobody for any other."""
+    found = re.fullmatch(r"hf_oauth_(\w+)_[0-9a-f]+", _token(request))
+    return found[1] if found else ""
+
+
+def _gated(repo: Repo | None, repo_id: str, request: Request) -> Response | None:
+    if repo is not None and repo.gated and _token(request) != READER and _person(request) not in repo.readers:
+        return _no(403 if _token(request) else 401, "GatedRepo", f"Access to model {repo_id} is restricted")
+    return None
+
+
 def _refused(repo: Repo | None, request: Request) -> Response | None:
-    if repo is None or repo.private and _token(request) not in (READER, WRITER):
+    if repo is None or repo.private and _token(request) not in (READER, WRITER) and (
+            _person(request) not in repo.readers):
         return _no(404 if _token(request) else 401, "RepoNotFound", "Repository not found")
     return None
 

@@ -9,6 +9,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from pathlib import Path
@@ -182,21 +183,26 @@ class Browser:
         return answer
 
 
+@contextmanager
+def open_space(tmp: Path, home: Path | None = None, **env: str) -> Iterator[Space]:
+    """A Space with the Hub's sign-in played by tests/fakes/oauth.py, and more variables of its environment."""
+    with subprocess.Popen([sys.executable, str(FAKES / "oauth.py")], stdout=subprocess.PIPE, text=True) as fake:
+        assert fake.stdout
+        port = fake.stdout.readline().strip()
+        found = start(home or tmp / "home", tmp, SPACE_ID="somebody/studio", OAUTH_CLIENT_ID="studio-client",
+                      OAUTH_CLIENT_SECRET="studio-client-secret-of-the-fake-0123456789", OAUTH_SCOPES="openid profile",
+                      OPENID_PROVIDER_URL=f"http://127.0.0.1:{port}", **{"HF_TOKEN": "hf_OWNEROFTHESPACE0123", **env})
+        found.wait_ready()
+        yield Space(found)
+        found.stop()
+        fake.terminate()
+
+
 @pytest.fixture(scope="module")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
-    """A Space with the Hub's sign-in played by tests/fakes/oauth.py."""
-    tmp = tmp_path_factory.mktemp("space")
-    fake = subprocess.Popen([sys.executable, str(FAKES / "oauth.py")], stdout=subprocess.PIPE, text=True)
-    assert fake.stdout
-    port = fake.stdout.readline().strip()
-    found = start(tmp / "home", tmp, SPACE_ID="somebody/studio", OAUTH_CLIENT_ID="studio-client",
-                  OAUTH_CLIENT_SECRET="studio-client-secret-of-the-fake-0123456789", OAUTH_SCOPES="openid profile",
-                  OPENID_PROVIDER_URL=f"http://127.0.0.1:{port}", HF_TOKEN="hf_OWNEROFTHESPACE0123")
-    found.wait_ready()
-    yield Space(found)
-    found.stop()
-    fake.terminate()
-    fake.wait()
+    """A Space."""
+    with open_space(tmp_path_factory.mktemp("space")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,108 @@
+"""Who may read which repository of the Hub: asked with a person's own token, whatever a cache holds, and remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Literal
+
+from studio.web.access import Viewer
+from studio.web.errors import Unavailable, WebError
+
+Kind = Literal["model", "dataset"]
+ALLOWED_SECONDS, REFUSED_SECONDS = 300.0, 20.0  # how long an answer is remembered
+SECONDS = 10.0  # that the Hub may take to answer
+MOST = 10_000  # answers remembered
+
+
+class NotReadable(WebError):
+    """A repository that this person may not read; the same words as for one that does not exist."""
+
+    status, code = 403, "not_readable"
+
+
+class Silent(Exception):
+    """The Hub gave no answer."""
+
+
+def ask_hub(kind: Kind, name: str, token: str | None) -> str | None:
+    """None where the token (or nobody, without one) may read the repository's files, else why not, in words.
+
+    Raises Silent where the Hub cannot be reached or says neither."""
+    import httpx2
+    from huggingface_hub import HfApi, errors
+
+    api, what = HfApi(token=token or False), "data set" if kind == "dataset" else "model"
+    address = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{name}"
+    try:
+        try:
+            api.auth_check(name, repo_type=kind)
+        except errors.HfHubHTTPError as error:
+            if type(error) is not errors.HfHubHTTPError or error.response.status_code != 404:
+                raise
+            _look(api, kind, name, token)  # a mirror of the Hub may not know the question itself
+        return None
+    except (errors.GatedRepoError, errors.DisabledRepoError):
+        return (f"{name} is gated: accept its licence at {address} while signed in, then give a token of that account "
+                "that may read it")
+    except errors.RepositoryNotFoundError:
+        return (f"there is no {what} {name} on the Hub, or it is private: check the name, or give a token of an "
+                "account that may read it")
+    except errors.HfHubHTTPError as error:
+        if error.response.status_code in (401, 403):
+            return (f"there is no {what} {name} on the Hub, or it is private: check the name, or give a token of an "
+                    "account that may read it")
+        raise Silent from error
+    except (httpx2.HTTPError, errors.OfflineModeIsEnabled, ConnectionError, OSError) as error:
+        raise Silent from error
+
+
+def _look(api: Any, kind: Kind, name: str, token: str | None) -> None:
+    """Look at the repository, and where it is gated at one of its files. Raises what the Hub's client raises."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    info: Any = api.repo_info(name, repo_type=kind, timeout=SECONDS)
+    names = [file.rfilename for file in info.siblings or []]
+    guarded = [path for path in names if path not in ("README.md", ".gitattributes")]  # a card is shown to everybody
+    if info.gated and guarded:
+        url = hf_hub_url(name, guarded[0], repo_type=kind, revision=info.sha)
+        get_hf_file_metadata(url, token=token or False, timeout=SECONDS)
+
+
+class Repositories:
+    """The answers so far, by person and token. For any number of threads."""
+
+    def __init__(self, ask: Callable[[Kind, str, str | None], str | None] = ask_hub):
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._answers: OrderedDict[tuple[str, str, Kind, str], tuple[float, str | None]] = OrderedDict()
+
+    def why_not(self, viewer: Viewer, name: str, kind: Kind = "model", token: str | None = None) -> str | None:
+        """None where the viewer may read the repository by `token` or their own, else why not. Raises Unavailable
+        where the Hub gives no answer."""
+        token = token or viewer.token
+        key = (viewer.id, hashlib.sha256((token or "").encode()).hexdigest(), kind, name)
+        now = time.monotonic()
+        with self._lock:
+            until, reason = self._answers.get(key, (0.0, None))
+        if until > now:
+            return reason
+        try:
+            reason = self._ask(kind, name, token)
+        except Silent:
+            raise Unavailable(f"The Hub did not say whether you may read {name}.", "Ask again in a moment.") from None
+        with self._lock:
+            self._answers[key] = (now + (REFUSED_SECONDS if reason else ALLOWED_SECONDS), reason)
+            self._answers.move_to_end(key)
+            while len(self._answers) > MOST:
+                self._answers.popitem(last=False)
+        return reason
+
+    def require(self, viewer: Viewer, name: str, kind: Kind = "model", token: str | None = None) -> None:
+        """Return if the viewer may read the repository. Raises NotReadable, Unavailable."""
+        reason = self.why_not(viewer, name, kind, token)
+        if reason is not None:
+            raise NotReadable(f"{reason[:1].upper()}{reason[1:]}.", "Choose another, or sign in as who may read it.")
