@@ -106,7 +106,7 @@ class _Attempt:
             error = problem.error
         except (OSError, storage.Corrupt, config_.ConfigError) as problem:
             error = cause.of_disk(self.run, faults.of(problem), str(problem)) or cause.supervisor_error(
-                "supervisor_failed", f"The {self.run.worker} could not be looked after: {faults.plain(problem)}",
+                "supervisor_failed", f"The {self.run.worker} could not be looked after: {problem}",
                 f"Put it right, then {cause.again(self.run)}.")
         finally:
             left = tree.end_all(self.run.path, 0.0 if self.result else END_GRACE)
@@ -118,12 +118,15 @@ class _Attempt:
     def record(self) -> None:
         """The attempt has begun: process.json says so. What a cut cancel in the queue left to tell of it goes first."""
         self.spare.fill()
-        if (self.run.exit() or {"attempt": 0})["attempt"] == self.number:
-            storage.remove(self.run.exit_file)
+        argv: list[str] = []
+        with suppress(storage.Corrupt, config_.ConfigError):  # `live` meets it again, and says so
+            argv = self.given or command.argv(self.run)
+            if (self.run.exit() or {"attempt": 0})["attempt"] == self.number:
+                storage.remove(self.run.exit_file)
         me = psutil.Process()
         self.spare.write(self.run.process_file, as_json({
             "attempt": self.number, "pid": me.pid, "start_time": me.create_time(), "boot_id": _boot_id(),
-            "argv": self.given or command.argv(self.run), "began": time.time()}))
+            "argv": argv, "began": time.time()}))
 
     def _clear_the_way(self) -> None:
         """Wait for the trainer of an earlier attempt to leave; end what it left. Raises CannotStart."""

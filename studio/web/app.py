@@ -28,6 +28,7 @@ from studio.web import (
     routes_plans,
     routes_play,
     routes_runs,
+    routes_trash,
 )
 from studio.web.answers import fields, respond, studio_of
 from studio.web.described import add_docs
@@ -59,6 +60,7 @@ def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> Fa
     app.include_router(routes_datasets.router)
     app.include_router(routes_health.router)
     app.include_router(routes_jobs.router)
+    app.include_router(routes_trash.router)
     if not settings.public:
         add_docs(app)
     _add_small_routes(app)

@@ -1,0 +1,83 @@
+"""The rows of `messages.py` about what a disk refuses, what that leaves undone, and the trash."""
+
+from __future__ import annotations
+
+ROWS: tuple[tuple[str, ...], ...] = (
+    # what it refuses, and what puts it right
+    ("The disk of the studio is full.", "スタジオのディスクがいっぱいです。"),
+    ("Free some space: empty the trash, or remove other things from the disk.",
+     "ゴミ箱を空にするか、ディスクからほかのものを削除して、空きを作ってください。"),
+    ("The disk quota of the studio is used up.", "スタジオのディスク割り当てを使い切りました。"),
+    ("Free some space: empty the trash, or ask for a larger quota.",
+     "ゴミ箱を空にして空きを作るか、割り当てを増やしてもらってください。"),
+    ("The disk of the studio reports an error of its own (input/output error).",
+     "スタジオのディスク自体がエラーを返しました（入出力エラー）。"),
+    ("Copy the studio's home to another disk while it can be read, and look at the system's log.",
+     "読み取れるうちにスタジオのホームを別のディスクへコピーし、システムのログを確認してください。"),
+    ("The disk of the studio is read-only.", "スタジオのディスクは読み取り専用です。"),
+    ("Mount it so that it can be written to, or start the studio with another STUDIO_HOME.",
+     "書き込めるようにマウントするか、別の STUDIO_HOME でスタジオを起動してください。"),
+    ("The user that the studio runs as may not read or write a file.",
+     "スタジオを動かしているユーザーに、ファイルを読み書きする権限がありません。"),
+    ("Give this user the rights to STUDIO_HOME with all that is in it, or set another one.",
+     "このユーザーに STUDIO_HOME とその中身の権限を与えるか、別の場所を指定してください。"),
+    ("The file system of the studio's home has no file locks.",
+     "スタジオのホームのファイルシステムでは、ファイルをロックできません。"),
+    ("Put STUDIO_HOME on a local disk, or turn the locks of the network's file system on.",
+     "STUDIO_HOME をローカルディスクに置くか、ネットワークファイルシステムのロックを有効にしてください。"),
+    ("Two folders of the studio's home lie on different disks.",
+     "スタジオのホームのフォルダーが、別々のディスクにあります。"),
+    ("Put the whole STUDIO_HOME on one disk.", "STUDIO_HOME 全体を 1 つのディスクに置いてください。"),
+    ("A file would become larger than this system lets the studio write.",
+     "このシステムでスタジオが書けるサイズを超えるファイルになります。"),
+    ("Raise the limit (`ulimit -f`), or put STUDIO_HOME on another disk.",
+     "上限（`ulimit -f`）を上げるか、STUDIO_HOME を別のディスクに置いてください。"),
+    ("The studio has too many files open.", "スタジオが開いているファイルが多すぎます。"),
+    ("Raise the limit (`ulimit -n 65536`), then start it again.",
+     "上限（`ulimit -n 65536`）を上げて、もう一度起動してください。"),
+    ("{hint!} Then try again.", "{hint}。そのあと、もう一度試してください。"),
+    ("{hint!} Then resume.", "{hint}。そのあと、再開してください。"),
+    ("{hint!} Then start it again.", "{hint}。そのあと、もう一度始めてください。"),
+    ("{hint!} Then {what?}.", "{hint}。そのあと、{what}。"),
+    # what stays undone, or waits
+    ("The disk of the studio is full: the run begins when there is room again. Empty the trash, or remove other things "
+     "from the disk.",
+     "スタジオのディスクがいっぱいです。空きができると、実行が始まります。"
+     "ゴミ箱を空にするか、ディスクからほかのものを削除してください。"),
+    ("The disk of the studio is full: what it makes is kept when there is room again. Empty the trash, or remove other "
+     "things from the disk.",
+     "スタジオのディスクがいっぱいです。空きができると、作られたものが保存されます。"
+     "ゴミ箱を空にするか、ディスクからほかのものを削除してください。"),
+    ("not saved, so the run goes on ({why}): put it right, or cancel",
+     "保存できなかったため、実行を続けます（{why}）。原因を取り除くか、キャンセルしてください。"),
+    ("it could not be kept, so nothing changed ({why?}): put it right and ask again",
+     "記録できなかったため、何も変わっていません（{why}）。原因を取り除いて、もう一度試してください。"),
+    ("{name} could not be removed ({why}); it is tried again at the next save.",
+     "{name} を削除できませんでした（{why}）。次の保存のときにもう一度試します。"),
+    ("{name} is damaged ({why?}) and could not be put into the trash: {error}",
+     "{name} が壊れています（{why}）。ゴミ箱に移せませんでした：{error}"),
+    ("{name}, from which this run goes on, is damaged ({why?}): branch it once more, or restore that checkpoint",
+     "この実行が引き継ぐ {name} が壊れています（{why}）。"
+     "もう一度分岐するか、そのチェックポイントを元に戻してください。"),
+    ("{name}, from which this run goes on, is not here: branch it once more, or restore that checkpoint",
+     "この実行が引き継ぐ {name} がありません。もう一度分岐するか、そのチェックポイントを元に戻してください。"),
+    ("no checkpoint is whole any more", "無事なチェックポイントはありませんでした。"),
+    ("{folder}/{name} cannot be read: {why}", "{folder}/{name} を読み取れません：{why}"),
+    # imports
+    ("The import was interrupted before it finished; the files that were sent still wait: import them again.",
+     "取り込みが途中で中断されました。送られたファイルは残っています。もう一度取り込んでください。"),
+    ("{message!} Nothing of the import was kept. {hint!} Then import again.",
+     "{message}。取り込まれたものはありません。{hint}。そのあと、もう一度取り込んでください。"),
+    # the trash
+    ("it is not known where this lay before it was deleted, so it cannot be put back",
+     "削除前の場所がわからないため、元に戻せません。"),
+    ("something else lies there now, so it cannot be put back", "その場所には別のものがあるため、元に戻せません。"),
+    ("what this was part of is not here any more: put that back first",
+     "これが属していたものがもうありません。先にそちらを元に戻してください。"),
+    ("the run is still running: stop it first", "実行はまだ続いています。先に停止してください。"),
+    ("an import is under way: wait for its end", "取り込み中です。終わるまでお待ちください。"),
+    ("there is nothing of that id in the trash: `python -m studio trash list` shows what is",
+     "その ID のものはゴミ箱にありません。`python -m studio trash list` で中身を確認できます。"),
+    ("The ids of things in the trash are texts.", "ゴミ箱にあるものの ID は文字列です。"),
+    ("The list of the trash has them.", "ゴミ箱の一覧にあります。"),
+)
