@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,7 +29,7 @@ class Upload:
 
     def remove(self) -> None:
         """Delete the files."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        storage.clear(self.folder)
 
 
 async def receive(request: Request, settings: Settings) -> Upload:
@@ -151,4 +150,4 @@ def sweep(home: Path, keep_newer_than: float) -> None:
     folder = home / "cache" / "uploads"
     for path in folder.iterdir() if folder.is_dir() else []:
         if path.stat().st_mtime < keep_newer_than:
-            shutil.rmtree(path, ignore_errors=True)
+            storage.clear(path)
