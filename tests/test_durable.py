@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMING = {"rename", "renames", "link", "symlink", "unlink", "remove", "rmdir", "removedirs", "rmtree", "move", "copytree",
-          "symlink_to", "hardlink_to", "link_to"}
+NAMING = {"rename", "renames", "link", "symlink", "unlink", "remove", "rmdir", "removedirs", "rmtree", "move",
+          "copytree", "symlink_to", "hardlink_to", "link_to"}
 LISTS = {"remove"}  # a list or a set has it too, on one argument
 
 

@@ -18,36 +18,39 @@ Progress = Callable[[int, int], None]
 
 
 def add(dataset: Dataset, files: Iterable[tuple[str, Path]], progress: Progress | None = None,
-        options: Options = Options()) -> dict[str, Any]:
+        options: Options = Options(), begun: Callable[[], None] | None = None) -> dict[str, Any]:
     """Import files (relative name, path on this machine; zips are unpacked) and commit them; returns the report.
 
     Blocks until the importing process has ended, calling `progress(done, total)` with pictures about twice a second.
     Never raises for what a person brought: see the report and `dataset.state`. The import holds its own lock and goes
-    on if this process dies; an exception raised here (Ctrl-C, or by `progress`) ends it.
+    on if this process dies; an exception raised here (Ctrl-C, or by `progress`) ends it. From `begun()` on a cut is
+    told as a cut, whoever dies.
     """
-    return _run(dataset, {"files": _listed(files)}, options, progress)
+    return _run(dataset, {"files": _listed(files)}, options, progress, begun)
 
 
 def add_folder(dataset: Dataset, folder: Path, progress: Progress | None = None,
-               options: Options = Options()) -> dict[str, Any]:
+               options: Options = Options(), begun: Callable[[], None] | None = None) -> dict[str, Any]:
     """`add` for every file below a folder of this machine, which is listed by the importing process."""
-    return _run(dataset, {"folder": os.fsencode(folder.absolute()).hex()}, options, progress)
+    return _run(dataset, {"folder": os.fsencode(folder.absolute()).hex()}, options, progress, begun)
 
 
 def add_hub(dataset: Dataset, source: HubSource, token: str | None, progress: Progress | None = None,
-            options: Options = Options()) -> dict[str, Any]:
+            options: Options = Options(), begun: Callable[[], None] | None = None) -> dict[str, Any]:
     """`add` for the rows of a Hub data set, read with `token` alone."""
-    return _run(dataset, {"hub": source.wish()}, options, progress, token)
+    return _run(dataset, {"hub": source.wish()}, options, progress, begun, token)
 
 
-def commit(dataset: Dataset, progress: Progress | None = None, options: Options = Options()) -> dict[str, Any]:
+def commit(dataset: Dataset, progress: Progress | None = None, options: Options = Options(),
+           begun: Callable[[], None] | None = None) -> dict[str, Any]:
     """`add` for the batches that wait (`Dataset.receive`). Raises Wrong when none does."""
     batches = dataset.batches()
     if not batches:
         raise Wrong("No files wait to be imported: send some first.")
     files = [(name, dataset.incoming / batch / f"{number:06d}")
              for batch, names in batches for number, name in enumerate(names)]
-    return _run(dataset, {"files": _listed(files), "batches": [batch for batch, _ in batches]}, options, progress)
+    return _run(dataset, {"files": _listed(files), "batches": [batch for batch, _ in batches]}, options, progress,
+                begun)
 
 
 def _listed(files: Iterable[tuple[str, Path]]) -> list[tuple[str, str]]:
@@ -56,7 +59,7 @@ def _listed(files: Iterable[tuple[str, Path]]) -> list[tuple[str, str]]:
 
 
 def _run(dataset: Dataset, task: dict[str, Any], options: Options, progress: Progress | None,
-         token: str | None = None) -> dict[str, Any]:
+         begun: Callable[[], None] | None, token: str | None = None) -> dict[str, Any]:
     wishes = {"background": options.background, "caption_from": options.caption_from,
               "roots": [os.fsencode(root.absolute()).hex() for root in options.roots]}
     lock = take_lock(dataset)
@@ -68,6 +71,8 @@ def _run(dataset: Dataset, task: dict[str, Any], options: Options, progress: Pro
         process = _start(dataset, lock, token)
     finally:
         lock.release()  # the importing process holds it from here on
+    if begun is not None:
+        begun()
     try:
         _follow(process, dataset, progress or (lambda done, total: None))
     except BaseException:

@@ -25,6 +25,7 @@ from studio import storage
 from studio.datasets import captions as captions_
 from studio.datasets import workers
 from studio.datasets.fold import Fold, Snapshot, SnapshotCache
+from studio.work import Refused
 
 ID = re.compile(r"[0-9a-f]{32}")
 MIN_CROP = 16  # pixels
@@ -365,12 +366,12 @@ def _establish(home: Path, name: str, owner: str, source: dict[str, Any] | None 
 
 
 def take_lock(dataset: Dataset) -> storage.Lock:
-    """The import's lock, from `begin` or taken now. Raises RuntimeError when another import holds it."""
+    """The import's lock, from `begin` or taken now. Raises Refused when another import holds it."""
     lock = _held.pop(dataset.path, None)
     if lock is None:
         lock = storage.Lock(dataset.lock_file)
         if not lock.acquire():
-            raise RuntimeError("pictures are being added to this data set already: wait until that import has ended")
+            raise Refused("pictures are being added to this data set already: wait until that import has ended")
     return lock
 
 

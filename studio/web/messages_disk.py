@@ -68,6 +68,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
      "取り込みが途中で中断されました。送られたファイルは残っています。もう一度取り込んでください。"),
     ("{message!} Nothing of the import was kept. {hint!} Then import again.",
      "{message}。取り込まれたものはありません。{hint}。そのあと、もう一度取り込んでください。"),
+    ("pictures are being added to this data set already: wait until that import has ended",
+     "このデータセットには画像を取り込み中です。終わるまでお待ちください。"),
     # the trash
     ("it is not known where this lay before it was deleted, so it cannot be put back",
      "削除前の場所がわからないため、元に戻せません。"),

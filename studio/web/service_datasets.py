@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from studio import datasets, zips
+from studio import datasets, storage, zips
 from studio.web.access import Viewer, may, require
 from studio.web.errors import NotFound, Refused, WebError
 from studio.web.settings import Settings
@@ -65,7 +65,8 @@ class DatasetService:
         except BaseException:
             done()
             raise
-        return self._started(viewer, dataset, lambda: datasets.add(dataset, files, options=options), done)
+        return self._started(viewer, dataset, lambda begun: datasets.add(dataset, files, None, options, begun), done,
+                             new=into is None)
 
     def import_source(self, viewer: Viewer, name: str, source: dict[str, Any],
                       wishes: dict[str, Any] | None = None) -> tuple[dict[str, Any], bool]:
@@ -76,10 +77,12 @@ class DatasetService:
         if source.get("kind") == "folder":
             folder = self._folder(source.get("path"))
             dataset = datasets.begin(self.home, name or folder.name, viewer.id, {"kind": "folder", "path": str(folder)})
-            return self._started(viewer, dataset, lambda: datasets.add_folder(dataset, folder, options=options))
+            return self._started(
+                viewer, dataset, lambda begun: datasets.add_folder(dataset, folder, None, options, begun), new=True)
         hub, token = self._hub(viewer, source)
         made = datasets.begin(self.home, name or hub.name, viewer.id, {"kind": "hub", **hub.wish()})
-        return self._started(viewer, made, lambda: datasets.add_hub(made, hub, token, options=options))
+        return self._started(viewer, made, lambda begun: datasets.add_hub(made, hub, token, None, options, begun),
+                             new=True)
 
     def preview_source(self, viewer: Viewer, source: dict[str, Any]) -> dict[str, Any]:
         """What a Hub data set holds, before anything large is fetched: datasets.preview."""
@@ -103,7 +106,7 @@ class DatasetService:
         dataset, options = self._dataset(viewer, dataset_id, "write"), self._options(wishes)
         if not dataset.batches():
             raise Refused("No files wait to be imported.", "Send some first.")
-        return self._started(viewer, dataset, lambda: datasets.commit(dataset, options=options))
+        return self._started(viewer, dataset, lambda begun: datasets.commit(dataset, None, options, begun))
 
     def cancel_import(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
         """End an import under way; nothing of it is kept."""
@@ -144,12 +147,29 @@ class DatasetService:
             raise WebError("The token must be text.", "Copy it from your Hugging Face settings.")
         return datasets.HubSource.of(source), token
 
-    def _started(self, viewer: Viewer, dataset: datasets.Dataset, work: Callable[[], Any],
-                 done: Callable[[], None] = lambda: None) -> tuple[dict[str, Any], bool]:
-        """Import in the background; waits a little, and tells whether it has ended."""
-        worker = threading.Thread(target=self._import, args=(dataset, work, done), name=f"import-{dataset.id[:8]}",
-                                  daemon=True)
+    def _started(self, viewer: Viewer, dataset: datasets.Dataset, work: Callable[[Callable[[], None]], Any],
+                 done: Callable[[], None] = lambda: None, *, new: bool = False) -> tuple[dict[str, Any], bool]:
+        """Import in the background; waits until it has begun for sure, then a little, and tells whether it has ended.
+        Raises what kept it from beginning; a `new` data set, made for it, goes then."""
+        begun, failed = threading.Event(), list[Exception]()
+
+        def run() -> None:
+            try:
+                work(begun.set)
+            except Exception as error:  # once it has begun the report says it to the person; the trace is for the log
+                failed.extend([error] if not begun.is_set() else [])
+                log.exception("importing into data set %s failed", dataset.id)
+            finally:
+                begun.set()
+                done()
+
+        worker = threading.Thread(target=run, name=f"import-{dataset.id[:8]}", daemon=True)
         worker.start()
+        begun.wait()
+        if failed:
+            if new:
+                storage.erase(dataset.path)
+            raise failed[0]
         worker.join(self.settings.import_wait)
         return self.dataset(viewer, dataset.id), not worker.is_alive()
 
@@ -242,14 +262,6 @@ class DatasetService:
         if dataset.read_only:
             return dataset.copy(f"{dataset.name} (copy)", viewer.id)
         return self._dataset(viewer, dataset_id, "write")
-
-    def _import(self, dataset: datasets.Dataset, work: Callable[[], Any], done: Callable[[], None]) -> None:
-        try:
-            work()
-        except Exception:  # the report says it to the person; the trace belongs into the log
-            log.exception("importing into data set %s failed", dataset.id)
-        finally:
-            done()
 
 
 def brief(dataset: datasets.Dataset) -> dict[str, Any]:
