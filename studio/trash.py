@@ -123,7 +123,7 @@ def restore(entry: Entry) -> None:
     target = entry.home / entry.place
     with _held(entry):
         if entry.kind == "batches" and target.exists():
-            for batch in sorted(entry.path.iterdir()):
+            for batch in sorted(entry.path.glob("[0-9]*")):
                 storage.move(batch, target / batch.name)
             storage.erase(entry.path)
         elif target.exists():

@@ -19,7 +19,7 @@ _OCTAL_FLAGS = re.compile(r"O_\w+")
 class Change:
     """One change. `call` counts calls: the changes of one call happen at once where the disk promises it.
 
-    `name`: `inode` (None: nobody) has `name` in `folder`. `write`: `data` at `offset`. `cut`: the file ends at
+    `make`: `inode` is a folder. `name`: `inode` (None: nobody) has `name` in `folder`. `write`: `data` at `offset`. `cut`: the file ends at
     `offset`. `flush`: of `inode` (None: of everything). `mark`: `name` was said to whoever waits.
     """
 
@@ -47,6 +47,8 @@ class Tree:
                 names.pop(change.name, None)
             else:
                 names[change.name] = change.inode
+        elif change.kind == "make":
+            self.folders.setdefault(change.inode or ROOT, {})
         elif change.kind == "write":
             data = self.files.setdefault(change.inode or -1, bytearray())
             data.extend(bytes(max(0, change.offset - len(data))))
@@ -82,13 +84,13 @@ class Tree:
 
 
 class Recording:
-    """The changes that calls made to the folder `root`, which held `before` at first. Lines written to the file `marks`
-    are what the program acknowledged."""
+    """The changes that calls made to the folder `root`, which was as `before` is at first. Lines written to the file
+    `marks` are what the program acknowledged."""
 
-    def __init__(self, root: Path, marks: Path, calls: Iterable[Call]):
+    def __init__(self, root: Path, marks: Path, calls: Iterable[Call], before: Path):
         self.root, self.marks = str(root), str(marks)
         self.before, self._number = Tree(), ROOT
-        self._read(root, ROOT)
+        self._read(before, ROOT)
         self.live, self.changes = self.before.copy(), list[Change]()
         self._at: dict[tuple[str, int], int] = {}  # where a descriptor of a file writes next; absent: at its end
         self._told: set[int] = set()  # files of events with something acknowledged that is not flushed yet
@@ -142,7 +144,7 @@ class Recording:
         if place is not None:
             self._number += 1
             if folder:
-                self.live.folders[self._number] = {}
+                self._do(Change("make", number, self._number))
             else:
                 self.live.files[self._number] = bytearray()
             self._do(Change("name", number, self._number, *place))

@@ -12,7 +12,7 @@ from .disk import Recording, Tree
 from .look import DAMAGED, ReaderCrashed, Seen, look, places
 from .states import State
 
-Promise = Callable[[Seen, list[str]], list[str]]  # what is wrong with a state, by what had been said until then
+Promise = Callable[[Seen, Seen, list[str]], list[str]]  # what is wrong, by a state, the beginning, and what was said
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Verdict:
 class Judge:
     """The life of one recording, to hold states against. `place` is a folder that is made and removed again."""
 
-    def __init__(self, recording: Recording, place: Path, promise: Promise = lambda seen, said: []):
+    def __init__(self, recording: Recording, place: Path, promise: Promise = lambda seen, first, said: []):
         self.recording, self.place, self.promise = recording, place, promise
         self.seen: list[Seen] = []  # of the living home, each time that it changed
         self._moment: list[int] = []  # which of them was the last one after so many changes
@@ -89,7 +89,7 @@ class Judge:
             if not any(one.get(name, frozenset()) <= where for one in wheres):
                 verdict.lost.append(f"{name} lies in {sorted(where) or 'no place'}")
         said = [change.name for change in self.recording.changes[: state.after] if change.kind == "mark"]
-        verdict.lost += self.promise(found, said)
+        verdict.lost += self.promise(found, self.seen[0], said)
         return verdict
 
     @staticmethod

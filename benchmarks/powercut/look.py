@@ -99,6 +99,7 @@ def _datasets(home: Path) -> Iterator[tuple[str, Any]]:
         yield f"{key}/name", dataset.name
         yield f"{key}/state", _safe(lambda dataset=dataset: dataset.state)
         yield f"{key}/rows", _safe(lambda dataset=dataset: rows(home, dataset.rows()))
+        yield f"{key}/count", dataset.count
         yield f"{key}/error", _safe(lambda dataset=dataset: dataset.report()["error"])
         yield f"{key}/waiting", tuple(
             (tuple(names), tuple(_sha(dataset.incoming / batch / f"{n:06d}") for n in range(len(names))))

@@ -93,11 +93,9 @@ class Crashes:
 
     def _tree(self, point: int, names: set[int], data: str, chance: random.Random, *, whole_pages: bool) -> Tree:
         tree = self.recording.before.copy()
-        for inode in {change.inode for change in self.changes[:point] if change.inode in self.recording.live.folders}:
-            tree.folders.setdefault(inode or 0, {})
         pending: dict[int, list[Change]] = {}
         for place, change in enumerate(self.changes[:point]):
-            if change.kind == "name" and place in names:
+            if change.kind == "make" or place in names:
                 tree.apply(change)
             elif change.kind in ("write", "cut"):
                 pending.setdefault(change.inode or -1, []).append(change)

@@ -108,7 +108,7 @@ class Dataset:
 
     def batches(self) -> list[tuple[str, list[str]]]:
         """The waiting batches in the order they came: the folder's name, and the names of its files 000000, ..."""
-        folders = sorted(self.incoming.iterdir()) if self.incoming.is_dir() else []
+        folders = sorted(self.incoming.glob("[0-9]*"))
         imported = self.commit().get("batches", [])
         found = [(folder.name, storage.read_json(folder / "names.json")) for folder in folders
                  if folder.name not in imported]
@@ -135,6 +135,8 @@ class Dataset:
         imported = self.commit().get("batches", [])
         for batch in imported:
             storage.erase(self.incoming / batch)
+        if imported:
+            storage.sweep_staging(self.incoming)
         if imported and self.incoming.is_dir() and not any(self.incoming.iterdir()):
             storage.erase(self.incoming)
 

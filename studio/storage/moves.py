@@ -75,8 +75,9 @@ def publish_files(pairs: Iterable[tuple[Path, Path]]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     for part, path in new:
         rename(part, path)
-    folders = {path.parent for path in (*there, *(path for _, path in new))}
-    _flush_all([*there, *folders, *{folder.parent for folder in folders}])  # `there`: an import may have been cut
+    named = [*there, *(path for _, path in new)]
+    folders = {folder for path in named for folder in path.parents[:3]}  # `mkdir` may have made two of them
+    _flush_all([*there, *sorted(folders)])  # `there`: whoever made it may have been cut before it was flushed
 
 
 def _flush_all(paths: Iterable[Path]) -> None:
