@@ -20,10 +20,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from . import trace
+from . import operations, trace, trainings, working  # noqa: F401 - the operations fill OPERATIONS
 from .disk import Recording
 from .judge import Judge, Verdict
-from .operations import OPERATIONS
+from .stage import OPERATIONS
 from .states import MODELS, Crashes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +39,7 @@ class NotTheSame(Exception):
 
 def record(name: str, folder: Path) -> Recording:
     """Do an operation below `folder` and return its changes. Raises NotTheSame."""
+    folder.mkdir(parents=True, exist_ok=True)
     home, marks, log = folder / "home", folder / "marks", folder / "calls"
     actor = subprocess.Popen([sys.executable, "-m", "benchmarks.powercut.act", name, str(home), str(marks)], cwd=ROOT,
                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -19,8 +19,9 @@ _OCTAL_FLAGS = re.compile(r"O_\w+")
 class Change:
     """One change. `call` counts calls: the changes of one call happen at once where the disk promises it.
 
-    `make`: `inode` is a folder. `name`: `inode` (None: nobody) has `name` in `folder`. `write`: `data` at `offset`. `cut`: the file ends at
-    `offset`. `flush`: of `inode` (None: of everything). `mark`: `name` was said to whoever waits.
+    `make`: `inode` is a folder. `name`: `inode` (None: nobody) has `name` in `folder`. `write`: `data` at `offset`.
+    `cut`: the file ends at `offset`. `flush`: of `inode` (None: of everything). `mark`: `name` was said to whoever
+    waits.
     """
 
     kind: str

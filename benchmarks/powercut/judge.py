@@ -1,5 +1,5 @@
-"""Whether a crash state keeps what was promised: each thing in it must be as the living home had it at some moment since
-the last acknowledgement."""
+"""Whether a crash state keeps what was promised: each thing in it must be as the living home had it at some moment
+since the last acknowledgement."""
 
 from __future__ import annotations
 

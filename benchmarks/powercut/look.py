@@ -1,4 +1,4 @@
-"""What the studio's own readers find in a home: each thing under a key of its own, with a value that can be compared."""
+"""What the studio's own readers find in a home: each thing under a key of its own, with a value to be compared."""
 
 from __future__ import annotations
 
@@ -43,12 +43,14 @@ def _safe(read: Callable[[], Any]) -> Any:
 
 
 def _work(work: Work, record: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    key, state = f"{work.word}/{work.id}", _safe(lambda: runs.Reader().state(work))
+    key, reader = f"{work.word}/{work.id}", runs.Reader()
+    state, answers = _safe(lambda: reader.state(work)), reader.story(work).controls
     yield f"at/{work.id}", ("here",)
     yield f"{key}/name", record["name"]
     yield f"{key}/attempt", (record["attempt"], record.get("resume_from"))
     yield f"{key}/state", state if state == DAMAGED else state[0]
-    yield f"{key}/asked", tuple((kind, json.dumps(args, sort_keys=True)) for _, kind, args, _ in work.requests())
+    yield f"{key}/asked", tuple((kind, json.dumps(args, sort_keys=True)) for id_, kind, args, _ in work.requests()
+                                if answers.get(id_, {}).get("result") not in ("done", "refused"))
 
 
 def _runs(home: Path) -> Iterator[tuple[str, Any]]:
@@ -71,6 +73,8 @@ def _runs(home: Path) -> Iterator[tuple[str, Any]]:
         for control in story.controls.values():
             yield f"{key}/answer/{control['id']}", control["result"]
         for job, ballot in votes.ballots(run.votes_file).items():
+            if not ballot.choices and not ballot.stopped:
+                continue  # shown nowhere
             yield f"{key}/votes/{job}", (tuple(ballot.choices.items()), ballot.stopped)
 
 

@@ -37,9 +37,9 @@ class Crashes:
 
     def __init__(self, recording: Recording, seed: int = 1):
         self.recording, self.changes, self.seed = recording, recording.changes, seed
-        self.points = [n + 1 for n, change in enumerate(self.changes)
-                       if change.kind != "mark" and (n + 1 == len(self.changes)
-                                                     or self.changes[n + 1].call != change.call)]
+        self.points = [n + 1 for n, change in enumerate(self.changes)  # between calls, and after each acknowledgement
+                       if n + 1 == len(self.changes) or change.kind == "mark"
+                       or self.changes[n + 1].call != change.call]
 
     def states(self, model: str, most: int) -> Iterator[State]:
         """At most so many different ones, spread over all points by chance."""
@@ -49,7 +49,8 @@ class Crashes:
         for point, way, data in wishes:
             kept = (self._ext4 if model == "ext4" else self._posix)(point, way, chance)
             tree = self._tree(point, kept, data, chance, whole_pages=model == "ext4")
-            mark = hash(tuple(tree.contents()))
+            said = sum(change.kind == "mark" for change in self.changes[:point])
+            mark = hash((said, *tree.contents()))  # the same tree may be right before something was said, and not after
             if mark in seen:
                 continue
             seen.add(mark)
