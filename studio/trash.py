@@ -170,7 +170,7 @@ class Keeper:
     """Removes what has lain in the trash of a home for seven days.
 
     The days are the clock's. Where it seems to have jumped (against the time that passed here, or by more than a day
-    between two looks) nothing is removed for a day, in which it may be put right.
+    between two servers) nothing is removed for a day, in which it may be put right.
     """
 
     def __init__(self, home: Path):
@@ -187,23 +187,28 @@ class Keeper:
         return 0 if waits else storage.empty_trash(self.trash, now)
 
     def _waits(self, now: float, passed: float) -> bool:
-        """Whether the clock may be wrong; kept in a file, since it may be right again when the next server starts."""
-        try:
-            known = storage.read_json(self.file) or {}
-        except storage.Corrupt:
-            known = {}
-        until = known.get("until") if isinstance(known, dict) else None
-        if isinstance(until, int | float) and now < until <= now + DAY:
-            waiting = until
-        elif isinstance(until, int | float) and now >= until:
-            waiting = 0.0  # a day has passed since it jumped: it is right
+        """Whether the clock may be wrong. It is kept in a file until when, and whether that was for a `gap`: a studio
+        that is seldom there meets one each time, and must empty its trash some day."""
+        known = self._known()
+        until, gap = known.get("until"), False
+        if self._looked is None:
+            looked = known.get("looked")
+            gap = isinstance(looked, int | float) and abs(now - looked) > DAY
+            jumped = gap and not (known.get("gap") and isinstance(until, int | float) and now >= until)
         else:
-            waiting = now + DAY if self._jumped(known, now, passed) else 0.0
-        storage.write_cache(self.file, {"looked": now, **({"until": waiting} if waiting else {})})
-        return bool(waiting)
+            jumped = abs((now - self._looked[0]) - (passed - self._looked[1])) > DRIFT
+        if jumped:
+            until = now + DAY
+        elif isinstance(until, int | float) and now < until <= now + DAY:
+            gap = bool(known.get("gap"))
+        else:
+            until = None
+        storage.write_cache(self.file, {"looked": now, **({"until": until, "gap": gap} if until else {})})
+        return until is not None
 
-    def _jumped(self, known: Any, now: float, passed: float) -> bool:
-        if self._looked is not None:
-            return abs((now - self._looked[0]) - (passed - self._looked[1])) > DRIFT
-        looked = known.get("looked") if isinstance(known, dict) else None
-        return isinstance(looked, int | float) and abs(now - looked) > DAY
+    def _known(self) -> dict[str, Any]:
+        try:
+            found = storage.read_json(self.file)
+        except storage.Corrupt:
+            return {}
+        return found if isinstance(found, dict) else {}

@@ -1,4 +1,4 @@
-"""The power cut, a sample of `python -m benchmarks.powercut`: what was acknowledged is there in every state of the disk."""
+"""A sample of `python -m benchmarks.powercut`: what was acknowledged is there in every state of the disk."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The power cut on a real ext4:  python -m benchmarks.powercut.real [--operations batches,train]
 
 An operation is done on an ext4 of its own, on a loop device. At each acknowledgement the device is copied as it is,
-which is what a disk holds when the power goes then; once more after another program has flushed a file of its own, which
-commits the journal. Each copy is mounted and looked at: it must show what the living home shows. Needs root.
+which is what a disk holds when the power goes then; once more after another program has flushed a file of its own,
+which commits the journal. Each copy is mounted and looked at: it must show what the living home shows. Needs root.
 """
 
 from __future__ import annotations
