@@ -5,6 +5,7 @@ The settings themselves are lines of settings.py. `problems` of a ConfigError ar
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from typing import Any, Literal
@@ -34,6 +35,8 @@ __all__ = ["LR_SCHEDULES", "Compute", "Config", "ConfigError", "Data", "Lora", "
            "resolve", "schema", "steps_per_epoch"]
 
 SCHEMA = 1
+MOST_SETTINGS = 2000  # all there are, many times over
+MOST_PROBLEMS = 100  # that are told at once; a file of other things has as many as it has lines
 MAY_STAY_EMPTY = (
     "hub.model_id", "model.revision", "model.variant",
     "data.config_name", "data.revision", "data.split", "data.data_dir", "data.data_files", "data.image_column",
@@ -92,11 +95,14 @@ def load(data: Any) -> Config:
     """
     if not isinstance(data, dict):
         raise ConfigError([Problem(field="", message=f"a config is an object, not {type(data).__name__}")])
+    if len(data) + sum(len(values) for values in data.values() if isinstance(values, dict)) > MOST_SETTINGS:
+        raise ConfigError([Problem(field="", message=f"a config has at most {MOST_SETTINGS:,} settings")])
     data = migrate(data)
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        faults = [_problem(e) for e in error.errors()]
+        found = map(_problem, error.errors(include_url=False, include_context=False)[:MOST_PROBLEMS])
+        faults = list({(fault.field, fault.message): fault for fault in found}.values())
     raise ConfigError(faults + _rest_faults(data, faults))
 
 
@@ -109,6 +115,8 @@ def _rest_faults(data: dict[str, Any], faults: list[Problem]) -> list[Problem]:
         Config.model_validate(rest)
     except ConfigError as error:
         return error.problems
+    except ValidationError:  # more faults than are told at once
+        return []
     return []
 
 
@@ -122,7 +130,7 @@ def migrate(data: dict[str, Any]) -> dict[str, Any]:
     version = data.get("schema", SCHEMA)
     if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= SCHEMA:
         known = f"this studio knows schemas 1 to {SCHEMA}; update the studio to read a newer file"
-        raise ConfigError([Problem(field="schema", message=f"unknown schema {version!r}: {known}")])
+        raise ConfigError([Problem(field="schema", message=f"unknown schema {repr(version)[:40]}: {known}")])
     for step in MIGRATIONS[version - 1 :]:
         data = step(dict(data))
     return data
@@ -230,8 +238,11 @@ def needs_less_memory(config: Config) -> str:
     return "In a new run, " + ", or ".join(ways or ["take a smaller base model"]) + "."
 
 
+@functools.cache
 def schema() -> dict[str, Any]:
-    """All settings as data, for the form, the API and the documents: sections, each with its fields in order."""
+    """All settings as data, for the form, the API and the documents: sections, each with its fields in order.
+
+    Made once and shared: read it, never change it."""
     sections = []
     for name, info in Config.model_fields.items():
         kind = info.annotation
@@ -241,11 +252,17 @@ def schema() -> dict[str, Any]:
     return {"schema": SCHEMA, "sections": sections}
 
 
+@functools.cache
+def _fields() -> dict[str, dict[str, Any]]:
+    """Every setting by its path."""
+    return {field["path"]: field for section in schema()["sections"] for field in section["fields"]}
+
+
 def _problem(error: Any) -> Problem:
     """A pydantic error as a sentence naming its field and what is allowed there."""
-    location = [str(part) for part in error["loc"]]
+    location = [str(part)[:100] for part in error["loc"]]
     field = ".".join(location[:2])
-    known = {f["path"]: f for s in schema()["sections"] for f in s["fields"]}
+    known = _fields()
     if error["type"] == "extra_forbidden":
         names = [p.partition(".")[2] for p in known if p.startswith(location[0] + ".")] if len(location) > 1 else []
         names = names or [s["name"] for s in schema()["sections"]]

@@ -13,7 +13,7 @@ from studio import events
 LINE_BYTES = 1 << 20
 FACTS_BYTES = 16 << 10
 TOLD_BYTES = 24 << 20  # of all events that stay in a reader's memory as they are, so neither steps nor phases
-MOST_STEPS = 1_500_000
+MOST_STEPS = 500_000  # a curve is drawn with 1,500 points
 FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\.(?:webp|png|jpg|json|jsonl|txt|csv|zip|safetensors)")
 CHECKPOINT = re.compile(r"checkpoint-[0-9]{1,9}")
 WORD = re.compile(r"[A-Za-z0-9_.:+-]{0,80}")
@@ -83,18 +83,23 @@ def clean(event: dict[str, Any]) -> dict[str, Any] | None:
     return kept if complete and isinstance(kept.get("seq"), int) else None
 
 
-def clean_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines of an events file that are sound, cleaned, in order; no more than a reader can hold."""
+def clean_lines(lines: Iterable[bytes], count: int = 0) -> Iterator[bytes]:
+    """The lines of an events file that are sound, cleaned, in order; no more than a reader can hold.
+
+    Of `count` steps (about; as many as the file has) beyond MOST_STEPS, every second, third, ... is kept."""
     told = steps = 0
+    every = -(-count // MOST_STEPS) or 1
     for line in lines:
         event = events.parse(line) if len(line) <= LINE_BYTES else None
         kept = clean(event) if event is not None else None
         if kept is None:
             continue
         text = json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
-        steps += kept["kind"] == "step"
-        told += 0 if kept["kind"] in ("step", "phase") else len(text)
-        if steps <= MOST_STEPS and told <= TOLD_BYTES:
+        if kept["kind"] == "step":
+            steps += 1
+            if steps % every == 0 and steps // every <= 2 * MOST_STEPS:
+                yield text
+        elif (told := told + (0 if kept["kind"] == "phase" else len(text))) <= TOLD_BYTES:
             yield text
 
 

@@ -7,8 +7,10 @@ reason, never dropped in silence. Meanings: diffusers, examples/text_to_image.
 from __future__ import annotations
 
 import importlib.util
+import math
 import re
 import shlex
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -16,6 +18,8 @@ from studio import config as config_
 
 FLAG, ONE, MANY = "flag", "one", "many"
 SECRET = "[secret]"
+MOST_CHARACTERS = 20_000  # of a command, and of what its variables make of it
+MOST_DIGITS = 12  # of a count
 NOT_HERE = "the script has no such option"
 
 
@@ -85,6 +89,8 @@ def from_command(text: str) -> dict[str, Any]:
     Continuation lines, quotes, `export NAME=value` lines with `$NAME` in the command, environment prefixes, and
     `accelerate launch` or `torchrun` before the script are understood. Raises CommandError.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise CommandError(f"it is longer than {MOST_CHARACTERS:,} characters")
     reading = _Reading()
     launcher, script, words = _command(text, reading)
     lora = "lora" in script
@@ -104,6 +110,7 @@ class _Reading:
         self.by_reference = {f["reference"]: f for f in fields if f["reference"]}
         self.values: dict[str, tuple[str, Any]] = {}  # path -> the option it came from, and its value
         self.variables: dict[str, str] = {}
+        self.expanded = 0  # characters that variables were replaced by
         self.unplaced: list[dict[str, Any]] = []
 
     def leave(self, option: str, value: Any, why: str) -> None:
@@ -124,12 +131,10 @@ class _Reading:
 
     def launcher(self, words: list[str]) -> None:
         """What stands between the launcher and the script. A word after an option is its value unless it is one too."""
-        words = [part for word in words for part in word.split("=", 1)] if any("=" in w for w in words) else words
-        while words:
-            name, words = words[0].lstrip("-").replace("-", "_"), words[1:]
-            value: Any = True
-            if words and not words[0].startswith("-"):
-                value, words = words[0], words[1:]
+        rest = deque(part for word in words for part in word.split("=", 1))
+        while rest:
+            name = rest.popleft().lstrip("-").replace("-", "_")
+            value: Any = rest.popleft() if rest and not rest[0].startswith("-") else True
             if name in LAUNCHER:
                 self.put(f"--{name}", LAUNCHER[name], value)
             else:
@@ -174,20 +179,30 @@ def _assigned(words: list[str], reading: _Reading) -> list[str]:
     """The words after `export` and `NAME=value`. Variables of a command itself are listed as unplaced."""
     exported = words[:1] == ["export"]
     words = words[exported:]
-    while words and (found := _ASSIGNMENT.fullmatch(words[0])):
-        name, value = found.groups()
-        reading.variables[name] = _expanded(value, reading)
-        words = words[1:]
-        if words and not exported and not _ASSIGNMENT.fullmatch(words[0]):
-            for variable, given in reading.variables.items():
-                secret = _SECRET.search(variable)
-                why = WHY["hub_token"] if secret else "set it in the environment in which the studio starts"
-                reading.leave(variable, SECRET if secret else given, why)
+    assigned: dict[str, str] = {}
+    place = 0
+    while place < len(words) and (match := _ASSIGNMENT.fullmatch(words[place])):
+        name, value = match.groups()
+        reading.variables[name] = assigned[name] = _expanded(value, reading)
+        place += 1
+    words = words[place:]
+    if words and not exported:
+        for variable, value in assigned.items():
+            secret = _SECRET.search(variable)
+            why = WHY["hub_token"] if secret else "set it in the environment in which the studio starts"
+            reading.leave(variable, SECRET if secret else value, why)
     return words
 
 
 def _expanded(word: str, reading: _Reading) -> str:
-    return _VARIABLE.sub(lambda m: reading.variables.get(m[1] or m[2], m[0]), word)
+    """The word with its variables put in. Raises CommandError where they only make it grow."""
+    def value(place: re.Match[str]) -> str:
+        text = reading.variables.get(place[1] or place[2], place[0])
+        reading.expanded += len(text)
+        if reading.expanded > MOST_CHARACTERS:
+            raise CommandError(f"its variables make it longer than {MOST_CHARACTERS:,} characters")
+        return text
+    return _VARIABLE.sub(value, word)
 
 
 def _script_of(words: list[str]) -> tuple[list[str], str, list[str]] | None:
@@ -207,28 +222,44 @@ def _script_of(words: list[str]) -> tuple[list[str], str, list[str]] | None:
 
 def _options(words: list[str], known: dict[str, Option], reading: _Reading) -> Iterator[tuple[str, Any]]:
     """The options as argparse reads them: `--name value`, `--name=value`, unique beginnings of a name."""
-    while words:
-        word, words = words[0], words[1:]
+    rest = deque(words)
+    while rest:
+        word = rest.popleft()
         if not word.startswith("--"):
             reading.leave(word, None, "it belongs to no option")
             continue
-        given, equals, value = word[2:].partition("=")
-        name = _whole(given, known)
-        takes = known[name].takes if name else (ONE if equals or (words and _is_value(words[0])) else FLAG)
-        count = 0 if takes == FLAG or equals else 1
-        if takes == MANY and not equals:
-            count = next((i for i, word in enumerate(words) if not _is_value(word)), len(words))
-        values, words = ([value] if equals else words[:count]), words[count:]
+        written, equals, value = word[2:].partition("=")
+        name = _whole(written, known)
+        takes = known[name].takes if name else (ONE if equals or (rest and _is_value(rest[0])) else FLAG)
+        values = [value] if equals else _values(rest, takes)
         if name is None:
-            reading.leave(f"--{given}", SECRET if _SECRET.search(given) else (values or [True])[0], NOT_HERE)
+            reading.leave(f"--{written}", SECRET if _SECRET.search(written) else (values or [True])[0], NOT_HERE)
         elif takes != FLAG and not values:
             reading.leave(f"--{name}", None, "its value is missing")
         else:
             yield name, values if takes == MANY else values[0] if takes == ONE else True
 
 
+def _values(rest: deque[str], takes: str) -> list[str]:
+    """The words that follow an option as its values, taken from `rest`; one is whatever follows, as argparse has it."""
+    if takes == ONE:
+        return [rest.popleft()] if rest else []
+    values = []
+    while takes == MANY and rest and _is_value(rest[0]):
+        values.append(rest.popleft())
+    return values
+
+
 def _is_value(word: str) -> bool:
-    return not word.startswith("-") or re.fullmatch(r"-\d*\.?\d+(e-?\d+)?", word) is not None
+    return not word.startswith("-") or _is_number(word[1:])
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return word[0] in ".0123456789" and "_" not in word
 
 
 def _whole(given: str, known: dict[str, Option]) -> str | None:
@@ -269,8 +300,8 @@ def _unlike(given: dict[str, Any], reading: _Reading, *, lora: bool) -> None:
     """What the script and the studio say in different words; consumes those options of `given`."""
     if lora and (prompt := given.pop("validation_prompt", None)):
         count = str(given.pop("num_validation_images", 4))
-        many = min(64, int(count)) if count.isdecimal() else 1
-        reading.put("--validation_prompt", "sample.prompts", [prompt] * many)
+        many = _count(count)
+        reading.put("--validation_prompt", "sample.prompts", [prompt] * (1 if many is None else min(64, many)))
     elif images := given.pop("num_validation_images", None):
         reading.leave("--num_validation_images", images, "the command has no prompt to draw")
     if "max_train_steps" in given:
@@ -283,12 +314,17 @@ def _unlike(given: dict[str, Any], reading: _Reading, *, lora: bool) -> None:
         given["lr_warmup_steps"] = 0
     warmup, steps = (str(given.get(name, otherwise)) for name, otherwise in (
         ("lr_warmup_steps", 500), ("max_train_steps", "")))
-    if warmup.isdecimal() and steps.isdecimal() and int(warmup) >= int(steps) > 0:
+    if (_count(warmup) or 0) >= (_count(steps) or math.inf):
         reading.leave("--lr_warmup_steps", warmup, f"it leaves nothing of a run of {steps} steps")
         given["lr_warmup_steps"] = None
     if "mixed_precision" not in given and "train.mixed_precision" not in reading.values:
         given["mixed_precision"] = "no"
     _trackers(given, reading)
+
+
+def _count(text: str) -> int | None:
+    """A number of things as it was typed; None for anything else."""
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None
 
 
 def _trackers(given: dict[str, Any], reading: _Reading) -> None:
@@ -317,9 +353,9 @@ def _acceptable(reading: _Reading) -> dict[str, Any]:
             config_.load(found)
             return found
         except config_.ConfigError as error:
-            refused = [p for p in error.problems if p.field in reading.values]
+            refused = {p.field: p.message for p in error.problems if p.field in reading.values}
             if not refused:
-                raise CommandError(str(error)) from None
-            for problem in refused:
-                option, value = reading.values.pop(problem.field)
-                reading.leave(option, value, problem.message)
+                raise CommandError(str(error)[:500]) from None
+            for field, message in refused.items():
+                option, value = reading.values.pop(field)
+                reading.leave(option, value, message)

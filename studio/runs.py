@@ -7,10 +7,13 @@ edits.json events.jsonl train.log control/ samples/ checkpoints/       (who writ
 from __future__ import annotations
 
 import json
+import shutil
 import time
 import uuid
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -144,6 +147,20 @@ class Run(work.Work):
         with open(self.rows_file, encoding="utf-8") as file:
             return [json.loads(line) for line in file]
 
+    def training_count(self) -> int:
+        """How many of the rows are trained on."""
+        return len(_training_lines(self.rows_file, storage.stamp(self.rows_file)))
+
+    def training_rows(self, places: Iterable[int]) -> list[dict[str, Any]]:
+        """Those of the rows that are trained on with these numbers; no others are read."""
+        lines = _training_lines(self.rows_file, storage.stamp(self.rows_file))
+        chosen = []
+        with open(self.rows_file, "rb") as file:
+            for place in places:
+                file.seek(lines[place])
+                chosen.append(json.loads(file.readline()))
+        return chosen
+
     def valid_checkpoints(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Checkpoint folders whose manifest is readable, newest first, with their manifests (hashes not compared)."""
         found = [(int(p.name.rpartition("-")[2]), p) for p in self.checkpoints.glob("checkpoint-*")
@@ -185,6 +202,7 @@ def branch(root: Path, parent: Run, checkpoint: Path, *, name: str, owner: str, 
     """
 
     def fill(made: Run) -> None:
+        shutil.copyfile(parent.rows_file, made.rows_file)
         if taken := list(edits):
             storage.write_json(made.edits_file, {"edits": taken})
         target = made.checkpoints / checkpoint.name
@@ -197,8 +215,19 @@ def branch(root: Path, parent: Run, checkpoint: Path, *, name: str, owner: str, 
     with _held(parent, checkpoint.name):
         origin = {"id": parent.id, "checkpoint": checkpoint.name, "changes": changes}
         extra = {"dataset": parent.record().get("dataset")}
-        return create(root, name=name, owner=owner, config=config, rows=parent.rows(), parent=origin, extra=extra,
-                      fill=fill)
+        return create(root, name=name, owner=owner, config=config, rows=(), parent=origin, extra=extra, fill=fill)
+
+
+@lru_cache(maxsize=64)
+def _training_lines(path: Path, stamp: Any) -> array[int]:
+    """Where the lines of the rows that are trained on begin. A row's split is told without reading the rest of it."""
+    lines, place = array("Q"), 0
+    with open(path, "rb") as file:
+        for line in file:
+            if b'"split": "' not in line or b'"split": "train"' in line:  # a quote within a text is written otherwise
+                lines.append(place)
+            place += len(line)
+    return lines
 
 
 def parts_of(manifest: dict[str, Any], weights: str) -> set[str]:

@@ -23,6 +23,7 @@ WIDTH = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, 
 FLOATS = ("F32", "F16", "BF16")  # what is converted; everything else stays as it is
 LARGEST_HEADER = 16 << 20  # bytes; a file of 20,000 tensors has 3 MB, what programs write beside them may be as much
 MOST_TENSORS = 20_000
+LONGEST_NAME = 1000  # characters
 MEMORY, SECONDS = 1 << 30, 20  # of the limited process that reads a foreign header: address space, processor
 
 
@@ -124,6 +125,8 @@ def headers(file: Path, most: int = MOST_TENSORS) -> tuple[dict[str, Tensor], di
                 raise ValueError(f"it has more than {most:,} tensors")
             described = json.loads(text)
         metadata = {str(k): str(v) for k, v in described.pop("__metadata__", {}).items()}
+        if any(len(name) > LONGEST_NAME for name in described):
+            raise ValueError(f"a tensor's name has more than {LONGEST_NAME} characters")
         return {name: _tensor(facts, file, 8 + size) for name, facts in described.items()}, metadata
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise NotSafetensors(f"{file.name} is not a safetensors file ({error})") from None

@@ -22,7 +22,7 @@ from studio import events, requests, storage
 
 ID = re.compile(r"[0-9a-f]{32}")
 KIND = re.compile(r"[a-z]+(_[a-z]+)*")
-BLOCK = 4 << 20  # bytes of events parsed at once: a long run must not be in memory as objects
+BLOCK = 1 << 20  # bytes of events parsed at once: a long run must not be in memory as objects
 JOB_DAYS = 7  # how long an ended job and its results stay
 JOBS = Path(__file__).resolve().parent / "jobs"  # one file per kind
 

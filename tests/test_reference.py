@@ -56,6 +56,27 @@ def read(script: str, *words: str) -> tuple[dict[str, Any], dict[str, str]]:
     return found["config"], {u["option"]: u["why"] for u in found["unplaced"]}
 
 
+@pytest.mark.parametrize("text, words", [
+    ("A=a " + "A=$A$A " * 1200 + "x", "variables make it longer"),
+    ("A=xx && " + "A=$A$A && " * 60 + "python x.py", "variables make it longer"),
+    ("export A=" + "x" * 9000 + " && python train_text_to_image.py --output_dir $A$A$A", "variables make it longer"),
+    ("train_text_to_image.py " + "x " * 10_000, "longer than 20,000 characters")])
+def test_a_command_stays_as_large_as_it_is(text: str, words: str) -> None:
+    """A line that doubles a variable a thousand times would fill every memory."""
+    with pytest.raises(CommandError, match=words):
+        from_command(text)
+
+
+def test_absurd_numbers_are_left_to_the_checks() -> None:
+    huge = "9" * 6000
+    found, unplaced = read("train_text_to_image_lora", "--validation_prompt=x", f"--num_validation_images={huge}")
+    assert found["sample"]["prompts"] == ["x"] and not unplaced
+    _, unplaced = read("train_text_to_image", "--lr_scheduler=linear", f"--lr_warmup_steps={huge}", f"--seed -{huge}x")
+    assert "--lr_warmup_steps" in unplaced and "--seed" in unplaced
+    prompt = "x" * 3000
+    assert "2000" in read("train_text_to_image_lora", f"--validation_prompt={prompt}")[1]["--validation_prompt"]
+
+
 def test_the_options_are_those_of_the_scripts() -> None:
     assert len(OPTIONS) == 57 and len(LORA_OPTIONS) == 51
 

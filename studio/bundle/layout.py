@@ -10,6 +10,7 @@ NAME = "bundle.json"
 MIB = 1 << 20
 MOST_FILES = 300_000
 MOST_ROWS = 200_000
+MOST_TENSORS_OF_A_PART = 6_000  # the largest transformers have 2,000
 _WORD = r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}"
 _FILE = rf"(?:{_WORD}/)?{_WORD}(?:\.{_WORD}){{0,3}}"
 PATTERNS = {kind: re.compile(pattern) for kind, pattern in {

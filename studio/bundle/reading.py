@@ -304,7 +304,9 @@ def _events(staging: Path) -> None:
         return
     limited.allow_processor(SECONDS + path.stat().st_size // EVENT_BYTES_A_SECOND)
     with open(path, "rb") as lines, open(path.with_name("events.part"), "wb") as out:
-        out.writelines(foreign.clean_lines(_whole_lines(lines)))
+        count = sum(b'"step"' in line for line in lines)
+        lines.seek(0)
+        out.writelines(foreign.clean_lines(_whole_lines(lines), count))
         out.flush()
         os.fsync(out.fileno())
     storage.rename(path.with_name("events.part"), path)
@@ -325,10 +327,7 @@ def _look_at(staging: Path, name: str, kind: str) -> None:
     """Raise BadBundle for a file that is not what its name says. What was looked at already is passed over."""
     path = staging / name
     if kind == "weights":
-        try:
-            tensors.check(path)
-        except tensors.NotSafetensors as error:
-            raise BadBundle(f"{name}: {error}") from None
+        _check_weights(path, name)
     elif kind in ("state", "manifest", "base", "vocabulary"):
         if not isinstance(_json(path.read_bytes(), name), dict):
             raise BadBundle(f"{name} is no JSON object")
@@ -339,9 +338,24 @@ def _look_at(staging: Path, name: str, kind: str) -> None:
             raise BadBundle(f"{name} is no WebP picture")
 
 
+def _check_weights(path: Path, name: str) -> None:
+    """Raise BadBundle for weights that are not sound, or none that a run of this studio saves."""
+    listed = name.startswith("checkpoints/") and name.count("/") == 3  # a part that is taken away, in many forms
+    try:
+        tensors.check(path, layout.MOST_TENSORS_OF_A_PART if listed else tensors.MOST_TENSORS)
+        types = {tensor.dtype for tensor in tensors.headers(path)[0].values()} if listed else set()
+    except tensors.NotSafetensors as error:
+        raise BadBundle(f"{name}: {error}") from None
+    if types - tensors.WIDTH.keys():
+        raise BadBundle(f"{name}: it holds numbers of a kind that is not trained here ({min(types)[:20]})")
+
+
 def _check_checkpoints(staging: Path) -> None:
     """Raise BadBundle unless every checkpoint has the files of its manifest, and no others."""
-    for folder in (staging / "checkpoints").glob("*"):
+    folders = list((staging / "checkpoints").glob("*"))
+    if len(folders) > 1:
+        raise BadBundle(f"it holds {len(folders)} checkpoints where a bundle has the newest alone")
+    for folder in folders:
         limited.allow_processor(SECONDS * 60)
         try:
             listed = set(storage.verify(folder)["files"])

@@ -92,7 +92,7 @@ def tell(dataset: datasets.Dataset, report: dict[str, Any]) -> int:
     for note in report["notes"]:
         print(f"\rnote     {note}")
     print(f"\r{report['seen']} files seen: {report['used']} used, {report['converted']} converted, "
-          f"{len(report['skipped'])} skipped")
+          f"{report['seen'] - report['used'] - report['converted']} skipped")
     print(report["error"] or f"{dataset.count} pictures in data set {dataset.id} ({dataset.name})")
     return 0 if dataset.state == "ready" else 1
 

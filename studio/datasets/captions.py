@@ -54,7 +54,8 @@ def clean(text: str) -> tuple[str, set[str]]:
     changes = {CUT} if len(text) > 4 * LONGEST else set()
     text = text[: 4 * LONGEST]
     line = " ".join(part.strip() for part in text.splitlines() if part.strip())
-    kept = "".join(" " if c == "\t" else c for c in line if c == "\t" or unicodedata.category(c) not in ("Cc", "Cs"))
+    kept = line if line.isprintable() else "".join(
+        " " if c == "\t" else c for c in line if c == "\t" or unicodedata.category(c) not in ("Cc", "Cs"))
     kept = kept.replace("\ufeff", "")
     if kept != line.replace("\t", " ").replace("\ufeff", ""):
         changes.add(CONTROL)

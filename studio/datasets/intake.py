@@ -20,7 +20,7 @@ from typing import Any
 from studio import faults, limited, storage
 from studio.datasets import captions, sources, workers
 from studio.datasets.hubsource import Rows, Unreadable
-from studio.datasets.layout import Layout, Options
+from studio.datasets.layout import MOST_TEXT, Layout, Options, TooMuchText
 from studio.datasets.reporting import Report
 from studio.datasets.sources import Entry, Given
 from studio.datasets.store import FULL, Dataset, picture_path
@@ -31,6 +31,8 @@ AHEAD = 2 * WORKERS  # pictures in hand at once
 MEMORY = 2 << 30  # bytes of address space for this process
 FEW = 100  # files that are opened to an import one by one; of more, the folders they lie in
 TOO_LARGE = "The import needs more than 2 GB of memory; nothing of it was kept. Import the files in smaller parts."
+TOO_MUCH_TEXT = (f"The captions have more than {MOST_TEXT // 10**6} million characters together; nothing of it was "
+                 "kept. Shorten them, or import the pictures in smaller parts.")
 CANCELLED = "The import was cancelled; nothing of it was kept."
 
 Tell = Callable[[Callable[[], dict[str, Any]]], None]
@@ -289,6 +291,8 @@ def attempt(dataset: Dataset, task: dict[str, Any], tell: Tell, token: str | Non
         fail(dataset, CANCELLED)
     except MemoryError:
         fail(dataset, TOO_LARGE)
+    except TooMuchText:
+        fail(dataset, TOO_MUCH_TEXT)
     except OSError as error:
         if not dataset.path.exists():
             return

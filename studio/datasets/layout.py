@@ -27,7 +27,8 @@ from studio.datasets.store import crop_lies_in
 
 SPLITS = {"train": "train", "test": "test", "val": "validation", "validation": "validation"}
 MOST_REPEATS = 100
-LONGEST_NAME = 1000  # characters
+MOST_CAPTIONS = 100  # of a picture; as many as an edit takes
+MOST_TEXT = 32_000_000  # characters of all captions of an import: they are in the server's memory while they are shown
 # What a file is by its ending, asked only once its content was not a picture that can be read.
 OTHER = {
     "HEIC": ("heic", "heif"), "SVG": ("svg", "svgz"), "raw camera": ("cr2", "cr3", "nef", "arw", "dng", "raf", "orf"),
@@ -42,6 +43,10 @@ ADVICE = {"HEIC": "convert it to JPEG first, or `pip install pillow-heif`",
           "archive": "unpack it, or make a zip"}
 NEVER = ("video", "audio", "archive", "data", "model")  # not worth reading as a picture
 NAMES = ("nothing", "file name", "folder name")  # what a picture without a caption takes
+
+
+class TooMuchText(Exception):
+    """The captions of an import have more than MOST_TEXT characters together."""
 
 
 class Wrong(ValueError):
@@ -77,6 +82,7 @@ class Layout:
         self._lines: dict[tuple[int, str], tuple[list[captions.Line], Entry]] = {}
         self._users: dict[Entry, int] = Counter()
         self._changes: dict[Entry, set[str]] = {}
+        self._text_left = MOST_TEXT
         self.pictures: list[Entry] = []
         tables: list[Entry] = []
         for entry in report.open():
@@ -172,7 +178,7 @@ class Layout:
         self.report.use(entry, facts["changes"])
         row = {"image": facts["sha256"], "ext": facts["ext"], "width": facts["width"], "height": facts["height"],
                "captions": self._captions(entry), "split": self._split(entry), "name": entry.shown}
-        repeats = re.match(r"(\d+)_", posixpath.basename(posixpath.dirname(entry.key)))
+        repeats = re.match(r"(\d{1,3})_", posixpath.basename(posixpath.dirname(entry.key)))
         if repeats and 2 <= int(repeats[1]) <= MOST_REPEATS:
             row["repeats"] = int(repeats[1])
         self._take_more(entry, row)
@@ -184,7 +190,7 @@ class Layout:
         more = entry.given.more if entry.given is not None else lines[0].more if lines else {}
         name, crop, repeats = (more.get(key) for key in captions.MORE_KEYS)
         if isinstance(name, str) and name.strip():
-            row["name"] = Entry(name[:LONGEST_NAME]).shown
+            row["name"] = Entry(name).shown
         if type(repeats) is int and 1 <= repeats <= MOST_REPEATS:
             row.pop("repeats", None)
             row.update({"repeats": repeats} if repeats > 1 else {})
@@ -195,7 +201,14 @@ class Layout:
                 self.report.count("crop that does not lie in its picture, left out")
 
     def _captions(self, entry: Entry) -> list[str]:
-        return [text for text in self._found(entry) if text] or [self._named(entry)]
+        """What a picture is called, the name that was chosen where it came without a caption. Raises TooMuchText."""
+        texts = [text for text in self._found(entry) if text] or [self._named(entry)]
+        if len(texts) > MOST_CAPTIONS:
+            self.report.count(f"captions beyond the first {MOST_CAPTIONS} of a picture, left out")
+        self._text_left -= sum(map(len, texts[:MOST_CAPTIONS]))
+        if self._text_left < 0:
+            raise TooMuchText
+        return texts[:MOST_CAPTIONS]
 
     def _named(self, entry: Entry) -> str:
         """The caption of a picture that came without one."""

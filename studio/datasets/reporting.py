@@ -10,6 +10,7 @@ from typing import Any
 from studio.datasets.sources import SYSTEM_FILE, Entry
 
 MOST_NOTES = 200
+MOST_SKIPPED = 5000  # named one by one in report.json, which is read often; report.csv has all of them
 SHOWN_WHILE_GROWING = 100
 
 
@@ -73,12 +74,13 @@ class Report:
         return {**self._counts(), "skipped": [self._line(e) for e in shown], "notes": [], "error": None}
 
     def result(self, rows: int) -> dict[str, Any]:
-        """The whole report: seen, used, converted, skipped [{file, reason}], notes, error (None, or why nothing is
-        usable). Raises AssertionError when a file has no verdict, which would be a fault of the importer."""
+        """The whole report: seen, used, converted, skipped [{file, reason}] (the first MOST_SKIPPED; how many there are
+        is seen - used - converted), notes, error (None, or why nothing is usable). Raises AssertionError when a file
+        has no verdict, which would be a fault of the importer."""
         assert not self.open(), f"no verdict on {[e.shown for e in self.open()][:3]}"
         skipped = [self._line(entry) for entry in self.entries if entry in self._reasons]
         error = None if rows else self._error or self._why(skipped)
-        return {**self._counts(), "skipped": skipped, "notes": self._summary(), "error": error}
+        return {**self._counts(), "skipped": skipped[:MOST_SKIPPED], "notes": self._summary(), "error": error}
 
     def table(self) -> bytes:
         """Every file with its verdict and why, as CSV. A name that a spreadsheet would take for a formula gets an

@@ -20,6 +20,7 @@ MAX_ENTRIES = 100_000
 MAX_TOTAL = 10 << 30  # bytes unpacked, all archives together
 MAX_FILE = 64 << 20
 MAX_RATIO = 200  # unpacked to packed, for archives that unpack to more than MAX_FILE, and files to more than MAX_FLAT
+LONGEST_NAME = 500  # characters of a name that are shown and kept
 MAX_FLAT = 8 << 20  # bytes; a picture of one colour packs as well as a bomb does
 SYSTEM_FILE = "a system file, ignored"
 SYSTEM = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
@@ -65,8 +66,10 @@ class Entry:
 
     @property
     def shown(self) -> str:
-        """The name with control and direction-changing characters as codes, safe to show and to store."""
-        safe = self.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        """The name with control and direction-changing characters as codes, safe to show and to store; of one that is
+        too long its end."""
+        name = self.name if len(self.name) <= LONGEST_NAME else f"…{self.name[-LONGEST_NAME:]}"
+        safe = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         return "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) == "Cc" or c in BIDI else c for c in safe)
 
     @property

@@ -5,24 +5,49 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from studio import storage, tensors, zips
-from studio.export.offers import Item, Piece, holds_base, offers, slug
+from studio.export.offers import Item, Piece, base_of, holds_base, offers, slug
 from studio.runs import Run
 from studio.zips import Download
 
 __all__ = ["Download", "Item", "holds_base", "listing", "open_item", "write_item"]
 
 _BYTES = "application/octet-stream"
+LISTINGS = 64  # runs whose listing is remembered
 
 
 def listing(run: Run) -> list[Item]:
-    """Everything that can be downloaded now, newest checkpoint first. Reads no weights, only their headers."""
-    return [item for item, _ in offers(run)]
+    """Everything that can be downloaded now, newest checkpoint first. Reads no weights, only their headers; what was
+    listed before and has not changed is not read again."""
+    state = _state(run)
+    with _lock:
+        known = _listings.pop(run.path, None)
+    items = known[1] if known and known[0] == state else [item for item, _ in offers(run)]
+    with _lock:
+        _listings[run.path] = state, items
+        while len(_listings) > LISTINGS:
+            _listings.pop(next(iter(_listings)))
+    return items
+
+
+def _state(run: Run) -> tuple[Any, ...]:
+    """What the listing follows from: settings, name, samples, checkpoints, and the base's files."""
+    base = base_of(run)
+    files = [run.config_file, run.edits_file, run.record_file, run.samples, run.checkpoints,
+             *(folder / storage.MANIFEST for folder, _ in run.valid_checkpoints()),
+             *(base.folder.rglob("*") if base else ())]
+    return tuple((path, storage.stamp(path)) for path in files)
+
+
+_lock = threading.Lock()
+_listings: dict[Path, tuple[tuple[Any, ...], list[Item]]] = {}
 
 
 def open_item(run: Run, path: str) -> Download:

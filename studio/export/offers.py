@@ -90,6 +90,7 @@ class _Weights:
         self.family = families.get(config.model.family)
         self.step = int(folder.name.rpartition("-")[2])
         self.base = _base(config)
+        self._layout: dict[str, Tensor] | None = None  # the same in every precision
 
     def offers(self) -> Iterator[Offer]:
         own = [piece for part in (self.family.denoiser, *self.family.text_encoders) for piece in self._pieces(part)]
@@ -129,21 +130,29 @@ class _Weights:
     def _single(self, own: list[Piece], precision: str) -> Iterator[Offer]:
         """The whole model as one file, when the family has such a layout and every file can be read."""
         pieces = [*self._rest(own), *own]
-        parts: dict[str, dict[str, Tensor]] = {}
-        for one in pieces:
-            if one.name.endswith(".safetensors"):
-                found = _tensors(one)
-                if found is None:
-                    return
-                parts.setdefault(one.name.partition("/")[0], {}).update(found)
-        assert self.base is not None
-        layout = self.family.single_file(self.base, parts)
-        if layout:
+        if self._layout is None:
+            self._layout = self._single_layout(pieces)
+        if layout := self._layout:
             recipe = tensors.recipe(layout, PRECISIONS[precision], self._metadata(own[0], precision))
             sizes = {file: size for one in pieces for file, size in one.sizes.items()}
             made = Piece("model.safetensors", recipe, recipe.size, sizes)
             path = f"{self.weights}/model{_mark(precision)}.safetensors"
             yield self._item(path, made.size, "single", precision), [made]
+
+    def _single_layout(self, pieces: list[Piece]) -> dict[str, Tensor]:
+        """The tensors of the one file; none where a file cannot be read, or a base of an odd shape has no such form."""
+        parts: dict[str, dict[str, Tensor]] = {}
+        for one in pieces:
+            if one.name.endswith(".safetensors"):
+                tensors_of = _tensors(one)
+                if tensors_of is None:
+                    return {}
+                parts.setdefault(part_of(one), {}).update(tensors_of)
+        assert self.base is not None
+        try:
+            return self.family.single_file(self.base, parts)
+        except (TypeError, ValueError, KeyError, AttributeError):  # of a config that no published model has
+            return {}
 
     def _lora(self, precision: str) -> Iterator[Offer]:
         """A LoRA as diffusers reads it, and as ComfyUI and A1111 do. It is used with its base: there is no pipeline."""
@@ -197,11 +206,15 @@ class _Weights:
         if method:
             found |= {"ss_network_module": "networks.lora", "ss_network_dim": str(config.lora.rank),
                       "ss_network_alpha": str(config.lora.alpha)}
-        kept = tensors.headers(piece.data)[1] if isinstance(piece.data, Path) and _tensors(piece) is not None else {}
-        return {**kept, **found}
+        return {**_metadata_of(piece), **found}
 
 
 # ------------------------------------------------------------------------------------------------------- their files
+
+
+def base_of(run: Run) -> Source | None:
+    """The files of a run's base, where they are here."""
+    return _base(run.config())
 
 
 def _base(config: config_.Config) -> Source | None:
@@ -243,18 +256,29 @@ def _json(piece: Piece) -> dict[str, Any] | None:
 
 def _tensors(piece: Piece) -> dict[str, Tensor] | None:
     """The tensors of a weight file; None for a file that cannot be read: it spoils this download and not the list."""
+    header = _header(piece)
+    return header[0] if header else None
+
+
+def _metadata_of(piece: Piece) -> dict[str, str]:
+    """What a weight file of a checkpoint says of itself."""
+    header = _header(piece)
+    return header[1] if header else {}
+
+
+def _header(piece: Piece) -> tuple[dict[str, Tensor], dict[str, str]] | None:
     if not isinstance(piece.data, Path):
         return None
     try:
-        stat = piece.data.stat()
-        return _headers(piece.data, stat.st_size, stat.st_mtime_ns)
+        return _headers(piece.data, storage.stamp(piece.data))
     except (tensors.NotSafetensors, OSError):
         return None
 
 
 @lru_cache(maxsize=64)
-def _headers(file: Path, size: int, changed: int) -> dict[str, Tensor]:
-    return tensors.headers(file)[0] if file.parents[2].name == "checkpoints" else families.headers(file)
+def _headers(file: Path, stamp: Any) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Of a run's own checkpoint, which was made here or looked at when it came, or of its base."""
+    return tensors.headers(file) if file.parents[2].name == "checkpoints" else (families.headers(file), {})
 
 
 def _plain(name: str, data: bytes | Path) -> Piece:

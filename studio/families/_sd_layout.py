@@ -7,7 +7,7 @@ diffusers' scripts/convert_diffusers_to_original_stable_diffusion.py, for any nu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,9 @@ CLIP = (("text_model.encoder.layers.", "transformer.resblocks."), ("layer_norm1"
 
 def single_file(parts: dict[str, dict[str, Tensor]], configs: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
     """The one file's tensors from those of "unet", "vae" and "text_encoder" by their diffusers names."""
-    found = {f"model.diffusion_model.{_unet(name, configs['unet'], parts['unet'])}": tensor
+    layers = int(configs["unet"].get("layers_per_block", 2))
+    attending = {name.split(".")[1] for name in parts["unet"] if re.match(r"up_blocks\.\d+\.attentions\.", name)}
+    found = {f"model.diffusion_model.{_unet(name, layers, attending)}": tensor
              for name, tensor in parts["unet"].items()}
     for name, tensor in parts["vae"].items():
         renamed = _vae(name, len(configs["vae"]["block_out_channels"]))
@@ -44,11 +46,11 @@ def single_file(parts: dict[str, dict[str, Tensor]], configs: dict[str, dict[str
     return {**found, **text(own)}
 
 
-def _unet(name: str, config: dict[str, Any], names: Iterable[str]) -> str:
+def _unet(name: str, layers: int, attending: set[str]) -> str:
+    """`attending` are the numbers of the up blocks that have attention, before which the upsampler comes third."""
     for ours, theirs in OUTER.items():
         if name.startswith(f"{ours}."):
             return theirs + name.removeprefix(ours)
-    layers = int(config.get("layers_per_block", 2))
     rules: tuple[tuple[str, Callable[[int, int], str]], ...] = (
         (r"down_blocks\.(\d+)\.resnets\.(\d+)\.", lambda i, j: f"input_blocks.{i * (layers + 1) + j + 1}.0."),
         (r"down_blocks\.(\d+)\.attentions\.(\d+)\.", lambda i, j: f"input_blocks.{i * (layers + 1) + j + 1}.1."),
@@ -57,7 +59,7 @@ def _unet(name: str, config: dict[str, Any], names: Iterable[str]) -> str:
         (r"up_blocks\.(\d+)\.resnets\.(\d+)\.", lambda i, j: f"output_blocks.{i * (layers + 1) + j}.0."),
         (r"up_blocks\.(\d+)\.attentions\.(\d+)\.", lambda i, j: f"output_blocks.{i * (layers + 1) + j}.1."),
         (r"up_blocks\.(\d+)\.upsamplers\.(\d+)\.", lambda i, j: f"output_blocks.{i * (layers + 1) + layers}."
-         f"{2 if any(n.startswith(f'up_blocks.{i}.attentions.') for n in names) else 1}."),
+         f"{2 if str(i) in attending else 1}."),
         (r"mid_block\.(resnets)\.(\d+)\.", lambda _, j: f"middle_block.{2 * j}."),
         (r"mid_block\.(attentions)\.(\d+)\.", lambda _, j: f"middle_block.{2 * j + 1}."),
     )

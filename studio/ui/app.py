@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from studio.ui import parts, texts, theme, train
 from studio.ui.first import First
+from studio.ui.gate import MOST, Gate, Sessions
 from studio.web.languages import NAMES
 from studio.web.service import Studio
 
@@ -18,9 +19,9 @@ PAGES = ("train", "runs", "datasets", "play")
 QUEUE_PAUSE = 0.05  # seconds, what Gradio itself waits on Windows
 
 
-def make(studio: Studio) -> dict[str, FastAPI]:
+def make(studio: Studio) -> dict[str, Gate]:
     """The pages of each language as an app. Marked launched first, so that Gradio's own path checks hold."""
-    apps = {}
+    apps, sessions = {}, Sessions(one_owner=not studio.settings.public)
     for language in NAMES:
         parent = FastAPI(openapi_url=None)
         parent.add_middleware(First, script=theme.first())
@@ -28,9 +29,11 @@ def make(studio: Studio) -> dict[str, FastAPI]:
         blocks = build(studio, language)
         blocks.has_launched = True
         _calm(blocks._queue)
-        apps[language] = gr.mount_gradio_app(
-            parent, blocks, path="/", max_file_size="2gb", ssr_mode=False, theme=theme.theme(),
+        blocks.state_session_capacity = MOST
+        gr.mount_gradio_app(
+            parent, blocks, path="/", max_file_size="1mb", ssr_mode=False, theme=theme.theme(),
             head=theme.head(language), footer_links=[], run_history=False, enable_monitoring=False, show_error=False)
+        apps[language] = Gate(parent, blocks.app, studio, sessions)
     return apps
 
 

@@ -130,19 +130,22 @@ class TrainPage:
         except Exception as error:  # as in `start`
             return {problems: self._refused(error)}
         filled = dict(zip(self.form.components.values(), self.form.filled(found["config"]), strict=True))
-        left = {**messages.told({"unplaced": found["unplaced"]}, self.language), "turn": secrets.token_hex(4)}
+        left = {**self._told({"unplaced": found["unplaced"]}), "turn": secrets.token_hex(4)}
         return {**filled, self.command: "", self.unplaced: left}
 
     def _refused(self, error: Exception) -> dict[str, Any]:
-        _, body = explain(error)
-        words = (messages.said(body[name], self.language) for name in ("message", "hint") if body[name])
-        whole = {"field": "", "message": " ".join(words)}
+        body = self._told(explain(error)[1])
+        whole = {"field": "", "message": " ".join(body[name] for name in ("message", "hint") if body[name])}
         return self._notice({"problems": body.get("problems") or [whole]})
 
     def _notice(self, found: Mapping[str, Any]) -> dict[str, Any]:
         said = {name: list(found.get(name) or []) for name in ("problems", "warnings")}
-        return {**messages.told(said, self.language), "facts": facts(found.get("config")),
-                "estimate": found.get("estimate"), "turn": secrets.token_hex(4)}
+        return {**self._told(said), "facts": facts(found.get("config")), "estimate": found.get("estimate"),
+                "turn": secrets.token_hex(4)}
+
+    def _told(self, said: dict[str, Any]) -> dict[str, Any]:
+        """What the studio says, in the page's language, and to strangers without the server's paths."""
+        return messages.told(self.studio.hidden.data(said), self.language)
 
 
 def command(asked: Mapping[str, Any]) -> str:

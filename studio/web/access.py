@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hmac
-import secrets
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from studio import hub, storage
+from studio import hub
 from studio.web.errors import LoginNeeded, NotFound
+from studio.web.headers import cookie
 from studio.web.settings import Settings
 
 
@@ -79,24 +79,37 @@ class LocalDoor:
 
 
 class TokenDoor:
-    """STUDIO_AUTH=token: whoever bears the start-up token, in a cookie or as `Authorization: Bearer`, is the owner."""
+    """STUDIO_AUTH=token: whoever bears the start-up token as `Authorization: Bearer`, or the cookie that a browser gets
+    for it, is the owner. The cookie's value follows from the token, and the token not from it."""
 
     open = False
 
     def __init__(self, token: str, port: int):
-        self.token, self.cookie = token, f"studio_token_{port}"  # a browser shares cookies between ports
+        self._token = token.encode()
+        self.cookie = token_cookie(port)
+        self.value = hmac.new(self._token, b"the studio's cookie", "sha256").hexdigest()
 
-    def right(self, given: str) -> bool:
-        """Whether `given` is the token, in time that does not depend on it."""
-        return hmac.compare_digest(given.encode(), self.token.encode())
+    def right(self, token: str) -> bool:
+        """Whether this is the token, in time that does not depend on it."""
+        return hmac.compare_digest(token.encode(), self._token)
 
     def viewer(self, request: Request) -> Viewer:
         """The owner, or nobody."""
-        kind, _, given = request.headers.get("authorization", "").partition(" ")
-        bearer = given.strip() if kind.lower() == "bearer" else ""
-        if self.right(bearer) or self.right(request.cookies.get(self.cookie, "")):
+        known = hmac.compare_digest(cookie(request.headers, self.cookie).encode(), self.value.encode())
+        if known or self.right(bearer(request.headers)):
             return Viewer(LOCAL.id, LOCAL.name, hub.own_token())
         return ANONYMOUS
+
+
+def token_cookie(port: int) -> str:
+    """The name of the cookie; a browser shares cookies between ports."""
+    return f"studio_token_{port}"
+
+
+def bearer(headers: Headers) -> str:
+    """The token of an `Authorization: Bearer` header, "" without one."""
+    kind, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
 
 
 class HubDoor:
@@ -122,9 +135,3 @@ def door(settings: Settings) -> Door:
     if settings.auth == "token":
         return TokenDoor(settings.token, settings.port)
     return HubDoor() if settings.auth == "hf" else LocalDoor()
-
-
-def session_secret(home: Path) -> str:
-    """The key that signs session cookies: random, made once per home, readable by the server alone."""
-    storage.make_folder(home / "cache")
-    return storage.write_new(home / "cache" / "session.key", secrets.token_hex(32).encode(), 0o600).decode().strip()

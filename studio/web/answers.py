@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import math
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,6 +19,10 @@ from studio.web.messages import told
 from studio.web.service import Studio
 
 BODY_BYTES = 1 << 20
+READ_TIMES = 8  # as many bytes as it has a document takes when it is read
+MOST_VALUES = 150_000  # of a document, as its commas and brackets tell
+AT_ONCE = 64 * 1024  # bytes of JSON that are read on the event loop
+SMALL = 16 * 1024  # bytes of a body that is not counted: there are no more of them than connections
 GZIP_FROM = 600
 
 
@@ -31,31 +37,60 @@ def viewer(request: Request) -> Viewer:
 
 
 async def json_body(request: Request) -> dict[str, Any]:
-    """The request's body, a JSON object of at most 1 MB without duplicate keys or NaN; empty is {}."""
+    """The request's body, a JSON object of at most 1 MB without duplicate keys or NaN; empty is {}.
+
+    What a large one takes is set aside before it comes, so that of many those are taken that fit. Raises WebError."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    data = bytearray()
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > BODY_BYTES:
-            raise TooLarge("The request is larger than 1 MB.", "Send pictures as files, settings as JSON.")
+    data = await _whole(request)
     if not data.strip():
         return {}
     if kind != "application/json":
         raise WebError("The body must be JSON.", "Send it with Content-Type: application/json.", code="content_type")
-    try:
-        found = json.loads(bytes(data), object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise WebError(f"The body is not valid JSON: {str(error)[:200]}", "Correct it and send it again.") from None
+    if len(data) > SMALL:
+        values = sum(map(data.count, (b",", b"[", b"{")))
+        if values > MOST_VALUES:
+            raise TooLarge(f"The request holds more than {MOST_VALUES:,} values.", "Send them in several requests.")
+    found = parse(data) if len(data) <= AT_ONCE else await run_in_threadpool(parse, data)
     if not isinstance(found, dict):
         raise WebError("The body must be a JSON object.", 'For example {"name": "My run", "config": {}}.')
     return found
 
 
+async def _whole(request: Request) -> bytearray:
+    """The body's bytes, counted. Raises TooLarge, TooMany, Busy."""
+    length, reserved, data = request.headers.get("content-length"), request.state.reserved, bytearray()
+    declared = int(length) if length and length.isdigit() else None
+    too_large = TooLarge("The request is larger than 1 MB.", "Send pictures as files, settings as JSON.")
+    if (declared or 0) > BODY_BYTES:
+        raise too_large
+    if (declared or 0) > SMALL:
+        reserved.take(READ_TIMES * (declared or 0))
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > BODY_BYTES:
+            raise too_large
+        if declared is None and len(data) > SMALL:
+            reserved.take(READ_TIMES * len(chunk))
+    return data
+
+
+def parse(data: bytes | bytearray) -> Any:
+    """Strict JSON: no duplicate keys, no NaN, no half characters. Raises WebError."""
+    try:
+        found = json.loads(bytes(data), object_pairs_hook=_unique, parse_constant=_refuse_constant,
+                           parse_float=_finite)
+        if b"\\ud" in data or b"\\uD" in data:  # half of a pair is no text that can be written down
+            json.dumps(found, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise WebError(f"The body is not valid JSON: {str(error)[:200]}", "Correct it and send it again.") from None
+    return found
+
+
 def fields(body: dict[str, Any], **kinds: type | tuple[type, ...]) -> list[Any]:
     """The named fields of a body in order, None where absent. Raises WebError for a wrong type or an unknown name."""
-    unknown = sorted(set(body) - set(kinds))
-    if unknown:
-        raise WebError(f"Unknown field {unknown[0][:60]!r}.", f"There are: {', '.join(kinds)}.")
+    unknown = min(body.keys() - kinds.keys(), default=None)
+    if unknown is not None:
+        raise WebError(f"Unknown field {unknown[:60]!r}.", f"There are: {', '.join(kinds)}.")
     for name, kind in kinds.items():
         if body.get(name) is not None and not isinstance(body[name], kind):
             wanted = kind.__name__ if isinstance(kind, type) else " or ".join(k.__name__ for k in kind)
@@ -72,8 +107,11 @@ def respond(request: Request, data: Any, status: int = 200, tag: str | None = No
     """
     extra = {"cache-control": "private, no-cache", "vary": "Accept-Encoding, Accept-Language, Cookie",
              **(headers or {})}
-    data = told(data, spoken(request.headers))
-    body = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    hidden, data = studio_of(request).hidden, told(data, spoken(request.headers))
+    text = _written(data)
+    if hidden.within(text):
+        text = _written(hidden.data(data))
+    body = text.encode()
     if request.method == "GET" and status == 200:
         tag = _spoken(request, tag) if tag else hashlib.blake2b(body, digest_size=12).hexdigest()
         extra["etag"] = f'W/"{tag}"'
@@ -108,3 +146,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number
+
+
+def _written(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -10,17 +10,19 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from studio import __version__, faults, launch, runs, storage
 from studio.storage.spare import Spare
 from studio.web import (
     access,
+    limits,
     routes_bundles,
     routes_datasets,
     routes_health,
@@ -29,14 +31,16 @@ from studio.web import (
     routes_play,
     routes_runs,
     routes_trash,
+    sessions,
 )
 from studio.web.answers import fields, respond, studio_of
 from studio.web.described import add_docs
+from studio.web.entrance import LOGOUT, Entrance
 from studio.web.errors import NotFound, WebError
 from studio.web.janitor import Janitor
 from studio.web.pages import Pages, Static
 from studio.web.routes_runs import Body, Service, Who
-from studio.web.security import Entrance, Guard, error_response
+from studio.web.security import Guard, error_response
 from studio.web.service import Studio
 from studio.web.settings import Settings
 
@@ -64,8 +68,9 @@ def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> Fa
     if not settings.public:
         add_docs(app)
     _add_small_routes(app)
-    door = access.door(settings)
-    app.add_middleware(Entrance, door=door, settings=settings)
+    app.state.sessions = sessions.Store(settings.home) if settings.public else None
+    app.add_middleware(limits.Load, one_owner=not settings.public)
+    app.add_middleware(Entrance, door=access.door(settings), settings=settings)
     if settings.public:
         _add_sign_in(app, settings)
     app.add_middleware(Guard, settings=settings)
@@ -134,7 +139,7 @@ def _handlers() -> dict[Any, Any]:
 
     def http(request: Request, error: HTTPException) -> Response:
         known = {404: NotFound("There is no such address.", "The README shows how a program uses the API.")}
-        plain = WebError(str(error.detail), "")
+        plain = WebError(str(error.detail)[:200], "")
         plain.status, plain.code = error.status_code, "http"
         return error_response(known.get(error.status_code, plain), request)
 
@@ -148,20 +153,29 @@ def _handlers() -> dict[Any, Any]:
 
 
 def _add_sign_in(app: FastAPI, settings: Settings) -> None:
-    """Hugging Face's own sign-in routes and the session they need, signed with a key of this home."""
+    """Hugging Face's own sign-in routes over sessions that the server keeps, and a way to sign out that no address
+    alone can take."""
     from huggingface_hub import attach_huggingface_oauth
 
     attach_huggingface_oauth(app)
-    for layer in app.user_middleware:
-        if layer.cls is SessionMiddleware:
-            layer.kwargs["secret_key"] = access.session_secret(settings.home)
+    app.user_middleware = [layer for layer in app.user_middleware if layer.cls is not SessionMiddleware]
+    app.add_middleware(sessions.Sessions, store=app.state.sessions, key=sessions.session_secret(settings.home))
+
+    @app.post(LOGOUT, include_in_schema=False)
+    def logout(request: Request) -> Response:
+        """Sign out: the session ends here and in every copy of its cookie."""
+        request.session.clear()
+        if "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse(request.query_params.get("_target_url", "/"), 303)
+        return Response(status_code=204)
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     studio: Studio = app.state.studio
     async with AsyncExitStack() as stack:
-        tasks = [asyncio.create_task(_load(app, stack)), asyncio.create_task(_janitor(studio))]
+        anyio.to_thread.current_default_thread_limiter().total_tokens = limits.THREADS
+        tasks = [asyncio.create_task(_load(app, stack)), asyncio.create_task(_janitor(app))]
         await asyncio.to_thread(studio.launcher.start)
         try:
             yield
@@ -176,9 +190,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await asyncio.to_thread(studio.launcher.close)
 
 
-async def _janitor(studio: Studio) -> None:
+async def _janitor(app: FastAPI) -> None:
     """Every hour."""
-    janitor = Janitor(studio)
+    janitor = Janitor(app.state.studio, app.state.sessions)
     while True:
         await asyncio.to_thread(janitor.come_by)
         await asyncio.sleep(JANITOR_SECONDS)

@@ -16,9 +16,9 @@ from starlette.types import Receive, Scope, Send
 
 from studio import export
 
-BLOCK = 1 << 20
+BLOCK = 256 * 1024  # bytes that wait in memory for a reader, and as many files may be open as there are readers
+MOST_TAGS = 4000  # characters of the tags that a client knows
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")  # a longer number is no place in a file
-_END = object()
 
 
 class FileDownload:
@@ -65,7 +65,7 @@ class RangeResponse(Response):
 
     def _place(self, request: Request, etag: str) -> tuple[int, int, int]:
         size = self.item.size
-        known = request.headers.get("if-none-match", "")
+        known = request.headers.get("if-none-match", "")[:MOST_TAGS]
         if etag in [tag.strip().removeprefix("W/") for tag in known.split(",")]:
             return 0, 0, 304
         found = _RANGE.fullmatch(request.headers.get("range", "").strip())
@@ -81,10 +81,12 @@ class RangeResponse(Response):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             if not self.head and self.status_code in (200, 206):
                 blocks, request = iter(self.item.read(self.start, self.stop)), Request(scope, receive)
-                while (block := await run_in_threadpool(next, blocks, _END)) is not _END:
-                    if await request.is_disconnected():  # a server drops what is sent to nobody without a word
-                        return
-                    await send({"type": "http.response.body", "body": block, "more_body": True})
+                while block := await run_in_threadpool(next, blocks, b""):
+                    for place in range(0, len(block), BLOCK):
+                        if await request.is_disconnected():  # a server drops what is sent to nobody without a word
+                            return
+                        part = block[place : place + BLOCK]
+                        await send({"type": "http.response.body", "body": part, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self.item.close()

@@ -17,6 +17,7 @@ class WebError(Exception):
     """An error with its status, a stable code, a sentence, and a hint on what to do next."""
 
     status, code = 400, "bad_request"
+    retry_after: int | None = None  # seconds after which it may be tried again
 
     def __init__(self, message: str, hint: str = "", *, code: str | None = None):
         super().__init__(message)
@@ -57,6 +58,18 @@ class Unavailable(WebError):
     """Not possible just now."""
 
     status, code = 503, "unavailable"
+
+
+class TooMany(WebError):
+    """More at once, or in a short time, than one person may ask for."""
+
+    status, code, retry_after = 429, "too_many", 5
+
+
+class Busy(WebError):
+    """More at once than the whole studio takes."""
+
+    status, code, retry_after = 503, "busy", 5
 
 
 def _config(error: Any) -> tuple[int, dict[str, Any]]:
@@ -126,7 +139,7 @@ def explain(error: BaseException, request_id: str | None = None) -> tuple[int, d
         status, body = found
         if faults.of(error) is not None:
             _troubles.tell("a request was not carried out", error)
-        elif status >= 500:
+        elif status >= 500 and not isinstance(error, WebError):  # those are answers, no faults
             log.error("request %s: %s", request_id, error, exc_info=error)
         return status, {**hub.redact_data(body), "request_id": request_id}
     log.error("request %s failed", request_id, exc_info=error)

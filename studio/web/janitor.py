@@ -1,4 +1,5 @@
-"""What is cleared away every hour: old trash, what broken uploads left, batches that nobody committed, ended jobs."""
+"""What is cleared away every hour: old trash, what broken uploads left, batches that nobody committed, ended jobs
+and sessions."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from studio import datasets, faults, trash, work
 from studio.storage.spare import Spare
 from studio.web import uploads
 from studio.web.service import Studio
+from studio.web.sessions import Store
 
 DAY = 24 * 3600
 log = logging.getLogger("studio.web")
@@ -18,13 +20,15 @@ log = logging.getLogger("studio.web")
 class Janitor:
     """Comes by for one studio; what fails is tried again the next time, and keeps nothing else from being done."""
 
-    def __init__(self, studio: Studio):
-        self.studio, self.home = studio, studio.home
+    def __init__(self, studio: Studio, sessions: Store | None = None):
+        self.studio, self.home, self.sessions = studio, studio.home, sessions
         self.keeper, self.spare, self.troubles = trash.Keeper(studio.home), Spare(studio.home), faults.Log(log)
 
     def come_by(self) -> None:
         """Do all of it once."""
         day_ago = time.time() - DAY
+        if self.sessions is not None:
+            self._try("sweeping sessions", self.sessions.sweep)
         self._try("emptying the trash of old things", self.keeper.look)
         self._try("sweeping uploads", lambda: uploads.sweep(self.home, day_ago))
         self._try("sweeping data sets", lambda: datasets.sweep(self.home, day_ago))

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from studio import runs, storage
+from studio.web import names
 
 SORTS = ("place", "loss", "-loss")
 
@@ -20,19 +21,19 @@ def pictures(run: runs.Run, dataset: str | None, sort: str, offset: int, limit: 
     pictures not seen yet (loss null) come last. `step` is null before the first checkpoint. `url` is the thumbnail in
     the data set, for as long as it is there.
     """
-    rows = [row for row in run.rows() if row.get("split", "train") == "train"]
-    step, sums, counts = _numbers(run, len(rows))
-    means = np.divide(sums * runs.LOSS_UNIT, counts, out=np.full(len(rows), np.nan), where=counts > 0)
-    order = np.arange(len(rows)) if sort == "place" else np.argsort(-means if sort == "-loss" else means, kind="stable")
+    count = run.training_count()
+    step, sums, counts = _numbers(run, count)
+    means = np.divide(sums * runs.LOSS_UNIT, counts, out=np.full(count, np.nan), where=counts > 0)
+    order = np.arange(count) if sort == "place" else np.argsort(-means if sort == "-loss" else means, kind="stable")
     items = []
-    for place in order[offset : offset + limit].tolist():
-        row = rows[place]
+    places = order[offset : offset + limit].tolist()
+    for place, row in zip(places, run.training_rows(places), strict=True):
         items.append({
             "place": place, "image": row["image"], "name": row.get("name", ""), "captions": row.get("captions") or [],
             "loss": float(f"{means[place]:.6g}") if counts[place] else None, "count": int(counts[place]),
-            "url": f"/api/datasets/{dataset}/images/{row['image']}/thumb" if dataset else None})
+            "url": names.thumb_url(dataset, row["image"])})
     following = offset + len(items)
-    return {"items": items, "next": following if following < len(rows) else None, "count": len(rows), "step": step}
+    return {"items": items, "next": following if following < count else None, "count": count, "step": step}
 
 
 def newest(run: runs.Run) -> str:

@@ -31,6 +31,12 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("{width} x {height} is longer than {most} times its width",
      "{width} x {height} は細長すぎます（{most} 倍まで）。"),
     ("decoding it needs more than {size} MB of memory", "デコードに {size} MB を超えるメモリが必要です。"),
+    ("captions beyond the first {most} of a picture, left out",
+     "1 枚につき {most} 個を超えるキャプションは除きました。"),
+    ("The captions have more than {number} million characters together; nothing of it was kept. Shorten them, or "
+     "import the pictures in smaller parts.",
+     "キャプションの文字数が合計 {number} 百万文字を超えています。何も取り込んでいません。短くするか、画像を分けて"
+     "取り込んでください。"),
     ("it took longer than {seconds} s", "読み取りに {seconds} 秒より長くかかりました。"),
     ("it took too much processor time", "読み取りに時間がかかりすぎました。"),
     ("it made its reader stop (exit {code}): damaged, or made to do harm",

@@ -37,6 +37,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("set a value", "値を入れてください。"),
     ("unknown setting; there are: {names}", "そのような設定はありません。あるもの：{names}"),
     ("a section is an object of settings", "セクションは設定のオブジェクトにしてください。"),
+    ("a config has at most {count} settings", "設定は {count} 個までです。"),
     ("a config is an object, not {kind}", "設定はオブジェクトにしてください（{kind} ではありません）。"),
     ("unknown schema {version}: this studio knows schemas 1 to {known}; update the studio to read a newer file",
      "スキーマ {version} は読めません。このスタジオで読めるのは 1〜{known} です。新しいファイルを読むにはスタジオを"
@@ -218,6 +219,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
      "ト名から始まる行全体を貼り付けてください。"),
     ("{script} is another script: this reads train_text_to_image.py and train_text_to_image_lora.py",
      "{script} は別のスクリプトです。読めるのは train_text_to_image.py と train_text_to_image_lora.py です。"),
+    ("it is longer than {length} characters", "{length} 文字を超えています。"),
+    ("its variables make it longer than {length} characters", "変数を展開すると {length} 文字を超えます。"),
     ("the command cannot be read ({why}): check its quotes",
      "コマンドを読み取れません（{why}）。引用符を確認してください。"),
     ("this version has no such setting", "このバージョンにそのような設定はありません。"),

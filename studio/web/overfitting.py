@@ -8,7 +8,7 @@ from typing import Any
 
 from studio import events, runs
 from studio.datasets import likeness
-from studio.web import records
+from studio.web import names, records
 
 MOST_SHOWN = 60
 RISEN = 1.01  # a held-out loss this much above its lowest is said to have risen
@@ -90,10 +90,9 @@ def _name(run: runs.Run, pictures: list[dict[str, Any]]) -> None:
     """Say which training picture each one's nearest is; its thumbnail lasts as long as the data set."""
     if not pictures:
         return
-    rows = [row for row in run.rows() if row.get("split", "train") == "train"]
+    rows = run.training_rows(picture.pop("place") for picture in pictures)
     dataset = (run.record().get("dataset") or {}).get("id")
-    for picture in pictures:
-        row = rows[picture.pop("place")]
+    for picture, row in zip(pictures, rows, strict=True):
         picture["nearest"] = {
             "name": row.get("name", ""), "captions": row.get("captions") or [], "image": row["image"],
-            "url": f"/api/datasets/{dataset}/images/{row['image']}/thumb" if dataset else None}
+            "url": names.thumb_url(dataset, row["image"])}

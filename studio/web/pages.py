@@ -14,24 +14,31 @@ from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from studio.web.errors import NotFound
 from studio.web.languages import plain_page, spoken
 
 log = logging.getLogger("studio.web")
 
 
+GRADIO_FILES = ("js/iframeResizer.contentWindow.min.js",)  # of Gradio's own /static, what its page asks for
+
+
 class Static:
-    """The page's own files under /static; what is not among them is asked of the Gradio pages, which have some too."""
+    """The page's own files under /static, and those of Gradio's that the page needs; nothing else is looked for."""
 
     def __init__(self, folder: Path, otherwise: ASGIApp):
-        self.folder, self.otherwise = folder, otherwise
+        self.otherwise = otherwise
+        self.names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
         self.files = StaticFiles(directory=folder, check_dir=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        ours = bool(self.files.lookup_path(self.files.get_path(scope))[0])
-        if ours:
+        name = scope["path"].removeprefix(scope["root_path"]).lstrip("/")
+        if name in self.names:
             await self.files(scope, receive, send)
-        else:
+        elif name in GRADIO_FILES:
             await self.otherwise({**scope, "root_path": scope.get("app_root_path", "")}, receive, send)
+        else:
+            raise NotFound("There is no such address.", "The README shows how a program uses the API.")
 
 
 class Pages:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from studio import events, launch, runs, storage
-from studio.web import fixes
+from studio.web import fixes, names
 from studio.work import Job, Work
 
 KEYS = ("loss", "lr", "grad_norm", "seconds")
@@ -93,7 +93,8 @@ def job(found: Job, facts: dict[str, Any], state: str, story: events.Story,
         queue_position: int | None) -> dict[str, Any]:
     """Everything about one job but its events: the shape of GET /api/jobs/{id}. `facts` is job.json."""
     results = [{"name": r["name"], "media_type": r.get("media_type"), "bytes": r["bytes"], **(r.get("facts") or {}),
-                "url": f"/api/jobs/{found.id}/files/{r['name']}"} for r in story.results.values()]
+                "url": f"/api/jobs/{found.id}/files/{r['name']}"}
+               for r in story.results.values() if names.is_result(r["name"])]
     return {
         "id": found.id, **{k: facts.get(k) for k in ("kind", "name", "owner", "created", "subject", "light")},
         **job_status(state, story, queue_position), "error": problem(found, state, story),
@@ -104,15 +105,15 @@ def job(found: Job, facts: dict[str, Any], state: str, story: events.Story,
 
 def kept(run: runs.Run, story: events.Story) -> list[dict[str, Any]]:
     """The checkpoint events whose folder is still there, oldest first, one per folder."""
-    good = {c["name"]: c for c in story.checkpoints if c.get("ok", True) and c.get("name")}
+    good = {c["name"]: c for c in story.checkpoints if c.get("ok", True) and names.is_checkpoint(c.get("name"))}
     return [c for name, c in sorted(good.items(), key=lambda item: item[1]["step"])
             if (run.checkpoints / name).is_dir()]
 
 
 def sample(run: runs.Run, event: dict[str, Any]) -> dict[str, Any]:
-    """One sample picture, with the address it is served at."""
+    """One sample picture, with the address it is served at; null where its name cannot be one."""
     keys = ("step", "prompt_index", "prompt", "weights", "file", "seed", "guidance_scale", "num_inference_steps")
-    return {**{k: event.get(k) for k in keys}, "url": f"/api/runs/{run.id}/samples/{event.get('file')}"}
+    return {**{k: event.get(k) for k in keys}, "url": names.sample_url(run.id, event.get("file"))}
 
 
 def problem(run: Work, state: str, story: events.Story) -> dict[str, Any] | None:

@@ -32,5 +32,5 @@ async def import_run(request: Request) -> Response:
     try:
         record = await run_in_threadpool(studio.import_run, who, upload.files)
     finally:
-        upload.remove()
-    return respond(request, record, 201, headers={"location": f"/api/runs/{record['id']}"})
+        await run_in_threadpool(upload.remove)
+    return await run_in_threadpool(respond, request, record, 201, headers={"location": f"/api/runs/{record['id']}"})

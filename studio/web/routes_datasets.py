@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from studio.web import uploads
 from studio.web.access import require
@@ -95,7 +95,10 @@ def get_report(request: Request, studio: Service, who: Who, dataset_id: str) -> 
 def get_report_table(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
     """The last report with every file, as a table to keep."""
     path = studio.report_table(who, dataset_id)
-    return RangeResponse(request, FileDownload(path, "text/csv; charset=utf-8", "import-report.csv"))
+    if not studio.hidden.places:
+        return RangeResponse(request, FileDownload(path, "text/csv; charset=utf-8", "import-report.csv"))
+    return StreamingResponse(studio.hidden.lines(path), media_type="text/csv; charset=utf-8",
+                             headers={"content-disposition": "attachment; filename=import-report.csv"})
 
 
 @router.get("/{dataset_id}/export")
@@ -164,7 +167,8 @@ async def _import_source(request: Request) -> Response:
                        "with a name, or with a source.")
     if source is None:
         return respond(request, await run_in_threadpool(studio.draft_dataset, who, name or ""), 201)
-    return _answer(request, *await run_in_threadpool(studio.import_source, who, name or "", source, _wishes(*wishes)))
+    made = await run_in_threadpool(studio.import_source, who, name or "", source, _wishes(*wishes))
+    return await run_in_threadpool(_answer, request, *made)
 
 
 async def _import(request: Request, into: str | None, commit: bool = True) -> Response:
@@ -180,8 +184,8 @@ async def _import(request: Request, into: str | None, commit: bool = True) -> Re
         finally:
             await run_in_threadpool(upload.remove)
     name, wishes = upload.fields.get("name", ""), {key: upload.fields.get(key) for key in WISHES}
-    return _answer(request, *await run_in_threadpool(
-        studio.import_files, who, name, upload.files, upload.remove, into, wishes))
+    made = await run_in_threadpool(studio.import_files, who, name, upload.files, upload.remove, into, wishes)
+    return await run_in_threadpool(_answer, request, *made)
 
 
 def _answer(request: Request, found: dict[str, Any], done: bool) -> Response:

@@ -30,6 +30,7 @@ Who = Annotated[Viewer, Depends(_viewer)]  # async, since FastAPI would send eac
 Service = Annotated[Studio, Depends(_studio)]
 Body = Annotated[dict[str, Any], Depends(json_body)]
 Since = Annotated[int, Query(ge=0)]
+FEW = 50  # events that are written down on the event loop
 PUBLICATION = {"repo": str, "private": bool, "weights": str, "step": int, "precision": str, "token": str}
 _PICTURES = {".webp": "image/webp", ".png": "image/png", ".jpg": "image/jpeg"}
 
@@ -77,6 +78,8 @@ async def get_events(request: Request, studio: Service, who: Who, run_id: str, s
     if same(request, tag):
         return respond(request, None, tag=tag)
     answer = await studio.shared.get((run_id, tag), lambda: studio.events(who, run_id, since, limit))
+    if len(answer["events"]) > FEW:
+        return await run_in_threadpool(respond, request, answer, tag=tag)
     return respond(request, answer, tag=tag)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -12,6 +14,8 @@ from typing import Any
 import uvicorn
 
 from studio import hub
+from studio.limited import confine
+from studio.web import connections
 from studio.web.app import create_app
 from studio.web.settings import Settings
 
@@ -30,10 +34,18 @@ def serve(settings: Settings, listening: socket.socket, make_pages: Callable[[An
     handler.setFormatter(Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     settings = replace(settings, port=listening.getsockname()[1])  # port 0 asks for any free one
+    for name in ("uvicorn.error", "python_multipart"):  # a stranger's bad request is worth no line
+        logging.getLogger(name).setLevel(logging.ERROR)
     app = create_app(settings, (lambda: make_pages(app.state.studio)) if make_pages else None)
     print(f"The studio is at {settings.url}  (data: {settings.home})", flush=True)
+    if lacks := confine.missing():
+        print(f"Files that people send are read in processes of their own, but not confined: this system lacks "
+              f"{'; '.join(lacks)}.", file=sys.stderr, flush=True)
+    pool = connections.Pool(connections.limits(settings.container))
     server = uvicorn.Server(uvicorn.Config(
         app, access_log=False, log_config=None, timeout_graceful_shutdown=1, server_header=False, date_header=False,
+        http=functools.partial(connections.LimitedProtocol, pool),  # type: ignore[arg-type]  # it is called, no more
+        loop="asyncio", ws="none", backlog=connections.BACKLOG, timeout_keep_alive=round(pool.limits.keep_alive),
         proxy_headers=settings.container, forwarded_allow_ips="*" if settings.container else None))
     with suppress(KeyboardInterrupt):  # Ctrl-C: the server has ended in order and says so once more
         server.run(sockets=[listening])

@@ -9,6 +9,7 @@ from typing import Any
 from studio import config, events, hub, launch, machine, reference, runs
 from studio.web.access import Viewer
 from studio.web.errors import WebError
+from studio.web.hidden import Hidden
 from studio.web.index import Index
 from studio.web.repositories import Repositories
 from studio.web.service_bundles import BundleService
@@ -29,7 +30,7 @@ class Studio(BundleService, PlanService, PlayService, PublishService, HealthServ
     def __init__(self, home: Path, launcher: launch.Launcher, reader: runs.Reader, settings: Settings):
         self.home, self.launcher, self.reader, self.settings = home, launcher, reader, settings
         self.index, self.meter, self.shared = Index(home), launch.Meter(), Shared()
-        self.repositories = Repositories()
+        self.hidden, self.repositories = Hidden(settings), Repositories()
 
     def schema(self, viewer: Viewer) -> dict[str, Any]:
         """Every setting, for forms and programs."""

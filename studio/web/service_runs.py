@@ -388,5 +388,5 @@ def _place(token: str) -> tuple[float, str]:
     try:
         created, run_id = json.loads(base64.urlsafe_b64decode(token.encode()))
         return float(created), str(run_id)
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise WebError("`after` is not a token of this list.", "Use `next` of the page before.") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import secrets
 import socket
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from studio import runs
 from studio.launch import webhook
 
 AUTH = ("none", "token", "hf")
+LEAST_TOKEN = 16  # characters of STUDIO_TOKEN: fewer can be guessed
+FRAME = re.compile(r"https?://[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?")
 GIB = 1 << 30
 
 
@@ -32,8 +35,9 @@ class Settings:
     token: str = ""
     container: bool = False
     hosts: tuple[str, ...] = ()
+    frames: tuple[str, ...] = ()  # further sites that may show the studio in a frame, as https://name
     upload_bytes: int = 20 * GIB
-    upload_files: int = 200_000
+    upload_files: int = 10_000  # in one request; the page sends batches of 200
     import_wait: float = 20.0
     save_wait: float = 8.0
     import_roots: tuple[Path, ...] = ()  # folders of this machine that data sets may be imported from
@@ -65,11 +69,25 @@ def from_environment(host: str | None = None, port: int | None = None, home: Pat
     space = bool(env.get("SPACE_ID"))
     extra = f"{env.get('SPACE_HOST', '')},{env.get('STUDIO_ALLOWED_HOSTS', '')}"
     hosts = tuple(h.strip().lower() for h in extra.split(",") if h.strip())
+    token = env.get("STUDIO_TOKEN") or secrets.token_urlsafe(24)
+    if auth == "token" and len(token) < LEAST_TOKEN:
+        raise SettingsError(f"STUDIO_TOKEN has fewer than {LEAST_TOKEN} characters, so it can be guessed. Take a "
+                            "longer one, or leave it out: then a random one is printed at start.")
+    most_bytes, most_files = (2 * GIB, 1000) if auth == "hf" else (20 * GIB, 10_000)
     return Settings(
         home=(home or runs.home()).expanduser().resolve(), host=host, port=port, auth=auth,
-        token=(env.get("STUDIO_TOKEN") or secrets.token_urlsafe(24)) if auth == "token" else "",
+        token=token if auth == "token" else "", frames=_frames(env),
         container=space or bool(env.get("STUDIO_SPACE") or env.get("STUDIO_CONTAINER")), hosts=hosts,
-        upload_bytes=(2 if auth == "hf" else 20) * GIB, import_roots=_import_roots(auth, env))
+        upload_bytes=most_bytes, upload_files=most_files, import_roots=_import_roots(auth, env))
+
+
+def _frames(env: Mapping[str, str]) -> tuple[str, ...]:
+    sites = tuple(site.strip().lower().rstrip("/") for site in env.get("STUDIO_FRAMES", "").split(",") if site.strip())
+    wrong = [site[:100] for site in sites if not FRAME.fullmatch(site)]
+    if wrong:
+        raise SettingsError(f"STUDIO_FRAMES names what is no site: {', '.join(wrong)}. Give whole names without "
+                            "wildcards, such as https://art.example.org, separated by commas.")
+    return sites
 
 
 def _import_roots(auth: str, env: Mapping[str, str]) -> tuple[Path, ...]:

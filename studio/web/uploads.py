@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -15,8 +15,10 @@ from studio import storage
 from studio.web.errors import TooLarge, WebError
 from studio.web.settings import GIB, Settings
 
-FIELD_BYTES = 64 * 1024
+FIELD_BYTES, MOST_FIELDS = 64 * 1024, 32  # of text beside the files
+MOST_TYPE = 1000  # characters of a content type
 SPARE_BYTES = GIB // 2
+LOOK_BYTES = 16 << 20  # after so many more bytes of an upload without a length the disk is looked at again
 
 
 class Upload:
@@ -34,43 +36,76 @@ class Upload:
 
 async def receive(request: Request, settings: Settings) -> Upload:
     """The request's multipart body on disk under home/cache/uploads. Raises WebError; nothing is left then."""
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    if kind != b"multipart/form-data" or not options.get(b"boundary"):
-        raise WebError("Pictures are sent as multipart/form-data.", "Send a field `name` and one or more `files`.")
+    boundary = _boundary(request)
     length = request.headers.get("content-length", "")
-    if length.isdigit():
-        _check_room(int(length), settings)
+    room = _Room(settings, int(length) if length.isdigit() else None)
     folder = settings.home / "cache" / "uploads" / uuid.uuid4().hex
     folder.mkdir(parents=True)
     upload = Upload(folder)
     sink = _Sink(upload, settings)
-    parser = MultipartParser(options[b"boundary"], sink.callbacks())
-    total = 0
     try:
+        parser = MultipartParser(boundary, sink.callbacks())
         async for chunk in request.stream():
-            total += len(chunk)
-            if total > settings.upload_bytes:
-                _check_room(total, settings)
+            room.take(len(chunk))
             await run_in_threadpool(parser.write, chunk)
         parser.finalize()
         if not sink.ended:
             raise WebError("The upload broke off before its end.", "Send it again.")
     except BaseException as error:
         sink.close()
-        upload.remove()
+        await run_in_threadpool(upload.remove)
         if isinstance(error, FormParserError | ClientDisconnect):
             raise WebError("The upload could not be read to its end.", "Send it again.") from None
         raise
+    finally:
+        room.leave()
     return upload
 
 
-def _check_room(size: int, settings: Settings) -> None:
-    if size > settings.upload_bytes:
-        raise TooLarge(f"That is more than the {settings.upload_bytes / GIB:.0f} GB the studio takes in one upload.",
-                       "Send the pictures in several parts.")
-    if size + SPARE_BYTES > storage.free_bytes(settings.home):
-        raise TooLarge("The disk of the studio has not enough room for this upload.",
-                       "Free space on it, or send fewer pictures.", code="disk_full")
+def _boundary(request: Request) -> bytes:
+    """What parts the body, from its type. Raises WebError."""
+    kind, options = parse_options_header(request.headers.get("content-type", "")[:MOST_TYPE])
+    boundary = options.get(b"boundary")
+    if kind != b"multipart/form-data" or not boundary:
+        raise WebError("Pictures are sent as multipart/form-data.", "Send a field `name` and one or more `files`.")
+    return boundary
+
+
+class _Room:
+    """What one upload may take of the disk, beside what others are bringing at the same time."""
+
+    promised: ClassVar[dict[int, int]] = {}  # bytes that are still to come, by upload
+
+    def __init__(self, settings: Settings, length: int | None):
+        self.settings, self.length = settings, length
+        self.total = self._looked_at = 0
+        self._look(length or 0)
+        self.promised[id(self)] = length or 0
+
+    def take(self, count: int) -> None:
+        """So many more bytes have come. Raises TooLarge."""
+        self.total += count
+        self.promised[id(self)] = max(0, (self.length or 0) - self.total)
+        if self.total > self.settings.upload_bytes:
+            self._refuse()
+        if self.length is None and self.total - self._looked_at > LOOK_BYTES:
+            self._looked_at = self.total
+            self._look(LOOK_BYTES)
+
+    def leave(self) -> None:
+        """The upload is here, or refused."""
+        self.promised.pop(id(self), None)
+
+    def _look(self, count: int) -> None:
+        if count > self.settings.upload_bytes:
+            self._refuse()
+        if count + sum(self.promised.values()) + SPARE_BYTES > storage.free_bytes(self.settings.home):
+            raise TooLarge("The disk of the studio has not enough room for this upload.",
+                           "Free space on it, or send fewer pictures.", code="disk_full")
+
+    def _refuse(self) -> None:
+        raise TooLarge(f"That is more than the {self.settings.upload_bytes / GIB:.0f} GB the studio takes in one "
+                       "upload.", "Send the pictures in several parts.")
 
 
 class _Sink:
@@ -81,6 +116,7 @@ class _Sink:
         self._headers: dict[bytes, bytes] = {}
         self._key, self._value = b"", b""
         self._file: BinaryIO | None = None
+        self._fields = 0
         self._field, self._text = "", bytearray()
 
     def callbacks(self) -> Any:
@@ -131,8 +167,11 @@ class _Sink:
     def _part_end(self) -> None:
         if self._file:
             self.close()
-        else:
-            self.upload.fields[self._field] = self._text.decode("utf-8", "replace")
+            return
+        self._fields += 1
+        if self._fields > MOST_FIELDS:
+            raise TooLarge("The upload has too many text fields.", "Send pictures as files.")
+        self.upload.fields[self._field] = self._text.decode("utf-8", "replace")
 
     def _end(self) -> None:
         self.ended = True

@@ -236,10 +236,10 @@ def test_events_are_cut_down_to_ours(packed: Path, tmp_path: Path) -> None:  # n
 def test_events_without_end_fit_into_a_reader(packed: Path, tmp_path: Path) -> None:  # noqa: F811
     sample = json.dumps({"seq": 1, "kind": "sample", "step": 1, "file": "a.webp", "prompt": "x" * 9000}).encode()
     step = b'{"seq":1,"kind":"step","step":1,"loss":1,"lr":1,"seconds":1}\n'
-    path = rewrite(packed, add("events.jsonl", (sample + b"\n") * 6000 + step * 400_000))
+    path = rewrite(packed, add("events.jsonl", (sample + b"\n") * 6000 + step * 1_200_000))
     run = bundle.unpack(tmp_path / "elsewhere", path, "bob")
     seconds, grown = measured(lambda: runs.Reader().story(run))
-    assert run.events_file.stat().st_size < 60 * MB and grown < 100, (seconds, grown)
+    assert run.events_file.stat().st_size < 80 * MB and grown < 100, (seconds, grown)
 
 
 def test_twice_the_bundle_takes_twice_the_time(packed: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -184,3 +184,26 @@ def test_only_regular_files_of_this_machine_are_opened(bring: Bring, tmp_path: P
 def test_nothing_chosen(bring: Bring) -> None:
     dataset, report = bring({})
     assert dataset.state == "failed" and report["error"].startswith("No pictures")
+
+
+def test_names_and_captions_without_end(bring: Bring, tmp_path: Path) -> None:
+    """A folder whose count never ends, a name of 60,000 letters, a million captions of one picture."""
+    lines = [json.dumps({"file_name": "b.png", "captions": [f"caption {n}" for n in range(100_000)]})]
+    with zipfile.ZipFile(tmp_path / "long.zip", "w") as made:
+        made.writestr("9" * 6000 + "_dog/a.png", saved(picture((1, 2, 3))))
+        made.writestr("x" * 60_000 + ".png", saved(picture((4, 5, 6))))
+        made.writestr("b.png", saved(picture((7, 8, 9))))
+        made.writestr("metadata.jsonl", "\n".join(lines))
+    dataset, report = bring({"long.zip": tmp_path / "long.zip"})
+    assert dataset.count == 3 and report["error"] is None, report
+    rows = dataset.rows()
+    assert max(len(row["name"]) for row in rows) <= 501 and not any("repeats" in row for row in rows)
+    assert len(rows[-1]["captions"]) == 100 and any("beyond the first 100" in note for note in report["notes"])
+
+
+def test_more_text_than_is_kept_is_refused_as_a_whole(bring: Bring) -> None:
+    words = "w" * 9900
+    lines = [json.dumps({"file_name": f"{n}.png", "captions": [f"{k} {words}" for k in range(90)]}) for n in range(40)]
+    files = {f"{n}.png": saved(picture((n, 80, 80))) for n in range(40)}
+    dataset, report = bring({**files, "metadata.jsonl": "\n".join(lines).encode()})
+    assert dataset.count == 0 and "32 million characters" in report["error"]

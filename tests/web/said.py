@@ -13,13 +13,13 @@ TERMINAL = ("__main__.py", "launch/elsewhere.py", "web/settings.py", "ui/", "web
 # Whoever says something, and which of its arguments are sentences.
 SAYERS = {
     **dict.fromkeys(("WebError", "LoginNeeded", "TooLarge", "Forbidden", "Unavailable", "NotFound", "Refused",
-                     "PublishProblem"), (0, 1)),
+                     "TooMany", "Busy", "PublishProblem"), (0, 1)),
     **dict.fromkeys(("Wrong", "Unreadable", "Nothing", "ReadOnly", "BadBundle", "BaseProblem", "NeedsToken", "Corrupt",
                      "Stop", "Unusable", "CannotResume", "WrongPrecision", "Unsaved", "Diverged", "CommandError",
                      "Unfit", "note", "count", "give_up"), (0,)),
-    **dict.fromkeys(("fault", "warning", "warn", "skip"), (1,)),
+    **dict.fromkeys(("fault", "warning", "warn", "skip", "_refuse"), (1,)),
     **dict.fromkeys(("_words", "_error", "_body", "supervisor_error", "CannotStart", "Fault"), (1, 2)),
-    **dict.fromkeys(("leave", "answer"), (2,)),
+    **dict.fromkeys(("leave", "answer"), (2,)), "_answer": (2, 3),
 }
 NAMED = ("message", "hint", "problem")  # keyword arguments, keys and attributes that are sentences
 LISTS = ("notes", "warnings")  # keys of lists of sentences

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
+import psutil
 import pytest
+from playwright.sync_api import sync_playwright
 
+from ..ui.conftest import CHROMIUM, FLAGS
 from .conftest import Server, Space
 
 FORGED = ("/etc/passwd", "/proc/self/environ", "{home}/machine.json", "../../../etc/passwd")
@@ -89,19 +95,128 @@ def test_a_foreign_name_gets_no_answer(page: httpx.Client, host: str, status: in
     assert page.get("/healthz", headers={"host": host}).status_code in (200, 400)
 
 
-def test_nobody_sends_files_to_a_space(space: Space) -> None:
+def test_nobody_sends_files_to_gradio(space: Space, page: httpx.Client) -> None:
+    """Its own upload has no user among the pages; whoever asks, nothing is kept and nothing is given out."""
     nobody, ada = space.server.client(), space.sign_in("ada")
     assert nobody.get("/").status_code == 200 and nobody.get("/config").status_code == 200
-    for path in ("/gradio_api/upload", "/gradio_api/cancel", "/gradio_api/component_server"):
-        answer = nobody.post(path, files=[("files", ("x.png", b"x"))])
-        assert answer.status_code in (401, 404), path
+    for path in ("/gradio_api/upload", "/gradio_api/upload/", "/gradio_api/upload?upload_id=x", "/gradio_api/cancel",
+                 "/gradio_api/component_server", "/gradio_api/reset"):
+        for client in (nobody, ada, page):
+            answer = client.post(path, files=[("files", ("x.html", b"<script>"))])
+            assert answer.status_code in (401, 404), path
     assert not cached(space.server)
-    assert ada.post("/gradio_api/upload", files=[("files", ("x.html", b"<script>"))]).status_code == 200
-    kept = next(iter(cached(space.server)))
-    got = ada.get(f"/gradio_api/file={kept}")
-    assert got.status_code >= 400 or "attachment" in got.headers.get("content-disposition", "")
-    frames = nobody.get("/").headers["content-security-policy"]
-    assert "https://huggingface.co" in frames
+    assert ada.get(f"/gradio_api/file={space.server.home}/cache/x").status_code == 404
+    frames = nobody.get("/").headers["content-security-policy"].partition("frame-ancestors ")[2]
+    assert frames == "'self' https://huggingface.co"
+
+
+OURS = {("GET", "/"), ("HEAD", "/"), ("GET", "/config"), ("HEAD", "/config"), ("GET", "/theme.css"),
+        ("HEAD", "/theme.css"), ("POST", "/gradio_api/queue/join"), ("GET", "/gradio_api/queue/data"),
+        ("OPTIONS", "/"), ("OPTIONS", "/config"), ("OPTIONS", "/theme.css"), ("GET", "/assets/{path:path}"),
+        ("GET", "/static/{path:path}")}
+
+
+def test_every_route_of_gradio_that_no_page_uses_is_closed(page: httpx.Client) -> None:
+    """Each that Gradio has in this version, with any method, by its own table."""
+    from gradio import Blocks
+    from gradio.routes import App
+
+    with Blocks() as blocks:
+        pass
+    blocks.config = blocks.get_config_file()
+    routes = {(method, route.path) for route in _routes(App.create_app(blocks).routes) if route.path
+              for method in route.methods or ()}
+    assert len(routes) > 60
+    for method, path in sorted(routes - OURS):
+        filled = re.sub(r"\{[^}]*\}", "x", path)
+        assert page.request(method, filled).status_code == 404, (method, filled)
+    for path in ("/gradio_api/queue/join/", "/gradio_api/queue/data/", "/config/", "/assets/a/b",
+                 "/static/fonts/x.woff2", "/gradio_api/heartbeat/x", "/favicon.ico", "/x", "/theme.css/"):
+        assert page.get(path).status_code == 404, path
+
+
+def _routes(routes: list[Any]) -> Iterator[Any]:
+    for route in routes:
+        inner = getattr(route, "original_router", None) or getattr(route, "router", None)
+        if inner is not None and not hasattr(route, "methods"):
+            yield from _routes(inner.routes)
+        elif getattr(route, "methods", None):
+            yield route
+
+
+def join(client: httpx.Client, session: str, **more: Any) -> httpx.Response:
+    """The page's first event: which data sets there are."""
+    config = client.get("/config").json()
+    handler = next(one["id"] for one in config["dependencies"] if one["api_name"] == "datasets")
+    return client.post("/gradio_api/queue/join", json={"data": ["sample"], "fn_index": handler, "session_hash": session,
+                                                       **more})
+
+
+def heard(client: httpx.Client, session: str) -> str:
+    """What a listener to that session gets, until it ends or for two seconds; "" where there is none."""
+    text = ""
+    try:
+        with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}, timeout=2) as stream:
+            if stream.status_code != 200:
+                return ""
+            for line in stream.iter_lines():
+                text += line
+    except httpx.ReadTimeout:
+        return text
+    return text
+
+
+def test_a_session_is_heard_by_the_viewer_and_the_browser_that_joined_it(space: Space) -> None:
+    ada, elsewhere, bob = (space.sign_in(name) for name in ("ada", "ada", "bob"))
+    nobody, other = space.server.client(), space.server.client()
+    secret = ada.post("/api/datasets", json={"name": "A secret of Ada's"}).json()
+    for first, others in ((ada, (elsewhere, bob, nobody)), (nobody, (other, bob, ada))):
+        assert join(first, "known00hash").status_code == 200
+        for one in others:
+            assert heard(one, "known00hash") == "", one
+        assert "process_completed" in heard(first, "known00hash")
+    assert join(bob, "known00hash").status_code == 200  # the same name is a session of one's own
+    assert "A secret of Ada's" not in heard(bob, "known00hash")
+    ada.delete(f"/api/datasets/{secret['id']}")
+
+
+@pytest.mark.parametrize("more", [
+    {"session_hash": None}, {"session_hash": 7}, {"session_hash": "a/../b"}, {"session_hash": "x" * 65},
+    {"fn_index": True}, {"fn_index": "1"}, {"fn_index": 999}, {"fn_index": [1]}, {"data": {"a": 1}}, {"data": None},
+    {"data": [{"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}]}, {"data": [[["a"]]]},
+    {"data": ["a"] * 401}, {"data": ["a"], "event_data": {"a": {"path": "/etc/passwd"}}}, {"event_data": [1]}])
+def test_only_what_a_form_holds_is_let_through(page: httpx.Client, more: dict[str, Any]) -> None:
+    answer = join(page, **{"session": "abc", **more} if "session_hash" not in more else {"session": "x", **more})
+    assert answer.status_code in (400, 404) and answer.json()["error"]["hint"]
+
+
+def test_open_pages_are_few_and_what_nobody_hears_is_bounded(space: Space) -> None:
+    """Nobody's sessions make room for each other, and a person's events wait to be heard before there are more."""
+    ada = space.sign_in("ada")
+    assert join(ada, "mine").status_code == 200 and "process_completed" in heard(ada, "mine")
+    before = psutil.Process(space.server.process.pid).memory_info().rss
+    strangers = [space.server.client() for _ in range(3)]
+    statuses = {join(strangers[n % 3], f"s{n}").status_code for n in range(300)}
+    assert statuses <= {200, 429, 503} and 200 in statuses
+    grown = psutil.Process(space.server.process.pid).memory_info().rss - before
+    assert grown < 60 << 20, f"{grown >> 20} MiB"
+    many = [join(ada, "mine").status_code for _ in range(40)]
+    assert set(many) == {200, 429} and many.count(200) <= 20
+    assert "process_completed" in heard(ada, "mine")  # the session of one who is signed in is there still
+
+
+def test_the_pages_network_log_has_nothing_closed(server: Server, page: httpx.Client) -> None:
+    """A real browser on every page: nothing that it asks for is refused."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        opened = browser.new_page()
+        refused: list[str] = []
+        opened.on("response", lambda one: refused.append(f"{one.status} {one.url}") if one.status >= 400 else None)
+        for view in ("", "?view=runs", "?view=datasets", "?dataset=sample", "?view=play"):
+            opened.goto(f"{server.url}/{view}")
+            opened.locator("#notice dl.st-facts >> nth=0").wait_for(state="attached")
+        browser.close()
+    assert not refused
 
 
 def test_nobody_starts_nothing_through_the_page(space: Space) -> None:

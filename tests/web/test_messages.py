@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import httpx
 import pytest
@@ -70,6 +71,43 @@ def test_every_row_has_every_language_and_its_values() -> None:
 def test_a_sentence_within_a_sentence_is_worded_too(english: str, japanese: str) -> None:
     assert messages.said(english, "ja") == japanese
     assert messages.said(english, "en") == english
+
+
+@pytest.mark.parametrize("piece", [" (given: ", "; allowed: ", " and ", ", or ", ": ", "x: y (z: w) ", " (and ", "'",
+                                   "a", ". ", " Or close other programs: ", " files", "日本"])
+def test_what_strangers_put_into_a_sentence_costs_nothing(piece: str) -> None:
+    """In time that grows with its length alone, and what is kept of it is little."""
+    rows = ("{}", "There is no data set '{}': choose one of the list, or bring pictures in first.",
+            "{}; allowed: {} (given: {})", "should be a valid string (given: '{}')", "{}: {} (and 3 more)")
+    for size in (300, 880, 3900, 9000, 1_000_000):
+        for row in rows:
+            text = row.replace("{}", (piece * size)[:size])
+            began = time.process_time()
+            told = messages.told({"message": text}, "ja")["message"]
+            assert time.process_time() - began < 0.1, (row, size)
+            assert size > 300 or not row.startswith("There") or told.startswith("データセット")
+    kept = sum(len(text) + len(worded) for (text, _), worded in messages._remembered.items())
+    assert kept < 400_000
+
+
+def test_an_answer_of_very_many_sentences_costs_little() -> None:
+    problems = [{"field": "x", "message": f"should be a valid string (given: '{number}')"} for number in range(20_000)]
+    began = time.process_time()
+    told = messages.told({"problems": problems}, "ja")["problems"]
+    assert time.process_time() - began < 0.5
+    assert JAPANESE.search(told[0]["message"]) and told[-1] == problems[-1]
+
+
+@pytest.mark.parametrize("value", ["cat", "'x y'", "12", "3.5e-4", "a/b: c", ". ", "; and ", "(given: ", ", or ", "x)",
+                                   "日本", "\n", "{name}", "e"])
+def test_every_row_is_found_whatever_its_values(value: str) -> None:
+    """Alone, with a capital, without its stop; values that look like another sentence may make it that one."""
+    for row in messages.ROWS:
+        text = messages.VALUE.sub(lambda place: "1,000" if place[1] == "number" else value, row[0])
+        for one in (text, text[:1].upper() + text[1:], text.removesuffix(".")):
+            told = messages.said(one, "ja")
+            sentence = any(kind == "!" for _, kind in messages.VALUE.findall(row[0]))
+            assert sentence or told != one or not re.search("[a-z]", messages.VALUE.sub("", row[1])), (row, told)
 
 
 def test_what_a_person_wrote_is_never_worded() -> None:

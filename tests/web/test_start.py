@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
 from studio import events
 from studio.web import settings
@@ -82,6 +83,22 @@ def test_settings_it_cannot_start_with(env: dict[str, str], words: str, tmp_path
 def test_who_may_in_by_default(env: dict[str, str], auth: str, host: str, tmp_path: Path) -> None:
     found = settings.from_environment(home=tmp_path, env=env)
     assert (found.auth, found.host) == (auth, host) and bool(found.token) == (auth == "token")
+
+
+@pytest.mark.parametrize("sites", ["https://*.hf.space", "*", "art.example.org", "javascript:x", "https://a.b/c",
+                                   "https://a b", "https://a; script-src *"])
+def test_what_is_no_site_may_not_frame_it(sites: str, tmp_path: Path) -> None:
+    with pytest.raises(settings.SettingsError, match="STUDIO_FRAMES names what is no site"):
+        settings.from_environment(home=tmp_path, env={"STUDIO_FRAMES": sites})
+
+
+def test_only_named_sites_may_frame_it(tmp_path: Path) -> None:
+    server = start(tmp_path / "home", tmp_path, STUDIO_FRAMES="https://Art.example.org, http://localhost:3000/")
+    try:
+        policy = httpx.get(f"{server.url}/api/session").headers["content-security-policy"]
+        assert policy.endswith("frame-ancestors 'self' https://art.example.org http://localhost:3000")
+    finally:
+        server.stop()
 
 
 def test_the_token_is_in_the_link_and_nowhere_else(tmp_path: Path) -> None:
@@ -157,3 +174,34 @@ def test_a_killed_server_leaves_nothing_behind(tmp_path: Path) -> None:
     until(lambda: not os.path.exists(f"/proc/{pid}"))
     start(home, tmp_path).stop()
     assert not (home / "cache" / f"gradio-{pid}").exists()
+
+
+def test_a_system_that_cannot_confine_is_told_once(tmp_path: Path) -> None:
+    """Landlock answers as on a kernel without it: one line says so, and everything works within its other limits."""
+    plant = tmp_path / "plant"
+    plant.mkdir()
+    (plant / "sitecustomize.py").write_text(
+        "import sys\n"
+        "from importlib.machinery import PathFinder\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name != 'studio.limited.confine':\n"
+        "            return None\n"
+        "        spec = PathFinder.find_spec(name, path)\n"
+        "        load = spec.loader.exec_module\n"
+        "        def patched(module):\n"
+        "            load(module)\n"
+        "            module.landlock_version = lambda: 0\n"
+        "        spec.loader.exec_module = patched\n"
+        "        return spec\n"
+        "sys.meta_path.insert(0, Finder())\n")
+    server = start(tmp_path / "home", tmp_path, PYTHONPATH=str(plant))
+    try:
+        assert "not confined" in server.log.read_text() and server.log.read_text().count("Landlock") == 1
+        picture = tmp_path / "a.png"
+        Image.new("RGB", (80, 80), "red").save(picture)
+        made = server.client().post("/api/datasets", data={"name": "x"}, files=[
+            ("files", ("a.png", picture.read_bytes()))])
+        assert made.status_code == 201 and made.json()["count"] == 1, made.text
+    finally:
+        server.stop()

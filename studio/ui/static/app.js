@@ -62,10 +62,15 @@ function clicked(event) {
 async function greet(header) {
   const { data } = await call("session");
   if (!data.login) return;
-  header.querySelector("nav").after(
-    el("span", { class: "st-who" }, data.signed_in ? data.name : "",
-      el("a", { class: "st-button st-small", id: data.signed_in ? "sign-out" : "sign-in",
-        href: data.signed_in ? data.logout : data.login }, t(data.signed_in ? "app.sign_out" : "app.sign_in"))));
+  header.querySelector("nav").after(el("span", { class: "st-who" }, data.signed_in ? data.name : "", data.signed_in
+    ? el("button", { type: "button", class: "st-button st-small", id: "sign-out", onclick: () => attempt(() => leave(data.logout)) }, t("app.sign_out"))
+    : el("a", { class: "st-button st-small", id: "sign-in", href: data.login }, t("app.sign_in"))));
+}
+
+/** Sign out: a wish of the person's, which no address alone can bring about. */
+async function leave(logout) {
+  await fetch(new URL(logout.replace(/^\//, ""), document.baseURI), { method: "POST", credentials: "same-origin" });
+  location.reload();
 }
 
 const THEME = "studio-theme";

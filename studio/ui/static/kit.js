@@ -17,11 +17,24 @@ export function t(key, values = {}) {
 /** Whether the table has this text. */
 export const has = (key) => key in words;
 
-/** An element. Text children become text nodes: nothing a person wrote is ever parsed as HTML. */
+const HUB = "https://huggingface.co/";
+
+/** Whether a page may lead to, or fetch a picture from, an address that may come from somebody's data: one of the studio's
+ *  own, what the browser itself holds, or a page of the Hub. */
+function permitted(name, value) {
+  let url;
+  try { url = new URL(value, document.baseURI); } catch { return false; }
+  if (url.protocol === "data:") return /^data:image\/(png|jpeg|webp|gif)[;,]/.test(url.href);
+  return url.origin === location.origin || (name === "href" && url.href.startsWith(HUB));
+}
+
+/** An element. Text children become text nodes: nothing a person wrote is ever parsed as HTML. An address that is not
+ *  permitted is left out. */
 export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
+    if ((name === "href" || name === "src") && !permitted(name, value)) continue;
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (name === "value" || name === "checked" || name === "disabled" || name === "hidden") node[name] = value;
     else node.setAttribute(name, value === true ? "" : value);
@@ -48,15 +61,21 @@ export class ApiError extends Error {
   }
 }
 
-/** The address of something under /api, also when the studio lies below another path. */
-export const address = (path) => new URL(path.replace(/^\//, ""), document.baseURI).href;
+/** The address of something under /api, also when the studio lies below another path; null for one that leads out of it. */
+export function address(path) {
+  const api = new URL("api/", document.baseURI).href;
+  const { href } = new URL(String(path).replace(/^\//, ""), document.baseURI);
+  return href.startsWith(api) ? href : null;
+}
 
 /** Call the studio. Resolves to {data, tag}; data is null when nothing changed since `tag`. Rejects with ApiError. */
 export async function call(path, { method = "GET", body, tag } = {}) {
   const headers = {};
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (tag) headers["If-None-Match"] = tag;
-  const answer = await fetch(address(`api/${path}`), {
+  const place = address(`api/${path}`);
+  if (!place) throw new ApiError(404, t("app.not_found"));
+  const answer = await fetch(place, {
     method, headers, cache: "no-store", credentials: "same-origin",
     body: body === undefined ? undefined : JSON.stringify(body),
   });

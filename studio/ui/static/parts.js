@@ -151,6 +151,6 @@ export function refusal(error, title = null) {
     el("a", { class: "st-button", href: "?view=runs" }, t("runs.all")));
 }
 
-/** An address as a link that opens beside the studio; anything but a web address stays text. */
-export const outward = (address) => (/^https?:\/\//.test(address)
+/** An address of the Hub's as a link that opens beside the studio; anything else stays text. */
+export const outward = (address) => (address.startsWith("https://huggingface.co/")
   ? el("a", { href: address, target: "_blank", rel: "noopener noreferrer" }, address) : address);

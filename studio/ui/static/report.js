@@ -13,14 +13,15 @@ export function report({ id, report: found, state, splits: counts }) {
   if (state === "importing" && found?.total) parts.push(progress(found));
   if (!found || found.seen === undefined || found.seen === null || (state !== "importing" && !found.seen)) return parts;
   const skipped = found.skipped ?? [];
-  const words = t("datasets.report", { seen: whole(found.seen), used: whole(found.used), converted: whole(found.converted), skipped: whole(skipped.length) });
+  const count = state === "importing" ? skipped.length : found.seen - found.used - found.converted;
+  const words = t("datasets.report", { seen: whole(found.seen), used: whole(found.used), converted: whole(found.converted), skipped: whole(count) });
   parts.push(el("div", { class: "st-note", id: "import-report" },
     el("div", { class: "st-note-head" }, el("strong", {}, t("datasets.report_title")),
       state === "importing" ? null : el("a", { class: "st-link", href: address(`api/datasets/${id}/report.csv`), download: true },
         t("datasets.report_download"))),
     el("p", {}, words), splits(counts),
     found.notes?.length ? el("ul", {}, found.notes.map((note) => el("li", {}, note))) : null,
-    skipped.length ? left(skipped) : null));
+    skipped.length ? left(skipped, count) : null));
   return parts;
 }
 
@@ -38,8 +39,8 @@ function splits(found) {
     t("datasets.splits_help"));
 }
 
-function left(skipped) {
-  return el("details", { open: skipped.length < 6 }, el("summary", {}, t("datasets.skipped_count", { count: whole(skipped.length) })),
+function left(skipped, count) {
+  return el("details", { open: count < 6 }, el("summary", {}, t("datasets.skipped_count", { count: whole(count) })),
     el("ul", {}, skipped.slice(0, SHOWN).map((one) => el("li", {}, t("datasets.skipped_one", one))),
-      skipped.length > SHOWN ? el("li", {}, t("datasets.skipped_more", { count: whole(skipped.length - SHOWN) })) : null));
+      count > SHOWN ? el("li", {}, t("datasets.skipped_more", { count: whole(count - SHOWN) })) : null));
 }
