@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from studio import datasets, storage
+from studio import datasets, faults, storage
 from studio.datasets import outgoing
 from studio.datasets.sources import walk
 
@@ -124,8 +124,8 @@ def main() -> int:
             row.pop("thumb")
         print(json.dumps(found, ensure_ascii=False, indent=1))
         return 0
-    except (datasets.Wrong, datasets.Unreadable, datasets.Nothing, storage.Corrupt) as problem:
-        print(problem, file=sys.stderr)
+    except (datasets.Wrong, datasets.Unreadable, datasets.Nothing, storage.Corrupt, OSError) as problem:
+        print(faults.in_shell(problem), file=sys.stderr)
         return 2
 
 

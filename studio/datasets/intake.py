@@ -8,9 +8,7 @@ their own, tables are read in another.
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 import sys
 import time
 from collections import deque
@@ -19,22 +17,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from studio import limited, storage
+from studio import faults, limited, storage
 from studio.datasets import captions, naming, sources, workers
 from studio.datasets.hubsource import Rows, Unreadable
 from studio.datasets.layout import MOST_TEXT, Layout, Options, TooMuchText
 from studio.datasets.naming import relying
 from studio.datasets.reporting import Report
 from studio.datasets.sources import Entry, Given
-from studio.datasets.store import Dataset, picture_path
+from studio.datasets.store import FULL, Dataset, picture_path
 from studio.limited import confine
 
 WORKERS = min(8, max(2, os.cpu_count() or 2))
 AHEAD = 2 * WORKERS  # pictures in hand at once
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 MEMORY = 2 << 30  # bytes of address space for this process
 FEW = 100  # files that are opened to an import one by one; of more, the folders they lie in
-FULL = "The disk became full during the import; nothing of it was kept. Free some space, then import again."
 TOO_LARGE = "The import needs more than 2 GB of memory; nothing of it was kept. Import the files in smaller parts."
 TOO_MUCH_TEXT = (f"The captions have more than {MOST_TEXT // 10**6} million characters together; nothing of it was "
                  "kept. Shorten them, or import the pictures in smaller parts.")
@@ -58,7 +54,7 @@ class Pool:
         self.home, self.dataset, self.options = dataset.home, dataset, options
         self.staging = staging_of(dataset)
         for left in self.staging.glob("*"):  # of an interrupted import; the folder itself stays, that may be written to
-            shutil.rmtree(left)
+            storage.clear(left)
         folders = [self.staging / str(number) for number in range(WORKERS)]
         for folder in folders:
             folder.mkdir(parents=True)
@@ -77,12 +73,13 @@ class Pool:
             yield entry, facts.result()
 
     def take(self, entry: Entry) -> dict[str, Any]:
-        """The picture's facts {sha256, ext, width, height, changes}, or {problem}. Raises OSError for a full disk."""
+        """The picture's facts {sha256, ext, width, height, changes}, or {problem}. Raises OSError for a disk that does
+        not take them."""
         check(self.dataset)
         worker = self._free.pop()
         try:
             facts = worker.normalise(entry.on_disk(worker.folder / "spool"), background=self.options.background)
-            if facts.get("errno") in DISK_FULL:
+            if facts.get("errno") in faults.KNOWN:
                 raise OSError(facts["errno"], facts["problem"])
             return facts
         except sources.Refused as refusal:
@@ -93,19 +90,20 @@ class Pool:
 
     def file(self, rows: list[dict[str, Any]]) -> None:
         """Move the pictures of `rows` to their place, durable before a row names them: two syncs, not thousands."""
-        os.sync()
+        pictures: dict[Path, Path] = {}
         for row in rows:
             for folder in (worker.folder for worker in self._free):
-                workers.place(folder / f"{row['image']}.{row['ext']}", picture_path(self.home, row))
                 workers.place(folder / f"{row['image']}.thumb", workers.thumb_path(self.home, row["image"]))
-        os.sync()
+                if (part := folder / f"{row['image']}.{row['ext']}").exists():
+                    pictures[picture_path(self.home, row)] = part
+        storage.publish_files((part, path) for path, part in pictures.items())
 
     def close(self) -> None:
         """End the processes and remove what they left."""
         self._threads.shutdown(cancel_futures=True)
         for worker in self._free:
             worker.close()
-        shutil.rmtree(self.staging, ignore_errors=True)
+        storage.clear(self.staging)
 
 
 def staging_of(dataset: Dataset) -> Path:
@@ -126,9 +124,9 @@ class Intake:
     `pictures` the lock of `relying`, opened."""
 
     def __init__(self, dataset: Dataset, options: Options, tell: Tell, pictures: storage.Lock,
-                 token: str | None = None, readable: Sequence[Path] = ()):
+                 token: str | None = None, readable: Sequence[Path] = (), batches: Iterable[str] = ()):
         self.dataset, self.options, self.tell, self.token = dataset, options, tell, token
-        self.readable, self.pictures = readable, pictures
+        self.readable, self.pictures, self.batches = readable, pictures, batches
         self.tables: list[tuple[Entry, Rows]] = []  # parquet files with pictures in them
         self.done = self.total = 0
 
@@ -214,7 +212,7 @@ class Intake:
             with relying(self.dataset.home, self.pictures):
                 pool.file(rows)
                 result = report.result(len(rows))
-                self.dataset.add_rows(rows, result, report.table())
+                self.dataset.add_rows(rows, result, report.table(), self.batches)
             return result
         finally:
             pool.close()
@@ -231,7 +229,7 @@ def run(dataset: Dataset, task: dict[str, Any], tell: Tell, pictures: storage.Lo
     """The import that incoming.json describes."""
     wishes = task["options"]
     options = Options(wishes["background"], wishes["caption_from"], tuple(map(_path, wishes["roots"])))
-    intake = Intake(dataset, options, tell, pictures, token, readable(task))
+    intake = Intake(dataset, options, tell, pictures, token, readable(task), task.get("batches", ()))
     if "hub" in task:
         intake.hub(task["hub"])
     elif "folder" in task:
@@ -281,15 +279,15 @@ def main() -> None:
     _confine(dataset, task)
     try:
         attempt(dataset, task, tell, pictures, token)
+        if folder.exists():
+            storage.remove(dataset.task_file)  # the report says how it ended; without it the import counts as cut
+            dataset.drop_imported()
     finally:
-        for name in ("incoming.json", "progress.json", "cancel", *(path.name for path in folder.glob(".spool-*"))):
-            (folder / name).unlink(missing_ok=True)
-    if folder.exists():
-        _drop(dataset, task.get("batches", []))
+        storage.clear(folder / "progress.json", folder / "cancel", *folder.glob(".spool-*"))
 
 
 def attempt(dataset: Dataset, task: dict[str, Any], tell: Tell, pictures: storage.Lock, token: str | None) -> None:
-    """`run`; what ends it early is what the report says."""
+    """`run`; what ends it early is what the report says. Raises OSError where not even that can be written."""
     try:
         run(dataset, task, tell, pictures, token)
     except Gone:
@@ -303,17 +301,11 @@ def attempt(dataset: Dataset, task: dict[str, Any], tell: Tell, pictures: storag
     except OSError as error:
         if not dataset.path.exists():
             return
-        if error.errno not in DISK_FULL:
+        fault = faults.of(error)
+        if fault is None:
             raise
-        fail(dataset, FULL)
-
-
-def _drop(dataset: Dataset, batches: list[str]) -> None:
-    """Remove batches that were imported."""
-    for batch in batches:
-        shutil.rmtree(dataset.incoming / batch, ignore_errors=True)
-    if dataset.incoming.is_dir() and not any(dataset.incoming.iterdir()):
-        dataset.incoming.rmdir()
+        fail(dataset, FULL if error.errno in storage.FULL else f"{fault.message} Nothing of the import was kept. "
+             f"{fault.hint} Then import again.")
 
 
 if __name__ == "__main__":

@@ -112,5 +112,6 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("You have {there} data sets, and {most} may be kept.",
      "データセットが {there} 件あります。置いておけるのは {most} 件までです。"),
     ("Delete data sets that you do not need any more.", "不要なデータセットを削除してください。"),
-    ("Then send them again.", "そのあと、もう一度送ってください。"),
+    ("Either `ids` or `everybody` says what is to go.", "消すものは `ids` か `everybody` のどちらかで指定します。"),
+    ("Leave one of them out.", "どちらか一方を外してください。"),
 )

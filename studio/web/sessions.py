@@ -14,7 +14,6 @@ import base64
 import hashlib
 import json
 import logging
-import os
 import secrets
 import threading
 import time
@@ -81,7 +80,7 @@ class Store:
         """Keep a new session; returns its secret. Of too many the oldest end, first this person's own."""
         secret = secrets.token_urlsafe(32)
         name, session = _name(secret), Session(owner, min(expires, time.time() + LONGEST), data)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        storage.make_folder(self.folder)
         sealed = Fernet(_key(secret)).encrypt(json.dumps(data).encode()).decode()
         storage.write_json(self.folder / name, {"owner": owner, "expires": session.expires, "sealed": sealed}, 0o600)
         with self._lock:
@@ -104,12 +103,12 @@ class Store:
             self._remove(name)
 
     def _remove(self, name: str) -> None:
+        if name not in self._known:
+            return
+        storage.remove(self.folder / name)  # first: what the disk refuses was not done, and is tried again
         with self._lock:
-            if self._known.pop(name, None) is None:
-                return
+            self._known.pop(name, None)
             self._open.pop(name, None)
-        (self.folder / name).unlink(missing_ok=True)
-        storage.fsync_path(self.folder)
 
     def _read(self) -> dict[str, tuple[str, float]]:
         """What lies on the disk, the oldest first."""
@@ -175,14 +174,8 @@ class Sessions:
 
 def session_secret(home: Path) -> str:
     """The key that seals what a sign-in remembers: random, made once per home, readable by the server alone."""
-    path = home / "cache" / "session.key"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(path, "x", opener=_private) as file:
-            file.write(secrets.token_hex(32))
-    except FileExistsError:
-        pass
-    return path.read_text(encoding="ascii").strip()
+    storage.make_folder(home / "cache")
+    return storage.write_new(home / "cache" / "session.key", secrets.token_hex(32).encode(), 0o600).decode().strip()
 
 
 def _owner(info: dict[str, Any]) -> str:
@@ -200,7 +193,3 @@ def _key(secret: str) -> bytes:
 def _line(value: str, seconds: int) -> str:
     """On a Space the page is in a frame of another site: only such a cookie comes back from there."""
     return f"{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=None; Secure"
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
