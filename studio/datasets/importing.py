@@ -69,7 +69,8 @@ def _listed(files: Iterable[tuple[str, Path]]) -> list[tuple[str, str]]:
 def _run(dataset: Dataset, task: dict[str, Any], options: Options, progress: Progress | None,
          begun: Begun | None, place: Place, token: str | None = None) -> dict[str, Any]:
     wishes = {"background": options.background, "caption_from": options.caption_from,
-              "roots": [os.fsencode(root.absolute()).hex() for root in options.roots]}
+              "roots": [os.fsencode(root.absolute()).hex() for root in options.roots],
+              "room": options.room, "no_room": options.no_room}
     lock, begun = take_lock(dataset), begun or (lambda: None)
     try:
         _sweep_staging(dataset.home)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -60,6 +61,9 @@ class Pool:
             folder.mkdir(parents=True)
         self._free = [workers.Worker(folder, readable) for folder in folders]
         self._threads = ThreadPoolExecutor(WORKERS)
+        self._counting = threading.Lock()
+        self._counted: set[str] = set()  # names of the pictures that `_bytes` has
+        self._bytes = 0
 
     def decode(self, pictures: Iterable[Entry]) -> Iterator[tuple[Entry, dict[str, Any]]]:
         """Each picture, in order, with its facts; few are in hand at any moment."""
@@ -81,12 +85,23 @@ class Pool:
             facts = worker.normalise(entry.on_disk(worker.folder / "spool"), background=self.options.background)
             if facts.get("errno") in faults.KNOWN:
                 raise OSError(facts["errno"], facts["problem"])
+            if "sha256" in facts:
+                self._fits(worker.folder / f"{facts['sha256']}.{facts['ext']}")
             return facts
         except sources.Refused as refusal:
             return {"problem": str(refusal)}
         finally:
             entry.data = None
             self._free.append(worker)
+
+    def _fits(self, picture: Path) -> None:
+        """Return if there is room for one more picture. Raises Cancelled."""
+        with self._counting:
+            if picture.name not in self._counted:
+                self._counted.add(picture.name)
+                self._bytes += picture.stat().st_size
+            if self.options.room is not None and self._bytes > self.options.room:
+                raise Cancelled(self.options.no_room)
 
     def file(self, rows: list[dict[str, Any]]) -> None:
         """Move the pictures of `rows` to their place, durable before a row names them: two syncs, not thousands."""
@@ -228,7 +243,8 @@ def fail(dataset: Dataset, error: str) -> None:
 def run(dataset: Dataset, task: dict[str, Any], tell: Tell, pictures: storage.Lock, token: str | None) -> None:
     """The import that incoming.json describes."""
     wishes = task["options"]
-    options = Options(wishes["background"], wishes["caption_from"], tuple(map(_path, wishes["roots"])))
+    options = Options(wishes["background"], wishes["caption_from"], tuple(map(_path, wishes["roots"])),
+                      wishes.get("room"), wishes.get("no_room", ""))
     intake = Intake(dataset, options, tell, pictures, token, readable(task), task.get("batches", ()))
     if "hub" in task:
         intake.hub(task["hub"])

@@ -82,6 +82,10 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("Draw with a checkpoint in the playground.", "プレイグラウンドでチェックポイントを使って生成してください。"),
     ("pictures are being added to this data set already: wait until that import has ended",
      "このデータセットには、すでに画像を追加中です。その取り込みが終わるまでお待ちください。"),
+    ("These pictures take more than the {room} that are left of the {limit} that you may keep here. Nothing of this "
+     "import was kept: delete something, then import it again.",
+     "これらの画像は、ここに置ける {limit} の残り {room} に収まりません。この取り込みの内容は残っていません。"
+     "何かを削除してから、もう一度取り込んでください。"),
     ("This run was changed {count} times, with {size} kB of settings: a run may have {most} changes and {room} kB of "
      "them here.",
      "この実行は {count} 回変更され、設定は {size} kB になっています。ここで 1 つの実行にできる変更は {most} 回、"

@@ -169,6 +169,17 @@ class Quotas:
                 self._coming[viewer.id] -= reserved
             self.stored.forget(viewer.id)
 
+    def for_import(self, viewer: Viewer) -> dict[str, Any]:
+        """How many bytes the pictures of an import may take, and what is said of more: options of `datasets.Options`.
+
+        An upload that they come from goes when they are there, so that what it takes is not counted beside them."""
+        if self.limits is None:
+            return {}
+        room = max(0, self.limits.bytes - self.stored.of(viewer.id, 1.0).bytes)
+        return {"room": room, "no_room": f"These pictures take more than the {gb(room)} that are left of the "
+                f"{gb(self.limits.bytes)} that you may keep here. Nothing of this import was kept: delete something, "
+                "then import it again."}
+
     def arriving(self, viewer: Viewer, size: int | None, *kinds: str) -> Arrival:
         """Places for what an upload of `size` bytes becomes, and room for it. Raises OverQuota."""
         with ExitStack() as holds:

@@ -68,7 +68,7 @@ class DatasetService:
                 require(viewer, None, "create", "data set")
             if not files:
                 raise WebError("No pictures were sent.", "Choose pictures, or a zip of pictures, and send them again.")
-            options = self._options(wishes)
+            options = self._options(viewer, wishes)
             dataset = datasets.begin(self.home, name, viewer.id) if into is None else self._editable(viewer, into)
         except BaseException:
             done()
@@ -81,7 +81,7 @@ class DatasetService:
         """A new data set from {"kind": "hub", "name": "user/name", ...}, or {"kind": "folder", "path": ...} inside the
         configured roots; True when the import ended within 20 s. Raises datasets.Wrong."""
         require(viewer, None, "create", "data set")
-        options, source = self._options(wishes), dict(source)
+        options, source = self._options(viewer, wishes), dict(source)
         arrival = self.quotas.arriving(viewer, 1, "import", "data set")
         try:
             dataset, work = self._source(viewer, name, source, options)
@@ -125,7 +125,7 @@ class DatasetService:
 
     def commit_files(self, viewer: Viewer, dataset_id: str, wishes: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         """Import every batch that waits; True when that ended within 20 s."""
-        dataset, options = self._dataset(viewer, dataset_id, "write"), self._options(wishes)
+        dataset, options = self._dataset(viewer, dataset_id, "write"), self._options(viewer, wishes)
         if not dataset.batches():
             raise Refused("No files wait to be imported.", "Send some first.")
         arrival = self.quotas.arriving(viewer, 1, "import")
@@ -146,9 +146,9 @@ class DatasetService:
             raise NotFound("There is no report of this data set.", "It appears when an import has ended.")
         return path
 
-    def _options(self, wishes: dict[str, Any] | None) -> datasets.Options:
+    def _options(self, viewer: Viewer, wishes: dict[str, Any] | None) -> datasets.Options:
         given = {key: str(value) for key, value in (wishes or {}).items() if value not in (None, "")}
-        return datasets.Options(**given, roots=self.settings.import_roots)
+        return datasets.Options(**given, roots=self.settings.import_roots, **self.quotas.for_import(viewer))
 
     def _folder(self, path: Any) -> Path:
         """A folder of this machine, inside the roots. Raises WebError."""
