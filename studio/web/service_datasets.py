@@ -73,8 +73,9 @@ class DatasetService:
         except BaseException:
             done()
             raise
-        return self._started(viewer, dataset, lambda begun: datasets.add(dataset, files, None, options, begun,
-                                                                         self._admitted(dataset)), done, new=into is None)
+        admitted = self._admitted(dataset)
+        return self._started(viewer, dataset, lambda begun: datasets.add(dataset, files, None, options, begun, admitted),
+                             done, new=into is None)
 
     def import_source(self, viewer: Viewer, name: str, source: dict[str, Any],
                       wishes: dict[str, Any] | None = None) -> tuple[dict[str, Any], bool]:
@@ -96,12 +97,12 @@ class DatasetService:
         if source.get("kind") == "folder":
             folder = self._folder(source.get("path"))
             dataset = datasets.begin(self.home, name or folder.name, viewer.id, {"kind": "folder", "path": str(folder)})
-            return dataset, lambda begun: datasets.add_folder(dataset, folder, None, options, begun,
-                                                              self._admitted(dataset))
+            admitted = self._admitted(dataset)
+            return dataset, lambda begun: datasets.add_folder(dataset, folder, None, options, begun, admitted)
         hub, token = self._hub(viewer, source)
         dataset = datasets.begin(self.home, name or hub.name, viewer.id, {"kind": "hub", **hub.wish()})
-        return dataset, lambda begun: datasets.add_hub(dataset, hub, token, None, options, begun,
-                                                       self._admitted(dataset))
+        admitted = self._admitted(dataset)
+        return dataset, lambda begun: datasets.add_hub(dataset, hub, token, None, options, begun, admitted)
 
     def preview_source(self, viewer: Viewer, source: dict[str, Any]) -> dict[str, Any]:
         """What a Hub data set holds, before anything large is fetched: datasets.preview."""
@@ -129,8 +130,9 @@ class DatasetService:
         if not dataset.batches():
             raise Refused("No files wait to be imported.", "Send some first.")
         arrival = self.quotas.arriving(viewer, 1, "import")
-        return self._started(viewer, dataset, lambda begun: datasets.commit(dataset, None, options, begun,
-                                                                            self._admitted(dataset)), arrival.close)
+        admitted = self._admitted(dataset)
+        return self._started(viewer, dataset, lambda begun: datasets.commit(dataset, None, options, begun, admitted),
+                             arrival.close)
 
     def cancel_import(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
         """End an import under way; nothing of it is kept."""
