@@ -12,6 +12,7 @@ from PIL import Image
 
 from studio import config, datasets, events, presets, runs, storage, trash
 from studio.web import votes
+from studio.web.sessions import Store
 from studio.work import Job, Work
 
 Seen = dict[str, Any]
@@ -26,7 +27,7 @@ def look(home: Path) -> Seen:
     """Everything that there is. Raises ReaderCrashed."""
     seen: Seen = {}
     for what, find in (("runs", _runs), ("jobs", _jobs), ("datasets", _datasets), ("presets", _presets),
-                       ("trash", _trash)):
+                       ("trash", _trash), ("sessions", _sessions)):
         try:
             seen.update(find(home))
         except Exception as error:
@@ -121,6 +122,11 @@ def _trash(home: Path) -> Iterator[tuple[str, Any]]:
         if entry.kind in ("run", "dataset", "job", "preset", "checkpoint"):
             of = f"{entry.parent.name}/" if entry.parent else ""
             yield f"trash/{of}{entry.name.removesuffix('.json')}", entry.title
+
+
+def _sessions(home: Path) -> Iterator[tuple[str, Any]]:
+    for name, owner_and_end in Store(home).known().items():
+        yield f"session/{name}", owner_and_end
 
 
 def _whole(folder: Path, parts: list[str] | None = None) -> str:

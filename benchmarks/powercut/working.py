@@ -12,6 +12,7 @@ from typing import Any
 from studio import datasets, launch, storage, work
 from studio.events import EventWriter
 from studio.launch import webhook as webhook_
+from studio.web import sessions as sessions_
 from studio.web import votes as votes_
 from studio.web.access import LOCAL
 
@@ -70,6 +71,21 @@ def votes(stage: Stage) -> Act:
         for line in ({"pair": "a", "choice": "left"}, {"pair": "b", "choice": "tie"}, {"pair": "b", "choice": None}):
             votes_.cast(made.votes_file, "0" * 32, ballot, line)
             stage.mark("voted")
+
+    return act
+
+
+@operation()
+def sessions(stage: Stage) -> Act:
+    """Somebody signs in twice and out once."""
+    store = sessions_.Store(stage.home)
+
+    def act() -> None:
+        for _ in range(2):
+            secret = store.begin(LOCAL.id, {}, time.time() + 3600)
+            stage.mark("signed in")
+        store.end(secret)
+        stage.mark("signed out")
 
     return act
 

@@ -96,10 +96,14 @@ class Store:
         """Sign out: from now on the secret opens nothing, after a restart either."""
         self._remove(_name(secret))
 
+    def known(self) -> dict[str, tuple[str, float]]:
+        """Whose there are and when each ends, by name."""
+        return dict(self._known)
+
     def sweep(self) -> None:
         """Remove those whose time is up."""
         now = time.time()
-        for name in [name for name, (_, expires) in list(self._known.items()) if expires < now]:
+        for name in [name for name, (_, expires) in self.known().items() if expires < now]:
             self._remove(name)
 
     def _remove(self, name: str) -> None:
@@ -113,7 +117,7 @@ class Store:
     def _read(self) -> dict[str, tuple[str, float]]:
         """What lies on the disk, the oldest first."""
         known = []
-        for path in self.folder.iterdir() if self.folder.is_dir() else []:
+        for path in self.folder.glob("[!.]*"):  # a dot begins what was being written when a kill came
             try:
                 text = json.loads(path.read_bytes())
                 known.append((path.stat().st_mtime, path.name, str(text["owner"]), float(text["expires"])))
@@ -148,13 +152,14 @@ class Sessions:
 
     def _keep(self, secret: str, session: dict[str, Any]) -> str:
         """Keep a changed session under a new secret; the line that tells the browser."""
-        if secret:
-            self.store.end(secret)
         attempts = dict([item for item in session.items() if item[0].startswith(ATTEMPT)][-MOST_ATTEMPTS:])
         if info := session.get(SIGNED_IN):
             data = {SIGNED_IN: {key: value for key, value in info.items() if key != "id_token"}, **attempts}
             expires = float(info.get("expires_at") or 0)
-            return _line(self.store.begin(_owner(info), data, expires), max(0, round(expires - time.time())))
+            fresh = self.store.begin(_owner(info), data, expires)
+            self.store.end(secret)  # after that: a disk that takes nothing signs nobody out
+            return _line(fresh, max(0, round(expires - time.time())))
+        self.store.end(secret)
         while attempts:
             sealed = self.seal.encrypt(json.dumps(attempts).encode()).decode()
             if len(sealed) <= MOST_COOKIE:

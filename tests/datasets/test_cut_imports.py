@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from PIL import Image
 
 from studio import datasets, storage
 from studio.datasets import importing, store
@@ -84,28 +79,29 @@ def test_a_commit_that_brings_nothing_keeps_what_waits(home: Path, why: str, mon
     assert dataset.state == "receiving" and datasets.find(home, dataset.id).report()["error"] == report["error"]
 
 
-def test_a_cut_import_into_a_ready_set_is_told_then_and_later(home: Path) -> None:
+def dying(patch: pytest.MonkeyPatch, cut: str) -> None:
+    """Let importing processes run these lines first; where they call `die` they are killed."""
+    program = (f"import os, signal, sys\nsys.argv = ['intake', sys.argv[1]]\nsys.path.insert(0, {str(ROOT)!r})\n"
+               "def die(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
+               f"from studio.datasets import intake\n{cut}\nintake.main()")
+    patch.setattr("studio.datasets.importing.limited.command", lambda module, *args: [
+        sys.executable, "-c", program, *args])
+
+
+def test_a_cut_import_into_a_ready_set_is_told_then_and_later(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = datasets.begin(home, "Birds", "ann")
     source = home / "first"
     source.write_bytes(saved(picture()))
     datasets.add(dataset, [("first.png", source)])
     assert dataset.state == "ready" and dataset.report()["error"] is None
     many = []
-    for n in range(60):
-        path = home / f"upload-{n}"
-        path.write_bytes(saved(Image.frombytes("RGB", (400, 400), os.urandom(480_000)), compress_level=0))
-        many.append((f"{n}.png", path))
-
-    def kill() -> None:
-        until = time.monotonic() + 60
-        while not dataset.report()["done"] and time.monotonic() < until:
-            time.sleep(0.01)
-        next(p for p in psutil.Process().children() if str(dataset.path) in p.cmdline()).send_signal(signal.SIGKILL)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    report = datasets.add(dataset, many)
-    killer.join()
+    for name in ("second.png", "third.png"):
+        path = home / name
+        path.write_bytes(saved(picture((len(name), 10, 10))))
+        many.append((name, path))
+    with monkeypatch.context() as patch:
+        dying(patch, "from studio import storage\nstorage.publish_files = die")
+        report = datasets.add(dataset, many)
     for found in (report, dataset.report(), datasets.find(home, dataset.id).report()):
         assert found["error"] == store.INTERRUPTED, found
     assert dataset.state == "ready" and names(dataset) == ["first.png"]
@@ -123,12 +119,8 @@ def test_a_batch_is_imported_once_wherever_it_is_cut(home: Path, point: str, mon
            "lambda path, *rest: die() if path.name == 'report.json' else real(path, *rest)",
            "before the task goes": "from studio import storage\nstorage.remove = die",
            "before the batches": "from studio import storage\nstorage.erase = die"}[point]
-    program = (f"import os, signal, sys\nsys.argv = ['intake', sys.argv[1]]\nsys.path.insert(0, {str(ROOT)!r})\n"
-               "def die(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
-               f"from studio.datasets import intake\n{cut}\nintake.main()")
     with monkeypatch.context() as patch:
-        patch.setattr("studio.datasets.importing.limited.command", lambda module, *args: [
-            sys.executable, "-c", program, *args])
+        dying(patch, cut)
         datasets.commit(dataset)
     again = datasets.find(home, dataset.id)
     committed = point not in ("before the rows", "before the report")
