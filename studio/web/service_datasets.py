@@ -74,8 +74,9 @@ class DatasetService:
             done()
             raise
         admitted = self._admitted(dataset)
-        return self._started(viewer, dataset, lambda begun: datasets.add(dataset, files, None, options, begun, admitted),
-                             done, new=into is None)
+        return self._started(
+            viewer, dataset, lambda begun: datasets.add(dataset, files, None, options, begun, admitted), done,
+            new=into is None)
 
     def import_source(self, viewer: Viewer, name: str, source: dict[str, Any],
                       wishes: dict[str, Any] | None = None) -> tuple[dict[str, Any], bool]:
