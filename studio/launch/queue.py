@@ -208,7 +208,7 @@ class Launcher:
                     self._settled[work.path] = stamp
                     continue
                 record, process = work.record(), work.process()
-                wanted, began = record["attempt"], process["attempt"]
+                wanted, began = work.attempts()
                 if work.path in live or work.alive():
                     since = process.get("began") if wanted == began else None  # None: it has not begun yet
                     live[work.path] = Live(work, record["owner"], work.lane, float(since or now))

@@ -266,6 +266,7 @@ class DatasetService:
     def delete_dataset(self, viewer: Viewer, dataset_id: str) -> None:
         """Move a data set to the trash; runs that use its pictures keep them."""
         self._dataset(viewer, dataset_id, "write").delete()
+        self.quotas.stored.forget(viewer.id)
 
     def picture(self, viewer: Viewer, dataset_id: str, pid: str) -> Path:
         """Where a stored picture lies."""

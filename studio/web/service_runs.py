@@ -238,6 +238,7 @@ class RunService(JobService, FairService):
         run = self._run(viewer, run_id, "write")
         runs.delete(self.home, run)
         self.reader.forget(run)
+        self.quotas.stored.forget(viewer.id)
 
     # ------------------------------------------------------------------------------------------------- taking away
 
