@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,12 @@ def make_pages(studio: Any) -> dict[str, Any]:
 
 def prepare_environment(home: Path) -> None:
     """What Gradio and the Hub library read when they are imported; the temporary folders of dead servers go."""
+    from studio import storage
+
     cache = home / "cache"
     for old in cache.glob("gradio-*"):
         if not Path(f"/proc/{old.name.partition('-')[2]}").exists():
-            shutil.rmtree(old, ignore_errors=True)
+            storage.clear(old)
     os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_RUN_HISTORY="False", HF_HUB_DISABLE_TELEMETRY="1",
                       GRADIO_ANALYTICS_MAX_EVENTS="100", GRADIO_TEMP_DIR=str(cache / f"gradio-{os.getpid()}"),
                       STUDIO_HOME=str(home))
@@ -47,6 +48,12 @@ def main() -> int:
         listening = settings_.bind(settings.host, settings.port)
     except (settings_.SettingsError, surroundings.Unfit) as error:
         print(error, file=sys.stderr)
+        return 2
+    from studio import faults, storage
+    try:
+        storage.make_folder(settings.home)
+    except OSError as error:
+        print(faults.in_shell(error), file=sys.stderr)
         return 2
     prepare_environment(settings.home)
     from studio.web.server import serve

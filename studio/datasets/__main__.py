@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from studio import datasets, shell, storage, surroundings
+from studio import datasets, faults, shell, storage, surroundings
 from studio.datasets import outgoing
 from studio.datasets.sources import walk
 
@@ -164,8 +164,9 @@ def main() -> int:
             row.pop("thumb")
         print(json.dumps(found, ensure_ascii=False, indent=1))
         return 0
-    except (surroundings.Unfit, datasets.Wrong, datasets.Unreadable, datasets.Nothing, storage.Corrupt) as problem:
-        print(problem, file=sys.stderr)
+    except (surroundings.Unfit, datasets.Wrong, datasets.Unreadable, datasets.Nothing, storage.Corrupt,
+            OSError) as problem:
+        print(faults.in_shell(problem), file=sys.stderr)
         return 2
 
 

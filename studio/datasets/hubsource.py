@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import re
-import shutil
 import threading
 import time
 import uuid
@@ -128,7 +127,7 @@ class Rows:
     def close(self) -> None:
         """End the process and remove what it left."""
         self._limited.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        storage.clear(self.folder)
 
     def __enter__(self) -> Rows:
         return self

@@ -8,9 +8,7 @@ their own, tables are read in another.
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 import sys
 import threading
 import time
@@ -20,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from studio import limited, storage
+from studio import faults, limited, storage
 from studio.datasets import captions, meanings, naming, sources, words, workers
 from studio.datasets.headline import GivenTable
 from studio.datasets.hubsource import Rows, Unreadable
@@ -29,16 +27,14 @@ from studio.datasets.naming import relying
 from studio.datasets.options import Options
 from studio.datasets.reporting import Report
 from studio.datasets.sources import Entry, Given
-from studio.datasets.store import Dataset, picture_path
+from studio.datasets.store import FULL, Dataset, picture_path
 from studio.datasets.tables import Record
 from studio.limited import confine
 
 WORKERS = min(8, max(2, os.cpu_count() or 2))
 AHEAD = 2 * WORKERS  # pictures in hand at once
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 MEMORY = 2 << 30  # bytes of address space for this process
 FEW = 100  # files that are opened to an import one by one; of more, the folders they lie in
-FULL = "The disk became full during the import; nothing of it was kept. Free some space, then import again."
 TOO_LARGE = "The import needs more than 2 GB of memory; nothing of it was kept. Import the files in smaller parts."
 TOO_MUCH_TEXT = (f"The captions have more than {MOST_TEXT // 10**6} million characters together; nothing of it was "
                  "kept. Shorten them, or import the pictures in smaller parts.")
@@ -62,7 +58,7 @@ class Pool:
         self.home, self.dataset, self.options = dataset.home, dataset, options
         self.staging = staging_of(dataset)
         for left in self.staging.glob("*"):  # of an interrupted import; the folder itself stays, that may be written to
-            shutil.rmtree(left)
+            storage.clear(left)
         folders = [self.staging / str(number) for number in range(WORKERS)]
         for folder in folders:
             folder.mkdir(parents=True)
@@ -84,12 +80,13 @@ class Pool:
             yield entry, facts.result()
 
     def take(self, entry: Entry) -> dict[str, Any]:
-        """The picture's facts {sha256, ext, width, height, changes}, or {problem}. Raises OSError for a full disk."""
+        """The picture's facts {sha256, ext, width, height, changes}, or {problem}. Raises OSError for a disk that does
+        not take them."""
         check(self.dataset)
         worker = self._free.pop()
         try:
             facts = worker.normalise(entry.on_disk(worker.folder / "spool"), background=self.options.background)
-            if facts.get("errno") in DISK_FULL:
+            if facts.get("errno") in faults.KNOWN:
                 raise OSError(facts["errno"], facts["problem"])
             if "sha256" in facts:
                 self._fits(worker.folder / f"{facts['sha256']}.{facts['ext']}")
@@ -111,19 +108,20 @@ class Pool:
 
     def file(self, rows: list[dict[str, Any]]) -> None:
         """Move the pictures of `rows` to their place, durable before a row names them: two syncs, not thousands."""
-        os.sync()
+        pictures: dict[Path, Path] = {}
         for row in rows:
             for folder in (worker.folder for worker in self._free):
-                workers.place(folder / f"{row['image']}.{row['ext']}", picture_path(self.home, row))
                 workers.place(folder / f"{row['image']}.thumb", workers.thumb_path(self.home, row["image"]))
-        os.sync()
+                if (part := folder / f"{row['image']}.{row['ext']}").exists():
+                    pictures[picture_path(self.home, row)] = part
+        storage.publish_files((part, path) for path, part in pictures.items())
 
     def close(self) -> None:
         """End the processes and remove what they left."""
         self._threads.shutdown(cancel_futures=True)
         for worker in self._free:
             worker.close()
-        shutil.rmtree(self.staging, ignore_errors=True)
+        storage.clear(self.staging)
 
 
 def staging_of(dataset: Dataset) -> Path:
@@ -144,9 +142,9 @@ class Intake:
     `pictures` the lock of `relying`, opened."""
 
     def __init__(self, dataset: Dataset, options: Options, tell: Tell, pictures: storage.Lock,
-                 token: str | None = None, readable: Sequence[Path] = ()):
+                 token: str | None = None, readable: Sequence[Path] = (), batches: Iterable[str] = ()):
         self.dataset, self.options, self.tell, self.token = dataset, options, tell, token
-        self.readable, self.pictures = readable, pictures
+        self.readable, self.pictures, self.batches = readable, pictures, batches
         self.tables: list[tuple[Entry, Rows]] = []  # parquet files with pictures in them
         self.done = self.total = 0
 
@@ -240,7 +238,7 @@ class Intake:
             with relying(self.dataset.home, self.pictures):
                 pool.file(rows)
                 result = {**report.result(len(rows)), "read_as": words.read_as(self.options)}
-                batch, pids = self.dataset.add_rows(rows, result, report.table())
+                batch, pids = self.dataset.add_rows(rows, result, report.table(), self.batches)
         finally:
             pool.close()
         if rows:
@@ -266,7 +264,7 @@ def run(dataset: Dataset, task: dict[str, Any], tell: Tell, pictures: storage.Lo
     if "again" in task:
         words.read_again(dataset, options)
         return
-    intake = Intake(dataset, options, tell, pictures, token, readable(task))
+    intake = Intake(dataset, options, tell, pictures, token, readable(task), task.get("batches", ()))
     if "hub" in task:
         intake.hub(task["hub"])
     elif "folder" in task:
@@ -316,15 +314,15 @@ def main() -> None:
     _confine(dataset, task)
     try:
         attempt(dataset, task, tell, pictures, token)
+        if folder.exists():
+            storage.remove(dataset.task_file)  # the report says how it ended; without it the import counts as cut
+            dataset.drop_imported()
     finally:
-        for name in ("incoming.json", "progress.json", "cancel", *(path.name for path in folder.glob(".spool-*"))):
-            (folder / name).unlink(missing_ok=True)
-    if folder.exists():
-        _drop(dataset, task.get("batches", []))
+        storage.clear(folder / "progress.json", folder / "cancel", *folder.glob(".spool-*"))
 
 
 def attempt(dataset: Dataset, task: dict[str, Any], tell: Tell, pictures: storage.Lock, token: str | None) -> None:
-    """`run`; what ends it early is what the report says."""
+    """`run`; what ends it early is what the report says. Raises OSError where not even that can be written."""
     try:
         run(dataset, task, tell, pictures, token)
     except Gone:
@@ -338,17 +336,11 @@ def attempt(dataset: Dataset, task: dict[str, Any], tell: Tell, pictures: storag
     except OSError as error:
         if not dataset.path.exists():
             return
-        if error.errno not in DISK_FULL:
+        fault = faults.of(error)
+        if fault is None:
             raise
-        fail(dataset, task, FULL)
-
-
-def _drop(dataset: Dataset, batches: list[str]) -> None:
-    """Remove batches that were imported."""
-    for batch in batches:
-        shutil.rmtree(dataset.incoming / batch, ignore_errors=True)
-    if dataset.incoming.is_dir() and not any(dataset.incoming.iterdir()):
-        dataset.incoming.rmdir()
+        fail(dataset, task, FULL if error.errno in storage.FULL else f"{fault.message} Nothing of the import was kept. "
+             f"{fault.hint} Then import again.")
 
 
 if __name__ == "__main__":

@@ -47,12 +47,23 @@ class Sample(Dataset):
         return self.path / self.row(pid)["name"]
 
     def freeze(self) -> list[dict[str, Any]]:
-        for row in self._snapshot().rows:
-            target = picture_path(self.home, row)
-            if not target.is_file():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                storage.write_bytes(target, (self.path / row["name"]).read_bytes())
+        missing = [row for row in self._snapshot().rows if not picture_path(self.home, row).is_file()]
+        if missing:
+            self._store(missing)
         return super().freeze()
+
+    def _store(self, rows: list[dict[str, Any]]) -> None:
+        """The pictures of these rows in <home>/images, all of them durable."""
+        parts: dict[Path, Path] = {}
+        try:
+            for row in rows:
+                target = picture_path(self.home, row)
+                storage.make_folder(target.parent)
+                parts[target] = storage.part_of(target)
+                parts[target].write_bytes((self.path / row["name"]).read_bytes())
+            storage.publish_files((part, target) for target, part in parts.items())
+        finally:
+            storage.clear(*parts.values())
 
     def suggested_prompts(self) -> list[str]:
         return spread(self.record().get("prompts", [])) or super().suggested_prompts()

@@ -102,7 +102,8 @@ def read_again(dataset: Dataset, options: Options) -> None:
     report = {**layout.report.result(len(now)), "read_as": read_as(options)}
     dataset.edit(changes, WHAT)
     storage.write_bytes(dataset.path / "report.csv", layout.report.table())
-    storage.write_json(dataset.path / "report.json", {**report, "imports": dataset.commit().get("imports", [])})
+    kept_facts = {name: dataset.commit().get(name, []) for name in ("imports", "batches")}
+    storage.write_json(dataset.path / "report.json", {**report, **kept_facts})
 
 
 def _file(dataset: Dataset) -> Path | None:

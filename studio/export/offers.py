@@ -193,7 +193,7 @@ class _Weights:
         settings = config_.dump(config)
         if "/" in settings["model"]["base"] and Path(settings["model"]["base"]).is_absolute():
             settings["model"]["base"] = Path(settings["model"]["base"]).name
-        dataset = {key: record.get("dataset", {}).get(key) for key in ("fingerprint", "count")}
+        dataset = {key: (record.get("dataset") or {}).get(key) for key in ("fingerprint", "count")}
         method = "lora" if config.model.method == "lora" else None
         architecture = self.family.architecture(self.base) if self.base else ""
         found = {

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import config as config_
-from studio import datasets, edits, events, prepare, reference, runs, shell, storage, surroundings
+from studio import datasets, edits, events, faults, prepare, reference, runs, shell, storage, surroundings
 from studio.runs import Run
 
 OWNER = "local"  # who uses this machine without signing in
@@ -297,6 +297,8 @@ def report(run: Run, state: str) -> int:
     error = (story.end or {}).get("error") or exit_.get("error")
     if error:
         print(f"{error['message']}\n{error['hint']}", file=sys.stderr)
+    elif state == "queued" and storage.is_full(run.home):
+        print(f"The run could not begin. {faults.FULL.message} {faults.FULL.hint}", file=sys.stderr)
     newest = next(run.valid_checkpoints(), None)
     print(f"{state} at step {story.step}")
     print(f"weights: {newest[0]}" if newest else "no checkpoint was saved")
@@ -314,13 +316,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parsed(argv)
     try:
         run, attempt = chosen(args)
-    except Wrong as error:
-        print(error, file=sys.stderr)
+        print(f"run: {run.path}", flush=True)
+        return report(run, Shell(run, supervise(run, attempt)).follow()) if attempt is not None else 0
+    except (Wrong, OSError) as error:
+        print(faults.in_shell(error), file=sys.stderr)
         return 2
-    print(f"run: {run.path}", flush=True)
-    if attempt is None:
-        return 0
-    return report(run, Shell(run, supervise(run, attempt)).follow())
 
 
 if __name__ == "__main__":

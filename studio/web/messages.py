@@ -19,6 +19,7 @@ from typing import Any
 from studio.web import (
     messages_base,
     messages_data,
+    messages_disk,
     messages_fair,
     messages_files,
     messages_runs,
@@ -29,7 +30,7 @@ from studio.web.languages import NAMES
 
 ROWS: tuple[tuple[str, ...], ...] = (
     *messages_settings.ROWS, *messages_data.ROWS, *messages_files.ROWS, *messages_base.ROWS, *messages_runs.ROWS,
-    *messages_fair.ROWS, *messages_web.ROWS)
+    *messages_fair.ROWS, *messages_web.ROWS, *messages_disk.ROWS)
 # Single words that sentences put in; alone they may be somebody's own.
 WORDS = (*messages_web.WORDS, *messages_files.WORDS)
 LANGUAGES = tuple(NAMES)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from studio import events, launch, runs
+from studio import events, launch, runs, storage
 from studio.launch import turns
 from studio.web import fixes, names
 from studio.work import Job, Work
@@ -63,6 +63,15 @@ def status(state: str, story: events.Story, config: dict[str, Any], queue_positi
         "loss": _last(curve.loss), "lr": _last(curve.lr), "queue_position": queue_position,
         "actions": actions(state, story.step, total), "note": note,
     }
+
+
+def disk(run: runs.Run, state: str) -> list[dict[str, str]]:
+    """What the server itself sees of a full disk, on which a run can say little: a warning for one that goes on."""
+    if not (state == "queued" or state in events.ACTIVE) or not storage.is_full(run.home):
+        return []
+    waits = "the run begins" if state == "queued" else "what it makes is kept"
+    return [{"code": "disk_full", "message": f"The disk of the studio is full: {waits} when there is room again. Empty "
+             "the trash, or remove other things from the disk."}]
 
 
 def record(run: runs.Run, facts: dict[str, Any], config: dict[str, Any], state: str, story: events.Story,

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from studio import datasets, storage
+from studio import datasets, storage, trash
 from studio.datasets import measures
 from studio.runs import Run
 from studio.web.index import Index
@@ -26,7 +26,6 @@ from studio.work import ID, Work
 BLOCK = 4096  # bytes
 Sizes = tuple[np.ndarray, np.ndarray]  # of pictures: the first 64 bits of the SHA-256, each once, sorted; blocks
 MOST_BYTES = 256 << 20  # of remembered pictures' sizes
-RECORDS = ("run.json", "job.json", "dataset.json")  # files that name an owner
 KINDS = ("datasets", "runs", "jobs", "bases")
 
 
@@ -102,12 +101,8 @@ class Stored:
 
     def trash(self) -> list[Discarded]:
         """What lies in the trash, oldest first."""
-        entries = []
-        for path in _entries(self.home / "trash"):
-            when, _, rest = path.name.partition("-")
-            if when.isdecimal() and rest:
-                entries.append(Discarded(path, int(when), self._discarded_by(path)))
-        return sorted(entries, key=lambda one: (one.time, one.path.name))
+        return [Discarded(entry.path, int(entry.deleted), self._discarded_by(entry))
+                for entry in reversed(trash.entries(self.home))]
 
     def over(self, owner: str, limit: int) -> list[Discarded]:
         """Which of a person's entries of the trash, the oldest first, have no room beside their things."""
@@ -197,19 +192,16 @@ class Stored:
                     break
         return self._owners.get(path)
 
-    def _discarded_by(self, path: Path) -> str:
-        """The owner of an entry of the trash: by its record, or by that of what it was a part of."""
-        owner = self._owner(path, RECORDS)
-        if owner is not None:
-            return owner
-        _, _, rest = path.name.partition(storage.PART_OF)
-        whole = rest.partition("-")[0]
-        if not ID.fullmatch(whole):
-            return ""
-        places = [self.home / Run.folder / whole, self.home / "datasets" / whole,
-                  *(self.home / "trash").glob(f"*-{whole}-*")]
-        owners = (self._owner(place, RECORDS) for place in places)
-        return next((owner for owner in owners if owner is not None), "")
+    def _discarded_by(self, entry: trash.Entry) -> str:
+        """The owner of an entry of the trash, also where what it was a part of was deleted after it."""
+        if entry.path not in self._owners:
+            owner, whole = entry.owner, entry.parent
+            if owner is None and whole is not None:
+                owner = next((one.owner for one in trash.entries(self.home) if one.name == whole.name), None)
+            if owner is None:
+                return ""
+            self._owners[entry.path] = owner
+        return self._owners[entry.path]
 
     def _forget_gone(self) -> None:
         """Drop what is remembered of folders that are not there any more, now and then."""

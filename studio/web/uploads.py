@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +32,7 @@ class Upload:
 
     def remove(self) -> None:
         """Delete the files."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        storage.clear(self.folder)
 
 
 async def receive(request: Request, settings: Settings, received: Callable[[int], None] = lambda size: None) -> Upload:
@@ -202,4 +201,4 @@ def sweep(home: Path, keep_newer_than: float) -> None:
     folder = home / "cache" / "uploads"
     for path in folder.iterdir() if folder.is_dir() else []:
         if path.stat().st_mtime < keep_newer_than:
-            shutil.rmtree(path, ignore_errors=True)
+            storage.clear(path)

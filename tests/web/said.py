@@ -19,7 +19,7 @@ SAYERS = {
                      "Stop", "Unusable", "CannotResume", "WrongPrecision", "Unsaved", "Diverged", "CommandError",
                      "Unfit", "note", "count", "give_up", "NoTable"), (0,)),
     **dict.fromkeys(("fault", "warning", "warn", "skip", "_refuse"), (1,)),
-    **dict.fromkeys(("_words", "_error", "_body", "supervisor_error", "CannotStart"), (1, 2)),
+    **dict.fromkeys(("_words", "_error", "_body", "supervisor_error", "CannotStart", "Fault"), (1, 2)),
     **dict.fromkeys(("leave", "answer"), (2,)), "_answer": (2, 3), "make_way": (2, 3), "cancel": (0,), "_ask": (4,),
 }
 NAMED = ("message", "hint", "problem")  # keyword arguments, keys and attributes that are sentences
@@ -28,8 +28,8 @@ RETURNS = ("_refusal", "_problem", "_why", "_unidentified", "what_next", "_start
            "needs_less_memory", "warnings", "_summary", "_gated", "keep", "note", "_of_table", "_of_given",
            "_of_columns", "remarks", "_why_unused")
 TABLES = ("NOT_RESUMABLE", "WHY", "ADVICE", "MESSAGES", "NAMED", "CANCELLED", "TOO_LARGE", "FULL", "HINT",
-          "SYSTEM_FILE", "INTERRUPTED", "TOLD", "LONE_TRACKERS", "SIGN_IN", "NOT_HERE", "CUT", "CONTROL", "ENCODED",
-          "DAMAGED", "SURPLUS", "BY_END", "ORPHAN", "NO_CAPTION", "SETTINGS", "COMMENT", "OUTPUT", "TO_FILL",
+          "SYSTEM_FILE", "INTERRUPTED", "TOLD", "LONE_TRACKERS", "SIGN_IN", "STILL_WAIT", "NOT_HERE", "CUT", "CONTROL",
+          "ENCODED", "DAMAGED", "SURPLUS", "BY_END", "ORPHAN", "NO_CAPTION", "SETTINGS", "COMMENT", "OUTPUT", "TO_FILL",
           "NO_OPTION")
 
 

@@ -15,6 +15,7 @@ import { push } from "./push.js";
 import { report } from "./report.js";
 import { See } from "./see.js";
 import { Suggest } from "./suggest.js";
+import { deleted } from "./trashed.js";
 
 const PARTS = ["pictures", "health", "bulk", "suggest"];
 let carried = null;  // where the keyboard was in the shipped set when its copy took its place
@@ -143,7 +144,7 @@ export class SetView {
 
   async remove() {
     if (!(await confirm(t("datasets.delete_sure"), t("datasets.delete_yes"), t("datasets.keep")))) return;
-    if (await attempt(() => call(`datasets/${this.id}`, { method: "DELETE" }))) go({ view: "datasets" });
+    if (await attempt(() => call(`datasets/${this.id}`, { method: "DELETE" }))) { go({ view: "datasets" }); deleted(this.id); }
   }
 
   /** A caption was saved. The shipped set is copied on its first edit: go on in the copy, at the same place. */
