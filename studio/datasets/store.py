@@ -243,8 +243,7 @@ class Dataset:
 
     def edit(self, changes: Mapping[str, dict[str, Any] | None], what: str) -> int:
         """Change fields of pictures (`captions`, `crop`; None takes a field away) or take pictures out (None), as one
-        step of undo named `what`; returns how many pictures changed. Raises ReadOnly. Unknown pictures are passed over.
-        """
+        step of undo named `what`; returns how many pictures changed. Raises ReadOnly. Unknown ones are passed over."""
         rows, real = self._snapshot().by_pid, {}
         for pid, change in changes.items():
             row = rows.get(pid)
