@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
-import uuid
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
 
@@ -41,13 +41,12 @@ def whole(folder: Path | Callable[[], Path]) -> Path:
 
 
 def home(folder: Path | Callable[[], Path], flag: str = "STUDIO_HOME") -> Path:
-    """The whole path of the studio's home, made and proven to be writable. Raises Unfit."""
+    """The whole path of the studio's home, made where it is not there, and writable. Raises Unfit."""
     place = whole(folder)
     try:
         place.mkdir(parents=True, exist_ok=True)
-        probe = place / f".writable-{uuid.uuid4().hex}"
-        probe.write_bytes(b"")
-        probe.unlink()
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "not to be written")
     except OSError as error:
         raise Unfit(f"The studio keeps everything in {str(place)!r}, which cannot be written ({_why(error)}): name a "
                     f"folder of your own by {flag}.") from None

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -242,8 +243,9 @@ class Intake:
         finally:
             pool.close()
         if rows:
-            words.keep(self.dataset, batch, layout, dict(zip((entry for entry, _ in taken), pids, strict=True)),
-                       dict(taken))
+            pid_of = dict(zip((entry for entry, _ in taken), pids, strict=True))
+            with suppress(OSError):  # the import is committed; its words can then not be read again, as the page says
+                words.keep(self.dataset, batch, layout, pid_of, dict(taken))
         return result
 
 

@@ -52,8 +52,7 @@ def are_kept(dataset: Dataset) -> bool:
 def keep(dataset: Dataset, batch: str, layout: Layout, pids: Mapping[Entry, str],
          facts: Mapping[Entry, dict[str, Any]]) -> None:
     """Keep the words of an import that was committed as `batch`; `pids` and `facts` are those of the taken pictures."""
-    for old in dataset.path.glob("words-*.kept"):
-        old.unlink(missing_ok=True)
+    storage.clear(*dataset.path.glob("words-*.kept"))
     contents: list[bytes] = []
     lines, size = [], 0
     for entry in layout.report.entries:
@@ -66,16 +65,12 @@ def keep(dataset: Dataset, batch: str, layout: Layout, pids: Mapping[Entry, str]
         if size > KEPT:
             return
     about = {"tables": [dataclasses.asdict(table) for table in layout.given]}
-    part = dataset.path / f"{storage.STAGING}words"
-    with open(part, "wb") as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
-            packed.writestr("about.json", json.dumps(about))
-            packed.writestr("seen.jsonl", "\n".join(lines))
-            for number, content in enumerate(contents):
-                packed.writestr(str(number), content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, dataset.path / f"words-{batch}.kept")
+    with (storage.writing(dataset.path / f"words-{batch}.kept") as file,
+          zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed):
+        packed.writestr("about.json", json.dumps(about))
+        packed.writestr("seen.jsonl", "\n".join(lines))
+        for number, content in enumerate(contents):
+            packed.writestr(str(number), content)
 
 
 def read_again(dataset: Dataset, options: Options) -> None:
