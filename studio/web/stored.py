@@ -101,8 +101,19 @@ class Stored:
 
     def trash(self) -> list[Discarded]:
         """What lies in the trash, oldest first."""
-        return [Discarded(entry.path, int(entry.deleted), self._discarded_by(entry))
-                for entry in reversed(trash.entries(self.home))]
+        return [Discarded(entry.path, int(entry.deleted), owner) for entry, owner in reversed(self.discarded())]
+
+    def discarded(self) -> list[tuple[trash.Entry, str]]:
+        """What lies in the trash, newest first, each with its owner, "" where nothing tells."""
+        with self._lock:
+            entries = trash.entries(self.home)
+            wholes = {entry.name: entry for entry in entries}
+            return [(entry, self._discarded_by(entry, wholes)) for entry in entries]
+
+    def freed_by(self, entry: trash.Entry) -> int:
+        """The bytes that the end of an entry of the trash gives back; nothing in it changes, so it is read once."""
+        with self._lock:
+            return self._settled(entry.path, int(entry.deleted)).bytes
 
     def over(self, owner: str, limit: int) -> list[Discarded]:
         """Which of a person's entries of the trash, the oldest first, have no room beside their things."""
@@ -192,12 +203,12 @@ class Stored:
                     break
         return self._owners.get(path)
 
-    def _discarded_by(self, entry: trash.Entry) -> str:
+    def _discarded_by(self, entry: trash.Entry, wholes: dict[str, trash.Entry]) -> str:
         """The owner of an entry of the trash, also where what it was a part of was deleted after it."""
         if entry.path not in self._owners:
             owner, whole = entry.owner, entry.parent
-            if owner is None and whole is not None:
-                owner = next((one.owner for one in trash.entries(self.home) if one.name == whole.name), None)
+            if owner is None and whole is not None and whole.name in wholes:
+                owner = wholes[whole.name].owner
             if owner is None:
                 return ""
             self._owners[entry.path] = owner
@@ -281,6 +292,8 @@ def _memory(pictures: Sizes) -> int:
 def measure(path: Path) -> Tree:
     """The bytes of everything below a folder, in whole blocks, with a block for each folder; nothing where it is not
     there. Links are not followed."""
+    if path.is_file():
+        return Tree(_blocks(path))
     tree, todo = Tree(), [path]
     while todo:
         folder = todo.pop()
