@@ -26,13 +26,15 @@ class TrashService:
     def list_trash(self, viewer: Viewer) -> dict[str, Any]:
         """The viewer's own, newest first: {"items": [{id, kind, subject, name, part_of, owner, deleted, gone_at, bytes,
         restorable}], "next", "bytes"}."""
-        items = [self._described(entry) for entry, owner in self.stored.discarded() if self._theirs(viewer, owner)]
-        return {"items": items, "next": None, "bytes": sum(item["bytes"] for item in items)}
+        entries = [entry for entry, owner in self.stored.discarded() if self._theirs(viewer, owner)]
+        sizes, together = self.stored.freed_by(viewer.id, entries)
+        items = [_described(entry, size) for entry, size in zip(entries, sizes, strict=True)]
+        return {"items": items, "next": None, "bytes": together}
 
     def restore_trash(self, viewer: Viewer, entry_id: str) -> dict[str, Any]:
         """Put one back where it was; returns what it was. Raises Refused where that cannot be, OverQuota."""
         entry = self._entry(viewer, entry_id)
-        said = self._described(entry)
+        said = _described(entry, self.stored.freed_by(viewer.id, [entry])[1])
         with self.quotas.place(viewer, *PLACES.get(entry.kind, ())):
             self.quotas.needs(viewer, said["bytes"])
             trash.restore(entry)
@@ -57,11 +59,13 @@ class TrashService:
             chosen = [(entry, owner) for entry, owner in self.stored.discarded()
                       if everybody or self._theirs(viewer, owner)]
         freed = 0
-        for entry, owner in chosen:
-            size = self.stored.freed_by(entry)
-            trash.remove(entry)
+        for owner in {owner for _, owner in chosen}:
+            entries = [entry for entry, whose in chosen if whose == owner]
+            together = self.stored.freed_by(owner, entries)[1]
+            for entry in entries:
+                trash.remove(entry)
             self.stored.forget(owner)
-            freed += size
+            freed += together
         return {"removed": len(chosen), "bytes": freed}
 
     def _theirs(self, viewer: Viewer, owner: str) -> bool:
@@ -78,10 +82,11 @@ class TrashService:
         assert entry is not None  # `require` raised
         return entry
 
-    def _described(self, entry: trash.Entry) -> dict[str, Any]:
-        """An entry as it is served. `subject` is its own id, or its name where it has none; `part_of` is the id of the
-        run or data set that it belongs to, and `name` then that one's."""
-        return {"id": entry.id, "kind": entry.kind, "subject": entry.name.removesuffix(".json"), "name": entry.title,
-                "part_of": entry.parent.name if entry.parent else None, "owner": entry.owner or "",
-                "deleted": entry.deleted, "gone_at": entry.gone_at, "bytes": self.stored.freed_by(entry),
-                "restorable": entry.place is not None}
+
+def _described(entry: trash.Entry, size: int) -> dict[str, Any]:
+    """An entry as it is served. `subject` is its own id, or its name where it has none; `part_of` is the id of the run
+    or data set that it belongs to, and `name` then that one's."""
+    return {"id": entry.id, "kind": entry.kind, "subject": entry.name.removesuffix(".json"), "name": entry.title,
+            "part_of": entry.parent.name if entry.parent else None, "owner": entry.owner or "",
+            "deleted": entry.deleted, "gone_at": entry.gone_at, "bytes": size,
+            "restorable": entry.place is not None}

@@ -110,17 +110,21 @@ class Stored:
             wholes = {entry.name: entry for entry in entries}
             return [(entry, self._discarded_by(entry, wholes)) for entry in entries]
 
-    def freed_by(self, entry: trash.Entry) -> int:
-        """The bytes that the end of an entry of the trash gives back; nothing in it changes, so it is read once."""
+    def freed_by(self, owner: str, entries: list[trash.Entry]) -> tuple[list[int], int]:
+        """The bytes that the end of each of a person's entries of the trash gives back, and that of all of them, with
+        the pictures that nothing else of theirs names. Nothing in an entry changes, so it is read once."""
         with self._lock:
-            return self._settled(entry.path, int(entry.deleted)).bytes
+            mine = [Discarded(entry.path, int(entry.deleted), owner) for entry in entries]
+            held = self._held(owner) if mine else _together([])
+            return [self._size_of_trash(held, [one]) for one in mine], self._size_of_trash(held, mine)
 
     def over(self, owner: str, limit: int) -> list[Discarded]:
         """Which of a person's entries of the trash, the oldest first, have no room beside their things."""
         with self._lock:
             entries = [one for one in self.trash() if one.owner == owner]
             room, gone = limit - self.of(owner).bytes, []
-            while entries and self._size_of_trash(owner, entries) > room:
+            held = self._held(owner) if entries else _together([])
+            while entries and self._size_of_trash(held, entries) > room:
                 gone.append(entries.pop(0))
             return gone
 
@@ -141,7 +145,7 @@ class Stored:
                              for name in {self._base(run) for run in runs} if name)
         entries = [one for one in self.trash() if one.owner == owner]
         self._forget_gone()
-        return Use(kinds, self._size_of_trash(owner, entries))
+        return Use(kinds, self._size_of_trash(self._held(owner) if entries else _together([]), entries))
 
     def _dataset(self, path: Path, links: dict[tuple[int, int], int]) -> int:
         """A data set without its pictures: rows, waiting batches, what an import under way has decoded so far."""
@@ -167,17 +171,18 @@ class Stored:
             known = self._trees[path] = stamp, measure(path)
         return known[1]
 
-    def _size_of_trash(self, owner: str, entries: Iterable[Discarded]) -> int:
-        """These entries of the trash, with the pictures that nothing else of the owner's names."""
-        entries = list(entries)
-        if not entries:
-            return 0
+    def _held(self, owner: str) -> Sizes:
+        """The pictures that living things of a person name."""
+        sets = [path / "rows.jsonl" for path, whose in self.datasets() if whose == owner]
+        runs = [run.rows_file for run, facts in self.index.all() if facts["owner"] == owner]
+        return self._pictures.of([*sets, *runs])
+
+    def _size_of_trash(self, held: Sizes, entries: list[Discarded]) -> int:
+        """These entries of the trash, with the pictures that are not among those `held`."""
         trees = [self._settled(one.path, one.time) for one in entries]
         links = {key: size for tree in trees for key, size in tree.links.items()}
         rows = [one.path / name for one in entries for name in ("rows.jsonl", "dataset.jsonl")]
-        held = [path / "rows.jsonl" for path, whose in self.datasets() if whose == owner]
-        held += [run.rows_file for run, facts in self.index.all() if facts["owner"] == owner]
-        alone = _without(self._pictures.of(rows), self._pictures.of(held))
+        alone = _without(self._pictures.of(rows), held)
         return sum(tree.bytes for tree in trees) + sum(links.values()) + _total(alone)
 
     def _base(self, run: Run) -> str | None:
