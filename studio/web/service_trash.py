@@ -26,13 +26,15 @@ class TrashService:
     def list_trash(self, viewer: Viewer) -> dict[str, Any]:
         """The viewer's own, newest first: {"items": [{id, kind, subject, name, part_of, owner, deleted, gone_at, bytes,
         restorable}], "next", "bytes"}."""
-        items = [described(entry) for entry in trash.entries(self.home) if self._theirs(viewer, entry)]
-        return {"items": items, "next": None, "bytes": sum(item["bytes"] for item in items)}
+        entries = [entry for entry, owner in self.stored.discarded() if self._theirs(viewer, owner)]
+        sizes, together = self.stored.freed_by(viewer.id, entries)
+        items = [_described(entry, size) for entry, size in zip(entries, sizes, strict=True)]
+        return {"items": items, "next": None, "bytes": together}
 
     def restore_trash(self, viewer: Viewer, entry_id: str) -> dict[str, Any]:
         """Put one back where it was; returns what it was. Raises Refused where that cannot be, OverQuota."""
         entry = self._entry(viewer, entry_id)
-        said = described(entry)
+        said = _described(entry, self.stored.freed_by(viewer.id, [entry])[1])
         with self.quotas.place(viewer, *PLACES.get(entry.kind, ())):
             self.quotas.needs(viewer, said["bytes"])
             trash.restore(entry)
@@ -52,36 +54,39 @@ class TrashService:
             raise WebError("Either `ids` or `everybody` says what is to go.", "Leave one of them out.")
         if ids is not None and not all(isinstance(entry_id, str) for entry_id in ids):
             raise WebError("The ids of things in the trash are texts.", "The list of the trash has them.")
-        chosen = [self._entry(viewer, entry_id) for entry_id in dict.fromkeys(ids or ())] if ids is not None else [
-            entry for entry in trash.entries(self.home) if everybody or self._theirs(viewer, entry)]
-        freed, owners = 0, {entry.owner or "" for entry in chosen}
-        for entry in chosen:
-            size = entry.size()
-            trash.remove(entry)
-            freed += size
-        for owner in owners:
+        chosen = [(self._entry(viewer, entry_id), viewer.id) for entry_id in dict.fromkeys(ids or ())]
+        if ids is None:
+            chosen = [(entry, owner) for entry, owner in self.stored.discarded()
+                      if everybody or self._theirs(viewer, owner)]
+        freed = 0
+        for owner in {owner for _, owner in chosen}:
+            entries = [entry for entry, whose in chosen if whose == owner]
+            together = self.stored.freed_by(owner, entries)[1]
+            for entry in entries:
+                trash.remove(entry)
             self.stored.forget(owner)
+            freed += together
         return {"removed": len(chosen), "bytes": freed}
 
-    def _theirs(self, viewer: Viewer, entry: trash.Entry) -> bool:
+    def _theirs(self, viewer: Viewer, owner: str) -> bool:
         """Whether the viewer may have it; what belongs to nobody any more is the owner's of the machine."""
-        owner = entry.owner
-        if owner is None:
+        if not owner:
             return not self.settings.public and may(viewer, None, "create")
         return may(viewer, owner, "write")
 
     def _entry(self, viewer: Viewer, entry_id: str) -> trash.Entry:
-        entry = trash.find(self.home, entry_id)
-        if entry is None or not self._theirs(viewer, entry):
+        entry = next((entry for entry, owner in self.stored.discarded()
+                      if entry.id == entry_id and self._theirs(viewer, owner)), None)
+        if entry is None:
             require(viewer, None, "write", "thing in the trash")
         assert entry is not None  # `require` raised
         return entry
 
 
-def described(entry: trash.Entry) -> dict[str, Any]:
+def _described(entry: trash.Entry, size: int) -> dict[str, Any]:
     """An entry as it is served. `subject` is its own id, or its name where it has none; `part_of` is the id of the run
     or data set that it belongs to, and `name` then that one's."""
     return {"id": entry.id, "kind": entry.kind, "subject": entry.name.removesuffix(".json"), "name": entry.title,
             "part_of": entry.parent.name if entry.parent else None, "owner": entry.owner or "",
-            "deleted": entry.deleted, "gone_at": entry.gone_at, "bytes": entry.size(),
+            "deleted": entry.deleted, "gone_at": entry.gone_at, "bytes": size,
             "restorable": entry.place is not None}

@@ -101,15 +101,30 @@ class Stored:
 
     def trash(self) -> list[Discarded]:
         """What lies in the trash, oldest first."""
-        return [Discarded(entry.path, int(entry.deleted), self._discarded_by(entry))
-                for entry in reversed(trash.entries(self.home))]
+        return [Discarded(entry.path, int(entry.deleted), owner) for entry, owner in reversed(self.discarded())]
+
+    def discarded(self) -> list[tuple[trash.Entry, str]]:
+        """What lies in the trash, newest first, each with its owner, "" where nothing tells."""
+        with self._lock:
+            entries = trash.entries(self.home)
+            wholes = {entry.name: entry for entry in entries}
+            return [(entry, self._discarded_by(entry, wholes)) for entry in entries]
+
+    def freed_by(self, owner: str, entries: list[trash.Entry]) -> tuple[list[int], int]:
+        """The bytes that the end of each of a person's entries of the trash gives back, and that of all of them, with
+        the pictures that nothing else of theirs names. Nothing in an entry changes, so it is read once."""
+        with self._lock:
+            mine = [Discarded(entry.path, int(entry.deleted), owner) for entry in entries]
+            held = self._held(owner) if mine else _together([])
+            return [self._size_of_trash(held, [one]) for one in mine], self._size_of_trash(held, mine)
 
     def over(self, owner: str, limit: int) -> list[Discarded]:
         """Which of a person's entries of the trash, the oldest first, have no room beside their things."""
         with self._lock:
             entries = [one for one in self.trash() if one.owner == owner]
             room, gone = limit - self.of(owner).bytes, []
-            while entries and self._size_of_trash(owner, entries) > room:
+            held = self._held(owner) if entries else _together([])
+            while entries and self._size_of_trash(held, entries) > room:
                 gone.append(entries.pop(0))
             return gone
 
@@ -130,7 +145,7 @@ class Stored:
                              for name in {self._base(run) for run in runs} if name)
         entries = [one for one in self.trash() if one.owner == owner]
         self._forget_gone()
-        return Use(kinds, self._size_of_trash(owner, entries))
+        return Use(kinds, self._size_of_trash(self._held(owner) if entries else _together([]), entries))
 
     def _dataset(self, path: Path, links: dict[tuple[int, int], int]) -> int:
         """A data set without its pictures: rows, waiting batches, what an import under way has decoded so far."""
@@ -156,17 +171,18 @@ class Stored:
             known = self._trees[path] = stamp, measure(path)
         return known[1]
 
-    def _size_of_trash(self, owner: str, entries: Iterable[Discarded]) -> int:
-        """These entries of the trash, with the pictures that nothing else of the owner's names."""
-        entries = list(entries)
-        if not entries:
-            return 0
+    def _held(self, owner: str) -> Sizes:
+        """The pictures that living things of a person name."""
+        sets = [path / "rows.jsonl" for path, whose in self.datasets() if whose == owner]
+        runs = [run.rows_file for run, facts in self.index.all() if facts["owner"] == owner]
+        return self._pictures.of([*sets, *runs])
+
+    def _size_of_trash(self, held: Sizes, entries: list[Discarded]) -> int:
+        """These entries of the trash, with the pictures that are not among those `held`."""
         trees = [self._settled(one.path, one.time) for one in entries]
         links = {key: size for tree in trees for key, size in tree.links.items()}
         rows = [one.path / name for one in entries for name in ("rows.jsonl", "dataset.jsonl")]
-        held = [path / "rows.jsonl" for path, whose in self.datasets() if whose == owner]
-        held += [run.rows_file for run, facts in self.index.all() if facts["owner"] == owner]
-        alone = _without(self._pictures.of(rows), self._pictures.of(held))
+        alone = _without(self._pictures.of(rows), held)
         return sum(tree.bytes for tree in trees) + sum(links.values()) + _total(alone)
 
     def _base(self, run: Run) -> str | None:
@@ -192,12 +208,12 @@ class Stored:
                     break
         return self._owners.get(path)
 
-    def _discarded_by(self, entry: trash.Entry) -> str:
+    def _discarded_by(self, entry: trash.Entry, wholes: dict[str, trash.Entry]) -> str:
         """The owner of an entry of the trash, also where what it was a part of was deleted after it."""
         if entry.path not in self._owners:
             owner, whole = entry.owner, entry.parent
-            if owner is None and whole is not None:
-                owner = next((one.owner for one in trash.entries(self.home) if one.name == whole.name), None)
+            if owner is None and whole is not None and whole.name in wholes:
+                owner = wholes[whole.name].owner
             if owner is None:
                 return ""
             self._owners[entry.path] = owner
@@ -281,6 +297,8 @@ def _memory(pictures: Sizes) -> int:
 def measure(path: Path) -> Tree:
     """The bytes of everything below a folder, in whole blocks, with a block for each folder; nothing where it is not
     there. Links are not followed."""
+    if path.is_file():
+        return Tree(_blocks(path))
     tree, todo = Tree(), [path]
     while todo:
         folder = todo.pop()
