@@ -46,6 +46,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "datasets.upload_failed": (
         "The upload broke off. Your files are untouched; try again.",
         "アップロードが途中で切れました。元のファイルはそのままです。もう一度お試しください。"),
+    "datasets.not_imported": ("Nothing was imported", "何も取り込まれませんでした"),
     "datasets.broken_off": ("This upload broke off", "このアップロードは途中で切れました"),
     "datasets.arrived": ("{count} files arrived and wait here.", "{count} 個のファイルが届き、ここで待っています。"),
     "datasets.arrived_help": (

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from diffusers import DiffusionPipeline
 
-from studio import config, families
+from studio import config, edits, families
 from studio.export import described
 
 from ..datasets.bad import picture, saved
@@ -192,11 +192,16 @@ def test_a_lora_says_what_a1111_looks_for(tmp_path: Path, architecture: str, pre
 
 @pytest.mark.parametrize("changes, field, words", [
     ({"train": {"steps": 5}}, "train.steps", "no such setting"),
-    ({"train": {"max_steps": 2}}, "train.max_steps", "nothing would change"),
-    ({"sample": {"prompts": ["a new one"]}}, "train.max_steps", "made all of its 2 steps")])
+    ({"train": {"max_steps": 2}}, "train.max_steps", "nothing would change")])
 def test_what_a_finished_run_answers(api: httpx.Client, server: Server, changes: dict[str, Any], field: str,
                                      words: str) -> None:
     run = make_run(server.home, steps=2)
     answer = api.post(f"/api/runs/{run.id}/edit", json={"config": changes}).json()["error"]
     assert [(problem["field"], words in problem["message"]) for problem in answer["problems"]] == [(field, True)]
     assert not answer["message"].startswith(":")
+
+
+def test_new_prompts_of_a_finished_run_need_more_steps() -> None:
+    created = config.load({"train": {"max_steps": 2}})
+    with pytest.raises(config.ConfigError, match="made all of its 2 steps"):
+        edits.make(created, [], 2, {"sample": {"prompts": ["a new one"]}})

@@ -5,7 +5,7 @@ import { bring, commit } from "./send.js";
 import { listed, options } from "./upload.js";
 
 /** A note on the files that wait in a data set; `done` is called when they are imported. Null where none waits. */
-export function arrived({ id, name, waiting, state }, done) {
+export function arrived({ id, name, waiting, state, report }, done) {
   if (!waiting || state === "importing") return null;
   const wishes = options();
   const status = el("p", { class: "st-quiet", role: "status" });
@@ -33,6 +33,6 @@ export function arrived({ id, name, waiting, state }, done) {
       buttons.hidden = false;
     }
   }
-  return el("section", { class: "st-note", id: "arrived" }, el("strong", {}, t("datasets.broken_off")),
+  return el("section", { class: "st-note", id: "arrived" }, el("strong", {}, t(report?.error ? "datasets.not_imported" : "datasets.broken_off")),
     el("p", {}, t("datasets.arrived", { count: whole(waiting) }), " ", t("datasets.arrived_help")), wishes.node, buttons, status, problem);
 }
