@@ -50,8 +50,7 @@ def make(created: Config, before: list[Edit], step: int, changes: Any, id: str =
     then = config_.dump(asked)
     changed = [path.split(".") for path in config_.differences(data, then)]
     if not changed:
-        _refuse([Problem(field=next(iter(paths), "config"),
-                         message="nothing would change: the settings are so already")])
+        _refuse([Problem(field="", message="nothing would change: the settings are so already")])
     _refuse([Problem(field=f"{section}.{name}", message="set a value") for section, name in changed
              if then[section][name] is None])
     if (asked.train.max_steps or 0) <= step:

@@ -192,7 +192,7 @@ def test_a_lora_says_what_a1111_looks_for(tmp_path: Path, architecture: str, pre
 
 @pytest.mark.parametrize("changes, field, words", [
     ({"train": {"steps": 5}}, "train.steps", "no such setting"),
-    ({"train": {"max_steps": 2}}, "train.max_steps", "nothing would change")])
+    ({"train": {"max_steps": 2}}, "", "nothing would change")])
 def test_what_a_finished_run_answers(api: httpx.Client, server: Server, changes: dict[str, Any], field: str,
                                      words: str) -> None:
     run = make_run(server.home, steps=2)
