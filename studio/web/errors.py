@@ -75,7 +75,7 @@ class Busy(WebError):
 def _config(error: Any) -> tuple[int, dict[str, Any]]:
     problems = [{"field": p.field, "message": p.message} for p in error.problems]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    first = f"{problems[0]['field']}: {problems[0]['message']}" if problems else "the config cannot be used"
+    first = ": ".join(filter(None, problems[0].values())) if problems else "the config cannot be used"
     hint = "Change the named settings and try again."
     return 422, {"code": "config", "message": first + more, "hint": hint, "problems": problems}
 
