@@ -18,7 +18,9 @@ ID = re.compile(r"[0-9a-f]{32}")
 LARGE = 100_000_000  # weights of a denoiser from which on a full fine-tune has to save memory
 OPTIMIZER_BYTES = 16  # per weight: fp32 weight, gradient and AdamW's two moments
 MOST = 200  # presets a person may keep
+MOST_OWNERS = 100_000
 _saving = threading.Lock()  # two at once must not both be the last
+_owners: dict[Path, str] = {}  # whose each file is
 
 
 @dataclass(frozen=True)
@@ -105,29 +107,38 @@ def save(home: Path, *, name: str, owner: str, config: dict[str, Any]) -> dict[s
     config_.load(config)
     made = {"id": uuid.uuid4().hex, "name": name, "owner": owner, "created": time.time(), "config": config}
     with _saving:
-        if sum(one["owner"] == owner for one in every(home)) >= MOST:
+        if len(of(home, owner)) >= MOST:
             raise Refused(f"there are {MOST} presets already: delete some first")
         storage.make_folder(home / "presets")
         storage.write_json(home / "presets" / f"{made['id']}.json", made)
     return made
 
 
-def every(home: Path) -> list[dict[str, Any]]:
-    """Everybody's presets, oldest first; a damaged one is left out."""
+def of(home: Path, owner: str) -> list[dict[str, Any]]:
+    """A person's presets, oldest first; a damaged one is left out. Whose a file is does not change, so that of others'
+    none is read twice: they would make everybody's page slow."""
     found = []
     for path in (home / "presets").glob("*.json"):
-        try:
-            one = storage.read_json(path)
-        except storage.Corrupt:
-            continue
-        if isinstance(one, dict) and {"id", "name", "owner", "created", "config"} <= one.keys():
-            found.append(one)
+        if _owners.get(path, owner) == owner and (one := _read(path)) is not None:
+            if len(_owners) > MOST_OWNERS:
+                _owners.clear()
+            _owners[path] = one["owner"]
+            if one["owner"] == owner:
+                found.append(one)
     return sorted(found, key=lambda one: one["created"])
 
 
 def find(home: Path, preset_id: str) -> dict[str, Any] | None:
     """One preset by its id."""
-    return next((one for one in every(home) if one["id"] == preset_id), None) if ID.fullmatch(preset_id) else None
+    return _read(home / "presets" / f"{preset_id}.json") if ID.fullmatch(preset_id) else None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        one = storage.read_json(path)
+    except storage.Corrupt:
+        return None
+    return one if isinstance(one, dict) and {"id", "name", "owner", "created", "config"} <= one.keys() else None
 
 
 def delete(home: Path, preset_id: str) -> None:

@@ -112,7 +112,7 @@ def _datasets(home: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _presets(home: Path) -> Iterator[tuple[str, Any]]:
-    for preset in presets.every(home):
+    for preset in presets.of(home, "local"):
         yield f"at/{preset['id']}", ("here",)
         yield f"preset/{preset['id']}", (preset["name"], digest(preset["config"]))
 

@@ -12,6 +12,6 @@ from __future__ import annotations
 from studio.bundle.back import take_back
 from studio.bundle.layout import BadBundle
 from studio.bundle.pack import pack, write
-from studio.bundle.unpack import unpack
+from studio.bundle.unpack import as_a_strangers, unpack
 
-__all__ = ["BadBundle", "pack", "take_back", "unpack", "write"]
+__all__ = ["BadBundle", "as_a_strangers", "pack", "take_back", "unpack", "write"]

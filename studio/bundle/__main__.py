@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         if args.verb == "unpack":
-            print(bundle.unpack(storage.home(), args.file, OWNER).path)
+            print(bundle.unpack(storage.home(), args.file, OWNER, bundle.as_a_strangers).path)
         else:
             bundle.write(Run(args.run.resolve()), args.file, start=args.start)
     except (bundle.BadBundle, ConfigError, storage.Corrupt, OSError) as error:

@@ -27,20 +27,30 @@ READER = "studio.bundle.reading"
 SECONDS = 3600.0  # that a bundle may take to be read
 
 
-def unpack(home: Path, archive: Path, owner: str, check: Callable[[Config], None] = lambda config: None) -> Run:
+def as_a_strangers(config: Config) -> Config:
+    """The config without what would act in the name of whoever lets the run go on: publish by their Hub token, rent a
+    machine at their cost (the token is then a secret of an image that the bundle names), write into their accounts."""
+    plain = config_.load({})
+    compute = config.compute.model_copy(update={"backend": plain.compute.backend, "image": plain.compute.image})
+    local = [name for name in config.track.report_to if name == "tensorboard"]
+    return config.model_copy(update={"compute": compute, "hub": plain.hub,
+                                     "track": config.track.model_copy(update={"report_to": local})})
+
+
+def unpack(home: Path, archive: Path, owner: str,
+           accept: Callable[[Config], Config] = lambda config: config) -> Run:
     """The bundle in the file `archive` as a run of `owner`, which waits to be resumed.
 
     Every name must be one that a bundle has, every file must have the size and SHA-256 that bundle.json says, every
-    picture that a row names must have come along, and is decoded. `check` may refuse its config. Raises BadBundle,
-    ConfigError.
+    picture that a row names must have come along, and is decoded. `accept` may refuse its config, or take something out
+    of it (`as_a_strangers`, for one that is not known to be one's own). Raises BadBundle, ConfigError.
     """
     staging = home / "runs" / f"{storage.STAGING}{uuid.uuid4().hex}"
     storage.make_folder(staging.parent)
     staging.mkdir()
     try:
         facts = read(archive, staging, "all")
-        config = config_.load(storage.read_json(staging / "config.json"))
-        check(config)
+        config = accept(config_.load(storage.read_json(staging / "config.json")))
         config, brought = _base(home, staging, config, facts["base"])
         with datasets.relying(home):
             if brought is not None:
@@ -70,12 +80,19 @@ def read(archive: Path, staging: Path, parts: str) -> dict[str, Any]:
 
 
 def _place_pictures(home: Path, staging: Path) -> None:
-    """Each picture into the store; one that is there already stays."""
+    """Each picture into the store; one that is there already stays. Names and rows are looked at once more here:
+    whoever made the reader say what is not so would have another person's pictures, or put others in their place."""
     folder, pairs = staging / "images", []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         match = layout.PATTERNS["image"].fullmatch(f"images/{path.name}")
-        assert match, f"{path.name} was looked at"
+        if match is None or storage.sha256_file(path) != match["sha"]:
+            raise BadBundle(f"{path.name[:80]} is not the picture that its name says")
         pairs.append((path, home / "images" / match["sha"][:2] / path.name))
+    came = {path.name for path, _ in pairs}
+    with open(staging / "dataset.jsonl", "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not any(f"{row['image']}.{row['ext']}" in came for row in datasets.rows_named(line)):
+                raise BadBundle(f"dataset.jsonl: line {number} is no row of a picture")
     storage.publish_files(pairs)
 
 

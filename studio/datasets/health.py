@@ -18,6 +18,7 @@ Row = dict[str, Any]
 # pictures come as near as 3 bits and as near as 14 in colours, and a copy that was resized, recompressed, brightened by
 # a fifth or cropped by 2 % has at most 8 bits and 10.
 NEAR, ALIKE = 8, 10.0
+COMPARED = 64  # by their colours: so many pictures for each, of those of about its hash that no copy of it is among
 GAIN = 5 / 3  # the largest change of contrast that a copy may have
 BLURRED = 0.70  # of `measures.blur`: the sharp sample has 0.25 to 0.46, the same blurred by 3 px 0.75 and more
 LONG = 3.0  # long side by short side: a centre crop of it loses two thirds
@@ -48,10 +49,13 @@ class Wanted:
     most_aspect: float = LONG
 
 
-def examine(rows: Sequence[Row], measured: dict[str, dict[str, Any]], wanted: Wanted) -> list[Finding]:
-    """Every finding that has at least one picture. `measured` is `measures.known`."""
-    return [finding for finding in (*_copies(rows, measured), *_shapes(rows, measured, wanted),
-                                    *_captions(rows, wanted)) if finding.items]
+def examine(rows: Sequence[Row], measured: dict[str, dict[str, Any]], wanted: Wanted,
+            same: list[Finding] | None = None) -> list[Finding]:
+    """Every finding that has at least one picture. `measured` is `measures.known`; `same` is `copies` of both, where it
+    is known already: it does not hang on what is wanted."""
+    found = copies(rows, measured) if same is None else same
+    found = [*found, *_shapes(rows, measured, wanted), *_captions(rows, wanted)]
+    return [finding for finding in found if finding.items]
 
 
 def histograms(rows: Sequence[Row], resolution: int) -> dict[str, Any]:
@@ -72,7 +76,8 @@ def _classes(values: Sequence[float], edges: Sequence[float]) -> list[dict[str, 
 # ------------------------------------------------------------------------------------------------------------ pictures
 
 
-def _copies(rows: Sequence[Row], measured: dict[str, dict[str, Any]]) -> list[Finding]:
+def copies(rows: Sequence[Row], measured: dict[str, dict[str, Any]]) -> list[Finding]:
+    """Pictures that are there more than once, to the byte and nearly."""
     same: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         same[row["image"]].append(row)
@@ -91,25 +96,20 @@ def _copied(code: str, groups: list[list[Row]]) -> Finding:
 
 
 def _near(hashes: list[int], colours: np.ndarray) -> list[list[int]]:
-    """Groups of places that are near copies, directly or through others: 64-bit hashes, and colours (n, values)."""
-    values, parent = np.array(hashes, dtype=np.uint64), list(range(len(hashes)))
+    """Groups of places that are near copies, directly or through others: 64-bit hashes, and colours (n, values).
 
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for start in range(0, len(values), 512):
-        block = values[start : start + 512]
-        left, right = np.nonzero(np.bitwise_count(block[:, None] ^ values[None, start:]) <= NEAR)
-        left, right = left[left < right] + start, right[left < right] + start
-        close = unlike(colours[left], colours[right]) <= ALIKE
-        for i, j in zip(left[close].tolist(), right[close].tolist(), strict=True):
-            parent[root(j)] = root(i)
+    A thousand pictures of one hash would be half a million pairs, so no pair inside a group is looked at again, and of
+    the others COMPARED for each picture."""
+    values, group = np.array(hashes, dtype=np.uint64), np.arange(len(hashes))
+    for i in range(len(hashes) - 1):
+        near = np.flatnonzero(np.bitwise_count(values[i + 1 :] ^ values[i]) <= NEAR) + i + 1
+        near = near[group[near] != group[i]][:COMPARED]
+        close = near[unlike(colours[i : i + 1], colours[near]) <= ALIKE] if len(near) else near
+        if len(close):
+            group[np.isin(group, group[close])] = group[i]
     groups: dict[int, list[int]] = defaultdict(list)
-    for i in range(len(hashes)):
-        groups[root(i)].append(i)
+    for i, number in enumerate(group.tolist()):
+        groups[number].append(i)
     return [group for group in groups.values() if len(group) > 1]
 
 

@@ -39,6 +39,7 @@ FEW = 100  # files that are opened to an import one by one; of more, the folders
 TOO_LARGE = "The import needs more than 2 GB of memory; nothing of it was kept. Import the files in smaller parts."
 TOO_MUCH_TEXT = (f"The captions have more than {MOST_TEXT // 10**6} million characters together; nothing of it was "
                  "kept. Shorten them, or import the pictures in smaller parts.")
+UNTRUE = "it made its reader say what is not so: damaged, or made to do harm"
 CANCELLED = "The import was cancelled; nothing of it was kept."
 
 Tell = Callable[[Callable[[], dict[str, Any]]], None]
@@ -89,14 +90,23 @@ class Pool:
             facts = worker.normalise(entry.on_disk(worker.folder / "spool"), background=self.options.background)
             if facts.get("errno") in faults.KNOWN:
                 raise OSError(facts["errno"], facts["problem"])
-            if "sha256" in facts:
-                self._fits(worker.folder / f"{facts['sha256']}.{facts['ext']}")
-            return facts
+            return facts if "problem" in facts else self._believed(worker.folder, facts)
         except sources.Refused as refusal:
             return {"problem": str(refusal)}
         finally:
             entry.data = None
             self._free.append(worker)
+
+    def _believed(self, folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
+        """The facts, where they are of a picture that the decoder wrote: it read a stranger's file, and what it says
+        may be that file's words. Raises Cancelled."""
+        if not naming.is_picture(facts):
+            return {"problem": UNTRUE}
+        picture = folder / f"{facts['sha256']}.{facts['ext']}"
+        if not picture.is_file() or storage.sha256_file(picture) != facts["sha256"]:
+            return {"problem": UNTRUE}
+        self._fits(picture)
+        return facts
 
     def _fits(self, picture: Path) -> None:
         """Return if there is room for one more picture. Raises Cancelled."""

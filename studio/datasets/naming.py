@@ -33,6 +33,14 @@ def rows_named(line: bytes) -> list[dict[str, Any]]:
     return [{"image": image, "ext": ext}]
 
 
+def is_picture(facts: dict[str, Any]) -> bool:
+    """Whether these are the facts of a stored picture: {sha256, ext, width, height, changes}."""
+    image, ext, changes = facts.get("sha256"), facts.get("ext"), facts.get("changes")
+    return (isinstance(image, str) and IMAGE.fullmatch(image) is not None and ext in ("webp", "png", "jpg")
+            and all(type(facts.get(side)) is int and facts[side] > 0 for side in ("width", "height"))
+            and isinstance(changes, list) and all(isinstance(change, str) for change in changes))
+
+
 def lock(home: Path) -> storage.Lock:
     """Held shared by whoever relies on stored pictures that no row names yet, and alone by the sweep that removes
     some."""

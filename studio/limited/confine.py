@@ -1,22 +1,22 @@
 """What a process that reads strangers' files may see: its own folders and the program's, no network, no other process.
 
-Linux's Landlock holds files and TCP, a seccomp filter every other kind of socket and the calls that would lead around
-both; either is for the rest of the process's life and for every child. By ctypes, since no package is needed for it.
-Sources: the kernel's Documentation/userspace-api/landlock.rst and seccomp_filter.rst, include/uapi/linux/landlock.h.
+Linux's Landlock holds files and TCP, a seccomp filter (`calls.py`) every other kind of socket and the calls that would
+lead around both; either is for the rest of the process's life and for every child. By ctypes, since no package is
+needed for it. Sources: the kernel's Documentation/userspace-api/landlock.rst, include/uapi/linux/landlock.h.
 """
 
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
-import platform
 import site
 import struct
 import sys
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+
+from studio.limited import calls
 
 PACKAGE = Path(__file__).resolve().parents[1]
 LIBRARIES = ("/usr", "/lib", "/lib64", "/nix/store")
@@ -32,6 +32,8 @@ CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = (1 << bit for bit in range(6))
 MAKE_DIR, MAKE_REG, REFER, TRUNCATE = 1 << 7, 1 << 8, 1 << 13, 1 << 14
 READ = EXECUTE | READ_FILE | READ_DIR
+# Files and folders alone: the studio reads what it finds there, and would follow a link, or wait for ever at a pipe.
+WRITE = WRITE_FILE | READ_FILE | READ_DIR | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | REFER | TRUNCATE
 PLACE = MAKE_DIR | MAKE_REG | REFER | REMOVE_FILE | REMOVE_DIR  # to move finished files to; they cannot be read there
 FOR_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | 1 << 15
 BY_VERSION = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
@@ -56,7 +58,9 @@ def missing() -> list[str]:
     lacks = [] if version else ["Landlock (Linux 5.13 or newer, not forbidden by the container)"]
     if version and version < 4:
         lacks.append("Landlock's rules for TCP (Linux 6.7 or newer)")
-    if sys.platform != "linux" or platform.machine() not in _CALLS:
+    elif version and version < 6:
+        lacks.append("Landlock's rules for signals (Linux 6.12 or newer)")
+    if sys.platform != "linux" or not calls.known():
         lacks.append("a seccomp filter (Linux on x86-64 or ARM64)")
     return lacks
 
@@ -78,13 +82,12 @@ def confine(read: Iterable[Path] = (), write: Iterable[Path] = (), place: Iterab
     _checked(_libc.prctl(38, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
     if landlock_version():
         _restrict_files(_rules(read, write, place, network=ports is not None), ports or ())
-    if platform.machine() in _CALLS:
-        _filter_calls(network=ports is not None, children=children)
+    if calls.known():
+        calls.restrict(network=ports is not None, children=children)
 
 
 def _rules(read: Iterable[Path], write: Iterable[Path], place: Iterable[Path], *,
            network: bool) -> Iterator[tuple[Path, int]]:
-    everything = BY_VERSION[5]
     for path in _program():
         yield path, READ
     for name in (*FACTS, *(RESOLVER if network else ())):
@@ -99,7 +102,7 @@ def _rules(read: Iterable[Path], write: Iterable[Path], place: Iterable[Path], *
     for path in place:
         yield path, PLACE
     for path in write:
-        yield path, everything & ~EXECUTE
+        yield path, WRITE
 
 
 def _program() -> Iterator[Path]:
@@ -149,58 +152,6 @@ def _checked(result: int, what: str) -> int:
         code = ctypes.get_errno()
         raise OSError(code, f"{what} failed: {os.strerror(code)}")
     return result
-
-
-# ------------------------------------------------------------------------------------------------------------- seccomp
-
-# Calls by their numbers. What is not in both columns has no such call there.
-_NAMES = ("socket", "kill", "tkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "ptrace", "process_vm_readv",
-          "process_vm_writev", "kcmp", "io_uring_setup", "io_uring_enter", "io_uring_register", "pidfd_open",
-          "pidfd_getfd", "pidfd_send_signal", "bpf", "perf_event_open", "userfaultfd", "open_by_handle_at", "mount",
-          "umount2", "pivot_root", "chroot", "unshare", "setns", "keyctl", "add_key", "request_key", "execve",
-          "execveat", "mount_setattr", "open_tree", "move_mount", "fsopen", "fanotify_init", "bind", "listen")
-_CALLS: dict[str, dict[str, int]] = {
-    "x86_64": dict(zip(_NAMES, (41, 62, 200, 129, 297, 101, 310, 311, 312, 425, 426, 427, 434, 438, 424, 321, 298, 323,
-                                304, 165, 166, 155, 161, 272, 308, 250, 248, 249, 59, 322, 442, 428, 429, 430, 300, 49,
-                                50), strict=True)),
-    "aarch64": dict(zip(_NAMES, (198, 129, 130, 138, 240, 117, 270, 271, 272, 425, 426, 427, 434, 438, 424, 280, 241,
-                                 282, 265, 40, 39, 41, 51, 97, 268, 219, 217, 218, 221, 281, 442, 428, 429, 430, 262,
-                                 200, 201), strict=True)),
-}
-_ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_X32 = 0x40000000  # x86-64's second table of the same calls
-_LOAD, _EQUAL, _AT_LEAST, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
-_ALLOW, _KILL, _REFUSE = 0x7FFF0000, 0x80000000, 0x00050000 | errno.EACCES
-_NUMBER, _ARCH, _FIRST, _SECOND = 0, 4, 16, 24  # offsets in struct seccomp_data; arguments' lower halves
-_STREAM_OR_DATAGRAM, _INTERNET = (1, 2), (2, 10)
-_SECCOMP = {"x86_64": 317, "aarch64": 277}
-
-
-def _filter_calls(*, network: bool, children: bool) -> None:
-    """Refuse, with EACCES, every socket (with `network`: all but the internet's streams and datagrams) and every call
-    that reaches another process or leads around Landlock."""
-    machine = platform.machine()
-    free = {"execve", "execveat", "kill"} if children else set()  # whom it may kill, Landlock says
-    free |= {"socket"} if network else set()
-    denied = [number for name, number in _CALLS[machine].items() if name not in free]
-    program = [(_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, _ARCHITECTURE[machine]), (_RETURN, 0, 0, _KILL),
-               (_LOAD, 0, 0, _NUMBER)]
-    if machine == "x86_64":
-        program += [(_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _REFUSE)]
-    for number in denied:
-        program += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE)]
-    if network:
-        program += [(_EQUAL, 0, 9, _CALLS[machine]["socket"]),
-                    (_LOAD, 0, 0, _FIRST), (_EQUAL, 2, 0, _INTERNET[0]), (_EQUAL, 1, 0, _INTERNET[1]),
-                    (_RETURN, 0, 0, _REFUSE),
-                    (_LOAD, 0, 0, _SECOND), (_AND, 0, 0, 0xF), (_EQUAL, 2, 0, _STREAM_OR_DATAGRAM[0]),
-                    (_EQUAL, 1, 0, _STREAM_OR_DATAGRAM[1]), (_RETURN, 0, 0, _REFUSE)]
-    program.append((_RETURN, 0, 0, _ALLOW))
-    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
-    kept = ctypes.create_string_buffer(code, len(code))
-    described = struct.pack("=H6xQ", len(program), ctypes.addressof(kept))
-    _checked(_libc.syscall(ctypes.c_long(_SECCOMP[machine]), ctypes.c_uint(1), ctypes.c_uint(1), described),
-             "seccomp(SECCOMP_SET_MODE_FILTER)")
 
 
 # --------------------------------------------------------------------------------------------------------- environment

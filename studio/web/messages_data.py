@@ -35,6 +35,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
      "取り込んでください。"),
     ("it took longer than {seconds} s", "読み取りに {seconds} 秒より長くかかりました。"),
     ("it took too much processor time", "読み取りに時間がかかりすぎました。"),
+    ("it made its reader say what is not so: damaged, or made to do harm",
+     "読み取りプロセスが事実と異なる応答をしました。壊れているか、悪意のあるファイルです。"),
     ("it made its reader stop (exit {code}): damaged, or made to do harm",
      "読み取りプロセスが異常終了しました（終了コード {code}）。壊れているか、悪意のあるファイルです。"),
     ("not a regular file", "通常のファイルではありません。"),

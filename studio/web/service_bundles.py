@@ -33,10 +33,11 @@ class BundleService(RunService):
         if len(files) != 1:
             raise WebError("A bundle is sent as one file.", "Send the zip as multipart `files`.")
 
-        def check(config: config_.Config) -> None:
+        def accept(config: config_.Config) -> config_.Config:
             self._check_public(viewer, {"model": {"base": config.model.base}})
             if self.settings.public and (problems := list(bounds.machines(config))):
                 raise config_.ConfigError(problems)
+            return bundle.as_a_strangers(config)
 
-        run = bundle.unpack(self.home, files[0][1], viewer.id, check)
+        run = bundle.unpack(self.home, files[0][1], viewer.id, accept)
         return self.run(viewer, run.id)

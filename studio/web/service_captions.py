@@ -65,8 +65,8 @@ class CaptionService(DatasetService, JobService):
                 raise WebError("A captioning model here is a Hub id, not a folder of the server.", "Choose another.")
             self.quotas.ask(viewer, "job")
             self.repositories.require(viewer, model)
-        dataset = self._editable(viewer, dataset_id)
-        rows = [row for row in dataset.snapshot().rows if (ids is None or row["pid"] in set(ids))
+        dataset, only = self._editable(viewer, dataset_id), None if ids is None else set(ids)
+        rows = [row for row in dataset.snapshot().rows if (only is None or row["pid"] in only)
                 and not (missing_only and any(text.strip() for text in row["captions"]))]
         if not rows:
             raise WebError("There is no picture to caption.", "Choose others, or caption those that have one too.")
@@ -93,7 +93,8 @@ class CaptionService(DatasetService, JobService):
             raise WebError("Say whether to apply the suggestions.", 'Send {"apply": true}, or false to dismiss them.')
         if how not in HOW:
             raise WebError(f"There is no way {how[:20]!r} to apply a suggestion.", f"There are: {', '.join(HOW)}.")
-        chosen = {pid: entry for pid, entry in suggestions.waiting(dataset).items() if ids is None or pid in set(ids)}
+        only = None if ids is None else set(ids)
+        chosen = {pid: entry for pid, entry in suggestions.waiting(dataset).items() if only is None or pid in only}
         changed = 0
         if apply:
             self.quotas.little(viewer)

@@ -110,12 +110,19 @@ class HealthService(DatasetService, JobService):
         with _lock:
             kept = _kept.get(key)
         if kept is None or kept[0] is not snapshot or kept[1] is not measured:
-            kept = snapshot, measured, health.examine(snapshot.rows, measured, goal)
-            with _lock:
-                _kept[key] = kept
-                while len(_kept) > 8:
-                    _kept.pop(next(iter(_kept)))
+            same = self._copies(dataset, snapshot, measured)
+            kept = snapshot, measured, health.examine(snapshot.rows, measured, goal, same)
+            _keep(key, kept)
         return goal, snapshot.rows, kept[2]
+
+    def _copies(self, dataset: datasets.Dataset, snapshot: Any, measured: Any) -> list[health.Finding]:
+        """The copies in a data set: another resolution or trigger word does not have them looked for again."""
+        with _lock:
+            kept = _kept.get(dataset.path)
+        if kept is None or kept[0] is not snapshot or kept[1] is not measured:
+            kept = snapshot, measured, health.copies(snapshot.rows, measured)
+            _keep(dataset.path, kept)
+        return kept[2]
 
     def _finding(self, dataset: datasets.Dataset, finding: health.Finding) -> dict[str, Any]:
         """A finding as it is served: the first MOST_ITEMS pictures, with their addresses and what is wrong."""
@@ -127,6 +134,13 @@ class HealthService(DatasetService, JobService):
 
 def _base(wanted: dict[str, Any]) -> str:
     return str(wanted.get("base") or "embedded")
+
+
+def _keep(key: Any, kept: tuple[Any, Any, list[health.Finding]]) -> None:
+    with _lock:
+        _kept[key] = kept
+        while len(_kept) > 16:
+            _kept.pop(next(iter(_kept)))
 
 
 _lock = threading.Lock()

@@ -74,7 +74,7 @@ class PlanService(RunService):
         shipped = [{"id": goal.id, "name": goal.name, "help": goal.help, "own": False,
                     "config": presets.config_for(goal.id, about)} for goal in presets.GOALS]
         own = [{"id": one["id"], "name": one["name"], "help": "", "own": True, "config": one["config"]}
-               for one in presets.every(self.home) if may(viewer, one["owner"], "read")]
+               for one in presets.of(self.home, viewer.id) if may(viewer, one["owner"], "read")]
         return {"items": shipped + own, "next": None}
 
     def save_preset(self, viewer: Viewer, name: str, config: dict[str, Any]) -> dict[str, Any]:

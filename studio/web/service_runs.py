@@ -11,6 +11,7 @@ from typing import Any
 
 from studio import config as config_
 from studio import datasets, events, export, hub, launch, prepare, runs, storage
+from studio.families import source
 from studio.web import losses, records
 from studio.web.access import Viewer, may, require
 from studio.web.errors import NotFound, Refused, Unavailable, WebError
@@ -375,9 +376,7 @@ def _control_args(kind: str, args: dict[str, Any]) -> dict[str, str]:
 
 def is_hub_id(base: str) -> bool:
     """Whether this is the name of a repository, `owner/name`, and no folder."""
-    owner, _, name = base.partition("/")
-    parts = (owner, name)
-    return all(p and len(p) <= 96 and p[0].isalnum() and all(c.isalnum() or c in "-_." for c in p) for p in parts)
+    return "/" in base and ".." not in base and "--" not in base and source.HUB_ID.fullmatch(base) is not None
 
 
 def _shown(run: runs.Run, event: dict[str, Any]) -> dict[str, Any]:

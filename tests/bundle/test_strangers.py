@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 from studio import bundle, config, datasets, runs, storage
+from studio.bundle.__main__ import main as shell
 
 from ..families import tiny
+from ..limited.test_confine import plant_liar
 from ..train.conftest import Make, make  # noqa: F401
 from ..train.conftest import _toy as _toy
 from .test_bundle import Files, add, content, edit, first, packed, refused, rewrite  # noqa: F401
@@ -44,6 +46,40 @@ def test_a_picture_is_proved_by_bringing_it(packed: Path, home: Path, tmp_path: 
 def test_a_stored_picture_is_compared_too(packed: Path, home: Path, change: dict[str, Any]) -> None:  # noqa: F811
     with pytest.raises(bundle.BadBundle, match="its size|is missing"):
         bundle.unpack(home, rewrite(packed, edit("dataset.jsonl", **change)), "bob")
+
+
+@pytest.mark.parametrize("files", [True, False])
+def test_a_reader_that_lies_gets_no_other_picture(packed: Path, home: Path, tmp_path: Path,  # noqa: F811
+                                                  monkeypatch: pytest.MonkeyPatch, files: bool) -> None:
+    """One that was taken over puts a picture under the hash of another person's, or has the rows name it alone."""
+    hers = home / "images" / "ab" / f"{'ab' * 32}{Path(first(content(packed), 'images/')).suffix}"
+    hers.parent.mkdir(exist_ok=True)
+    hers.write_bytes(b"another person's picture")
+    stored = {p: p.read_bytes() for p in (home / "images").rglob("*") if p.is_file()}
+    plant_liar(tmp_path, monkeypatch, hers.stem, files)
+    with pytest.raises(bundle.BadBundle, match="that its name says|no row of a picture"):
+        bundle.unpack(home, packed, "eve")
+    assert {p: p.read_bytes() for p in (home / "images").rglob("*") if p.is_file()} == stored
+
+
+@pytest.mark.parametrize("compute, trackers", [
+    ({"backend": "hf_jobs", "image": "eve/keeps-your-token:latest"}, []), ({}, ["wandb", "tensorboard"])])
+def test_a_strangers_settings_act_in_nobodys_name(packed: Path, tmp_path: Path,  # noqa: F811
+                                                  monkeypatch: pytest.MonkeyPatch, compute: dict[str, str],
+                                                  trackers: list[str]) -> None:
+    """To go on with a run takes one's token: what it publishes, and who is given it, does not come in a bundle."""
+    before = json.loads(content(packed)["config.json"])
+    acting = {"hub": {"push": True, "model_id": "ada/her-best-model", "private": False},
+              "compute": {**before["compute"], **compute}, "track": {**before["track"], "report_to": trackers}}
+    stranger = rewrite(packed, edit("config.json", **acting))
+    monkeypatch.setenv("STUDIO_HOME", str(tmp_path / "elsewhere"))
+    assert shell(["unpack", str(stranger)]) == 0
+    (run,) = runs.every(tmp_path / "elsewhere")
+    now, plain = run.config(), config.load({})
+    assert now.compute.backend == "local" and now.compute.image == plain.compute.image
+    assert now.hub == plain.hub and now.track.report_to == trackers[1:]
+    assert run.record()["backend"] == "local"
+    assert now.train.max_steps == before["train"]["max_steps"]
 
 
 def with_base(path: Path, base: Path, *, claimed: dict[str, str] | None, **changed: bytes) -> Path:
@@ -89,12 +125,12 @@ def test_a_base_is_compared_before_it_takes_its_place(packed: Path, tmp_path: Pa
 
 
 def test_a_refused_bundle_leaves_no_picture(packed: Path, tmp_path: Path) -> None:  # noqa: F811
-    def check(config: config.Config) -> None:
+    def refuse(config: config.Config) -> config.Config:
         raise bundle.BadBundle("not here")
 
     home = tmp_path / "elsewhere"
     with pytest.raises(bundle.BadBundle, match="not here"):
-        bundle.unpack(home, packed, "bob", check)
+        bundle.unpack(home, packed, "bob", refuse)
     refused(rewrite(packed, add("checkpoints/checkpoint-4/extra.json", b"{}")), home, "does not list")
     assert not [p for p in home.rglob("*") if p.is_file()]
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
@@ -80,3 +83,25 @@ def test_measures_without_colours_are_taken_again(tmp_path: Path) -> None:
     measures.add(tmp_path, "a", [{"image": "old", "dhash": "0" * 16, "blur": 0.5},
                                  {"image": "new", **measures.of(PICTURES[0])}])
     assert set(measures.known(tmp_path, "a")) == {"new"}
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_many_pictures_of_one_shape_cost_little(alike: bool) -> None:
+    """Thousands of flat pictures fit into a small zip: all are of one hash, and of one colour or none of another's."""
+    shades = np.random.default_rng(1).integers(0, 256, (4000, 48), dtype=np.uint8)
+    rows = [{"image": f"{n:064x}", "pid": f"{n:064x}", "width": 64, "height": 64, "captions": [str(n)],
+             "split": "train", "name": str(n)} for n in range(len(shades))]
+    measured = {row["image"]: {"dhash": "07" * 8, "colours": (b"d" * 48 if alike else shade.tobytes()).hex(),
+                               "blur": 0.3} for row, shade in zip(rows, shades, strict=True)}
+
+    def cost(count: int) -> tuple[float, int]:
+        tracemalloc.start()
+        began = time.process_time()
+        groups = [f.groups for f in health.examine(rows[:count], measured, WANTED) if f.code == "near_duplicates"]
+        spent, peak = time.process_time() - began, tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert [len(group) for group in (groups[0] if groups else [])] == ([count] if alike else [])
+        return spent, peak
+
+    (once, _), (twice, peak) = cost(2000), cost(4000)
+    assert peak < 30e6 and twice < 3 * once + 0.5, (once, twice, peak)

@@ -176,3 +176,100 @@ def test_an_answer_that_never_ends_costs_its_time(tmp_path: Path) -> None:
         process = slow.started()
         os.kill(process.pid, 19)  # SIGSTOP
         slow.ask({"path": os.fsencode(tmp_path).hex()})
+
+
+DEEDS = """
+import ctypes, fcntl, os, resource, socket, sys
+from pathlib import Path
+from studio.limited import confine
+neighbour, other, own, port = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+libc = ctypes.CDLL(None, use_errno=True)
+def call(number, *arguments):
+    if libc.syscall(number, *arguments) < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+def pipe(command, value):
+    return lambda: fcntl.fcntl(os.pipe()[0], command, value)
+deeds = {
+    "rights": lambda: os.chmod(other, 0o644), "owner": lambda: os.chown(other, 0, 0),
+    "times": lambda: os.utime(other, (1, 1)), "attributes": lambda: os.setxattr(other, "user.x", b"x"),
+    "link": lambda: os.symlink(other, own / "link"), "pipe": lambda: os.mkfifo(own / "pipe"),
+    "socket file": lambda: os.mknod(own / "socket", 0o140600), "hard link": lambda: os.link(other, own / "hard"),
+    "limits": lambda: resource.prlimit(neighbour, resource.RLIMIT_CPU, (10**6, 10**6)),
+    "priority": lambda: os.setpriority(os.PRIO_PROCESS, neighbour, 15),
+    "cores": lambda: os.sched_setaffinity(neighbour, {0}),
+    "scheduler": lambda: os.sched_setscheduler(neighbour, os.SCHED_IDLE, os.sched_param(0)),
+    "signals by a pipe": pipe(fcntl.F_SETOWN, neighbour), "which signal": pipe(10, 9),
+    "copies of itself": lambda: os.fork() or os._exit(0), "memory beside": lambda: os.memfd_create("x"),
+}
+if os.uname().machine == "x86_64":
+    deeds |= {"a thread's signal": lambda: call(234, neighbour, neighbour, 0), "watching": lambda: call(294, 0),
+              "shared memory": lambda: call(29, 0, 4096, 0o1600), "messages": lambda: call(68, 0, 0o1600),
+              "semaphores": lambda: call(64, 0, 1, 0o1600), "a world of its own": lambda: call(56, 0x10000000, 0, 0)}
+network = len(sys.argv) > 5
+if network:
+    def line(protocol):
+        return lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM, protocol).connect(("127.0.0.1", port))
+    deeds = {"TCP": line(0), "several paths": line(262), "at once": lambda: socket.socket().sendto(
+        b"x", socket.MSG_FASTOPEN, ("127.0.0.1", port))}
+confine.confine([], [own], ports={443} if network else None)
+for name, deed in deeds.items():
+    try:
+        deed()
+    except PermissionError:
+        continue
+    except OSError as error:
+        if name == "hard link":  # it lies on no disk of this process's
+            continue
+        raise SystemExit(f"{name}: {error}")
+    raise SystemExit(f"{name} was done")
+import threading
+thread = threading.Thread(target=print)  # what a library needs goes on
+thread.start()
+thread.join()
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+"""
+
+
+@pytest.mark.parametrize("network", [False, True])
+def test_what_landlock_does_not_look_at_is_held_too(tmp_path: Path, network: bool) -> None:
+    """Files' rights, owners and times; links and pipes that the studio would follow; other processes' limits and
+    signals; memory that outlives the process; and streams that are no TCP to Landlock."""
+    own, other = tmp_path / "own", tmp_path / "other"
+    own.mkdir()
+    other.write_text("another's")
+    other.chmod(0o600)
+    before = other.stat()
+    with subprocess.Popen(["sleep", "600"]) as neighbour, socket.create_server(("127.0.0.1", 0)) as line:
+        words = [str(neighbour.pid), str(other), str(own), str(line.getsockname()[1]), *["network"][: network]]
+        done = subprocess.run([sys.executable, "-c", DEEDS, *words], capture_output=True, text=True,
+                              cwd=Path(__file__).resolve().parents[2])
+        assert neighbour.poll() is None
+        neighbour.kill()
+    assert done.returncode == 0, done.stderr
+    after = other.stat()
+    assert (after.st_mode, after.st_mtime, after.st_ctime) == (before.st_mode, before.st_mtime, before.st_ctime)
+    assert not list(own.iterdir())
+
+
+@pytest.mark.parametrize("files", [True, False])
+def test_a_decoder_that_lies_gets_no_other_picture(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch,
+                                                   files: bool) -> None:
+    """One that was taken over says the hash of another person's picture, with a file of that name and without."""
+    hers = home / "images" / "ab" / f"{'ab' * 32}.webp"
+    hers.parent.mkdir(parents=True)
+    hers.write_bytes(b"another person's picture")
+    plant_liar(tmp_path, monkeypatch, hers.stem, files)
+    Image.new("RGB", (80, 80), "red").save(tmp_path / "a.png")
+    dataset = datasets.begin(home, "mine", "eve")
+    report = datasets.add(dataset, [("a.png", tmp_path / "a.png")])
+    assert "made its reader say what is not so" in report["skipped"][0]["reason"], report
+    assert dataset.rows() == [] and hers.read_bytes() == b"another person's picture"
+
+
+def plant_liar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sha256: str, files: bool) -> None:
+    """`liar.py` in every limited process."""
+    plant = tmp_path / "plant"
+    plant.mkdir()
+    shutil.copy(THIEF.with_name("liar.py"), plant / "sitecustomize.py")
+    (plant / "target.json").write_text(json.dumps({"sha256": sha256, "files": files}))
+    monkeypatch.setenv("PYTHONPATH", str(plant))

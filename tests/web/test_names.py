@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from studio import events, storage
+from studio.web.service_runs import is_hub_id
 
 from .conftest import Server, finish, make_run, tell
 
@@ -108,3 +109,9 @@ def test_no_way_out_of_the_api(server: Server, browser_page: Page) -> None:
                  "//evil.example/api/", "/\\\\evil.example/api/", "https://evil.example/api/x", None):
         assert browser_page.evaluate("""async (path) => (await import(
           new URL("static/kit.js", document.baseURI).href)).address(path)""", path) is None, path
+
+
+@pytest.mark.parametrize("name", ["\uff41lice/model", "alice/mod\u00b2", "alice/a..b", "alice/a--b", "../alice",
+                                  "alice/", "alice/a/b", "alice/a\n", "/alice/a"])
+def test_what_is_no_name_of_the_hub_is_not_asked_for_there(name: str) -> None:
+    assert is_hub_id("alice/a-model_1.5") and not is_hub_id(name)

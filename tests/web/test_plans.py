@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from studio import config, machine, runs, storage
+from studio import config, machine, presets, runs, storage
 from studio.presets import GOALS, Circumstances, config_for
 
 from .conftest import ROWS, Server
@@ -113,3 +113,15 @@ def test_own_presets_are_kept_and_forgotten(server: Server, api: httpx.Client) -
     assert api.delete(f"/api/presets/{made.json()['id']}").status_code == 204 and not file.exists()
     assert api.delete(f"/api/presets/{made.json()['id']}").status_code == 404
     assert api.delete("/api/presets/..%2f..%2fx").status_code == 404
+
+
+def test_others_presets_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose a preset is, is found out once: what others keep makes nobody's list slow."""
+    for number in range(3):
+        presets.save(tmp_path, name=f"Eve's {number}", owner="eve", config={})
+    presets.save(tmp_path, name="Ada's", owner="ada", config={})
+    assert [one["name"] for one in presets.of(tmp_path, "ada")] == ["Ada's"]
+    read: list[Path] = []
+    monkeypatch.setattr(storage, "read_json", lambda path, real=storage.read_json: (read.append(path), real(path))[1])
+    assert [one["name"] for one in presets.of(tmp_path, "ada")] == ["Ada's"] and len(read) == 1
+    assert len(presets.of(tmp_path, "eve")) == 3 and len(read) == 4
