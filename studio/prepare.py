@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,25 +87,27 @@ def plan(home: Path, config: dict[str, Any], *, token: str | None = None) -> Pla
 
 
 def submit(home: Path, *, name: str, owner: str, config: dict[str, Any], parent: dict[str, Any] | None = None,
-           token: str | None = None) -> runs.Run:
-    """A new run, waiting in the queue. Raises ConfigError with every problem at once."""
+           token: str | None = None, look: Callable[[Plan], None] = lambda plan: None) -> runs.Run:
+    """A new run, waiting in the queue; `look` may find more faults. Raises ConfigError with every problem at once."""
     ready = plan(home, config, token=token)
+    look(ready)
     if ready.config is None or ready.problems:
         raise ConfigError(ready.problems)
     chosen = datasets.find(home, ready.config.data.dataset)
-    rows = chosen_rows(chosen.freeze(), ready.config.data, ready.config.validation, ready.config.train.seed or 0)
-    count = sum(row["split"] == "train" for row in rows)
-    facts = {**ready.dataset, "fingerprint": chosen.fingerprint(), "count": count}
-    return runs.create(home, name=name, owner=owner, config=ready.config, rows=rows, parent=parent,
-                       extra={"dataset": facts})
+    with datasets.relying(home):
+        rows = chosen_rows(chosen.freeze(), ready.config.data, ready.config.validation, ready.config.train.seed or 0)
+        count = sum(row["split"] == "train" for row in rows)
+        facts = {**ready.dataset, "fingerprint": chosen.fingerprint(), "count": count}
+        return runs.create(home, name=name, owner=owner, config=ready.config, rows=rows, parent=parent,
+                           extra={"dataset": facts})
 
 
 def branch(home: Path, parent: runs.Run, *, name: str, owner: str, checkpoint: str | None = None,
-           config: dict[str, Any] | None = None) -> runs.Run:
+           config: dict[str, Any] | None = None, look: Callable[[Plan], None] = lambda plan: None) -> runs.Run:
     """A new run that goes on from a checkpoint of `parent` (by default its newest), waiting in the queue.
 
-    `config` holds the settings that change. Raises Refused where there is no such checkpoint, Corrupt for a damaged
-    one, ConfigError with every setting that cannot be as asked.
+    `config` holds the settings that change; `look` may find more faults. Raises Refused where there is no such
+    checkpoint, Corrupt for a damaged one, ConfigError with every setting that cannot be as asked.
     """
     kept = {path.name: (path, facts) for path, facts in parent.valid_checkpoints()}
     chosen = checkpoint if checkpoint is not None else next(iter(kept), None)
@@ -118,16 +121,21 @@ def branch(home: Path, parent: runs.Run, *, name: str, owner: str, checkpoint: s
     kept_edits = edits.without(parent.edits(), _overruled(asked))
     settings = edits.edited(created, kept_edits)
     changed = config_.differences(config_.dump(before), config_.dump(settings))
-    found = Plan(problems=[Problem(field=name, message="a branch keeps what its checkpoint was made with: start a new "
-                                   "run to change this") for name in changed if name.startswith(OF_THE_CHECKPOINT)])
+    found = Plan(settings, problems=[Problem(field=name, message="a branch keeps what its checkpoint was made with: "
+                                             "start a new run to change this")
+                                     for name in changed if name.startswith(OF_THE_CHECKPOINT)])
     if (settings.train.max_steps or 0) <= facts["step"]:
         found.fault("train.max_steps", f"{path.name} is at step {facts['step']} already: set more steps than that")
     found.problems += OPTIMIZERS[settings.optim.name].faults(settings)
     found.problems += machine.problems(machine.facts(home), settings.train, settings.compute)
+    found.checkpoint_bytes = sum(file["size"] for file in facts["files"].values())
+    found.disk_bytes = math.ceil((settings.checkpoint.keep + 1) * DISK_MARGIN * found.checkpoint_bytes)
+    look(found)
     if found.problems:
         raise ConfigError(found.problems)
-    return runs.branch(home, parent, path, name=name, owner=owner, config=created, edits=kept_edits,
-                       changes=list(changed.values()))
+    with datasets.relying(home):
+        return runs.branch(home, parent, path, name=name, owner=owner, config=created, edits=kept_edits,
+                           changes=list(changed.values()))
 
 
 def _overruled(asked: dict[str, Any]) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 import uuid
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ ID = re.compile(r"[0-9a-f]{32}")
 LARGE = 100_000_000  # weights of a denoiser from which on a full fine-tune has to save memory
 OPTIMIZER_BYTES = 16  # per weight: fp32 weight, gradient and AdamW's two moments
 MOST = 200  # presets a person may keep
+_saving = threading.Lock()  # two at once must not both be the last
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,12 @@ class Refused(Exception):
 def save(home: Path, *, name: str, owner: str, config: dict[str, Any]) -> dict[str, Any]:
     """Keep a partial config under a name. Raises ConfigError, and Refused where there are too many."""
     config_.load(config)
-    if sum(one["owner"] == owner for one in every(home)) >= MOST:
-        raise Refused(f"there are {MOST} presets already: delete some first")
     made = {"id": uuid.uuid4().hex, "name": name, "owner": owner, "created": time.time(), "config": config}
-    (home / "presets").mkdir(parents=True, exist_ok=True)
-    storage.write_json(home / "presets" / f"{made['id']}.json", made)
+    with _saving:
+        if sum(one["owner"] == owner for one in every(home)) >= MOST:
+            raise Refused(f"there are {MOST} presets already: delete some first")
+        (home / "presets").mkdir(parents=True, exist_ok=True)
+        storage.write_json(home / "presets" / f"{made['id']}.json", made)
     return made
 
 

@@ -31,6 +31,8 @@ ENDING_SECONDS = 5.0  # how long a change waits for the processes of an attempt 
 PICTURES = "pictures.safetensors"  # in a checkpoint: per training row, the sum (in LOSS_UNIT) and count of its losses
 LOSS_UNIT = 2.0**-24
 LOST = "another process of this run was lost"  # what a trainer prints that cannot go on without it
+RENDEZVOUS = "STUDIO_RENDEZVOUS"  # names the file in which the ranks of a run on one machine meet
+TURN, QUOTA = "turn", "quota"  # why the studio itself paused a run: `held` in its record
 CONTROLS = ("stop", "cancel", "pause", "save", "sample", "edit")
 RESUMABLE = ("paused", "stopped", "cancelled", "interrupted", "failed")
 NOT_RESUMABLE = {
@@ -107,6 +109,17 @@ class Run(work.Work):
     def lane(self) -> str:
         """Whether it trains here ("heavy") or on a rented machine ("away")."""
         return "heavy" if self.record().get("backend", "local") == "local" else "away"
+
+    def held_for(self) -> str | None:
+        """Why the studio itself asked the last attempt to pause (TURN, QUOTA); None where a person did.
+        Raises Corrupt."""
+        wanted, began = self.attempts()
+        held = self.record().get("held")
+        return held.get("why") if wanted == began and isinstance(held, dict) and held.get("attempt") == began else None
+
+    def goes_on(self) -> bool:
+        """Whether it goes on by itself once it has paused: it makes way for others."""
+        return self.held_for() == TURN
 
     def created_config(self) -> config_.Config:
         """The config that the run was made with. Raises ConfigError, or Corrupt for an unreadable file."""

@@ -22,6 +22,7 @@ from typing import Any
 MANIFEST = "manifest.json"
 STAGING = ".staging-"
 TRASH_DAYS = 7
+PART_OF = "-of-"  # in the name of an entry of the trash: before the id of what it was a part of
 
 
 class Corrupt(Exception):
@@ -225,11 +226,17 @@ class Lock:
         os.close(handle)
         return False
 
-    def wait(self) -> None:
-        """Take the lock, waiting for as long as it needs."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(self._handle, fcntl.LOCK_EX)
+    def wait(self, *, shared: bool = False) -> None:
+        """Take the lock, beside other shared holders if `shared`, waiting for as long as it needs."""
+        self.open()
+        assert self._handle is not None
+        fcntl.flock(self._handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+
+    def open(self) -> None:
+        """Open the file, so that `wait` can take the lock later, in a process that may not open it then."""
+        if self._handle is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
 
     def fileno(self) -> int:
         """The held lock's descriptor: a child that inherits it (`pass_fds`) holds the lock too."""
@@ -273,10 +280,12 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
-def to_trash(path: Path, trash: Path) -> Path:
-    """Move a file or folder into `trash`, where it stays for seven days; returns its place there."""
+def to_trash(path: Path, trash: Path, part_of: str = "") -> Path:
+    """Move a file or folder into `trash`, where it stays for seven days at most; returns its place there. `part_of`:
+    the id of the run or the data set that it was a part of."""
     trash.mkdir(parents=True, exist_ok=True)
-    target = trash / f"{int(time.time())}-{path.name}-{uuid.uuid4().hex[:8]}"
+    whole = f"{PART_OF}{part_of}" if part_of else ""
+    target = trash / f"{int(time.time())}-{path.name}{whole}-{uuid.uuid4().hex[:8]}"
     os.rename(path, target)
     return target
 
@@ -285,9 +294,16 @@ def empty_trash(trash: Path, now: float | None = None) -> int:
     """Remove what lies in `trash` for more than seven days; returns how many entries went."""
     limit = (time.time() if now is None else now) - TRASH_DAYS * 86400
     old = [p for p in trash.glob("*-*") if p.name.split("-")[0].isdigit() and int(p.name.split("-")[0]) < limit]
-    for path in old:
-        if path.is_dir():
+    return erase(old)
+
+
+def erase(paths: Iterable[Path]) -> int:
+    """Remove files and folders for good; returns how many there were."""
+    count = 0
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-    return len(old)
+        count += 1
+    return count

@@ -133,6 +133,10 @@ class Work:
         with _records:
             storage.write_json(self.record_file, {**self.record(), **fields})
 
+    def goes_on(self) -> bool:
+        """Whether it goes on by itself once it has paused."""
+        return False
+
     def ended(self) -> None:
         """An attempt has come to its end: remove what nothing has a use for now."""
 
@@ -273,6 +277,15 @@ def establish(path: Path, files: Mapping[str, bytes], folders: Iterable[str],
     storage.fsync_path(path.parent)
 
 
+def why_ended(asked: Mapping[str, Any]) -> dict[str, str] | None:
+    """The error that ended work bears where the studio itself asked for the end (the `args` of that request), in the
+    form of any other; None where a person did."""
+    if not asked.get("why"):
+        return None
+    return {"code": str(asked["why"]), "message": str(asked.get("message", "")), "hint": str(asked.get("hint", "")),
+            "evidence": ""}
+
+
 def digest(*parts: Any) -> str:
     """A short text that stands for these parts."""
     return hashlib.blake2b(repr(parts).encode(), digest_size=9).hexdigest()
@@ -348,7 +361,8 @@ class Reader:
         alive = work.alive()  # before the story: work that ends in between is then still read to its end
         wanted, started = work.attempts()
         exit_, story = work.exit(), self.story(work)
-        return events.state_of(story, alive=alive, wanted=wanted, started=started, exit_=exit_), story
+        state = events.state_of(story, alive=alive, wanted=wanted, started=started, exit_=exit_)
+        return "queued" if state == "paused" and work.goes_on() else state, story
 
     def forget(self, work: Work) -> None:
         """Drop what is kept of a folder that is gone."""

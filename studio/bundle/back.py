@@ -53,7 +53,7 @@ def _place(run: Run, path: Path) -> bool:
     if target.exists():
         if (target / storage.MANIFEST).read_bytes() == (path / storage.MANIFEST).read_bytes():
             return False
-        storage.to_trash(target, run.home / "trash")
+        storage.to_trash(target, run.home / "trash", run.id)
     os.rename(path, target)
     storage.fsync_path(run.checkpoints)
     return True

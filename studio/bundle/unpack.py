@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import config as config_
-from studio import families, limited, runs, storage
+from studio import datasets, families, limited, runs, storage
 from studio.bundle import layout
 from studio.bundle.layout import BadBundle
 from studio.config import Config
@@ -43,10 +43,11 @@ def unpack(home: Path, archive: Path, owner: str, check: Callable[[Config], None
         config = config_.load(storage.read_json(staging / "config.json"))
         check(config)
         config, brought = _base(home, staging, config, facts["base"])
-        if brought is not None:
-            _keep_base(staging / "base", brought)
-        _place_pictures(home, staging)
-        return _commit(home, staging, owner, config, facts)
+        with datasets.relying(home):
+            if brought is not None:
+                _keep_base(staging / "base", brought)
+            _place_pictures(home, staging)
+            return _commit(home, staging, owner, config, facts)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -59,11 +59,11 @@ def _listed(files: Iterable[tuple[str, Path]]) -> list[tuple[str, str]]:
 def _run(dataset: Dataset, task: dict[str, Any], options: Options, progress: Progress | None,
          token: str | None = None) -> dict[str, Any]:
     wishes = {"background": options.background, "caption_from": options.caption_from,
-              "roots": [os.fsencode(root.absolute()).hex() for root in options.roots]}
+              "roots": [os.fsencode(root.absolute()).hex() for root in options.roots],
+              "room": options.room, "no_room": options.no_room}
     lock = take_lock(dataset)
     _sweep_staging(dataset.home)
     try:
-        (dataset.path / "cancel").unlink(missing_ok=True)
         storage.write_json(dataset.path / "incoming.json", {**task, "options": wishes})
         process = _start(dataset, lock, token)
     finally:

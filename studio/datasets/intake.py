@@ -12,6 +12,7 @@ import errno
 import os
 import shutil
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from studio import limited, storage
-from studio.datasets import captions, sources, workers
+from studio.datasets import captions, naming, sources, workers
 from studio.datasets.hubsource import Rows, Unreadable
 from studio.datasets.layout import MOST_TEXT, Layout, Options, TooMuchText
+from studio.datasets.naming import relying
 from studio.datasets.reporting import Report
 from studio.datasets.sources import Entry, Given
 from studio.datasets.store import Dataset, picture_path
@@ -47,7 +49,7 @@ class Gone(Exception):
 
 
 class Cancelled(Exception):
-    """Somebody asked the import to end."""
+    """Somebody asked the import to end; the message says why, where the studio did."""
 
 
 class Pool:
@@ -63,6 +65,9 @@ class Pool:
             folder.mkdir(parents=True)
         self._free = [workers.Worker(folder, readable) for folder in folders]
         self._threads = ThreadPoolExecutor(WORKERS)
+        self._counting = threading.Lock()
+        self._counted: set[str] = set()  # names of the pictures that `_bytes` has
+        self._bytes = 0
 
     def decode(self, pictures: Iterable[Entry]) -> Iterator[tuple[Entry, dict[str, Any]]]:
         """Each picture, in order, with its facts; few are in hand at any moment."""
@@ -83,12 +88,23 @@ class Pool:
             facts = worker.normalise(entry.on_disk(worker.folder / "spool"), background=self.options.background)
             if facts.get("errno") in DISK_FULL:
                 raise OSError(facts["errno"], facts["problem"])
+            if "sha256" in facts:
+                self._fits(worker.folder / f"{facts['sha256']}.{facts['ext']}")
             return facts
         except sources.Refused as refusal:
             return {"problem": str(refusal)}
         finally:
             entry.data = None
             self._free.append(worker)
+
+    def _fits(self, picture: Path) -> None:
+        """Return if there is room for one more picture. Raises Cancelled."""
+        with self._counting:
+            if picture.name not in self._counted:
+                self._counted.add(picture.name)
+                self._bytes += picture.stat().st_size
+            if self.options.room is not None and self._bytes > self.options.room:
+                raise Cancelled(self.options.no_room)
 
     def file(self, rows: list[dict[str, Any]]) -> None:
         """Move the pictures of `rows` to their place, durable before a row names them: two syncs, not thousands."""
@@ -117,16 +133,17 @@ def check(dataset: Dataset) -> None:
     if not dataset.path.exists():
         raise Gone
     if (dataset.path / "cancel").exists():
-        raise Cancelled
+        raise Cancelled((dataset.path / "cancel").read_text(encoding="utf-8"))
 
 
 class Intake:
-    """One import: files, and tables of pictures, through the pool into rows. `readable` is where the files lie."""
+    """One import: files, and tables of pictures, through the pool into rows. `readable` is where the files lie,
+    `pictures` the lock of `relying`, opened."""
 
-    def __init__(self, dataset: Dataset, options: Options, tell: Tell, token: str | None = None,
-                 readable: Sequence[Path] = ()):
+    def __init__(self, dataset: Dataset, options: Options, tell: Tell, pictures: storage.Lock,
+                 token: str | None = None, readable: Sequence[Path] = ()):
         self.dataset, self.options, self.tell, self.token = dataset, options, tell, token
-        self.readable = readable
+        self.readable, self.pictures = readable, pictures
         self.tables: list[tuple[Entry, Rows]] = []  # parquet files with pictures in them
         self.done = self.total = 0
 
@@ -209,12 +226,13 @@ class Intake:
             if len(rows) == 1 and not self.dataset.count:
                 report.note("It is the only picture of the set: what is trained on it will draw little else.")
             check(self.dataset)
-            pool.file(rows)
+            with relying(self.dataset.home, self.pictures):
+                pool.file(rows)
+                result = report.result(len(rows))
+                self.dataset.add_rows(rows, result, report.table())
+            return result
         finally:
             pool.close()
-        result = report.result(len(rows))
-        self.dataset.add_rows(rows, result, report.table())
-        return result
 
 
 def fail(dataset: Dataset, error: str) -> None:
@@ -224,11 +242,12 @@ def fail(dataset: Dataset, error: str) -> None:
     dataset.add_rows([], report.result(0), report.table())
 
 
-def run(dataset: Dataset, task: dict[str, Any], tell: Tell, token: str | None) -> None:
+def run(dataset: Dataset, task: dict[str, Any], tell: Tell, pictures: storage.Lock, token: str | None) -> None:
     """The import that incoming.json describes."""
     wishes = task["options"]
-    options = Options(wishes["background"], wishes["caption_from"], tuple(map(_path, wishes["roots"])))
-    intake = Intake(dataset, options, tell, token, readable(task))
+    options = Options(wishes["background"], wishes["caption_from"], tuple(map(_path, wishes["roots"])),
+                      wishes.get("room"), wishes.get("no_room", ""))
+    intake = Intake(dataset, options, tell, pictures, token, readable(task))
     if "hub" in task:
         intake.hub(task["hub"])
     elif "folder" in task:
@@ -273,9 +292,11 @@ def main() -> None:
             storage.write_json(folder / "progress.json", progress())
 
     os.nice(10)  # the page and a running training come first
+    pictures = naming.lock(dataset.home)
+    pictures.open()
     _confine(dataset, task)
     try:
-        attempt(dataset, task, tell, token)
+        attempt(dataset, task, tell, pictures, token)
     finally:
         for name in ("incoming.json", "progress.json", "cancel", *(path.name for path in folder.glob(".spool-*"))):
             (folder / name).unlink(missing_ok=True)
@@ -283,14 +304,14 @@ def main() -> None:
         _drop(dataset, task.get("batches", []))
 
 
-def attempt(dataset: Dataset, task: dict[str, Any], tell: Tell, token: str | None) -> None:
+def attempt(dataset: Dataset, task: dict[str, Any], tell: Tell, pictures: storage.Lock, token: str | None) -> None:
     """`run`; what ends it early is what the report says."""
     try:
-        run(dataset, task, tell, token)
+        run(dataset, task, tell, pictures, token)
     except Gone:
         return
-    except Cancelled:
-        fail(dataset, CANCELLED)
+    except Cancelled as ended:
+        fail(dataset, str(ended) or CANCELLED)
     except MemoryError:
         fail(dataset, TOO_LARGE)
     except TooMuchText:

@@ -56,11 +56,14 @@ class Wrong(ValueError):
 @dataclass(frozen=True)
 class Options:
     """How a person wants it: the colour that transparent parts are laid on (#rrggbb), what a picture without a caption
-    takes (one of NAMES), and the folders in which a table's absolute paths may lie."""
+    takes (one of NAMES), and the folders in which a table's absolute paths may lie. The stored pictures may take `room`
+    bytes (None: any), else nothing is kept and the report says `no_room`."""
 
     background: str = WHITE
     caption_from: str = "nothing"
     roots: tuple[Path, ...] = ()
+    room: int | None = None
+    no_room: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"#[0-9a-fA-F]{6}", self.background):

@@ -51,7 +51,7 @@ def _sweep(dataset: Dataset, keep_newer_than: float) -> bool:
         return False
     try:
         if dataset.commit().get("imports"):
-            storage.to_trash(dataset.incoming, dataset.home / "trash")
+            storage.to_trash(dataset.incoming, dataset.home / "trash", dataset.id)
         else:
             dataset.delete()
     finally:

@@ -25,6 +25,7 @@ from studio import storage
 from studio.datasets import captions as captions_
 from studio.datasets import workers
 from studio.datasets.fold import Fold, Snapshot
+from studio.datasets.naming import relying
 
 ID = re.compile(r"[0-9a-f]{32}")
 MIN_CROP = 16  # pixels
@@ -34,6 +35,10 @@ INTERRUPTED = "The import was interrupted before it finished; nothing of it was 
 
 class NotFound(LookupError):
     """No data set or picture of that id here."""
+
+
+class Busy(RuntimeError):
+    """A data set that is being imported into; the message says what to do."""
 
 
 class ReadOnly(Exception):
@@ -116,11 +121,12 @@ class Dataset:
         os.replace(staging, self.incoming / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}")
         return sum(len(names) for _, names in self.batches())
 
-    def cancel(self) -> bool:
-        """Ask an import under way to end, of which nothing is kept; False when there is none."""
+    def cancel(self, why: str = "") -> bool:
+        """Ask an import under way to end, of which nothing is kept; False when there is none. `why` is what its report
+        says then, where the studio itself asks."""
         if not storage.is_locked(self.lock_file):
             return False
-        (self.path / "cancel").touch()
+        (self.path / "cancel").write_text(why, encoding="utf-8")
         return True
 
     @property
@@ -246,9 +252,10 @@ class Dataset:
 
     def copy(self, name: str, owner: str) -> Dataset:
         """A data set of one's own with the same rows, ready to be edited."""
-        rows, new = self.freeze(), begin(self.home, name, owner)
-        new.add_rows(rows, {"seen": len(rows), "used": len(rows), "converted": 0, "skipped": [],
-                            "notes": [f"Copied from {self.name}."], "error": None})
+        with relying(self.home):
+            rows, new = self.freeze(), begin(self.home, name, owner)
+            new.add_rows(rows, {"seen": len(rows), "used": len(rows), "converted": 0, "skipped": [],
+                                "notes": [f"Copied from {self.name}."], "error": None})
         release(new)
         return new
 
@@ -339,13 +346,19 @@ def draft(home: Path, name: str, owner: str) -> Dataset:
     return dataset
 
 
+def announce(dataset: Dataset) -> None:
+    """Put a data set into state "importing", for an import that waits for its place. Raises Busy."""
+    _held[dataset.path] = take_lock(dataset)
+
+
 def take_lock(dataset: Dataset) -> storage.Lock:
-    """The import's lock, from `begin` or taken now. Raises RuntimeError when another import holds it."""
+    """The import's lock, from `begin` or `announce`, or taken now. Raises Busy when another import holds it."""
     lock = _held.pop(dataset.path, None)
     if lock is None:
         lock = storage.Lock(dataset.lock_file)
         if not lock.acquire():
-            raise RuntimeError("pictures are being added to this data set already: wait until that import has ended")
+            raise Busy("pictures are being added to this data set already: wait until that import has ended")
+        (dataset.path / "cancel").unlink(missing_ok=True)  # of an earlier one
     return lock
 
 

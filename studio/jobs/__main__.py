@@ -47,7 +47,7 @@ def _do(folder: Job, events: EventWriter, controls: control.Controls) -> tuple[s
     try:
         importlib.import_module(f"studio.jobs.{record['kind']}").main(RunningJob(folder, record, events, controls))
     except Cancelled as ended:
-        return ended.result, None
+        return ended.result, ended.why
     except Exception as problem:
         traceback.print_exc()
         return "failed", explain(problem)

@@ -13,18 +13,19 @@ from studio.datasets import NotFound
 from studio.events import EventWriter, redact
 from studio.families import BaseProblem
 from studio.train.control import Controls
-from studio.work import Job
+from studio.work import Job, why_ended
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 EVERY = 0.25  # seconds between two events of progress
 
 
 class Cancelled(Exception):
-    """Somebody asked for the end ("cancelled"), or the machine did ("interrupted")."""
+    """Somebody asked for the end ("cancelled"), or the machine did ("interrupted"); `why` is the error
+    to bear where the studio itself asked."""
 
-    def __init__(self, result: str):
+    def __init__(self, result: str, why: dict[str, str] | None = None):
         super().__init__(result)
-        self.result = result
+        self.result, self.why = result, why
 
 
 class Problem(Exception):
@@ -48,9 +49,10 @@ class RunningJob:
         """Call between steps of at most some seconds. Raises Cancelled when the job is to end."""
         for request in self.controls.poll():
             if request.kind == "cancel":
-                self.controls.accept(request)
-                self.controls.answer(request, "done")
-            raise Cancelled("interrupted" if request.kind == "terminate" else "cancelled")
+                said = request.args.get("message")
+                self.controls.accept(request, said)
+                self.controls.answer(request, "done", said)
+            raise Cancelled("interrupted" if request.kind == "terminate" else "cancelled", why_ended(request.args))
 
     def phase(self, phase: str, done: int | None = None, total: int | None = None, unit: str | None = None) -> None:
         """Say what is being done and how far it is, at most four times a second and always the last of a phase; then

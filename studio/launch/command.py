@@ -149,6 +149,8 @@ def argv(work: Work) -> list[str]:
         return [sys.executable, "-m", "studio.launch.watch", str(work.path)]
     if compute.num_processes == 1:
         return [sys.executable, "-m", tree.TRAINER, str(work.path)]
+    if compute.num_machines == 1:
+        return [sys.executable, "-m", "studio.launch.ranks", str(work.path), str(compute.num_processes)]
     return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(work.launch_file),
             "-m", tree.TRAINER, str(work.path)]
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from typing import Any
 
 from studio import runs, storage
-from studio.runs import Refused
+from studio.runs import Refused, Run
 from studio.work import Reader, Work
 
 _LIVE = ("stop", "pause", "cancel", "save", "sample", "edit")
 _ALLOWED = {"queued": ("cancel",), "starting": ("stop", "pause", "cancel"), "running": _LIVE,
             "stopping": ("stop", "pause", "cancel")}
 _ENDINGS = ("stop", "pause", "cancel")
+_asking = threading.Lock()  # a person's own ending and one for others must not pass each other
 
 
 def actions(state: str) -> list[str]:
@@ -33,9 +35,39 @@ def ask(run: Work, kind: str, reader: Reader | None = None, **args: Any) -> str:
     """Ask a run to stop, pause, cancel, save or sample, or a job to cancel; returns the id that its `control` event
     will bear.
 
-    Asking twice for the same ending is one request; a queued run is cancelled at once (id ""). Raises Refused with
-    what can be done instead, ValueError for an unknown kind.
+    Asking twice for the same ending is one request; a queued run is cancelled at once (id ""). An ending that a person
+    asks for is theirs: one that was paused for others then does not go on by itself. Raises Refused with what can be
+    done instead, ValueError for an unknown kind.
     """
+    with _asking:
+        if kind in _ENDINGS and run.record().get("held"):
+            run.update(held=None)
+        return _ask(run, kind, reader, args)
+
+
+def make_way(work: Work, why: str, message: str, hint: str) -> bool:
+    """Ask live work to end for a reason of the studio's own: a run pauses, a job ends and keeps what it has made.
+
+    The run's record says why, so that one paused for others (`runs.TURN`) goes on by itself; the worker tells
+    `message`, a job also `hint`. False when somebody has asked for an ending already, or nothing lives any more.
+    """
+    with _asking:
+        attempt = work.attempts()[1]
+        if not work.alive() or any(kind in _ENDINGS for _, kind, *_ in work.requests()):
+            return False
+        if isinstance(work, Run):
+            work.update(held={"attempt": attempt, "why": why, "message": message, "hint": hint})
+        work.request("pause" if isinstance(work, Run) else "cancel", why=why, message=message, hint=hint)
+        return True
+
+
+def pause_for_now(run: Run, reader: Reader) -> None:
+    """Pause a live run since this server ends; whether it then goes on by itself stays as it was. Raises Refused."""
+    with _asking:
+        _ask(run, "pause", reader, {})
+
+
+def _ask(run: Work, kind: str, reader: Reader | None, args: dict[str, Any]) -> str:
     if kind not in run.controls:
         raise ValueError(f"unknown control {kind!r}; there are: {', '.join(run.controls)}")
     state, story = (reader or Reader()).state(run)
@@ -51,8 +83,9 @@ def ask(run: Work, kind: str, reader: Reader | None = None, **args: Any) -> str:
     return run.request(kind, **args)
 
 
-def cancel(run: Work) -> bool:
-    """Take a waiting run or job out of the queue; False when a supervisor is there already.
+def cancel(run: Work, error: dict[str, Any] | None = None) -> bool:
+    """Take a waiting run or job out of the queue; False when a supervisor is there already. With an `error` it has
+    failed by that.
 
     For a moment this process is its supervisor: it holds the lock, and records an attempt that ended as it began.
     """
@@ -68,7 +101,7 @@ def cancel(run: Work) -> bool:
         storage.write_json(run.process_file, {"attempt": wanted, "pid": os.getpid(), "start_time": None,
                                               "boot_id": None, "argv": [], "began": now})
         storage.write_json(run.exit_file, {"attempt": wanted, "returncode": None, "signal": None, "oom_kill": False,
-                                           "result": "cancelled", "error": None, "ended": now})
+                                           "result": "failed" if error else "cancelled", "error": error, "ended": now})
         return True
     finally:
         lock.release()

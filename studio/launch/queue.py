@@ -1,6 +1,7 @@
-"""The queue of runs and jobs: a thread of the server that starts what waits on disk, in order, one at a time.
+"""The queue of runs and jobs: a thread of the server that starts what waits on disk, in turn, one at a time.
 
 Light jobs do not wait for the one at a time, nor do runs on rented machines: a few of each run beside it (`AT_ONCE`).
+Turns go round between persons, and long work makes way for others (turns.py).
 """
 
 from __future__ import annotations
@@ -15,14 +16,20 @@ from pathlib import Path
 
 from studio import storage
 from studio.config import ConfigError
-from studio.launch import command, webhook
-from studio.runs import Run
+from studio.launch import cause, command, controls, turns, webhook
+from studio.launch.turns import Live, Turns, Waiting
+from studio.runs import TURN, Run
 from studio.work import Job, Work
 
 log = logging.getLogger(__name__)
 TICK = 0.5
 AT_ONCE = {"heavy": 1, "light": 2, "away": 8}
+SEVERAL_MACHINES = cause.supervisor_error(
+    "several_machines", "A run of several machines would open a port of this server to the network.",
+    "Branch it with compute.num_machines 1, or train it on machines of your own.")
 RETRY_SECONDS = (1.0, 5.0, 30.0, 60.0)
+ASK_AGAIN = 60.0  # seconds after which work that did not make way (the disk was full) is asked once more
+MAKES_WAY = ("heavy", "light")  # a rented machine is its owner's, and pausing costs: there only places are shared out
 
 
 def spawn(work: Work, attempt: int, token: str | None = None) -> subprocess.Popen[bytes]:
@@ -36,17 +43,22 @@ def spawn(work: Work, attempt: int, token: str | None = None) -> subprocess.Pope
 class Launcher:
     """Starts what waits in one home. All it must know is on disk, so a restarted server goes on where it was.
 
-    Of several servers on one home only the one that holds `queue.lock` starts anything.
+    Of several servers on one home only the one that holds `queue.lock` starts anything. `turn`: for how many seconds
+    work goes on while another person's waits (None: to its end). `shared`: strangers sign in, so nobody holds more
+    than half of the places of a lane.
     """
 
-    def __init__(self, home: Path):
-        self.home = home
+    def __init__(self, home: Path, turn: float | None = None, shared: bool = False):
+        self.home, self.turn, self.shared = home, turn, shared
+        self.turns = Turns(home)
+        self.live: list[Live] = []  # as the last look found it
+        self._asked: dict[tuple[Path, int], float] = {}  # which attempts were asked to make way, and when
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._loop, name="queue", daemon=True)
         self._lock = storage.Lock(home / "queue.lock")
         self._locked = False
         self._settled: dict[Path, int] = {}  # what needs nothing, with its record's mtime when that was found
-        self._children: list[tuple[Work, int, subprocess.Popen[bytes]]] = []
+        self._children: list[tuple[Waiting, subprocess.Popen[bytes]]] = []
         self._retry: dict[tuple[Path, int], tuple[int, float]] = {}  # failed starts: how many, not before when
         self._tokens: dict[str, str] = {}
         self._ended: list[Run] = []  # runs that the last look found to have ended
@@ -89,21 +101,62 @@ class Launcher:
             if not self._locked:
                 return
         self._look_after_children()
-        waiting, room = self._survey()
+        waiting, live = self._survey()
+        self.live = live
         self._tell()
-        now = time.monotonic()
-        for work, lane in waiting:
-            attempt = work.attempts()[0]
-            if room[lane] <= 0 or self._retry.get((work.path, attempt), (0, 0.0))[1] > now:
+        for lane, places in AT_ONCE.items():
+            here = [one for one in live if one.lane == lane]
+            left = self._start_in(lane, places, here, [one for one in waiting if one.lane == lane])
+            if left and len(here) >= places and self.turn is not None and lane in MAKES_WAY:
+                self._clear(left, here, self.turn)
+
+    def busy(self, lane: str) -> Counter[str]:
+        """How much of each person's is under way in a lane, as the last look found it."""
+        return Counter(one.owner for one in self.live if one.lane == lane)
+
+    def _start_in(self, lane: str, places: int, live: list[Live], waiting: list[Waiting]) -> list[Waiting]:
+        """Start what has room in a lane, in turn; returns what could start and has none."""
+        busy, now = Counter(one.owner for one in live), time.monotonic()
+        most = max(1, places // 2) if self.shared else places
+        left = []
+        for one in turns.in_turn(waiting, self.turns.last(lane), busy):
+            if self._retry.get((one.work.path, one.attempt), (0, 0.0))[1] > now:
                 continue
-            log.info("starting %s %s, attempt %d", work.word, work.id, attempt)
+            if busy.total() >= places or busy[one.owner] >= most:
+                left.append(one)
+            elif self._start(one):
+                busy[one.owner] += 1
+        return left
+
+    def _start(self, one: Waiting) -> bool:
+        work, attempt = one.work, one.attempt
+        if self.shared and isinstance(work, Run) and _opens_a_port(work):
+            controls.cancel(work, SEVERAL_MACHINES)
+            return False
+        log.info("starting %s %s, attempt %d", work.word, work.id, attempt)
+        try:
+            self.turns.started(one.lane, one.owner)
+            self._children.append((one, spawn(work, attempt, self._tokens.get(work.id))))
+        except OSError as error:  # of this one's folder: those behind it need not wait for it
+            self._later(work, attempt, str(error))
+            return False
+        self._tokens.pop(work.id, None)
+        return True
+
+    def _clear(self, waiting: list[Waiting], live: list[Live], turn: float) -> None:
+        """Ask work that has had its turn to make way for others that wait."""
+        now, here = time.monotonic(), {one.work.path for one in live}
+        self._asked = {key: when for key, when in self._asked.items() if key[0] in here}
+        for one in turns.making_way(waiting, live, turn, time.time()):
             try:
-                self._children.append((work, attempt, spawn(work, attempt, self._tokens.get(work.id))))
-            except OSError as error:  # of this one's folder: those behind it need not wait for it
-                self._later(work, attempt, str(error))
+                key = one.work.path, one.work.attempts()[1]
+                if now - self._asked.get(key, -ASK_AGAIN) < ASK_AGAIN or not turns.can_make_way(one.work, turn):
+                    continue
+                self._asked[key] = now
+                if controls.make_way(one.work, TURN, *turns.TOLD[one.work.word]):
+                    log.info("%s %s makes way for others", one.work.word, one.work.id)
+            except (storage.Corrupt, FileNotFoundError):  # ended and deleted in this moment
                 continue
-            self._tokens.pop(work.id, None)
-            room[lane] -= 1
 
     def _tell(self) -> None:
         """Let the webhook know of runs that were found to have ended, in a thread: an address may be slow to answer."""
@@ -121,11 +174,11 @@ class Launcher:
     def _look_after_children(self) -> None:
         """Forget supervisors we started that have ended. One that never began is tried again, later each time."""
         children, self._children = self._children, []
-        for work, attempt, process in children:
+        for one, process in children:
             if process.poll() is None:
-                self._children.append((work, attempt, process))
-            elif work.record_file.is_file() and work.attempts()[1] < attempt and not work.supervised():
-                self._later(work, attempt, f"it ended with status {process.returncode} before it began")
+                self._children.append((one, process))
+            elif one.work.record_file.is_file() and one.work.attempts()[1] < one.attempt and not one.work.supervised():
+                self._later(one.work, one.attempt, f"it ended with status {process.returncode} before it began")
 
     def _later(self, work: Work, attempt: int, why: str) -> None:
         """Try an attempt that could not start again, later each time."""
@@ -134,31 +187,42 @@ class Launcher:
         self._retry[work.path, attempt] = count + 1, time.monotonic() + wait
         log.error("the supervisor of %s %s did not start: %s; next try in %.0f s", work.word, work.id, why, wait)
 
-    def _survey(self) -> tuple[list[tuple[Work, str]], Counter[str]]:
-        """What waits, in order, each with its lane; and how many more of each lane may run. Reads only what changed
-        since it was settled."""
-        waiting: list[tuple[float, str, Work, str]] = []
-        room, known, self._settled = Counter(AT_ONCE), self._settled, {}
-        started = {work.path for work, *_ in self._children}
+    def _survey(self) -> tuple[list[Waiting], list[Live]]:
+        """What waits and what lives, in no order. Reads only what changed since it was settled."""
+        waiting: list[Waiting] = []
+        now, known, self._settled = time.time(), self._settled, {}
+        # What was started here has its place, whatever its files say at this moment.
+        live = {one.work.path: Live(one.work, one.owner, one.lane, now) for one, _ in self._children}
         for work in (*Run.every(self.home), *Job.every(self.home)):
             try:
                 stamp = work.record_file.stat().st_mtime_ns
                 if known.get(work.path) == stamp:
                     self._settled[work.path] = stamp
                     continue
-                wanted, began = work.attempts()
-                if work.path in started or work.alive():
-                    room[work.lane] -= 1
-                elif wanted > began and work.record().get("held_until", 0.0) > time.time():
+                record, process = work.record(), work.process()
+                wanted, began = record["attempt"], process["attempt"]
+                if work.path in live or work.alive():
+                    since = process.get("began") if wanted == began else None  # None: it has not begun yet
+                    live[work.path] = Live(work, record["owner"], work.lane, float(since or now))
+                elif wanted > began and record.get("held_until", 0.0) > now:
                     continue  # its starter is at it
                 elif wanted > began:
-                    waiting.append((float(work.record()["rank"]), work.id, work, work.lane))
-                else:
+                    waiting.append(Waiting(work, record["owner"], float(record["rank"]), work.lane, wanted))
+                elif not (isinstance(work, Run) and turns.go_on(work)):
                     self._settled[work.path] = stamp
                     self._ended += [work] if isinstance(work, Run) else []
             except (storage.Corrupt, FileNotFoundError, TypeError, ValueError):  # shown as unreadable by the page
                 continue
-        return [(work, lane) for *_, work, lane in sorted(waiting, key=lambda w: w[:2])], room
+        return waiting, list(live.values())
+
+
+def _opens_a_port(run: Run) -> bool:
+    """Whether a run is of several machines: one that was asked for before strangers signed in, or by other means than
+    this server's doors, which refuse it."""
+    try:
+        return run.config().compute.num_machines > 1
+    except (ConfigError, storage.Corrupt):  # its supervisor says what is wrong with it
+        return False
 
 
 def _tell_each(owed: list[tuple[Run, int]]) -> None:

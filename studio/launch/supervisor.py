@@ -20,6 +20,7 @@ import psutil
 
 from studio import config as config_
 from studio import events, storage
+from studio import work as work_
 from studio.launch import cause, command, tree
 from studio.runs import Run
 from studio.work import Job, NotFound, Work
@@ -28,6 +29,7 @@ TICK = 0.2
 LOG_LIMIT = 20 << 20  # bytes; one older part of the same size is kept
 LOCK_PATIENCE = 15.0  # seconds for the trainer of an earlier attempt to leave
 CANCEL_PATIENCE = 15.0  # seconds a trainer has to honour a cancel
+DOWNLOAD_PATIENCE = 10.0  # seconds that a pause waits for a download; there is nothing to save yet
 AWAY_PATIENCE = 90.0  # the same for a job elsewhere: the line to it may be slow
 STOP_PATIENCE = 9.0  # seconds after SIGTERM; Docker kills after 10
 LOST_PATIENCE = 5.0  # seconds that a run's processes have to leave by themselves when one of them is gone
@@ -169,6 +171,9 @@ class _Attempt:
             if self._cancel_is_due():
                 self.result = "interrupted" if self.away else "cancelled"  # what is rented may still be there
                 return
+            if self._pause_is_due():
+                self.result = "paused"
+                return
             if party.broken() > LOST_PATIENCE:
                 self.lost = True
                 return
@@ -186,6 +191,16 @@ class _Attempt:
         patience = patience if storage.is_locked(self.run.worker_lock.path) else 1.0
         return time.monotonic() - self.cancel_seen > patience
 
+    def _pause_is_due(self) -> bool:
+        """Whether a pause has waited long enough for the base's download, during which a trainer hears nothing."""
+        asked = [id_ for id_, kind, *_ in self.run.requests() if kind == "pause" and id_[:20].isdigit()]
+        if not asked or time.time() - int(asked[0][:20]) / 1e9 < DOWNLOAD_PATIENCE:
+            return False
+        size = _size(self.run.events_file)
+        written, _ = events.read(self.run.events_file, max(self.first_event, size - (1 << 16)))
+        phases = [event["phase"] for event in written if event["kind"] == "phase"]
+        return phases[-1:] == ["downloading"]
+
     def _write_exit(self, error: dict[str, Any] | None, left: list[psutil.Process]) -> None:
         returncode = self.process.returncode if self.process else None
         evidence = cause.tail(self.run.log_file, self.log_start)
@@ -197,10 +212,11 @@ class _Attempt:
         elif error is None and self.result is None:
             error = cause.error(self.run, returncode=1 if self.lost else returncode or 0, number=number, oom=oom,
                                 began=began, evidence=evidence, lost=self.lost)
-        if self.result == "cancelled":
-            for *_, kind, _, path in self.run.requests():
-                if kind == "cancel":
-                    path.unlink(missing_ok=True)
+        answered = {"cancelled": "cancel", "paused": "pause"}.get(self.result or "")
+        for _, kind, args, path in self.run.requests() if answered else ():
+            if kind == answered:
+                error = error or (work_.why_ended(args) if kind == "cancel" else None)
+                path.unlink(missing_ok=True)
         if left:
             error = cause.supervisor_error("leftover", f"Processes of this {self.run.word} could not be ended: "
                                            + ", ".join(str(p.pid) for p in left), "Restart the machine.", evidence)

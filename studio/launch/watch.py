@@ -98,7 +98,7 @@ class Watch:
         for path, facts in list(self.run.valid_checkpoints()) if checkpoint else []:
             if path.name == checkpoint:
                 return
-            storage.to_trash(path, self.run.home / "trash")
+            storage.to_trash(path, self.run.home / "trash", self.run.id)
             self.writer.add("retired", name=path.name, step=facts.get("step"))
 
     # ------------------------------------------------------------------------------------------- following

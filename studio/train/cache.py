@@ -198,9 +198,9 @@ class CachedPictures:
                     self.shards.add(key, self.encoders.image(pixels.result()))
                     decode(1)
                 progress()
-        finally:
+        finally:  # what was encoded so far serves the next attempt
             pool.shutdown(cancel_futures=True)
-        self.shards.flush()
+            self.shards.flush()
 
     def refresh(self) -> None:
         """See what other ranks encoded."""
@@ -249,11 +249,13 @@ class CachedTexts:
 
     def fill(self, captions: list[str], progress: Callable[[], None]) -> None:
         """Encode what the cache lacks; `progress` is called once for each caption."""
-        for caption in captions:
-            if (key := digest(caption)) not in self.shards:
-                self.shards.add(key, self.encoders.text(caption))
-            progress()
-        self.shards.flush()
+        try:
+            for caption in captions:
+                if (key := digest(caption)) not in self.shards:
+                    self.shards.add(key, self.encoders.text(caption))
+                progress()
+        finally:
+            self.shards.flush()
 
     def refresh(self) -> None:
         """See what other ranks encoded."""

@@ -156,7 +156,7 @@ class Keeper:
             try:
                 storage.verify(path)
             except storage.Corrupt as error:
-                storage.to_trash(path, self.run.home / "trash")
+                storage.to_trash(path, self.run.home / "trash", self.run.id)
                 self.events.add("retired", name=path.name)
                 self.events.warning("damaged_checkpoint", f"{path.name} is damaged and was put into the trash: {error}")
                 continue
@@ -182,7 +182,7 @@ class Keeper:
         """Put the checkpoints after the one that was loaded into the trash: the run goes on from that one."""
         for path, _ in list(self.run.valid_checkpoints()):
             if int(path.name.rpartition("-")[2]) > (self.saved or 0):
-                storage.to_trash(path, self.run.home / "trash")
+                storage.to_trash(path, self.run.home / "trash", self.run.id)
                 self.events.add("retired", name=path.name)
 
     def load(self, path: Path) -> tuple[int, list[str]]:

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs, check_cuda_p2p_ib_support
 
 from studio import __version__
 from studio.config import Config
+from studio.runs import RENDEZVOUS
 
 PATIENCE = timedelta(hours=12)  # ranks wait for rank 0 while it draws or saves; a dead one is noticed by the launcher
 
@@ -48,7 +49,14 @@ class Host:
                           "deterministic": config.compute.deterministic}
 
     def join(self) -> None:
-        """Meet the other processes. Until then each works alone, so that nobody waits in a collective."""
+        """Meet the other processes. Until then each works alone, so that nobody waits in a collective.
+
+        On one machine that is in a file: no port is opened for it. Several machines meet as accelerate's launcher says.
+        """
+        if self.ranks > 1 and (store := os.environ.get(RENDEZVOUS)):
+            _spare_old_drivers(self.device)
+            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo", init_method=f"file://{store}",
+                                    rank=self.rank, world_size=self.ranks, timeout=PATIENCE)
         self.accelerator = Accelerator(
             mixed_precision=self.precision, step_scheduler_with_optimizer=False,
             kwargs_handlers=_distributed("nccl" if self.device.type == "cuda" else "gloo"))
@@ -139,6 +147,13 @@ def _distributed(backend: str) -> list[Any]:
         return []
     return [InitProcessGroupKwargs(backend=backend, timeout=PATIENCE),
             DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False)]
+
+
+def _spare_old_drivers(device: torch.device) -> None:
+    """What accelerate's launcher sets for GPUs whose driver cannot copy from one to the other."""
+    if device.type == "cuda" and not check_cuda_p2p_ib_support():
+        os.environ.setdefault("NCCL_P2P_DISABLE", "1")
+        os.environ.setdefault("NCCL_IB_DISABLE", "1")
 
 
 def _device(local_rank: int, ranks: int) -> torch.device:

@@ -241,6 +241,7 @@ def report(trainer: Trainer, progress: Progress, keep: int) -> None:
 def _boundary(trainer: Trainer, progress: Progress, asked: list[Request]) -> str | None:
     """What is due after a step: pictures, a checkpoint, requests. Returns the result when the trainer should leave."""
     step, busy = progress.step, False
+    asked = _without_late_pauses(trainer, step, asked)
     leaving = min((r for r in asked if r.kind in control.LEAVING), key=lambda r: control.LEAVING.index(r.kind),
                   default=None)
     if leaving is None:
@@ -260,8 +261,16 @@ def _boundary(trainer: Trainer, progress: Progress, asked: list[Request]) -> str
     for request in asked:
         if request is not leaving:
             trainer.controls.answer(request, "refused", f"the run is leaving ({leaving.kind})")
-    trainer.controls.accept(leaving)
+    trainer.controls.accept(leaving, leaving.args.get("message"))
     return _leave(trainer, progress, leaving)
+
+
+def _without_late_pauses(trainer: Trainer, step: int, asked: list[Request]) -> list[Request]:
+    """What is asked, but for pauses for others after the last step: there is nothing left to go on with."""
+    late = [r for r in asked if r.kind == "pause" and r.args.get("why")] if step >= trainer.total_steps else []
+    for request in late:
+        trainer.controls.answer(request, "refused", "all its steps are made, so it finishes")
+    return [r for r in asked if r not in late]
 
 
 def _draw(trainer: Trainer, progress: Progress, prompt: str | None = None) -> bool:
@@ -302,7 +311,7 @@ def _leave(trainer: Trainer, progress: Progress, request: Request) -> str | None
         return None
     if request.kind == "stop" and trainer.host.tell(trainer.sampler.seconds) < QUICK:
         _draw(trainer, progress)
-    trainer.controls.answer(request, "done")
+    trainer.controls.answer(request, "done", request.args.get("message"))
     return {"stop": "stopped", "pause": "paused"}[request.kind]
 
 
@@ -331,8 +340,9 @@ def _check(controls: Controls) -> None:
 def _leave_early(controls: Controls, progress: Progress) -> str:
     leaving = [r for r in controls.poll() if r.kind in control.LEAVING]
     first = min(leaving, key=lambda r: control.LEAVING.index(r.kind))
-    controls.accept(first)
-    controls.answer(first, "done", "before the first step, so there was nothing to save")
+    controls.accept(first, first.args.get("message"))
+    controls.answer(first, "done",
+                    first.args.get("message") or "before the first step, so there was nothing to save")
     return {"cancel": "cancelled", "stop": "stopped", "pause": "paused", "terminate": "terminated"}[first.kind]
 
 

@@ -3,10 +3,13 @@
 Gradio tells whoever names a session what happens in it, keeps some 300 kB for each name that it hears, and takes bodies
 of any size and shape. Here a name becomes another one, made of it and of who asks, so that nobody can name somebody
 else's; of too many sessions the ones that nobody listens to are forgotten; and only what a form holds is let through.
+A stream that breaks off takes nothing with it: Gradio's own would drop every answer of the session, those of the
+stream that the page has opened in its place among them.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -14,14 +17,18 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from fastapi import FastAPI
 from gradio.routes import App
+from gradio.server_messages import CloseStreamMessage, HeartbeatMessage, ProcessCompletedMessage, UnexpectedErrorMessage
+from pydantic import BaseModel
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
+from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from studio.web.access import viewer_of
@@ -38,6 +45,9 @@ PRIVATE = (b"cookie", b"authorization")  # headers that Gradio has no use for
 MOST, MOST_OF_ONE, MOST_OF_NOBODY = 160, 16, 64  # sessions
 MOST_EVENTS, MOST_EVENTS_OF_ALL = 16, 128  # that wait to be heard, of one session and of one person
 SILENT_SECONDS = 60.0  # after which a session that nobody listens to may go
+HEARTBEAT_SECONDS = 15.0
+PATIENCE_SECONDS = 3.0  # for which a new stream of a session waits for the end of the one before it
+LINGER_SECONDS = 2.0  # for which a stream stays open when all is answered: the page's next question comes in a moment
 MOST_VALUES = 400  # in a form
 
 
@@ -49,6 +59,7 @@ class Session:
     forget: Callable[[], Awaitable[None]]
     events: Callable[[], int]  # that wait to be heard
     listeners: int = 0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # one of them is told at a time
     used: float = field(default_factory=time.monotonic)
 
 
@@ -63,8 +74,8 @@ class Sessions:
         """The session of that name, a new one where there is room. Raises TooMany, Busy."""
         if name not in self.open:
             most = self.of_one if owner else MOST_OF_NOBODY
-            own = [other for other, one in self.open.items() if one.owner == owner]
-            if len(own) >= most and not await self._forget_one(own):
+            theirs = [other for other, one in self.open.items() if one.owner == owner]
+            if len(theirs) >= most and not await self._forget_one(theirs):
                 raise TooMany("Too many of your pages are open.", "Close some of them, and load this one again.")
             if len(self.open) >= MOST and not await self._forget_one(list(self.open)):
                 raise Busy("The studio has as many pages open as it takes.", "Try again in a few seconds.")
@@ -164,21 +175,56 @@ class Gate:
             raise NotFound("There is no such session of a page.", "Load the page again.")
         session.listeners += 1
         try:
-            await self.app({**scope, "query_string": f"session_hash={name}".encode()}, request.receive, send)
+            messages = self._messages(name, session.turn)
+            await StreamingResponse(messages, media_type="text/event-stream")(scope, request.receive, send)
         finally:
             session.listeners -= 1
             session.used = time.monotonic()
 
+    async def _messages(self, name: str, turn: asyncio.Lock) -> AsyncIterator[str]:
+        """What Gradio has to say in a session, as its page reads it, until all that was asked is answered."""
+        messages = self.blocks._queue.pending_messages_per_session.get(name)
+        while messages is not None:
+            try:
+                await asyncio.wait_for(turn.acquire(), PATIENCE_SECONDS)
+            except TimeoutError:
+                messages.put_nowait(CloseStreamMessage())  # who listens there has gone without a word
+                continue
+            try:
+                async for message in self._next_messages(name, messages):
+                    yield f"data: {orjson.dumps(message.model_dump(), default=str).decode()}\n\n"
+            finally:
+                turn.release()
+            return
+
+    async def _next_messages(self, name: str, messages: asyncio.Queue[Any]) -> AsyncIterator[BaseModel]:
+        queue, answered = self.blocks._queue, False
+        while not queue.stopped:
+            pending = queue.pending_event_ids_session.get(name, set())
+            try:
+                idle = answered and not pending
+                message = await asyncio.wait_for(messages.get(), LINGER_SECONDS if idle else HEARTBEAT_SECONDS)
+            except TimeoutError:
+                idle = answered and not queue.pending_event_ids_session.get(name)
+                message = CloseStreamMessage() if idle else HeartbeatMessage()
+            if isinstance(message, ProcessCompletedMessage):
+                pending.discard(message.event_id)
+                answered = True
+            yield message
+            if isinstance(message, CloseStreamMessage):
+                return
+        yield UnexpectedErrorMessage(message="The studio stops.", session_not_found=True)
+
     def _session(self, name: str, owner: str) -> Session:
-        queue, kept = self.blocks._queue, self.gradio.state_holder
+        queue, states = self.blocks._queue, self.gradio.state_holder
 
         async def forget() -> None:
             await queue.clean_events(session_hash=name)
             for event in queue.pending_event_ids_session.pop(name, ()):
                 queue.event_ids_to_events.pop(event, None)
             queue.pending_messages_per_session.pop(name, None)
-            kept.session_data.pop(name, None)
-            kept.time_last_used.pop(name, None)
+            states.session_data.pop(name, None)
+            states.time_last_used.pop(name, None)
 
         return Session(owner, forget, lambda: len(queue.pending_event_ids_session.get(name, ())))
 

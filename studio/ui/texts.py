@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from studio.ui import texts_datasets, texts_play, texts_run, texts_settings, texts_steer, texts_train
+from studio.ui import texts_datasets, texts_play, texts_run, texts_settings, texts_steer, texts_train, texts_usage
 from studio.web.languages import NAMES
 
 LANGUAGES = tuple(NAMES)
@@ -108,6 +108,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     **texts_datasets.TABLE,
     **texts_play.TABLE,
     **texts_settings.TABLE,
+    **texts_usage.TABLE,
 }
 
 

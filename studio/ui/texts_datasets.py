@@ -74,8 +74,10 @@ TABLE: dict[str, tuple[str, ...]] = {
     "datasets.rename": ("Rename", "名前を変更"),
     "datasets.delete": ("Delete", "削除"),
     "datasets.delete_sure": (
-        "Delete this data set? Runs that use it keep their pictures. It stays in the trash for seven days.",
-        "このデータセットを削除しますか？ 使用中の実行の画像は残ります。7 日間はゴミ箱に残ります。"),
+        "Delete this data set? Runs that use it keep their pictures. It stays in the trash for seven days, or until "
+        "its room is needed; pictures that nothing else uses are erased within a day after that.",
+        "このデータセットを削除しますか？ 使用中の実行の画像は残ります。7 日間、または容量が必要になるまで"
+        "ゴミ箱に残り、その後 1 日以内に、ほかで使われていない画像は消去されます。"),
     "datasets.delete_yes": ("Delete the data set", "データセットを削除"),
     "datasets.keep": ("Keep it", "残す"),
     "datasets.undo": ("Undo", "元に戻す"),

@@ -50,8 +50,10 @@ TABLE: dict[str, tuple[str, ...]] = {
     "run.save": ("Save now", "今すぐ保存"),
     "run.delete": ("Delete", "削除"),
     "run.delete_sure": (
-        "Delete this run with its samples and checkpoints? It stays in the trash for seven days.",
-        "この実行を、サンプル画像とチェックポイントごと削除しますか？ 7 日間はゴミ箱に残ります。"),
+        "Delete this run with its samples and checkpoints? It stays in the trash for seven days, or until its room is "
+        "needed, and is then erased.",
+        "この実行を、サンプル画像とチェックポイントごと削除しますか？ 7 日間、または容量が必要になるまでゴミ箱に残り、"
+        "その後消去されます。"),
     "run.delete_yes": ("Delete the run", "実行を削除"),
     "run.rename": ("Rename", "名前を変更"),
     "run.try": ("Try it", "試す"),

@@ -11,30 +11,35 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from studio import hub
-from studio.web.errors import LoginNeeded, NotFound
+from studio.web.errors import Forbidden, LoginNeeded, NotFound
 from studio.web.headers import cookie
 from studio.web.settings import Settings
 
 
 @dataclass(frozen=True)
 class Viewer:
-    """Who asks: `id` owns things ("" is nobody), `name` is shown, `token` is their own Hub token."""
+    """Who asks: `id` owns things ("" is nobody), `name` is shown, `token` is their own Hub token, `admin` means that
+    the studio is in their care."""
 
     id: str
     name: str
     token: str | None = field(default=None, repr=False)
+    admin: bool = False
 
 
 ANONYMOUS = Viewer("", "")
-LOCAL = Viewer("local", "")
+LOCAL = Viewer("local", "", admin=True)
 
 
 def may(viewer: Viewer, owner: str | None, action: str) -> bool:
     """Whether `viewer` may do `action` with what `owner` owns; the one place that decides.
 
-    Actions: "read" and "write" on a thing, "create" a new one (its owner is then the viewer, `owner` is None).
+    Actions: "read" and "write" on a thing, "create" a new one (its owner is then the viewer, `owner` is None),
+    "administer" the studio (`owner` is None): its trash, and what everybody's things take, but nobody's things.
     Things of nobody (owner "": the shipped sample) can be read by everyone and written by no one.
     """
+    if action == "administer":
+        return viewer.admin and owner is None
     if action == "create":
         return bool(viewer.id)
     if action == "read" and owner == "":
@@ -43,11 +48,14 @@ def may(viewer: Viewer, owner: str | None, action: str) -> bool:
 
 
 def require(viewer: Viewer, owner: str | None, action: str, what: str) -> None:
-    """Return if `viewer` may. Raises LoginNeeded for a write by nobody, else NotFound, so that ids tell nothing."""
+    """Return if `viewer` may. Raises LoginNeeded for a write by nobody, Forbidden for what an administrator does, else
+    NotFound, so that ids tell nothing."""
     if may(viewer, owner, action):
         return
     if not viewer.id and action != "read":
         raise LoginNeeded("Sign in first: this changes something.", "Sign in with Hugging Face at the top of the page.")
+    if action == "administer":
+        raise Forbidden("Only an administrator of this studio may do this.", "Ask the person who runs it.")
     raise NotFound(f"There is no {what} of that id.", "It may have been deleted; look at the list.")
 
 
@@ -75,7 +83,7 @@ class LocalDoor:
 
     def viewer(self, request: Request) -> Viewer:
         """Always the owner."""
-        return Viewer(LOCAL.id, LOCAL.name, hub.own_token())
+        return Viewer(LOCAL.id, LOCAL.name, hub.own_token(), admin=True)
 
 
 class TokenDoor:
@@ -97,7 +105,7 @@ class TokenDoor:
         """The owner, or nobody."""
         known = hmac.compare_digest(cookie(request.headers, self.cookie).encode(), self.value.encode())
         if known or self.right(bearer(request.headers)):
-            return Viewer(LOCAL.id, LOCAL.name, hub.own_token())
+            return Viewer(LOCAL.id, LOCAL.name, hub.own_token(), admin=True)
         return ANONYMOUS
 
 
@@ -117,6 +125,9 @@ class HubDoor:
 
     open = True
 
+    def __init__(self, settings: Settings):
+        self.settings = settings
+
     def viewer(self, request: Request) -> Viewer:
         """The signed-in person, or nobody. The id is the account's, which outlives a rename."""
         info = request.session.get("oauth_info")
@@ -127,11 +138,12 @@ class HubDoor:
         found = parse_huggingface_oauth(request)
         if found is None or not found.user_info.sub:
             return ANONYMOUS
-        return Viewer(f"hf-{found.user_info.sub}", found.user_info.preferred_username or "", found.access_token)
+        account, name = found.user_info.sub, found.user_info.preferred_username or ""
+        return Viewer(f"hf-{account}", name, found.access_token, self.settings.administers(account, name))
 
 
 def door(settings: Settings) -> Door:
     """The way this server tells who asks."""
     if settings.auth == "token":
         return TokenDoor(settings.token, settings.port)
-    return HubDoor() if settings.auth == "hf" else LocalDoor()
+    return HubDoor(settings) if settings.auth == "hf" else LocalDoor()

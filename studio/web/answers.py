@@ -50,10 +50,10 @@ async def json_body(request: Request) -> dict[str, Any]:
         values = sum(map(data.count, (b",", b"[", b"{")))
         if values > MOST_VALUES:
             raise TooLarge(f"The request holds more than {MOST_VALUES:,} values.", "Send them in several requests.")
-    found = parse(data) if len(data) <= AT_ONCE else await run_in_threadpool(parse, data)
-    if not isinstance(found, dict):
+    document = parse(data) if len(data) <= AT_ONCE else await run_in_threadpool(parse, data)
+    if not isinstance(document, dict):
         raise WebError("The body must be a JSON object.", 'For example {"name": "My run", "config": {}}.')
-    return found
+    return document
 
 
 async def _whole(request: Request) -> bytearray:
@@ -77,13 +77,13 @@ async def _whole(request: Request) -> bytearray:
 def parse(data: bytes | bytearray) -> Any:
     """Strict JSON: no duplicate keys, no NaN, no half characters. Raises WebError."""
     try:
-        found = json.loads(bytes(data), object_pairs_hook=_unique, parse_constant=_refuse_constant,
-                           parse_float=_finite)
+        document = json.loads(bytes(data), object_pairs_hook=_unique, parse_constant=_refuse_constant,
+                              parse_float=_finite)
         if b"\\ud" in data or b"\\uD" in data:  # half of a pair is no text that can be written down
-            json.dumps(found, ensure_ascii=False).encode()
+            json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise WebError(f"The body is not valid JSON: {str(error)[:200]}", "Correct it and send it again.") from None
-    return found
+    return document
 
 
 def fields(body: dict[str, Any], **kinds: type | tuple[type, ...]) -> list[Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -19,11 +18,12 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from studio import __version__, datasets, launch, runs, storage, work
+from studio import __version__, launch, runs
 from studio.web import (
     access,
     limits,
     routes_bundles,
+    routes_care,
     routes_datasets,
     routes_health,
     routes_jobs,
@@ -31,7 +31,7 @@ from studio.web import (
     routes_play,
     routes_runs,
     sessions,
-    uploads,
+    upkeep,
 )
 from studio.web.answers import fields, respond, studio_of
 from studio.web.described import add_docs
@@ -45,14 +45,13 @@ from studio.web.settings import Settings
 
 log = logging.getLogger("studio.web")
 STATIC = Path(__file__).resolve().parent.parent / "ui" / "static"
-JANITOR_SECONDS = 3600
-UPLOAD_SECONDS = 24 * 3600
 
 
 def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> FastAPI:
     """The whole server over `settings.home`. `pages` makes the app to mount at `/`; it is called in a thread."""
     settings.home.mkdir(parents=True, exist_ok=True)
-    studio = Studio(settings.home, launch.Launcher(settings.home), runs.Reader(), settings)
+    launcher = launch.Launcher(settings.home, settings.turn_seconds, shared=settings.public)
+    studio = Studio(settings.home, launcher, runs.Reader(), settings)
     app = FastAPI(title="Studio", version=__version__, docs_url=None, redoc_url=None, openapi_url=None,
                   lifespan=_lifespan, exception_handlers=_handlers())
     app.state.studio, app.state.pages = studio, Pages(pages)
@@ -64,6 +63,7 @@ def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> Fa
     app.include_router(routes_datasets.router)
     app.include_router(routes_health.router)
     app.include_router(routes_jobs.router)
+    app.include_router(routes_care.router)
     if not settings.public:
         add_docs(app)
     _add_small_routes(app)
@@ -162,7 +162,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     studio: Studio = app.state.studio
     async with AsyncExitStack() as stack:
         anyio.to_thread.current_default_thread_limiter().total_tokens = limits.THREADS
-        tasks = [asyncio.create_task(_load(app, stack)), asyncio.create_task(_janitor(app))]
+        tasks = [asyncio.create_task(task) for task in (
+            _load(app, stack), upkeep.janitor(studio, app.state.sessions), upkeep.watch(studio))]
         await asyncio.to_thread(studio.launcher.start)
         try:
             yield
@@ -175,25 +176,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
                 with suppress(asyncio.CancelledError):
                     await task
             await asyncio.to_thread(studio.launcher.close)
-
-
-async def _janitor(app: FastAPI) -> None:
-    """Every hour: empty the trash of old things, sweep what broken uploads left, batches that nobody committed, jobs
-    long ended, and sessions whose time is up."""
-    studio: Studio = app.state.studio
-    home = studio.home
-    while True:
-        try:
-            if app.state.sessions is not None:
-                await asyncio.to_thread(app.state.sessions.sweep)
-            await asyncio.to_thread(storage.empty_trash, home / "trash")
-            await asyncio.to_thread(uploads.sweep, home, time.time() - UPLOAD_SECONDS)
-            await asyncio.to_thread(datasets.sweep, home, time.time() - UPLOAD_SECONDS)
-            for job in await asyncio.to_thread(work.sweep_jobs, home, time.time()):
-                studio.reader.forget(job)
-        except OSError:
-            log.exception("sweeping failed; it is tried again in an hour")
-        await asyncio.sleep(JANITOR_SECONDS)
 
 
 async def _load(app: FastAPI, stack: AsyncExitStack) -> None:

@@ -15,8 +15,7 @@ import re
 import resource
 import socket
 import sys
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, deque
 from dataclasses import dataclass
 from enum import IntEnum
 from http import HTTPStatus
@@ -28,6 +27,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 BACKLOG = 128  # connections that the system holds for us: as many are taken at once, before the cap is looked at
 WANTED_FILES = 65_536
 SWEEP_SECONDS = 1.0
+LINE_SECONDS = 0.2  # for which the order of those that give way is kept: a flood comes in hundreds at once
 MOST_HEAD = 32 * 1024  # bytes: a page's address may have a prompt in it
 MOST_HEADERS = 100
 READ_BYTES = 64 * 1024  # that are taken from the system at once
@@ -95,17 +95,18 @@ class Pool:
         self.limits = limits
         self.open: set[LimitedProtocol] = set()
         self._addresses: Counter[str] = Counter()
+        self._lines: dict[str, tuple[float, deque[LimitedProtocol]]] = {}  # who goes next, as it was a moment ago
         self._timer: asyncio.TimerHandle | None = None
 
     def enter(self, one: LimitedProtocol, loop: asyncio.AbstractEventLoop) -> bool:
         """Take a new connection in, and let another go where there are too many; False when all are at work."""
         address, most = one.address, self.limits.of_an_address
-        crowd: Iterable[LimitedProtocol] | None = None
+        crowded = None
         if most is not None and self._addresses[address] >= most:
-            crowd = (other for other in self.open if other.address == address)
+            crowded = address
         elif len(self.open) >= self.limits.connections:
-            crowd = self.open
-        if crowd is not None and not self._make_room(crowd, loop.time()):
+            crowded = ""
+        if crowded is not None and not self._make_room(crowded, loop.time()):
             return False
         self.open.add(one)
         self._addresses[address] += 1
@@ -132,14 +133,25 @@ class Pool:
             if waiting <= self.limits.unsent:
                 return
 
-    def _make_room(self, crowd: Iterable[LimitedProtocol], now: float) -> bool:
-        waiting = [(phase, one.patience(phase, now), one) for one in crowd if (phase := one.phase) < Phase.WORKING]
-        if not waiting:
-            return False
-        *_, chosen = min(waiting, key=lambda entry: entry[:2])
-        chosen.drop()
-        self.leave(chosen)
-        return True
+    def _make_room(self, address: str, now: float) -> bool:
+        """Drop one connection of an address, of any for ""; whether there was one that may be dropped."""
+        known, line = self._lines.get(address, (0.0, deque()))
+        if now - known > LINE_SECONDS or not line:
+            self._lines.clear()
+            _, line = self._lines[address] = now, self._line(address, now)
+        while line:
+            chosen = line.popleft()
+            if chosen in self.open and chosen.phase < Phase.WORKING:
+                chosen.drop()
+                self.leave(chosen)
+                return True
+        return False
+
+    def _line(self, address: str, now: float) -> deque[LimitedProtocol]:
+        """Those that may be dropped, the first to go in front."""
+        waiting = [(phase, one.patience(phase, now), one) for one in self.open
+                   if address in ("", one.address) and (phase := one.phase) < Phase.WORKING]
+        return deque(one for *_, one in sorted(waiting, key=lambda entry: entry[:2]))
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
@@ -155,8 +167,8 @@ class LimitedProtocol(H11Protocol):
 
     transport: _Finishing  # type: ignore[assignment]
 
-    def __init__(self, pool: Pool, *given: Any, **named: Any):
-        super().__init__(*given, **named)
+    def __init__(self, pool: Pool, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
         self.pool, self.limits = pool, pool.limits
         self.address = ""
         self._since = self.loop.time()  # of what it waits for now

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 from pathlib import Path
 from typing import Any, TypeVar
 
-from studio import storage
+from studio import launch, storage
+from studio.launch.turns import Waiting, in_turn
 from studio.runs import Run
 from studio.work import Job, Work
 
@@ -16,8 +18,8 @@ W = TypeVar("W", bound=Work)
 class Index:
     """Remembers records by their time stamp: with a thousand runs a look costs a thousand stats and no reading."""
 
-    def __init__(self, home: Path):
-        self.home = home
+    def __init__(self, home: Path, launcher: launch.Launcher):
+        self.home, self.launcher = home, launcher
         self._lock = threading.Lock()
         self._known: dict[Path, tuple[Any, dict[str, Any]]] = {}
         self._begun: dict[Path, int] = {}  # the attempt that a supervisor is known to have begun; it only grows
@@ -56,14 +58,24 @@ class Index:
 
     def queued(self) -> list[Work]:
         """Waiting runs and heavy jobs of everybody, in the order they will start."""
-        waiting = []
+        lanes: dict[str, list[Waiting]] = {}
+        for one in self.waiting():
+            if one.lane != "light":
+                lanes.setdefault(one.lane, []).append(one)
+        orders = [in_turn(waiting, self.launcher.turns.last(lane), self.launcher.busy(lane))
+                  for lane, waiting in lanes.items()]
+        return [one.work for one in heapq.merge(*orders, key=lambda one: (one.rank, one.work.id))]
+
+    def waiting(self) -> list[Waiting]:
+        """Everybody's runs and jobs that wait for their turn, in no order."""
+        found = []
         for work, facts in (*self.all(), *self.jobs()):
             try:
-                if not facts.get("light") and self.waits(work):
-                    waiting.append((facts["rank"], work.id, work))
+                if self.waits(work):
+                    found.append(Waiting(work, facts["owner"], facts["rank"], lane_of(work, facts), facts["attempt"]))
             except storage.Corrupt:
                 continue
-        return [work for *_, work in sorted(waiting, key=lambda entry: entry[:2])]
+        return found
 
     def _all(self, kind: type[W]) -> list[tuple[W, dict[str, Any]]]:
         listed = []
@@ -78,3 +90,10 @@ class Index:
                 self._known.pop(path)
                 self._begun.pop(path, None)
         return listed
+
+
+def lane_of(work: Work, facts: dict[str, Any]) -> str:
+    """Where a run or a job of this record waits; as `Work.lane`, without reading it again."""
+    if facts.get("light"):
+        return "light"
+    return "heavy" if facts.get("backend", "local") == "local" else "away"

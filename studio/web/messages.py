@@ -16,11 +16,12 @@ import re
 from collections import OrderedDict
 from typing import Any
 
-from studio.web import messages_base, messages_data, messages_runs, messages_settings, messages_web
+from studio.web import messages_base, messages_data, messages_fair, messages_runs, messages_settings, messages_web
 from studio.web.languages import NAMES
 
 ROWS: tuple[tuple[str, ...], ...] = (
-    *messages_settings.ROWS, *messages_data.ROWS, *messages_base.ROWS, *messages_runs.ROWS, *messages_web.ROWS)
+    *messages_settings.ROWS, *messages_data.ROWS, *messages_base.ROWS, *messages_runs.ROWS, *messages_fair.ROWS,
+    *messages_web.ROWS)
 WORDS = messages_web.WORDS  # single words that sentences put in; alone they may be somebody's own
 LANGUAGES = tuple(NAMES)
 SENTENCES = ("message", "hint", "note", "reason", "problem", "why", "error")  # keys of JSON whose text is a sentence

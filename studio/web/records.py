@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
 
 from studio import events, launch, runs
+from studio.launch import turns
 from studio.web import fixes, names
 from studio.work import Job, Work
 
@@ -30,7 +31,21 @@ def total_steps(story: events.Story, config: dict[str, Any]) -> int | None:
     return (config.get("train") or {}).get("max_steps") or story.facts.get("total_steps")
 
 
-def status(state: str, story: events.Story, config: dict[str, Any], queue_position: int | None) -> dict[str, Any]:
+def note(facts: dict[str, Any], state: str, queue_position: int | None) -> str | None:
+    """What is to be said of a run that the studio itself paused, or None; `facts` is run.json."""
+    held = facts.get("held") or {}
+    last, waits = held.get("attempt") == facts["attempt"], held.get("attempt") == facts["attempt"] - 1
+    if held.get("why") == runs.TURN and (state in ("stopping", "queued") and last or state == "queued" and waits):
+        if queue_position:
+            return f"Paused for others: it goes on by itself, place {queue_position} in the queue."
+        return turns.TOLD["run"][0]
+    if held.get("why") == runs.QUOTA and state in ("stopping", "paused") and last:
+        return f"{held['message']} {held['hint']}"
+    return None
+
+
+def status(state: str, story: events.Story, config: dict[str, Any], queue_position: int | None,
+           note: str | None = None) -> dict[str, Any]:
     """What changes while a run lives: state, phase and its progress, step, pace, ETA, last loss. All a poll needs."""
     live = state in events.ACTIVE
     phase = (story.phase or {}) if live else {}
@@ -45,7 +60,7 @@ def status(state: str, story: events.Story, config: dict[str, Any], queue_positi
         "seconds_per_step": pace, "pictures_per_second": _pictures_per_second(curve),
         "validation": {weights: _last(found.loss) for weights, found in story.validation.items()},
         "loss": _last(curve.loss), "lr": _last(curve.lr), "queue_position": queue_position,
-        "actions": actions(state, story.step, total),
+        "actions": actions(state, story.step, total), "note": note,
     }
 
 
@@ -57,7 +72,7 @@ def record(run: runs.Run, facts: dict[str, Any], config: dict[str, Any], state: 
     error, checkpoints = problem(run, state, story), kept(run, story)
     return {
         "id": run.id, "name": facts.get("name", ""), "owner": facts.get("owner", ""), "created": facts.get("created"),
-        **status(state, story, config, queue_position),
+        **status(state, story, config, queue_position, note(facts, state, queue_position)),
         "parent": facts.get("parent"), "dataset": facts.get("dataset"), "error": error,
         "fixes": fixes.offers(error, config, [c["name"] for c in checkpoints]),
         "warnings": [{"code": w.get("code"), "message": w.get("message")} for w in story.warnings],
@@ -108,11 +123,14 @@ def sample(run: runs.Run, event: dict[str, Any]) -> dict[str, Any]:
 
 
 def problem(run: Work, state: str, story: events.Story) -> dict[str, Any] | None:
-    """Why a run or a job ended badly: {code, message, hint, evidence}, from its last word or from its supervisor."""
-    if state not in ("failed", "diverged", "interrupted"):
+    """Why a run or a job ended badly, or was ended by the studio: {code, message, hint, evidence}, by its last word or
+    its supervisor's."""
+    if state not in ("failed", "diverged", "interrupted", "cancelled"):
         return None
-    ended = (story.end or {}).get("error")
-    return ended or (run.exit() or {}).get("error")
+    ended, exit_ = story.end or {}, run.exit() or {}
+    if state == "cancelled" and ended.get("result") != state:  # the end is an earlier attempt's
+        ended = {}
+    return ended.get("error") or exit_.get("error")
 
 
 def series(story: events.Story, keys: list[str], start: int, stop: int | None, points: int) -> dict[str, Any]:
@@ -181,3 +199,10 @@ def _last(column: Any) -> float | None:
 def _pictures_per_second(curve: events.Curve) -> float | None:
     seconds = sum(curve.seconds[-50:])
     return round(sum(curve.pictures[-50:]) / seconds, 3) if seconds > 0 else None
+
+
+def telling(read: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`read` without progress that the event right after it replaces: a poll stays small while pictures are cached."""
+    kept = [e for e, after in pairwise(read)
+            if e["kind"] != "phase" or (after["kind"], after.get("phase")) != ("phase", e.get("phase"))]
+    return kept + read[-1:]

@@ -28,9 +28,13 @@ async def import_run(request: Request) -> Response:
     """A bundle, as multipart `files`, becomes a run that waits to be resumed: 201 and its record."""
     studio, who = studio_of(request), viewer(request)
     require(who, None, "create", "run")
-    upload = await uploads.receive(request, studio.settings)
+    arrival = await run_in_threadpool(studio.arriving_run, who, uploads.length(request))
     try:
-        record = await run_in_threadpool(studio.import_run, who, upload.files)
+        upload = await uploads.receive(request, studio.settings, arrival.received)
+        try:
+            record = await run_in_threadpool(studio.import_run, who, upload.files)
+        finally:
+            upload.remove()
     finally:
-        await run_in_threadpool(upload.remove)
+        arrival.close()
     return await run_in_threadpool(respond, request, record, 201, headers={"location": f"/api/runs/{record['id']}"})

@@ -177,14 +177,25 @@ async def _import(request: Request, into: str | None, commit: bool = True) -> Re
         require(who, None, "create", "data set")
     else:
         await run_in_threadpool(studio.check_dataset_writable, who, into)
-    upload = await uploads.receive(request, studio.settings)
-    if into is not None and not commit:
+    batch = into is not None and not commit
+    arrival = await run_in_threadpool(studio.arriving, who, into, batch, uploads.length(request))
+    try:
+        upload = await uploads.receive(request, studio.settings, arrival.received)
+    except BaseException:
+        arrival.close()
+        raise
+
+    def done() -> None:
+        upload.remove()
+        arrival.close()
+
+    if into is not None and batch:
         try:
             return respond(request, await run_in_threadpool(studio.receive_files, who, into, upload.files), 202)
         finally:
-            await run_in_threadpool(upload.remove)
+            await run_in_threadpool(done)
     name, wishes = upload.fields.get("name", ""), {key: upload.fields.get(key) for key in WISHES}
-    made = await run_in_threadpool(studio.import_files, who, name, upload.files, upload.remove, into, wishes)
+    made = await run_in_threadpool(studio.import_files, who, name, upload.files, done, into, wishes)
     return await run_in_threadpool(_answer, request, *made)
 
 

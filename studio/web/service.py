@@ -7,28 +7,34 @@ from pathlib import Path
 from typing import Any
 
 from studio import config, events, hub, launch, machine, reference, runs
-from studio.web.access import Viewer
+from studio.web.access import Viewer, may
 from studio.web.errors import WebError
 from studio.web.hidden import Hidden
 from studio.web.index import Index
+from studio.web.people import People
+from studio.web.quotas import Quotas
 from studio.web.repositories import Repositories
 from studio.web.service_bundles import BundleService
 from studio.web.service_captions import CaptionService
+from studio.web.service_care import CareService
 from studio.web.service_health import HealthService
 from studio.web.service_plans import PlanService
 from studio.web.service_play import PlayService
 from studio.web.service_publish import PublishService
 from studio.web.settings import Settings
 from studio.web.shared import Shared
+from studio.web.stored import Stored
 
 
-class Studio(BundleService, PlanService, PlayService, PublishService, HealthService, CaptionService):
+class Studio(BundleService, PlanService, PlayService, PublishService, HealthService, CaptionService, CareService):
     """The studio over one home. Another viewer's id raises NotFound, a write by nobody LoginNeeded; faults of what a
     person asked for raise the rooms' own errors. `errors.explain` puts any of them into words."""
 
     def __init__(self, home: Path, launcher: launch.Launcher, reader: runs.Reader, settings: Settings):
         self.home, self.launcher, self.reader, self.settings = home, launcher, reader, settings
-        self.index, self.meter, self.shared = Index(home), launch.Meter(), Shared()
+        self.index, self.meter, self.shared = Index(home, launcher), launch.Meter(), Shared()
+        self.stored, self.people = Stored(home, self.index), People(home)
+        self.quotas = Quotas(home, settings.limits, self.index, self.stored, self.people)
         self.hidden, self.repositories = Hidden(settings), Repositories()
 
     def schema(self, viewer: Viewer) -> dict[str, Any]:
@@ -50,8 +56,9 @@ class Studio(BundleService, PlanService, PlayService, PublishService, HealthServ
         """Who is looking and how they may sign in or out: for the page's header."""
         links = {"login": "/oauth/huggingface/login", "logout": "/oauth/huggingface/logout"}
         return {"auth": self.settings.auth, "import_roots": [str(root) for root in self.settings.import_roots],
-                "signed_in": bool(viewer.id), "name": viewer.name,
-                "may_create": bool(viewer.id), **(links if self.settings.public else {"login": None, "logout": None})}
+                "signed_in": bool(viewer.id), "name": viewer.name, "may_create": bool(viewer.id),
+                "administrator": may(viewer, None, "administer"),
+                **(links if self.settings.public else {"login": None, "logout": None})}
 
     def save_live_runs(self, seconds: float) -> list[str]:
         """Tell every live run to save and leave, and wait up to `seconds`; returns the ids of those that had not left.
@@ -61,7 +68,7 @@ class Studio(BundleService, PlanService, PlayService, PublishService, HealthServ
         for run in live:
             if self.reader.state(run)[0] in events.ACTIVE:
                 try:
-                    launch.ask(run, "pause", self.reader)
+                    launch.pause_for_now(run, self.reader)
                 except runs.Refused:
                     continue  # it is ending already
         deadline = time.monotonic() + seconds

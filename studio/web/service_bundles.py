@@ -7,8 +7,10 @@ from typing import Any
 
 from studio import bundle, export
 from studio import config as config_
+from studio.web import bounds
 from studio.web.access import Viewer, require
 from studio.web.errors import WebError
+from studio.web.quotas import Arrival
 from studio.web.service_runs import RunService
 
 
@@ -21,6 +23,10 @@ class BundleService(RunService):
         self.check_base(viewer, run)
         return bundle.pack(run, start=start)
 
+    def arriving_run(self, viewer: Viewer, size: int | None) -> Arrival:
+        """A place for a bundle of `size` bytes, before it is received. Raises OverQuota."""
+        return self.quotas.arriving(viewer, size, "import", "kept run")
+
     def import_run(self, viewer: Viewer, files: list[tuple[str, Path]]) -> dict[str, Any]:
         """A bundle as a run of the viewer's, waiting to be resumed; returns its record."""
         require(viewer, None, "create", "run")
@@ -29,6 +35,8 @@ class BundleService(RunService):
 
         def check(config: config_.Config) -> None:
             self._check_public(viewer, {"model": {"base": config.model.base}})
+            if self.settings.public and (problems := list(bounds.machines(config))):
+                raise config_.ConfigError(problems)
 
         run = bundle.unpack(self.home, files[0][1], viewer.id, check)
         return self.run(viewer, run.id)

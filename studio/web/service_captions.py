@@ -63,6 +63,7 @@ class CaptionService(DatasetService, JobService):
         if self.settings.public:
             if not is_hub_id(model):
                 raise WebError("A captioning model here is a Hub id, not a folder of the server.", "Choose another.")
+            self.quotas.ask(viewer, "job")
             self.repositories.require(viewer, model)
         dataset = self._editable(viewer, dataset_id)
         rows = [row for row in dataset.snapshot().rows if (ids is None or row["pid"] in set(ids))
@@ -95,6 +96,7 @@ class CaptionService(DatasetService, JobService):
         chosen = {pid: entry for pid, entry in suggestions.waiting(dataset).items() if ids is None or pid in set(ids)}
         changed = 0
         if apply:
+            self.quotas.little(viewer)
             rows = dataset.snapshot().by_pid
             changed = dataset.edit({pid: {"captions": _joined(rows[pid]["captions"], entry["caption"], how)}
                                     for pid, entry in chosen.items() if pid in rows}, "suggestions")

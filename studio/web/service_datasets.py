@@ -12,6 +12,7 @@ from typing import Any
 from studio import datasets, zips
 from studio.web.access import Viewer, may, require
 from studio.web.errors import NotFound, Refused, WebError
+from studio.web.quotas import Arrival, Quotas
 from studio.web.settings import Settings
 
 log = logging.getLogger("studio.web")
@@ -24,6 +25,7 @@ class DatasetService:
 
     home: Path
     settings: Settings
+    quotas: Quotas
 
     def list_datasets(self, viewer: Viewer) -> dict[str, Any]:
         """The shipped set and the viewer's own: {"items": [{id, name, state, count, ...}], "next": None}."""
@@ -52,6 +54,12 @@ class DatasetService:
         The files must stay until the import has ended: use `import_files` to be told."""
         return self.import_files(viewer, name, files, lambda: None)
 
+    def arriving(self, viewer: Viewer, into: str | None, batch: bool, size: int | None) -> Arrival:
+        """A place for an upload of `size` bytes, before it is received: for a new data set or one that is there, to be
+        imported at once or as a `batch` that waits. Raises OverQuota."""
+        kinds = () if batch else ("import",) if into is not None else ("import", "data set")
+        return self.quotas.arriving(viewer, size, *kinds)
+
     def import_files(self, viewer: Viewer, name: str, files: list[tuple[str, Path]], done: Any,
                      into: str | None = None, wishes: dict[str, Any] | None = None) -> tuple[dict[str, Any], bool]:
         """`create_dataset`, or with `into` more pictures for a data set; `done()` is called when the files may go."""
@@ -60,7 +68,7 @@ class DatasetService:
                 require(viewer, None, "create", "data set")
             if not files:
                 raise WebError("No pictures were sent.", "Choose pictures, or a zip of pictures, and send them again.")
-            options = self._options(wishes)
+            options = self._options(viewer, wishes)
             dataset = datasets.begin(self.home, name, viewer.id) if into is None else self._editable(viewer, into)
         except BaseException:
             done()
@@ -72,24 +80,38 @@ class DatasetService:
         """A new data set from {"kind": "hub", "name": "user/name", ...}, or {"kind": "folder", "path": ...} inside the
         configured roots; True when the import ended within 20 s. Raises datasets.Wrong."""
         require(viewer, None, "create", "data set")
-        options, source = self._options(wishes), dict(source)
+        options, source = self._options(viewer, wishes), dict(source)
+        arrival = self.quotas.arriving(viewer, 1, "import", "data set")
+        try:
+            dataset, work = self._source(viewer, name, source, options)
+        except BaseException:
+            arrival.close()
+            raise
+        return self._started(viewer, dataset, work, arrival.close)
+
+    def _source(self, viewer: Viewer, name: str, source: dict[str, Any],
+                options: datasets.Options) -> tuple[datasets.Dataset, Callable[[], Any]]:
+        """A new data set, and what fills it from a source."""
         if source.get("kind") == "folder":
             folder = self._folder(source.get("path"))
             dataset = datasets.begin(self.home, name or folder.name, viewer.id, {"kind": "folder", "path": str(folder)})
-            return self._started(viewer, dataset, lambda: datasets.add_folder(dataset, folder, options=options))
+            return dataset, lambda: datasets.add_folder(dataset, folder, options=options)
         hub, token = self._hub(viewer, source)
-        made = datasets.begin(self.home, name or hub.name, viewer.id, {"kind": "hub", **hub.wish()})
-        return self._started(viewer, made, lambda: datasets.add_hub(made, hub, token, options=options))
+        dataset = datasets.begin(self.home, name or hub.name, viewer.id, {"kind": "hub", **hub.wish()})
+        return dataset, lambda: datasets.add_hub(dataset, hub, token, options=options)
 
     def preview_source(self, viewer: Viewer, source: dict[str, Any]) -> dict[str, Any]:
         """What a Hub data set holds, before anything large is fetched: datasets.preview."""
         require(viewer, None, "create", "data set")
-        return datasets.preview(self.home, *self._hub(viewer, dict(source)))
+        with self.quotas.place(viewer, "import"):  # it starts a process, as an import does
+            return datasets.preview(self.home, *self._hub(viewer, dict(source)))
 
     def draft_dataset(self, viewer: Viewer, name: str) -> dict[str, Any]:
         """A new data set that receives files in batches until `commit_files`."""
         require(viewer, None, "create", "data set")
-        return self.dataset(viewer, datasets.draft(self.home, name, viewer.id).id)
+        with self.quotas.place(viewer, "draft", "data set"):
+            self.quotas.needs(viewer)
+            return self.dataset(viewer, datasets.draft(self.home, name, viewer.id).id)
 
     def receive_files(self, viewer: Viewer, dataset_id: str, files: list[tuple[str, Path]]) -> dict[str, Any]:
         """One more batch for `commit_files`; {id, waiting}."""
@@ -100,10 +122,11 @@ class DatasetService:
 
     def commit_files(self, viewer: Viewer, dataset_id: str, wishes: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         """Import every batch that waits; True when that ended within 20 s."""
-        dataset, options = self._dataset(viewer, dataset_id, "write"), self._options(wishes)
+        dataset, options = self._dataset(viewer, dataset_id, "write"), self._options(viewer, wishes)
         if not dataset.batches():
             raise Refused("No files wait to be imported.", "Send some first.")
-        return self._started(viewer, dataset, lambda: datasets.commit(dataset, options=options))
+        arrival = self.quotas.arriving(viewer, 1, "import")
+        return self._started(viewer, dataset, lambda: datasets.commit(dataset, options=options), arrival.close)
 
     def cancel_import(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
         """End an import under way; nothing of it is kept."""
@@ -119,9 +142,9 @@ class DatasetService:
             raise NotFound("There is no report of this data set.", "It appears when an import has ended.")
         return path
 
-    def _options(self, wishes: dict[str, Any] | None) -> datasets.Options:
+    def _options(self, viewer: Viewer, wishes: dict[str, Any] | None) -> datasets.Options:
         given = {key: str(value) for key, value in (wishes or {}).items() if value not in (None, "")}
-        return datasets.Options(**given, roots=self.settings.import_roots)
+        return datasets.Options(**given, roots=self.settings.import_roots, **self.quotas.for_import(viewer))
 
     def _folder(self, path: Any) -> Path:
         """A folder of this machine, inside the roots. Raises WebError."""
@@ -146,7 +169,15 @@ class DatasetService:
 
     def _started(self, viewer: Viewer, dataset: datasets.Dataset, work: Callable[[], Any],
                  done: Callable[[], None] = lambda: None) -> tuple[dict[str, Any], bool]:
-        """Import in the background; waits a little, and tells whether it has ended."""
+        """Import in the background; waits a little, and tells whether it has ended. `done()` is called at its end."""
+        try:
+            datasets.announce(dataset)
+        except datasets.Busy as error:
+            done()
+            raise Refused(f"{error}.", "Then send them again.") from None
+        except OSError:  # a full disk, or deleted in this moment
+            done()
+            raise
         worker = threading.Thread(target=self._import, args=(dataset, work, done), name=f"import-{dataset.id[:8]}",
                                   daemon=True)
         worker.start()
@@ -239,13 +270,21 @@ class DatasetService:
         """The data set, or for a read-only one the viewer's fresh copy of it."""
         require(viewer, None, "create", "data set")
         dataset = self._dataset(viewer, dataset_id, "read")
-        if dataset.read_only:
+        if not dataset.read_only:
+            dataset = self._dataset(viewer, dataset_id, "write")
+            self.quotas.little(viewer)
+            return dataset
+        with self.quotas.place(viewer, "data set"):
+            self.quotas.needs(viewer)
             return dataset.copy(f"{dataset.name} (copy)", viewer.id)
-        return self._dataset(viewer, dataset_id, "write")
 
     def _import(self, dataset: datasets.Dataset, work: Callable[[], Any], done: Callable[[], None]) -> None:
         try:
-            work()
+            with self.quotas.imports.through(dataset.owner):
+                dataset.record()  # it may have been deleted while it waited for its place
+                work()
+        except datasets.NotFound:
+            log.info("data set %s was deleted before its import began", dataset.id)
         except Exception:  # the report says it to the person; the trace belongs into the log
             log.exception("importing into data set %s failed", dataset.id)
         finally:

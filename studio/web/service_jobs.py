@@ -11,6 +11,7 @@ from studio.web import records
 from studio.web.access import Viewer, may, require
 from studio.web.errors import NotFound
 from studio.web.index import Index
+from studio.web.quotas import Quotas
 
 MOST_EVENTS = 1000
 
@@ -22,6 +23,7 @@ class JobService:
     launcher: launch.Launcher
     reader: work.Reader
     index: Index
+    quotas: Quotas
 
     def list_jobs(self, viewer: Viewer, subject: str | None = None, kind: str | None = None,
                   limit: int = 50) -> dict[str, Any]:
@@ -81,9 +83,12 @@ class JobService:
                    subject: str | None = None, lend_token: bool = False,
                    fill: Callable[[work.Job], None] = lambda job: None) -> dict[str, Any]:
         """Start a job, or let it wait for its turn; returns its record. What it is about was checked by the caller;
-        `fill` puts its inputs into its folder."""
+        `fill` puts its inputs into its folder. Raises OverQuota."""
         require(viewer, None, "create", "job")
-        job = work.submit(self.home, kind, args, name=name, owner=viewer.id, light=light, subject=subject, fill=fill)
+        with self.quotas.place(viewer, "job"):
+            self.quotas.little(viewer)
+            job = work.submit(self.home, kind, args, name=name, owner=viewer.id, light=light, subject=subject,
+                              fill=fill)
         if lend_token:
             self.launcher.lend(job, viewer.token)
         self.launcher.wake()

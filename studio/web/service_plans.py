@@ -29,6 +29,7 @@ class PlanService(RunService):
             return {"problems": [p.model_dump() for p in error.problems], "warnings": [], "config": None,
                     "disk_bytes": None, "estimate": None}
         plan = prepare.plan(self.home, config, token=viewer.token)
+        self._check_neighbours(viewer, plan)
         found = estimate.estimate(plan, machine.device(self.home), self._past(viewer))
         return {"problems": [{"field": p.field, "message": p.message} for p in plan.problems],
                 "warnings": list(plan.warnings), "disk_bytes": plan.disk_bytes,
@@ -39,8 +40,10 @@ class PlanService(RunService):
         """Start a check: the first steps and one picture of a run of `config`, measured; returns the job. Raises
         ConfigError with every problem at once."""
         require(viewer, None, "create", "job")
+        self.quotas.ask(viewer, "job")
         self._check_public(viewer, config)
         plan = prepare.plan(self.home, config, token=viewer.token)
+        self._check_neighbours(viewer, plan)
         if plan.config is not None and plan.config.compute.num_processes > 1:
             plan.fault("compute.num_processes", "a check works in one process: check with 1, or start the run")
         if plan.config is None or plan.problems:
@@ -80,6 +83,7 @@ class PlanService(RunService):
         clean = " ".join("".join(c if c.isprintable() else " " for c in name).split())[:NAME_LENGTH]
         if not clean:
             raise WebError("A preset needs a name.", "Give it one of at most 100 characters.")
+        self.quotas.preset(len(json.dumps(config)))
         try:
             made = presets.save(self.home, name=clean, owner=viewer.id, config=config)
         except presets.Refused as error:

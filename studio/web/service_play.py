@@ -32,6 +32,7 @@ class PlayService(RunService):
         the base and the newest checkpoint, the seed is random."""
         require(viewer, None, "create", "job")
         run = self._run(viewer, run_id, "write")
+        self.quotas.ask(viewer, "job")
         self.check_base(viewer, run)
         args = {"run": run.id, **_asked(run, wanted)}
         borrowed = {(c["checkpoint"], c["weights"]): None for c in args["columns"] if c["checkpoint"]}
@@ -79,6 +80,7 @@ class PlayService(RunService):
             raise Refused("The pictures are still being drawn.", "Wait until they are all there, then vote.")
         if ballot.ended:
             raise Refused("This vote has ended.", "Draw again, perhaps with other seeds, for another one.")
+        self.quotas.votes(file)
         if undo and ballot.last:
             votes.cast(file, job.id, ballot, {"pair": ballot.last, "choice": None})
         elif end:

@@ -25,6 +25,7 @@ class PublishService(RunService, DatasetService, JobService):
                     step: int | None = None, precision: str = "fp32", token: str | None = None) -> dict[str, Any]:
         """Start publishing a result; returns the job. `token` is lent to that job alone; without one, the viewer's."""
         run = self._run(viewer, run_id, "write")
+        self.quotas.ask(viewer, "job")
         lender = _lender(viewer, repo, token)
         self.check_base(viewer, run)
         if precision not in PRECISIONS or weights not in ("", "ema", "raw"):
@@ -44,6 +45,7 @@ class PublishService(RunService, DatasetService, JobService):
         Raises datasets.Nothing."""
         require(viewer, None, "create", "job")
         dataset = self._dataset(viewer, dataset_id, "read")
+        self.quotas.ask(viewer, "job")
         lender = _lender(viewer, repo, token)
         datasets.ready(dataset)
         named = re.sub(r"[^A-Za-z0-9]+", "-", dataset.name).strip("-")[:60] or "dataset"

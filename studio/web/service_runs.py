@@ -6,7 +6,6 @@ import base64
 import json
 import time
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from studio.web.access import Viewer, may, require
 from studio.web.errors import NotFound, Refused, Unavailable, WebError
 from studio.web.index import Index
 from studio.web.repositories import NotReadable, Repositories
+from studio.web.service_fair import FairService
 from studio.web.service_jobs import JobService
 from studio.web.settings import Settings
 from studio.work import Job
@@ -28,7 +28,7 @@ PROMPT_LENGTH = 2000
 _SAMPLE_TYPES = {".webp", ".png", ".jpg"}
 
 
-class RunService(JobService):
+class RunService(JobService, FairService):
     """The part of the service that is about runs."""
 
     home: Path
@@ -97,10 +97,11 @@ class RunService(JobService):
         if since < story.seq:
             found = events.read_since(run.events_file, since, max(1, min(limit, MOST_EVENTS)))
         revision = run.revision()  # before the rest: a change in between is then told again rather than lost
-        status = records.status(state, story, self._config(run), self._place(run, state))
+        place = self._place(run, state)
+        status = records.status(state, story, self._config(run), place, records.note(run.record(), state, place))
         following = found[-1]["seq"] if found else min(since, story.seq)
         return {**status, "revision": revision, "usage": self._usage(run, state), "next": following, "last": story.seq,
-                "events": [_shown(run, e) for e in _telling(found)]}
+                "events": [_shown(run, e) for e in records.telling(found)]}
 
     def poll_tag(self, viewer: Viewer, run_id: str) -> str:
         """A short text that changes whenever `events` would answer something new."""
@@ -166,8 +167,10 @@ class RunService(JobService):
     def create_run(self, viewer: Viewer, name: str, config: dict[str, Any]) -> dict[str, Any]:
         """Submit a run; returns its record. Raises ConfigError with every problem at once."""
         require(viewer, None, "create", "run")
-        self._check_public(viewer, config)
-        run = prepare.submit(self.home, name=clean_name(name), owner=viewer.id, config=config, token=viewer.token)
+        with self.quotas.place(viewer, "run", "kept run"):
+            self._check_public(viewer, config)
+            run = prepare.submit(self.home, name=clean_name(name), owner=viewer.id, config=config, token=viewer.token,
+                                 look=lambda plan: self._check_neighbours(viewer, plan))
         self.launcher.lend(run, viewer.token)
         self.launcher.wake()
         return self.run(viewer, run.id)
@@ -178,7 +181,9 @@ class RunService(JobService):
         parent = self._run(viewer, run_id, "write")
         self.check_base(viewer, parent)
         name = clean_name(name or f"{parent.record()['name']}, branched")
-        run = prepare.branch(self.home, parent, name=name, owner=viewer.id, checkpoint=checkpoint, config=config)
+        with self.quotas.place(viewer, "run", "kept run"):
+            run = prepare.branch(self.home, parent, name=name, owner=viewer.id, checkpoint=checkpoint, config=config,
+                                 look=lambda plan: self._check_neighbours(viewer, plan))
         self.launcher.lend(run, viewer.token)
         self.launcher.wake()
         return self.run(viewer, run.id)
@@ -194,9 +199,13 @@ class RunService(JobService):
         args = _control_args(kind, args or {})
         if kind == "resume":
             self.check_base(viewer, run, args.get("token"))
-            launch.resume(run, self.reader, args.get("checkpoint"))
+            self._resume(viewer, run, args.get("checkpoint"))
             self.launcher.lend(run, args.get("token") or viewer.token)
         else:
+            if kind in ("sample", "save"):
+                self.quotas.request(run)
+            if kind == "sample":
+                self.quotas.drawn(self.reader.story(run))
             launch.ask(run, kind, self.reader, **args)
         self.launcher.wake()
         return self.run(viewer, run_id)
@@ -204,11 +213,16 @@ class RunService(JobService):
     def edit_run(self, viewer: Viewer, run_id: str, config: dict[str, Any], resume: bool = False) -> dict[str, Any]:
         """Change settings of a run on its way, and with `resume` let it go on with them; returns its record."""
         run = self._run(viewer, run_id, "write")
+        self.quotas.request(run)
+        self.quotas.edits(run)
+        self._check_edit(run, config)
         if resume:
+            self.quotas.ask(viewer, "run")
+            self._check_resume(viewer, run)
             self.check_base(viewer, run)
         runs.change(run, config, self.reader)
         if resume:
-            launch.resume(run, self.reader)
+            self._resume(viewer, run)
             self.launcher.lend(run, viewer.token)
             self.launcher.wake()
         return self.run(viewer, run_id)
@@ -370,13 +384,6 @@ def _shown(run: runs.Run, event: dict[str, Any]) -> dict[str, Any]:
     if event["kind"] == "sample":
         event["url"] = records.sample(run, event)["url"]
     return event if event["kind"] == "step" else hub.redact_data(event)
-
-
-def _telling(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`found` without progress that the event right after it replaces: a poll stays small while pictures are cached."""
-    kept = [e for e, after in pairwise(found)
-            if e["kind"] != "phase" or (after["kind"], after.get("phase")) != ("phase", e.get("phase"))]
-    return kept + found[-1:]
 
 
 def _token(created: float, run_id: str) -> str:

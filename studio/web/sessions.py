@@ -86,8 +86,9 @@ class Store:
         storage.write_json(self.folder / name, {"owner": owner, "expires": session.expires, "sealed": sealed}, 0o600)
         with self._lock:
             self._known[name], self._open[name] = (owner, session.expires), session
-            own = [other for other, (who, _) in self._known.items() if who == owner]
-            surplus = own[: max(0, len(own) - MOST_OF_A_PERSON)] or list(self._known)[: max(0, len(self._known) - MOST)]
+            theirs = [other for other, (who, _) in self._known.items() if who == owner]
+            surplus = (theirs[: max(0, len(theirs) - MOST_OF_A_PERSON)]
+                       or list(self._known)[: max(0, len(self._known) - MOST)])
         for other in surplus:
             self._remove(other)
         return secret
@@ -151,10 +152,10 @@ class Sessions:
         if secret:
             self.store.end(secret)
         attempts = dict([item for item in session.items() if item[0].startswith(ATTEMPT)][-MOST_ATTEMPTS:])
-        if found := session.get(SIGNED_IN):
-            data = {SIGNED_IN: {key: value for key, value in found.items() if key != "id_token"}, **attempts}
-            expires = float(found.get("expires_at") or 0)
-            return _line(self.store.begin(_owner(found), data, expires), max(0, round(expires - time.time())))
+        if info := session.get(SIGNED_IN):
+            data = {SIGNED_IN: {key: value for key, value in info.items() if key != "id_token"}, **attempts}
+            expires = float(info.get("expires_at") or 0)
+            return _line(self.store.begin(_owner(info), data, expires), max(0, round(expires - time.time())))
         while attempts:
             sealed = self.seal.encrypt(json.dumps(attempts).encode()).decode()
             if len(sealed) <= MOST_COOKIE:
@@ -166,10 +167,10 @@ class Sessions:
         if not value or len(value) > MOST_COOKIE:
             return {}
         try:
-            found = json.loads(self.seal.decrypt(value, SIGN_IN_SECONDS))
+            attempts = json.loads(self.seal.decrypt(value, SIGN_IN_SECONDS))
         except (InvalidToken, ValueError):
             return {}
-        return found if isinstance(found, dict) and SIGNED_IN not in found else {}
+        return attempts if isinstance(attempts, dict) and SIGNED_IN not in attempts else {}
 
 
 def session_secret(home: Path) -> str:
@@ -184,8 +185,8 @@ def session_secret(home: Path) -> str:
     return path.read_text(encoding="ascii").strip()
 
 
-def _owner(found: dict[str, Any]) -> str:
-    return str((found.get("userinfo") or {}).get("sub") or "")
+def _owner(info: dict[str, Any]) -> str:
+    return str((info.get("userinfo") or {}).get("sub") or "")
 
 
 def _name(secret: str) -> str:

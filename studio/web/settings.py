@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import re
 import secrets
@@ -18,10 +19,26 @@ AUTH = ("none", "token", "hf")
 LEAST_TOKEN = 16  # characters of STUDIO_TOKEN: fewer can be guessed
 FRAME = re.compile(r"https?://[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?")
 GIB = 1 << 30
+TURN_HOURS = 2.0  # on a Space
+ACCOUNT = re.compile(r"[A-Za-z0-9][\w.-]{0,95}", re.ASCII)  # an account's name, or its id
+ACCOUNT_ID = re.compile(r"[0-9a-f]{24}")
 
 
 class SettingsError(Exception):
     """Settings the server cannot start with: one sentence saying what to change."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one person may have where strangers sign in."""
+
+    runs: int = 3  # that wait
+    jobs: int = 3  # that wait
+    imports: int = 2  # under way at once
+    drafts: int = 5  # data sets that wait for their files
+    kept: int = 200  # data sets, and runs, in all
+    bytes: int = 10 * 10**9  # of everything
+    imports_of_all: int = 4  # under way at once on this server; further ones wait
 
 
 @dataclass(frozen=True)
@@ -41,10 +58,24 @@ class Settings:
     import_wait: float = 20.0
     save_wait: float = 8.0
     import_roots: tuple[Path, ...] = ()  # folders of this machine that data sets may be imported from
+    hub_cache_bytes: int | None = None  # of a Hub cache that lies in the home; None: a quarter of the disk
+    limits: Limits | None = None  # None: one owner, who may have anything
+    turn_seconds: float | None = None  # how long work goes on while another person's waits; None: to its end
+    admins: tuple[str, ...] = ()  # where strangers sign in: account names and ids
+    creator: str = ""  # the Space's, an account id
 
     @property
     def public(self) -> bool:
         return self.auth == "hf"
+
+    def administers(self, account: str, name: str) -> bool:
+        """Whether the account of that id and name is an administrator's: named in `admins`, else the Space's creator.
+
+        What looks like an id is compared with ids alone: anybody may take a name that looks like one."""
+        if not self.admins:
+            return bool(account) and account == self.creator
+        names = {one.casefold() for one in self.admins if not ACCOUNT_ID.fullmatch(one)}
+        return account in self.admins or name.casefold() in names
 
     @property
     def url(self) -> str:
@@ -69,6 +100,7 @@ def from_environment(host: str | None = None, port: int | None = None, home: Pat
     space = bool(env.get("SPACE_ID"))
     extra = f"{env.get('SPACE_HOST', '')},{env.get('STUDIO_ALLOWED_HOSTS', '')}"
     hosts = tuple(h.strip().lower() for h in extra.split(",") if h.strip())
+    limits = _limits(env)
     token = env.get("STUDIO_TOKEN") or secrets.token_urlsafe(24)
     if auth == "token" and len(token) < LEAST_TOKEN:
         raise SettingsError(f"STUDIO_TOKEN has fewer than {LEAST_TOKEN} characters, so it can be guessed. Take a "
@@ -78,7 +110,58 @@ def from_environment(host: str | None = None, port: int | None = None, home: Pat
         home=(home or runs.home()).expanduser().resolve(), host=host, port=port, auth=auth,
         token=token if auth == "token" else "", frames=_frames(env),
         container=space or bool(env.get("STUDIO_SPACE") or env.get("STUDIO_CONTAINER")), hosts=hosts,
-        upload_bytes=most_bytes, upload_files=most_files, import_roots=_import_roots(auth, env))
+        upload_bytes=most_bytes, upload_files=most_files, import_roots=_import_roots(auth, env),
+        limits=limits if auth == "hf" else None, hub_cache_bytes=_gigabytes("STUDIO_HUB_CACHE_GB", env),
+        turn_seconds=_turn_seconds(env, space), admins=_admins(env),
+        creator=env.get("SPACE_CREATOR_USER_ID", "").strip())
+
+
+def _limits(env: Mapping[str, str]) -> Limits:
+    """Every STUDIO_QUOTA_* that is set, over the defaults; read in every mode, so that a mistake is told at once."""
+    names = {"runs": "STUDIO_QUOTA_RUNS", "jobs": "STUDIO_QUOTA_JOBS", "imports": "STUDIO_QUOTA_IMPORTS",
+             "drafts": "STUDIO_QUOTA_DRAFTS", "kept": "STUDIO_QUOTA_KEPT", "imports_of_all": "STUDIO_IMPORTS"}
+    counts = {field: _count(name, env[name]) for field, name in names.items() if env.get(name)}
+    size = _gigabytes("STUDIO_QUOTA_GB", env)
+    return Limits(**counts, **({} if size is None else {"bytes": size}))
+
+
+def _gigabytes(name: str, env: Mapping[str, str]) -> int | None:
+    text = env.get(name)
+    return round(_number(name, text, "gigabytes, such as 10 or 0.5", least=0.001) * 1e9) if text else None
+
+
+def _turn_seconds(env: Mapping[str, str], space: bool) -> float | None:
+    text = env.get("STUDIO_TURN_HOURS")
+    if not text:
+        return TURN_HOURS * 3600 if space else None
+    return _number("STUDIO_TURN_HOURS", text, "hours, such as 2 or 0.5; 0 for no turns", least=0) * 3600 or None
+
+
+def _admins(env: Mapping[str, str]) -> tuple[str, ...]:
+    named = tuple(name.strip() for name in env.get("STUDIO_ADMINS", "").split(",") if name.strip())
+    wrong = [name for name in named if not ACCOUNT.fullmatch(name)]
+    if wrong:
+        raise SettingsError(f"STUDIO_ADMINS names {wrong[0][:40]!r}, which is no account: give account names or ids of "
+                            "Hugging Face, separated by commas.")
+    return named
+
+
+def _count(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:10]) <= 10**6:
+        raise SettingsError(f"{name} must be a whole number from 1 to 1000000, not {text[:40]!r}: correct it, or unset "
+                            "it for the default.")
+    return int(text)
+
+
+def _number(name: str, text: str, what: str, *, least: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= 1e6:  # neither NaN nor infinite
+        raise SettingsError(f"{name} must be a number of {what}, not {text[:40]!r}: correct it, or unset it for the "
+                            "default.")
+    return value
 
 
 def _frames(env: Mapping[str, str]) -> tuple[str, ...]:

@@ -52,6 +52,7 @@ class Status(BaseModel):
     lr: float | None
     queue_position: int | None
     actions: list[str]
+    note: str | None
 
 
 class Checkpoint(BaseModel):
@@ -136,6 +137,24 @@ class File(BaseModel):
     url: str
 
 
+class Usage(BaseModel):
+    """What a person's things take, in bytes, and what they may have; of everybody for an administrator."""
+
+    bytes: int
+    kinds: dict[str, int]
+    trash: int
+    waiting: dict[str, int]
+    kept: dict[str, int]
+    limits: dict[str, int] | None
+    people: list[dict[str, Any]] | None
+
+
+class Emptied(BaseModel):
+    """How many entries of the trash went for good."""
+
+    removed: int
+
+
 class Runs(BaseModel):
     """A page of them; the next one is asked for with `after` = `next`."""
 
@@ -170,4 +189,5 @@ ANSWERS: dict[str, tuple[int, type[BaseModel]]] = {
     "get_job": (200, Job), "cancel_job": (200, Job), "list_datasets": (200, Datasets), "get_dataset": (200, Dataset),
     "create_dataset": (201, Dataset), "add_images": (201, Dataset), "commit_files": (201, Dataset),
     "rename_dataset": (200, Dataset), "push_dataset": (202, Job),
+    "usage": (200, Usage), "empty_trash": (200, Emptied),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
@@ -35,11 +36,12 @@ class Upload:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-async def receive(request: Request, settings: Settings) -> Upload:
-    """The request's multipart body on disk under home/cache/uploads. Raises WebError; nothing is left then."""
+async def receive(request: Request, settings: Settings, received: Callable[[int], None] = lambda size: None) -> Upload:
+    """The request's multipart body on disk under home/cache/uploads. Raises WebError; nothing is left then.
+
+    `received` is told how many bytes have come so far, and may refuse more."""
     boundary = _boundary(request)
-    length = request.headers.get("content-length", "")
-    room = _Room(settings, int(length) if length.isdigit() else None)
+    room = _Room(settings, length(request))
     folder = settings.home / "cache" / "uploads" / uuid.uuid4().hex
     folder.mkdir(parents=True)
     upload = Upload(folder)
@@ -48,6 +50,7 @@ async def receive(request: Request, settings: Settings) -> Upload:
         parser = MultipartParser(boundary, sink.callbacks())
         async for chunk in request.stream():
             room.take(len(chunk))
+            received(room.total)
             await run_in_threadpool(parser.write, chunk)
         parser.finalize()
         if not sink.ended:
@@ -61,6 +64,12 @@ async def receive(request: Request, settings: Settings) -> Upload:
     finally:
         room.leave()
     return upload
+
+
+def length(request: Request) -> int | None:
+    """How many bytes a request says its body has; None where it does not."""
+    text = request.headers.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _boundary(request: Request) -> bytes:

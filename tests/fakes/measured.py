@@ -1,8 +1,10 @@
 """`python app.py` that tells what its requests cost: python tests/fakes/measured.py APP_ARGUMENTS, then a line on stdin
 for each question: `begin` forgets what was measured, `end` prints it as JSON.
 
-`held` is the longest time, in seconds of this process's processor, that the event loop did not come to its turn;
-`cpu` the processor time of all threads. Both leave out whatever else the machine does, and child processes.
+`held` is the longest time, in seconds, that the event loop did not come to its turn: of this process's processor, or on
+the clock without what its thread waited for a processor, whichever is less (on a busy machine others run while it
+waits for one). `cpu` is the processor time of all threads. Both leave out whatever else the machine does, and child
+processes.
 """
 
 from __future__ import annotations
@@ -29,11 +31,17 @@ class Meter:
 
     async def watch(self) -> None:
         """For as long as the server runs."""
-        last = time.process_time()
+        waits = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
+
+        def clocks() -> tuple[float, float]:
+            waited = int(waits.read_text().split()[1]) / 1e9 if waits.exists() else 0.0
+            return time.process_time(), time.monotonic() - waited
+
+        last = clocks()
         while True:
             await asyncio.sleep(TICK)
-            now = time.process_time()
-            self.held = max(self.held, now - last)
+            now = clocks()
+            self.held = max(self.held, min(now[0] - last[0], now[1] - last[1]))
             last = now
 
     def answer(self) -> None:
@@ -53,8 +61,8 @@ def main() -> int:
     meter, startup = Meter(), uvicorn.Server.startup
     tasks = []
 
-    async def started(self: uvicorn.Server, **given: Any) -> None:
-        await startup(self, **given)
+    async def started(self: uvicorn.Server, **kwargs: Any) -> None:
+        await startup(self, **kwargs)
         tasks.append(asyncio.create_task(meter.watch()))
 
     uvicorn.Server.startup = started  # type: ignore[method-assign]

@@ -44,13 +44,13 @@ class Bench:
     def __init__(self, home: Path):
         self.home, self.reader, self.started = home, runs.Reader(), []
 
-    def run(self, name: str = "a run") -> runs.Run:
+    def run(self, name: str = "a run", owner: str = "") -> runs.Run:
         """A queued run without pictures."""
-        return runs.create(self.home, name=name, owner="", config=config.load({}), rows=[])
+        return runs.create(self.home, name=name, owner=owner, config=config.load({}), rows=[])
 
-    def job(self, light: bool = False) -> work.Job:
+    def job(self, light: bool = False, owner: str = "") -> work.Job:
         """A waiting job, which a stand-in does."""
-        return work.submit(self.home, "measure", {"dataset": "sample"}, name="a job", owner="", light=light)
+        return work.submit(self.home, "measure", {"dataset": "sample"}, name="a job", owner=owner, light=light)
 
     def argv(self, run: work.Work, mode: str, *more: str) -> list[str]:
         """The command of the stand-in trainer."""

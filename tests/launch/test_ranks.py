@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,13 @@ class Story:
         return state
 
 
+def reachable(processes: list[psutil.Process]) -> list[str]:
+    """The addresses, other than loopback, on which these processes can be reached."""
+    found = [c.laddr for p in processes for c in p.net_connections("inet")
+             if c.status == psutil.CONN_LISTEN or c.type == socket.SOCK_DGRAM]
+    return [f"{address.ip}:{address.port}" for address in found if not ip_address(address.ip).is_loopback]
+
+
 def rank(processes: list[psutil.Process], number: int) -> psutil.Process:
     """The process of that rank."""
     return next(p for p in processes if tree._is_worker(p) and p.environ()["RANK"] == str(number))
@@ -85,6 +93,7 @@ def test_whichever_rank_dies_the_run_fails_with_the_cause_and_goes_on(made: Any)
     for attempt, victim in ((1, 1), (2, 0)):
         processes = story.stepping(attempt)
         assert len([p for p in processes if tree._is_worker(p)]) == 2
+        assert not reachable(processes), "a stranger could join the run"
         rank(processes, victim).kill()
         assert story.over(processes, time.monotonic()) == "failed"
         found = storage.read_json(run.exit_file)
@@ -104,6 +113,7 @@ def test_when_the_supervisor_dies_all_ranks_leave(made: Any) -> None:
     run = made(compute={"num_processes": 2, "deepspeed_stage": 3})
     story, supervisor = Story(run), launch.spawn(run, 1)
     processes = story.stepping(1)
+    assert not reachable(processes)
     supervisor.kill()
     supervisor.wait()
     assert story.over(processes, time.monotonic()) == "interrupted"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -44,7 +45,8 @@ def neighbourhood(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
     with socket.socket(socket.AF_UNIX) as unix, socket.socket(socket.AF_UNIX) as abstract, socket.socket() as tcp:
         unix.bind(str(tmp_path / "unix.sock"))
-        abstract.bind("\0" + f"studio-test-{os.getpid()}")
+        name = f"studio-test-{secrets.token_hex(8)}"  # other machines' processes may share these names
+        abstract.bind(f"\0{name}")
         tcp.bind(("127.0.0.1", 0))
         for line in (unix, abstract, tcp):
             line.listen()
@@ -53,7 +55,7 @@ def neighbourhood(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -
             "files": ["/etc/passwd", "/etc/hostname", str(picture), str(home / "cache" / "session.key"), str(private),
                       str(Path(__file__).resolve().parents[2] / "app.py"), f"/proc/{os.getpid()}/cmdline"],
             "folders": [str(home), str(home / "images" / "ab"), str(home / "cache"), "/", "/root", "/tmp", "/proc"],
-            "unix": str(tmp_path / "unix.sock"), "abstract": f"studio-test-{os.getpid()}",
+            "unix": str(tmp_path / "unix.sock"), "abstract": name,
             "port": tcp.getsockname()[1], "pid": os.getpid(), "spawn": True, "loot": ""}
         (plant / "targets.json").write_text(json.dumps(targets))
         yield {**targets, "plant": plant, "picture": picture}

@@ -83,8 +83,7 @@ def two_ranks(run: runs.Run, *wishes: str) -> subprocess.CompletedProcess[str]:
     if run.config().compute.deepspeed_stage:
         storage.write_json(run.deepspeed_file, command_.deepspeed_config(run.config()))
     root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
-               "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
+    command = [sys.executable, "-m", "studio.launch.ranks", str(run.path), "2", sys.executable,
                str(Path(__file__).with_name("child.py")), str(run.path), *wishes]
     environment = {**os.environ, "PYTHONPATH": str(root), "ACCELERATE_USE_CPU": "true", "DS_ACCELERATOR": "cpu"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,16 +16,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from studio import config, events, runs, storage
 
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = os.environ.get("STUDIO_CHROMIUM", "/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
 TOLD_STEPS = 2500
-MISSING = f"no Chromium at {CHROMIUM}: apt-get install -y chromium (or set STUDIO_CHROMIUM to one)"
 
 
 class Server:
@@ -82,23 +77,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     yield running
     _end_runs(running)
     running.kill()
-
-
-@pytest.fixture(scope="session")
-def playwright() -> Iterator[Playwright]:
-    expect.set_options(timeout=30_000)  # a shared machine may be slow; nothing here is about time
-    with sync_playwright() as found:
-        yield found
-
-
-@pytest.fixture(scope="session")
-def browser(playwright: Playwright) -> Iterator[Browser]:
-    """The system's Chromium. In CI its absence is a failure, elsewhere a skip that says what to install."""
-    if not shutil.which(CHROMIUM):
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(MISSING)
-    found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-    yield found
-    found.close()
 
 
 @pytest.fixture

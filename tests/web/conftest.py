@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FAKES = ROOT / "tests" / "fakes"
 ROWS = [{"image": "ab" * 32, "ext": "webp", "width": 64, "height": 64, "captions": ["a cat"], "split": "train",
          "name": "cat.png"}]
-CLEARED = ("SPACE_ID", "STUDIO_AUTH", "STUDIO_HOST", "STUDIO_PORT", "STUDIO_TOKEN", "STUDIO_SPACE", "STUDIO_CONTAINER",
+CLEARED = ("SPACE_ID", "SPACE_CREATOR_USER_ID", "STUDIO_ADMINS", "STUDIO_AUTH", "STUDIO_HOST", "STUDIO_PORT",
+           "STUDIO_TOKEN", "STUDIO_SPACE", "STUDIO_CONTAINER",
            "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "HF_TOKEN")
 DRAW = """
 import sys

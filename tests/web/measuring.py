@@ -61,27 +61,28 @@ class Measured:
     @contextmanager
     def measure(self) -> Iterator[Cost]:
         """What is asked inside costs so much, known when it is over."""
-        found = Cost(0.0, 0.0)
+        spent = Cost(0.0, 0.0)
         self.ask("begin")
-        yield found
+        yield spent
         time.sleep(0.05)  # what goes on behind an answer
         told = self.ask("end")
-        found.held, found.cpu = told["held"], told["cpu"]
+        spent.held, spent.cpu = told["held"], told["cpu"]
 
     def cost(self, *requests: bytes) -> Cost:
         """The cost of some requests, one after the other."""
-        with self.measure() as found:
+        with self.measure() as spent:
             for one in requests:
                 self.raw(one)
-        return found
+        return spent
 
     def raw(self, data: bytes, seconds: float = 60) -> bytes:
-        """The whole answer to what is sent on a connection of its own; what came of it where it breaks off."""
+        """The answer to what is sent on a connection of its own, a stream's until a handler of the page has ended; what
+        came of it where it breaks off."""
         answer = b""
         with socket.create_connection(("127.0.0.1", self.port), timeout=seconds) as line:
             try:
                 line.sendall(data)
-                while block := line.recv(1 << 16):
+                while (block := line.recv(1 << 16)) and b'"msg":"process_completed"' not in answer[-4096:] + block:
                     answer += block
             except ConnectionError:
                 return answer
@@ -115,7 +116,7 @@ def signing_in(home: Path, tmp: Path, **env: str) -> Iterator[tuple[Measured, Sp
     measured = Measured(
         home, tmp, SPACE_ID="somebody/studio", OAUTH_CLIENT_ID="studio-client", OAUTH_SCOPES="openid profile",
         OAUTH_CLIENT_SECRET="studio-client-secret-of-the-fake-0123456789",
-        OPENID_PROVIDER_URL=f"http://127.0.0.1:{port}", **env)
+        OPENID_PROVIDER_URL=f"http://127.0.0.1:{port}", files=None, **env)
     try:
         yield measured, Space(measured.server)
     finally:

@@ -114,21 +114,21 @@ FORMS: dict[str, Callable[[int], bytes]] = {
 
 def of_any_route(method: str, path: str, cookie: str = "") -> Iterator[tuple[str, bytes]]:
     """(what it is, the request) for one route; with `cookie` somebody has signed in."""
-    own = {"cookie": cookie} if cookie else {}
+    signed_in = {"cookie": cookie} if cookie else {}
     empty = b"{}" if method in ("POST", "PATCH") else None
     for name, make in HEADERS.items():
-        yield name, _largest(lambda n, make=make: request(method, path, {**own, **make(n)}, empty))
-    yield "headers", request(method, path, {**own, **{f"a{i}": "b" for i in range(900)}})
+        yield name, _largest(lambda n, make=make: request(method, path, {**signed_in, **make(n)}, empty))
+    yield "headers", request(method, path, {**signed_in, **{f"a{i}": "b" for i in range(900)}})
     for name, make_query in QUERIES.items():
-        yield f"?{name}", _largest(lambda n, make=make_query: request(method, f"{path}?{make(n)}", own))
+        yield f"?{name}", _largest(lambda n, make=make_query: request(method, f"{path}?{make(n)}", signed_in))
     if empty is None:
         return
-    json_ = {**own, "content-type": "application/json", "accept-language": "ja"}
+    json_ = {**signed_in, "content-type": "application/json", "accept-language": "ja"}
     for name, make_text in DOCUMENTS.items():
         yield name, _largest(lambda n, make=make_text: request(method, path, json_, make(n).encode()))
     chunks = {**json_, "transfer-encoding": "chunked"}
     yield "chunks", _largest(lambda n: request(method, path, chunks, b"1\r\n \r\n" * (n // 6) + b"0\r\n\r\n"))
-    form = {**own, "content-type": "multipart/form-data; boundary=b"}
+    form = {**signed_in, "content-type": "multipart/form-data; boundary=b"}
     for name, make_form in FORMS.items():
         yield f"form, {name}", _largest(lambda n, make=make_form: request(method, path, form, make(n)))
 

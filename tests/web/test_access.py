@@ -20,6 +20,7 @@ from .conftest import Space, make_run
 
 RUN, SET, JOB = "/api/runs/{run_id}", "/api/datasets/{dataset_id}", "/api/jobs/{job_id}"
 NOBODYS, OWN, READ, WRITE = "open to everyone", "a list of one's own", "read", "write"
+ADMINISTER = "administer"
 # What each route asks of its viewer. A route that is not here fails the test.
 ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/healthz"): NOBODYS, ("GET", "/readyz"): NOBODYS, ("GET", "/api/config/schema"): NOBODYS,
@@ -32,7 +33,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("POST", "/api/runs/probe"): "create",
     ("POST", "/api/runs/estimate"): NOBODYS, ("GET", "/api/presets"): OWN, ("POST", "/api/presets"): "create",
     ("DELETE", "/api/presets/{preset_id}"): WRITE,
-    ("POST", "/api/queue"): WRITE,
+    ("POST", "/api/queue"): WRITE, ("GET", "/api/usage"): OWN, ("POST", "/api/trash/empty"): ADMINISTER,
     ("GET", RUN): READ, ("PATCH", RUN): WRITE, ("DELETE", RUN): WRITE, ("POST", f"{RUN}/{{kind}}"): WRITE,
     ("GET", f"{RUN}/events"): READ, ("GET", f"{RUN}/log"): READ, ("GET", f"{RUN}/series"): READ,
     ("GET", f"{RUN}/series.csv"): READ,
@@ -131,6 +132,14 @@ def test_nobody_creates_nothing(people: dict[str, Any], method: str, path: str) 
     assert answer.status_code == 401 and "sign in" in answer.json()["error"]["message"].lower()
 
 
+@pytest.mark.parametrize("method, path", [k for k, v in ROUTES.items() if v == ADMINISTER])
+def test_only_an_administrator_administers(people: dict[str, Any], method: str, path: str) -> None:
+    assert call(people["nobody"], method, path, people).status_code == 401
+    for who in ("ada", "bob"):
+        answer = call(people[who], method, path, people)
+        assert answer.status_code == 403 and "administrator" in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("path", [p for (m, p), v in ROUTES.items() if v == OWN])
 def test_lists_hold_nothing_of_others(people: dict[str, Any], path: str) -> None:
     for who in ("bob", "nobody"):
@@ -146,7 +155,8 @@ def test_the_owner_has_all_of_it(people: dict[str, Any]) -> None:
             assert answer.status_code == 200, (path, answer.text)
     assert ada.patch(f"/api/runs/{people['run']}", json={"name": "Mine"}).json()["name"] == "Mine"
     assert ada.get("/api/session").json() == {
-        "auth": "hf", "signed_in": True, "name": "ada", "may_create": True, "login": "/oauth/huggingface/login",
+        "auth": "hf", "signed_in": True, "name": "ada", "may_create": True, "administrator": False,
+        "login": "/oauth/huggingface/login",
         "logout": "/oauth/huggingface/logout", "import_roots": []}
     assert people["nobody"].get("/api/session").json()["signed_in"] is False
     assert [d["id"] for d in people["nobody"].get("/api/datasets").json()["items"]] == ["sample"]
@@ -205,6 +215,11 @@ def test_the_spaces_own_token_is_nobodys() -> None:
     (access.LOCAL, "", "write", False), (access.ANONYMOUS, "", "read", True), (access.ANONYMOUS, "", "write", False),
     (access.ANONYMOUS, None, "create", False), (access.LOCAL, None, "create", True),
     (access.LOCAL, None, "read", False),
+    (access.LOCAL, None, "administer", True), (access.ANONYMOUS, None, "administer", False),
+    (access.Viewer("hf-1", "ada"), None, "administer", False),
+    (access.Viewer("hf-1", "ada", admin=True), None, "administer", True),
+    (access.Viewer("hf-1", "ada", admin=True), "hf-2", "administer", False),
+    (access.Viewer("hf-1", "ada", admin=True), "hf-2", "read", False),
     (access.ANONYMOUS, None, "read", False), (access.LOCAL, "local", "own", False)])
 def test_may(viewer: access.Viewer, owner: str | None, action: str, allowed: bool) -> None:
     assert access.may(viewer, owner, action) is allowed

@@ -40,11 +40,11 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measured]:
         pytest.skip("this machine lets no process open that many connections")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * CROWD), hard))
     tmp = tmp_path_factory.mktemp("connections")
-    found = Measured(tmp / "home", tmp, files=FILES)
-    found.raw(request("GET", "/"))
-    found.raw(request("POST", "/api/runs/check", {"content-type": "application/json"}, b'{"config":{}}'))
-    yield found
-    found.stop()
+    running = Measured(tmp / "home", tmp, files=FILES)
+    running.raw(request("GET", "/"))
+    running.raw(request("POST", "/api/runs/check", {"content-type": "application/json"}, b'{"config":{}}'))
+    yield running
+    running.stop()
 
 
 def joined(number: int) -> bytes:
@@ -206,19 +206,19 @@ class Quick:
 @pytest.fixture(scope="module")
 def quick() -> Iterator[Quick]:
     """Ended at once, whatever is under way."""
-    found = Quick()
-    yield found
-    found.server.should_exit = found.server.force_exit = True
-    found.thread.join(20)
+    running = Quick()
+    yield running
+    running.server.should_exit = running.server.force_exit = True
+    running.thread.join(20)
 
 
 def ended(line: socket.socket) -> bytes:
     """What came before the server closed."""
-    found = b""
+    answer = b""
     with contextlib.suppress(ConnectionError):
         while block := line.recv(1 << 16):
-            found += block
-    return found
+            answer += block
+    return answer
 
 
 HEAD = b"POST /upload HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n"

@@ -83,8 +83,8 @@ def test_no_request_costs_much(place: tuple[Measured, Space], ada: dict[str, str
     asked = dict(nasty.of_any_route(method, where))
     asked |= {f"{kind} in the path": request(method, one) for kind, one in nasty.paths(path, IDS)}
     if method != "DELETE" and not (method == "POST" and path.endswith(STARTS)):
-        own = nasty.of_any_route(method, where, ada["cookie"])
-        asked |= {f"signed in, {name}": one for name, one in islice(own, len(path) % 3, None, 3)}  # others elsewhere
+        signed_in = nasty.of_any_route(method, where, ada["cookie"])
+        asked |= {f"signed in, {name}": one for name, one in islice(signed_in, len(path) % 3, None, 3)}
     assert all(len(one) <= nasty.BYTES for one in asked.values())
     left = iter(asked.items())
     while some := dict(islice(left, 40)):
@@ -170,13 +170,13 @@ def test_editing_captions_costs_little_however_long_they_get(place: tuple[Measur
     bob = space.sign_in("bob")
     files = [("files", (f"{n}.png", picture(n))) for n in range(40)] + [
         ("files", (f"{n}.txt", filled("ab ", 10_000).encode())) for n in range(40)]
-    made = bob.post("/api/datasets", files=files, timeout=120).json()
-    assert made["count"] == 40, made
+    birds = bob.post("/api/datasets", files=files, timeout=120).json()
+    assert birds["count"] == 40, birds
     for change in ({"find": "a", "replace": "x" * 2000}, {"find": "ab " * 600 + "c", "replace": "x"},
                    {"find": "b", "replace": "x" * 2000, "whole_words": True}, {"find": "A", "match_case": True},
                    {"trigger": "ab " * 600}, {"prefix": "x" * 2000, "suffix": "y" * 2000}):
         body = nasty.whole({**change, "preview": True})
-        asked = request("POST", f"/api/datasets/{made['id']}/captions",
+        asked = request("POST", f"/api/datasets/{birds['id']}/captions",
                         {"content-type": "application/json", "cookie": cookie_of(bob)}, body)
         check(measured, {str(change)[:60]: asked})
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
-from ..ui.conftest import CHROMIUM, FLAGS
 from .conftest import Server, Space
 
 FORGED = ("/etc/passwd", "/proc/self/environ", "{home}/machine.json", "../../../etc/passwd")
@@ -205,18 +206,38 @@ def test_open_pages_are_few_and_what_nobody_hears_is_bounded(space: Space) -> No
     assert "process_completed" in heard(ada, "mine")  # the session of one who is signed in is there still
 
 
-def test_the_pages_network_log_has_nothing_closed(server: Server, page: httpx.Client) -> None:
+def test_the_pages_network_log_has_nothing_closed(server: Server, browser: Browser) -> None:
     """A real browser on every page: nothing that it asks for is refused."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        opened = browser.new_page()
-        refused: list[str] = []
-        opened.on("response", lambda one: refused.append(f"{one.status} {one.url}") if one.status >= 400 else None)
-        for view in ("", "?view=runs", "?view=datasets", "?dataset=sample", "?view=play"):
-            opened.goto(f"{server.url}/{view}")
-            opened.locator("#notice dl.st-facts >> nth=0").wait_for(state="attached")
-        browser.close()
+    opened = browser.new_page()
+    refused: list[str] = []
+    opened.on("response", lambda one: refused.append(f"{one.status} {one.url}") if one.status >= 400 else None)
+    for view in ("", "?view=runs", "?view=datasets", "?dataset=sample", "?view=play"):
+        opened.goto(f"{server.url}/{view}")
+        opened.locator("#notice dl.st-facts >> nth=0").wait_for(state="attached")
+    opened.close()
     assert not refused
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["at once", "in the middle"])
+def test_a_stream_that_breaks_off_takes_nothing_with_it(server: Server, taken: bool) -> None:
+    """A page gives a stream up and opens the next one while the first one's end is not known yet: what is asked from
+    then on is answered in the new one, to its end, in whatever order the two arrive."""
+    where = urlsplit(server.url)
+    with server.client() as page:
+        for number in range(8):
+            session = f"broken{number}{taken}"
+            assert join(page, session).status_code == 200
+            with socket.create_connection((where.hostname or "", where.port or 0)) as given_up:
+                asked = f"GET /gradio_api/queue/data?session_hash={session} HTTP/1.1\r\nhost: localhost\r\n\r\n"
+                given_up.sendall(asked.encode())
+                if taken:
+                    assert given_up.recv(1 << 16).startswith(b"HTTP/1.1 200")
+                with page.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as stream:
+                    given_up.close()
+                    event = join(page, session).json()["event_id"]
+                    messages = [json.loads(line[5:]) for line in stream.iter_lines() if line.startswith("data:")]
+            assert messages[-1]["msg"] == "close_stream", messages
+            assert event in [one["event_id"] for one in messages if one["msg"] == "process_completed"], messages
 
 
 def test_nobody_starts_nothing_through_the_page(space: Space) -> None:

@@ -49,13 +49,13 @@ def test_no_answer_names_a_place_of_the_server(space: Space) -> None:
     job = work.submit(server.home, "see", {"path": f"{server.home}/x"}, name="A job", owner="hf-id-of-ada", light=True,
                       subject="sample")
     time.sleep(1)
-    made = ada.post("/api/datasets", files=[("files", ("a.png", b"no picture"))]).json()
-    table = server.home / "datasets" / made["id"] / "report.csv"
+    dataset = ada.post("/api/datasets", files=[("files", ("a.png", b"no picture"))]).json()
+    table = server.home / "datasets" / dataset["id"] / "report.csv"
     table.write_text(f"file,reason\na.png,\"{server.home}/cache/x: damaged\"\n")
     answers = {path: ada.get(path) for path in (
         "/api/runs", f"/api/runs/{run_id}", f"/api/runs/{run_id}/events", f"/api/runs/{run_id}/log", "/api/datasets",
         f"/api/runs/{run_id}/overfitting", f"/api/runs/{run_id}/series", f"/api/jobs/{job.id}", "/api/jobs",
-        f"/api/datasets/{made['id']}", f"/api/datasets/{made['id']}/report.csv", "/api/machine", "/api/session",
+        f"/api/datasets/{dataset['id']}", f"/api/datasets/{dataset['id']}/report.csv", "/api/machine", "/api/session",
         f"/api/runs/{run_id}/pictures", f"/api/runs/{'0' * 32}")}
     answers |= {base: ada.post("/api/runs/check", json={"config": {"model": {"base": base}}}) for base in (
         str(server.home), f"{ROOT}/studio/assets/base", "~/model", "nobody/nothing")}
@@ -70,7 +70,7 @@ def test_no_answer_names_a_place_of_the_server(space: Space) -> None:
     assert told["error"]["message"] == "RuntimeError: unet: bad" and told["config"]["model"]["base"] == "2ad33a"
     assert "unet.safetensors" in told["warnings"][0]["message"]
     assert "loop.py" in answers[f"/api/runs/{run_id}/log"].json()["text"]
-    assert '"x: damaged"' in answers[f"/api/datasets/{made['id']}/report.csv"].text
+    assert '"x: damaged"' in answers[f"/api/datasets/{dataset['id']}/report.csv"].text
 
 
 def test_an_owner_is_told_where_things_are(server: Server) -> None:

@@ -120,8 +120,8 @@ def test_no_upload_costs_memory_or_leaves_anything(place: tuple[Measured, Space]
     measured, _ = place
     send, path, statuses = UPLOADS[kind]
     if "{draft}" in path:
-        made = httpx.post(measured.server.url + "/api/datasets", headers=ada, json={"name": "draft"}).json()
-        path = path.format(draft=made["id"])
+        draft = httpx.post(measured.server.url + "/api/datasets", headers=ada, json={"name": "draft"}).json()
+        path = path.format(draft=draft["id"])
     with Watch(measured) as watch:
         answer = httpx.post(measured.server.url + path, headers={**ada, **TYPE}, content=send(), timeout=120)
     with capsys.disabled():

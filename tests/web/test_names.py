@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from studio import events, storage
 
-from ..ui.conftest import CHROMIUM, FLAGS
 from .conftest import Server, finish, make_run, tell
 
 NASTY = ("../../../oauth/huggingface/logout", "../../../../api/datasets/sample/export", "javascript:window.canary=1",
@@ -68,15 +67,13 @@ def test_no_answer_has_an_address_out_of_its_place(server: Server, hostile: str)
 
 
 @pytest.fixture(scope="module")
-def browser_page(server: Server) -> Iterator[Page]:
+def browser_page(server: Server, browser: Browser) -> Iterator[Page]:
     server.wait_ready()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        opened = browser.new_page()
-        opened.goto(server.url)
-        opened.locator("#notice dl.st-facts >> nth=0").wait_for(state="attached")
-        yield opened
-        browser.close()
+    opened = browser.new_page()
+    opened.goto(server.url)
+    opened.locator("#notice dl.st-facts >> nth=0").wait_for(state="attached")
+    yield opened
+    opened.close()
 
 
 def test_opening_such_a_run_asks_for_nothing_else(server: Server, hostile: str, browser_page: Page) -> None:
@@ -89,7 +86,7 @@ def test_opening_such_a_run_asks_for_nothing_else(server: Server, hostile: str, 
     assert not strange and browser_page.evaluate("window.canary ?? null") is None
 
 
-@pytest.mark.parametrize("value, kept", [
+@pytest.mark.parametrize("value, stays", [
     ("javascript:alert(1)", False), ("JaVaScRiPt:alert(1)", False), (" javascript:alert(1)", False),
     ("vbscript:x", False), ("data:text/html,<script>", False), ("data:image/svg+xml,<svg>", False),
     ("//evil.example/", False), ("https://evil.example/", False), ("https://huggingface.co.evil.example/", False),
@@ -97,12 +94,12 @@ def test_opening_such_a_run_asks_for_nothing_else(server: Server, hostile: str, 
     ("/api/x", True),
     ("data:image/png;base64,AAAA", True), ("\\\\evil.example", False), ("https:evil", False)])
 def test_the_pages_scripts_lead_to_our_own_addresses_alone(server: Server, browser_page: Page, value: str,
-                                                          kept: bool) -> None:
+                                                          stays: bool) -> None:
     link, api = browser_page.evaluate("""async (value) => {
       const { el, address } = await import(new URL("static/kit.js", document.baseURI).href);
       return [el("a", { href: value }).getAttribute("href"), address(value)];
     }""", value)
-    assert (link == value) is kept
+    assert (link == value) is stays
     assert api is None or api.startswith(f"{server.url}/api/")
 
 

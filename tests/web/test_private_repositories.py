@@ -176,6 +176,7 @@ ELSEWHERE = {
     ("GET", "/api/runs"), ("GET", "/api/queue"), ("POST", "/api/queue"), ("GET", "/api/datasets"), ("GET", "/api/jobs"),
     ("POST", "/api/presets"), ("DELETE", "/api/presets/{preset_id}"), ("GET", "/api/config/schema"),
     ("POST", "/api/config/from-command"), ("GET", "/api/machine"), ("GET", "/api/session"), ("GET", "/healthz"),
+    ("GET", "/api/usage"), ("POST", "/api/trash/empty"),
     ("GET", "/readyz"), ("GET", "/docs"), ("GET", "/api/openapi.json"),
     *(("GET", f"/oauth/huggingface/{step}") for step in ("login", "callback", "logout")),
 }

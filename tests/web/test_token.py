@@ -9,11 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser
 
 from studio.web import settings
 
-from ..ui.conftest import CHROMIUM, FLAGS
 from .conftest import Server, start
 
 TOKEN = "a-token-of-thirty-two-characters"
@@ -22,9 +21,9 @@ TOKEN = "a-token-of-thirty-two-characters"
 @pytest.fixture(scope="module", params=[{}, {"STUDIO_CONTAINER": "1"}], ids=["alone", "behind a proxy"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     tmp = tmp_path_factory.mktemp("token")
-    found = start(tmp / "home", tmp, STUDIO_AUTH="token", STUDIO_TOKEN=TOKEN, **request.param)
-    yield found
-    found.stop()
+    running = start(tmp / "home", tmp, STUDIO_AUTH="token", STUDIO_TOKEN=TOKEN, **request.param)
+    yield running
+    running.stop()
 
 
 @pytest.mark.parametrize("token", ["a", "123456", "fifteen-letters"])
@@ -63,22 +62,20 @@ def test_the_page_takes_the_token(server: Server, language: str, words: str) -> 
     assert TOKEN not in server.log.read_text()
 
 
-def test_a_person_enters_it_in_a_browser(server: Server) -> None:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(color_scheme="dark")
-        page.goto(f"{server.url}/docs?x=1")
-        assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
-        assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light dark"
-        page.get_by_label("Token").fill("not it")
-        page.get_by_role("button", name="Open the studio").click()
-        page.get_by_text("not this studio's token").or_(page.get_by_text("Too many wrong tokens")).wait_for()
-        page.get_by_label("Token").fill(TOKEN)
-        page.get_by_role("button", name="Open the studio").click()
-        page.wait_for_url(f"{server.url}/docs?x=1")
-        page.locator("#swagger-ui").wait_for()
-        assert TOKEN not in page.url
-        browser.close()
+def test_a_person_enters_it_in_a_browser(server: Server, browser: Browser) -> None:
+    page = browser.new_page(color_scheme="dark")
+    page.goto(f"{server.url}/docs?x=1")
+    assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light dark"
+    page.get_by_label("Token").fill("not it")
+    page.get_by_role("button", name="Open the studio").click()
+    page.get_by_text("not this studio's token").or_(page.get_by_text("Too many wrong tokens")).wait_for()
+    page.get_by_label("Token").fill(TOKEN)
+    page.get_by_role("button", name="Open the studio").click()
+    page.wait_for_url(f"{server.url}/docs?x=1")
+    page.locator("#swagger-ui").wait_for()
+    assert TOKEN not in page.url
+    page.close()
 
 
 def test_guessing_is_slow_and_keeps_nobody_out(server: Server) -> None:

@@ -214,6 +214,7 @@ export class RunView {
 
 /** What the run is doing, in words. */
 export function sentence(record) {
+  if (record.note) return record.note;
   if (record.state === "queued" && record.queue_position > 0) {
     return t("says.queued_at", { position: record.queue_position });
   }

@@ -1,0 +1,324 @@
+"""Removes what nothing names any more: python -m studio.sweeping HOME   (by the server, once a day)
+
+Stored pictures and thumbnails that no row names, bases of bundles that no run stands on, caches of what is gone, and
+what a kill left half done. A row names a picture in a data set, in a run, in either's staging folder, and in the trash;
+also one that an edit took out, since an undo may bring it back.
+
+Safe beside everything else: only what is older than a day is looked at, and whoever is about to name something that is
+stored already holds `datasets.relying` from before it looks for it until the name can be seen. Here the names are read
+again under that lock, alone, just before anything is removed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from studio import datasets, storage
+from studio.datasets import naming
+from studio.runs import Run
+from studio.work import ID, Job, Work
+
+AGE = 86400.0  # seconds that anything is left alone after it was made
+PATIENCE = 600.0  # seconds to wait for those who rely on stored pictures
+AT_ONCE = 500  # files removed before others get their turn at the lock
+RECENT = 3600.0  # seconds that a repository of the Hub stays after it was used
+LEAST_HUB_BYTES = 5 * 10**9
+PLACES = ("runs", "jobs", "datasets", "images", "bases", "cache", "presets")  # where something is made in a staging
+
+
+class Busy(Exception):
+    """Somebody relies on stored pictures for too long; it is tried again another time."""
+
+
+class Names:
+    """Every stored picture that is named anywhere; a file of rows that only grew is read on where it was."""
+
+    def __init__(self, home: Path):
+        self.home = home
+        self._seen: dict[Path, tuple[int, int]] = {}  # number and bytes read of each file
+        self._pictures: set[int] = set()
+
+    def __contains__(self, image: str) -> bool:
+        return int(image[:16], 16) in self._pictures
+
+    def update(self) -> None:
+        """Read what is new. Living things come before the trash, into which they move while this goes on."""
+        for folder, name in (("datasets", "rows.jsonl"), ("runs", "dataset.jsonl"), ("jobs", "run/dataset.jsonl"),
+                             ("trash", "rows.jsonl"), ("trash", "dataset.jsonl"), ("trash", "run/dataset.jsonl")):
+            for entry in _entries(self.home / folder):
+                self._read(entry / name)
+
+    def _read(self, path: Path) -> None:
+        try:
+            stat = path.stat()
+            number, offset = self._seen.get(path, (0, 0))
+            if number != stat.st_ino or offset > stat.st_size:
+                offset = 0
+            if offset < stat.st_size:
+                offset = self._read_on(path, offset)
+        except (FileNotFoundError, NotADirectoryError):  # moved to the trash meanwhile, where it is read next
+            return
+        self._seen[path] = stat.st_ino, offset
+
+    def _read_on(self, path: Path, offset: int) -> int:
+        """Take the names of the lines from byte `offset` on; where the last whole line ends."""
+        with open(path, "rb") as file:
+            file.seek(offset)
+            for line in file:
+                self._pictures.update(int(row["image"][:16], 16) for row in datasets.rows_named(line))
+                offset += len(line) if line.endswith(b"\n") else 0
+        return offset
+
+
+class Sweep:
+    """One sweep of a home; `age` in seconds. `removed` counts what went, by kind."""
+
+    def __init__(self, home: Path, age: float = AGE):
+        self.home, self.age = home, age
+        self.removed: Counter[str] = Counter()
+
+    def all(self) -> None:
+        """Everything but the Hub's cache."""
+        self.pictures()
+        self.bases()
+        self.caches()
+        self.leavings()
+
+    def pictures(self) -> None:
+        """Stored pictures that no row names, and thumbnails."""
+        names = Names(self.home)
+        names.update()  # the long part, beside everybody else
+        for kind, folder in (("pictures", self.home / "images"), ("thumbnails", self.home / "cache" / "thumbs")):
+            unnamed = [path for path in _content(folder) if path.stem not in names and self._is_old(path)]
+            for at in range(0, len(unnamed), AT_ONCE):
+                with _alone(self.home):
+                    names.update()
+                    for path in unnamed[at : at + AT_ONCE]:
+                        if path.stem not in names and self._is_old(path):
+                            path.unlink(missing_ok=True)
+                            self.removed[kind] += 1
+
+    def bases(self) -> None:
+        """Bases that came with bundles, which no run and no job stands on."""
+        old = [path for path in _entries(self.home / "bases") if self._is_old(path)]
+        if not old:
+            return
+        with _alone(self.home):
+            needed = {base for config in self._configs() for base in [_base(config)] if base}
+            for path in old:
+                if str(path) not in needed:
+                    self._remove("bases", path)
+
+    def caches(self) -> None:
+        """What is remembered of data sets and runs that are not there any more, nor in the trash."""
+        discarded = [path.name for path in _entries(self.home / "trash")]
+        for folder, place in (("measures", "datasets"), ("likeness", "runs"), ("bundles", "runs"), ("uses", "runs")):
+            for path in _entries(self.home / "cache" / folder):
+                gone = ID.fullmatch(path.stem) and not (self.home / place / path.stem).exists() and not any(
+                    path.stem in name for name in discarded)
+                if gone and self._is_old(path):
+                    self._remove("caches", path)
+
+    def leavings(self) -> None:
+        """Staging folders and part files of what was killed while it was made."""
+        for place in PLACES:
+            for path in _entries(self.home / place):
+                if path.name.startswith(storage.STAGING) and self._is_untouched(path):
+                    self._remove("leavings", path)
+        for path in [*self.home.glob(".*.part"), *self.home.glob("presets/.*.part"), *self.home.glob("cache/.*.part")]:
+            if self._is_old(path):
+                self._remove("leavings", path)
+        for folder in _entries(self.home / "datasets"):
+            if ID.fullmatch(folder.name):
+                self._inside(folder, storage.Lock(folder / "import.lock"), (storage.STAGING, ".spool-"))
+        for work in (*Run.every(self.home), *Job.every(self.home)):
+            self._of_work(work)
+
+    def _of_work(self, work: Work) -> None:
+        """What a killed supervisor, trainer or job left in its folder."""
+        if storage.is_locked(work.worker_lock.path):
+            return
+        self._inside(work.path, work.lock, (storage.STAGING, "tmp"), below=("", "checkpoints"))
+
+    def _inside(self, folder: Path, lock: storage.Lock, beginnings: tuple[str, ...],
+                below: tuple[str, ...] = ("",)) -> None:
+        left = [path for name in below for path in _entries(folder / name)
+                if path.name.startswith((*beginnings, ".")) and self._is_leaving(path, beginnings)]
+        if not left or not lock.acquire():
+            return
+        try:
+            for path in left:
+                self._remove("leavings", path)
+        finally:
+            lock.release()
+
+    def _is_leaving(self, path: Path, beginnings: tuple[str, ...]) -> bool:
+        half_written = path.name.startswith(".") and path.name.endswith(".part")
+        return (half_written or path.name.startswith(beginnings)) and self._is_untouched(path)
+
+    def _is_old(self, path: Path) -> bool:
+        try:
+            return path.stat().st_mtime <= time.time() - self.age
+        except FileNotFoundError:
+            return False
+
+    def _is_untouched(self, path: Path) -> bool:
+        """Whether nothing in a folder changed for `age`."""
+        return self._is_old(path) and all(self._is_old(one) or not one.exists() for one in path.rglob("*"))
+
+    def _configs(self) -> Iterator[Any]:
+        """Every config that may name a base, also of what lies in the trash or is just being made."""
+        for folder in ("runs", "jobs", "trash"):
+            for entry in _entries(self.home / folder):
+                yield _json(entry / "config.json")
+                yield (_json(entry / "job.json").get("args") or {}).get("config")
+        for path in (self.home / "presets").glob("*.json"):
+            yield _json(path).get("config")
+
+    def _remove(self, kind: str, path: Path) -> None:
+        storage.erase([path])
+        self.removed[kind] += 1
+
+
+# --------------------------------------------------------------------------------------------------------- the Hub
+
+
+def hub_cache(home: Path, limit: int | None = None) -> int:
+    """Bring the Hub's cache below `limit` bytes (None: a quarter of it and of the free disk); how many went.
+
+    Only where it lies in this home: one's own cache elsewhere is never touched. Those that no run or job names go
+    first, then those of runs that only could go on, each time the least recently used; never one in use.
+    """
+    from huggingface_hub import CacheNotFound, constants, scan_cache_dir
+
+    folder = Path(constants.HF_HUB_CACHE).resolve()
+    if not folder.is_relative_to(home.resolve()):
+        return 0
+    try:
+        cache = scan_cache_dir(folder)
+    except CacheNotFound:
+        return 0
+    if limit is None:
+        limit = max(LEAST_HUB_BYTES, (cache.size_on_disk + storage.free_bytes(home)) // 4)
+    named, used = _repositories(home)
+    size, gone = cache.size_on_disk, []
+    for repo in sorted(cache.repos, key=lambda repo: (repo.repo_id in named, repo.last_accessed)):
+        recent = time.time() - max(repo.last_accessed, repo.last_modified) < RECENT
+        if size > limit and repo.repo_id not in used and not recent:
+            gone.append(repo.repo_path)  # whole: by a commit's hash one would hit those it was copied to as well
+            size -= repo.size_on_disk
+    lock = storage.Lock(home / "cache" / "locks" / "base.lock")  # whoever finds or downloads a base holds it
+    if not gone or not lock.acquire():
+        return 0
+    try:
+        return storage.erase(gone)
+    finally:
+        lock.release()
+
+
+def _repositories(home: Path) -> tuple[set[str], set[str]]:
+    """The repositories that any run or job names, and those that are in use or about to be."""
+    named: set[str] = set()
+    used: set[str] = set()
+    for work in (*Run.every(home), *Job.every(home)):
+        record = _json(work.record_file)
+        args = record.get("args") or {}
+        asked = [_base(_json(work.path / "config.json")), _base(args.get("config")), args.get("model"),
+                 args.get("base")]
+        names = {name for name in asked if isinstance(name, str)}
+        named |= names
+        try:
+            asked_for, began = work.attempts()
+            busy = asked_for > began or work.alive()
+        except storage.Corrupt:  # somebody may mend it
+            busy = True
+        if busy:
+            used |= names
+            used |= {base for run in [args.get("run")] if isinstance(run, str) and ID.fullmatch(run)
+                     for base in [_base(_json(home / "runs" / run / "config.json"))] if base}
+    return named, used
+
+
+# ------------------------------------------------------------------------------------------------------------ inside
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Nobody relies on what is stored and not named yet. Raises Busy."""
+    lock, latest = naming.lock(home), time.monotonic() + PATIENCE
+    while not lock.acquire():
+        if time.monotonic() > latest:
+            raise Busy("pictures are being brought in all the time: the sweep waits for another day")
+        time.sleep(0.05)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _content(folder: Path) -> Iterator[Path]:
+    """The files of a store by content: <two digits>/<64 hex digits>.<ext>."""
+    for part in _entries(folder):
+        if len(part.name) == 2:
+            yield from (path for path in _entries(part) if naming.IMAGE.fullmatch(path.stem))
+
+
+def _base(config: Any) -> str | None:
+    """The base that a config names."""
+    model = config.get("model") if isinstance(config, dict) else None
+    base = model.get("base") if isinstance(model, dict) else None
+    return base if isinstance(base, str) else None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """An object in a file; empty for anything else, damaged or gone."""
+    try:
+        data = storage.read_json(path)
+    except (storage.Corrupt, NotADirectoryError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return [Path(entry.path) for entry in os.scandir(folder)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Sweep a home, and print what went as JSON. Returns 0, or 1 where it has to be tried again."""
+    parser = argparse.ArgumentParser(prog="python -m studio.sweeping", description="Remove what nothing names.")
+    parser.add_argument("home", type=Path)
+    parser.add_argument("--age", type=float, default=AGE, help="seconds that anything is left alone after it was made")
+    parser.add_argument("--hub-cache", metavar="BYTES", help="also bring the Hub's cache in this home below so much; "
+                        "`default` is a quarter of the disk")
+    args = parser.parse_args(argv)
+    os.nice(15)
+    sweep = Sweep(args.home.resolve(), args.age)
+    try:
+        sweep.all()
+    except Busy as busy:
+        print(busy, file=sys.stderr)
+        return 1
+    if args.hub_cache:
+        limit = None if args.hub_cache == "default" else int(args.hub_cache)
+        sweep.removed["repositories"] = hub_cache(sweep.home, limit)
+    print(json.dumps(sweep.removed))
+    stamp = sweep.home / "cache" / "swept"
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.touch()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

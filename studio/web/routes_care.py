@@ -1,0 +1,24 @@
+"""/api/usage and /api/trash: the room that things take, and what an administrator looks after."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from studio.web.answers import respond
+from studio.web.routes_runs import Service, Who
+
+router = APIRouter(prefix="/api")
+
+
+@router.get("/usage")
+def usage(request: Request, studio: Service, who: Who) -> Response:
+    """What the viewer's things take and may take; for an administrator, everybody's."""
+    return respond(request, studio.usage(who))
+
+
+@router.post("/trash/empty")
+def empty_trash(request: Request, studio: Service, who: Who) -> Response:
+    """Remove for good what everybody has deleted; an administrator's."""
+    return respond(request, studio.empty_trash(who))

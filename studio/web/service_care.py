@@ -1,0 +1,49 @@
+"""What a person can learn about the room their things take, and what an administrator looks after."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from studio import storage
+from studio.web.access import Viewer, may, require
+from studio.web.people import People
+from studio.web.quotas import Quotas
+from studio.web.settings import Settings
+from studio.web.stored import Stored
+
+
+class CareService:
+    """The part of the service that is about the server itself."""
+
+    home: Path
+    settings: Settings
+    stored: Stored
+    quotas: Quotas
+    people: People
+
+    def usage(self, viewer: Viewer) -> dict[str, Any]:
+        """What the viewer's things take, and may: {bytes, kinds, trash, waiting, kept, limits, people, free_bytes}.
+
+        `people` is null but for an administrator, who learns how much each person's things take, and nothing of them.
+        """
+        limits = dataclasses.asdict(self.settings.limits) if self.settings.limits else None
+        everybody = may(viewer, None, "administer")
+        return {**self.quotas.figures(viewer.id), "limits": limits, "people": self._people() if everybody else None,
+                "free_bytes": storage.free_bytes(self.home) if everybody else None}
+
+    def empty_trash(self, viewer: Viewer) -> dict[str, Any]:
+        """Remove for good what everybody has deleted; returns {removed: how many runs, data sets and parts}."""
+        require(viewer, None, "administer", "trash")
+        entries = self.stored.trash()
+        removed = storage.erase(entry.path for entry in entries)
+        for owner in {entry.owner for entry in entries}:
+            self.stored.forget(owner)
+        return {"removed": removed}
+
+    def _people(self) -> list[dict[str, Any]]:
+        """Everybody who has something here, with what it takes; who has the most comes first."""
+        people = [{"id": owner, "name": self.people.name(owner), **self.quotas.figures(owner)}
+                 for owner in self.stored.owners()]
+        return sorted(people, key=lambda one: one["bytes"] + one["trash"], reverse=True)
