@@ -30,10 +30,6 @@ WEAKEST = {  # under every family's own defaults
     "optim": {"learning_rate": 1e-5, "lr_scheduler": "constant"},
     "sample": {"guidance_scale": 7.5, "prompts": []},
 }
-NEEDS = {  # the prediction types that these settings of the objective have a formula for
-    "snr_gamma": ("epsilon", "v_prediction"), "dream": ("epsilon",), "zero_terminal_snr": ("v_prediction",),
-    **dict.fromkeys(("timestep_density", "timestep_shift", "logit_mean", "logit_std", "mode_scale"), ("flow",)),
-}
 OF_THE_CHECKPOINT = (  # what a branch cannot change: the weights' and the optimizer's shape, and the frozen rows
     "model.", "lora.rank", "lora.alpha", "lora.targets", "lora.dora", "optim.name", "optim.fused_backward",
     "ema.enabled", "data.dataset", "data.config_name", "data.revision", "data.split",
@@ -281,10 +277,10 @@ def _check_recipe(config: Config, defaults: dict[str, Any], found: Plan) -> None
 
 def _check_objective(config: Config, found: Plan) -> None:
     objective = config.objective
-    for name, kinds in NEEDS.items():
+    for name, kinds in families.FORMULAS.items():
         if getattr(objective, name) and objective.prediction_type not in kinds:
             _tell_prediction(name, objective.prediction_type or "", found)
-    if objective.zero_terminal_snr and objective.prediction_type not in NEEDS["zero_terminal_snr"]:
+    if objective.zero_terminal_snr and objective.prediction_type not in families.FORMULAS["zero_terminal_snr"]:
         return
     if objective.zero_terminal_snr and objective.snr_gamma:
         found.warnings.append("SNR gamma gives the last time, which zero terminal SNR is about, no weight: set "

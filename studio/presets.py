@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import config as config_
-from studio import prepare, storage
+from studio import families, storage
 
 ID = re.compile(r"[0-9a-f]{32}")
 LARGE = 100_000_000  # weights of a denoiser from which on a full fine-tune has to save memory
@@ -89,7 +89,7 @@ def _full(about: Circumstances) -> dict[str, Any]:
 
 def _weighted(about: Circumstances) -> dict[str, Any]:
     """Min-SNR weights, where what the base learns has a formula for them."""
-    known = ("", *prepare.NEEDS["snr_gamma"])
+    known = ("", *families.FORMULAS["snr_gamma"])
     return {"snr_gamma": 5.0} if about.prediction_type in known else {}
 
 

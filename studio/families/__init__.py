@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     LoraFile = tuple[Tensors, dict[str, str]]
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "assets" / "base"
+FORMULAS = {  # settings of the objective that have a formula for these prediction types alone
+    "snr_gamma": ("epsilon", "v_prediction"), "dream": ("epsilon",), "zero_terminal_snr": ("v_prediction",),
+    **dict.fromkeys(("timestep_density", "timestep_shift", "logit_mean", "logit_std", "mode_scale"), ("flow",)),
+}
 LORA_WEIGHTS = "pytorch_lora_weights.safetensors"  # the name that `pipeline.load_lora_weights(folder)` looks for
 JSON_BYTES = 1 << 20  # the largest JSON file of a base that is read; real ones have a tenth of it
 Progress = Callable[[int, int], None]  # (bytes done, bytes in all)

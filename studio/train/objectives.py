@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from studio.families import FORMULAS
+
 Mix = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 Weight = Callable[[torch.Tensor], torch.Tensor]
 Draw = Callable[[str, tuple[int, ...]], torch.Tensor]  # a stream's standard normal numbers (B, *shape)
@@ -171,9 +173,8 @@ def make(schedule: dict[str, Any], prediction_type: str, settings: Any, timestep
 
     `settings` is the `objective` section. Raises ValueError for what the prediction type has no formula for.
     """
-    needs = {"snr_gamma": ("epsilon", "v_prediction"), "dream": ("epsilon",), "zero_terminal_snr": ("v_prediction",)}
     kind = "flow" if schedule.get("kind") == "flow" else prediction_type
-    for name, kinds in needs.items():
+    for name, kinds in FORMULAS.items():
         if getattr(settings, name) and kind not in kinds:
             raise ValueError(f"objective.{name} is for {' and '.join(kinds)}; this run learns {kind}: turn it off")
     if kind == "flow":
