@@ -109,11 +109,18 @@ def _shuffled(real: Callable[..., Any]) -> Callable[..., Any]:
     return collate
 
 
-def _masked(real: Callable[..., Any]) -> Callable[..., Any]:
-    def collate(self: Family, entries: list[Any]) -> Any:
-        found = real(self, entries)
-        return {**found, "mask": torch.ones_like(found["mask"])}
-    return collate
+def _unmasked(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Texts at full length, their padding told as words."""
+    def encode(self: Family, parts: dict[str, Any], captions: list[str]) -> Any:
+        found: dict[str, torch.Tensor] = {}
+        for name, suffix in (("texts", ""), ("texts_2", "_2")):
+            encoder = parts[f"text_encoder{suffix}"]
+            told = parts[f"tokenizer{suffix}"](captions, padding="max_length", max_length=rf_base.library().TOKENS,
+                                               truncation=True, return_tensors="pt")
+            states = encoder(told.input_ids, attention_mask=told.attention_mask)[0]
+            found |= {name: states, "mask": torch.ones_like(told.attention_mask).bool()}
+        return found
+    return encode
 
 
 def _scaled(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -138,7 +145,7 @@ MISTAKES: dict[str, tuple[str, Callable[..., Any]]] = {
     "time turned": ("predict", _time(lambda t: 1000 - t)),
     "packing transposed": ("predict", _transposed),
     "captions shuffled": ("collate_texts", _shuffled),
-    "the mask ignored": ("collate_texts", _masked),
+    "the mask ignored": ("encode_texts", _unmasked),
     "scale of latents left out": ("encode_images", _scaled),
     "shift of latents left out": ("encode_images", _moved),
 }
