@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
+
+from studio import surroundings
 
 
 def make_pages(studio: Any) -> dict[str, Any]:
@@ -19,10 +20,12 @@ def make_pages(studio: Any) -> dict[str, Any]:
 
 def prepare_environment(home: Path) -> None:
     """What Gradio and the Hub library read when they are imported; the temporary folders of dead servers go."""
+    from studio import storage
+
     cache = home / "cache"
     for old in cache.glob("gradio-*"):
         if not Path(f"/proc/{old.name.partition('-')[2]}").exists():
-            shutil.rmtree(old, ignore_errors=True)
+            storage.clear(old)
     os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_RUN_HISTORY="False", HF_HUB_DISABLE_TELEMETRY="1",
                       GRADIO_ANALYTICS_MAX_EVENTS="100", GRADIO_TEMP_DIR=str(cache / f"gradio-{os.getpid()}"),
                       STUDIO_HOME=str(home))
@@ -30,17 +33,27 @@ def prepare_environment(home: Path) -> None:
 
 def main() -> int:
     """Serve until told to stop; 2 when it cannot start."""
+    surroundings.use_utf8()
     parser = argparse.ArgumentParser(description="The studio's page and API.")
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
     parser.add_argument("--home", type=Path)
     given = vars(parser.parse_args())
+    for name in surroundings.drop_proxies(os.environ):
+        print(surroundings.WITHOUT.format(name), file=sys.stderr)
     from studio.web import settings as settings_
     try:
         settings = settings_.from_environment(**given)
+        surroundings.home(settings.home, "--home or STUDIO_HOME")
         listening = settings_.bind(settings.host, settings.port)
-    except settings_.SettingsError as error:
+    except (settings_.SettingsError, surroundings.Unfit) as error:
         print(error, file=sys.stderr)
+        return 2
+    from studio import faults, storage
+    try:
+        storage.make_folder(settings.home)
+    except OSError as error:
+        print(faults.in_shell(error), file=sys.stderr)
         return 2
     prepare_environment(settings.home)
     from studio.web.server import serve

@@ -2,9 +2,11 @@
 
 Who may import whom (a room imports only what stands to its right; held by tests/test_layers.py and by ruff):
 
-    ui > web > launch > bundle > hub > export, estimate, presets, sweeping > prepare > ...
+    __main__ > cli
+    cli > trash > prepare > ...
+    ui > web > launch > bundle > hub > export, estimate, presets, sweeping, trash > prepare > ...
     train, jobs > prepare > ...
-    prepare > machine, sizes > runs, datasets > work, edits, foreign > events, families, optimizers > tensors, reference > zips, storage, limited, curves, config
+    prepare > machine, sizes > runs, datasets > work, edits, foreign > events, families, optimizers > tensors, reference, requests, faults > zips, commandline, storage, limited, curves, surroundings, shell, config
     jobs > hub
     config > settings > fields
 

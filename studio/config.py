@@ -88,7 +88,7 @@ class ConfigError(Exception):
 
     def __init__(self, problems: Iterable[Problem]):
         self.problems = list(problems)
-        super().__init__("; ".join(f"{p.field}: {p.message}" for p in self.problems))
+        super().__init__("; ".join(f"{p.field}: {p.message}" if p.field else p.message for p in self.problems))
 
 
 def load(data: Any) -> Config:

@@ -39,8 +39,12 @@ def make(created: Config, before: list[Edit], step: int, changes: Any, id: str =
     """
     step = max([step, *(edit["step"] for edit in before[-1:])])
     now = edited(created, before)
+    paths = list(_paths(changes))
+    known = {field["path"] for section in config_.schema()["sections"] for field in section["fields"]}
+    _refuse([Problem(field=path, message=f"there is no such setting; what may change on the way: {', '.join(EDITABLE)}")
+             for path in paths if path not in known])
     _refuse([Problem(field=path, message=f"this is fixed once a run is made: branch the run to change it; what may "
-                     f"change on the way: {', '.join(EDITABLE)}") for path in _paths(changes) if path not in EDITABLE])
+                     f"change on the way: {', '.join(EDITABLE)}") for path in paths if path not in EDITABLE])
     data = config_.dump(now)
     asked = config_.load(fold(data, [{"config": changes}]))
     then = config_.dump(asked)
@@ -50,8 +54,10 @@ def make(created: Config, before: list[Edit], step: int, changes: Any, id: str =
     _refuse([Problem(field=f"{section}.{name}", message="set a value") for section, name in changed
              if then[section][name] is None])
     if (asked.train.max_steps or 0) <= step:
-        _refuse([Problem(field="train.max_steps", message=f"the run is at step {step} already: set more steps than "
-                         "that, or stop it")])
+        message = f"the run is at step {step} already: set more steps than that, or stop it"
+        if "train.max_steps" not in paths:
+            message = f"the run has made all of its {step} steps, and a change holds in further ones: set more too"
+        _refuse([Problem(field="train.max_steps", message=message)])
     kept: dict[str, dict[str, Any]] = {}
     for section, name in changed:
         kept.setdefault(section, {})[name] = then[section][name]

@@ -6,7 +6,6 @@ seconds of this attempt's process), `kind`, and the kind's own fields (see the f
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -19,7 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from studio import storage
 from studio.curves import Curve, Measured
+from studio.storage.growing import GrowingFile
 
 FINAL = ("finished", "stopped", "cancelled", "failed", "diverged", "paused", "interrupted")
 ACTIVE = ("starting", "running", "stopping")
@@ -34,8 +35,7 @@ NEEDED: dict[str, dict[str, Any]] = {  # what a reader relies on; a line without
     "result": {"name": str, "bytes": int},
     "end": {"result": str, "step": int},
 }
-FULL = (errno.ENOSPC, errno.EDQUOT)
-WAITING_BYTES = 16 << 20  # events that wait for room on the disk
+DURABLE = ("resumed", "sample", "checkpoint", "retired", "control", "warning", "result", "end")  # flushed at once
 _NOTHING: dict[str, Any] = {}
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 
@@ -43,16 +43,14 @@ _DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 class EventWriter:
     """Appends events; used by global rank 0 of the trainer (or a job's worker) alone.
 
-    A line that a killed predecessor left torn is closed before the next one. Each event is one `write`, so that a
-    reader never sees two mixed; what a full disk does not take waits in memory for the next. Non-finite numbers are
-    written as null, since JSON has none.
+    Each event is one `write`, so that a reader never sees two mixed; what the disk does not take waits in memory for
+    the next. What people rely on (DURABLE) is flushed at once and all before it, the rest at each save and at the end.
+    Non-finite numbers are written as null, since JSON has none.
     """
 
     def __init__(self, path: Path):
-        self.path = path
-        self._torn, self._seq = _torn_tail(path), last_seq(path)
-        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        self._unwritten = b""  # what a full disk did not take
+        self.path, self._seq = path, last_seq(path)
+        self._file = GrowingFile(path)
         self._hear: Callable[[dict[str, Any]], None] = _nobody
 
     def follow(self, hear: Callable[[dict[str, Any]], None]) -> None:
@@ -65,13 +63,9 @@ class EventWriter:
         event = {"seq": self._seq, "time": round(time.time(), 3), "mono": round(time.monotonic(), 3), "kind": kind}
         event.update({key: _finite(value) for key, value in fields.items()})
         line = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
-        self._unwritten += line
-        try:
-            self._write()
-        except OSError as error:
-            if error.errno not in FULL or len(self._unwritten) > WAITING_BYTES:
-                self._unwritten, self._torn = b"", True
-                raise
+        self._file.write(line)
+        if kind in DURABLE:
+            self._flush()
         self._hear(event)
         return event
 
@@ -98,23 +92,19 @@ class EventWriter:
 
     def sync(self) -> None:
         """Flush everything written so far to the disk (before a checkpoint is committed). Raises OSError."""
-        self._write()
-        os.fsync(self._handle)
+        self._file.flush()
 
     def close(self) -> None:
         """Flush and close."""
-        try:
-            self.sync()
-        finally:
-            os.close(self._handle)
+        self._file.close()
 
-    def _write(self) -> None:
-        if self._torn and self._unwritten:  # a line that nobody will finish
-            self._unwritten = b"\n" + self._unwritten
-        self._torn = False
-        while self._unwritten:
-            written = os.write(self._handle, self._unwritten)
-            self._unwritten = self._unwritten[written:]
+    def _flush(self) -> None:
+        """`sync` of one event. A disk that does not take it now is no reason to end the work: a save asks again."""
+        try:
+            self._file.flush()
+        except OSError as error:
+            if error.errno not in storage.UNWRITABLE:
+                raise
 
 
 def read(path: Path, offset: int = 0, most: int = -1) -> tuple[list[dict[str, Any]], int]:
@@ -334,17 +324,6 @@ def parse(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return event if _sound(event) else None
-
-
-def _torn_tail(path: Path) -> bool:
-    try:
-        with open(path, "rb") as file:
-            if file.seek(0, os.SEEK_END) == 0:
-                return False
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) != b"\n"
-    except FileNotFoundError:
-        return False
 
 
 def _finite(value: Any) -> Any:

@@ -12,6 +12,9 @@ import platform
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib import metadata, util
 from pathlib import Path
@@ -22,6 +25,8 @@ import psutil
 from studio import config, storage
 
 log = logging.getLogger(__name__)
+_here = threading.Lock()
+_measured: dict[str, dict[str, Any]] = {}  # what no disk took, by `_key`
 PROBE_SECONDS = 120
 PLAIN_SIDE = 256
 RENTED_THREADS = 2  # what the smallest machine has
@@ -35,8 +40,8 @@ def facts(home: Path) -> dict[str, Any]:
     file, key = home / "cache" / "machine.json", _key()
     if (known := _known(file, key)) is not None:
         return known
-    with storage.Lock(home / "cache" / "machine.lock"):
-        if (known := _known(file, key)) is not None:
+    with _one_at_a_time(home):
+        if (known := _known(file, key) or _measured.get(key)) is not None:
             return known
         found: dict[str, Any] = {"cores": cores(), "memory_bytes": memory_bytes(), "torch": _torch_version()}
         try:
@@ -44,8 +49,25 @@ def facts(home: Path) -> dict[str, Any]:
         except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
             log.exception("the machine could not be measured")
             return {**found, "gpus": [], "precision": "no", "precision_reason": f"could not be measured: {error}"}
-        storage.write_json(file, {"key": key, "facts": found})
+        if not storage.write_cache(file, {"key": key, "facts": found}):
+            _measured[key] = found
         return found
+
+
+@contextmanager
+def _one_at_a_time(home: Path) -> Iterator[None]:
+    """Processes measure one after the other; on a disk that takes no lock's file each measures for itself."""
+    lock = storage.Lock(home / "cache" / "machine.lock")
+    try:
+        lock.wait()
+    except OSError as error:
+        if error.errno not in (*storage.UNWRITABLE, *storage.NO_LOCKS):
+            raise
+    with _here:
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def suggestion(home: Path, precision: str | None = None, resolution: int | None = None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 import threading
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def save(home: Path, *, name: str, owner: str, config: dict[str, Any]) -> dict[s
     with _saving:
         if sum(one["owner"] == owner for one in every(home)) >= MOST:
             raise Refused(f"there are {MOST} presets already: delete some first")
-        (home / "presets").mkdir(parents=True, exist_ok=True)
+        storage.make_folder(home / "presets")
         storage.write_json(home / "presets" / f"{made['id']}.json", made)
     return made
 
@@ -137,5 +138,6 @@ def find(home: Path, preset_id: str) -> dict[str, Any] | None:
 
 
 def delete(home: Path, preset_id: str) -> None:
-    """Forget a preset."""
-    (home / "presets" / f"{preset_id}.json").unlink(missing_ok=True)
+    """Move a preset to the trash."""
+    with suppress(FileNotFoundError):
+        storage.to_trash(home / "presets" / f"{preset_id}.json", home / "trash")

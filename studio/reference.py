@@ -9,16 +9,16 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
-import shlex
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from studio import commandline
 from studio import config as config_
+from studio.commandline import MOST_CHARACTERS, PLACEHOLDER, VARIABLE, CommandError
 
 FLAG, ONE, MANY = "flag", "one", "many"
 SECRET = "[secret]"
-MOST_CHARACTERS = 20_000  # of a command, and of what its variables make of it
 MOST_DIGITS = 12  # of a count
 NOT_HERE = "the script has no such option"
 
@@ -73,21 +73,22 @@ WHY = {
     "validation_epochs": "pictures are drawn every so many steps here: set sample.every_steps",
     "foreach_ema": "the average is always updated that way",
 }
-_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
-_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
+COMMENT = "a comment, which no shell reads"
+NO_OPTION = "it belongs to no option"
+TO_FILL = "it looks like a place to fill in: put in what is meant"
+OUTPUT = "where output goes: a run keeps its log in its own folder"
+PROMPTS = ("validation_prompts", "validation_prompt")  # what people write there may look like a placeholder
+TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+_TO_FILL = re.compile(r"path[-_/ ]to[-_/ ]|(?:^|[-_/ ])your[-_ ]|^x{3,}$|^\.\.\.$", re.IGNORECASE)
 _SECRET = re.compile("token|key|secret|password", re.IGNORECASE)
 _OTHERS = ("sdxl", "flax", "prior", "decoder", "decoders")
-
-
-class CommandError(ValueError):
-    """A text that is no command of these scripts: says what was expected."""
 
 
 def from_command(text: str) -> dict[str, Any]:
     """{"config": a partial config, "unplaced": [{"option", "value", "why"}]} of a pasted command line.
 
-    Continuation lines, quotes, `export NAME=value` lines with `$NAME` in the command, environment prefixes, and
-    `accelerate launch` or `torchrun` before the script are understood. Raises CommandError.
+    It is read as a shell reads it (`commandline`), with `accelerate launch` or `torchrun` before the script. Raises
+    CommandError.
     """
     if len(text) > MOST_CHARACTERS:
         raise CommandError(f"it is longer than {MOST_CHARACTERS:,} characters")
@@ -109,8 +110,7 @@ class _Reading:
         self.by_path = {f["path"]: f for f in fields}
         self.by_reference = {f["reference"]: f for f in fields if f["reference"]}
         self.values: dict[str, tuple[str, Any]] = {}  # path -> the option it came from, and its value
-        self.variables: dict[str, str] = {}
-        self.expanded = 0  # characters that variables were replaced by
+        self.variables = commandline.Variables()
         self.unplaced: list[dict[str, Any]] = []
 
     def leave(self, option: str, value: Any, why: str) -> None:
@@ -146,63 +146,40 @@ class _Reading:
 
 def _command(text: str, reading: _Reading) -> tuple[list[str], str, list[str]]:
     """The launcher's options, the script's name and the script's own words; variables are put in on the way."""
-    joined = re.sub(r"\\[ \t]*\r?\n|\r?\n(?=[ \t]*-)", " ", text.strip())
-    for line in joined.splitlines():
-        line = line.strip().removeprefix("$ ").removeprefix("! ").removeprefix("!")
-        if not line or line.startswith("#"):
-            continue
+    found, comments = commandline.statements(text)
+    other = None
+    for statement in found:
+        left, own = commandline.assigned(statement, reading.variables)
+        if left:
+            _leave_variables(own, reading)
+        words = [word for written in left for word in reading.variables.expand(written)]
         try:
-            words = shlex.split(line)
-        except ValueError as error:
-            raise CommandError(f"the command cannot be read ({str(error).lower()}): check its quotes") from None
-        for statement in _statements(words):
-            statement = _assigned(statement, reading)
-            if found := _script_of([_expanded(word, reading) for word in statement]):
-                return found
-    raise CommandError("this is no command of train_text_to_image.py or train_text_to_image_lora.py: paste the whole "
-                       "line, from `accelerate launch` or the script's name on")
+            command = _script_of(words)
+        except CommandError as error:  # perhaps the next one is the command that is meant
+            other = other or error
+            continue
+        if command:
+            for comment in comments:
+                if comment[0] == ">":
+                    reading.leave(">", comment[2:], OUTPUT)
+                elif "--" in comment:
+                    reading.leave("#", _without_secrets(comment[2:]), COMMENT)
+            return command
+    raise other or CommandError("this is no command of train_text_to_image.py or train_text_to_image_lora.py: paste "
+                                "the whole line, from `accelerate launch` or the script's name on")
 
 
-def _statements(words: list[str]) -> Iterator[list[str]]:
-    """The commands of one line, parted by `&&` and `;`."""
-    statement: list[str] = []
-    for word in words:
-        if word in ("&&", ";"):
-            yield statement
-            statement = []
-        else:
-            statement.append(word)
-    yield statement
+def _without_secrets(text: str) -> str:
+    """A comment without the value of an option that may be a secret."""
+    return re.sub(r"(--\w*(?:token|key|secret|password)\w*)([= ]+)\S+", rf"\1\2{SECRET}", text, flags=re.IGNORECASE)
 
 
-def _assigned(words: list[str], reading: _Reading) -> list[str]:
-    """The words after `export` and `NAME=value`. Variables of a command itself are listed as unplaced."""
-    exported = words[:1] == ["export"]
-    words = words[exported:]
-    assigned: dict[str, str] = {}
-    place = 0
-    while place < len(words) and (match := _ASSIGNMENT.fullmatch(words[place])):
-        name, value = match.groups()
-        reading.variables[name] = assigned[name] = _expanded(value, reading)
-        place += 1
-    words = words[place:]
-    if words and not exported:
-        for variable, value in assigned.items():
-            secret = _SECRET.search(variable)
-            why = WHY["hub_token"] if secret else "set it in the environment in which the studio starts"
-            reading.leave(variable, SECRET if secret else value, why)
-    return words
-
-
-def _expanded(word: str, reading: _Reading) -> str:
-    """The word with its variables put in. Raises CommandError where they only make it grow."""
-    def value(place: re.Match[str]) -> str:
-        text = reading.variables.get(place[1] or place[2], place[0])
-        reading.expanded += len(text)
-        if reading.expanded > MOST_CHARACTERS:
-            raise CommandError(f"its variables make it longer than {MOST_CHARACTERS:,} characters")
-        return text
-    return _VARIABLE.sub(value, word)
+def _leave_variables(own: dict[str, str], reading: _Reading) -> None:
+    """List the variables of a command itself as unplaced."""
+    for variable, value in own.items():
+        secret = _SECRET.search(variable)
+        why = WHY["hub_token"] if secret else "set it in the environment in which the studio starts"
+        reading.leave(variable, SECRET if secret else value, why)
 
 
 def _script_of(words: list[str]) -> tuple[list[str], str, list[str]] | None:
@@ -222,22 +199,37 @@ def _script_of(words: list[str]) -> tuple[list[str], str, list[str]] | None:
 
 def _options(words: list[str], known: dict[str, Option], reading: _Reading) -> Iterator[tuple[str, Any]]:
     """The options as argparse reads them: `--name value`, `--name=value`, unique beginnings of a name."""
-    rest = deque(words)
+    rest, before = deque(words), None
     while rest:
         word = rest.popleft()
         if not word.startswith("--"):
-            reading.leave(word, None, "it belongs to no option")
+            another = f"--{before} takes one value, and this is another"
+            reading.leave(word, None, another if before else NO_OPTION)
             continue
         written, equals, value = word[2:].partition("=")
-        name = _whole(written, known)
+        name = _whole(written, known) or _whole(written.replace("-", "_"), known)
         takes = known[name].takes if name else (ONE if equals or (rest and _is_value(rest[0])) else FLAG)
-        values = [value] if equals else _values(rest, takes)
+        values = [value] if equals else _values(rest, MANY if name == "report_to" else takes)
+        before = name if takes == ONE else None
         if name is None:
             reading.leave(f"--{written}", SECRET if _SECRET.search(written) else (values or [True])[0], NOT_HERE)
-        elif takes != FLAG and not values:
+        elif takes == FLAG:
+            yield from _flag(name, values, rest, reading)
+        elif not values:
             reading.leave(f"--{name}", None, "its value is missing")
         else:
-            yield name, values if takes == MANY else values[0] if takes == ONE else True
+            yield name, values if takes == MANY else values[0] if len(values) == 1 else ",".join(values)
+
+
+def _flag(name: str, values: list[str], rest: deque[str], reading: _Reading) -> Iterator[tuple[str, bool]]:
+    """An option without a value; people give it one that says whether it holds."""
+    if not values and rest and rest[0].lower() in (*TRUE, *FALSE):
+        values = [rest.popleft()]
+    said = values[0].lower() if values else "true"
+    if said in (*TRUE, *FALSE):
+        yield name, said in TRUE
+    else:
+        reading.leave(f"--{name}", values[0], "it takes no value, and this says neither yes nor no")
 
 
 def _values(rest: deque[str], takes: str) -> list[str]:
@@ -285,15 +277,23 @@ def _place(given: dict[str, Any], known: dict[str, Option], reading: _Reading, *
         field = reading.by_reference.get(name)
         if name == "hub_token" and name in given:
             reading.leave(f"--{name}", SECRET, WHY[name])
-        elif name in given and _is_unset(value):
-            reading.leave(f"--{name}", value, "the command uses this variable without saying what it is")
+        elif name in given and _is_unset(name, value):
+            reading.leave(f"--{name}", value, "the command uses this variable without saying what it is"
+                          if VARIABLE.fullmatch(value) else TO_FILL)
         elif field is not None:
-            if name in MEANS:
-                value = MEANS[name] if value else field["default"]
-            if value is not None and not (value == field["default"] and name not in given):
-                reading.put(f"--{name}", field["path"], value)
+            _put(name, value, field, name in given, reading)
         elif name in given:
             reading.leave(f"--{name}", value, WHY.get(name, "this version has no such setting"))
+
+
+def _put(name: str, value: Any, field: dict[str, Any], is_given: bool, reading: _Reading) -> None:
+    """One option in its setting."""
+    if is_given and _is_to_fill(value):
+        reading.leave(f"--{name}", value, TO_FILL)
+    if name in MEANS:
+        value = MEANS[name] if value else field["default"]
+    if value is not None and (is_given or value != field["default"]):
+        reading.put(f"--{name}", field["path"], value)
 
 
 def _unlike(given: dict[str, Any], reading: _Reading, *, lora: bool) -> None:
@@ -333,13 +333,22 @@ def _trackers(given: dict[str, Any], reading: _Reading) -> None:
     if wanted == "all":  # as accelerate means it: those that are installed
         given["report_to"] = [name for name in known if importlib.util.find_spec(name) is not None]
         return
-    given["report_to"] = [wanted] if wanted in known else []
-    if wanted not in (*known, "none"):
-        reading.leave("--report_to", wanted, f"there are: {', '.join(known)}")
+    names = [name.strip() for name in str(wanted).split(",") if name.strip()]
+    given["report_to"] = [name for name in names if name in known]
+    for name in names:
+        if name not in (*known, "none"):
+            reading.leave("--report_to", name, f"there are: {', '.join(known)}")
 
 
-def _is_unset(value: Any) -> bool:
-    return isinstance(value, str) and _VARIABLE.fullmatch(value) is not None
+def _is_unset(name: str, value: Any) -> bool:
+    """Whether a value holds what only a shell, or the person, could have filled in."""
+    return isinstance(value, str) and name not in PROMPTS and PLACEHOLDER.search(value) is not None
+
+
+def _is_to_fill(value: Any) -> bool:
+    """Whether a value may be one to fill in: a path/to/something, or a prompt with a variable in it."""
+    texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+    return any(PLACEHOLDER.search(text) if isinstance(value, list) else _TO_FILL.search(text) for text in texts)
 
 
 def _acceptable(reading: _Reading) -> dict[str, Any]:

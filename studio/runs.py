@@ -7,7 +7,6 @@ edits.json events.jsonl train.log control/ samples/ checkpoints/       (who writ
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 import uuid
@@ -70,8 +69,9 @@ class Run(work.Work):
         return *super().told_by, self.edits_file
 
     def revision(self) -> str:
-        """A short text that changes whenever the record does by what no event tells: a name, an edit at rest."""
-        return work.digest(storage.stamp(self.record_file), storage.stamp(self.edits_file))
+        """A short text that changes whenever the record does by what no event tells: a name, an edit at rest, a disk
+        that is full."""
+        return work.digest(storage.stamp(self.record_file), storage.stamp(self.edits_file), storage.is_full(self.home))
 
     @property
     def rows_file(self) -> Path:
@@ -146,6 +146,10 @@ class Run(work.Work):
         """Keep one more; by whoever holds the trainer's lock, or the supervisor's while no trainer is there."""
         storage.write_json(self.edits_file, {"edits": [*self.edits(), edit]})
 
+    def kept_requests(self) -> set[str]:
+        """The ids of the edits that were asked for while it trained."""
+        return {edit["id"] for edit in self.edits()} - {""}
+
     def next_step(self) -> int:
         """The step that the next attempt goes on from."""
         kept = {path.name: facts["step"] for path, facts in self.valid_checkpoints()}
@@ -189,7 +193,7 @@ def create(root: Path, *, name: str, owner: str, config: config_.Config, rows: I
     `config` is resolved; `rows` are the frozen rows. `extra` goes into run.json (the data set's name and fingerprint).
     `fill` puts more into the folder before it appears.
     """
-    (root / Run.folder).mkdir(parents=True, exist_ok=True)
+    storage.make_folder(root / Run.folder)
     run, now = Run(root / Run.folder / uuid.uuid4().hex), time.time()
     record = {"name": name, "owner": owner, "created": now, "parent": parent, "attempt": 1, "rank": now,
               "backend": config.compute.backend, **(extra or {})}
@@ -214,10 +218,9 @@ def branch(root: Path, parent: Run, checkpoint: Path, *, name: str, owner: str, 
         shutil.copyfile(parent.rows_file, made.rows_file)
         if taken := list(edits):
             storage.write_json(made.edits_file, {"edits": taken})
-        made.checkpoints.mkdir(exist_ok=True)
         target = made.checkpoints / checkpoint.name
         try:
-            shutil.copytree(checkpoint, target, copy_function=_link)
+            storage.link_tree(checkpoint, target)
         except FileNotFoundError:
             raise Refused(f"{checkpoint.name} is no longer there: choose another checkpoint") from None
         storage.verify(target)
@@ -258,8 +261,9 @@ def lend(run: Run, checkpoint: str, weights: str, target: Path) -> None:
         if not parts:
             raise Refused(f"{checkpoint} has no {weights} weights (any more): choose another checkpoint")
         for part in parts:
-            shutil.copytree(source / part, target / checkpoint / part, copy_function=_link, dirs_exist_ok=True)
-        shutil.copy2(source / storage.MANIFEST, target / checkpoint / storage.MANIFEST)
+            storage.link_tree(source / part, target / checkpoint / part)
+        if not (target / checkpoint / storage.MANIFEST).exists():
+            storage.link(source / storage.MANIFEST, target / checkpoint / storage.MANIFEST)
 
 
 @contextmanager
@@ -272,13 +276,6 @@ def _held(run: Run, checkpoint: str) -> Iterator[None]:
         yield
     finally:
         lease.release()
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a disk without links, or another disk
-        shutil.copy2(source, target)
 
 
 def find(root: Path, run_id: str) -> Run:
@@ -315,8 +312,7 @@ def resume(run: Run, reader: Reader, checkpoint: str | None = None) -> int:
     names = [path.name for path, _ in run.valid_checkpoints()]
     if checkpoint is not None and checkpoint not in names:
         raise Refused(f"the run has no checkpoint {checkpoint[:40]!r}; there are: {', '.join(names) or 'none'}")
-    for *_, path in run.requests():
-        path.unlink(missing_ok=True)
+    storage.clear(*(path for *_, path in run.requests()))  # one that a power cut brings back is of another attempt
     attempt = run.attempts()[1] + 1
     run.update(attempt=attempt, rank=time.time(), resume_from=checkpoint)
     return attempt

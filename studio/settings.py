@@ -84,10 +84,12 @@ class Data(Section):
         None, "Data files", "Files or patterns inside a Hub data set, such as `data/train-*.parquet`, one a line.",
         max_length=1000)
     image_column: str | None = setting(
-        None, "Image column", "Column of a Hub data set that holds the pictures; empty guesses.",
+        None, "Image column", "Column of a Hub data set, or of a folder's table, that holds the pictures or their "
+        "names; empty guesses.",
         reference="image_column", max_length=200)
     caption_column: str | None = setting(
-        None, "Caption column", "Column of a Hub data set that holds a caption, or a list of them; empty guesses.",
+        None, "Caption column", "Column of a Hub data set, or of a folder's table, that holds a caption, or a list "
+        "of them; empty guesses.",
         reference="caption_column", max_length=200)
     max_rows: int | None = setting(
         None, "Most rows", "Stop reading a Hub data set after so many rows; empty reads 100,000 at most.",

@@ -104,7 +104,7 @@ class Sweep:
                     names.update()
                     for path in unnamed[at : at + AT_ONCE]:
                         if path.stem not in names and self._is_old(path):
-                            path.unlink(missing_ok=True)
+                            storage.clear(path)
                             self.removed[kind] += 1
 
     def bases(self) -> None:
@@ -185,7 +185,7 @@ class Sweep:
             yield _json(path).get("config")
 
     def _remove(self, kind: str, path: Path) -> None:
-        storage.erase([path])
+        storage.erase(path)
         self.removed[kind] += 1
 
 
@@ -220,7 +220,9 @@ def hub_cache(home: Path, limit: int | None = None) -> int:
     if not gone or not lock.acquire():
         return 0
     try:
-        return storage.erase(gone)
+        for path in gone:
+            storage.erase(path)
+        return len(gone)
     finally:
         lock.release()
 
@@ -315,7 +317,7 @@ def main(argv: list[str] | None = None) -> int:
         sweep.removed["repositories"] = hub_cache(sweep.home, limit)
     print(json.dumps(sweep.removed))
     stamp = sweep.home / "cache" / "swept"
-    stamp.parent.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(stamp.parent)
     stamp.touch()
     return 0
 

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import threading
 import time
 import uuid
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from studio import events, storage
+from studio import events, requests, storage
 
 ID = re.compile(r"[0-9a-f]{32}")
 KIND = re.compile(r"[a-z]+(_[a-z]+)*")
@@ -114,7 +113,7 @@ class Work:
     def pulse(self) -> str:
         """A short text that changes whenever its state, events or record may; nothing is read for it."""
         locks = self.supervised(), storage.is_locked(self.path / self.worker_lock_name)
-        return digest(locks, *map(storage.stamp, self.told_by))
+        return digest(locks, storage.is_full(self.home), *map(storage.stamp, self.told_by))
 
     def record(self) -> dict[str, Any]:
         """The record: name, owner, created, attempt (how many were asked for), rank (place in the queue), and more."""
@@ -129,8 +128,8 @@ class Work:
         return self.facts(self.exit_file, {"attempt": int}) if self.exit_file.exists() else None
 
     def update(self, **fields: Any) -> None:
-        """Change fields of the record. The server is its only writer."""
-        with _records:
+        """Change fields of the record; servers and shells wait for each other."""
+        with storage.Lock(self.path / "record.lock"):
             storage.write_json(self.record_file, {**self.record(), **fields})
 
     def goes_on(self) -> bool:
@@ -156,22 +155,20 @@ class Work:
         """Ask the worker for something at its next step; returns the request's id, which its `control` event bears."""
         if kind not in self.controls:
             raise ValueError(f"unknown control {kind!r}; there are: {', '.join(self.controls)}")
-        self.control.mkdir(exist_ok=True)
-        name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
-        storage.write_json(self.control / f"{name}.json", {"kind": kind, "args": args})
-        return name
+        return requests.ask(self.control, kind, args, self.process()["attempt"])
 
     def requests(self) -> list[tuple[str, str, dict[str, Any], Path]]:
         """Open requests, oldest first: id, kind, args, and the file (the worker removes it once answered)."""
-        found = []
-        for path in sorted(self.control.glob("*.json")) if self.control.is_dir() else []:
-            try:
-                data = storage.read_json(path)
-            except storage.Corrupt:
-                data = None
-            if isinstance(data, dict) and data.get("kind") in self.controls:
-                found.append((path.stem, data["kind"], data.get("args") or {}, path))
-        return found
+        return [request[:4] for request in requests.waiting(self.control, self.controls)]
+
+    def earlier_requests(self, attempt: int, began: float) -> set[str]:
+        """The ids of open requests that were meant for an attempt before this one, which began at `began`."""
+        return {request.id for request in requests.waiting(self.control, self.controls)
+                if request.earlier_than(attempt, began)}
+
+    def kept_requests(self) -> set[str]:
+        """The ids of requests that hold, whether they were answered or not."""
+        return set()
 
     @classmethod
     def find(cls, root: Path, id: str) -> Self:
@@ -234,8 +231,7 @@ class Job(Work):
 
     def ended(self) -> None:
         """The inputs go."""
-        if self.inputs.exists():
-            shutil.rmtree(self.inputs)
+        storage.erase(self.inputs)
 
 
 def submit(root: Path, kind: str, args: dict[str, Any], *, name: str, owner: str, light: bool,
@@ -260,21 +256,19 @@ def submit(root: Path, kind: str, args: dict[str, Any], *, name: str, owner: str
 def establish(path: Path, files: Mapping[str, bytes], folders: Iterable[str],
               fill: Callable[[Path], None] = lambda staging: None) -> None:
     """A new folder at `path` with these files and empty folders, complete before it appears; `fill` adds more."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(path.parent)
     staging = path.with_name(f"{storage.STAGING}{path.name}")
     staging.mkdir()
     try:
         for name, data in files.items():
-            storage.write_bytes(staging / name, data)
+            (staging / name).write_bytes(data)
         for name in folders:
             (staging / name).mkdir()
         fill(staging)
-        storage.fsync_path(staging)
-        os.rename(staging, path)
+        storage.publish_folder(staging, path)
     except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
+        storage.clear(staging)
         raise
-    storage.fsync_path(path.parent)
 
 
 def why_ended(asked: Mapping[str, Any]) -> dict[str, str] | None:
@@ -307,6 +301,13 @@ def discard(root: Path, work: Work) -> None:
         storage.to_trash(work.path, root / "trash")
     finally:
         lock.release()
+
+
+def sweep_unfinished(root: Path, before: float) -> None:
+    """Remove the beginnings of runs and jobs that a server which died left before that moment (unix seconds)."""
+    for path in (path for kind in ("runs", "jobs") for path in (root / kind).glob(f"{storage.STAGING}*")):
+        if path.stat().st_mtime < before:
+            storage.clear(path)
 
 
 def sweep_jobs(root: Path, now: float) -> list[Job]:
@@ -373,9 +374,6 @@ class Reader:
 class _Followed:
     def __init__(self) -> None:
         self.lock, self.story, self.offset = threading.Lock(), events.Story(), 0
-
-
-_records = threading.Lock()
 
 
 def _size(path: Path) -> int:

@@ -97,7 +97,7 @@ def test_deleted_pictures_are_erased_once_the_trash_is(ready: Path, tmp_path: Pa
     assert not any(path.exists() for path in alone) and all(path.is_file() for path in running), "its run names it"
     assert edited.undo() and edited.picture(edited.rows()[0]["pid"]).is_file()
     runs.delete(ready, run)
-    storage.erase((ready / "trash").iterdir())
+    storage.clear(*(ready / "trash").iterdir())
     assert sweep(ready, "--age", "0") == {"pictures": 1, "thumbnails": 1}
     assert sorted(path for path in there if path.exists()) == sorted(stored(ready, edited))
 
@@ -137,7 +137,7 @@ def test_bases_caches_and_leavings(ready: Path, tmp_path: Path) -> None:
     assert leavings[3].exists() and not any(path.exists() for path in (*leavings[:3], leavings[4]))
     assert (live.path / "tmpabc").exists() and not (job.path / "tmpabc").exists()
     assert measures.file_of(ready, dataset.id).exists() and not measures.file_of(ready, "f" * 32).exists()
-    storage.erase((ready / "trash").iterdir())
+    storage.clear(*(ready / "trash").iterdir())
     assert sweep(ready, "--age", "0")["bases"] == 1
     assert [path.name for path in (ready / "bases").iterdir()] == ["named"]
 
@@ -191,7 +191,7 @@ class Hammer:
     def erase(self, thing: datasets.Dataset | runs.Run) -> None:
         """Delete for good, at once."""
         thing.delete() if isinstance(thing, datasets.Dataset) else runs.delete(self.home, thing)
-        storage.erase(path for path in (self.home / "trash").iterdir() if thing.id in path.name)
+        storage.clear(*(path for path in (self.home / "trash").iterdir() if thing.id in path.name))
 
     def imports(self) -> None:
         dataset = bring(self.home, *self.files)
@@ -239,7 +239,7 @@ def test_who_relies_on_pictures_for_too_long_puts_the_sweep_off(ready: Path, tmp
     monkeypatch.setattr(sweeping, "PATIENCE", 0.2)
     dataset = bring(ready, picture(tmp_path, 1))
     dataset.delete()
-    storage.erase((ready / "trash").iterdir())
+    storage.clear(*(ready / "trash").iterdir())
     with datasets.relying(ready):
         assert sweeping.main([str(ready), "--age", "0"]) == 1
     assert not (ready / "cache" / "swept").exists(), "it is not counted as done"

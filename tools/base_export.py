@@ -93,6 +93,8 @@ def export(
     for part in (pipe.vae, pipe.unet):
         part.register_to_config(_name_or_path="")  # the folder it came from is nobody's business
     pipe.save_pretrained(out, max_shard_size=SHARD)
+    config = out / "text_encoder" / "config.json"  # transformers loads as what it says, diffusers the rest as float32
+    config.write_text(config.read_text().replace('"dtype": "float16"', '"dtype": "float32"'))
     for path in out.rglob("*.safetensors"):
         # The writer leaves weights readable by their owner alone.
         path.chmod(0o644)

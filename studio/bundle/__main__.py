@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from studio import bundle, storage
+from studio import bundle, faults, storage
 from studio.config import ConfigError
 from studio.runs import Run
 
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             bundle.write(Run(args.run.resolve()), args.file, start=args.start)
     except (bundle.BadBundle, ConfigError, storage.Corrupt, OSError) as error:
-        print(error, file=sys.stderr)
+        print(faults.in_shell(error), file=sys.stderr)
         return 2
     return 0
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import uuid
 from pathlib import Path
 
@@ -27,10 +25,10 @@ def take_back(run: Run, archive: Path) -> list[str]:
         _check_same(run, staging)
         for path in sorted((staging / "samples").glob("*")):
             if not (run.samples / path.name).exists():
-                os.rename(path, run.samples / path.name)
+                storage.publish(path, run.samples / path.name)
         return [path.name for path in sorted((staging / "checkpoints").glob("*")) if _place(run, path)]
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        storage.clear(staging)
 
 
 def _check_same(run: Run, staging: Path) -> None:
@@ -53,7 +51,6 @@ def _place(run: Run, path: Path) -> bool:
     if target.exists():
         if (target / storage.MANIFEST).read_bytes() == (path / storage.MANIFEST).read_bytes():
             return False
-        storage.to_trash(target, run.home / "trash", run.id)
-    os.rename(path, target)
-    storage.fsync_path(run.checkpoints)
+        storage.to_trash(target, run.home / "trash")
+    storage.publish_folder(path, target)
     return True

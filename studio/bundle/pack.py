@@ -23,9 +23,9 @@ Content = bytes | Path
 def pack(run: Run, *, start: bool = False, result: bool = False) -> export.Download:
     """The run's bundle, open for reading; the caller closes it.
 
-    With `start` it has what a first step needs and no more: neither events, sample pictures nor a checkpoint; with
-    `result` what a run has made, for `take_back`: neither pictures nor base. Raises storage.Corrupt for a picture or a
-    base that is not here any more.
+    With `start` it has what a first step needs and no more: neither events nor sample pictures, and of checkpoints only
+    the one that a branch goes on from; with `result` what a run has made, for `take_back`: neither pictures nor base.
+    Raises storage.Corrupt for a picture or a base that is not here any more.
     """
     with ExitStack() as holds:
         contents = dict(_settings(run))
@@ -33,6 +33,8 @@ def pack(run: Run, *, start: bool = False, result: bool = False) -> export.Downl
             contents.update(_needed(run))
         if not start:
             contents.update(_made(run, holds))
+        elif (run.record().get("parent") or {}).get("checkpoint"):
+            contents.update(_newest(run, holds))
         known = _Known(run)
         handles = {name: _opened(name, content, holds) for name, content in contents.items()}
         facts = {name: known.of(content, handles[name]) for name, content in contents.items()}
@@ -49,15 +51,8 @@ def pack(run: Run, *, start: bool = False, result: bool = False) -> export.Downl
 
 def write(run: Run, target: Path, *, start: bool = False, result: bool = False) -> None:
     """The run's bundle in the file `target`, whole or not at all."""
-    part = target.with_name(f".{target.name}.part")
-    try:
-        with pack(run, start=start, result=result) as packed, open(part, "wb") as file:
-            file.writelines(packed.read(0, packed.size))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+    with pack(run, start=start, result=result) as packed, storage.writing(target) as file:
+        file.writelines(packed.read(0, packed.size))
 
 
 def _settings(run: Run) -> Iterator[tuple[str, Content]]:
@@ -82,6 +77,11 @@ def _made(run: Run, holds: ExitStack) -> Iterator[tuple[str, Content]]:
     """What it has made so far, with the newest checkpoint."""
     yield "events.jsonl", _whole_lines(run.events_file)
     yield from ((f"samples/{path.name}", path) for path in sorted(run.samples.glob("*.webp")))
+    yield from _newest(run, holds)
+
+
+def _newest(run: Run, holds: ExitStack) -> Iterator[tuple[str, Content]]:
+    """The newest checkpoint that is not just being retired."""
     for folder, _ in run.valid_checkpoints():
         lease = storage.Lock(run.checkpoints / f"{folder.name}.lease")
         if lease.acquire(shared=True):
@@ -120,9 +120,9 @@ def _wanted(run: Run, base: Source) -> set[str]:
 
 def _base_hashes(run: Run, base: Source) -> dict[str, str]:
     known = _Known(run)
-    found = {name: known.of(base.folder / name, None)["sha256"] for name in sorted(_wanted(run, base))}
+    hashes = {name: known.of(base.folder / name, None)["sha256"] for name in sorted(_wanted(run, base))}
     known.keep()
-    return found
+    return {name: families.identity(sha) for name, sha in hashes.items()}
 
 
 class _Known:
@@ -145,8 +145,7 @@ class _Known:
     def keep(self) -> None:
         """Remember them for the next time."""
         if not self.used.items() <= self.kept.items():
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            storage.write_json(self.file, {**self.kept, **self.used})
+            storage.write_cache(self.file, {**self.kept, **self.used})
 
 
 def _opened(name: str, content: Content, holds: ExitStack) -> bytes | zips.Part:

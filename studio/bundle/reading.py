@@ -244,7 +244,7 @@ def _rows(staging: Path, digests: dict[str, str], *, pictures: bool) -> int:
         os.fsync(out.fileno())
     if not count:
         raise BadBundle("dataset.jsonl has no pictures")
-    path.with_name("rows.part").replace(path)
+    storage.rename(path.with_name("rows.part"), path)
     return count
 
 
@@ -309,7 +309,7 @@ def _events(staging: Path) -> None:
         out.writelines(foreign.clean_lines(_whole_lines(lines), count))
         out.flush()
         os.fsync(out.fileno())
-    path.with_name("events.part").replace(path)
+    storage.rename(path.with_name("events.part"), path)
 
 
 def _whole_lines(file: Any) -> Iterator[bytes]:

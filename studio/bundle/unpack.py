@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import time
 import uuid
 from collections.abc import Callable
@@ -21,7 +20,6 @@ from studio import datasets, families, limited, runs, storage
 from studio.bundle import layout
 from studio.bundle.layout import BadBundle
 from studio.config import Config
-from studio.datasets import workers
 from studio.families import source
 from studio.runs import Run
 
@@ -37,7 +35,8 @@ def unpack(home: Path, archive: Path, owner: str, check: Callable[[Config], None
     ConfigError.
     """
     staging = home / "runs" / f"{storage.STAGING}{uuid.uuid4().hex}"
-    staging.mkdir(parents=True)
+    storage.make_folder(staging.parent)
+    staging.mkdir()
     try:
         facts = read(archive, staging, "all")
         config = config_.load(storage.read_json(staging / "config.json"))
@@ -49,7 +48,7 @@ def unpack(home: Path, archive: Path, owner: str, check: Callable[[Config], None
             _place_pictures(home, staging)
             return _commit(home, staging, owner, config, facts)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        storage.clear(staging)
 
 
 def read(archive: Path, staging: Path, parts: str) -> dict[str, Any]:
@@ -72,11 +71,12 @@ def read(archive: Path, staging: Path, parts: str) -> dict[str, Any]:
 
 def _place_pictures(home: Path, staging: Path) -> None:
     """Each picture into the store; one that is there already stays."""
-    folder = staging / "images"
+    folder, pairs = staging / "images", []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         match = layout.PATTERNS["image"].fullmatch(f"images/{path.name}")
         assert match, f"{path.name} was looked at"
-        workers.place(path, home / "images" / match["sha"][:2] / path.name)
+        pairs.append((path, home / "images" / match["sha"][:2] / path.name))
+    storage.publish_files(pairs)
 
 
 # ---------------------------------------------------------------------------------------------------------------- base
@@ -110,7 +110,7 @@ def _base(home: Path, staging: Path, config: Config, facts: dict[str, Any]) -> t
 def _compare(base: str, claimed: dict[str, str], actual: Callable[[str], str | None]) -> None:
     """Raise BadBundle unless the base's files are those of where the bundle was made."""
     for name, sha in claimed.items():
-        if actual(name) != sha:
+        if families.identity(actual(name) or "") != families.identity(sha):
             raise BadBundle(f"{base}: {name[:80]} here is not the file that the run began with: get the same "
                             "version of the base (or of the studio, for `embedded`)")
 
@@ -119,9 +119,8 @@ def _keep_base(brought: Path, target: Path) -> None:
     """Move a base that came along to the place of its content, where an equal one may be already."""
     if target.exists():
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.rename(brought, target)
-    storage.fsync_path(target.parent)
+    storage.make_folder(target.parent)
+    storage.publish_folder(brought, target)
 
 
 def _commit(home: Path, staging: Path, owner: str, config: Config, facts: dict[str, Any]) -> Run:
@@ -132,8 +131,8 @@ def _commit(home: Path, staging: Path, owner: str, config: Config, facts: dict[s
     def fill(run: Run) -> None:
         for name in ("dataset.jsonl", "edits.json", "events.jsonl", "samples", "checkpoints"):
             if (staging / name).exists():
-                shutil.rmtree(run.path / name, ignore_errors=True)
-                os.replace(staging / name, run.path / name)
+                storage.clear(run.path / name)
+                storage.rename(staging / name, run.path / name)
         storage.write_json(run.process_file, {"attempt": attempt, "pid": os.getpid(), "start_time": None,
                                               "boot_id": None, "argv": [], "began": time.time()})
         storage.write_json(run.exit_file, {"attempt": attempt, "returncode": None, "signal": None, "oom_kill": False,

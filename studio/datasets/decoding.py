@@ -18,10 +18,10 @@ from typing import Any, BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from studio import limited
-from studio.datasets import pixels
+from studio.datasets import kinds, pixels
 from studio.datasets.workers import THUMB
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")  # JPEG includes MPO
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")  # JPEG includes MPO; HEIF comes by pi-heif
 MEMORY = 1 << 30  # bytes of address space
 SECONDS = 20  # of processor time a picture
 FILE_BYTES = 1 << 30  # the largest file it may write
@@ -32,7 +32,11 @@ WEBP_MOST = 16_000_000  # pixels; beyond, PNG needs a fraction of WebP's memory
 
 
 class Unusable(Exception):
-    """A picture that cannot be used; the message is the reason a person reads."""
+    """A picture that cannot be used; the message is the reason a person reads. `kind` is what the file is instead."""
+
+    def __init__(self, reason: str, kind: str = ""):
+        super().__init__(reason)
+        self.kind = kind
 
 
 @dataclass
@@ -49,7 +53,7 @@ def normalise(path: Path, background: str = pixels.WHITE) -> Normal:
     """The normalised copy of the picture in `path`, what is transparent laid on `background` (#rrggbb). Raises
     Unusable, with the reason in words."""
     try:
-        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
+        with open(path, "rb") as file, _opened(file) as image:
             check_size(*image.size)
             kind = image.format or ""
             if kind == "PNG":
@@ -57,7 +61,7 @@ def normalise(path: Path, background: str = pixels.WHITE) -> Normal:
             image.load()
             return _normal(path, image, kind, background)
     except UnidentifiedImageError:
-        raise Unusable(_unidentified(path)) from None
+        raise Unusable(*_unidentified(path)) from None
     except (Unusable, SystemExit, KeyboardInterrupt):
         raise
     except MemoryError:
@@ -70,14 +74,21 @@ def normalise(path: Path, background: str = pixels.WHITE) -> Normal:
         raise Unusable(f"damaged or incomplete picture ({str(error)[:120] or type(error).__name__})") from None
 
 
-def _unidentified(path: Path) -> str:
+def _opened(file: Any) -> Image.Image:
+    """The picture in an open file or of a path, its header read; of the formats that are read here alone."""
+    Image.init()
+    return Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
+
+
+def _unidentified(path: Path) -> tuple[str, str]:
+    """Why a file is no picture to read here, and what it is instead, where that can be told."""
     with open(path, "rb") as file:
-        head = file.read(12)
+        head = file.read(kinds.HEAD)
     if not head:
-        return "the file is empty"
-    if head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8")) or head[8:] == b"WEBP":
-        return "damaged or incomplete picture (its header cannot be read)"
-    return "not a picture in a format that is read here (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF)"
+        return "the file is empty", ""
+    if head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8")) or head[8:12] == b"WEBP":
+        return "damaged or incomplete picture (its header cannot be read)", ""
+    return f"not a picture in a format that is read here ({kinds.READ})", kinds.of_content(head)
 
 
 def check_size(width: int, height: int) -> None:
@@ -137,7 +148,7 @@ def answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     path = Path(os.fsdecode(bytes.fromhex(request["path"])))
     try:
         if request.get("thumb"):
-            with Image.open(path, formats=FORMATS) as image:
+            with _opened(path) as image:
                 check_size(*image.size)
                 (folder / request["thumb"]).write_bytes(thumbnail(image))
             return {}
@@ -148,7 +159,7 @@ def answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         (folder / f"{hash_}.thumb").write_bytes(thumbnail(normal.image))
         return {"sha256": hash_, "ext": normal.ext, "width": size[0], "height": size[1], "changes": normal.changes}
     except Unusable as problem:
-        return {"problem": str(problem)}
+        return {"problem": str(problem), "kind": problem.kind}
     except OSError as error:
         return {"problem": str(error), "errno": error.errno}
     except MemoryError:
@@ -156,11 +167,12 @@ def answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _add_heif() -> None:
-    """HEIC and HEIF, where their package is installed."""
+    """HEIC and HEIF by libheif's decoder, where its package has a wheel for this system; one thread a picture."""
     with contextlib.suppress(ImportError):
-        from pillow_heif import register_heif_opener
+        import pi_heif
 
-        register_heif_opener()
+        pi_heif.options.DECODE_THREADS = 1
+        pi_heif.register_heif_opener()
 
 
 def main() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +98,24 @@ class Snapshot:
             self._texts = ["\n".join([*row["captions"], row["name"]]).casefold() for row in self.rows]
         wanted = q.casefold()
         return [row for row, text in zip(self.rows, self._texts, strict=True) if wanted in text]
+
+
+class SnapshotCache:
+    """The last folded data sets, each with the stamp of the files it was read from."""
+
+    def __init__(self, size: int = 8):
+        self._lock, self._size, self._kept = threading.Lock(), size, dict[str, tuple[Any, Snapshot]]()
+
+    def get(self, key: str, stamp: Any, make: Callable[[], Snapshot]) -> Snapshot:
+        """The kept snapshot of `key` where its stamp is still `stamp`, else a new one."""
+        with self._lock:
+            kept = self._kept.pop(key, None)
+            if kept is not None and kept[0] == stamp:
+                self._kept[key] = kept
+                return kept[1]
+        made = make()
+        with self._lock:
+            self._kept[key] = (stamp, made)
+            while len(self._kept) > self._size:
+                self._kept.pop(next(iter(self._kept)))
+        return made

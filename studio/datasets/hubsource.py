@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import re
-import shutil
 import threading
 import time
 import uuid
@@ -16,7 +15,7 @@ from typing import IO, Any
 
 from studio import limited, storage
 from studio.datasets import workers
-from studio.datasets.layout import Wrong
+from studio.datasets.options import Wrong
 from studio.datasets.sources import MAX_FILE
 from studio.limited import wire
 
@@ -86,8 +85,8 @@ class Rows:
     """The rows of a table while a limited process reads them: `head` first, then one by one. Close it.
 
     Its files lie in a folder of their own in `place` until then. `read` is the parquet file, where it is one.
-    `head`: {columns: {name: kind}, image, caption, total, splits, configs, sha, private, gated}; a row: {name, split,
-    captions, bytes}, or {name, problem}, or for a table of file names {line: {...}}."""
+    `head`: {columns: {name: kind}, image, caption, samples, total, splits, configs, sha, private, gated}; a row: {name,
+    split, captions, texts, bytes}, or {name, problem}, or for a table of file names {line: {...}}."""
 
     def __init__(self, place: Path, wish: dict[str, Any], token: str | None = None, read: Sequence[Path] = ()):
         self.folder = place / f"{storage.STAGING}{uuid.uuid4().hex}"
@@ -128,7 +127,7 @@ class Rows:
     def close(self) -> None:
         """End the process and remove what it left."""
         self._limited.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        storage.clear(self.folder)
 
     def __enter__(self) -> Rows:
         return self

@@ -8,34 +8,34 @@ their own, tables are read in another.
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from studio import limited, storage
-from studio.datasets import captions, naming, sources, workers
+from studio import faults, limited, storage
+from studio.datasets import captions, meanings, naming, sources, words, workers
+from studio.datasets.headline import GivenTable
 from studio.datasets.hubsource import Rows, Unreadable
-from studio.datasets.layout import MOST_TEXT, Layout, Options, TooMuchText
+from studio.datasets.layout import MOST_TEXT, Layout, TooMuchText
 from studio.datasets.naming import relying
+from studio.datasets.options import Options
 from studio.datasets.reporting import Report
 from studio.datasets.sources import Entry, Given
-from studio.datasets.store import Dataset, picture_path
+from studio.datasets.store import FULL, Dataset, picture_path
+from studio.datasets.tables import Record
 from studio.limited import confine
 
 WORKERS = min(8, max(2, os.cpu_count() or 2))
 AHEAD = 2 * WORKERS  # pictures in hand at once
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 MEMORY = 2 << 30  # bytes of address space for this process
 FEW = 100  # files that are opened to an import one by one; of more, the folders they lie in
-FULL = "The disk became full during the import; nothing of it was kept. Free some space, then import again."
 TOO_LARGE = "The import needs more than 2 GB of memory; nothing of it was kept. Import the files in smaller parts."
 TOO_MUCH_TEXT = (f"The captions have more than {MOST_TEXT // 10**6} million characters together; nothing of it was "
                  "kept. Shorten them, or import the pictures in smaller parts.")
@@ -59,7 +59,7 @@ class Pool:
         self.home, self.dataset, self.options = dataset.home, dataset, options
         self.staging = staging_of(dataset)
         for left in self.staging.glob("*"):  # of an interrupted import; the folder itself stays, that may be written to
-            shutil.rmtree(left)
+            storage.clear(left)
         folders = [self.staging / str(number) for number in range(WORKERS)]
         for folder in folders:
             folder.mkdir(parents=True)
@@ -81,12 +81,13 @@ class Pool:
             yield entry, facts.result()
 
     def take(self, entry: Entry) -> dict[str, Any]:
-        """The picture's facts {sha256, ext, width, height, changes}, or {problem}. Raises OSError for a full disk."""
+        """The picture's facts {sha256, ext, width, height, changes}, or {problem}. Raises OSError for a disk that does
+        not take them."""
         check(self.dataset)
         worker = self._free.pop()
         try:
             facts = worker.normalise(entry.on_disk(worker.folder / "spool"), background=self.options.background)
-            if facts.get("errno") in DISK_FULL:
+            if facts.get("errno") in faults.KNOWN:
                 raise OSError(facts["errno"], facts["problem"])
             if "sha256" in facts:
                 self._fits(worker.folder / f"{facts['sha256']}.{facts['ext']}")
@@ -108,19 +109,20 @@ class Pool:
 
     def file(self, rows: list[dict[str, Any]]) -> None:
         """Move the pictures of `rows` to their place, durable before a row names them: two syncs, not thousands."""
-        os.sync()
+        pictures: dict[Path, Path] = {}
         for row in rows:
             for folder in (worker.folder for worker in self._free):
-                workers.place(folder / f"{row['image']}.{row['ext']}", picture_path(self.home, row))
                 workers.place(folder / f"{row['image']}.thumb", workers.thumb_path(self.home, row["image"]))
-        os.sync()
+                if (part := folder / f"{row['image']}.{row['ext']}").exists():
+                    pictures[picture_path(self.home, row)] = part
+        storage.publish_files((part, path) for path, part in pictures.items())
 
     def close(self) -> None:
         """End the processes and remove what they left."""
         self._threads.shutdown(cancel_futures=True)
         for worker in self._free:
             worker.close()
-        shutil.rmtree(self.staging, ignore_errors=True)
+        storage.clear(self.staging)
 
 
 def staging_of(dataset: Dataset) -> Path:
@@ -141,9 +143,9 @@ class Intake:
     `pictures` the lock of `relying`, opened."""
 
     def __init__(self, dataset: Dataset, options: Options, tell: Tell, pictures: storage.Lock,
-                 token: str | None = None, readable: Sequence[Path] = ()):
+                 token: str | None = None, readable: Sequence[Path] = (), batches: Iterable[str] = ()):
         self.dataset, self.options, self.tell, self.token = dataset, options, tell, token
-        self.readable, self.pictures = readable, pictures
+        self.readable, self.pictures, self.batches = readable, pictures, batches
         self.tables: list[tuple[Entry, Rows]] = []  # parquet files with pictures in them
         self.done = self.total = 0
 
@@ -151,14 +153,14 @@ class Intake:
         """Import files and commit; returns the report."""
         report = Report(sources.entries(files))
         try:
-            layout = Layout(report, self.options, self._lines)
+            layout = Layout(report, self.options, self._records)
             pictures = layout.pictures
             self.total = len(pictures) + sum(table.head.get("total", 0) for _, table in self.tables)
             needed = 1.2 * sum(entry.size for entry in (*pictures, *(entry for entry, _ in self.tables)))
             if needed > storage.free_bytes(self.dataset.home):
                 report.give_up(f"The disk is too full: the pictures need about {needed / 1e9:.1f} GB. Free some space.")
                 return self._commit(layout, [], [])
-            return self._commit(layout, pictures, [self._of_file(report, *table) for table in self.tables])
+            return self._commit(layout, pictures, [self._of_file(layout, *table) for table in self.tables])
         finally:
             for _, table in self.tables:
                 table.close()
@@ -172,54 +174,62 @@ class Intake:
                 self.total = table.head["total"]
                 report.note(f"Read from {wish['name']} at {table.head['sha'][:12]}: pictures of the column "
                             f"{table.head['image']!r}, captions of {table.head['caption'] or 'no column'!r}.")
-                return self._commit(layout, [], [self._of_table(report, table)])
+                return self._commit(layout, [], [self._of_table(layout, wish["name"], table)])
         except Unreadable as problem:
             report.give_up(str(problem))
             return self._commit(layout, [], [])
 
-    def _lines(self, entry: Entry) -> Iterator[captions.Line]:
-        """The lines of a parquet file that names its pictures; one that holds them is kept for later."""
+    def _records(self, entry: Entry) -> list[Record] | None:
+        """The records of a parquet file that names its pictures; one that holds them is kept for later (None)."""
         spool = self.dataset.path / f".spool-{len(self.tables)}.parquet"
         try:
             path = entry.on_disk(spool).absolute()
-            table = Rows(self.dataset.path, {"parquet": os.fsencode(path).hex()}, read=[path])
+            wish = {"parquet": os.fsencode(path).hex(), "image_column": self.options.image_column,
+                    "caption_column": self.options.caption_column}
+            table = Rows(self.dataset.path, wish, read=[path])
+            if not table.head["table"]:
+                self.tables.append((entry, table))
+                return None
+            with table:
+                return [Record(row["number"], row["line"]) for row in table]
         except Unreadable as problem:
             raise sources.Refused(str(problem)) from None
-        if not table.head["table"]:
-            self.tables.append((entry, table))
-            return
-        with table:
-            try:
-                for row in table:
-                    yield captions.of_row(row["number"], row["line"])
-            except Unreadable as problem:
-                raise sources.Refused(str(problem)) from None
 
-    def _of_file(self, report: Report, entry: Entry, table: Rows) -> Iterator[Entry]:
+    def _of_file(self, layout: Layout, entry: Entry, table: Rows) -> Iterator[Entry]:
         """The pictures in a parquet file, which counts as its rows, as an archive does."""
-        report.entries.remove(entry)
+        report, place = layout.report, layout.report.entries.index(entry)
+        del report.entries[place]
+        split = meanings.split_of_file(entry.key) or meanings.split_of_folders(entry.key)
         try:
-            yield from self._of_table(report, table, f"{entry.name}/")
+            yield from self._of_table(layout, entry.shown, table, f"{entry.name}/", split)
         except Unreadable as problem:
-            report.entries.append(entry)
+            report.entries.insert(place, entry)
             report.skip(entry, str(problem))
 
-    def _of_table(self, report: Report, table: Rows, prefix: str = "") -> Iterator[Entry]:
+    def _of_table(self, layout: Layout, name: str, table: Rows, prefix: str = "", split: str = "") -> Iterator[Entry]:
+        report = layout.report
+        layout.given.append(GivenTable(name, table.head["columns"], table.head["image"], table.head["caption"],
+                                       table.head["samples"]))
         for row in table:
             entry = Entry(prefix + row["name"], data=row.get("bytes"), problem=row.get("problem", ""))
-            given = [captions.clean(text)[0] for text in row["captions"]]
-            entry.given = Given(list(dict.fromkeys(given)), row["split"], row.get("more", {}))
+            said, _ = captions.of_texts(row["captions"])
+            entry.given = Given(list(said), row["split"] or split or "train", row.get("more", {}), row.get("texts", {}))
             report.add(entry)
+            if row.get("several", 1) > 1:
+                report.count("first picture of several in a row taken")
             if not entry.problem:
                 report.tried += 1
                 yield entry
 
     def _commit(self, layout: Layout, pictures: list[Entry], tables: list[Iterator[Entry]]) -> dict[str, Any]:
         report, pool, rows = layout.report, Pool(self.dataset, self.options, self.readable), []
+        taken: list[tuple[Entry, dict[str, Any]]] = []
         try:
             for source in (iter(pictures), *tables):
                 for entry, facts in pool.decode(source):
-                    rows += layout.row(entry, facts)
+                    found = layout.row(entry, facts)
+                    rows += found
+                    taken += [(entry, facts)] if found else []
                     self.done += 1
                     self.tell(lambda: {**report.so_far(), "done": self.done, "total": max(self.total, self.done)})
             rows = layout.finish(rows)
@@ -228,15 +238,22 @@ class Intake:
             check(self.dataset)
             with relying(self.dataset.home, self.pictures):
                 pool.file(rows)
-                result = report.result(len(rows))
-                self.dataset.add_rows(rows, result, report.table())
-            return result
+                result = {**report.result(len(rows)), "read_as": words.read_as(self.options)}
+                batch, pids = self.dataset.add_rows(rows, result, report.table(), self.batches)
         finally:
             pool.close()
+        if rows:
+            pid_of = dict(zip((entry for entry, _ in taken), pids, strict=True))
+            with suppress(OSError):  # the import is committed; its words can then not be read again, as the page says
+                words.keep(self.dataset, batch, layout, pid_of, dict(taken))
+        return result
 
 
-def fail(dataset: Dataset, error: str) -> None:
-    """Commit nothing but the reason."""
+def fail(dataset: Dataset, task: dict[str, Any], error: str) -> None:
+    """Commit nothing but the reason; of an import that is read again the report stays."""
+    if "again" in task:
+        storage.write_json(dataset.path / "report.json", {**dataset.commit(), "error": error})
+        return
     report = Report([])
     report.give_up(error)
     dataset.add_rows([], report.result(0), report.table())
@@ -245,9 +262,11 @@ def fail(dataset: Dataset, error: str) -> None:
 def run(dataset: Dataset, task: dict[str, Any], tell: Tell, pictures: storage.Lock, token: str | None) -> None:
     """The import that incoming.json describes."""
     wishes = task["options"]
-    options = Options(wishes["background"], wishes["caption_from"], tuple(map(_path, wishes["roots"])),
-                      wishes.get("room"), wishes.get("no_room", ""))
-    intake = Intake(dataset, options, tell, pictures, token, readable(task))
+    options = Options(**{**wishes, "roots": tuple(map(_path, wishes["roots"]))})
+    if "again" in task:
+        words.read_again(dataset, options)
+        return
+    intake = Intake(dataset, options, tell, pictures, token, readable(task), task.get("batches", ()))
     if "hub" in task:
         intake.hub(task["hub"])
     elif "folder" in task:
@@ -297,39 +316,33 @@ def main() -> None:
     _confine(dataset, task)
     try:
         attempt(dataset, task, tell, pictures, token)
+        if folder.exists():
+            storage.remove(dataset.task_file)  # the report says how it ended; without it the import counts as cut
+            dataset.drop_imported()
     finally:
-        for name in ("incoming.json", "progress.json", "cancel", *(path.name for path in folder.glob(".spool-*"))):
-            (folder / name).unlink(missing_ok=True)
-    if folder.exists():
-        _drop(dataset, task.get("batches", []))
+        storage.clear(folder / "progress.json", folder / "cancel", *folder.glob(".spool-*"))
 
 
 def attempt(dataset: Dataset, task: dict[str, Any], tell: Tell, pictures: storage.Lock, token: str | None) -> None:
-    """`run`; what ends it early is what the report says."""
+    """`run`; what ends it early is what the report says. Raises OSError where not even that can be written."""
     try:
         run(dataset, task, tell, pictures, token)
     except Gone:
         return
     except Cancelled as ended:
-        fail(dataset, str(ended) or CANCELLED)
+        fail(dataset, task, str(ended) or CANCELLED)
     except MemoryError:
-        fail(dataset, TOO_LARGE)
+        fail(dataset, task, TOO_LARGE)
     except TooMuchText:
-        fail(dataset, TOO_MUCH_TEXT)
+        fail(dataset, task, TOO_MUCH_TEXT)
     except OSError as error:
         if not dataset.path.exists():
             return
-        if error.errno not in DISK_FULL:
+        fault = faults.of(error)
+        if fault is None:
             raise
-        fail(dataset, FULL)
-
-
-def _drop(dataset: Dataset, batches: list[str]) -> None:
-    """Remove batches that were imported."""
-    for batch in batches:
-        shutil.rmtree(dataset.incoming / batch, ignore_errors=True)
-    if dataset.incoming.is_dir() and not any(dataset.incoming.iterdir()):
-        dataset.incoming.rmdir()
+        fail(dataset, task, FULL if error.errno in storage.FULL else f"{fault.message} Nothing of the import was kept. "
+             f"{fault.hint} Then import again.")
 
 
 if __name__ == "__main__":

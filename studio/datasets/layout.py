@@ -1,9 +1,9 @@
 """How the files belong together: pictures, their captions, splits and repeats, in every layout people have.
 
-`.txt`, `.caption` or `.json` beside a picture; `metadata.jsonl`, `metadata.csv` or parquet; any JSON-lines file of
-{"image", "text"}; kohya's `10_name` folders (repeats); folders train, test, val, validation (splits); crop, repeats and
-names as an export has them. A metadata file comes before a `.txt`; without any the caption is empty, or the file's or
-folder's name where that was chosen.
+`.txt`, `.caption` or `.json` beside a picture, or in a folder of captions beside that of the pictures; tables that name
+pictures (CSV, JSON, JSON lines, parquet, lists); kohya's `10_name` folders (repeats); folders called as `datasets`
+calls splits; crop, repeats and names as an export has them. What a table says comes before a `.txt`, that before
+a `.json`; without any of them the caption is empty, or the file's or folder's name where that was chosen.
 """
 
 from __future__ import annotations
@@ -12,147 +12,184 @@ import os
 import posixpath
 import re
 import stat
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from studio.datasets import captions
-from studio.datasets.pixels import WHITE
+from studio.datasets import captions, columns, headline, kinds, listed, meanings, tables
+from studio.datasets.captions import Line
+from studio.datasets.listed import Table
+from studio.datasets.matching import Match, Names
+from studio.datasets.options import Options
 from studio.datasets.reporting import Report
+from studio.datasets.sidecars import SUFFIXES, Sidecars
 from studio.datasets.sources import Entry, Refused, within
 from studio.datasets.store import crop_lies_in
+from studio.datasets.tables import NoTable, Record
+from studio.datasets.texts import Texts
 
-SPLITS = {"train": "train", "test": "test", "val": "validation", "validation": "validation"}
 MOST_REPEATS = 100
 MOST_CAPTIONS = 100  # of a picture; as many as an edit takes
 MOST_TEXT = 32_000_000  # characters of all captions of an import: they are in the server's memory while they are shown
-# What a file is by its ending, asked only once its content was not a picture that can be read.
-OTHER = {
-    "HEIC": ("heic", "heif"), "SVG": ("svg", "svgz"), "raw camera": ("cr2", "cr3", "nef", "arw", "dng", "raf", "orf"),
-    "video": ("mp4", "mov", "avi", "mkv", "webm", "m4v"), "audio": ("mp3", "wav", "flac", "ogg", "m4a"),
-    "document": ("pdf", "eps", "ps", "ai", "psd", "wmf", "ico", "fits", "doc", "docx", "md", "html", "htm"),
-    "archive": ("tar", "gz", "tgz", "rar", "7z"), "data": ("json", "parquet", "yaml", "yml", "toml", "xml", "csv"),
-    "model": ("safetensors", "ckpt", "pt", "bin"),
-}
-KINDS = {f".{suffix}": kind for kind, suffixes in OTHER.items() for suffix in suffixes}
-ADVICE = {"HEIC": "convert it to JPEG first, or `pip install pillow-heif`",
-          "SVG": "save it as PNG first", "raw camera": "develop it to JPEG first",
-          "archive": "unpack it, or make a zip"}
-NEVER = ("video", "audio", "archive", "data", "model")  # not worth reading as a picture
-NAMES = ("nothing", "file name", "folder name")  # what a picture without a caption takes
+LINES, WHOLE, CELLS, ARROW = (".jsonl", ".ndjson", ".jsonlines", ".json1"), (".json",), (".csv", ".tsv", ".tab",
+                              ".token"), (".parquet", ".arrow")
+TABLES = (*LINES, *WHOLE, *CELLS, *ARROW)  # of several of one name in a folder the first is taken
+ORPHAN = "a caption file without a picture that was taken"
+Parquet = Callable[[Entry], Iterable[Record] | None]
 
 
 class TooMuchText(Exception):
     """The captions of an import have more than MOST_TEXT characters together."""
 
 
-class Wrong(ValueError):
-    """A wish that cannot be met; the message is a sentence for a person."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a person wants it: the colour that transparent parts are laid on (#rrggbb), what a picture without a caption
-    takes (one of NAMES), and the folders in which a table's absolute paths may lie. The stored pictures may take `room`
-    bytes (None: any), else nothing is kept and the report says `no_room`."""
-
-    background: str = WHITE
-    caption_from: str = "nothing"
-    roots: tuple[Path, ...] = ()
-    room: int | None = None
-    no_room: str = ""
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"#[0-9a-fA-F]{6}", self.background):
-            raise Wrong(f"The background {self.background[:40]!r} is no colour: write it as #rrggbb, such as #ffffff.")
-        if self.caption_from not in NAMES:
-            raise Wrong(f"Captions cannot be taken from {self.caption_from[:40]!r}; there are: {', '.join(NAMES)}.")
-
-
 class Layout:
-    """Sorts a report's entries into pictures and captions; turns decoded pictures into rows.
+    """Sorts a report's entries into pictures and what is said of them; turns decoded pictures into rows.
 
-    `parquet` reads the lines of a parquet file; it raises Refused for one that names no pictures."""
+    `parquet` reads the records of a parquet file, None where it holds pictures itself; it raises Refused for one that
+    cannot be read."""
 
-    def __init__(self, report: Report, options: Options = Options(),
-                 parquet: Callable[[Entry], Iterator[captions.Line]] | None = None):
+    def __init__(self, report: Report, options: Options = Options(), parquet: Parquet | None = None):
         self.report, self.options, self._parquet = report, options, parquet
-        self._texts: dict[tuple[int, str], Entry] = {}
-        self._sidecars: dict[tuple[int, str], Entry] = {}
-        self._lines: dict[tuple[int, str], tuple[list[captions.Line], Entry]] = {}
-        self._users: dict[Entry, int] = Counter()
-        self._changes: dict[Entry, set[str]] = {}
+        self.texts = Texts(options.codec)
         self._text_left = MOST_TEXT
         self.pictures: list[Entry] = []
-        tables: list[Entry] = []
-        for entry in report.open():
-            self._sort(entry, tables)
-        self._archives = sorted({p.source for p in self.pictures} - {0})
-        self._keys = {(p.source, p.key) for p in self.pictures}
+        self.tables: list[Table] = []
+        self.given: list[headline.GivenTable] = []  # tables that hold pictures themselves
+        self._changes: dict[Entry, set[str]] = {}
+        self._taken: dict[Entry, Counter[str]] = {}  # file of words -> what was taken of it instead, or ""
+        words, lists = self._sort()
+        self.words = frozenset((*words, *lists))  # files of words, whatever comes of them
+        self._leave_out_beside()
+        self.names = Names(self.pictures)
         self._paths = {str(p.path.absolute()): p.key for p in self.pictures if p.path and p.source == 0}
-        for entry in sorted(tables, key=lambda e: e.suffix != ".jsonl"):
-            self._read_table(entry, tables)
+        self.sidecars = Sidecars(self.pictures, words, self.names, self.texts, options.caption_column)
+        self._learn([*words, *lists])
+        for entry in [*sorted(lists, key=lambda e: TABLES.index(e.suffix)), *self.sidecars.unclaimed]:
+            if report.verdict(entry) is None:
+                self._read_table(entry)
+        self._leave_out({p: f"of {whose} by {table.entry.shown}" for table in self.tables
+                         for p, whose in table.beside.items() if not any(p in other.lines for other in self.tables)})
+        self._archive_splits = _splits_of_archives(report.entries)
         report.tried = len(self.pictures)
 
-    def _sort(self, entry: Entry, tables: list[Entry]) -> None:
-        kind = KINDS.get(entry.suffix, "")
-        if entry.suffix in (".txt", ".caption"):
-            self._texts.setdefault((entry.source, entry.key[: -len(entry.suffix)]), entry)
-        elif entry.suffix == ".json":
-            self._sidecars.setdefault((entry.source, entry.key[: -len(entry.suffix)]), entry)
-        elif entry.suffix in (".jsonl", ".parquet") or PurePosixPath(entry.name).name.lower() == "metadata.csv":
-            tables.append(entry)
-        elif kind in NEVER:
-            self.report.skip(entry, f"not a picture ({kind} file)" + (f": {ADVICE[kind]}" if kind in ADVICE else ""))
-        else:
-            self.pictures.append(entry)
+    # ---------------------------------------------------------------------------------------------------------- sorting
 
-    def _read_table(self, entry: Entry, tables: list[Entry]) -> None:
+    def _sort(self) -> tuple[list[Entry], list[Entry]]:
+        """Take the pictures; returns the files of words that may belong to one, and the tables."""
+        words, lists = [], []
+        for entry in self.report.open():
+            kind, setting = kinds.OF_SUFFIX.get(entry.suffix, ""), meanings.setting_of_another(entry.name)
+            if setting:
+                self.report.skip(entry, setting)
+            elif entry.suffix in SUFFIXES:
+                words.append(entry)
+            elif entry.suffix in TABLES:
+                lists.append(entry)
+            elif kind in kinds.NEVER:
+                self.report.skip(entry, kinds.reason(kind))
+            else:
+                self.pictures.append(entry)
+        return words, lists
+
+    def _leave_out_beside(self) -> None:
+        """Leave out what other trainers keep beside their pictures, by its name."""
+        certain, perhaps = meanings.beside(self.pictures)
+        self._leave_out({entry: f"beside {partner}" if partner else "" for entry, partner in certain.items()})
+        if perhaps:
+            entry, partner = next(iter(perhaps.items()))
+            self.report.note(f"{_pictures(len(perhaps))} named like what others keep beside a picture ({entry.shown} "
+                             f"beside {partner}): trained on like any other; take out what is not meant to be.")
+
+    def _leave_out(self, beside: Mapping[Entry, str]) -> None:
+        for entry, why in beside.items():
+            whose = f" ({why})" if why else ""
+            self.report.skip(entry, f"a mask or a picture that steers, as other trainers keep them{whose}: not learnt "
+                             "from here")
+        self.pictures = [picture for picture in self.pictures if picture not in beside]
+
+    def _learn(self, entries: Iterable[Entry]) -> None:
+        """Look at every file of words, so that each is decoded like the others."""
+        read = [entry for entry in entries if entry.suffix not in ARROW]
+        for entry, error in self.texts.learn(read).items():
+            self._refuse(entry, error)
+
+    def _refuse(self, entry: Entry, error: Exception) -> None:
+        if isinstance(error, MemoryError):
+            raise error
+        if self.report.verdict(entry) is None:
+            self.report.skip(entry, str(error) if isinstance(error, Refused) else f"cannot be read ({error})")
+
+    # ----------------------------------------------------------------------------------------------------------- tables
+
+    def _read_table(self, entry: Entry) -> None:
+        """Read a table, or a file of words without a picture that may be a list; None of it is taken yet."""
         folder = posixpath.dirname(entry.key)
-        if entry.suffix == ".csv" and any(posixpath.dirname(t.key) == folder and t.source == entry.source
-                                          and t.key.endswith("metadata.jsonl") for t in tables):
-            self.report.skip(entry, "metadata.jsonl in the same folder was taken instead")
-            return
+
+        def find(name: str) -> Match:
+            return self._find(name, folder, entry)
+
         try:
-            for line in self._lines_of(entry):
-                problem = line.problem or self._apply(entry, folder, line)
-                if problem:
-                    self.report.note(f"{entry.shown} line {line.number} {problem}: left out")
+            records = self._records(entry, lambda name: find(name).picture is not None)
+        except NoTable as why:
+            if entry.suffix in TABLES:
+                self.report.skip(entry, str(why))
+            return  # an orphan
         except Refused as refusal:
             self.report.skip(entry, str(refusal))
+            return
+        if records is None:  # it holds pictures itself
+            return
+        records = list(records)
+        if column := listed.coded_column(records):
+            self._take_coded(entry, records, column)
+            return
+        table = listed.read(entry, records, find, picture=self.options.image_column,
+                            caption=self.options.caption_column)
+        self.tables.append(table)
+        for problem in table.problems if table.named or table.picture else ():
+            self.report.note(problem)
 
-    def _lines_of(self, entry: Entry) -> Iterator[captions.Line]:
-        if entry.suffix == ".parquet":
-            return self._parquet(entry) if self._parquet else iter(())
-        return (captions.table if entry.suffix == ".csv" else captions.jsonl)(self._content(entry))
+    def _take_coded(self, entry: Entry, records: list[Record], column: str) -> None:
+        """A table whose column holds pictures written as text: each row is one."""
+        words = listed.words_of(records, column, self.options.caption_column)
+        self.given.append(headline.GivenTable(entry.shown, *listed.described(records, column, words)))
+        split = meanings.split_of_file(entry.key) or meanings.split_of_folders(entry.key)
+        for record in records:
+            picture = listed.coded_picture(entry, record, column, words, split or "train")
+            self.report.add(picture)
+            if not picture.problem:
+                self.pictures.append(picture)
+                self._note(entry, "")
 
-    def _apply(self, entry: Entry, folder: str, line: captions.Line) -> str:
-        """Give a line to its picture; why not, where that fails."""
-        given = unicodedata.normalize("NFC", line.file.replace("\\", "/"))
-        if given.startswith("/"):
-            target = self._absolute(line.file)
-        else:
-            target = posixpath.normpath(posixpath.join(folder, given))
-        if not target or ":" in given.split("/")[0] or target.startswith("../") or target == "..":
-            return "names a file outside the data set"
-        places = [(source, target) for source in (entry.source, *self._other_sources(entry))]
-        place = next((place for place in places if place in self._keys), None)
-        if place is None:
-            return f"names {Entry(line.file).shown[:200]!r}, which is not among the pictures"
-        lines, _ = self._lines.setdefault(place, ([], entry))
-        lines.append(line)
-        return ""
+    def _records(self, entry: Entry, is_name: tables.IsName) -> Iterable[Record] | None:
+        """The records of a table. Raises NoTable, Refused."""
+        if entry.suffix in ARROW:
+            return self._parquet(entry) if self._parquet else ()
+        if entry.suffix in LINES:
+            data = self.texts.content(entry)
+            records, read = tables.json_lines(data, self.texts.reader)
+            self._changes[entry] = self.texts.changes(entry, data, read)
+            return records
+        text, self._changes[entry] = self.texts.decode(entry)
+        if entry.suffix in WHOLE:
+            return tables.json_whole(text, is_name)
+        return (tables.delimited if entry.suffix in CELLS else tables.plain_list)(text, is_name)
 
-    def _absolute(self, given: str) -> str:
-        """The key of a picture that a table names by its place on this machine, seen now if it was not before; "" for
-        one outside the roots."""
-        path = Path(os.path.normpath(given))
+    def _find(self, name: str, folder: str, entry: Entry) -> Match:
+        """The picture that a table means; one by its place on this machine may be seen now if it was not before."""
+        if name.startswith("/"):
+            key = self._absolute(name)
+            if key:
+                return self.names.find(key, "", 0)
+        return self.names.find(name, folder, entry.source)
+
+    def _absolute(self, name: str) -> str:
+        """The key of a picture that a table names by its place on this machine; "" for one outside the roots."""
+        path = Path(os.path.normpath(name))
         if str(path) in self._paths:
             return self._paths[str(path)]
-        if "\0" in given or not within(path, self.options.roots):
+        if "\0" in name or not within(path, self.options.roots):
             return ""
         entry = Entry(str(path).lstrip("/"), path=path)
         try:
@@ -163,49 +200,49 @@ class Layout:
         self.report.add(entry)
         if not entry.problem:
             self.pictures.append(entry)
-            self._keys.add((0, entry.key))
+            self.names.add(entry, exact_only=True)
         self._paths[str(path)] = entry.key
         return entry.key
 
-    def _other_sources(self, entry: Entry) -> Iterable[int]:
-        """A loose metadata file may speak of pictures in a zip that came with it."""
-        return self._archives if entry.source == 0 else ()
+    # ------------------------------------------------------------------------------------------------------------- rows
 
     def row(self, entry: Entry, facts: dict[str, Any]) -> list[dict[str, Any]]:
         """The picture's row, its verdict given; none where it is skipped."""
         if "problem" in facts:
-            kind = KINDS.get(entry.suffix, "")
-            advice = f" ({kind}: {ADVICE[kind]})" if kind in ADVICE else ""
-            self.report.skip(entry, facts["problem"] + advice)
+            kind = kinds.OF_SUFFIX.get(entry.suffix) or facts.get("kind", "")
+            self.report.skip(entry, kinds.with_advice(facts["problem"], kind))
             return []
         self.report.use(entry, facts["changes"])
+        lines = list(self._lines(entry))
         row = {"image": facts["sha256"], "ext": facts["ext"], "width": facts["width"], "height": facts["height"],
-               "captions": self._captions(entry), "split": self._split(entry), "name": entry.shown}
-        repeats = re.match(r"(\d{1,3})_", posixpath.basename(posixpath.dirname(entry.key)))
+               "captions": self._captions(entry, lines), "split": self._split(entry, lines), "name": entry.shown}
+        repeats = meanings.REPEATS.match(posixpath.basename(posixpath.dirname(entry.key)))
         if repeats and 2 <= int(repeats[1]) <= MOST_REPEATS:
             row["repeats"] = int(repeats[1])
-        self._take_more(entry, row)
+        self._take_more(entry.given.more if entry.given is not None else _first_more(lines), row)
         return [row]
 
-    def _take_more(self, entry: Entry, row: dict[str, Any]) -> None:
+    def _take_more(self, more: Mapping[str, Any], row: dict[str, Any]) -> None:
         """What an export said of the picture beyond its captions: its name before, its crop, how often it counts."""
-        lines, _ = self._lines.get((entry.source, entry.key), ([], entry))
-        more = entry.given.more if entry.given is not None else lines[0].more if lines else {}
         name, crop, repeats = (more.get(key) for key in captions.MORE_KEYS)
         if isinstance(name, str) and name.strip():
             row["name"] = Entry(name).shown
+        if isinstance(repeats, str) and re.fullmatch(r"\d{1,3}", repeats.strip()):  # of a CSV file
+            repeats = int(repeats)
         if type(repeats) is int and 1 <= repeats <= MOST_REPEATS:
             row.pop("repeats", None)
             row.update({"repeats": repeats} if repeats > 1 else {})
+        elif repeats not in (None, ""):
+            self.report.count("repeats that is no whole number from 1 to 100, left out")
         if isinstance(crop, list) and len(crop) == 3 and all(type(number) is int for number in crop) and crop[2]:
             if crop_lies_in(row, crop):
                 row["crop"] = crop
             else:
                 self.report.count("crop that does not lie in its picture, left out")
 
-    def _captions(self, entry: Entry) -> list[str]:
+    def _captions(self, entry: Entry, lines: list[Line]) -> list[str]:
         """What a picture is called, the name that was chosen where it came without a caption. Raises TooMuchText."""
-        texts = [text for text in self._found(entry) if text] or [self._named(entry)]
+        texts = [text for text in self._said(entry, lines) if text] or [self._named(entry)]
         if len(texts) > MOST_CAPTIONS:
             self.report.count(f"captions beyond the first {MOST_CAPTIONS} of a picture, left out")
         self._text_left -= sum(map(len, texts[:MOST_CAPTIONS]))
@@ -219,64 +256,86 @@ class Layout:
         names = {"file name": place.stem, "folder name": place.parent.name}
         return captions.of_name(names.get(self.options.caption_from, ""))
 
-    def _found(self, entry: Entry) -> list[str]:
-        """The captions that came with a picture."""
+    def _lines(self, entry: Entry) -> Iterator[Line]:
+        """What tables say of a picture; of tables of one name in a folder the first that says something."""
+        spoken: dict[tuple[int, str], str] = {}
+        for table in self.tables:
+            lines = table.lines.get(entry, [])
+            place = (table.entry.source, table.entry.key[: -len(table.entry.suffix)])
+            before = spoken.get(place)
+            if any(line.says_something for line in lines):
+                self._note(table.entry, before or "")
+                spoken.setdefault(place, table.entry.shown)
+            yield from () if before else lines
+
+    def _said(self, entry: Entry, lines: list[Line]) -> list[str]:
+        """The captions that came with a picture; other files of words that have some are told as not taken."""
         if entry.given is not None:
             return entry.given.captions
-        text = self._text(entry)
-        if (entry.source, entry.key) in self._lines:
-            lines, table = self._lines[entry.source, entry.key]
-            self._users[table] += 1
-            self._changes.setdefault(table, set()).update(*(line.changes for line in lines))
-            return list(dict.fromkeys(text for line in lines for text in line.captions))
-        if text is None:
-            return self._sidecar(entry)
-        caption, self._changes[text] = captions.read(self._content(text))
-        self._users[text] += 1
-        return [caption]
+        texts = list(dict.fromkeys(text for line in lines for text in line.captions))
+        taken = next((table.entry.shown for table in self.tables if entry in table.lines), "") if any(texts) else ""
+        for file in self.sidecars.of(entry):
+            said = self._read(file)
+            if said:  # an empty one is taken too: its picture is to have no words
+                self._note(file, taken if any(said) else "")
+            if any(said) and not taken:
+                texts, taken = list(said), file.shown
+        return texts
 
-    def _content(self, entry: Entry) -> bytes:
-        """The bytes of a caption file; empty, and the file skipped, where it cannot be read."""
+    def _read(self, file: Entry) -> tuple[str, ...]:
+        """What a file of words says; nothing, and the file skipped, where nothing can be taken from it."""
+        if self.report.verdict(file) is not None:
+            return ()
         try:
-            return entry.read()
-        except (Refused, OSError) as error:
-            if self.report.verdict(entry) is None:
-                self.report.skip(entry, str(error))
-            return b""
+            said = self.sidecars.read(file)
+        except MemoryError:
+            raise
+        except Exception as error:  # as in Texts.learn
+            self._refuse(file, error)
+            return ()
+        if said.problem:
+            self.report.skip(file, f"nothing was taken from it: {said.problem}")
+            return ()
+        self._changes[file] = set(said.changes)
+        return said.captions
 
-    def _text(self, entry: Entry) -> Entry | None:
-        return next((self._texts[place] for place in _places(entry) if place in self._texts), None)
+    def _note(self, file: Entry, instead: str) -> None:
+        """Note that a file of words was taken for a picture, or what was taken instead of it."""
+        self._taken.setdefault(file, Counter())[instead] += 1
 
-    def _sidecar(self, entry: Entry) -> list[str]:
-        """The captions in a JSON file beside the picture."""
-        found = next((self._sidecars[place] for place in _places(entry) if place in self._sidecars), None)
-        line = captions.sidecar(self._content(found)) if found else captions.Line(0)
-        if found is None or line.problem or not line.captions:
-            return []
-        self._users[found] += 1
-        self._changes[found] = set(line.changes)
-        return list(line.captions)
-
-    def _split(self, entry: Entry) -> str:
-        if entry.given is not None:
+    def _split(self, entry: Entry, lines: list[Line]) -> str:
+        if entry.given is not None and entry.given.split:
             return entry.given.split
-        folders = entry.key.lower().split("/")[:-1]
-        return next((SPLITS[folder] for folder in folders if folder in SPLITS), "train")
+        said = next((line.split for line in lines if line.split), "") or meanings.split_of_folders(entry.key)
+        listed_in = next((split for table in self.tables if entry in table.lines
+                          and (split := meanings.split_of_file(table.entry.key))), "")
+        return said or listed_in or self._archive_splits.get(entry.origin, "") or "train"
+
+    # ---------------------------------------------------------------------------------------------------------- the end
 
     def finish(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The rows, once every caption file has its verdict and the notes are written."""
-        for entry in self.report.open():
-            if self._users[entry]:
-                self.report.use(entry, self._changes.get(entry, set()))
-            elif entry.suffix == ".json":
-                self.report.skip(entry, "not a picture (data file)")
-            else:
-                self.report.skip(entry, "a caption file without a picture that was taken")
+        """The rows, once every file of words has its verdict and the notes are written."""
+        for table in self.tables:
+            self._judge(table.entry, _why_unused(table))
+        for entry in self.report.open():  # files of words alone: each picture has its verdict
+            owners = self.sidecars.owners.get(entry, [])
+            self._judge(entry, ORPHAN if not owners or not any(self.report.is_taken(p) for p in owners) else "")
         if rows and all(row["split"] != "train" for row in rows):
             self.report.note("All pictures lie in test or validation folders: they are taken for training.")
             rows = [{**row, "split": "train"} for row in rows]
         self._notes(rows)
         return rows
+
+    def _judge(self, entry: Entry, why: str) -> None:
+        """The verdict on a file of words: used where anything was taken from it, else why nothing was."""
+        if self.report.verdict(entry) is not None:
+            return
+        taken = self._taken.get(entry, Counter())
+        if taken[""]:
+            self.report.use(entry, self._changes.get(entry, set()))
+            return
+        instead = next(iter(taken), "")
+        self.report.skip(entry, f"{instead} was taken instead" if instead else why or ORPHAN)
 
     def _notes(self, rows: list[dict[str, Any]]) -> None:
         note = self.report.note
@@ -293,17 +352,34 @@ class Layout:
         copies = len(rows) - len({row["image"] for row in rows})
         if copies:
             note(f"{_pictures(copies)} exactly like another; kept, and trained on as often.")
+        for table in self.tables:
+            for text, times in table.counted.items():
+                self.report.count(text, times)
+        for remark in headline.remarks(self.report, rows, [table.entry.shown for table in self.tables]):
+            note(remark)
+        headline.tell(self, rows)
 
 
-def _places(entry: Entry) -> list[tuple[int, str]]:
-    """Where a picture's caption file may lie: under its name without the ending, with it, or (in a tar, as WebDataset
-    counts) without all its endings."""
-    stem = entry.key[: len(entry.key) - len(PurePosixPath(entry.key).suffix)]
-    names = [stem, entry.key]
-    if entry.part is not None:
-        folder, name = posixpath.split(entry.key)
-        names.append(posixpath.join(folder, name.partition(".")[0]))
-    return [(source, name) for source in (entry.source, 0) for name in names]
+def _first_more(lines: Iterable[Line]) -> Mapping[str, Any]:
+    return next((line.more for line in lines if line.more), {})
+
+
+def _why_unused(table: Table) -> str:
+    """Why nothing was taken from a table; "" where its pictures were not taken."""
+    names = ", ".join(table.samples)[:300] or "nothing"
+    if not table.named:
+        return f"names no picture that came along; it has: {names}"
+    if table.words.taken and not any(line.says_something for lines in table.lines.values() for line in lines):
+        return f"its column {', '.join(table.words.taken)} says nothing of any picture"
+    if not table.words.taken:
+        return f"none of its columns is known to hold captions ({columns.LOOKED_FOR}); it has: {names}"
+    return ""
+
+
+def _splits_of_archives(entries: Iterable[Entry]) -> dict[str, str]:
+    """The split that each archive's name says, where they are named so that one of them is for training."""
+    splits = {name: meanings.split_of_file(name) for name in {entry.origin for entry in entries} if name}
+    return splits if "train" in splits.values() else {}
 
 
 def _pictures(number: int) -> str:

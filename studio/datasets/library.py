@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,7 +37,7 @@ def sweep(home: Path, keep_newer_than: float) -> int:
     swept = 0
     for path in (home / "datasets").glob(f"{storage.STAGING}*"):
         if path.stat().st_mtime < keep_newer_than:
-            shutil.rmtree(path, ignore_errors=True)  # of a server that died while it began a data set
+            storage.clear(path)  # of a server that died while it began a data set
     for dataset in every(home):
         with suppress(FileNotFoundError, NotFound):  # committed or deleted in this moment
             swept += not dataset.read_only and _sweep(dataset, keep_newer_than)
@@ -50,8 +49,11 @@ def _sweep(dataset: Dataset, keep_newer_than: float) -> bool:
     if max(dataset.created, dataset.incoming.stat().st_mtime) >= keep_newer_than or not lock.acquire():
         return False
     try:
+        dataset.drop_imported()
+        if not dataset.incoming.is_dir():
+            return False
         if dataset.commit().get("imports"):
-            storage.to_trash(dataset.incoming, dataset.home / "trash", dataset.id)
+            storage.to_trash(dataset.incoming, dataset.home / "trash")
         else:
             dataset.delete()
     finally:

@@ -88,16 +88,9 @@ def pack(dataset: Dataset) -> zips.Download:
 
 def write(dataset: Dataset, target: Path) -> int:
     """The data set's zip in the file `target`, whole or not at all; returns its size. Raises as `pack`, OSError."""
-    part = target.with_name(f".{target.name}.part")
-    try:
-        with pack(dataset) as packed, open(part, "wb") as file:
-            file.writelines(packed.read(0, packed.size))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, target)
-        return packed.size
-    finally:
-        part.unlink(missing_ok=True)
+    with pack(dataset) as packed, storage.writing(target) as file:
+        file.writelines(packed.read(0, packed.size))
+    return packed.size
 
 
 def _plain_name(name: str) -> str:

@@ -25,6 +25,7 @@ class Report:
         self._notes: list[str] = []
         self._counted: Counter[str] = Counter()
         self._error: str | None = None
+        self.more: dict[str, Any] = {}  # headline, asks, encodings (headline.tell)
         self.tried = 0  # pictures that were looked at
         for entry in entries:
             self._judge(entry)
@@ -50,9 +51,10 @@ class Report:
         """Add a line in words."""
         self._notes.append(text)
 
-    def count(self, text: str) -> None:
-        """Count one more of a kind; comes out as "N x text"."""
-        self._counted[text] += 1
+    def count(self, text: str, times: int = 1) -> None:
+        """Count more of a kind; comes out as "N x text"."""
+        if times:
+            self._counted[text] += times
 
     def give_up(self, error: str) -> None:
         """Say why nothing is imported; what has no verdict yet is skipped for this reason."""
@@ -68,6 +70,14 @@ class Report:
         """"used", "converted", "skipped", or None so far."""
         return self._verdicts.get(entry)
 
+    def is_taken(self, entry: Entry) -> bool:
+        """Whether the file is used or converted."""
+        return self._verdicts.get(entry) in ("used", "converted")
+
+    def why(self, entry: Entry) -> str:
+        """Why a file is left out."""
+        return self._reasons.get(entry, "")
+
     def so_far(self) -> dict[str, Any]:
         """The growing report."""
         shown = [e for e in self._reasons][:SHOWN_WHILE_GROWING]
@@ -75,12 +85,14 @@ class Report:
 
     def result(self, rows: int) -> dict[str, Any]:
         """The whole report: seen, used, converted, skipped [{file, reason}] (the first MOST_SKIPPED; how many there are
-        is seen - used - converted), notes, error (None, or why nothing is usable). Raises AssertionError when a file
-        has no verdict, which would be a fault of the importer."""
+        is seen - used - converted), notes, error (None, or why nothing is usable), and what `headline.tell` says of the
+        words that did not arrive: headline, asks, encodings. Raises AssertionError when a file has no verdict, which
+        would be a fault of the importer."""
         assert not self.open(), f"no verdict on {[e.shown for e in self.open()][:3]}"
         skipped = [self._line(entry) for entry in self.entries if entry in self._reasons]
         error = None if rows else self._error or self._why(skipped)
-        return {**self._counts(), "skipped": skipped[:MOST_SKIPPED], "notes": self._summary(), "error": error}
+        told = {"headline": None, "asks": [], "encodings": [], **(self.more if rows else {})}
+        return {**self._counts(), "skipped": skipped[:MOST_SKIPPED], "notes": self._summary(), "error": error, **told}
 
     def table(self) -> bytes:
         """Every file with its verdict and why, as CSV. A name that a spreadsheet would take for a formula gets an
@@ -122,10 +134,10 @@ class Report:
         if not self.entries:
             return "No pictures: nothing was chosen. Choose pictures, or a zip of pictures."
         if len(skipped) == 1 == len(self.entries):
-            return f"{skipped[0]['file']}: {skipped[0]['reason']}."
+            return f"{skipped[0]['file']}: {skipped[0]['reason'].removesuffix('.')}."
         if not self.tried:
             return (f"There are no pictures among the {len(self.entries)} files. "
                     "Choose JPEG, PNG or WebP pictures, or a zip of them.")
         reasons = Counter(line["reason"] for line in skipped).most_common(2)
-        why = "; ".join(f"{number} x {reason}" for reason, number in reasons)
+        why = "; ".join(f"{number} x {reason.removesuffix('.')}" for reason, number in reasons)
         return f"None of the {len(self.entries)} files can be used: {why}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,23 @@ class Sample(Dataset):
         return self.path / self.row(pid)["name"]
 
     def freeze(self) -> list[dict[str, Any]]:
-        for row in self._snapshot().rows:
-            target = picture_path(self.home, row)
-            if not target.is_file():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                storage.write_bytes(target, (self.path / row["name"]).read_bytes())
+        missing = [row for row in self._snapshot().rows if not picture_path(self.home, row).is_file()]
+        if missing:
+            self._store(missing)
         return super().freeze()
+
+    def _store(self, rows: list[dict[str, Any]]) -> None:
+        """The pictures of these rows in <home>/images, all of them durable."""
+        parts: dict[Path, Path] = {}
+        try:
+            for row in rows:
+                target = picture_path(self.home, row)
+                storage.make_folder(target.parent)
+                parts[target] = storage.part_of(target)
+                parts[target].write_bytes((self.path / row["name"]).read_bytes())
+            storage.publish_files((part, target) for target, part in parts.items())
+        finally:
+            storage.clear(*parts.values())
 
     def suggested_prompts(self) -> list[str]:
         return spread(self.record().get("prompts", [])) or super().suggested_prompts()
@@ -63,13 +75,12 @@ class Sample(Dataset):
 @lru_cache
 def _read(folder: Path) -> Snapshot:
     rows = []
-    for line in captions.jsonl((folder / "metadata.jsonl").read_bytes()):
-        if line.problem:
-            raise storage.Corrupt(f"assets/sample/metadata.jsonl line {line.number} {line.problem}")
-        path = folder / line.file
+    for text in (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines():
+        line = json.loads(text)
+        path = folder / line["file_name"]
         with Image.open(path) as picture:
             width, height = picture.size
         image = storage.sha256_file(path)
         rows.append({"image": image, "ext": path.suffix[1:], "width": width, "height": height, "pid": image,
-                     "captions": list(line.captions), "split": "train", "name": line.file, **line.more})
+                     "captions": [captions.clean(line["text"])[0]], "split": "train", "name": line["file_name"]})
     return Snapshot(rows)

@@ -40,16 +40,19 @@ class Part(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What a row of a table said of its picture: captions, the split it is in, and more (captions.MORE_KEYS)."""
+    """What a row of a table said of its picture: captions, the split it is in, more (captions.MORE_KEYS), and the texts
+    of all its columns of words."""
 
     captions: list[str]
     split: str
     more: dict[str, Any]
+    texts: dict[str, list[str]]
 
 
 @dataclass(eq=False)
 class Entry:
-    """One file seen. `name` is its relative path; `source` 0 for loose files, n for the n-th archive.
+    """One file seen. `name` is its relative path; `source` 0 for loose files, n for the n-th archive, `origin` its
+    name.
 
     Its content is one of: `path`, `archive` with `info` (a zip), `part` (a tar), `data` (a row of a table)."""
 
@@ -63,6 +66,7 @@ class Entry:
     part: Part | None = None
     data: bytes | None = None
     given: Given | None = None
+    origin: str = ""
 
     @property
     def shown(self) -> str:
@@ -142,6 +146,8 @@ def entries(files: Iterable[tuple[str, Path]]) -> list[Entry]:
         except Refused as refusal:
             entry.problem = str(refusal)
             inside = [entry]
+        for one in inside:
+            one.origin = name
         left -= sum(e.size for e in inside if e.archive or e.part)
         found += inside
     return found

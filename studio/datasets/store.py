@@ -5,6 +5,7 @@
                          report.json    the last import's report; replacing it is what commits an import
                          report.csv     the same, file by file
                          incoming/      batches of files that wait for `commit`, each a folder with names.json
+                         incoming.json  what the import under way brings in; without one, the import that was cut
                          import.lock    held while an import is under way       edit.lock   held while the log grows
     <home>/images/ab/<sha256>.<ext>     normalised pictures, named by the SHA-256 of the stored file's bytes
     <home>/cache/thumbs/ab/<sha256>.webp
@@ -12,9 +13,8 @@
 
 from __future__ import annotations
 
-import os
+import json
 import re
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -24,21 +24,20 @@ from typing import Any
 from studio import storage
 from studio.datasets import captions as captions_
 from studio.datasets import workers
-from studio.datasets.fold import Fold, Snapshot
+from studio.datasets.fold import Fold, Snapshot, SnapshotCache
 from studio.datasets.naming import relying
+from studio.work import Refused
 
 ID = re.compile(r"[0-9a-f]{32}")
 MIN_CROP = 16  # pixels
 ROW_KEYS = ("image", "ext", "width", "height", "captions", "split", "name", "crop", "repeats")
 INTERRUPTED = "The import was interrupted before it finished; nothing of it was kept. Import the files again."
+FULL = "The disk became full during the import; nothing of it was kept. Free some space, then import again."
+STILL_WAIT = "The import was interrupted before it finished; the files that were sent still wait: import them again."
 
 
 class NotFound(LookupError):
     """No data set or picture of that id here."""
-
-
-class Busy(RuntimeError):
-    """A data set that is being imported into; the message says what to do."""
 
 
 class ReadOnly(Exception):
@@ -103,10 +102,17 @@ class Dataset:
         """Where batches of files wait."""
         return self.path / "incoming"
 
+    @property
+    def task_file(self) -> Path:
+        """What an import brings in: there from before its process starts until it has committed."""
+        return self.path / "incoming.json"
+
     def batches(self) -> list[tuple[str, list[str]]]:
         """The waiting batches in the order they came: the folder's name, and the names of its files 000000, ..."""
-        folders = sorted(self.incoming.iterdir()) if self.incoming.is_dir() else []
-        found = [(folder.name, storage.read_json(folder / "names.json")) for folder in folders]
+        folders = sorted(self.incoming.glob("[0-9]*"))
+        imported = self.commit().get("batches", [])
+        found = [(folder.name, storage.read_json(folder / "names.json")) for folder in folders
+                 if folder.name not in imported]
         return [(name, names) for name, names in found if names is not None]
 
     def receive(self, files: list[tuple[str, Path]]) -> int:
@@ -114,12 +120,26 @@ class Dataset:
         self._writable()
         staging = self.path / f"{storage.STAGING}{uuid.uuid4().hex}"
         staging.mkdir()
-        for number, (_, path) in enumerate(files):
-            os.replace(path, staging / f"{number:06d}")
-        storage.write_json(staging / "names.json", [name for name, _ in files])
-        self.incoming.mkdir(exist_ok=True)
-        os.replace(staging, self.incoming / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}")
+        try:
+            for number, (_, path) in enumerate(files):
+                storage.rename(path, staging / f"{number:06d}")
+            (staging / "names.json").write_text(json.dumps([name for name, _ in files]), encoding="utf-8")
+            storage.make_folder(self.incoming)
+            storage.publish_folder(staging, self.incoming / storage.following(self.incoming))
+        except BaseException:
+            storage.clear(staging)
+            raise
         return sum(len(names) for _, names in self.batches())
+
+    def drop_imported(self) -> None:
+        """Remove the batches that the committed report names as imported. Call it holding the import's lock."""
+        imported = self.commit().get("batches", [])
+        for batch in imported:
+            storage.erase(self.incoming / batch)
+        if imported:
+            storage.sweep_staging(self.incoming)
+        if imported and self.incoming.is_dir() and not any(self.incoming.iterdir()):
+            storage.erase(self.incoming)
 
     def cancel(self, why: str = "") -> bool:
         """Ask an import under way to end, of which nothing is kept; False when there is none. `why` is what its report
@@ -153,9 +173,11 @@ class Dataset:
         sentence), done, total; it grows while the import is under way."""
         state = self.state
         found = (storage.read_json(self.path / "progress.json") or {}) if state == "importing" else self.commit()
+        if state != "importing" and self.task_file.exists():  # whatever was told of an import before it
+            found = {"error": FULL if storage.is_full(self.path) else STILL_WAIT if self.batches() else INTERRUPTED}
         error = INTERRUPTED if state == "failed" and not found else None
         empty = {"seen": 0, "used": 0, "converted": 0, "skipped": [], "notes": [], "done": 0, "total": 0}
-        return {**empty, "error": error, **{k: v for k, v in found.items() if k != "imports"}}
+        return {**empty, "error": error, **{k: v for k, v in found.items() if k not in ("imports", "batches")}}
 
     def rows(self, offset: int = 0, limit: int | None = None, q: str = "") -> list[dict[str, Any]]:
         """Rows in order, those whose captions or name contain `q` (case ignored); each with its `pid`."""
@@ -179,9 +201,14 @@ class Dataset:
         return picture_path(self.home, self.row(pid))
 
     def thumbnail(self, pid: str) -> Path:
-        """A picture of at most 256 px; made now where it is missing."""
-        row = self.row(pid)
-        return workers.ensure_thumb(self.home, row, self.picture(pid))
+        """A picture of at most 256 px; made now where it is missing. Where the disk takes none, the picture itself."""
+        row, picture = self.row(pid), self.picture(pid)
+        try:
+            return workers.ensure_thumb(self.home, row, picture)
+        except OSError as error:
+            if error.errno not in storage.UNWRITABLE:
+                raise
+            return picture  # large, and right
 
     def fingerprint(self) -> str:
         """SHA-256 over what a run trains on: picture, captions, crop and repeats of the training rows, in order."""
@@ -216,8 +243,7 @@ class Dataset:
 
     def edit(self, changes: Mapping[str, dict[str, Any] | None], what: str) -> int:
         """Change fields of pictures (`captions`, `crop`; None takes a field away) or take pictures out (None), as one
-        step of undo named `what`; returns how many pictures changed. Raises ReadOnly. Unknown pictures are passed over.
-        """
+        step of undo named `what`; returns how many pictures changed. Raises ReadOnly. Unknown ones are passed over."""
         rows, real = self._snapshot().by_pid, {}
         for pid, change in changes.items():
             row = rows.get(pid)
@@ -253,15 +279,15 @@ class Dataset:
     def copy(self, name: str, owner: str) -> Dataset:
         """A data set of one's own with the same rows, ready to be edited."""
         with relying(self.home):
-            rows, new = self.freeze(), begin(self.home, name, owner)
-            new.add_rows(rows, {"seen": len(rows), "used": len(rows), "converted": 0, "skipped": [],
-                                "notes": [f"Copied from {self.name}."], "error": None})
-        release(new)
-        return new
+            rows = self.freeze()
+            report = {"seen": len(rows), "used": len(rows), "converted": 0, "skipped": [],
+                      "notes": [f"Copied from {self.name}."], "error": None}
+            return _establish(self.home, name, owner, fill=lambda made: made.add_rows(rows, report))
 
-    def add_rows(self, rows: list[dict[str, Any]], report: dict[str, Any], table: bytes | None = None) -> None:
-        """Commit an import: the rows become visible when report.json is replaced, all of them or none. `table` is the
-        report file by file."""
+    def add_rows(self, rows: list[dict[str, Any]], report: dict[str, Any], table: bytes | None = None,
+                 batches: Iterable[str] = ()) -> tuple[str, list[str]]:
+        """Commit an import: the rows become visible when report.json is replaced, all of them or none, and with them
+        `batches` count as imported. `table` is the report file by file. Returns the import's id and the rows' pids."""
         before, batch = self.commit().get("imports", []), uuid.uuid4().hex
         taken = self._fold().taken()
         lines = [{"op": "add", "import": batch, "row": {**row, "pid": taken.next(row["image"])}} for row in rows]
@@ -269,7 +295,9 @@ class Dataset:
             self._append(lines)
         if table is not None:
             storage.write_bytes(self.path / "report.csv", table)
-        storage.write_json(self.path / "report.json", {**report, "imports": before + [batch] if rows else before})
+        storage.write_json(self.path / "report.json", {**report, "imports": before + [batch] if rows else before,
+                                                       "batches": list(batches) if rows else []})
+        return batch, [line["row"]["pid"] for line in lines]
 
     def suggested_prompts(self) -> list[str]:
         """At most four captions to draw samples from, spread over the training pictures."""
@@ -292,73 +320,63 @@ class Dataset:
         return Fold.read(self.path / "rows.jsonl", set(self.commit().get("imports", [])))
 
     def _snapshot(self) -> Snapshot:
-        stamp = tuple(_stamp(self.path / name) for name in ("rows.jsonl", "report.json"))
+        stamp = tuple(storage.stamp(self.path / name) for name in ("rows.jsonl", "report.json"))
         return _cache.get(str(self.path), stamp, lambda: self._fold().snapshot())
 
 
-class _Cache:
-    """The last folded data sets, each with the stamp of the files it was read from."""
-
-    def __init__(self, size: int = 8):
-        self._lock, self._size, self._kept = threading.Lock(), size, dict[str, tuple[Any, Snapshot]]()
-
-    def get(self, key: str, stamp: Any, make: Callable[[], Snapshot]) -> Snapshot:
-        with self._lock:
-            kept = self._kept.pop(key, None)
-            if kept is not None and kept[0] == stamp:
-                self._kept[key] = kept
-                return kept[1]
-        made = make()
-        with self._lock:
-            self._kept[key] = (stamp, made)
-            while len(self._kept) > self._size:
-                self._kept.pop(next(iter(self._kept)))
-        return made
-
-
-_cache = _Cache()
+_cache = SnapshotCache()
 _held: dict[Path, storage.Lock] = {}  # imports begun here and not yet handed to their process
 
 
 def begin(home: Path, name: str, owner: str, source: dict[str, Any] | None = None) -> Dataset:
     """A new, empty data set in state "importing", until `add` has ended (or this process has). `source` is kept as
     where its pictures come from."""
-    folder = home / "datasets"
-    folder.mkdir(parents=True, exist_ok=True)
-    dataset = Dataset(home, uuid.uuid4().hex)
-    staging = folder / f"{storage.STAGING}{dataset.id}"
-    staging.mkdir()
-    record = {"name": clean_name(name), "owner": owner, "created": time.time()}
-    storage.write_json(staging / "dataset.json", {**record, "source": source} if source else record)
-    lock = storage.Lock(staging / "import.lock")
-    lock.wait()
-    os.rename(staging, dataset.path)
-    storage.fsync_path(folder)
-    _held[dataset.path] = lock
+    locks: list[storage.Lock] = []
+
+    def hold(made: Dataset) -> None:
+        locks.append(storage.Lock(made.lock_file))
+        locks[0].wait()
+
+    try:
+        dataset = _establish(home, name, owner, source, hold)
+    except BaseException:
+        for lock in locks:
+            lock.release()
+        raise
+    _held[dataset.path] = locks[0]
     return dataset
 
 
 def draft(home: Path, name: str, owner: str) -> Dataset:
     """A new, empty data set in state "receiving": files come in batches, then `commit`."""
-    dataset = begin(home, name, owner)
-    dataset.incoming.mkdir()
-    release(dataset)
+    return _establish(home, name, owner, fill=lambda made: made.incoming.mkdir())
+
+
+def _establish(home: Path, name: str, owner: str, source: dict[str, Any] | None = None,
+               fill: Callable[[Dataset], object] = lambda made: None) -> Dataset:
+    """A new data set, complete before it appears: `fill` is given it at the place where it is made."""
+    dataset, made = Dataset(home, uuid.uuid4().hex), Dataset(home, "")
+    made.path = dataset.path.with_name(f"{storage.STAGING}{dataset.id}")
+    storage.make_folder(made.path.parent)
+    made.path.mkdir()
+    try:
+        record = {"name": clean_name(name), "owner": owner, "created": time.time()}
+        storage.write_json(made.path / "dataset.json", {**record, "source": source} if source else record)
+        fill(made)
+        storage.publish_folder(made.path, dataset.path)
+    except BaseException:
+        storage.clear(made.path)
+        raise
     return dataset
 
 
-def announce(dataset: Dataset) -> None:
-    """Put a data set into state "importing", for an import that waits for its place. Raises Busy."""
-    _held[dataset.path] = take_lock(dataset)
-
-
 def take_lock(dataset: Dataset) -> storage.Lock:
-    """The import's lock, from `begin` or `announce`, or taken now. Raises Busy when another import holds it."""
+    """The import's lock, from `begin` or taken now. Raises Refused when another import holds it."""
     lock = _held.pop(dataset.path, None)
     if lock is None:
         lock = storage.Lock(dataset.lock_file)
         if not lock.acquire():
-            raise Busy("pictures are being added to this data set already: wait until that import has ended")
-        (dataset.path / "cancel").unlink(missing_ok=True)  # of an earlier one
+            raise Refused("pictures are being added to this data set already: wait until that import has ended")
     return lock
 
 
@@ -380,11 +398,3 @@ def spread(texts: Iterable[str], number: int = 4) -> list[str]:
     if len(found) <= number:
         return found
     return [found[i * (len(found) - 1) // (number - 1)] for i in range(number)]
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return (0, 0)
-    return (stat.st_size, stat.st_mtime_ns)

@@ -1,6 +1,7 @@
 """The process that reads tables (a limited one): a Hub data set or a parquet file.
 
-A request is one message: {hub: HubSource.wish(), token} or {parquet: path in hex}, and `preview` with a number of rows.
+A request is one message: {hub: HubSource.wish(), token} or {parquet: path in hex, image_column, caption_column}, and
+`preview` with a number of rows.
 The answers are the head, the rows (each followed by `size` raw bytes of its picture), {end}; or {error} in words. It
 never runs code of a data set, and opens nothing outside its repository at the one commit that it reads.
 """
@@ -11,19 +12,21 @@ import os
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import Any
 
 from studio import limited
-from studio.datasets import captions, columns
+from studio.datasets import captions, coded, columns, meanings, tables
 from studio.datasets.hubsource import MOST_ROWS, HubSource
 from studio.datasets.sources import MAX_FILE
 from studio.limited import wire
 
 MEMORY = 6 << 30  # bytes of address space; Arrow maps far more than it uses
 FILE_BYTES = 4 << 30  # the largest file it may write, into its own cache
-SPLITS = {"validation": "validation", "val": "validation", "valid": "validation", "dev": "validation", "test": "test"}
 SHOWN = 300  # characters of a value in a preview
+PEEKED = 8  # rows that are looked at before the columns are chosen
+MOST_WORDS = 40_000  # characters of all texts of a row that are told, beside its captions
 
 
 class Stop(Exception):
@@ -111,11 +114,11 @@ def _first_line(error: BaseException) -> str:
 def kinds_of(features: Any) -> dict[str, str]:
     """The kind of each column; the members of a struct as `struct.member`."""
     import datasets
-    from datasets.features import Image, List, Value
+    from datasets.features import List, Value
 
     found: dict[str, str] = {}
     for name, feature in (features or {}).items():
-        if isinstance(feature, Image):
+        if _is_picture(feature):
             found[name] = columns.PICTURE
         elif isinstance(feature, Value):
             kind = {"string": columns.TEXT, "large_string": columns.TEXT, "binary": columns.BINARY,
@@ -124,14 +127,18 @@ def kinds_of(features: Any) -> dict[str, str]:
         elif isinstance(feature, List | datasets.features.LargeList):
             inner = getattr(feature, "feature", None)
             text = isinstance(inner, Value) and inner.dtype in ("string", "large_string")
-            found[name] = columns.TEXTS if text else "list"
-        elif isinstance(feature, dict) and set(feature) == {"bytes", "path"}:
-            found[name] = columns.PICTURE
+            found[name] = columns.TEXTS if text else columns.PICTURES if _is_picture(inner) else "list"
         elif isinstance(feature, dict):
             found |= {f"{name}.{inner}": kind for inner, kind in kinds_of(feature).items()}
         else:
             found[name] = type(feature).__name__.lower()
     return found
+
+
+def _is_picture(feature: Any) -> bool:
+    from datasets.features import Image
+
+    return isinstance(feature, Image) or isinstance(feature, dict) and set(feature) == {"bytes", "path"}
 
 
 class Table:
@@ -141,7 +148,7 @@ class Table:
         self.request, self.token = request, request.get("token")
         self.most = MOST_ROWS
         self.repository: Repository | None = None
-        wanted: tuple[str | None, str | None] = (None, None)
+        wanted: tuple[str | None, str | None] = (request.get("image_column"), request.get("caption_column"))
         if "hub" in request:
             source = HubSource.of(request["hub"])
             self.facts, self.streams = hub_splits(source, self.token)
@@ -149,31 +156,53 @@ class Table:
             self.repository = Repository(f"hf://datasets/{source.name}@{self.facts['sha']}/", self.token)
             wanted = (source.image_column, source.caption_column)
         else:
-            self.facts, self.streams = _parquet(os.fsdecode(bytes.fromhex(request["parquet"])))
-        first = next(iter(self.streams.values()))
+            self.facts, self.streams = _file(os.fsdecode(bytes.fromhex(request["parquet"])))
+        split, first = next(iter(self.streams.items()))
         features = first.features or first._resolve_features().features
-        self.kinds = kinds_of(features)
-        self.tabular = "hub" not in request and any(key in self.kinds for key in captions.IMAGE_KEYS
-                                                    if self.kinds.get(key) == columns.TEXT)
+        self._begun = {split: self._read(split, first.decode(False))}
+        self.peeked = list(islice(self._begun[split], PEEKED))
+        self.kinds = self._looked_at(kinds_of(features))
+        samples = {name: [_value(row, name) for row in self.peeked] for name in self.kinds}
+        self.tabular = "hub" not in request and not any(kind in columns.HOLDS_PICTURES for kind in self.kinds.values())
+        if "hub" not in request:  # a column that a person named may be another table's
+            wanted = tuple(name if name in self.kinds else None for name in wanted)  # type: ignore[assignment]
         repo = request["hub"]["name"] if "hub" in request else ""
-        self.image, self.caption = (None, None) if self.tabular else columns.choose(self.kinds, *wanted, repo)
+        self.image, self.caption = (None, None) if self.tabular else columns.choose(self.kinds, *wanted, repo, samples)
+        self.samples = {name: _shown(values) for name, values in samples.items()}
+
+    def _looked_at(self, kinds: dict[str, str]) -> dict[str, str]:
+        """The kinds, once the first rows were looked at: pictures coded as text, files named and not held, talks."""
+        found = dict(kinds)
+        for name, kind in kinds.items():
+            values = [value for row in self.peeked if (value := _value(row, name)) not in (None, "", [])]
+            if not values:
+                continue
+            if kind == columns.TEXT and all(isinstance(v, str) and coded.is_picture(v) for v in values):
+                found[name] = columns.CODED
+            elif kind == columns.PICTURE and self.repository is None and all(_names_a_file(v) for v in values):
+                found[name] = columns.TEXT
+            elif kind == "list" and all(tables.texts_of(value) for value in values):
+                found[name] = columns.TEXTS
+        return found
 
     def head(self) -> dict[str, Any]:
         """What `hubsource.Rows.head` says."""
         known = [number for number in self.facts.get("splits", {}).values() if number]
         return {"columns": self.kinds, "image": self.image, "caption": self.caption, "table": self.tabular,
-                "total": min(sum(known), self.most) if known else 0, **self.facts}
+                "samples": self.samples, "total": min(sum(known), self.most) if known else 0, **self.facts}
 
     def rows(self) -> Iterator[tuple[dict[str, Any], bytes]]:
         """Each row as a message, with its picture's bytes. Raises Stop where the stream breaks."""
         left = min(self.most, self.request.get("preview", self.most))
         for split, stream in self.streams.items():
-            for number, row in enumerate(self._read(split, stream.decode(False)), 1):
+            begun = self._begun.get(split)
+            rows = self._read(split, stream.decode(False)) if begun is None else chain(self.peeked, begun)
+            for number, row in enumerate(rows, 1):
                 if left == 0:
                     return
                 left -= 1
                 if self.tabular:
-                    yield {"line": {key: value for key, value in row.items() if _plain(value)}, "number": number}, b""
+                    yield {"line": _plain(row), "number": number}, b""
                 else:
                     yield self._row(split, number, row)
 
@@ -187,24 +216,45 @@ class Table:
 
     def _row(self, split: str, number: int, row: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         assert self.image
-        message: dict[str, Any] = {"name": f"{split}/{number:06d}", "split": SPLITS.get(split, "train"),
-                                   "captions": _texts(_value(row, self.caption)) if self.caption else []}
+        message: dict[str, Any] = {"name": f"{split}/{number:06d}", "captions": self._texts(row, self.caption),
+                                   "split": meanings.split_of_value(row.get("split")) or (
+                                       meanings.split_of_file(split) if "hub" in self.request else ""),
+                                   "texts": self._words(row)}
         more = {key: row[key] for key in captions.MORE_KEYS if key in self.kinds and _whole(row.get(key))}
         if more:
             message["more"] = more
         if "preview" in self.request:
             message["values"] = {name: str(_value(row, name))[:SHOWN] for name, kind in self.kinds.items()
-                                 if kind not in (columns.PICTURE, columns.BINARY)}
+                                 if kind not in columns.HOLDS_PICTURES}
         try:
-            data, path = self._picture(_value(row, self.image))
+            value = _value(row, self.image)
+            if isinstance(value, list):
+                message["several"] = len(value)
+                value = next((one for one in value if one), None)
+            data, path = self._picture(value)
         except Stop as problem:
             return {**message, "problem": str(problem)}, b""
         name = PurePosixPath(path or "").name
         message["name"] = f"{message['name']}{'-' if name else ''}{name[-100:]}"
         return {**message, "size": len(data)}, data
 
+    def _texts(self, row: dict[str, Any], name: str | None) -> list[str]:
+        return tables.texts_of(_value(row, name), joined=columns.is_tags(name)) or [] if name else []
+
+    def _words(self, row: dict[str, Any]) -> dict[str, list[str]]:
+        """The texts of every column of words, so that another can be chosen later; not the longest ones."""
+        left, found = MOST_WORDS, {}
+        for name, kind in self.kinds.items():
+            texts = self._texts(row, name) if kind in (columns.TEXT, columns.TEXTS) else []
+            left -= sum(map(len, texts))
+            if texts and left >= 0:
+                found[name] = texts
+        return found
+
     def _picture(self, value: Any) -> tuple[bytes, str | None]:
         """The coded picture of a row, and the name it has there. Raises Stop."""
+        if isinstance(value, str):
+            value = {"bytes": coded.decode(value)}
         if isinstance(value, bytes):
             value = {"bytes": value}
         if not isinstance(value, dict):
@@ -247,11 +297,14 @@ class Repository:
             raise Stop(f"cannot be fetched ({_first_line(error)[:200]})") from None
 
 
-def _parquet(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _file(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A parquet or an Arrow file as a stream. Raises Stop."""
     import datasets
 
+    with open(path, "rb") as file:
+        kind = "parquet" if file.read(4) == b"PAR1" else "arrow"
     try:
-        return {}, {"train": datasets.load_dataset("parquet", data_files=[path], split="train", streaming=True)}
+        return {}, {"train": datasets.load_dataset(kind, data_files=[path], split="train", streaming=True)}
     except (ValueError, OSError) as error:
         raise Stop(f"not a parquet file that can be read ({_first_line(error)[:200]})") from None
 
@@ -265,18 +318,27 @@ def _value(row: dict[str, Any], name: str | None) -> Any:
     return value.get(inner) if isinstance(value, dict) else None
 
 
-def _texts(value: Any) -> list[str]:
-    texts = value if isinstance(value, list | tuple) else [value]
-    return [text for text in texts if isinstance(text, str)]
-
-
 def _whole(value: Any) -> bool:
     """Whether a value is a text, a whole number, or a few of them."""
     return isinstance(value, str | int) or isinstance(value, list) and all(type(part) is int for part in value[:4])
 
 
-def _plain(value: Any) -> bool:
-    return isinstance(value, str | int | float | None | list) and not isinstance(value, bytes)
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a table without pictures, as JSON: what a picture's column holds is the name of its file."""
+    found = {name: value["path"] if _names_a_file(value) else value for name, value in row.items()}
+    return {name: value for name, value in tables.flat(found) if isinstance(value, str | int | float | None | list)
+            and not (isinstance(value, list) and any(isinstance(part, bytes) for part in value))}
+
+
+def _names_a_file(value: Any) -> bool:
+    """Whether a value of a picture's column names a file and does not hold it."""
+    return isinstance(value, dict) and value.keys() == {"bytes", "path"} and value["bytes"] is None and bool(
+        value["path"])
+
+
+def _shown(values: list[Any]) -> str:
+    fit = (value for value in values if isinstance(value, str | int | float | list) and value not in ("", []))
+    return captions.clean(str(next(fit, "")))[0][:80]
 
 
 def main() -> None:

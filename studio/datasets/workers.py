@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,11 +47,12 @@ def thumb_path(home: Path, image: str) -> Path:
 
 
 def place(staged: Path, target: Path) -> None:
-    """Move a finished file, if there is one, to its content's name; a whole one that is there already stays."""
+    """Move a finished file of the cache, if there is one, to its content's name; a whole one that is there already
+    stays."""
     if not staged.exists() or (target.exists() and target.stat().st_size == staged.stat().st_size):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(staged, target)
+    storage.rename(staged, target)
 
 
 def ensure_thumb(home: Path, row: dict[str, Any], picture: Path) -> Path:
@@ -73,5 +73,5 @@ def ensure_thumb(home: Path, row: dict[str, Any], picture: Path) -> Path:
         place(folder / "thumb", target)
     finally:
         worker.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        storage.clear(folder)
     return target

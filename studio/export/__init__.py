@@ -158,6 +158,5 @@ def _crc32(piece: Piece, content: list[bytes | zips.Part], cache: Path) -> int:
     crc, spliced = 0, zips.Spliced(content)
     for block in spliced.read(0, spliced.size):
         crc = zlib.crc32(block, crc)
-    cache.mkdir(parents=True, exist_ok=True)
-    storage.write_json(known, crc)
+    storage.write_cache(known, crc)
     return crc

@@ -13,6 +13,7 @@ from typing import Any
 
 from studio import config as config_
 from studio import families, storage, tensors, work, zips
+from studio.export import described
 from studio.families import Source, source
 from studio.runs import Run
 from studio.tensors import Recipe, Tensor
@@ -195,7 +196,7 @@ class _Weights:
         settings = config_.dump(config)
         if "/" in settings["model"]["base"] and Path(settings["model"]["base"]).is_absolute():
             settings["model"]["base"] = Path(settings["model"]["base"]).name
-        dataset = {key: record.get("dataset", {}).get(key) for key in ("fingerprint", "count")}
+        dataset = {key: (record.get("dataset") or {}).get(key) for key in ("fingerprint", "count")}
         method = "lora" if config.model.method == "lora" else None
         architecture = self.family.architecture(self.base) if self.base else ""
         found = {
@@ -207,8 +208,8 @@ class _Weights:
             **{f"modelspec.{key}": value for key, value in self.family.modelspec(config.objective).items()},
         }
         if method:
-            found |= {"ss_network_module": "networks.lora", "ss_network_dim": str(config.lora.rank),
-                      "ss_network_alpha": str(config.lora.alpha)}
+            found |= described.lora(config, architecture, name=str(record.get("name", "")), step=self.step,
+                                    base=settings["model"]["base"], rows=self.run.rows_file)
         return {**_metadata_of(piece), **found}
 
 

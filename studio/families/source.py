@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from studio import families
+from studio import families, storage
 from studio.families import EMBEDDED, BaseProblem, Family, NeedsToken, Progress, Source
 
 HUB_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
@@ -188,7 +188,7 @@ def _sweep(blobs: Path) -> None:
     """Remove what a killed download left: huggingface_hub never goes on with such a file, and never removes it."""
     for part in blobs.glob("*.incomplete"):
         if time.time() - part.stat().st_mtime > 86400:
-            part.unlink(missing_ok=True)
+            storage.clear(part)
 
 
 def _bar(report: Callable[[int], None]) -> Any:

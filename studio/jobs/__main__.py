@@ -37,7 +37,10 @@ def work(folder: Job, *, supervised: bool = True) -> str:
         events.end(result, 0, error)
         return result
     finally:
-        events.close()
+        try:
+            events.close()
+        except OSError:  # not even the room that is held was left: the supervisor says that the disk is full
+            traceback.print_exc()
         lock.release()
 
 

@@ -9,7 +9,6 @@ the last step; `finite`; `peak_memory_bytes` of the process, `peak_gpu_bytes`. W
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +76,7 @@ def main(job: RunningJob) -> None:
             raise Problem(told["message"], told["hint"], told["code"]) from error
         raise
     finally:
-        shutil.rmtree(run.path)
+        storage.clear(run.path)
 
 
 def _asked(job: RunningJob) -> tuple[Config, list[dict[str, Any]]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import time
 from pathlib import Path
 from typing import Any
 
-from studio import storage
+from studio import faults, storage
 from studio.datasets import NotFound
 from studio.events import EventWriter, redact
 from studio.families import BaseProblem
@@ -74,9 +73,7 @@ class RunningJob:
             raise ValueError(f"{name!r} is no name of a result")
         path = self.folder.results / name
         if isinstance(data, Path):
-            storage.fsync_path(data)
-            data.replace(path)
-            storage.fsync_path(path.parent)
+            storage.publish(data, path)
         else:
             storage.write_bytes(path, data)
         self.events.add("result", name=name, media_type=media_type, bytes=path.stat().st_size, facts=facts)
@@ -93,12 +90,12 @@ def explain(error: Exception) -> dict[str, Any]:
     elif isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error):
         code, message = "out_of_memory", "The job ran out of memory."
         hint = "Close other programs or choose a smaller model, then start it again."
-    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        code, message, hint = "disk_full", "The disk is full.", "Free some space, then start it again."
     elif isinstance(error, BaseProblem):
         code, message, hint = "base_model", sentence, "Choose another model, or put its files right."
     elif isinstance(error, NotFound):
         code, message, hint = "gone", sentence, "It may have been deleted meanwhile."
     elif isinstance(error, storage.Corrupt):
         code, message, hint = "damaged_file", sentence, "Restore the file named here, then start it again."
+    elif fault := faults.of(error):
+        code, message, hint = fault.code, fault.message, f"{fault.hint} Then start it again."
     return {"code": code, "message": message, "hint": hint, "evidence": evidence}

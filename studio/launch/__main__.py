@@ -7,10 +7,23 @@ import os
 import sys
 from pathlib import Path
 
+from studio import faults
 from studio.launch import push, webhook
 from studio.launch.supervisor import supervise, work_in
 from studio.runs import Run
 from studio.work import NotFound
+
+
+def _after(run: Run, attempt: int) -> None:
+    """What follows an ended attempt; what fails of it is said in the log."""
+    try:
+        push.after(run, attempt, os.environ.get("HF_TOKEN"))
+    except OSError as error:
+        print(f"publishing could not begin: {faults.plain(error)}", file=sys.stderr)
+    try:
+        webhook.after(run, attempt)
+    except OSError as error:
+        print(f"it was not kept that the webhook was told: {faults.plain(error)}", file=sys.stderr)
 
 
 def main() -> int:
@@ -23,10 +36,12 @@ def main() -> int:
     try:
         work = work_in(args.folder.resolve())
         if supervise(work, args.attempt) and isinstance(work, Run):
-            push.after(work, args.attempt, os.environ.get("HF_TOKEN"))
-            webhook.after(work, args.attempt)
+            _after(work, args.attempt)
     except NotFound as error:
         parser.error(str(error))
+    except OSError as error:  # it still waits: the queue tries it again
+        print(f"the attempt could not begin: {faults.plain(error)}", file=sys.stderr)
+        return 1
     return 0
 
 

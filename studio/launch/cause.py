@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from studio import events
+from studio import events, faults, storage
 from studio.config import needs_less_memory
 from studio.runs import LOST, Run
 from studio.work import Work
@@ -64,12 +64,21 @@ def error(run: Work, *, returncode: int, number: int | None, oom: bool, began: b
     if not said and (lost or LOST in evidence):
         return _words("lost_process", "One of the run's processes, here or on another machine, was lost without a "
                       "word, and the others cannot go on without it.", hint, evidence)
+    if disk := of_disk(run, faults.FULL if storage.is_full(run.path) else faults.told(said), evidence):
+        return disk
     if returncode == 0:
         return _words("no_end", f"The {what} process left without saying how it ended.", hint, evidence)
     if not began:
         message = f"The {what} did not start: {said or f'its process ended with status {returncode}'}"
         return _words("start_failed", message, _start_hint(run, said), evidence)
     return _words("died", f"The {what} ended with an error: {said or f'status {returncode}'}", hint, evidence)
+
+
+def of_disk(run: Work, fault: faults.Fault | None, evidence: str) -> dict[str, Any] | None:
+    """What the disk refused, as the end of an attempt; None where it refused nothing."""
+    if fault is None:
+        return None
+    return _words(fault.code, fault.message, f"{fault.hint} Then {again(run)}.", evidence)
 
 
 def supervisor_error(code: str, message: str, hint: str, evidence: str = "") -> dict[str, Any]:

@@ -7,9 +7,10 @@ import threading
 import time
 from typing import Any
 
-from studio import runs, storage
+from studio import runs
 from studio.runs import Refused, Run
-from studio.work import Reader, Work
+from studio.storage.spare import Spare
+from studio.work import Reader, Work, as_json
 
 _LIVE = ("stop", "pause", "cancel", "save", "sample", "edit")
 _ALLOWED = {"queued": ("cancel",), "starting": ("stop", "pause", "cancel"), "running": _LIVE,
@@ -96,12 +97,14 @@ def cancel(run: Work, error: dict[str, Any] | None = None) -> bool:
         wanted, began = run.attempts()
         if began >= wanted:
             return False
+        now, spare = time.time(), Spare(run.home)
+        # This order: exit.json counts only for the attempt that process.json names, so a cut leaves it in the queue.
+        result = "failed" if error else "cancelled"
+        spare.write(run.exit_file, as_json({"attempt": wanted, "returncode": None, "signal": None, "oom_kill": False,
+                                            "result": result, "error": error, "ended": now}))
+        spare.write(run.process_file, as_json({"attempt": wanted, "pid": os.getpid(), "start_time": None,
+                                               "boot_id": None, "argv": [], "began": now}))
         run.ended()
-        now = time.time()
-        storage.write_json(run.process_file, {"attempt": wanted, "pid": os.getpid(), "start_time": None,
-                                              "boot_id": None, "argv": [], "began": now})
-        storage.write_json(run.exit_file, {"attempt": wanted, "returncode": None, "signal": None, "oom_kill": False,
-                                           "result": "failed" if error else "cancelled", "error": error, "ended": now})
         return True
     finally:
         lock.release()

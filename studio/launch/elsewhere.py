@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from studio import bundle, runs, storage
+from studio import bundle, faults, runs, storage
 from studio import config as config_
 from studio.launch import command
 from studio.launch.supervisor import supervise
@@ -55,11 +55,15 @@ def main(argv: list[str] | None = None) -> int:
         run = begin(args)
         attempt = runs.resume(run, reader)
     except (bundle.BadBundle, config_.ConfigError, runs.Refused, OSError) as error:
-        print(f"{args.bundle}: {error}", file=sys.stderr)
+        print(f"{args.bundle}: {faults.in_shell(error)}", file=sys.stderr)
         return 2
     print(f"run: {run.path}\nlog: {run.log_file}", flush=True)
     os.environ[command.MACHINE_RANK] = str(args.machine_rank)
-    supervise(run, attempt)
+    try:
+        supervise(run, attempt)
+    except OSError as error:
+        print(f"{run.path}: {faults.in_shell(error)}", file=sys.stderr)
+        return 1
     found, (state, story) = run.exit() or {}, reader.state(run)
     if args.machine_rank:
         print(f"machine {args.machine_rank} ended with status {found.get('returncode')}")

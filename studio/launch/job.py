@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from studio import bundle, config, events, runs, storage
+from studio import bundle, config, events, faults, runs, storage
 from studio.launch import elsewhere
 from studio.launch.depot import Depot, Problem
 from studio.launch.supervisor import supervise
@@ -80,7 +80,7 @@ class Voice:
         packed = self.run.path / RESULT
         bundle.write(self.run, packed, result=True)
         self.depot.put({RESULT: packed}, "What the run has made")
-        packed.unlink()
+        storage.clear(packed)
 
     def _listen(self) -> None:
         """Hand on what was asked since the last look."""
@@ -139,7 +139,10 @@ def main(argv: list[str] | None = None) -> int:
     threads = [threading.Thread(target=work, daemon=True) for work in (voice.live, voice.leave_results)]
     for thread in threads:
         thread.start()
-    supervise(run, attempt)
+    try:
+        supervise(run, attempt)
+    except OSError as problem:  # not even that it began could be written
+        say(f"the attempt could not begin: {faults.plain(problem)}")
     voice.ended.set()
     for thread in threads:
         thread.join()

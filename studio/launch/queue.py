@@ -12,9 +12,11 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from studio import storage
+from studio import faults, storage
 from studio.config import ConfigError
 from studio.launch import cause, command, controls, turns, webhook
 from studio.launch.turns import Live, Turns, Waiting
@@ -30,6 +32,7 @@ SEVERAL_MACHINES = cause.supervisor_error(
 RETRY_SECONDS = (1.0, 5.0, 30.0, 60.0)
 ASK_AGAIN = 60.0  # seconds after which work that did not make way (the disk was full) is asked once more
 MAKES_WAY = ("heavy", "light")  # a rented machine is its owner's, and pausing costs: there only places are shared out
+MOST_HELD = 600.0  # seconds that a job is left to its starter, whatever the clock says
 
 
 def spawn(work: Work, attempt: int, token: str | None = None) -> subprocess.Popen[bytes]:
@@ -57,11 +60,12 @@ class Launcher:
         self._thread = threading.Thread(target=self._loop, name="queue", daemon=True)
         self._lock = storage.Lock(home / "queue.lock")
         self._locked = False
-        self._settled: dict[Path, int] = {}  # what needs nothing, with its record's mtime when that was found
+        self._settled: dict[Path, Any] = {}  # what needs nothing, with its record's stamp when that was found
         self._children: list[tuple[Waiting, subprocess.Popen[bytes]]] = []
         self._retry: dict[tuple[Path, int], tuple[int, float]] = {}  # failed starts: how many, not before when
         self._tokens: dict[str, str] = {}
         self._ended: list[Run] = []  # runs that the last look found to have ended
+        self._troubles = faults.Log(log)
 
     def start(self) -> None:
         """Begin to look after the queue."""
@@ -89,8 +93,8 @@ class Launcher:
         while not self._stop.is_set():
             try:
                 self.tick()
-            except Exception:  # the thread must outlive a full disk or a damaged folder; the trace goes to the log
-                log.exception("the queue could not be looked after")
+            except Exception as error:  # the thread must outlive a full disk or a damaged folder
+                self._troubles.tell("the queue cannot be looked after", error)
             self._wake.wait(TICK)
             self._wake.clear()
 
@@ -155,7 +159,7 @@ class Launcher:
                 self._asked[key] = now
                 if controls.make_way(one.work, TURN, *turns.TOLD[one.work.word]):
                     log.info("%s %s makes way for others", one.work.word, one.work.id)
-            except (storage.Corrupt, FileNotFoundError):  # ended and deleted in this moment
+            except (storage.Corrupt, OSError):  # ended and deleted in this moment, or the disk takes nothing
                 continue
 
     def _tell(self) -> None:
@@ -165,7 +169,7 @@ class Launcher:
         for run in ended:
             try:
                 attempt = webhook.owed(run)
-            except (storage.Corrupt, FileNotFoundError):  # shown as unreadable by the page
+            except (storage.Corrupt, OSError):  # shown as unreadable by the page
                 continue
             owed += [(run, attempt)] if attempt is not None else []
         if owed:
@@ -177,15 +181,19 @@ class Launcher:
         for one, process in children:
             if process.poll() is None:
                 self._children.append((one, process))
-            elif one.work.record_file.is_file() and one.work.attempts()[1] < one.attempt and not one.work.supervised():
-                self._later(one.work, one.attempt, f"it ended with status {process.returncode} before it began")
+                continue
+            with suppress(storage.Corrupt, OSError):  # deleted, or a folder that cannot be read: its page says so
+                if one.work.attempts()[1] < one.attempt and not one.work.supervised():
+                    self._later(one.work, one.attempt, f"it ended with status {process.returncode} before it began")
 
     def _later(self, work: Work, attempt: int, why: str) -> None:
         """Try an attempt that could not start again, later each time."""
         count = self._retry.get((work.path, attempt), (0, 0.0))[0]
         wait = RETRY_SECONDS[min(count, len(RETRY_SECONDS) - 1)]
         self._retry[work.path, attempt] = count + 1, time.monotonic() + wait
-        log.error("the supervisor of %s %s did not start: %s; next try in %.0f s", work.word, work.id, why, wait)
+        if (count + 1) & count == 0:  # the 1st, 2nd, 4th, 8th ... time: a disk may stay full for long
+            log.error("the supervisor of %s %s did not start: %s; tried %d times, next in %.0f s", work.word, work.id,
+                      why, count + 1, wait)
 
     def _survey(self) -> tuple[list[Waiting], list[Live]]:
         """What waits and what lives, in no order. Reads only what changed since it was settled."""
@@ -195,23 +203,23 @@ class Launcher:
         live = {one.work.path: Live(one.work, one.owner, one.lane, now) for one, _ in self._children}
         for work in (*Run.every(self.home), *Job.every(self.home)):
             try:
-                stamp = work.record_file.stat().st_mtime_ns
-                if known.get(work.path) == stamp:
+                stamp = storage.stamp(work.record_file)
+                if stamp is not None and known.get(work.path) == stamp:
                     self._settled[work.path] = stamp
                     continue
                 record, process = work.record(), work.process()
-                wanted, began = record["attempt"], process["attempt"]
+                wanted, began = work.attempts()
                 if work.path in live or work.alive():
                     since = process.get("began") if wanted == began else None  # None: it has not begun yet
                     live[work.path] = Live(work, record["owner"], work.lane, float(since or now))
-                elif wanted > began and record.get("held_until", 0.0) > now:
+                elif wanted > began and 0 < record.get("held_until", 0.0) - now <= MOST_HELD:
                     continue  # its starter is at it
                 elif wanted > began:
                     waiting.append(Waiting(work, record["owner"], float(record["rank"]), work.lane, wanted))
                 elif not (isinstance(work, Run) and turns.go_on(work)):
                     self._settled[work.path] = stamp
                     self._ended += [work] if isinstance(work, Run) else []
-            except (storage.Corrupt, FileNotFoundError, TypeError, ValueError):  # shown as unreadable by the page
+            except (storage.Corrupt, OSError, TypeError, ValueError):  # shown as unreadable by the page
                 continue
         return waiting, list(live.values())
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from studio import storage
 from studio.launch import tree
 from studio.runs import RENDEZVOUS
 
@@ -52,7 +53,7 @@ def start(folder: Path, ranks: int, argv: list[str]) -> int:
     One that fails is not followed by ending the others: they notice, and the supervisor ends those that do not.
     """
     store = folder / FILE
-    store.unlink(missing_ok=True)  # of an attempt that was killed
+    storage.clear(store)  # of an attempt that was killed
     living = {rank: subprocess.Popen(argv, env={**os.environ, **environment(rank, ranks, folder)})
               for rank in range(ranks)}
     first = 0
@@ -66,7 +67,7 @@ def start(folder: Path, ranks: int, argv: list[str]) -> int:
             if status:
                 print(f"rank {rank} (process {process.pid}) ended, exitcode: {status}", file=sys.stderr, flush=True)
                 first = first or max(status, 1)
-    store.unlink(missing_ok=True)
+    storage.clear(store)
     return first
 
 

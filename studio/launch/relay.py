@@ -6,8 +6,7 @@ Each event that comes from there keeps its number as `origin`, so that what is r
 from __future__ import annotations
 
 import json
-import os
-import shutil
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from studio import edits, events, foreign, storage
@@ -71,9 +70,9 @@ class Relay:
             fields |= {"attempt": self.attempt, "device": f"{fields.get('device')} ({self.place})"}
         if kind == "sample" and not self._fetch(str(fields["file"])):
             return
+        answered = self._answered(fields) if kind == "control" else []
         self.writer.add(kind, **fields, origin=origin)
-        if kind == "control":
-            self._answered(fields)
+        storage.clear(*answered)
 
     def _fetch(self, name: str) -> bool:
         """Bring a sample picture here; False for what is none. One that is not there yet comes with the result."""
@@ -89,20 +88,21 @@ class Relay:
             head = file.read(12)
         good = head[:4] == b"RIFF" and head[8:] == b"WEBP" and path.stat().st_size <= PICTURE
         if good:
-            os.replace(path, self.run.samples / name)
+            storage.publish(path, self.run.samples / name)
         return good
 
-    def _answered(self, fields: dict[str, Any]) -> None:
-        """A request has its last word: it goes, and an edit is kept here too."""
+    def _answered(self, fields: dict[str, Any]) -> list[Path]:
+        """The files of a request that has its last word, which go when that is written; an edit is kept here too."""
         if fields.get("result") not in ("done", "refused"):
-            return
-        for id_, kind, _, path in self.run.requests():
-            if id_ == fields.get("id"):
-                path.unlink(missing_ok=True)
-                if kind == "edit" and fields["result"] == "done":
-                    self._edited(id_, fields)
+            return []
+        asked = [(kind, path) for id_, kind, _, path in self.run.requests() if id_ == fields.get("id")]
+        if fields["result"] == "done" and any(kind == "edit" for kind, _ in asked):
+            self._edited(str(fields["id"]), fields)
+        return [path for _, path in asked]
 
     def _edited(self, id_: str, fields: dict[str, Any]) -> None:
+        if id_ in self.run.kept_requests():  # before a cut
+            return
         made = {"id": id_, "step": fields.get("step"), "time": 0.0, "config": fields.get("config")}
         try:
             edits.sound([*self.run.edits(), made])
@@ -125,4 +125,4 @@ def _last_origin(run: Run, start: int) -> int:
 
 def clear(run: Run) -> None:
     """Remove what only a download needed."""
-    shutil.rmtree(run.path / COMING, ignore_errors=True)
+    storage.clear(run.path / COMING)

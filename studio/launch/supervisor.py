@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from typing import Any
 import psutil
 
 from studio import config as config_
-from studio import events, storage
+from studio import events, faults, storage
 from studio import work as work_
 from studio.launch import cause, command, tree
 from studio.runs import Run
-from studio.work import Job, NotFound, Work
+from studio.storage.spare import Spare
+from studio.work import Job, NotFound, Work, as_json
 
 TICK = 0.2
 LOG_LIMIT = 20 << 20  # bytes; one older part of the same size is kept
@@ -56,6 +58,7 @@ def supervise(run: Work, attempt: int, argv: list[str] | None = None) -> bool:
     """Live through one attempt; False when it is not ours: another supervisor was first, or nobody asked for it.
 
     `argv` replaces the command that does the work. Afterwards exit.json says how it ended and no process of it is left.
+    Raises OSError where the attempt cannot even be recorded as begun: it then waits as before.
     """
     lock = run.lock
     if not lock.acquire():
@@ -64,7 +67,9 @@ def supervise(run: Work, attempt: int, argv: list[str] | None = None) -> bool:
         wanted, began = run.attempts()
         if not began < attempt <= wanted:
             return False
-        _Attempt(run, attempt, argv).live()
+        one = _Attempt(run, attempt, argv)
+        one.record()
+        one.live()
         return True
     finally:
         lock.release()
@@ -76,12 +81,15 @@ class _Attempt:
     def __init__(self, run: Work, number: int, argv: list[str] | None):
         self.run, self.number, self.given = run, number, argv
         self.told_to_end: float | None = None  # when SIGTERM came, monotonic
+        self.passed_on = False  # whether the trainer was told too
         self.cancel_seen: float | None = None
         self.result: str | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.ranks = 1  # processes of the run on this machine
         self.away = False  # whether it trains on a rented machine, and the process here only watches
         self.lost = False  # whether the others had to be ended because one was gone
+        self.spare = Spare(run.home)
+        self.troubles = set[str]()  # what was said of a disk that did not answer
         self.ooms = cause.oom_kills()
         self.first_event = _size(run.events_file)
         self.log_start = _size(run.log_file)
@@ -93,16 +101,15 @@ class _Attempt:
             signal.signal(number, self._on_signal)
         error = None
         try:
-            self._record()
             self._clear_the_way()
             self._start()
             self._watch()
         except CannotStart as problem:
             error = problem.error
         except (OSError, storage.Corrupt, config_.ConfigError) as problem:
-            error = cause.supervisor_error("supervisor_failed",
-                                           f"The {self.run.worker} could not be looked after: {problem}",
-                                           f"Put it right, then {cause.again(self.run)}.")
+            error = cause.of_disk(self.run, faults.of(problem), str(problem)) or cause.supervisor_error(
+                "supervisor_failed", f"The {self.run.worker} could not be looked after: {problem}",
+                f"Put it right, then {cause.again(self.run)}.")
         finally:
             left = tree.end_all(self.run.path, 0.0 if self.result else END_GRACE)
             self._write_exit(error, left)
@@ -110,11 +117,18 @@ class _Attempt:
     def _on_signal(self, *_: object) -> None:
         self.told_to_end = self.told_to_end or time.monotonic()
 
-    def _record(self) -> None:
+    def record(self) -> None:
+        """The attempt has begun: process.json says so. What a cut cancel in the queue left to tell of it goes first."""
+        self.spare.fill()
+        argv: list[str] = []
+        with suppress(storage.Corrupt, config_.ConfigError):  # `live` meets it again, and says so
+            argv = self.given or command.argv(self.run)
+            if (self.run.exit() or {"attempt": 0})["attempt"] == self.number:
+                storage.remove(self.run.exit_file)
         me = psutil.Process()
-        storage.write_json(self.run.process_file, {
+        self.spare.write(self.run.process_file, as_json({
             "attempt": self.number, "pid": me.pid, "start_time": me.create_time(), "boot_id": _boot_id(),
-            "argv": self.given or command.argv(self.run), "began": time.time()})
+            "argv": argv, "began": time.time()}))
 
     def _clear_the_way(self) -> None:
         """Wait for the trainer of an earlier attempt to leave; end what it left. Raises CannotStart."""
@@ -157,26 +171,41 @@ class _Attempt:
 
     def _watch(self) -> None:
         """Wait for the trainer to end, passing on what it is told and ending it when it does not obey."""
-        passed_on, party = False, tree.Party(self.run.path, self.ranks)
+        party = tree.Party(self.run.path, self.ranks)
         while self.process is not None and self.process.poll() is None:
             time.sleep(TICK)
-            cap_log(self.run.log_file)
-            if self.told_to_end is not None:
-                if not passed_on:
-                    tree.send(tree.ranks(self.run.path) or [psutil.Process(self.process.pid)], signal.SIGTERM)
-                    passed_on = True
-                if time.monotonic() - self.told_to_end > STOP_PATIENCE:
-                    self.result = "interrupted"
+            if self._overstayed(self.process):
+                self.result = "interrupted"
+                return
+            try:
+                cap_log(self.run.log_file)
+                if self._cancel_is_due():
+                    self.result = "interrupted" if self.away else "cancelled"  # what is rented may still be there
                     return
-            if self._cancel_is_due():
-                self.result = "interrupted" if self.away else "cancelled"  # what is rented may still be there
-                return
-            if self._pause_is_due():
-                self.result = "paused"
-                return
+                if self._pause_is_due():
+                    self.result = "paused"
+                    return
+            except OSError as error:  # a disk that does not answer is no reason to end what trains
+                self._trouble(error)
             if party.broken() > LOST_PATIENCE:
                 self.lost = True
                 return
+
+    def _overstayed(self, process: subprocess.Popen[bytes]) -> bool:
+        """Pass SIGTERM on, once; whether the trainer has not left in the time that it has after it."""
+        if self.told_to_end is None:
+            return False
+        if not self.passed_on:
+            tree.send(tree.ranks(self.run.path) or [psutil.Process(process.pid)], signal.SIGTERM)
+            self.passed_on = True
+        return time.monotonic() - self.told_to_end > STOP_PATIENCE
+
+    def _trouble(self, error: OSError) -> None:
+        """Say it in the log, each kind once."""
+        text = faults.plain(error)
+        if text not in self.troubles:
+            self.troubles.add(text)
+            _say(f"the supervisor met an error of the disk: {text}")
 
     def _cancel_waits(self) -> bool:
         return any(kind == "cancel" for _, kind, *_ in self.run.requests())
@@ -216,14 +245,17 @@ class _Attempt:
         for _, kind, args, path in self.run.requests() if answered else ():
             if kind == answered:
                 error = error or (work_.why_ended(args) if kind == "cancel" else None)
-                path.unlink(missing_ok=True)
+                storage.clear(path)
         if left:
             error = cause.supervisor_error("leftover", f"Processes of this {self.run.word} could not be ended: "
                                            + ", ".join(str(p.pid) for p in left), "Restart the machine.", evidence)
-        self.run.ended()
-        storage.write_json(self.run.exit_file, {
-            "attempt": self.number, "returncode": returncode, "signal": number, "oom_kill": oom,
-            "result": self.result, "error": error, "ended": time.time()})
+        said = {"attempt": self.number, "returncode": returncode, "signal": number, "oom_kill": oom,
+                "result": self.result, "error": error, "ended": time.time()}
+        try:
+            self.spare.write(self.run.exit_file, as_json(said))
+            self.run.ended()
+        except OSError as problem:
+            self._trouble(problem)
 
     def _told(self) -> tuple[bool, bool]:
         """Whether the trainer wrote any event in this attempt, and whether it wrote its `end`."""
@@ -244,9 +276,15 @@ def cap_log(path: Path, limit: int = LOG_LIMIT) -> None:
     try:
         shutil.copyfile(path, older)
     except OSError as error:
-        older.unlink(missing_ok=True)
-        print(f"the full log could not be kept: {error}", file=sys.stderr)
+        storage.clear(older)
+        _say(f"the full log could not be kept: {faults.plain(error)}")
     os.truncate(path, 0)
+
+
+def _say(text: str) -> None:
+    """A line for the log, where the disk takes it."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def _offer_to_oom_killer(pid: int) -> None:

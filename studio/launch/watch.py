@@ -20,7 +20,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from studio import bundle, events, storage
+from studio import bundle, events, faults, storage
 from studio.launch import cause, relay
 from studio.launch.depot import SIGN_IN, Problem
 from studio.launch.hf_jobs import HfJobs, Status
@@ -98,7 +98,7 @@ class Watch:
         for path, facts in list(self.run.valid_checkpoints()) if checkpoint else []:
             if path.name == checkpoint:
                 return
-            storage.to_trash(path, self.run.home / "trash", self.run.id)
+            storage.to_trash(path, self.run.home / "trash")
             self.writer.add("retired", name=path.name, step=facts.get("step"))
 
     # ------------------------------------------------------------------------------------------- following
@@ -150,17 +150,17 @@ class Watch:
         for id_, kind, args, path in self.run.requests():
             if kind == "cancel":
                 self._cancel()
-                path.unlink(missing_ok=True)
                 self.writer.add("control", id=id_, control=kind, result="done", message=None)
+                storage.clear(path)
                 self.relay.over = {"error": None}
                 self.relay.end = {"result": "cancelled", "step": self.reader.story(self.run).step}
                 return
             if id_ not in self.sent:
-                self._ask(id_, kind, args)
+                self._ask(id_, kind, args, path)
         if self.told_to_end:
             raise Left("told to end")
 
-    def _ask(self, id_: str, kind: str, args: dict[str, Any]) -> None:
+    def _ask(self, id_: str, kind: str, args: dict[str, Any], path: Path) -> None:
         """Pass a request on; the answer comes with the events."""
         self.sent.add(id_)
         try:
@@ -168,7 +168,7 @@ class Watch:
         except Problem as problem:
             self.writer.add("control", id=id_, control=kind, result="refused",
                             message=f"it did not reach the rented machine: {problem}")
-            (self.run.control / f"{id_}.json").unlink(missing_ok=True)
+            storage.clear(path)
 
     def _poll(self) -> Status | None:
         """Where the job is; None while the line is down."""
@@ -273,8 +273,8 @@ def main() -> int:
             return 3
         except (Problem, storage.Corrupt, OSError) as problem:
             code, hint = getattr(problem, "code", "supervisor_failed"), getattr(problem, "hint", cause.what_next(run))
-            writer.add("end", result="failed", step=Reader().story(run).step,
-                       error=cause.supervisor_error(code, str(problem), hint))
+            error = cause.of_disk(run, faults.of(problem), "") or cause.supervisor_error(code, str(problem), hint)
+            writer.add("end", result="failed", step=Reader().story(run).step, error=error)
             return 1
         finally:
             relay.clear(run)

@@ -2,7 +2,8 @@
 
 The run's supervisor tells of it, else the server's queue: of a run that was cancelled while it waited, whose supervisor
 was killed, or that was trained elsewhere and imported. Whoever tells holds `webhook.lock`, and writes `webhook.json`
-when it is done, so that nobody else does. `STUDIO_WEBHOOK_URL` is set by whoever runs the server (or the shell), so
+when it is done, so that nobody else does. A cut in between lets an end be told twice: `id`, the same both times, tells
+the receiver. `STUDIO_WEBHOOK_URL` is set by whoever runs the server (or the shell), so
 where it points is theirs to choose; it may bear a secret, so it is written nowhere and reaches neither the trainer nor
 a job.
 """
@@ -95,8 +96,9 @@ def told(run: runs.Run, attempt: int) -> dict[str, Any]:
     state, story = runs.Reader().state(run)
     error = (story.end or {}).get("error") or (run.exit() or {}).get("error")
     said = {key: events.redact(str(error.get(key, ""))) for key in ("code", "message", "hint")} if error else None
-    return {"event": "run.ended", "run": run.id, "name": run.record()["name"], "attempt": attempt, "state": state,
-            "step": story.step, "total_steps": run.config().train.max_steps, "error": said, "time": time.time()}
+    return {"event": "run.ended", "id": f"{run.id}-{attempt}", "run": run.id, "name": run.record()["name"],
+            "attempt": attempt, "state": state, "step": story.step, "total_steps": run.config().train.max_steps,
+            "error": said, "time": time.time()}
 
 
 def _post(url: str, body: bytes) -> tuple[str | None, bool]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import config as config_
-from studio import datasets, edits, events, prepare, reference, runs, storage
+from studio import datasets, edits, events, faults, prepare, reference, runs, shell, storage, surroundings
 from studio.runs import Run
 
 OWNER = "local"  # who uses this machine without signing in
@@ -34,9 +34,12 @@ class Wrong(Exception):
     """A call that cannot be carried out; each line names one fault."""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> shell.Parser:
     """One flag per setting, read from the schema."""
-    made = argparse.ArgumentParser(prog="python -m studio.train", allow_abbrev=False, description=(
+    sections = config_.schema()["sections"]
+    aliases = {setting["reference"]: f"--{setting['path']}" for section in sections for setting in section["fields"]
+               if setting["reference"]}
+    made = shell.Parser(prog="python -m studio.train", aliases=aliases, description=(
         "Train a model in this shell. Ctrl-C finishes the step, saves and ends; a second Ctrl-C ends without saving. "
         "Runs lie in STUDIO_HOME (workspace/ beside the program) and show on the page too."))
     made.add_argument("run", nargs="?", type=Path, help="folder of a run to start or resume; with settings that may "
@@ -50,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--from-command", metavar="COMMAND", help="the command line of diffusers' train_text_to_image.py "
                       "or train_text_to_image_lora.py, in quotes; what has no place here is listed")
     made.add_argument("--name", help="the new run's name")
-    for section in config_.schema()["sections"]:
+    for section in sections:
         group = made.add_argument_group(section["title"])
         for setting in section["fields"]:
             _add_setting(group, setting)
@@ -66,8 +69,25 @@ def _add_setting(group: Any, setting: dict[str, Any]) -> None:
     if setting["kind"] == "bool":
         options |= {"nargs": "?", "const": "true"}
     elif setting["kind"] in ("lines", "choices"):
-        options |= {"action": "append"}
+        options |= {"action": "extend", "nargs": "+"}
+        options["help"] += " Several may follow the flag."
     group.add_argument(f"--{setting['path']}", **options)
+
+
+def parsed(argv: list[str] | None) -> argparse.Namespace:
+    """The arguments; a run's folder behind the last of several values is the run."""
+    args = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    choices = {setting["path"] for section in config_.schema()["sections"] for setting in section["fields"]
+               if setting["kind"] == "choices"}
+    for path, values in list(_flags(args)):
+        if path in choices:
+            setattr(args, path, [one for value in values for one in value.split(",") if one])
+        if isinstance(values, list) and args.run is None and len(values) > 1 and values[-1] == words[-1] and (
+                Run(Path(values[-1])).record_file.is_file()):
+            args.run = Path(values[-1])
+            setattr(args, path, values[:-1])
+    return args
 
 
 def config_of(args: argparse.Namespace) -> dict[str, Any]:
@@ -89,7 +109,7 @@ def config_of(args: argparse.Namespace) -> dict[str, Any]:
         into = found.setdefault(section, {})
         if not isinstance(into, dict):
             raise Wrong(f"{section}: a section is an object of settings")
-        into[name] = None if value == "null" else value
+        into[name] = None if value in ("null", ["null"]) else value
     return found
 
 
@@ -114,13 +134,27 @@ def chosen(args: argparse.Namespace) -> tuple[Run, int | None]:
     if args.resume_from is not None or args.branch is not None:
         raise Wrong("--resume-from and --branch need the folder of the run that the checkpoint belongs to")
     config, token = config_of(args), os.environ.get("HF_TOKEN")
-    _bring_pictures(config, token)
     try:
+        surroundings.home(runs.home)
+        _check_without_pictures(config, token)
+        _bring_pictures(config, token)
         run = prepare.submit(runs.home(), name=args.name or time.strftime("Run of %Y-%m-%d %H:%M"), owner=OWNER,
                              config=config, token=token)
+    except surroundings.Unfit as problem:
+        raise Wrong(str(problem)) from None
     except config_.ConfigError as error:
         raise Wrong("\n".join(f"{p.field}: {p.message}" for p in error.problems)) from None
     return run, run.attempts()[0]
+
+
+def _check_without_pictures(config: dict[str, Any], token: str | None) -> None:
+    """What can be said before pictures are brought in. Raises ConfigError, so that a refused run leaves none behind."""
+    config_.load(config)
+    data = {**config.get("data", {}), "dataset": "sample", "data_dir": None}
+    found = prepare.plan(runs.home(), {**config, "data": data}, token=token)
+    problems = [problem for problem in found.problems if problem.field != "data.dataset"]
+    if problems:
+        raise config_.ConfigError(problems)
 
 
 def _bring_pictures(config: dict[str, Any], token: str | None) -> None:
@@ -263,6 +297,8 @@ def report(run: Run, state: str) -> int:
     error = (story.end or {}).get("error") or exit_.get("error")
     if error:
         print(f"{error['message']}\n{error['hint']}", file=sys.stderr)
+    elif state == "queued" and storage.is_full(run.home):
+        print(f"The run could not begin. {faults.FULL.message} {faults.FULL.hint}", file=sys.stderr)
     newest = next(run.valid_checkpoints(), None)
     print(f"{state} at step {story.step}")
     print(f"weights: {newest[0]}" if newest else "no checkpoint was saved")
@@ -274,16 +310,17 @@ def report(run: Run, state: str) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """0 for finished, stopped or paused; 1 failed; 2 a wrong call, one line per fault on stderr; 130 cancelled."""
-    args = parser().parse_args(argv)
+    surroundings.use_utf8()
+    for name in surroundings.drop_proxies(os.environ):
+        print(surroundings.WITHOUT.format(name), file=sys.stderr)
+    args = parsed(argv)
     try:
         run, attempt = chosen(args)
-    except Wrong as error:
-        print(error, file=sys.stderr)
+        print(f"run: {run.path}", flush=True)
+        return report(run, Shell(run, supervise(run, attempt)).follow()) if attempt is not None else 0
+    except (Wrong, OSError) as error:
+        print(faults.in_shell(error), file=sys.stderr)
         return 2
-    print(f"run: {run.path}", flush=True)
-    if attempt is None:
-        return 0
-    return report(run, Shell(run, supervise(run, attempt)).follow())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from studio import storage
+from studio import families, storage
 from studio.families import Family, Source
 from studio.train.data import Framing, Sample
 
@@ -54,7 +53,7 @@ class Shards:
             try:
                 self._files[path.name] = opened = safe_open(path, framework="pt")
             except SafetensorError:
-                path.unlink(missing_ok=True)
+                storage.clear(path)
                 continue
             for full in opened.keys():  # noqa: SIM118 - not a mapping
                 entry, _, name = full.partition("/")
@@ -86,10 +85,9 @@ class Shards:
             part = self.folder / f".{uuid.uuid4().hex}.part"
             try:
                 save_file({f"{e}/{k}": v for e, tensors in self._new.items() for k, v in tensors.items()}, part)
-                storage.fsync_path(part)
-                os.replace(part, part.with_name(f"{part.stem[1:]}.safetensors"))
+                storage.publish(part, part.with_name(f"{part.stem[1:]}.safetensors"))
             finally:
-                part.unlink(missing_ok=True)
+                storage.clear(part)
             self._new, self._bytes = {}, 0
         self.refresh()
 
@@ -106,11 +104,10 @@ def part_hashes(home: Path, source: Source, parts: Iterable[str]) -> dict[str, s
             stat = path.stat()
             stamp = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
             seen[stamp] = seen.get(stamp) or storage.sha256_file(path)
-            hashes.append([path.name, seen[stamp]])
+            hashes.append([path.name, families.identity(seen[stamp])])
         found[part] = digest([source.variant, hashes])
     if seen != known:
-        known_file.parent.mkdir(parents=True, exist_ok=True)
-        storage.write_json(known_file, seen)
+        storage.write_cache(known_file, seen)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-from studio import storage
+from studio import faults, storage
 from studio.config import Config, dump, load
 from studio.events import EventWriter, trace
 from studio.runs import Run
@@ -30,11 +29,10 @@ class CannotResume(Exception):
 
 
 class Unsaved(Exception):
-    """The last checkpoint could not be written; `full` when the disk has no room for it."""
+    """The last checkpoint could not be written."""
 
     def __init__(self, why: str):
         super().__init__(f"the last checkpoint could not be saved: {why}")
-        self.full = any(sign in why for sign in ("No space left", "quota exceeded", "unexpected pos"))  # torch's words
 
 
 def training_fields(config: Config) -> dict[str, Any]:
@@ -115,6 +113,8 @@ class Keeper:
         self.saved: int | None = None  # the step of the newest one
         self.seconds = 0.0  # how long the last save took
         self.error = ""  # why the last save failed
+        self.damaged = False  # whether `find` met a checkpoint that is not whole
+        self.later: set[Path] = set()  # what the run no longer goes on from, and could not be put away
 
     def save(self, step: int, position: dict[str, int]) -> bool:
         """Save at this step; False when it failed, with a `checkpoint` event that says why."""
@@ -130,13 +130,14 @@ class Keeper:
         manifest_facts = {key: state[key] for key in ("step", "config_sha", "data_sha", "versions", "device",
                                                       "threads", "precision")}
         try:
+            self._put_away(final)
             with storage.staged(final, manifest_facts) as folder:
                 self.weights.write(folder)
                 storage.write_json(folder / "state.json", state)
                 self.events.sync()
         except Exception as error:  # a full disk also arrives as RuntimeError or SafetensorError
             trace()
-            self.error = f"{type(error).__name__}: {str(error)[:300]}"
+            self.error = faults.plain(error)
             self.events.add("checkpoint", step=step, name=name, bytes=0, seconds=time.monotonic() - began, ok=False,
                             error=self.error)
             return False
@@ -148,21 +149,39 @@ class Keeper:
         return True
 
     def find(self) -> Path | None:
-        """The newest checkpoint whose every hash agrees. Damaged newer ones are named in a warning and put aside."""
+        """The newest checkpoint whose every hash agrees. Damaged newer ones are named in a warning and put aside.
+
+        Raises CannotResume where a branch has none: its base's weights would be another run."""
         storage.sweep_staging(self.run.checkpoints)
+        promised = (self.run.record().get("parent") or {}).get("checkpoint")
         numbered = [(int(p.name.rpartition("-")[2]), p) for p in self.run.checkpoints.glob("checkpoint-*")
                     if p.is_dir() and p.name.rpartition("-")[2].isdigit()]
         for step, path in sorted(numbered, reverse=True):
             try:
                 storage.verify(path)
             except storage.Corrupt as error:
-                storage.to_trash(path, self.run.home / "trash", self.run.id)
-                self.events.add("retired", name=path.name)
-                self.events.warning("damaged_checkpoint", f"{path.name} is damaged and was put into the trash: {error}")
+                if path.name == promised:
+                    raise CannotResume(f"{promised}, from which this run goes on, is damaged ({error}): branch it once "
+                                       "more, or restore that checkpoint") from None
+                self._drop_damaged(path, error)
                 continue
             self.saved = step
             return path
+        if promised:
+            raise CannotResume(f"{promised}, from which this run goes on, is not here: branch it once more, or restore "
+                               "that checkpoint")
         return None
+
+    def _drop_damaged(self, path: Path, why: storage.Corrupt) -> None:
+        self.damaged = True
+        try:
+            storage.to_trash(path, self.run.home / "trash")
+        except OSError as error:
+            self.events.warning("damaged_checkpoint", f"{path.name} is damaged ({why}) and could not be put into the "
+                                f"trash: {faults.plain(error)}")
+            return
+        self.events.add("retired", name=path.name)
+        self.events.warning("damaged_checkpoint", f"{path.name} is damaged and was put into the trash: {why}")
 
     def named(self, name: str) -> Path:
         """The whole checkpoint of that name. Raises CannotResume, saying which there are."""
@@ -182,8 +201,28 @@ class Keeper:
         """Put the checkpoints after the one that was loaded into the trash: the run goes on from that one."""
         for path, _ in list(self.run.valid_checkpoints()):
             if int(path.name.rpartition("-")[2]) > (self.saved or 0):
-                storage.to_trash(path, self.run.home / "trash", self.run.id)
-                self.events.add("retired", name=path.name)
+                self.later.add(path)
+        self._drop_later()
+
+    def _drop_later(self) -> None:
+        for path in sorted(self.later, key=lambda path: -int(path.name.rpartition("-")[2])):
+            try:
+                self._put_away(path)
+            except OSError as error:
+                self._not_removed(path.name, error)
+
+    def _put_away(self, path: Path) -> None:
+        """Into the trash with a checkpoint that may still be there. Raises OSError."""
+        if path.exists():
+            storage.to_trash(path, self.run.home / "trash")
+            self.events.add("retired", name=path.name)
+        self.later.discard(path)
+
+    def _not_removed(self, name: str, error: OSError) -> None:
+        """What cannot be removed now is no reason to end the training."""
+        trace()
+        self.events.warning("not_removed", f"{name} could not be removed ({faults.plain(error)}); it is tried again at "
+                            "the next save.")
 
     def load(self, path: Path) -> tuple[int, list[str]]:
         """Continue from `path`: its step, and what makes the continuation not bit-identical (nothing, mostly).
@@ -224,15 +263,21 @@ class Keeper:
 
     def _retire(self) -> None:
         """Remove all but the newest `keep`; one that is being downloaded waits for the next save."""
-        for path, _ in list(self.run.valid_checkpoints())[self.keep :]:
-            lease = storage.Lock(self.run.checkpoints / f"{path.name}.lease")
-            if not lease.acquire():
-                continue
+        self._drop_later()
+        kept = [path for path, _ in self.run.valid_checkpoints() if path not in self.later]
+        for path in kept[self.keep :]:
             try:
-                gone = path.with_name(f"{storage.STAGING}{path.name}")
-                path.rename(gone)
-                self.events.add("retired", name=path.name)
-                shutil.rmtree(gone, ignore_errors=True)
-                lease.path.unlink(missing_ok=True)
-            finally:
-                lease.release()
+                self._retire_one(path)
+            except OSError as error:
+                self._not_removed(path.name, error)
+
+    def _retire_one(self, path: Path) -> None:
+        lease = storage.Lock(self.run.checkpoints / f"{path.name}.lease")
+        if not lease.acquire():
+            return
+        try:
+            storage.erase(path)
+            self.events.add("retired", name=path.name)
+            storage.clear(lease.path)
+        finally:
+            lease.release()

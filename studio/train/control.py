@@ -29,14 +29,20 @@ class Request:
 
 
 class Controls:
-    """Rank 0's ear. Requests older than this attempt are refused when first seen."""
+    """Rank 0's ear. Requests that were meant for an earlier attempt are refused when first seen; an edit among them
+    that is kept already only loses its file, since it is told of at its step."""
 
-    def __init__(self, run: Work, events: EventWriter, began: float):
+    def __init__(self, run: Work, events: EventWriter, began: float, attempt: int | None = None):
         self.run, self.events = run, events
         self._told: float | None = None  # when SIGTERM came, monotonic
         self._before: Any = signal.SIG_DFL
+        self._dropped: set[str] = set()
+        earlier = run.earlier_requests(run.process()["attempt"] if attempt is None else attempt, began)
+        kept = run.kept_requests() if earlier else set()
         for request in self._waiting():
-            if int(request.id[:20]) < began * 1e9:
+            if request.id in kept:
+                self.drop(request)
+            elif request.id in earlier:
                 self.answer(request, "refused", "asked before this attempt began")
 
     def listen(self) -> None:
@@ -68,9 +74,10 @@ class Controls:
             self.drop(request)
 
     def drop(self, request: Request) -> None:
-        """The request is done with."""
+        """The request is done with. A file that cannot be removed is of no harm: it is of this attempt alone."""
         if request.path is not None:
-            request.path.unlink(missing_ok=True)
+            self._dropped.add(request.id)
+            storage.clear(request.path)
 
     def close(self, result: str) -> None:
         """Refuse what came too late, and hear no more signals."""
@@ -80,7 +87,8 @@ class Controls:
 
     def _waiting(self) -> list[Request]:
         found = self.run.requests()
-        return [Request(kind, id_, args, path) for id_, kind, args, path in found if id_[:20].isdigit()]
+        return [Request(kind, id_, args, path) for id_, kind, args, path in found
+                if id_[:20].isdigit() and id_ not in self._dropped]
 
     def _on_sigterm(self, *_: object) -> None:
         self._told = self._told if self._told is not None else time.monotonic()
@@ -134,7 +142,7 @@ def leave_with_supervisor(run: Work) -> None:
         missed = 0
         while missed < 2:
             time.sleep(1.0)
-            missed = 0 if run.supervised() else missed + 1
+            missed = 0 if storage.is_locked(run.lock.path, unknown=True) else missed + 1
         os.write(2, b"the supervisor is gone: leaving\n")
         os._exit(1)
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
+from studio import faults
 from studio.config import ConfigError, needs_less_memory
-from studio.events import FULL, redact
+from studio.events import redact
 from studio.families import BaseProblem, NeedsToken
 from studio.runs import Run
 from studio.storage import Corrupt
@@ -35,10 +36,6 @@ def explain(error: Exception, run: Run) -> dict[str, Any]:
     evidence = redact(f"{type(error).__name__}: {str(error)[:500]}")
     if _out_of_memory(error):
         return _error("out_of_memory", "The training ran out of memory.", needs_less_memory(run.config()), evidence)
-    if isinstance(error, Unsaved) or (isinstance(error, OSError) and error.errno in FULL):
-        full = isinstance(error, OSError) or error.full
-        return _error("disk_full" if full else "not_saved", "The disk is full." if full else _sentence(error),
-                      "Free some space, then resume." if full else "Put it right, then resume.", evidence)
     if isinstance(error, Diverged):
         newest = next(run.valid_checkpoints(), None)
         good = (f"{newest[0].name} is the last good checkpoint: branch the run from there" if newest
@@ -48,6 +45,10 @@ def explain(error: Exception, run: Run) -> dict[str, Any]:
     for kind, code, hint in NAMED:
         if isinstance(error, kind):
             return _error(code, _sentence(error), hint, evidence)
+    if fault := faults.of(error):
+        return _error(fault.code, fault.message, f"{fault.hint} Then resume.", evidence)
+    if isinstance(error, Unsaved):
+        return _error("not_saved", _sentence(error), "Put it right, then resume.", evidence)
     return _error("failed", f"The training stopped on an error: {_sentence(error)}",
                   "The log has the details. Put it right, then resume.", evidence)
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from studio import events as events_
-from studio import storage
+from studio import faults, storage
 from studio.events import EventWriter, trace
 from studio.runs import LOST, Run
 from studio.train import control, steering, track
@@ -62,7 +62,7 @@ def train(run: Run, *, supervised: bool = True) -> str:
         _end(events, result, progress.step, explain(error, run))
         return result
     finally:
-        events.close()
+        _close(events)
         if lock is not None:
             lock.release()
 
@@ -86,7 +86,7 @@ def _attempt(run: Run, events: EventWriter, began: float, progress: Progress) ->
         held = [row for row in frozen if row.get("split", "train") != "train"]
         events.add("attempt", attempt=number.number, total_steps=run.config().train.max_steps, pictures=len(rows),
                    **host.facts())
-        controls = Controls(run, events, number.began) if host.main else control.NoControls()
+        controls = Controls(run, events, number.began, number.number) if host.main else control.NoControls()
         trackers = track.make(run, config, number.number, events) if host.main else track.NoTrackers()
         controls.listen()
         try:
@@ -128,7 +128,8 @@ def _resume(trainer: Trainer, progress: Progress, *, first: bool, checkpoint: st
         raise found
     if found is None:
         if not first:
-            trainer.events.add("resumed", from_step=0, checkpoint=None, exact=True, note="no checkpoint was saved yet")
+            note = "no checkpoint is whole any more" if trainer.keeper.damaged else "no checkpoint was saved yet"
+            trainer.events.add("resumed", from_step=0, checkpoint=None, exact=True, note=note)
         return
     progress.step, differences = trainer.load(Path(found))
     if checkpoint and host.main:
@@ -305,7 +306,9 @@ def _leave(trainer: Trainer, progress: Progress, request: Request) -> str | None
     if request.kind == "terminate":
         return _terminate(trainer, progress)
     if not _save(trainer, progress):
-        message = f"not saved, so the run goes on ({trainer.keeper.error}): free some space, or cancel"
+        message = f"not saved, so the run goes on ({trainer.keeper.error}): put it right, or cancel"
+        if (fault := faults.told(trainer.keeper.error)) and fault.code == "disk_full":
+            message = f"not saved, so the run goes on ({trainer.keeper.error}): free some space, or cancel"
         trainer.controls.answer(request, "refused", message)
         trainer.events.phase("training", step, trainer.total_steps, "steps")
         return None
@@ -348,7 +351,14 @@ def _leave_early(controls: Controls, progress: Progress) -> str:
 
 def _end(events: EventWriter, result: str, step: int, error: dict[str, Any] | None = None) -> None:
     events.add("end", result=result, step=step, error=error, peak_memory_bytes=peak_memory())
-    events.sync()
+
+
+def _close(events: EventWriter) -> None:
+    """The last flush. Where even the room that is held is used up the supervisor says that the disk is full."""
+    try:
+        events.close()
+    except OSError:
+        trace()
 
 
 def main(argv: list[str]) -> int:

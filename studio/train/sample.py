@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from studio import config as config_
+from studio import faults, storage
 from studio.config import Config
 from studio.events import EventWriter, trace
 from studio.runs import Run
@@ -75,7 +75,7 @@ class Sampler:
         except Exception as error:  # a picture is never worth a run
             trace()
             self.events.warning("sampling_failed", f"Sample pictures of step {step} could not be drawn: "
-                                f"{type(error).__name__}: {str(error)[:200]}. Training goes on.")
+                                f"{faults.plain(error)[:220]}. Training goes on.")
             return False
         finally:
             self.seconds = time.monotonic() - began
@@ -111,10 +111,9 @@ class Sampler:
             guidance=settings.guidance_scale or 0.0, negative=self.conditions(family.empty_text()))
         mark = f"r{time.time_ns()}" if requested else f"p{index}"
         name = f"step-{step:06d}-{mark}-{kind}.webp"
-        self.run.samples.mkdir(exist_ok=True)
-        part = self.run.samples / f".{name}.part"
-        picture.save(part, format="WEBP", lossless=True)
-        os.replace(part, self.run.samples / name)
+        storage.make_folder(self.run.samples)
+        with storage.writing(self.run.samples / name) as file:
+            picture.save(file, format="WEBP", lossless=True)
         self.events.add(
             "sample", step=step, prompt_index=index, prompt=prompt, weights=kind, file=name, seed=seed,
             guidance_scale=settings.guidance_scale, num_inference_steps=settings.num_inference_steps,

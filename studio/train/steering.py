@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from studio import edits, events, storage
+from studio import edits, events, faults, storage
 from studio.config import Config, ConfigError
 from studio.edits import Edit
 from studio.runs import Run
@@ -40,7 +40,10 @@ class Steering:
             return str(error)
         except (OSError, storage.Corrupt) as error:
             events.trace()
-            return f"it could not be kept, so nothing changed ({error}): free some space and ask again"
+            fault = faults.of(error)
+            if fault and fault.code == "disk_full":
+                return f"it could not be kept, so nothing changed ({fault.message}): free some space and ask again"
+            return f"it could not be kept, so nothing changed ({faults.plain(error)}): put it right and ask again"
         return edit
 
     def taken(self) -> list[Edit]:

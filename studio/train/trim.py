@@ -40,7 +40,7 @@ def trim(run: Run, events: EventWriter) -> None:
     kept = _needed(home, run)
     for path in sorted(found, key=lambda p: found[p].st_mtime_ns):
         if total > limit and path not in kept:
-            path.unlink(missing_ok=True)
+            storage.clear(path)
             total -= found[path].st_size
     if total > limit:
         events.warning("cache_full", f"The cache holds {total / 1e9:.3g} GB where {limit / 1e9:.3g} GB are allowed, "
@@ -67,7 +67,7 @@ def _needed(home: Path, own: Run) -> set[Path]:
         if note.stem == own.id or _may_go_on(home, note.stem):
             needed |= {home / "cache" / name for name in storage.read_json(note) or []}
         else:
-            note.unlink(missing_ok=True)
+            storage.clear(note)
     return needed
 
 

@@ -1,4 +1,4 @@
-"""The whole page: a header with the ways to Train, Runs, Datasets and Try it, and the four of them."""
+"""The whole page: a header with the ways to Train, Runs, Datasets and Try it, the four of them, and the trash."""
 
 from __future__ import annotations
 
@@ -56,6 +56,8 @@ def build(studio: Studio, language: str) -> gr.Blocks:
             parts.live("datasets", "datasets.js")
         with gr.Column(elem_id="page-play", elem_classes="st-page"):
             parts.live("play", "play.js")
+        with gr.Column(elem_id="page-trash", elem_classes="st-page"):
+            parts.live("trash", "trash.js")
     return blocks
 
 

@@ -11,7 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from studio.ui import texts_datasets, texts_play, texts_run, texts_settings, texts_steer, texts_train, texts_usage
+from studio.ui import (
+    texts_datasets,
+    texts_play,
+    texts_run,
+    texts_settings,
+    texts_steer,
+    texts_train,
+    texts_trash,
+    texts_usage,
+)
 from studio.web.languages import NAMES
 
 LANGUAGES = tuple(NAMES)
@@ -107,6 +116,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     **texts_steer.TABLE,
     **texts_datasets.TABLE,
     **texts_play.TABLE,
+    **texts_trash.TABLE,
     **texts_settings.TABLE,
     **texts_usage.TABLE,
 }

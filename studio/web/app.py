@@ -18,7 +18,8 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from studio import __version__, launch, runs
+from studio import __version__, faults, launch, runs, storage
+from studio.storage.spare import Spare
 from studio.web import (
     access,
     limits,
@@ -30,13 +31,15 @@ from studio.web import (
     routes_plans,
     routes_play,
     routes_runs,
+    routes_trash,
     sessions,
-    upkeep,
+    watcher,
 )
 from studio.web.answers import fields, respond, studio_of
 from studio.web.described import add_docs
 from studio.web.entrance import LOGOUT, Entrance
 from studio.web.errors import NotFound, WebError
+from studio.web.janitor import look_after
 from studio.web.pages import Pages, Static
 from studio.web.routes_runs import Body, Service, Who
 from studio.web.security import Guard, error_response
@@ -49,7 +52,7 @@ STATIC = Path(__file__).resolve().parent.parent / "ui" / "static"
 
 def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> FastAPI:
     """The whole server over `settings.home`. `pages` makes the app to mount at `/`; it is called in a thread."""
-    settings.home.mkdir(parents=True, exist_ok=True)
+    _prepare_home(settings.home)
     launcher = launch.Launcher(settings.home, settings.turn_seconds, shared=settings.public)
     studio = Studio(settings.home, launcher, runs.Reader(), settings)
     app = FastAPI(title="Studio", version=__version__, docs_url=None, redoc_url=None, openapi_url=None,
@@ -64,6 +67,7 @@ def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> Fa
     app.include_router(routes_health.router)
     app.include_router(routes_jobs.router)
     app.include_router(routes_care.router)
+    app.include_router(routes_trash.router)
     if not settings.public:
         add_docs(app)
     _add_small_routes(app)
@@ -76,6 +80,18 @@ def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> Fa
     app.mount("/static", Static(STATIC, app.state.pages), name="static")
     app.mount("/", app.state.pages, name="pages")
     return app
+
+
+def _prepare_home(home: Path) -> None:
+    """What a full disk would not give any more is there from the beginning: the trash, and room for last words."""
+    storage.make_folder(home)
+    try:
+        storage.make_folder(home / "trash")
+        Spare(home).fill()
+    except OSError as error:  # the studio can still be looked at: /readyz says that it cannot be written to
+        if error.errno not in storage.UNWRITABLE:
+            raise
+        log.warning("nothing can be changed here: %s", faults.plain(error))
 
 
 def _add_small_routes(app: FastAPI) -> None:
@@ -163,7 +179,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         anyio.to_thread.current_default_thread_limiter().total_tokens = limits.THREADS
         tasks = [asyncio.create_task(task) for task in (
-            _load(app, stack), upkeep.janitor(studio, app.state.sessions), upkeep.watch(studio))]
+            _load(app, stack), look_after(studio, app.state.sessions), watcher.watch(studio))]
         await asyncio.to_thread(studio.launcher.start)
         try:
             yield

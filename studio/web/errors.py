@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import uuid
 from collections.abc import Callable
 from typing import Any
 
-from studio import bundle, config, datasets, families, hub, storage, work
+from studio import bundle, config, datasets, families, faults, hub, storage, work
 
 log = logging.getLogger("studio.web")
+_troubles = faults.Log(log)
 
 
 class WebError(Exception):
@@ -75,16 +75,22 @@ class Busy(WebError):
 def _config(error: Any) -> tuple[int, dict[str, Any]]:
     problems = [{"field": p.field, "message": p.message} for p in error.problems]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    first = f"{problems[0]['field']}: {problems[0]['message']}" if problems else "the config cannot be used"
+    first = ": ".join(filter(None, problems[0].values())) if problems else "the config cannot be used"
     hint = "Change the named settings and try again."
     return 422, {"code": "config", "message": first + more, "hint": hint, "problems": problems}
 
 
-def _disk(error: Any) -> tuple[int, dict[str, Any]] | None:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return 507, _body("disk_full", "The disk of the studio is full.",
-                          "Delete old runs or data sets, or free space on the disk, then try again.")
-    return None
+def _disk(error: BaseException) -> tuple[int, dict[str, Any]] | None:
+    """What the disk refused, in words."""
+    fault = faults.of(error)
+    if fault is None:
+        return None
+    return 507 if fault.code == "disk_full" else 503, _body(fault.code, fault.message, f"{fault.hint} Then try again.")
+
+
+def _damaged(error: Exception) -> tuple[int, dict[str, Any]]:
+    hint = "Restore it from a backup, or delete what it belongs to."
+    return _disk(error) or (500, _body("corrupt", f"A file of the studio is damaged: {error}", hint))
 
 
 def _body(code: str, message: str, hint: str = "") -> dict[str, Any]:
@@ -109,9 +115,8 @@ def _known(error: BaseException) -> tuple[int, dict[str, Any]] | None:
         (work.Refused, lambda e: (409, _body("refused", _sentence(e)))),
         (bundle.BadBundle, lambda e: (422, _body("bundle", _sentence(e), "Nothing of it was kept."))),
         (families.BaseProblem, lambda e: (422, _body("base", _sentence(e), "Choose another base model."))),
-        (storage.Corrupt, lambda e: (500, _body("corrupt", f"A file of the studio is damaged: {e}",
-                                                "Restore it from a backup, or delete what it belongs to."))),
-        (OSError, _disk),
+        (storage.Corrupt, _damaged),
+        (Exception, _disk),
     )
     return next((described for kind, describe in kinds
                  if isinstance(error, kind) and (described := describe(error))), None)
@@ -132,7 +137,9 @@ def explain(error: BaseException, request_id: str | None = None) -> tuple[int, d
     found = _known(error)
     if found:
         status, body = found
-        if status >= 500 and not isinstance(error, WebError):  # those are answers, no faults
+        if faults.of(error) is not None:
+            _troubles.tell("a request was not carried out", error)
+        elif status >= 500 and not isinstance(error, WebError):  # those are answers, no faults
             log.error("request %s: %s", request_id, error, exc_info=error)
         return status, {**hub.redact_data(body), "request_id": request_id}
     log.error("request %s failed", request_id, exc_info=error)

@@ -16,15 +16,25 @@ import re
 from collections import OrderedDict
 from typing import Any
 
-from studio.web import messages_base, messages_data, messages_fair, messages_runs, messages_settings, messages_web
+from studio.web import (
+    messages_base,
+    messages_data,
+    messages_disk,
+    messages_fair,
+    messages_files,
+    messages_runs,
+    messages_settings,
+    messages_web,
+)
 from studio.web.languages import NAMES
 
 ROWS: tuple[tuple[str, ...], ...] = (
-    *messages_settings.ROWS, *messages_data.ROWS, *messages_base.ROWS, *messages_runs.ROWS, *messages_fair.ROWS,
-    *messages_web.ROWS)
-WORDS = messages_web.WORDS  # single words that sentences put in; alone they may be somebody's own
+    *messages_settings.ROWS, *messages_data.ROWS, *messages_files.ROWS, *messages_base.ROWS, *messages_runs.ROWS,
+    *messages_fair.ROWS, *messages_web.ROWS, *messages_disk.ROWS)
+# Single words that sentences put in; alone they may be somebody's own.
+WORDS = (*messages_web.WORDS, *messages_files.WORDS)
 LANGUAGES = tuple(NAMES)
-SENTENCES = ("message", "hint", "note", "reason", "problem", "why", "error")  # keys of JSON whose text is a sentence
+SENTENCES = ("message", "hint", "note", "reason", "problem", "why", "error", "headline")  # keys of JSON of a sentence
 LISTS = ("warnings", "notes")  # keys of lists of them
 THEIRS = ("config", "args", "values")  # keys of what a person wrote
 VALUE = re.compile(r"\{(\w+)([!?]?)\}")  # over the table's own rows alone

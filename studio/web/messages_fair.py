@@ -80,8 +80,6 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("This run has {count} sample pictures, and {most} are drawn at most.",
      "この実行にはサンプル画像が {count} 枚あり、上限は {most} 枚です。"),
     ("Draw with a checkpoint in the playground.", "プレイグラウンドでチェックポイントを使って生成してください。"),
-    ("pictures are being added to this data set already: wait until that import has ended",
-     "このデータセットには、すでに画像を追加中です。その取り込みが終わるまでお待ちください。"),
     ("These pictures take more than the {room} that are left of the {limit} that you may keep here. Nothing of this "
      "import was kept: delete something, then import it again.",
      "これらの画像は、ここに置ける {limit} の残り {room} に収まりません。この取り込みの内容は残っていません。"
@@ -116,5 +114,6 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("You have {there} data sets, and {most} may be kept.",
      "データセットが {there} 件あります。置いておけるのは {most} 件までです。"),
     ("Delete data sets that you do not need any more.", "不要なデータセットを削除してください。"),
-    ("Then send them again.", "そのあと、もう一度送ってください。"),
+    ("Either `ids` or `everybody` says what is to go.", "消すものは `ids` か `everybody` のどちらかで指定します。"),
+    ("Leave one of them out.", "どちらか一方を外してください。"),
 )

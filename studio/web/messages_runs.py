@@ -93,8 +93,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
      "crop, or set crop variants, for speed.",
      "ランダムな切り抜きはキャッシュできず、毎ステップで画像をエンコードし直すため遅くなります。速くするには、中央の"
      "切り抜きをオンにするか、切り抜きの種類数を設定してください。"),
-    ("Sample pictures of step {step} could not be drawn: {kind}: {why}. Training goes on.",
-     "ステップ {step} のサンプル画像を生成できませんでした：{kind}: {why}。学習は続きます。"),
+    ("Sample pictures of step {step} could not be drawn: {why}. Training goes on.",
+     "ステップ {step} のサンプル画像を生成できませんでした：{why}。学習は続きます。"),
     ("The validation loss of step {step} could not be measured: {kind}: {why}. Training goes on.",
      "ステップ {step} の検証損失を測定できませんでした：{kind}: {why}。学習は続きます。"),
     ("The cache holds {total} GB where {limit} GB are allowed, and runs that can go on use all of it: delete runs "

@@ -11,9 +11,6 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("Something went wrong in the studio itself.", "スタジオ自体で問題が起きました。"),
     ("The studio's log has the details under the request id {id}.",
      "詳しくは、スタジオのログのリクエスト ID {id} にあります。"),
-    ("The disk of the studio is full.", "スタジオのディスクがいっぱいです。"),
-    ("Delete old runs or data sets, or free space on the disk, then try again.",
-     "古い実行やデータセットを削除するか、ディスクに空きを作ってから、もう一度試してください。"),
     ("Restore it from a backup, or delete what it belongs to.",
      "バックアップから戻すか、それが属するものを削除してください。"),
     ("Nothing of it was kept.", "何も残していません。"),
@@ -229,7 +226,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
 # What people call things, states and controls, and what a sentence above puts in now and then.
 WORDS: tuple[tuple[str, ...], ...] = (
     ("run", "実行"), ("job", "処理"), ("training", "学習"), ("data set", "データセット"), ("picture", "画像"),
-    ("preset", "プリセット"), ("1 picture", "1 枚"), ("cores", "コア"), ("GPUs", "GPU"),
+    ("preset", "プリセット"), ("thing in the trash", "ゴミ箱の中身"),
+    ("1 picture", "1 枚"), ("cores", "コア"), ("GPUs", "GPU"),
     ("this machine", "このマシン"), ("queued", "待機中"), ("starting", "起動中"), ("running", "実行中"),
     ("stopping", "停止処理中"), ("paused", "一時停止"), ("interrupted", "中断"), ("finished", "完了"),
     ("stopped", "停止"), ("cancelled", "キャンセル済み"), ("failed", "失敗"), ("diverged", "発散"),

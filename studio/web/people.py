@@ -31,8 +31,7 @@ class People:
             names = self._read()
             if viewer.name and names.get(viewer.id) != viewer.name:
                 names[viewer.id] = viewer.name
-                self.file.parent.mkdir(parents=True, exist_ok=True)
-                storage.write_json(self.file, names)
+                storage.write_cache(self.file, names)
 
     def _read(self) -> dict[str, str]:
         if self._names is None:

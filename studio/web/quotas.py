@@ -243,14 +243,16 @@ class _Turnstile:
         self._waiting: dict[object, str] = {}  # in the order they came
 
     @contextmanager
-    def through(self, owner: str) -> Iterator[None]:
-        """Wait for a place, and keep it until the end of the `with`."""
+    def through(self, owner: str, waits: Callable[[], None]) -> Iterator[None]:
+        """A place, kept until the end of the `with`; `waits()` is called where there is none yet."""
         if self.most is None:
             yield
             return
         mark = object()
         with self._changed:
             self._waiting[mark] = owner
+            if self._next() is not mark:
+                waits()
             self._changed.wait_for(lambda: self._next() is mark)
             del self._waiting[mark]
             self._busy[owner] += 1

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice, pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from studio import events, launch, runs
+from studio import events, launch, runs, storage
 from studio.launch import turns
 from studio.web import fixes, names
 from studio.work import Job, Work
@@ -64,6 +65,15 @@ def status(state: str, story: events.Story, config: dict[str, Any], queue_positi
     }
 
 
+def disk(run: runs.Run, state: str) -> list[dict[str, str]]:
+    """What the server itself sees of a full disk, on which a run can say little: a warning for one that goes on."""
+    if not (state == "queued" or state in events.ACTIVE) or not storage.is_full(run.home):
+        return []
+    waits = "the run begins" if state == "queued" else "what it makes is kept"
+    return [{"code": "disk_full", "message": f"The disk of the studio is full: {waits} when there is room again. Empty "
+             "the trash, or remove other things from the disk."}]
+
+
 def record(run: runs.Run, facts: dict[str, Any], config: dict[str, Any], state: str, story: events.Story,
            queue_position: int | None) -> dict[str, Any]:
     """Everything about one run but its events: the shape of GET /api/runs/{id}.
@@ -82,8 +92,14 @@ def record(run: runs.Run, facts: dict[str, Any], config: dict[str, Any], state: 
         "samples": [sample(run, s) for s in story.samples],
         "started": story.first_time, "updated": story.last_time, "seq": story.seq,
         "peak_memory_bytes": (story.end or {}).get("peak_memory_bytes"),
-        "command": ["python", "-m", "studio.train", f"runs/{run.id}"], "config": config,
+        "command": ["python", "-m", "studio.train", shell_path(run)], "config": config,
     }
+
+
+def shell_path(run: runs.Run) -> str:
+    """The run's folder as a shell finds it that stands where this server was started."""
+    here, path = Path.cwd(), run.path.absolute()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def job_status(state: str, story: events.Story, queue_position: int | None) -> dict[str, Any]:

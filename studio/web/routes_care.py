@@ -1,4 +1,4 @@
-"""/api/usage and /api/trash: the room that things take, and what an administrator looks after."""
+"""/api/usage: the room that things take."""
 
 from __future__ import annotations
 
@@ -16,9 +16,3 @@ router = APIRouter(prefix="/api")
 def usage(request: Request, studio: Service, who: Who) -> Response:
     """What the viewer's things take and may take; for an administrator, everybody's."""
     return respond(request, studio.usage(who))
-
-
-@router.post("/trash/empty")
-def empty_trash(request: Request, studio: Service, who: Who) -> Response:
-    """Remove for good what everybody has deleted; an administrator's."""
-    return respond(request, studio.empty_trash(who))

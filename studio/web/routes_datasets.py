@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -17,7 +18,8 @@ from studio.web.errors import WebError
 from studio.web.routes_runs import Body, Service, Who
 
 router = APIRouter(prefix="/api/datasets")
-WISHES = {"background": str, "caption_from": str}  # how pictures are brought in: datasets.Options
+READINGS = {"caption_from": str, "image_column": str, "caption_column": str, "encoding": str}
+WISHES = {"background": str, **READINGS}  # how pictures are brought in: datasets.Options
 PUSH = {"repo": str, "private": bool, "token": str}
 _PICTURES = {".webp": "image/webp", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 _FOREVER = "private, max-age=31536000, immutable"  # the id is the content's hash
@@ -33,8 +35,8 @@ def list_datasets(request: Request, studio: Service, who: Who) -> Response:
 async def create_dataset(request: Request) -> Response:
     """Pictures, captions and zips as multipart `files`, with a `name`: 201 when imported within 20 s, else 202.
 
-    As JSON: {name, source: {kind: "hub" | "folder", ...}, background, caption_from}; without a source the data set
-    waits for batches and `commit`."""
+    As JSON: {name, source: {kind: "hub" | "folder", ...}, background, caption_from, caption_column, image_column,
+    encoding}; without a source the data set waits for batches and `commit`."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
         return await _import_source(request)
     return await _import(request, None)
@@ -55,8 +57,22 @@ async def add_images(request: Request, dataset_id: str, commit: bool = True) -> 
 
 @router.post("/{dataset_id}/commit")
 def commit_files(request: Request, studio: Service, who: Who, dataset_id: str, body: Body) -> Response:
-    """Import the batches that wait, by {background, caption_from}."""
-    return _answer(request, *studio.commit_files(who, dataset_id, _wishes(*fields(body, **WISHES))))
+    """Import the batches that wait, by {background, caption_from, caption_column, image_column, encoding}."""
+    return _answer(request, *studio.commit_files(who, dataset_id, _wishes(body, WISHES, fields(body, **WISHES))))
+
+
+@router.get("/{dataset_id}/arrived")
+def list_arrived(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
+    """The files that came in batches and wait for `commit`, each with its size: what is left of a broken-off upload."""
+    return respond(request, studio.arrived_files(who, dataset_id))
+
+
+@router.post("/{dataset_id}/read-again")
+def read_again(request: Request, studio: Service, who: Who, dataset_id: str, body: Body) -> Response:
+    """Take the captions of the last import anew from its files, by {caption_column, image_column, encoding,
+    caption_from}; what is left out stays as it was. One step of undo."""
+    return _answer(request, *studio.read_again(
+        who, dataset_id, _wishes(body, READINGS, fields(body, **READINGS))))
 
 
 @router.post("/{dataset_id}/cancel")
@@ -155,19 +171,22 @@ def get_thumbnail(request: Request, studio: Service, who: Who, dataset_id: str, 
     return RangeResponse(request, FileDownload(path, _PICTURES[path.suffix]), _FOREVER, attachment=False)
 
 
-def _wishes(background: str | None, caption_from: str | None) -> dict[str, Any]:
-    return {"background": background, "caption_from": caption_from}
+def _wishes(body: dict[str, Any], names: Iterable[str], values: Iterable[Any]) -> dict[str, Any]:
+    """What of the body says how pictures are brought in: those of the names that are in it."""
+    return {name: value for name, value in zip(names, values, strict=True) if name in body}
 
 
 async def _import_source(request: Request) -> Response:
     studio, who = studio_of(request), viewer(request)
-    name, source, *wishes = fields(await json_body(request), name=str, source=dict, **WISHES)
+    body = await json_body(request)
+    name, source, *wishes = fields(body, name=str, source=dict, **WISHES)
     if source is None and not name:
         raise WebError("A data set needs a name, and files or a source.", "Send files as multipart/form-data, or JSON "
                        "with a name, or with a source.")
     if source is None:
         return respond(request, await run_in_threadpool(studio.draft_dataset, who, name or ""), 201)
-    made = await run_in_threadpool(studio.import_source, who, name or "", source, _wishes(*wishes))
+    made = await run_in_threadpool(studio.import_source, who, name or "", source,
+                                   _wishes(body, WISHES, wishes))
     return await run_in_threadpool(_answer, request, *made)
 
 

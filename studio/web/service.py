@@ -21,12 +21,14 @@ from studio.web.service_health import HealthService
 from studio.web.service_plans import PlanService
 from studio.web.service_play import PlayService
 from studio.web.service_publish import PublishService
+from studio.web.service_trash import TrashService
 from studio.web.settings import Settings
 from studio.web.shared import Shared
 from studio.web.stored import Stored
 
 
-class Studio(BundleService, PlanService, PlayService, PublishService, HealthService, CaptionService, CareService):
+class Studio(BundleService, PlanService, PlayService, PublishService, HealthService, CaptionService, CareService,
+             TrashService):
     """The studio over one home. Another viewer's id raises NotFound, a write by nobody LoginNeeded; faults of what a
     person asked for raise the rooms' own errors. `errors.explain` puts any of them into words."""
 

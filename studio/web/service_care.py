@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import storage
-from studio.web.access import Viewer, may, require
+from studio.web.access import Viewer, may
 from studio.web.people import People
 from studio.web.quotas import Quotas
 from studio.web.settings import Settings
@@ -32,15 +32,6 @@ class CareService:
         everybody = may(viewer, None, "administer")
         return {**self.quotas.figures(viewer.id), "limits": limits, "people": self._people() if everybody else None,
                 "free_bytes": storage.free_bytes(self.home) if everybody else None}
-
-    def empty_trash(self, viewer: Viewer) -> dict[str, Any]:
-        """Remove for good what everybody has deleted; returns {removed: how many runs, data sets and parts}."""
-        require(viewer, None, "administer", "trash")
-        entries = self.stored.trash()
-        removed = storage.erase(entry.path for entry in entries)
-        for owner in {entry.owner for entry in entries}:
-            self.stored.forget(owner)
-        return {"removed": removed}
 
     def _people(self) -> list[dict[str, Any]]:
         """Everybody who has something here, with what it takes; who has the most comes first."""

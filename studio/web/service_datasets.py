@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from studio import datasets, zips
+from studio import datasets, storage, zips
 from studio.web.access import Viewer, may, require
 from studio.web.errors import NotFound, Refused, WebError
 from studio.web.quotas import Arrival, Quotas
@@ -42,7 +42,9 @@ class DatasetService:
         """One data set with its import's report, which grows while the import is under way."""
         dataset = self._dataset(viewer, dataset_id, "read")
         splits = Counter(row.get("split", "train") for row in dataset.snapshot().rows)
-        return {**brief(dataset), "fingerprint": dataset.fingerprint(), "report": dataset.report(), "splits": splits}
+        return {**brief(dataset), "fingerprint": dataset.fingerprint(), "report": dataset.report(), "splits": splits,
+                "waiting": sum(len(names) for _, names in dataset.batches()),
+                "can_read_again": datasets.can_read_again(dataset)}
 
     def report(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
         """The last import's report."""
@@ -73,7 +75,10 @@ class DatasetService:
         except BaseException:
             done()
             raise
-        return self._started(viewer, dataset, lambda: datasets.add(dataset, files, options=options), done)
+        admitted = self._admitted(dataset)
+        return self._started(
+            viewer, dataset, lambda begun: datasets.add(dataset, files, None, options, begun, admitted), done,
+            new=into is None)
 
     def import_source(self, viewer: Viewer, name: str, source: dict[str, Any],
                       wishes: dict[str, Any] | None = None) -> tuple[dict[str, Any], bool]:
@@ -87,18 +92,20 @@ class DatasetService:
         except BaseException:
             arrival.close()
             raise
-        return self._started(viewer, dataset, work, arrival.close)
+        return self._started(viewer, dataset, work, arrival.close, new=True)
 
     def _source(self, viewer: Viewer, name: str, source: dict[str, Any],
-                options: datasets.Options) -> tuple[datasets.Dataset, Callable[[], Any]]:
+                options: datasets.Options) -> tuple[datasets.Dataset, Callable[[Callable[[], None]], Any]]:
         """A new data set, and what fills it from a source."""
         if source.get("kind") == "folder":
             folder = self._folder(source.get("path"))
             dataset = datasets.begin(self.home, name or folder.name, viewer.id, {"kind": "folder", "path": str(folder)})
-            return dataset, lambda: datasets.add_folder(dataset, folder, options=options)
+            admitted = self._admitted(dataset)
+            return dataset, lambda begun: datasets.add_folder(dataset, folder, None, options, begun, admitted)
         hub, token = self._hub(viewer, source)
         dataset = datasets.begin(self.home, name or hub.name, viewer.id, {"kind": "hub", **hub.wish()})
-        return dataset, lambda: datasets.add_hub(dataset, hub, token, options=options)
+        admitted = self._admitted(dataset)
+        return dataset, lambda begun: datasets.add_hub(dataset, hub, token, None, options, begun, admitted)
 
     def preview_source(self, viewer: Viewer, source: dict[str, Any]) -> dict[str, Any]:
         """What a Hub data set holds, before anything large is fetched: datasets.preview."""
@@ -126,7 +133,29 @@ class DatasetService:
         if not dataset.batches():
             raise Refused("No files wait to be imported.", "Send some first.")
         arrival = self.quotas.arriving(viewer, 1, "import")
-        return self._started(viewer, dataset, lambda: datasets.commit(dataset, options=options), arrival.close)
+        admitted = self._admitted(dataset)
+        return self._started(viewer, dataset, lambda begun: datasets.commit(dataset, None, options, begun, admitted),
+                             arrival.close)
+
+    def arrived_files(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
+        """The files that wait for `commit_files`: {"items": [{name, bytes}], "next": None}."""
+        dataset = self._dataset(viewer, dataset_id, "write")
+        files = [(name, dataset.incoming / batch / f"{number:06d}")
+                 for batch, names in dataset.batches() for number, name in enumerate(names)]
+        return {"items": [{"name": name, "bytes": path.stat().st_size} for name, path in files], "next": None}
+
+    def read_again(self, viewer: Viewer, dataset_id: str, wishes: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+        """Captions anew from the files of the last import, by these wishes and otherwise those of before; True when
+        that ended within 20 s."""
+        dataset = self._dataset(viewer, dataset_id, "write")
+        if not datasets.can_read_again(dataset):
+            raise Refused("The files of words of this data set are not kept.",
+                          "Import it again to read them otherwise.")
+        options = self._options(viewer, {**datasets.read_as(dataset), **wishes})
+        arrival = self.quotas.arriving(viewer, 1, "import")
+        admitted = self._admitted(dataset)
+        return self._started(
+            viewer, dataset, lambda begun: datasets.read_again(dataset, options, None, begun, admitted), arrival.close)
 
     def cancel_import(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
         """End an import under way; nothing of it is kept."""
@@ -167,22 +196,37 @@ class DatasetService:
             raise WebError("The token must be text.", "Copy it from your Hugging Face settings.")
         return datasets.HubSource.of(source), token
 
-    def _started(self, viewer: Viewer, dataset: datasets.Dataset, work: Callable[[], Any],
-                 done: Callable[[], None] = lambda: None) -> tuple[dict[str, Any], bool]:
-        """Import in the background; waits a little, and tells whether it has ended. `done()` is called at its end."""
-        try:
-            datasets.announce(dataset)
-        except datasets.Busy as error:
-            done()
-            raise Refused(f"{error}.", "Then send them again.") from None
-        except OSError:  # a full disk, or deleted in this moment
-            done()
-            raise
-        worker = threading.Thread(target=self._import, args=(dataset, work, done), name=f"import-{dataset.id[:8]}",
-                                  daemon=True)
+    def _started(self, viewer: Viewer, dataset: datasets.Dataset, work: Callable[[Callable[[], None]], Any],
+                 done: Callable[[], None] = lambda: None, *, new: bool = False) -> tuple[dict[str, Any], bool]:
+        """Import in the background; waits until it has begun for sure, then a little, and tells whether it has ended.
+        Raises what kept it from beginning; a `new` data set, made for it, goes then."""
+        begun, failed = threading.Event(), list[Exception]()
+
+        def run() -> None:
+            try:
+                work(begun.set)
+            except datasets.NotFound:
+                log.info("data set %s was deleted before its import began", dataset.id)
+            except Exception as error:  # once it has begun the report says it to the person; the trace is for the log
+                failed.extend([error] if not begun.is_set() else [])
+                log.exception("importing into data set %s failed", dataset.id)
+            finally:
+                begun.set()
+                done()
+
+        worker = threading.Thread(target=run, name=f"import-{dataset.id[:8]}", daemon=True)
         worker.start()
+        begun.wait()
+        if failed:
+            if new:
+                storage.erase(dataset.path)
+            raise failed[0]
         worker.join(self.settings.import_wait)
         return self.dataset(viewer, dataset.id), not worker.is_alive()
+
+    def _admitted(self, dataset: datasets.Dataset) -> datasets.Place:
+        """A place for an import among those that work at once; one that has to wait has begun all the same."""
+        return lambda waits: self.quotas.imports.through(dataset.owner, waits)
 
     def check_dataset_writable(self, viewer: Viewer, dataset_id: str) -> None:
         """Return if the viewer may add to this data set (a shipped one is copied then)."""
@@ -244,6 +288,7 @@ class DatasetService:
     def delete_dataset(self, viewer: Viewer, dataset_id: str) -> None:
         """Move a data set to the trash; runs that use its pictures keep them."""
         self._dataset(viewer, dataset_id, "write").delete()
+        self.quotas.stored.forget(viewer.id)
 
     def picture(self, viewer: Viewer, dataset_id: str, pid: str) -> Path:
         """Where a stored picture lies."""
@@ -277,18 +322,6 @@ class DatasetService:
         with self.quotas.place(viewer, "data set"):
             self.quotas.needs(viewer)
             return dataset.copy(f"{dataset.name} (copy)", viewer.id)
-
-    def _import(self, dataset: datasets.Dataset, work: Callable[[], Any], done: Callable[[], None]) -> None:
-        try:
-            with self.quotas.imports.through(dataset.owner):
-                dataset.record()  # it may have been deleted while it waited for its place
-                work()
-        except datasets.NotFound:
-            log.info("data set %s was deleted before its import began", dataset.id)
-        except Exception:  # the report says it to the person; the trace belongs into the log
-            log.exception("importing into data set %s failed", dataset.id)
-        finally:
-            done()
 
 
 def brief(dataset: datasets.Dataset) -> dict[str, Any]:

@@ -238,6 +238,7 @@ class RunService(JobService, FairService):
         run = self._run(viewer, run_id, "write")
         runs.delete(self.home, run)
         self.reader.forget(run)
+        self.quotas.stored.forget(viewer.id)
 
     # ------------------------------------------------------------------------------------------------- taking away
 
@@ -297,7 +298,8 @@ class RunService(JobService, FairService):
         state, story = self.reader.state(run)
         found = records.record(run, run.record(), self._config(run), state, story, queue.get(run.id))
         return {**found, "revision": revision, "usage": self._usage(run, state),
-                "error": hub.redact_data(found["error"]), "warnings": hub.redact_data(found["warnings"])}
+                "error": hub.redact_data(found["error"]),
+                "warnings": [*hub.redact_data(found["warnings"]), *records.disk(run, state)]}
 
     def _usage(self, run: runs.Run, state: str) -> dict[str, Any] | None:
         return self.meter.read(run) if state in events.ACTIVE else None

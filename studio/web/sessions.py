@@ -14,7 +14,6 @@ import base64
 import hashlib
 import json
 import logging
-import os
 import secrets
 import threading
 import time
@@ -81,7 +80,7 @@ class Store:
         """Keep a new session; returns its secret. Of too many the oldest end, first this person's own."""
         secret = secrets.token_urlsafe(32)
         name, session = _name(secret), Session(owner, min(expires, time.time() + LONGEST), data)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        storage.make_folder(self.folder)
         sealed = Fernet(_key(secret)).encrypt(json.dumps(data).encode()).decode()
         storage.write_json(self.folder / name, {"owner": owner, "expires": session.expires, "sealed": sealed}, 0o600)
         with self._lock:
@@ -97,24 +96,28 @@ class Store:
         """Sign out: from now on the secret opens nothing, after a restart either."""
         self._remove(_name(secret))
 
+    def known(self) -> dict[str, tuple[str, float]]:
+        """Whose there are and when each ends, by name."""
+        return dict(self._known)
+
     def sweep(self) -> None:
         """Remove those whose time is up."""
         now = time.time()
-        for name in [name for name, (_, expires) in list(self._known.items()) if expires < now]:
+        for name in [name for name, (_, expires) in self.known().items() if expires < now]:
             self._remove(name)
 
     def _remove(self, name: str) -> None:
+        if name not in self._known:
+            return
+        storage.remove(self.folder / name)  # first: what the disk refuses was not done, and is tried again
         with self._lock:
-            if self._known.pop(name, None) is None:
-                return
+            self._known.pop(name, None)
             self._open.pop(name, None)
-        (self.folder / name).unlink(missing_ok=True)
-        storage.fsync_path(self.folder)
 
     def _read(self) -> dict[str, tuple[str, float]]:
         """What lies on the disk, the oldest first."""
         known = []
-        for path in self.folder.iterdir() if self.folder.is_dir() else []:
+        for path in self.folder.glob("[!.]*"):  # a dot begins what was being written when a kill came
             try:
                 text = json.loads(path.read_bytes())
                 known.append((path.stat().st_mtime, path.name, str(text["owner"]), float(text["expires"])))
@@ -149,13 +152,14 @@ class Sessions:
 
     def _keep(self, secret: str, session: dict[str, Any]) -> str:
         """Keep a changed session under a new secret; the line that tells the browser."""
-        if secret:
-            self.store.end(secret)
         attempts = dict([item for item in session.items() if item[0].startswith(ATTEMPT)][-MOST_ATTEMPTS:])
         if info := session.get(SIGNED_IN):
             data = {SIGNED_IN: {key: value for key, value in info.items() if key != "id_token"}, **attempts}
             expires = float(info.get("expires_at") or 0)
-            return _line(self.store.begin(_owner(info), data, expires), max(0, round(expires - time.time())))
+            fresh = self.store.begin(_owner(info), data, expires)
+            self.store.end(secret)  # after that: a disk that takes nothing signs nobody out
+            return _line(fresh, max(0, round(expires - time.time())))
+        self.store.end(secret)
         while attempts:
             sealed = self.seal.encrypt(json.dumps(attempts).encode()).decode()
             if len(sealed) <= MOST_COOKIE:
@@ -175,14 +179,8 @@ class Sessions:
 
 def session_secret(home: Path) -> str:
     """The key that seals what a sign-in remembers: random, made once per home, readable by the server alone."""
-    path = home / "cache" / "session.key"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(path, "x", opener=_private) as file:
-            file.write(secrets.token_hex(32))
-    except FileExistsError:
-        pass
-    return path.read_text(encoding="ascii").strip()
+    storage.make_folder(home / "cache")
+    return storage.write_new(home / "cache" / "session.key", secrets.token_hex(32).encode(), 0o600).decode().strip()
 
 
 def _owner(info: dict[str, Any]) -> str:
@@ -200,7 +198,3 @@ def _key(secret: str) -> bytes:
 def _line(value: str, seconds: int) -> str:
     """On a Space the page is in a frame of another site: only such a cookie comes back from there."""
     return f"{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=None; Secure"
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from studio import runs
+from studio import runs, surroundings
 from studio.launch import webhook
 
 AUTH = ("none", "token", "hf")
@@ -92,7 +92,7 @@ def from_environment(host: str | None = None, port: int | None = None, home: Pat
     Raises SettingsError.
     """
     host = host or env.get("STUDIO_HOST") or env.get("GRADIO_SERVER_NAME") or "127.0.0.1"
-    port = port if port is not None else _port(env.get("STUDIO_PORT") or env.get("GRADIO_SERVER_PORT") or "7860")
+    port = _port(env.get("STUDIO_PORT") or env.get("GRADIO_SERVER_PORT") or "7860" if port is None else str(port))
     if (url := env.get(webhook.VARIABLE)) and (fault := webhook.wrong(url)):
         raise SettingsError(f"{fault}.")
     auth = env.get("STUDIO_AUTH") or _default_auth(host, env)
@@ -107,7 +107,7 @@ def from_environment(host: str | None = None, port: int | None = None, home: Pat
                             "longer one, or leave it out: then a random one is printed at start.")
     most_bytes, most_files = (2 * GIB, 1000) if auth == "hf" else (20 * GIB, 10_000)
     return Settings(
-        home=(home or runs.home()).expanduser().resolve(), host=host, port=port, auth=auth,
+        home=surroundings.whole(home or runs.home), host=host, port=port, auth=auth,
         token=token if auth == "token" else "", frames=_frames(env),
         container=space or bool(env.get("STUDIO_SPACE") or env.get("STUDIO_CONTAINER")), hosts=hosts,
         upload_bytes=most_bytes, upload_files=most_files, import_roots=_import_roots(auth, env),
@@ -197,17 +197,17 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=2048)
-    except socket.gaierror:
+    except (socket.gaierror, ValueError):  # a name that no address can have
         raise SettingsError(f"There is no address {host!r} to listen on. Give one of this machine's: 127.0.0.1, or "
                             "0.0.0.0 for all of them.") from None
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
-        raise SettingsError(f"Cannot listen on {host} port {port}: {why}. "
-                            f"Stop what uses it, or choose another port: python app.py --port {port + 1}") from None
+        raise SettingsError(f"Cannot listen on {host} port {port}: {why}. Stop what uses it, or choose another port: "
+                            f"python app.py --port {port % 65535 + 1}") from None
 
 
 def _port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65535:
+    if not text.isdecimal() or not text.isascii() or len(text) > 5 or int(text) > 65535:
         raise SettingsError(f"The port must be a number from 0 to 65535, not {text[:40]!r}: set STUDIO_PORT or --port.")
     return int(text)
 

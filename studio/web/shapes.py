@@ -124,6 +124,14 @@ class Dataset(BaseModel):
     state: str
     count: int
     report: dict[str, Any] | None = None
+    waiting: int | None = None
+    can_read_again: bool | None = None
+
+
+class Arrived(BaseModel):
+    """Files that wait to be imported, each {name, bytes}."""
+
+    items: list[dict[str, Any]]
 
 
 class File(BaseModel):
@@ -147,12 +155,6 @@ class Usage(BaseModel):
     kept: dict[str, int]
     limits: dict[str, int] | None
     people: list[dict[str, Any]] | None
-
-
-class Emptied(BaseModel):
-    """How many entries of the trash went for good."""
-
-    removed: int
 
 
 class Runs(BaseModel):
@@ -180,6 +182,34 @@ class Files(BaseModel):
     items: list[File]
 
 
+class Deleted(BaseModel):
+    """Something in the trash; removed for good at `gone_at`. `part_of` is the run or data set that it belongs to."""
+
+    id: str
+    kind: str
+    subject: str
+    name: str
+    part_of: str | None
+    deleted: float
+    gone_at: float
+    bytes: int
+    restorable: bool
+
+
+class Trash(BaseModel):
+    """Newest first, and the bytes that emptying it gives back."""
+
+    items: list[Deleted]
+    bytes: int
+
+
+class Emptied(BaseModel):
+    """What was removed for good."""
+
+    removed: int
+    bytes: int
+
+
 # What a route answers with, by the name of its handler; the status says what it made.
 ANSWERS: dict[str, tuple[int, type[BaseModel]]] = {
     "list_runs": (200, Runs), "create_run": (201, Run), "get_run": (200, Run), "rename_run": (200, Run),
@@ -188,6 +218,7 @@ ANSWERS: dict[str, tuple[int, type[BaseModel]]] = {
     "list_jobs": (200, Jobs),
     "get_job": (200, Job), "cancel_job": (200, Job), "list_datasets": (200, Datasets), "get_dataset": (200, Dataset),
     "create_dataset": (201, Dataset), "add_images": (201, Dataset), "commit_files": (201, Dataset),
-    "rename_dataset": (200, Dataset), "push_dataset": (202, Job),
-    "usage": (200, Usage), "empty_trash": (200, Emptied),
+    "read_again": (201, Dataset), "list_arrived": (200, Arrived),
+    "rename_dataset": (200, Dataset), "push_dataset": (202, Job), "list_trash": (200, Trash),
+    "restore_trash": (200, Deleted), "empty_trash": (200, Emptied), "usage": (200, Usage),
 }

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from studio import datasets, storage
+from studio import datasets, storage, trash
 from studio.datasets import measures
 from studio.runs import Run
 from studio.web.index import Index
@@ -26,7 +26,6 @@ from studio.work import ID, Work
 BLOCK = 4096  # bytes
 Sizes = tuple[np.ndarray, np.ndarray]  # of pictures: the first 64 bits of the SHA-256, each once, sorted; blocks
 MOST_BYTES = 256 << 20  # of remembered pictures' sizes
-RECORDS = ("run.json", "job.json", "dataset.json")  # files that name an owner
 KINDS = ("datasets", "runs", "jobs", "bases")
 
 
@@ -102,19 +101,30 @@ class Stored:
 
     def trash(self) -> list[Discarded]:
         """What lies in the trash, oldest first."""
-        entries = []
-        for path in _entries(self.home / "trash"):
-            when, _, rest = path.name.partition("-")
-            if when.isdecimal() and rest:
-                entries.append(Discarded(path, int(when), self._discarded_by(path)))
-        return sorted(entries, key=lambda one: (one.time, one.path.name))
+        return [Discarded(entry.path, int(entry.deleted), owner) for entry, owner in reversed(self.discarded())]
+
+    def discarded(self) -> list[tuple[trash.Entry, str]]:
+        """What lies in the trash, newest first, each with its owner, "" where nothing tells."""
+        with self._lock:
+            entries = trash.entries(self.home)
+            wholes = {entry.name: entry for entry in entries}
+            return [(entry, self._discarded_by(entry, wholes)) for entry in entries]
+
+    def freed_by(self, owner: str, entries: list[trash.Entry]) -> tuple[list[int], int]:
+        """The bytes that the end of each of a person's entries of the trash gives back, and that of all of them, with
+        the pictures that nothing else of theirs names. Nothing in an entry changes, so it is read once."""
+        with self._lock:
+            mine = [Discarded(entry.path, int(entry.deleted), owner) for entry in entries]
+            held = self._held(owner) if mine else _together([])
+            return [self._size_of_trash(held, [one]) for one in mine], self._size_of_trash(held, mine)
 
     def over(self, owner: str, limit: int) -> list[Discarded]:
         """Which of a person's entries of the trash, the oldest first, have no room beside their things."""
         with self._lock:
             entries = [one for one in self.trash() if one.owner == owner]
             room, gone = limit - self.of(owner).bytes, []
-            while entries and self._size_of_trash(owner, entries) > room:
+            held = self._held(owner) if entries else _together([])
+            while entries and self._size_of_trash(held, entries) > room:
                 gone.append(entries.pop(0))
             return gone
 
@@ -135,7 +145,7 @@ class Stored:
                              for name in {self._base(run) for run in runs} if name)
         entries = [one for one in self.trash() if one.owner == owner]
         self._forget_gone()
-        return Use(kinds, self._size_of_trash(owner, entries))
+        return Use(kinds, self._size_of_trash(self._held(owner) if entries else _together([]), entries))
 
     def _dataset(self, path: Path, links: dict[tuple[int, int], int]) -> int:
         """A data set without its pictures: rows, waiting batches, what an import under way has decoded so far."""
@@ -161,17 +171,18 @@ class Stored:
             known = self._trees[path] = stamp, measure(path)
         return known[1]
 
-    def _size_of_trash(self, owner: str, entries: Iterable[Discarded]) -> int:
-        """These entries of the trash, with the pictures that nothing else of the owner's names."""
-        entries = list(entries)
-        if not entries:
-            return 0
+    def _held(self, owner: str) -> Sizes:
+        """The pictures that living things of a person name."""
+        sets = [path / "rows.jsonl" for path, whose in self.datasets() if whose == owner]
+        runs = [run.rows_file for run, facts in self.index.all() if facts["owner"] == owner]
+        return self._pictures.of([*sets, *runs])
+
+    def _size_of_trash(self, held: Sizes, entries: list[Discarded]) -> int:
+        """These entries of the trash, with the pictures that are not among those `held`."""
         trees = [self._settled(one.path, one.time) for one in entries]
         links = {key: size for tree in trees for key, size in tree.links.items()}
         rows = [one.path / name for one in entries for name in ("rows.jsonl", "dataset.jsonl")]
-        held = [path / "rows.jsonl" for path, whose in self.datasets() if whose == owner]
-        held += [run.rows_file for run, facts in self.index.all() if facts["owner"] == owner]
-        alone = _without(self._pictures.of(rows), self._pictures.of(held))
+        alone = _without(self._pictures.of(rows), held)
         return sum(tree.bytes for tree in trees) + sum(links.values()) + _total(alone)
 
     def _base(self, run: Run) -> str | None:
@@ -197,19 +208,16 @@ class Stored:
                     break
         return self._owners.get(path)
 
-    def _discarded_by(self, path: Path) -> str:
-        """The owner of an entry of the trash: by its record, or by that of what it was a part of."""
-        owner = self._owner(path, RECORDS)
-        if owner is not None:
-            return owner
-        _, _, rest = path.name.partition(storage.PART_OF)
-        whole = rest.partition("-")[0]
-        if not ID.fullmatch(whole):
-            return ""
-        places = [self.home / Run.folder / whole, self.home / "datasets" / whole,
-                  *(self.home / "trash").glob(f"*-{whole}-*")]
-        owners = (self._owner(place, RECORDS) for place in places)
-        return next((owner for owner in owners if owner is not None), "")
+    def _discarded_by(self, entry: trash.Entry, wholes: dict[str, trash.Entry]) -> str:
+        """The owner of an entry of the trash, also where what it was a part of was deleted after it."""
+        if entry.path not in self._owners:
+            owner, whole = entry.owner, entry.parent
+            if owner is None and whole is not None and whole.name in wholes:
+                owner = wholes[whole.name].owner
+            if owner is None:
+                return ""
+            self._owners[entry.path] = owner
+        return self._owners[entry.path]
 
     def _forget_gone(self) -> None:
         """Drop what is remembered of folders that are not there any more, now and then."""
@@ -289,6 +297,8 @@ def _memory(pictures: Sizes) -> int:
 def measure(path: Path) -> Tree:
     """The bytes of everything below a folder, in whole blocks, with a block for each folder; nothing where it is not
     there. Links are not followed."""
+    if path.is_file():
+        return Tree(_blocks(path))
     tree, todo = Tree(), [path]
     while todo:
         folder = todo.pop()

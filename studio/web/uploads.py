@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +32,7 @@ class Upload:
 
     def remove(self) -> None:
         """Delete the files."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        storage.clear(self.folder)
 
 
 async def receive(request: Request, settings: Settings, received: Callable[[int], None] = lambda size: None) -> Upload:
@@ -188,7 +187,10 @@ class _Sink:
 
 
 def _relative(name: str) -> str:
-    """A sent file name as a harmless relative one: no root, no `..`, no control characters, at most 500 characters."""
+    """A sent file name as a harmless relative one: no root, no `..`, no control characters, at most 500 characters.
+
+    Browsers write a double quote and the line ends in a name as %22, %0D and %0A."""
+    name = name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
     parts = [p for p in name.replace("\\", "/").split("/") if p not in ("", ".", "..")]
     text = "/".join(parts)
     return "".join(c if c.isprintable() else "_" for c in text)[-500:]
@@ -199,4 +201,4 @@ def sweep(home: Path, keep_newer_than: float) -> None:
     folder = home / "cache" / "uploads"
     for path in folder.iterdir() if folder.is_dir() else []:
         if path.stat().st_mtime < keep_newer_than:
-            shutil.rmtree(path, ignore_errors=True)
+            storage.clear(path)

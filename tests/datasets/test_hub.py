@@ -16,7 +16,7 @@ from studio import datasets
 from studio.config import Data
 from studio.datasets import columns, hubsource
 from studio.datasets.hubsource import HubSource
-from studio.datasets.layout import Wrong
+from studio.datasets.options import Wrong
 
 from ..fakes.hub import READER, STRANGER, WRITER, Hub
 from .bad import picture, saved
@@ -93,7 +93,7 @@ def test_a_gated_one_of_plain_files(hub: Hub, home: Path, folder: Path) -> None:
     dataset, report = bring(home, READER, name="ann/plain")
     assert [row["captions"] for row in dataset.rows()] == [[f"caption {n}"] for n in range(4)]
     assert [line["reason"] for line in report["skipped"]] == ["not a picture in a format that is read here (JPEG, PNG, "
-                                                              "WebP, BMP, TIFF, GIF, AVIF)"]
+                                                              "WebP, BMP, TIFF, GIF, AVIF, HEIC)"]
 
 
 @pytest.mark.parametrize(("wish", "words"), [

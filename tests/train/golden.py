@@ -30,7 +30,7 @@ def losses(home: Path) -> list[str]:
     """The run: a tiny Stable Diffusion, five pictures, everything random on, by `float.hex`."""
     from . import sweep
 
-    sweep.prepare(home)
+    sweep.begin(home)
     sweep.RECIPES["golden"] = {
         "train": {"max_steps": STEPS}, "sample": {"prompts": []}, "checkpoint": {"every_steps": STEPS},
         "data": {"random_flip": True, "caption_dropout": 0.2},

@@ -1,6 +1,6 @@
 """Kills runs at seeded random moments and resumes them: each must end bit for bit like the one that nothing disturbed.
 
-    python -m tests.train.sweep 200 [--seed 1] [--recipe NAME]
+    python -m tests.train.sweep 200 [--seed 1] [--together | --recipe NAME]
 
 An attempt is a forked child of this process, which has imported everything and computed nothing. A moment is a
 count: of the attempt's events, and of its file operations in the run folder and the cache.
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import studio.families
-from studio import config, runs, storage
+from studio import config, prepare, runs, storage
 from studio.events import EventWriter
 from studio.train import loop
 
@@ -69,6 +69,33 @@ RECIPES: dict[str, dict[str, Any]] = {
     "EMA warm-up, offloaded": {"ema": {"warmup": True, "offload": True, "update_after_step": 2}},
     "plain attention, convolved layers": {"compute": {"attention": "plain", "linear": "convolution"}},
 }
+TOGETHER: dict[str, dict[str, Any]] = {  # what may not be exact although each of its parts is
+    "DoRA, text encoder, buckets": {
+        "model": {"method": "lora", "train_text_encoder": True}, "lora": {"rank": 2, "dora": True},
+        "data": {"buckets": True, "bucket_step": 8}},
+    "schedule-free, validation": {
+        "optim": {"name": "schedulefree"}, "ema": {"enabled": False},
+        "validation": {"every_steps": 2, "share": 0.4, "pictures": 2}},
+    "8-bit in the backward pass, crops, dropped captions": {
+        "optim": {"name": "adamw8bit", "fused_backward": True, "max_grad_norm": 0},
+        "data": {"center_crop": False, "crop_variants": 2, "caption_dropout": 0.3}},
+    "cosine, accumulation, checkpointing, min-SNR": {
+        "optim": {"lr_scheduler": "cosine", "lr_warmup_steps": 2}, "objective": {"snr_gamma": 5.0},
+        "train": {"gradient_accumulation_steps": 2, "gradient_checkpointing": True}},
+    "LoRA of everything, bf16, workers": {
+        "model": {"method": "lora"}, "lora": {"rank": 2, "dropout": 0.1, "targets": "attention+feed-forward"},
+        "train": {"mixed_precision": "bf16"}, "data": {"center_crop": False}, "compute": {"num_workers": 2}},
+    "v-prediction, zero SNR, EMA warm-up, text encoder": {
+        "objective": {"prediction_type": "v_prediction", "zero_terminal_snr": True}, "ema": {"warmup": True},
+        "model": {"train_text_encoder": True}},
+    "live edits": {},
+    "live edits of LoRA, Prodigy": {**LORA, "optim": {"name": "prodigy", "learning_rate": 1.0}},
+    "a branch": {},
+    "a branch of LoRA, schedule-free, live edits": {
+        **LORA, "optim": {"name": "schedulefree"}, "ema": {"enabled": False}},
+}
+EDIT: dict[str, Any] = {"optim": {"lr_multiplier": 0.5}, "sample": {"prompts": ["a green thing"]}}  # while step 3 runs
+BRANCH: dict[str, Any] = {"optim": {"lr_multiplier": 2.0}, "train": {"max_steps": 9}}  # from checkpoint-2
 
 
 @dataclass(frozen=True)
@@ -79,7 +106,7 @@ class Result:
     files: dict[str, str]
 
 
-def prepare(home: Path) -> None:
+def begin(home: Path) -> None:
     """What all runs of the sweep share: a tiny Stable Diffusion and five pictures of several shapes."""
     studio.families.__path__.append(str(FAMILIES))
     tiny.make(home / "base")
@@ -91,9 +118,15 @@ def make(home: Path, recipe: str) -> runs.Run:
     """A run of the recipe that waits to be trained."""
     rows = [picture(home, number, size) for number, size in
             enumerate([(40, 48), (48, 40), (64, 40), (40, 40), (33, 60)])]
-    asked = config.merge(BASE, {"model": {"base": str(home / "base")}}, RECIPES[recipe])
+    asked = config.merge(BASE, {"model": {"base": str(home / "base")}}, (RECIPES | TOGETHER)[recipe])
+    if "a branch" in recipe:
+        asked = config.merge(asked, {"checkpoint": {"keep": 9}})
     settings = config.resolve(config.load(asked), pictures=len(rows), seed=1, cores=1)
-    return runs.create(home, name=recipe, owner="", config=settings, rows=rows)
+    run = runs.create(home, name=recipe, owner="", config=settings, rows=rows)
+    if "a branch" not in recipe:
+        return run
+    attempt(run, None)
+    return prepare.branch(home, run, name=recipe, owner="", checkpoint="checkpoint-2", config=BRANCH)
 
 
 def attempt(run: runs.Run, moment: int | None) -> int:
@@ -121,7 +154,7 @@ def _live(run: runs.Run, moment: int | None, count: Path) -> None:
         os.dup2(log, 1)
         os.dup2(log, 2)
         counter = os.open(count, os.O_WRONLY)
-        home, lived = str(run.path.parent.parent), 0
+        home, lived, asks = str(run.path.parent.parent), 0, "live edits" in run.record()["name"]
 
         def lives() -> None:
             nonlocal lived
@@ -140,6 +173,8 @@ def _live(run: runs.Run, moment: int | None, count: Path) -> None:
 
         def add(self: EventWriter, kind: str, **fields: Any) -> dict[str, Any]:
             event = written(self, kind, **fields)
+            if kind == "step" and fields["step"] == 3 and asks and not run.edits() and not list(run.control.iterdir()):
+                run.request("edit", config=EDIT)
             lives()
             return event
 
@@ -164,13 +199,14 @@ class Sweep:
 
     def __init__(self, home: Path):
         self.home, self.whole = home, dict[str, tuple[int, Result]]()
-        prepare(home)
+        begin(home)
 
     def unbroken(self, recipe: str) -> tuple[int, Result]:
         """How many moments the undisturbed run has, and what it left."""
         if recipe not in self.whole:
             run = make(self.home, recipe)
             moments = attempt(run, None)
+            assert run.edits() or "live edits" not in recipe
             self.whole[recipe] = (moments, result(run))
         return self.whole[recipe]
 
@@ -194,10 +230,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("points", type=int)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--recipe", choices=RECIPES, help="this one alone")
+    parser.add_argument("--recipe", choices=RECIPES | TOGETHER, help="this one alone")
+    parser.add_argument("--together", action="store_true", help="recipes of many parts, live edits and branches")
     asked = parser.parse_args()
     os.environ["ACCELERATE_USE_CPU"] = "true"
-    recipes, wrong, began = [asked.recipe] if asked.recipe else list(RECIPES), 0, time.monotonic()
+    recipes = [asked.recipe] if asked.recipe else list(TOGETHER if asked.together else RECIPES)
+    wrong, began = 0, time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         sweep, draw = Sweep(Path(folder)), random.Random(asked.seed)
         for number in range(asked.points):

@@ -37,6 +37,16 @@ def test_forty_random_kills_are_exact() -> None:
                                     for recipe in sweep.RECIPES), told
 
 
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_ten_random_kills_of_recipes_together_are_exact(seed: str) -> None:
+    done = python("-m", "tests.train.sweep", "10", "--together", "--seed", seed)
+    told = done.communicate(timeout=280)[0]
+    assert done.returncode == 0, told
+    exact = [line for line in told.splitlines() if line.startswith("exact")]
+    assert len(exact) == 10 and all(any(line.startswith(f"exact  {recipe}:") for line in exact)
+                                    for recipe in sweep.TOGETHER), told
+
+
 def killed_by_hand(run: runs.Run, events: int) -> None:
     """`python -m studio.train RUN`, and kill -9 of its trainer once there are so many events."""
     shell = python("-m", "studio.train", str(run.path))
@@ -58,7 +68,7 @@ def test_kills_through_the_command_line(home: Path, monkeypatch: pytest.MonkeyPa
     draw, recipe = random.Random(point), list(sweep.RECIPES)[point]
     longer = config.merge(sweep.RECIPES[recipe], {"train": {"max_steps": 40}, "checkpoint": {"every_steps": 7}})
     monkeypatch.setitem(sweep.RECIPES, recipe, longer)
-    sweep.prepare(home)
+    sweep.begin(home)
     whole, run = sweep.make(home, recipe), sweep.make(home, recipe)
     done = python("-m", "studio.train", str(whole.path))
     told = done.communicate(timeout=120)[0]

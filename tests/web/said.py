@@ -10,24 +10,27 @@ from pathlib import Path
 
 STUDIO = Path(__file__).resolve().parents[2] / "studio"
 TERMINAL = ("__main__.py", "launch/elsewhere.py", "web/settings.py", "ui/", "web/messages", "train/kernels.py",
-            "sweeping.py")
+            "sweeping.py", "surroundings.py")
 # Whoever says something, and which of its arguments are sentences.
 SAYERS = {
     **dict.fromkeys(("WebError", "LoginNeeded", "TooLarge", "Forbidden", "Unavailable", "NotFound", "Refused",
                      "TooMany", "Busy", "OverQuota", "PublishProblem"), (0, 1)),
     **dict.fromkeys(("Wrong", "Unreadable", "Nothing", "ReadOnly", "BadBundle", "BaseProblem", "NeedsToken", "Corrupt",
                      "Stop", "Unusable", "CannotResume", "WrongPrecision", "Unsaved", "Diverged", "CommandError",
-                     "Unfit", "note", "count", "give_up"), (0,)),
+                     "Unfit", "note", "count", "give_up", "NoTable"), (0,)),
     **dict.fromkeys(("fault", "warning", "warn", "skip", "_refuse"), (1,)),
-    **dict.fromkeys(("_words", "_error", "_body", "supervisor_error", "CannotStart"), (1, 2)),
-    **dict.fromkeys(("leave", "answer"), (2,)), "_answer": (2, 3), "make_way": (2, 3), "cancel": (0,),
+    **dict.fromkeys(("_words", "_error", "_body", "supervisor_error", "CannotStart", "Fault"), (1, 2)),
+    **dict.fromkeys(("leave", "answer"), (2,)), "_answer": (2, 3), "make_way": (2, 3), "cancel": (0,), "_ask": (4,),
 }
 NAMED = ("message", "hint", "problem")  # keyword arguments, keys and attributes that are sentences
 LISTS = ("notes", "warnings")  # keys of lists of sentences
 RETURNS = ("_refusal", "_problem", "_why", "_unidentified", "what_next", "_start_hint", "advice", "_apply",
-           "needs_less_memory", "warnings", "_summary", "_gated", "keep", "note")
+           "needs_less_memory", "warnings", "_summary", "_gated", "keep", "note", "_of_table", "_of_given",
+           "_of_columns", "remarks", "_why_unused")
 TABLES = ("NOT_RESUMABLE", "WHY", "ADVICE", "MESSAGES", "NAMED", "CANCELLED", "TOO_LARGE", "FULL", "HINT",
-          "SYSTEM_FILE", "INTERRUPTED", "TOLD", "LONE_TRACKERS", "SIGN_IN", "NOT_HERE", "CUT", "CONTROL", "ENCODED")
+          "SYSTEM_FILE", "INTERRUPTED", "TOLD", "LONE_TRACKERS", "SIGN_IN", "STILL_WAIT", "NOT_HERE", "CUT", "CONTROL",
+          "ENCODED", "DAMAGED", "SURPLUS", "BY_END", "ORPHAN", "NO_CAPTION", "SETTINGS", "COMMENT", "OUTPUT", "TO_FILL",
+          "NO_OPTION")
 
 
 def sentences() -> Iterator[tuple[str, str]]:

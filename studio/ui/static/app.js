@@ -3,7 +3,7 @@
 import { attempt, call, el, t } from "./kit.js";
 import { watch } from "./notify.js";
 
-const PAGES = ["train", "runs", "datasets", "play"];
+const PAGES = ["train", "runs", "datasets", "play", "trash"];
 
 /** What the URL asks for: {page, run, dataset, play}. */
 export function route() {

@@ -3,6 +3,7 @@
 import { go } from "./app.js";
 import { change } from "./change.js";
 import { attempt, call, confirm, el, t, toast } from "./kit.js";
+import { deleted } from "./trashed.js";
 
 const ORDER = ["resume", "stop", "pause", "save", "sample", "edit", "cancel", "delete"];
 const LOOK = { resume: "st-primary", stop: "st-primary", cancel: "st-danger", delete: "st-danger" };
@@ -27,7 +28,7 @@ async function press(name, button, record, done) {
     : call(`runs/${record.id}/${name}`, { method: "POST", body: {} })));
   button.disabled = false;
   if (!answer) return;
-  if (name === "delete") { go({ view: "runs" }); return; }
+  if (name === "delete") { go({ view: "runs" }); deleted(record.id); return; }
   if (name !== "resume") toast(t("run.asked"));
   done(answer.data);
 }

@@ -2,7 +2,9 @@
 
 import { go, note, noted } from "./app.js";
 import { address, attempt, call, confirm, el, t, toast, whole } from "./kit.js";
+import { answers } from "./again.js";
 import { Aim } from "./aim.js";
+import { arrived } from "./arrived.js";
 import { Bulk } from "./bulk.js";
 import { Grid } from "./grid.js";
 import { Health } from "./health.js";
@@ -13,6 +15,7 @@ import { push } from "./push.js";
 import { report } from "./report.js";
 import { See } from "./see.js";
 import { Suggest } from "./suggest.js";
+import { deleted } from "./trashed.js";
 
 const PARTS = ["pictures", "health", "bulk", "suggest"];
 let carried = null;  // where the keyboard was in the shipped set when its copy took its place
@@ -98,7 +101,8 @@ export class SetView {
   }
 
   showReport() {
-    this.reported.replaceChildren(...report(this.set));
+    const broken = arrived(this.set, () => this.reopen());
+    this.reported.replaceChildren(...(broken ? [broken] : []), ...answers(this.set, () => this.reopen()), ...report(this.set));
   }
 
   actions() {
@@ -140,7 +144,7 @@ export class SetView {
 
   async remove() {
     if (!(await confirm(t("datasets.delete_sure"), t("datasets.delete_yes"), t("datasets.keep")))) return;
-    if (await attempt(() => call(`datasets/${this.id}`, { method: "DELETE" }))) go({ view: "datasets" });
+    if (await attempt(() => call(`datasets/${this.id}`, { method: "DELETE" }))) { go({ view: "datasets" }); deleted(this.id); }
   }
 
   /** A caption was saved. The shipped set is copied on its first edit: go on in the copy, at the same place. */

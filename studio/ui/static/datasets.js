@@ -6,6 +6,7 @@ import { SetView, counted } from "./dataset.js";
 import { refusal } from "./parts.js";
 import { poll } from "./poll.js";
 import { adder } from "./sources.js";
+import { trashLink } from "./trashed.js";
 import { usage } from "./usage.js";
 
 export function mount(root) {
@@ -28,7 +29,7 @@ function list(place) {
   const body = el("div", { id: "dataset-list", class: "st-sets" }, el("p", { class: "st-quiet" }, t("datasets.loading")));
   place.replaceChildren(
     el("div", { class: "st-title" }, el("h1", {}, t("datasets.title")), el("p", {}, t("datasets.lead"))),
-    el("div", { class: "st-set-columns" }, body, adder((set) => go({ dataset: set.id }))), usage());
+    el("div", { class: "st-set-columns" }, body, adder((set) => go({ dataset: set.id }))), usage(), trashLink());
   let tag = null;
   let busy = false;
   poll(async () => {

@@ -158,7 +158,7 @@ export function toast(message, kind = "note") {
   if (!place) document.body.append(place = el("div", { id: "st-toasts", role: "status", "aria-live": "polite" }));
   const note = el("div", { class: `st-toast st-toast-${kind}` }, message);
   place.append(note);
-  if (kind !== "away") setTimeout(() => note.remove(), kind === "error" ? 9000 : 4000);
+  if (kind !== "away") setTimeout(() => note.remove(), kind === "note" ? 4000 : 9000);
 }
 
 /** Do something that may fail; a failure is said in words. */

@@ -7,7 +7,7 @@ const SHOWN = 200;
 /** The report of a data set as elements; empty before the first import. */
 export function report({ id, report: found, state, splits: counts }) {
   const parts = [];
-  if (state === "failed") {
+  if (state === "failed" || (state === "receiving" && found?.error)) {
     parts.push(el("p", { class: "st-note st-note-bad", role: "alert" }, found?.error ?? t("datasets.state_failed")));
   }
   if (state === "importing" && found?.total) parts.push(progress(found));

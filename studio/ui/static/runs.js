@@ -6,6 +6,7 @@ import { badge, refusal, titled } from "./parts.js";
 import { poll } from "./poll.js";
 import { Queue } from "./queue.js";
 import { RunView } from "./run.js";
+import { trashLink } from "./trashed.js";
 import { usage } from "./usage.js";
 
 const LIVE = new Set(["queued", "starting", "running", "stopping"]);
@@ -31,7 +32,8 @@ function list(place) {
   const body = el("div", { id: "run-list" }, el("p", { class: "st-quiet" }, t("runs.loading")));
   const queue = new Queue();
   place.replaceChildren(
-    el("div", { class: "st-title" }, el("h1", {}, t("runs.title")), el("p", {}, t("runs.lead"))), queue.node, body, usage());
+    el("div", { class: "st-title" }, el("h1", {}, t("runs.title")), el("p", {}, t("runs.lead"))), queue.node, body, usage(),
+    trashLink());
   let tag = null;
   let wait = 3000;
   poll(async () => {

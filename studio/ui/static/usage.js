@@ -19,7 +19,7 @@ function show(place, data, again) {
   const lines = [el("p", { class: "st-quiet", id: "usage-own" }, own(data))];
   if (limits) lines.push(meter(data.bytes, limits.bytes));
   if (people && limits) lines.push(everybody(data));
-  if (people && (data.trash || people.some((one) => one.trash))) lines.push(emptying(again));
+  if (people && limits && (data.trash || people.some((one) => one.trash))) lines.push(emptying(again));
   place.replaceChildren(...lines);
 }
 
@@ -52,7 +52,7 @@ function everybody({ people, free_bytes: free }) {
 function emptying(again) {
   return el("button", { type: "button", class: "st-button st-small", id: "usage-empty", onclick: async () => {
     if (!(await confirm(t("usage.empty_sure"), t("usage.empty"), t("run.keep")))) return;
-    const answer = await attempt(() => call("trash/empty", { method: "POST", body: {} }));
+    const answer = await attempt(() => call("trash/empty", { method: "POST", body: { everybody: true } }));
     if (!answer) return;
     toast(t("usage.emptied", { count: whole(answer.data.removed) }));
     again();

@@ -1,10 +1,9 @@
-"""What the server does by itself: holds people to the room they have, empties the trash, sweeps what is left over."""
+"""Holds people to the room they have, while their work grows and their trash fills."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +11,11 @@ from typing import Any
 
 from studio import datasets, launch, runs, storage, work
 from studio.launch import turns
-from studio.web import uploads
 from studio.web.quotas import gb
 from studio.web.service import Studio
-from studio.web.sessions import Store
 
 log = logging.getLogger("studio.web")
-HOUR, DAY = 3600.0, 86400.0
 WATCH_SECONDS = 5.0
-SWEEP_DELAY = 120.0  # seconds, so that a start is over before the disk is read
 ASK_AGAIN = 60.0  # seconds after which work that did not end is asked once more
 MOST_JOBS = 200  # ended ones of a person that are kept, where strangers sign in
 MOST_DISCARDED = 1000  # a person's entries of the trash, where strangers sign in
@@ -34,19 +29,6 @@ async def watch(studio: Studio) -> None:
         await asyncio.sleep(WATCH_SECONDS)
 
 
-async def janitor(studio: Studio, sessions: Store | None) -> None:
-    """Every hour: empty the trash of old things, sweep what broken uploads left, batches that nobody committed, jobs
-    long ended, and sessions whose time is up; once a day, and after something left the trash, what nothing names."""
-    while True:
-        emptied = await _guarded(tidy, studio)
-        if sessions is not None:
-            await _guarded(sessions.sweep)
-        await asyncio.sleep(SWEEP_DELAY)
-        if emptied or time.time() - _last_sweep(studio.home) >= DAY:
-            await _sweep(studio)
-        await asyncio.sleep(HOUR - SWEEP_DELAY)
-
-
 async def _guarded(action: Callable[..., int | None], *args: Any) -> int | None:
     """Do something in a thread; a full disk or a damaged folder costs this time only."""
     try:
@@ -54,40 +36,6 @@ async def _guarded(action: Callable[..., int | None], *args: Any) -> int | None:
     except (OSError, storage.Corrupt, datasets.NotFound):
         log.exception("%s failed; it is tried again", getattr(action, "__name__", action))
         return None
-
-
-def tidy(studio: Studio) -> int:
-    """Empty the trash of what is old, and sweep what is left over in places of its own; how much left the trash."""
-    home, now = studio.home, time.time()
-    emptied = storage.empty_trash(home / "trash")
-    uploads.sweep(home, now - DAY)
-    datasets.sweep(home, now - DAY)
-    for job in work.sweep_jobs(home, now):
-        studio.reader.forget(job)
-    return emptied
-
-
-def _last_sweep(home: Path) -> float:
-    stamp = storage.stamp(home / "cache" / "swept")
-    return stamp[0] / 1e9 if stamp else 0.0
-
-
-async def _sweep(studio: Studio) -> None:
-    """studio/sweeping.py in a process of its own: it reads every row there is."""
-    argv = [sys.executable, "-m", "studio.sweeping", str(studio.home)]
-    limit = studio.settings.hub_cache_bytes
-    if studio.settings.public:
-        argv += ["--hub-cache", str(limit) if limit is not None else "default"]
-    process = await asyncio.create_subprocess_exec(*argv, env=launch.environment(), stdin=asyncio.subprocess.DEVNULL,
-                                                   stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
-    try:
-        out, errors = await process.communicate()
-    except asyncio.CancelledError:
-        process.kill()
-        await process.wait()
-        raise
-    level = logging.INFO if process.returncode == 0 else logging.ERROR
-    log.log(level, "swept: %s%s", out.decode().strip(), errors.decode().strip())
 
 
 class Watcher:
@@ -134,7 +82,10 @@ class Watcher:
         for owner, paths in entries.items():
             too_many = paths[: max(0, len(paths) - MOST_DISCARDED)]
             over = [one.path for one in self.studio.stored.over(owner, limit)] if owner else []
-            if storage.erase(dict.fromkeys([*too_many, *over])):
+            gone = dict.fromkeys([*too_many, *over])
+            for path in gone:
+                storage.erase(path)
+            if gone:
                 log.info("the trash of one person was emptied of its oldest: it had no room")
                 self.studio.stored.forget(owner)
 

@@ -1,6 +1,8 @@
 """How anything durable is written: whole files by rename, folders with a manifest last, locks, the trash.
 
-All OS-specific calls of this kind are here. A crash or a power cut at any moment leaves the old state or the new one.
+All OS-specific calls of this kind are here, and every rename, link and removal of the studio (tests/test_durable.py
+walks the sources). A crash or a power cut at any moment leaves the old state or the new one, and what a function has
+returned from stays: contents are flushed before they get their name, and the folder with the name after it.
 """
 
 from __future__ import annotations
@@ -10,19 +12,53 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
-import time
 import uuid
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from studio.storage.disk import (
+    FULL,
+    NO_LINKS,
+    STAGING,
+    UNWRITABLE,
+    clear,
+    following,
+    free_bytes,
+    fsync_path,
+    is_full,
+    make_folder,
+    part_of,
+    sync_tree,
+)
+from studio.storage.locks import NO_LOCKS, Lock, is_locked
+from studio.storage.moves import (
+    TRASH_DAYS,
+    empty_trash,
+    erase,
+    link,
+    link_tree,
+    move,
+    publish,
+    publish_files,
+    remove,
+    rename,
+    sweep_staging,
+    to_trash,
+)
+
+__all__ = [
+    "FULL", "MANIFEST", "NO_LOCKS", "STAGING", "TRASH_DAYS", "UNWRITABLE", "Corrupt", "Lock", "append_lines", "clear",
+    "empty_trash", "erase", "fingerprint", "following", "free_bytes", "fsync_path", "home", "is_full", "is_locked",
+    "link", "link_tree", "make_folder", "manifest", "move", "part_of", "publish", "publish_files", "publish_folder",
+    "read_json", "read_lines", "remove", "rename", "seal", "sha256_file", "staged", "stamp", "sweep_staging",
+    "sync_tree", "to_trash", "verify", "write_bytes", "write_cache", "write_empty", "write_json", "write_new",
+    "writing",
+]
 
 MANIFEST = "manifest.json"
-STAGING = ".staging-"
-TRASH_DAYS = 7
-PART_OF = "-of-"  # in the name of an entry of the trash: before the id of what it was a part of
 
 
 class Corrupt(Exception):
@@ -35,36 +71,79 @@ def home() -> Path:
     return Path(given).expanduser().resolve() if given else Path(__file__).resolve().parent.parent / "workspace"
 
 
-def fsync_path(path: Path) -> None:
-    """Flush a file or a folder to the disk. Raises OSError; a file system without folder fsync is accepted."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):
-            raise
-    finally:
-        os.close(handle)
-
-
 def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Replace `path` by `data` at once: readers see the old file or the new one, never a part."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    """Replace `path` by `data` at once: readers see the old file or the new one, never a part. Where it raises, the old
+    one is there."""
+    with writing(path, mode) as file:
+        file.write(data)
+
+
+@contextmanager
+def writing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """A file to write to, which takes the place of `path` when the block is left; an error leaves `path` as it was."""
+    part = part_of(path)
     try:
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+            yield file
+        publish(part, path)
     finally:
         part.unlink(missing_ok=True)
-    fsync_path(path.parent)
+
+
+def write_new(path: Path, data: bytes, mode: int = 0o644) -> bytes:
+    """What `path` holds: `data`, whole and durable, unless somebody was there before."""
+    if path.exists() and not path.stat().st_size:  # of a program that was killed between making and writing it
+        path.unlink(missing_ok=True)
+    if not path.exists():
+        part = part_of(path)
+        write_bytes(part, data, mode)
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+        fsync_path(path.parent)
+    return path.read_bytes()
+
+
+def write_empty(path: Path) -> None:
+    """A new file whose name says everything: it needs no block of the disk, so a full one takes it as a rule."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        os.fsync(handle)
+        fsync_path(path.parent)
+    except OSError:
+        clear(path)
+        raise
+    finally:
+        os.close(handle)
 
 
 def write_json(path: Path, data: Any, mode: int = 0o644) -> None:
     """Replace `path` by strict JSON (NaN is refused with ValueError)."""
     write_bytes(path, json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n", mode)
+
+
+def write_cache(path: Path, data: Any) -> bool:
+    """Keep JSON that can be made again, whole but not flushed; False where the disk does not take it, which is no fault
+    of whoever needs it."""
+    part = part_of(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(json.dumps(data, ensure_ascii=False, allow_nan=False).encode())
+        os.replace(part, path)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        clear(part)
+        return False
+    return True
 
 
 def read_json(path: Path, most: int | None = None) -> Any | None:
@@ -74,6 +153,10 @@ def read_json(path: Path, most: int | None = None) -> Any | None:
             data = file.read() if most is None else file.read(most + 1)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        raise Corrupt(f"{path.name} cannot be read: {error.strerror}") from error
     if most is not None and len(data) > most:
         raise Corrupt(f"{path.name} is larger than {most >> 10} kB")
     try:
@@ -83,13 +166,24 @@ def read_json(path: Path, most: int | None = None) -> Any | None:
 
 
 def append_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
-    """Add JSON objects, a line each, durably; a line that a kill tore before stays alone. One writer at a time."""
-    with open(path, "a+b") as file:
-        if file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
-            file.write(b"\n")
-        file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
-        file.flush()
-        os.fsync(file.fileno())
+    """Add JSON objects, a line each, durably; a line that a kill tore before stays alone. Of several writers each waits
+    for the one before. Where it raises, nothing was added."""
+    data = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+    with open(path, "a+b", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        size = file.seek(0, os.SEEK_END)
+        if size and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+            data = b"\n" + data
+        try:
+            while data:
+                data = data[file.write(data) :]
+            os.fsync(file.fileno())
+            if not size:
+                fsync_path(path.parent)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(file.fileno(), size)
+            raise
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -105,6 +199,15 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(found, dict):
             yield found
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return sha256_file(path)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        raise Corrupt(f"{path.parent.name}/{path.name} cannot be read: {error.strerror}") from error
 
 
 def sha256_file(path: Path) -> str:
@@ -144,16 +247,33 @@ def staged(final: Path, facts: Callable[[], dict[str, Any]] | dict[str, Any]) ->
     if final.exists():
         raise FileExistsError(f"{final.name} is already there")
     staging = final.with_name(f"{STAGING}{final.name}-{uuid.uuid4().hex}")
-    staging.mkdir(parents=True)
+    make_folder(final.parent)
+    staging.mkdir()
     try:
         yield staging
         seal(staging, facts() if callable(facts) else facts)
         verify(staging)
-        os.rename(staging, final)
+        _place_folder(staging, final)
     except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
+        clear(staging)
         raise
-    fsync_path(final.parent)
+
+
+def publish_folder(staging: Path, final: Path) -> None:
+    """Let a finished folder appear under its final name on the same disk, with everything in it flushed. Where it
+    raises, it lies where it was."""
+    sync_tree(staging)
+    _place_folder(staging, final)
+
+
+def _place_folder(staging: Path, final: Path) -> None:
+    """`publish_folder` of one whose contents are flushed already."""
+    os.rename(staging, final)
+    try:
+        fsync_path(final.parent)
+    except OSError:
+        os.rename(final, staging)
+        raise
 
 
 def seal(folder: Path, facts: dict[str, Any]) -> None:
@@ -189,121 +309,6 @@ def verify(folder: Path, parts: Collection[str] | None = None) -> dict[str, Any]
             raise Corrupt(f"{folder.name}/{name} is missing")
         if path.stat().st_size != want["size"]:
             raise Corrupt(f"{folder.name}/{name} has {path.stat().st_size} bytes instead of {want['size']}")
-        if sha256_file(path) != want["sha256"]:
+        if _sha256(path) != want["sha256"]:
             raise Corrupt(f"{folder.name}/{name} does not match its SHA-256: it was changed or damaged on disk")
     return found
-
-
-def sweep_staging(folder: Path) -> None:
-    """Remove what an interrupted `staged` left in `folder`. Call only as the folder's single writer."""
-    for path in folder.glob(f"{STAGING}*"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-class Lock:
-    """An advisory lock on a file, held until `release` or the death of every process that inherited it."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self._handle: int | None = None
-
-    def acquire(self, *, shared: bool = False) -> bool:
-        """Take the lock, beside other shared holders if `shared`; False when somebody else holds it.
-
-        A refusal is tried again for a tenth of a second, since `is_locked` in another process holds a lock, shared,
-        for some microseconds.
-        """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        for _ in range(20):
-            try:
-                fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(0.005)
-                continue
-            self._handle = handle
-            return True
-        os.close(handle)
-        return False
-
-    def wait(self, *, shared: bool = False) -> None:
-        """Take the lock, beside other shared holders if `shared`, waiting for as long as it needs."""
-        self.open()
-        assert self._handle is not None
-        fcntl.flock(self._handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-
-    def open(self) -> None:
-        """Open the file, so that `wait` can take the lock later, in a process that may not open it then."""
-        if self._handle is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-
-    def fileno(self) -> int:
-        """The held lock's descriptor: a child that inherits it (`pass_fds`) holds the lock too."""
-        if self._handle is None:
-            raise ValueError(f"{self.path.name} is not held")
-        return self._handle
-
-    def release(self) -> None:
-        """Give the lock back."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
-
-    def __enter__(self) -> Lock:
-        self.wait()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-
-def is_locked(path: Path) -> bool:
-    """Whether somebody holds the lock on `path` right now (a shared probe, so that two probes never collide)."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False
-
-
-def free_bytes(path: Path) -> int:
-    """Free bytes for this user on the disk of `path` (its nearest existing parent)."""
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free
-
-
-def to_trash(path: Path, trash: Path, part_of: str = "") -> Path:
-    """Move a file or folder into `trash`, where it stays for seven days at most; returns its place there. `part_of`:
-    the id of the run or the data set that it was a part of."""
-    trash.mkdir(parents=True, exist_ok=True)
-    whole = f"{PART_OF}{part_of}" if part_of else ""
-    target = trash / f"{int(time.time())}-{path.name}{whole}-{uuid.uuid4().hex[:8]}"
-    os.rename(path, target)
-    return target
-
-
-def empty_trash(trash: Path, now: float | None = None) -> int:
-    """Remove what lies in `trash` for more than seven days; returns how many entries went."""
-    limit = (time.time() if now is None else now) - TRASH_DAYS * 86400
-    old = [p for p in trash.glob("*-*") if p.name.split("-")[0].isdigit() and int(p.name.split("-")[0]) < limit]
-    return erase(old)
-
-
-def erase(paths: Iterable[Path]) -> int:
-    """Remove files and folders for good; returns how many there were."""
-    count = 0
-    for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-        count += 1
-    return count

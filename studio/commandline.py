@@ -1,0 +1,292 @@
+"""A pasted command line as words: as the shells of people read it (bash, PowerShell, cmd, notebooks), and as web pages
+spoil it (curly quotes, long dashes, other blanks).
+
+Nothing is run and nothing of this machine's environment is looked at.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+MOST_CHARACTERS = 20_000  # of a command, and of what its variables make of it
+NAME = r"[A-Za-z_]\w*"
+VARIABLE = re.compile(
+    rf"\$\{{env:({NAME})\}}|\$env:({NAME})|\$\{{({NAME})(?::?[-=]([^{{}}]*))?\}}|\$({NAME})|%({NAME})%|!({NAME})!"
+    rf"|\{{({NAME})\}}", re.IGNORECASE)
+# What is left in a value that somebody has still to fill in.
+PLACEHOLDER = re.compile(rf"\$\{{[^{{}}]*\}}|\$(?:env:)?{NAME}|\$\([^()]*\)|`[^`]+`|%{NAME}%|\{{{NAME}\}}|<[^<>]+>",
+                         re.IGNORECASE)
+DOUBLE, SINGLE = "“”„‟«»＂", "‘’‚‛"
+DASHES = re.compile("[-‐‑‒–—―−]*[‐‑‒–—―−][-‐‑‒–—―−]*")
+WINDOWS = re.compile(r"[\^`][^\S\n]*\n"
+                     r"|^[^\S\n]*(?:@?set[^\S\n]+[^-\s]|rem[^\S\n])|\$env:|%[A-Za-z_]\w*%|(?<![A-Za-z])[A-Za-z]:\\"
+                     r"|(?<![\w.])\.{1,2}\\\w|\.exe\b|(?<![\w\\])\\\\\w", re.IGNORECASE | re.MULTILINE)
+PROMPT = re.compile(r"(?:\([\w.-]+\)\s*)?(?:PS [^>\n]*>|[A-Za-z]:\\[^>\n]*>|[\w.-]+@[\w.-]+[^$#\n]*[$#]\s|[$%>!]\s+"
+                    r"|!(?=\S)|```\w*$|@(?=\w)|\([\w.-]+\)\s+(?=\w))")
+ENTITY = re.compile(r"&(?:quot|amp|lt|gt|apos|nbsp|#39|#34|#x27);")
+EXPORTS = ("export", "declare", "typeset", "local", "readonly", "env")
+_ASSIGNMENT = re.compile(rf"({NAME})=(.*)", re.DOTALL)
+_TARGET = re.compile(rf"(?:\$env:|\$\{{env:|\$)?({NAME})\}}?|os\.environ\[({NAME})\]", re.IGNORECASE)
+
+
+class CommandError(ValueError):
+    """A text that is no command of these scripts: says what was expected."""
+
+
+@dataclass
+class Word:
+    """A word: its pieces, each with whether it was quoted and whether variables in it are replaced."""
+
+    pieces: list[tuple[str, bool, bool]] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """As it was written, without quotes."""
+        return "".join(text for text, _, _ in self.pieces)
+
+
+class Variables:
+    """What the text itself says of its variables."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self._length = 0  # of what variables were replaced by
+
+    def set(self, name: str, value: str) -> None:
+        """Remember a value."""
+        self.values[name] = value
+
+    def expand(self, word: Word) -> list[str]:
+        """The words that a word becomes; those of an unquoted variable are parted at blanks. Raises CommandError where
+        variables only make it grow."""
+        text = "".join(VARIABLE.sub(self._value, piece) if expands else piece for piece, _, expands in word.pieces)
+        alone = len(word.pieces) == 1 and not word.pieces[0][1] and VARIABLE.fullmatch(word.pieces[0][0])
+        return text.split() if alone and text.strip() and text != word.text else [text]
+
+    def one(self, word: Word) -> str:
+        """A word as one, whatever is in it. Raises CommandError."""
+        return " ".join(self.expand(word))
+
+    def _value(self, place: re.Match[str]) -> str:
+        name = next(group for at, group in enumerate(place.groups(), 1) if group and at != 4)
+        text = self.values.get(name)
+        if text is None and place[0].lower().startswith(("$env:", "${env:", "%", "!")):  # Windows: names of any case
+            text = next((value for known, value in self.values.items() if known.casefold() == name.casefold()), None)
+        if text is None:
+            text = place[4] if place[4] is not None else place[0]
+        self._length += len(text)
+        if self._length > MOST_CHARACTERS:
+            raise CommandError(f"its variables make it longer than {MOST_CHARACTERS:,} characters")
+        return text
+
+
+def statements(text: str) -> tuple[list[list[Word]], list[str]]:
+    """The commands in a text as words, and its comments. Raises CommandError."""
+    if ENTITY.search(text):
+        text = html.unescape(text)
+    text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
+    return _Scanner("\n".join(map(_without_prompt, text.split("\n")))).scan()
+
+
+def _without_prompt(line: str) -> str:
+    match = PROMPT.match(line.lstrip())
+    return line.lstrip()[match.end():] if match else line
+
+
+def assigned(words: list[Word], variables: Variables) -> tuple[list[Word], dict[str, str]]:
+    """The words that are left of a command after its assignments, which are noted; and those made for it alone."""
+    texts = [word.text for word in words]
+    first = texts[0].lower() if texts else ""
+    if first in ("set", "setenv", "%env", "%set_env") and len(words) > 1:
+        _set(words[1:], variables)
+        return [], {}
+    target = _TARGET.fullmatch(texts[0]) if texts else None
+    if target and len(texts) > 2 and texts[1] == "=":
+        variables.set(target[1] or target[2], " ".join(map(variables.one, words[2:])))
+        return [], {}
+    exported, place, own = first in EXPORTS, 0, {}
+    while place < len(words):
+        match = _ASSIGNMENT.fullmatch(texts[place].removeprefix("$env:").removeprefix("$"))
+        if match is None and not (place == 0 and exported) and not (exported and texts[place].startswith("-")):
+            break
+        if match:
+            own[match[1]] = variables.one(words[place]).partition("=")[2]
+            variables.set(match[1], own[match[1]])
+        place += 1
+    return words[place:], {} if exported and first != "env" else own
+
+
+def _set(words: list[Word], variables: Variables) -> None:
+    """`set NAME=all the rest` (cmd), `set -gx NAME value` (fish), `setenv NAME value`, `%env NAME=value`."""
+    values = [variables.one(word) for word in words if not (word.text.startswith(("-", "/")) and len(word.text) < 5)]
+    if not values:
+        return
+    match = _ASSIGNMENT.fullmatch(values[0])
+    if match:
+        variables.set(match[1], " ".join([match[2], *values[1:]]))
+    elif re.fullmatch(NAME, values[0]):
+        variables.set(values[0], " ".join(values[1:]).removeprefix("= "))
+
+
+class _Scanner:
+    """Goes through a text once, from piece to piece."""
+
+    def __init__(self, text: str):
+        self.text, self.at = text, 0
+        self.windows = WINDOWS.search(text) is not None
+        self.found: list[list[Word]] = [[]]
+        self.word: Word | None = None
+        self.comments: list[str] = []
+        self.redirects = False  # whether the next word is a file that output goes to
+        self.goes_on = set(_continued(text))
+
+    def scan(self) -> tuple[list[list[Word]], list[str]]:
+        """The statements and the comments."""
+        while self.at < len(self.text):
+            for pattern, step in STEPS:
+                match = pattern.match(self.text, self.at)
+                if match and step(self, match):
+                    self.at = match.end()
+                    break
+            else:
+                self._add(self.text[self.at])
+                self.at += 1
+        self._end_statement()
+        return [words for words in self.found if words], self.comments
+
+    def _add(self, text: str, *, quoted: bool = False, expands: bool = False) -> bool:
+        self.word = self.word or Word()
+        self.word.pieces.append((text, quoted, expands))
+        return True
+
+    def _end_word(self) -> None:
+        word, self.word = self.word, None
+        if word is None:
+            return
+        if self.redirects:
+            self.redirects = False
+            self.comments.append(f"> {word.text}")
+            return
+        first, quoted, expands = word.pieces[0]
+        if not quoted and (dashes := DASHES.match(first)) and len(first) > dashes.end():
+            word.pieces[0] = "--" + first[dashes.end():], quoted, expands
+        self.found[-1].append(word)
+
+    def _end_statement(self) -> None:
+        self._end_word()
+        self.found.append([])
+
+    # Steps: what to do at a place that a pattern matches; False where it does not fit there.
+
+    def blank(self, _: re.Match[str]) -> bool:
+        self._end_word()
+        return True
+
+    def newline(self, match: re.Match[str]) -> bool:
+        if match.start() in self.goes_on:
+            self._end_word()
+        else:
+            self._end_statement()
+        return True
+
+    def comment(self, match: re.Match[str]) -> bool:
+        if self.word is not None or match[0][0] != "#" and self.found[-1]:
+            return False
+        self.comments.append(f"# {match[2].strip()}")
+        return True
+
+    def separator(self, _: re.Match[str]) -> bool:
+        self._end_statement()
+        return True
+
+    def redirection(self, match: re.Match[str]) -> bool:
+        if self.word is not None:
+            return False
+        self.redirects = "&" not in match[0][1:]
+        return True
+
+    def place(self, match: re.Match[str]) -> bool:
+        return self._add(match[0], quoted=True)
+
+    def substitution(self, match: re.Match[str]) -> bool:
+        return not (self.windows and match[0][0] == "`") and self._add(match[0], expands=match[0].startswith("${"))
+
+    def single(self, match: re.Match[str]) -> bool:
+        return self._add(match[1], quoted=True)
+
+    def curly_single(self, match: re.Match[str]) -> bool:
+        begins = self.word is None or self.word.text.endswith("=")
+        return begins and self._add(match[1], quoted=True, expands=True)
+
+    def double(self, match: re.Match[str]) -> bool:
+        text = match[1]
+        if self.windows:
+            text = text.replace('\\"', '"') if not text.endswith("\\") else text
+        else:
+            text = re.sub(r'\\([$`"\\])|\\\n', lambda found: found[1] or "", text)
+        return self._add(text, quoted=True, expands=True)
+
+    def windows_double(self, match: re.Match[str]) -> bool:
+        return self.windows and self.double(match)
+
+    def curly_double(self, match: re.Match[str]) -> bool:
+        return self._add(match[1], quoted=True, expands=True)
+
+    def unclosed(self, match: re.Match[str]) -> bool:
+        if self.windows and match[0] == "'":
+            return self._add("'")
+        part = self.text[match.start(): match.start() + 40].replace("\n", " ")
+        raise CommandError(f"the command cannot be read (a quote is not closed: {part}): check its quotes")
+
+    def backslash(self, match: re.Match[str]) -> bool:
+        return self.windows and self._add(match[0])
+
+    def escape(self, match: re.Match[str]) -> bool:
+        return self._add(match[1], quoted=True)
+
+    def caret(self, match: re.Match[str]) -> bool:
+        return self.windows and self._add(match[1], quoted=True)
+
+    def plain(self, match: re.Match[str]) -> bool:
+        return self._add(match[0], expands=True)
+
+
+def _continued(text: str) -> Iterator[int]:
+    """The places of line ends after which the same command goes on: the next line that says something begins with -."""
+    end, goes_on = len(text), False
+    for line in reversed(text.split("\n")):
+        begin = end - len(line)
+        bare = line.strip()
+        if bare and not bare.startswith("#"):
+            goes_on = bare[0] == "-" or DASHES.match(bare) is not None
+        if goes_on and begin:
+            yield begin - 1
+        end = begin - 1
+
+
+Step = Callable[[_Scanner, "re.Match[str]"], bool]
+_ALL = re.DOTALL
+_PATTERNS: tuple[tuple[str, Step], ...] = (
+    (r"[\\^`][^\S\n]*(?:\n|$)|[\\^`](?=[^\S\n]+#)", _Scanner.blank),
+    (r"\n", _Scanner.newline),
+    (r"(?:[^\S\n]|[\u200b\ufeff])+", _Scanner.blank),
+    (r"(#|(?i:rem)(?=\s)|::)([^\n]*)", _Scanner.comment),
+    (r"(?:\d|&)?>>?(?:&\d)?", _Scanner.redirection),
+    (r"&&|\|\||[;&|]", _Scanner.separator),
+    (r"<[^<>\n]{0,200}>", _Scanner.place),
+    (r"\$\{[^{}\n]*\}|\$\([^()\n]*\)|`[^`\n]*`", _Scanner.substitution),
+    (r"'([^']*)'", _Scanner.single),
+    (r'"((?:[^"\\]|\\"(?!\s|$)|\\(?!")|\\(?="(?:\s|$)))*)"', _Scanner.windows_double),
+    (r'"((?:[^"\\]|\\.)*)"', _Scanner.double),
+    (rf'"([^"{DOUBLE}]*)[{DOUBLE}]', _Scanner.curly_double),
+    (rf'[{DOUBLE}]([^"{DOUBLE}]*)["{DOUBLE}]', _Scanner.curly_double),
+    (rf"[{SINGLE}]((?:[^'{SINGLE}\n]|['{SINGLE}](?=\w))*)['{SINGLE}]", _Scanner.curly_single),
+    (r"['\"]", _Scanner.unclosed),
+    (r"\\", _Scanner.backslash),
+    (r"\\(.)", _Scanner.escape),
+    (r"\^(.)", _Scanner.caret),
+    (rf"""(?:[^\s\u200b\ufeff\\'"{DOUBLE}{SINGLE};&|<>^`$]|\$(?![({{]))+""", _Scanner.plain))
+STEPS = [(re.compile(pattern, _ALL), step) for pattern, step in _PATTERNS]

@@ -1,0 +1,204 @@
+"""What an import says first: which words did not arrive, where they were looked for, and what a person can answer."""
+
+from __future__ import annotations
+
+import posixpath
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from studio.datasets import captions, columns, meanings
+from studio.datasets.listed import Table
+from studio.datasets.reporting import Report
+from studio.datasets.sources import Entry
+
+if TYPE_CHECKING:
+    from studio.datasets.layout import Layout
+
+@dataclass(frozen=True)
+class GivenTable:
+    """A table that holds pictures: its name, the kinds of its columns, those taken, and a value of each."""
+
+    name: str
+    kinds: dict[str, str]
+    image: str | None
+    caption: str | None
+    samples: dict[str, str]
+
+    @property
+    def words(self) -> list[str]:
+        """The columns of words that captions were not taken from."""
+        return [name for name, kind in self.kinds.items() if kind in (columns.TEXT, columns.TEXTS) and name not in (
+            self.caption, *columns.PLAIN[:2], *captions.MORE_KEYS, "split")]
+
+
+MOST_ASKS = 10
+MOST_COLUMNS = 60  # of a table that are shown to choose from
+NAMED = 3  # files or folders that are named in a sentence
+Rows = Sequence[dict[str, Any]]
+
+
+def tell(layout: Layout, rows: Rows) -> None:
+    """Fill the report's headline, the asks that a person can answer by naming a column or choosing names, and the
+    encodings that were not UTF-8.
+
+    An ask is {kind, file, files, columns: [{name, sample}], message}: kind `column` is answered by `caption_column`,
+    `image_column` by that, `folder name` by `caption_from`, `names` and `orphans` by other names of the files."""
+    report, bare = layout.report, sum(not any(row["captions"]) for row in rows)
+    asks = list(_asks(layout, rows)) if bare else []
+    asked = layout.options.caption_column
+    if asked and not _is_there(layout, asked):
+        there = _columns_of(layout)
+        names = ", ".join(column["name"] for column in there) or "none"
+        asks.insert(0, _ask("column", "", 0, there, f"No table here has a column {asked[:100]!r}; there "
+                            f"are: {names[:600]}."))
+    head = asks[0]["message"] if asks else None
+    if head and bare:
+        head = f"{bare} of {_pictures(len(rows))} came without words. {head}"
+    report.more = {"headline": head, "asks": asks[:MOST_ASKS], "encodings": layout.texts.told()}
+    for note in _of_columns(layout):
+        report.note(note)
+
+
+def remarks(report: Report, rows: Rows, tables: Sequence[str]) -> Iterator[str]:
+    """Names that mean something elsewhere and were not obeyed; placeholders that other trainers fill."""
+    keys = [entry.key for entry in report.entries if report.is_taken(entry)]
+    for folder, number in list(meanings.unclear_splits(keys).items())[:NAMED]:
+        yield (f"{_pictures(number)} of the folder {Entry(folder).shown!r} trained on: call it test or validation to "
+               "hold them out.")
+    if like := meanings.named_like_splits([key for key in keys if key.casefold().endswith(tuple(PICTURES))]):
+        counts = ", ".join(f"{number} {split}" for split, number in like.items())
+        yield (f"Pictures are named like splits ({counts}) and are all trained on: put them into folders train, "
+               "test or validation to part them.")
+    for folder, number in list(meanings.regularisation(keys).items())[:NAMED]:
+        yield (f"{_pictures(number)} of the folder {Entry(folder).shown!r}, which other trainers take for "
+               "regularisation: trained on like any other.")
+    held = [match[0] for row in rows for text in row["captions"] if (match := meanings.PLACEHOLDER.search(text))]
+    if held:
+        yield (f"{len(held)} captions hold {held[0]!r}, which other trainers fill in and this one "
+               "learns as it stands: replace it.")
+
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif")
+
+
+def _asks(layout: Layout, rows: Rows) -> Iterator[dict[str, Any]]:
+    """What may hold the words of the pictures that have none."""
+    for table in layout.tables:
+        if table.named and not table.words.taken:
+            yield _ask("column", table.entry.shown, 1, _of_words(table), f"{table.entry.shown} names {table.named} of "
+                       f"the pictures, and none of its columns is known to hold captions ({columns.LOOKED_FOR} were "
+                       f"looked for): it has {_listed(table)}. Name the column.")
+        elif not table.named and table.rows:
+            yield _ask("image_column", table.entry.shown, 1, _columns(table), f"{table.entry.shown} names none of the "
+                       f"pictures: it has {_listed(table)}, and a column of their file names was looked for.")
+    for given in layout.given:
+        if not given.caption:
+            shown = [{"name": name, "sample": given.samples.get(name, "")} for name in given.words]
+            yield _ask("column", given.name, 1, shown, f"{given.name} has pictures, and none of its columns is known "
+                       f"to hold captions ({columns.LOOKED_FOR} were looked for): it has "
+                       f"{columns.listed(given.kinds)}. Name the column.")
+    unfit = layout.sidecars.unfit
+    if unfit:
+        first, values = next(iter(unfit.items()))
+        files = "1 JSON file" if len(unfit) == 1 else f"{len(unfit)} JSON files"
+        yield _ask("column", first.shown, len(unfit), _shown(values),
+                   f"{files} beside pictures, such as {first.shown}, have none of {columns.LOOKED_FOR}: there is "
+                   f"{', '.join(values)[:300] or 'nothing'}. Name the one to take.")
+    orphans = [entry for entry in layout.sidecars.unclaimed if layout.report.verdict(entry) == "skipped"
+               and entry.suffix != ".json"]
+    if orphans:
+        names = ", ".join(entry.shown for entry in orphans[:NAMED])
+        number = "1 caption file belongs" if len(orphans) == 1 else f"{len(orphans)} caption files belong"
+        yield _ask("orphans", orphans[0].shown, len(orphans), [], f"{number} to no picture: {names}. A caption file is "
+                   "named like its picture, as in cat.png and cat.txt.")
+    yield from _of_folders(layout, rows)
+
+
+def _of_folders(layout: Layout, rows: Rows) -> Iterator[dict[str, Any]]:
+    """kohya's folders: there the words of 10_name are the captions of the pictures without any."""
+    if layout.options.caption_from != "nothing":
+        return
+    bare = {row["name"] for row in rows if not any(row["captions"])}
+    found: Counter[str] = Counter()
+    for entry in layout.pictures:
+        folder = posixpath.basename(posixpath.dirname(entry.key))
+        if entry.shown in bare and meanings.REPEATS.match(folder):
+            found[folder] += 1
+    if found:
+        folder = found.most_common(1)[0][0]
+        yield _ask("folder name", folder, sum(found.values()), [], f"{_pictures(sum(found.values()))} without words in "
+                   f"folders such as {Entry(folder).shown!r}, whose name {captions.of_name(folder)!r} kohya's trainer "
+                   "takes as their caption: choose the folder's name for it.")
+
+
+def _of_columns(layout: Layout) -> Iterator[str]:
+    """Which columns captions were taken from, where it is none of the usual names, and columns of words left out."""
+    for table in layout.tables:
+        yield from _of_table(table) if table.named else ()
+    for given in layout.given:
+        yield from _of_given(given, layout)
+    beside = layout.sidecars
+    if odd := [name for name in beside.columns if name not in columns.PLAIN]:
+        yield f"JSON files beside pictures: captions were taken from {', '.join(odd)[:300]!r}."
+    if beside.columns and beside.left:
+        yield f"JSON files beside pictures: words of other columns were not taken: {', '.join(beside.left)[:300]}."
+
+
+def _of_table(table: Table) -> Iterator[str]:
+    odd = [name for name in table.words.taken if name not in columns.PLAIN]
+    if odd:
+        yield f"{table.entry.shown}: captions were taken from the column {', '.join(odd)!r}."
+    left = [name for name in table.words.left if name not in columns.PLAIN[:2]]
+    if table.words.taken and left:
+        yield f"{table.entry.shown}: words of other columns were not taken: {', '.join(left)[:300]}."
+
+
+def _of_given(given: GivenTable, layout: Layout) -> Iterator[str]:
+    if given.caption and given.caption not in columns.PLAIN and not layout.options.caption_column:
+        yield f"{given.name}: captions were taken from the column {given.caption!r}."
+    if given.caption and given.words:
+        yield f"{given.name}: words of other columns were not taken: {', '.join(given.words)[:300]}."
+    others = [name for name, kind in given.kinds.items() if kind in columns.HOLDS_PICTURES and name != given.image]
+    if others:
+        yield f"{given.name}: pictures of other columns were not taken: {', '.join(others)[:300]}."
+
+
+def _is_there(layout: Layout, column: str) -> bool:
+    return column in layout.sidecars.columns or any(column in table.samples for table in layout.tables) or any(
+        column in (entry.given.texts if entry.given else ()) for entry in layout.report.entries)
+
+
+def _columns(table: Table) -> list[dict[str, str]]:
+    return _shown(table.samples)
+
+
+def _of_words(table: Table) -> list[dict[str, str]]:
+    """The columns that captions may be in: those of words first, and not the one of the pictures' names."""
+    order = dict.fromkeys((*table.words.left, *table.samples))
+    return _shown({name: table.samples[name] for name in order if name != table.picture})
+
+
+def _shown(samples: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "sample": sample} for name, sample in samples.items()][:MOST_COLUMNS]
+
+
+def _columns_of(layout: Layout) -> list[dict[str, str]]:
+    """The columns of every table and JSON file."""
+    found = {name: sample for table in layout.tables for name, sample in table.samples.items()}
+    for samples in (*(given.samples for given in layout.given), *layout.sidecars.unfit.values()):
+        found |= samples
+    return _shown(found)
+
+
+def _listed(table: Table) -> str:
+    return ", ".join(table.samples)[:400] or "no columns"
+
+
+def _ask(kind: str, file: str, files: int, found: list[dict[str, str]], message: str) -> dict[str, Any]:
+    return {"kind": kind, "file": file, "files": files, "columns": found, "message": message}
+
+
+def _pictures(number: int) -> str:
+    return "1 picture" if number == 1 else f"{number} pictures"

@@ -1,0 +1,87 @@
+"""What the rest stands on: flushing, folders that stay, what a disk says when it takes nothing, and how full it is."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+STAGING = ".staging-"
+MANY = 32  # files from which on one flush of the whole disk before that of each saves time
+FULL_BELOW = 64 << 10  # bytes
+FULL = (errno.ENOSPC, errno.EDQUOT)
+UNWRITABLE = (*FULL, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)  # of a disk that takes nothing (any more)
+NO_LINKS = (errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+
+def fsync_path(path: Path) -> None:
+    """Flush a file or a folder to the disk. Raises OSError; a file system without folder fsync is accepted."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in (errno.EINVAL, errno.ENOTSUP)):
+            raise
+    finally:
+        os.close(handle)
+
+
+def sync_tree(*paths: Path) -> None:
+    """Flush files, and folders with everything in them."""
+    found = [path for top in paths for path in (top, *(top.rglob("*") if top.is_dir() else ()))]
+    if len(found) > MANY:
+        os.sync()  # writes them all at once; after it the flush of each is quick, and says whether that went well
+    for path in sorted(found, reverse=True):  # a folder after what is in it
+        fsync_path(path)
+
+
+def make_folder(path: Path) -> None:
+    """`path` as a folder, with those above it that are missing; their names are on the disk when this returns."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    with suppress(FileExistsError):  # somebody else is making it too
+        path.mkdir()
+    fsync_path(path.parent)
+
+
+def part_of(path: Path) -> Path:
+    """Where what will be `path` is written until it is whole."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+
+
+def following(folder: Path) -> str:
+    """A new name that sorts after every other in `folder`, whatever the clock does: 20 digits, -, 8 hex digits."""
+    latest = max((name[:20] for name in os.listdir(folder) if name[:20].isdigit()), default="0")
+    return f"{max(time.time_ns(), int(latest) + 1):020d}-{uuid.uuid4().hex[:8]}"
+
+
+def clear(*paths: Path) -> None:
+    """Remove what nobody will look for any more: what work that is over left. What the disk does not let go stays."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
+
+
+def free_bytes(path: Path) -> int:
+    """Free bytes for this user on the disk of `path` (its nearest existing parent)."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def is_full(path: Path) -> bool:
+    """Whether the disk of `path` takes next to nothing from this process any more."""
+    try:
+        found = os.statvfs(path)
+    except OSError:  # it does not even say
+        return False
+    blocks = found.f_bfree if os.geteuid() == 0 else found.f_bavail
+    return blocks * found.f_frsize < FULL_BELOW or (found.f_files > 0 and found.f_favail == 0)

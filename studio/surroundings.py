@@ -1,0 +1,75 @@
+"""What a program makes of where it was started: text as UTF-8, a home that can be written, proxies that can be used."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+WITHOUT = "{} names a proxy of a kind that cannot be used here: it is left out."
+
+
+class Unfit(Exception):
+    """Surroundings in which nothing can start: one sentence with what to do."""
+
+
+def use_utf8() -> None:
+    """Start this program anew with UTF-8 text where the locale says ASCII, and print what a terminal cannot show as
+    escapes."""
+    if sys.getfilesystemencoding().lower() not in ("utf-8", "utf8") and os.environ.get("PYTHONUTF8") != "1":
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONUTF8": "1"})
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def whole(folder: Path | Callable[[], Path]) -> Path:
+    """The whole path of the studio's home. Raises Unfit."""
+    try:
+        return (folder if isinstance(folder, Path) else folder()).expanduser().resolve()
+    except RuntimeError:
+        raise Unfit("The studio's home begins with ~, and there is no such person's folder: give a whole path by "
+                    "--home or STUDIO_HOME.") from None
+    except (OSError, ValueError) as error:
+        why = _why(error) if isinstance(error, OSError) else str(error)
+        raise Unfit(f"The studio's home cannot be found from here ({why}): start in a folder that is there, or give a "
+                    "whole path by --home or STUDIO_HOME.") from None
+
+
+def home(folder: Path | Callable[[], Path], flag: str = "STUDIO_HOME") -> Path:
+    """The whole path of the studio's home, made where it is not there, and writable. Raises Unfit."""
+    place = whole(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "not to be written")
+    except OSError as error:
+        raise Unfit(f"The studio keeps everything in {str(place)!r}, which cannot be written ({_why(error)}): name a "
+                    f"folder of your own by {flag}.") from None
+    return place
+
+
+def drop_proxies(env: MutableMapping[str, str]) -> list[str]:
+    """Take variables out of `env` that name a proxy of a kind that cannot be used; returns their names."""
+    named = [name for name in env if name.lower() in PROXIES and env[name].strip()]
+    if not named:
+        return []
+    import httpx
+
+    dropped = []
+    for name in named:
+        value = env[name].strip()
+        try:
+            httpx.HTTPTransport(proxy=value if "://" in value else f"http://{value}").close()
+        except (ValueError, ImportError, httpx.InvalidURL):
+            dropped.append(name)
+            del env[name]
+    return dropped
+
+
+def _why(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else type(error).__name__
