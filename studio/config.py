@@ -32,16 +32,19 @@ from studio.settings import (
 
 __all__ = ["LR_SCHEDULES", "Compute", "Config", "ConfigError", "Data", "Lora", "Model", "Problem", "Section", "Train",
            "Validation", "differences", "dump", "load", "local_processes", "merge", "migrate", "needs_less_memory",
-           "resolve", "schema", "steps_per_epoch"]
+           "preview_size", "resolve", "schema", "steps_per_epoch"]
 
 SCHEMA = 1
 MOST_SETTINGS = 2000  # all there are, many times over
 MOST_PROBLEMS = 100  # that are told at once; a file of other things has as many as it has lines
+DRAWING_STEPS = 25  # where neither person nor base says how many
 MAY_STAY_EMPTY = (
-    "hub.model_id", "model.revision", "model.variant",
+    "hub.model_id", "model.family", "model.revision", "model.variant",
     "data.config_name", "data.revision", "data.split", "data.data_dir", "data.data_files", "data.image_column",
     "data.caption_column", "data.max_rows", "data.bucket_step", "data.max_samples",
-    "train.epochs", "optim.text_encoder_learning_rate", "compute.main_address",
+    "train.epochs", "optim.text_encoder_learning_rate", "compute.main_address", "sample.width", "sample.height",
+    "objective.timestep_density", "objective.timestep_shift", "objective.logit_mean", "objective.logit_std",
+    "objective.mode_scale",
 )
 
 
@@ -171,6 +174,7 @@ def resolve(config: Config, *suggestions: dict[str, Any], pictures: int, seed: i
     lora, train, optim, sample, validation, checkpoint, compute = (filled.setdefault(name, {}) for name in sections)
     lora.setdefault("alpha", config.lora.rank)
     train.setdefault("seed", seed)
+    sample.setdefault("num_inference_steps", DRAWING_STEPS)
     compute.setdefault("num_threads", max(1, cores // local_processes(config.compute)))
     compute.setdefault("attention", "sdpa")
     compute.setdefault("linear", "matmul")
@@ -209,6 +213,12 @@ def suggestions(data: Any) -> dict[str, Any]:
         raise ConfigError(Problem(field=f["path"], message="it is never empty, so nothing can be suggested for it: "
                                   "leave it out") for f in fixed)
     return sections
+
+
+def preview_size(config: Config) -> tuple[int, int]:
+    """Width and height in pixels of the sample pictures of a resolved config: as trained, where nothing else is set."""
+    side = config.data.resolution or 0
+    return config.sample.width or side, config.sample.height or side
 
 
 def local_processes(compute: Compute) -> int:

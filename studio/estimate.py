@@ -116,7 +116,9 @@ def _measured(config: dict[str, Any], story: Story) -> Measured:
 
 
 def _drawing_work(config: dict[str, Any]) -> float:
-    return _at(config, "sample.num_inference_steps") * _at(config, "data.resolution") ** 2
+    side = _at(config, "data.resolution")
+    width, height = _at(config, "sample.width") or side, _at(config, "sample.height") or side
+    return _at(config, "sample.num_inference_steps") * width * height
 
 
 def _drawn(config: dict[str, Any]) -> int:

@@ -80,10 +80,10 @@ class PublishProblem(Exception):
 
 
 def choose(run: Run, weights: str = "", step: int | None = None, precision: str = "fp32") -> list[export.Item]:
-    """What a publication of the run holds: a whole pipeline, or both forms of a LoRA. Raises PublishProblem.
+    """What a publication of the run holds: a whole pipeline, or every form of a LoRA. Raises PublishProblem.
 
     Without `weights` or `step`: the average where there is one, of the newest checkpoint."""
-    found = [item for item in export.listing(run) if item.kind in ("pipeline", "lora", "lora-kohya")
+    found = [item for item in export.listing(run) if (item.kind == "pipeline" or item.kind.startswith("lora"))
              and item.precision == precision and step in (None, item.step) and weights in ("", item.weights)]
     if not found:
         raise PublishProblem("There is no such result in this run to publish.",

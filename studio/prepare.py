@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from studio import config as config_
 from studio import datasets, edits, families, machine, runs, sizes, storage
 from studio.config import Config, ConfigError, Problem
-from studio.families import Source
+from studio.families import Family, Source
 from studio.families import source as source_
 from studio.optimizers import OPTIMIZERS
 
@@ -28,7 +28,6 @@ WEAKEST = {  # under every family's own defaults
     "data": {"resolution": 512},
     "train": {"batch_size": 1, "max_steps": 1000, "mixed_precision": "no"},
     "optim": {"learning_rate": 1e-5, "lr_scheduler": "constant"},
-    "objective": {"prediction_type": "epsilon"},
     "sample": {"guidance_scale": 7.5, "prompts": []},
 }
 OF_THE_CHECKPOINT = (  # what a branch cannot change: the weights' and the optimizer's shape, and the frozen rows
@@ -45,6 +44,7 @@ class Plan:
     config: Config | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     source: Source | None = None
+    family: Family | None = None
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     weights: int = 0  # of the denoiser
@@ -163,15 +163,22 @@ def _look_at_base(config: dict[str, Any], found: Plan, token: str | None) -> dic
     model = _section(config_.Model, config, "model")
     if model is None:
         return None
+    if model.family:
+        try:
+            families.get(model.family)
+        except families.BaseProblem as error:
+            found.fault("model.family", str(error))
+            return None
     try:
-        family = families.get(model.family)
-    except families.BaseProblem as error:
-        found.fault("model.family", str(error))
-        return None
-    try:
-        found.source = source_.fetch_configs(family, model.base, model.revision, model.variant, token)
+        found.source = source_.fetch_configs(None, model.base, model.revision, model.variant, token)
+        found.family = family = families.of(found.source)
         found.weights = sizes.parameters(found.source, family.denoiser)
-        return family.defaults(found.source, model.method)
+        if model.family and model.family != family.name:
+            found.warnings.append(f"the base is of the family {family.name}, not {model.family}: the base's own is "
+                                  "taken")
+        found.warnings += family.warnings(found.source)
+        suggested = family.defaults(found.source, model.method)
+        return config_.merge({"objective": {"prediction_type": family.prediction_types[0]}}, suggested)
     except families.BaseProblem as error:
         found.fault("model.base", str(error))
     except OSError as error:
@@ -225,6 +232,8 @@ def _resolve(asked: Config, found: Plan, defaults: dict[str, Any], measured: dic
              chosen: datasets.Dataset | None) -> Config | None:
     prompts = chosen.suggested_prompts() if chosen else []
     own: dict[str, Any] = {"optim": OPTIMIZERS[asked.optim.name].suggests}
+    if found.family is not None:
+        asked = asked.model_copy(update={"model": asked.model.model_copy(update={"family": found.family.name})})
     if prompts:
         own["sample"] = {"prompts": prompts}
     try:
@@ -243,10 +252,12 @@ def _check_compute(config: dict[str, Any], facts: dict[str, Any], found: Plan) -
 
 
 def _check_recipe(config: Config, defaults: dict[str, Any], found: Plan) -> None:
-    family = families.get(config.model.family)
+    family = source_.family_of(config.model)
     if config.objective.prediction_type not in family.prediction_types:
         found.fault("objective.prediction_type", f"{family.title} knows {', '.join(family.prediction_types)}")
-    _check_objective(config, found)
+    else:
+        _check_objective(config, found)
+    _check_sides(config, family, found)
     optimizer = OPTIMIZERS[config.optim.name]
     found.problems += optimizer.faults(config)
     found.warnings += optimizer.warnings(config)
@@ -266,19 +277,51 @@ def _check_recipe(config: Config, defaults: dict[str, Any], found: Plan) -> None
 
 def _check_objective(config: Config, found: Plan) -> None:
     objective = config.objective
-    if objective.dream and objective.prediction_type != "epsilon":
-        found.fault("objective.dream", f"DREAM has a formula for epsilon only, and this run learns "
-                    f"{objective.prediction_type}: turn it off")
-    if objective.zero_terminal_snr and objective.prediction_type != "v_prediction":
-        found.fault("objective.zero_terminal_snr", "at the last time the input is noise alone: a model that predicts "
-                    "the noise learns nothing there, and drawing would divide by zero: set objective.prediction_type "
-                    "`v_prediction`, or turn this off")
-    elif objective.zero_terminal_snr and objective.snr_gamma:
+    for name, kinds in families.FORMULAS.items():
+        if getattr(objective, name) and objective.prediction_type not in kinds:
+            _tell_prediction(name, objective.prediction_type or "", found)
+    if objective.zero_terminal_snr and objective.prediction_type not in families.FORMULAS["zero_terminal_snr"]:
+        return
+    if objective.zero_terminal_snr and objective.snr_gamma:
         found.warnings.append("SNR gamma gives the last time, which zero terminal SNR is about, no weight: set "
                               "objective.snr_gamma 0")
 
 
-def _check_method(config: Config, family: families.Family, defaults: dict[str, Any], found: Plan) -> None:
+def _tell_prediction(name: str, prediction_type: str, found: Plan) -> None:
+    """That a setting of the objective has no formula for what the run learns, and what to do."""
+    path = f"objective.{name}"
+    if name == "dream":
+        found.fault(path, f"DREAM has a formula for epsilon only, and this run learns {prediction_type}: turn it off")
+    elif name == "snr_gamma":
+        found.fault(path, "min-SNR weights have formulas for epsilon and v_prediction, and this run learns "
+                    f"{prediction_type}: set 0")
+    elif name == "zero_terminal_snr" and prediction_type == "flow":
+        found.fault(path, "a flow's last time is noise alone already: turn this off")
+    elif name == "zero_terminal_snr":
+        found.fault(path, "at the last time the input is noise alone: a model that predicts the noise learns nothing "
+                    "there, and drawing would divide by zero: set objective.prediction_type `v_prediction`, or turn "
+                    "this off")
+    else:
+        found.fault(path, f"times are chosen only where a model learns flow, and this run learns {prediction_type}: "
+                    "leave it empty")
+
+
+def _check_sides(config: Config, family: Family, found: Plan) -> None:
+    """Sides that the base's layers would cut, silently or not."""
+    if found.source is None:
+        return
+    step, data, sample = family.side_step(found.source), config.data, config.sample
+    sides = {"data.resolution": data.resolution, "data.bucket_step": data.bucket_step if data.buckets else None,
+             "sample.width": sample.width, "sample.height": sample.height}
+    for path, side in sides.items():
+        if side and side % step:
+            found.fault(path, f"every side of a picture is a multiple of {step} pixels for this base: set "
+                        f"{max(1, round(side / step)) * step}")
+        elif side and side > family.largest_side:
+            found.fault(path, f"{family.title} takes sides of at most {family.largest_side} pixels: set fewer")
+
+
+def _check_method(config: Config, family: Family, defaults: dict[str, Any], found: Plan) -> None:
     if config.model.train_text_encoder and not family.text_encoders:
         found.fault("model.train_text_encoder", f"the text encoders of {family.title} cannot be trained: turn it off")
     if config.model.method != "lora":
@@ -297,7 +340,7 @@ def _check_method(config: Config, family: families.Family, defaults: dict[str, A
 
 def _trained(config: Config, found: Plan) -> list[int]:
     """The number of weights in each tensor that changes; none when the base's files are not here."""
-    family, source = families.get(config.model.family), found.source
+    family, source = source_.family_of(config.model), found.source
     targets = {family.denoiser: family.lora_targets.get(config.lora.targets), **_texts(config, family)}
     if source is None:
         return []
@@ -306,7 +349,7 @@ def _trained(config: Config, found: Plan) -> list[int]:
     return [size for part, layers in targets.items() for size in sizes.of_lora(source, part, config.lora, layers or ())]
 
 
-def _texts(config: Config, family: families.Family) -> dict[str, tuple[str, ...]]:
+def _texts(config: Config, family: Family) -> dict[str, tuple[str, ...]]:
     """The text encoders that learn, with the layers LoRA adds to."""
     return family.text_encoders if config.model.train_text_encoder else {}
 

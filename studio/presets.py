@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import config as config_
-from studio import storage
+from studio import families, storage
 
 ID = re.compile(r"[0-9a-f]{32}")
 LARGE = 100_000_000  # weights of a denoiser from which on a full fine-tune has to save memory
@@ -40,6 +40,7 @@ class Circumstances:
     weights: int
     memory_bytes: int
     base: str
+    prediction_type: str = ""  # what the base learns; empty where that is not known yet
 
 
 GOALS = (
@@ -67,12 +68,12 @@ def _try(about: Circumstances) -> dict[str, Any]:
 def _style(about: Circumstances) -> dict[str, Any]:
     return {"model": {"method": "lora"}, "lora": {"rank": 16, "targets": "attention+feed-forward"},
             "data": {"random_flip": True, "caption_dropout": 0.1}, "train": _steps(about, 25, 300, 3000),
-            "objective": {"snr_gamma": 5.0}, "optim": {"lr_scheduler": "cosine"}}
+            "objective": _weighted(about), "optim": {"lr_scheduler": "cosine"}}
 
 
 def _subject(about: Circumstances) -> dict[str, Any]:
     return {"model": {"method": "lora"}, "lora": {"rank": 16, "targets": "attention+feed-forward"},
-            "data": {"random_flip": False}, "train": _steps(about, 80, 400, 2500), "objective": {"snr_gamma": 5.0}}
+            "data": {"random_flip": False}, "train": _steps(about, 80, 400, 2500), "objective": _weighted(about)}
 
 
 def _object(about: Circumstances) -> dict[str, Any]:
@@ -87,6 +88,12 @@ def _full(about: Circumstances) -> dict[str, Any]:
         found["train"] |= {"gradient_checkpointing": True, "batch_size": 1, "gradient_accumulation_steps": 4}
         found["optim"] = {"name": "adamw8bit"}
     return found
+
+
+def _weighted(about: Circumstances) -> dict[str, Any]:
+    """Min-SNR weights, where what the base learns has a formula for them."""
+    known = ("", *families.FORMULAS["snr_gamma"])
+    return {"snr_gamma": 5.0} if about.prediction_type in known else {}
 
 
 def _steps(about: Circumstances, each: int, least: int, most: int) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from studio.fields import Section, setting
 
 LR_SCHEDULES = ("constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial")
 LrScheduler = Literal["constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial"]
+# `flow_prediction` is what diffusers' schedulers call it.
+Prediction = Annotated[str, Field(max_length=40), AfterValidator(lambda v: "flow" if v == "flow_prediction" else v)]
 Prompt = Annotated[str, Field(max_length=2000)]
 Tracker = Literal["tensorboard", "wandb", "trackio"]
 
@@ -21,7 +23,9 @@ Tracker = Literal["tensorboard", "wandb", "trackio"]
 class Model(Section):
     """Base model"""
 
-    family: str = setting("sd", "Model family", "Which family of models the base belongs to.", max_length=40)
+    family: str | None = setting(
+        None, "Model family", "Which family of models the base belongs to; empty is told by the base itself.",
+        max_length=40)
     base: str = setting(
         "embedded", "Base model", "`embedded` (ships with the studio), a diffusers folder, or a Hub id.",
         reference="pretrained_model_name_or_path", basic=True, min_length=1, max_length=1000)
@@ -194,9 +198,9 @@ class Optim(Section):
 class Objective(Section):
     """Objective"""
 
-    prediction_type: Literal["epsilon", "v_prediction"] | None = setting(
-        None, "Prediction", "What the UNet predicts; empty takes the base's own. Changing it needs a long run.",
-        reference="prediction_type")
+    prediction_type: Prediction | None = setting(
+        None, "Prediction", "What the model predicts: `epsilon`, `v_prediction` or `flow`, as far as its family can. "
+        "Empty takes the base's own; changing it needs a long run.", reference="prediction_type")
     snr_gamma: float = setting(
         0.0, "SNR gamma", "Weighs down the nearly noiseless times (min-SNR), which steadies training; 5 is usual. "
         "0 turns it off.", reference="snr_gamma", ge=0, le=1000)
@@ -215,6 +219,22 @@ class Objective(Section):
     zero_terminal_snr: bool = setting(
         False, "Zero terminal SNR", "Rescale the noise so that nothing of the picture is left at the last time: real "
         "black and white. Only for v-prediction.")
+    timestep_density: Literal["uniform", "logit_normal", "mode"] | None = setting(
+        None, "Density of times", "For flow: how often each noise level is learnt. `logit_normal` and `mode` learn the "
+        "middle ones most. Empty takes the family's own.")
+    logit_mean: float | None = setting(
+        None, "Logit mean", "For `logit_normal`: a positive mean learns more of the noisy times, a negative one more "
+        "of the clean ones. Empty takes the family's own.", ge=-10, le=10)
+    logit_std: float | None = setting(
+        None, "Logit deviation", "For `logit_normal`: the smaller, the closer to the mean. Empty takes the family's "
+        "own.", gt=0, le=10)
+    mode_scale: float | None = setting(
+        None, "Mode scale", "For `mode`: the higher, the more of the middle. Empty takes the family's own.", ge=-1,
+        le=1.75)
+    timestep_shift: str | None = setting(
+        None, "Shift of times", "For flow: moves all times towards the noise. `none`, a number such as `3`, or "
+        "`length`: by an image's size. Empty takes the base's own.", max_length=20,
+        pattern=r"^(none|length|\d{1,3}(\.\d{1,6})?)$")
 
 
 class Ema(Section):
@@ -249,7 +269,14 @@ class Sample(Section):
     every_steps: int | None = setting(
         None, "Sample every", "Steps between sample pictures; 0 draws only at the start and the end. "
         "Empty draws about six times a run.", ge=0, le=10_000_000)
-    num_inference_steps: int = setting(25, "Drawing steps", "Denoising steps per sample picture.", ge=1, le=1000)
+    width: int | None = setting(
+        None, "Width", "Of a sample picture, in pixels; empty is the resolution that is trained at.", ge=16, le=4096,
+        multiple_of=8)
+    height: int | None = setting(
+        None, "Height", "Of a sample picture, in pixels; empty is the resolution that is trained at.", ge=16, le=4096,
+        multiple_of=8)
+    num_inference_steps: int | None = setting(
+        None, "Drawing steps", "Denoising steps per sample picture; empty takes the base's own.", ge=1, le=1000)
     guidance_scale: float | None = setting(
         None, "Guidance", "How strictly a picture follows its prompt; empty takes the base's own.", ge=0, le=100)
     seed: int = setting(0, "Sample seed", "Seed of the first prompt's picture; the next prompts count on.",

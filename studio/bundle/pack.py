@@ -114,7 +114,7 @@ def _wanted(run: Run, base: Source) -> set[str]:
     """The base's files that its family uses."""
     from fnmatch import fnmatchcase
 
-    patterns = families.get(run.config().model.family).download_patterns(base.variant)
+    patterns = source.family_of(run.config().model).download_patterns(base.variant)
     return {name for name in base.files() if any(fnmatchcase(name, pattern) for pattern in patterns)}
 
 

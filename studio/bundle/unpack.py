@@ -106,7 +106,7 @@ def _base(home: Path, staging: Path, config: Config, facts: dict[str, Any]) -> t
     brought, claimed = staging / "base", facts["claimed"]
     try:
         if brought.is_dir():
-            family = families.get(config.model.family)
+            family = source.family_of(config.model)
             family.check(families.Source(brought, "the bundle's base", config.model.variant, None))
             _compare("the bundle's base", claimed, facts["hashes"].get)
             content = json.dumps(facts["hashes"], sort_keys=True).encode()

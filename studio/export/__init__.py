@@ -17,7 +17,7 @@ from studio.export.offers import Item, Piece, base_of, holds_base, offers, slug
 from studio.runs import Run
 from studio.zips import Download
 
-__all__ = ["Download", "Item", "holds_base", "listing", "open_item", "write_item"]
+__all__ = ["Download", "Item", "base_of", "holds_base", "listing", "open_item", "write_item"]
 
 _BYTES = "application/octet-stream"
 LISTINGS = 64  # runs whose listing is remembered

@@ -20,7 +20,6 @@ from studio.tensors import Recipe, Tensor
 
 WEIGHTS = ("ema", "raw")
 PRECISIONS = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
-LORAS = {"lora": "pytorch_lora_weights.safetensors", "lora-kohya": "kohya.safetensors"}  # kind -> file
 _OF_EMA = {"decay", "min_decay", "optimization_step", "update_after_step", "use_ema_warmup", "inv_gamma", "power"}
 
 
@@ -30,7 +29,7 @@ class Item:
 
     path: str
     size: int
-    kind: str  # a part (unet, text_encoder), single (one file for ComfyUI and A1111), pipeline, lora, lora-kohya, ...
+    kind: str  # the name of a part, single (one file for ComfyUI and A1111), pipeline, lora, lora-kohya, ...
     weights: str = ""
     step: int | None = None
     precision: str = "fp32"
@@ -88,7 +87,7 @@ class _Weights:
 
     def __init__(self, run: Run, config: config_.Config, folder: Path, manifest: dict[str, Any], weights: str):
         self.run, self.config, self.folder, self.manifest, self.weights = run, config, folder, manifest, weights
-        self.family = families.get(config.model.family)
+        self.family = source.family_of(config.model)
         self.step = int(folder.name.rpartition("-")[2])
         self.base = _base(config)
         self._layout: dict[str, Tensor] | None = None  # the same in every precision
@@ -156,12 +155,15 @@ class _Weights:
             return {}
 
     def _lora(self, precision: str) -> Iterator[Offer]:
-        """A LoRA as diffusers reads it, and as ComfyUI and A1111 do. It is used with its base: there is no pipeline."""
+        """A LoRA as other programs read it, in each of the family's forms. It is used with its base: there is no
+        pipeline. What is kept for a resume alone gives its name to the form that takes its place."""
         part = f"{self.family.denoiser}_lora"
-        for kind, name in LORAS.items():
+        for kind, name in self.family.lora_kinds.items():
             for piece in self._pieces(part):
                 if piece.name == f"{part}/{name}":
                     made = self._in(piece, precision, self._metadata(piece, precision))
+                    if kind == "lora":
+                        made = replace(made, name=f"{part}/{families.LORA_WEIGHTS}")
                     path = f"lora-{self.weights}{kind.removeprefix('lora')}{_mark(precision)}.safetensors"
                     yield self._item(path, made.size, kind, precision), [made]
 
@@ -174,7 +176,8 @@ class _Weights:
 
     def _in(self, piece: Piece, precision: str, metadata: dict[str, str] | None) -> Piece:
         """A file in another precision; in fp32 with `metadata` alone, and without that as it is."""
-        if piece.name == "text_encoder/config.json":
+        facts = self.family.parts.get(part_of(piece))
+        if facts and facts.library == "transformers" and piece.name.endswith("/config.json"):
             names = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
             known = _json(piece)
             return piece if known is None else _written(piece.name, {**known, "dtype": names[precision]})
@@ -201,8 +204,8 @@ class _Weights:
             "studio_step": str(self.step), "studio_weights": self.weights,
             "modelspec.sai_model_spec": "1.0.0", "modelspec.title": str(record.get("name", "")),
             "modelspec.architecture": "/".join(filter(None, (architecture, method))),
-            "modelspec.prediction_type": "v" if config.objective.prediction_type == "v_prediction" else "epsilon",
             "modelspec.resolution": f"{config.data.resolution}x{config.data.resolution}",
+            **{f"modelspec.{key}": value for key, value in self.family.modelspec(config.objective).items()},
         }
         if method:
             found |= described.lora(config, architecture, name=str(record.get("name", "")), step=self.step,
@@ -227,10 +230,8 @@ def _base(config: config_.Config) -> Source | None:
 
 def _base_pieces(family: families.Family, config: config_.Config, base: Source | None) -> list[Piece]:
     """The pipeline without its denoiser; nothing when the base's files are gone."""
-    objective = config.objective
     try:
-        files = family.pipeline_files(base, objective.prediction_type, zero_terminal_snr=objective.zero_terminal_snr
-                                      ) if base and objective.prediction_type else {}
+        files = family.pipeline_files(base, config.objective) if base else {}
         return [_plain(name, data) for name, data in files.items()]
     except (families.BaseProblem, FileNotFoundError):
         return []

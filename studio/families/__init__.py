@@ -22,8 +22,14 @@ if TYPE_CHECKING:
     from PIL import Image
 
     Tensors = dict[str, torch.Tensor]
+    LoraFile = tuple[Tensors, dict[str, str]]
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "assets" / "base"
+FORMULAS = {  # settings of the objective that have a formula for these prediction types alone
+    "snr_gamma": ("epsilon", "v_prediction"), "dream": ("epsilon",), "zero_terminal_snr": ("v_prediction",),
+    **dict.fromkeys(("timestep_density", "timestep_shift", "logit_mean", "logit_std", "mode_scale"), ("flow",)),
+}
+LORA_WEIGHTS = "pytorch_lora_weights.safetensors"  # the name that `pipeline.load_lora_weights(folder)` looks for
 # Files of the embedded base that were changed without another number in it, {SHA-256: that of the edition before}: runs
 # and bundles know a base by the edition before, so that theirs is the same as ours.
 FORMER = {  # text_encoder/config.json: diffusers loads the weights as what it says, and the other parts as float32
@@ -88,16 +94,38 @@ class Source:
             raise BaseProblem(f"{self.name}: {path} is not a partial config of this studio: {error}") from None
 
 
+@dataclass(frozen=True)
+class Part:
+    """One part of a base: what it is for, and the classes that are loaded for it, of which the first one is.
+
+    `role` is "denoiser", "images" (what encodes and decodes pictures), "texts", "tokenizer" or "scheduler"; `library`
+    the package of the classes. An `optional` part may be missing in a base. `dtype` is what it is loaded in while it is
+    frozen. `model_types` are what transformers calls the classes in a config.json.
+    """
+
+    role: str
+    library: str
+    classes: tuple[str, ...]
+    optional: bool = False
+    dtype: str = "float32"
+    model_types: tuple[str, ...] = ()
+
+
 class Family(ABC):
-    """What the trainer asks of a family. Shapes: B pictures, C channels, H and W in pixels unless said otherwise."""
+    """What the studio asks of a family. Shapes: B images, C channels, H and W in pixels unless said otherwise."""
 
     name: ClassVar[str]
     title: ClassVar[str]
+    pipelines: ClassVar[tuple[str, ...]]  # the pipeline classes that a base may name; the first is written
+    parts: ClassVar[dict[str, Part]] = {}
     denoiser: ClassVar[str]  # "unet" or "transformer": the folders `<denoiser>/` and `<denoiser>_ema/`
-    prediction_types: ClassVar[tuple[str, ...]]
+    prediction_types: ClassVar[tuple[str, ...]]  # of "epsilon", "v_prediction", "flow"; the first is the usual one
     lora_targets: ClassVar[dict[str, tuple[str, ...]]]  # by the names of `lora.targets`; none: no LoRA
-
     text_encoders: ClassVar[dict[str, tuple[str, ...]]] = {}  # parts that can learn too, and the layers LoRA adds to
+    lora_kinds: ClassVar[dict[str, str]] = {"lora": LORA_WEIGHTS}  # a LoRA's downloads, and their files
+    sampler: ClassVar[str] = ""  # the name by which other programs know how images are drawn
+    guidance: ClassVar[str] = "classifier-free"  # or "embedded" (told to the denoiser), or "none" (guidance-distilled)
+    largest_side: ClassVar[int] = 4096  # in pixels
 
     @abstractmethod
     def check(self, source: Source) -> None:
@@ -105,35 +133,47 @@ class Family(ABC):
 
         Raises BaseProblem."""
 
+    def warnings(self, source: Source) -> list[str]:
+        """What a person should know before training this base: that it was distilled, for example."""
+        return []
+
     @abstractmethod
     def defaults(self, source: Source, method: str = "full") -> dict[str, Any]:
         """A partial config (resolution, prediction type, learning rate for the method, ...) from the base's files."""
+
+    def side_step(self, source: Source) -> int:
+        """Every side of an image is a multiple of so many pixels."""
+        return 8
 
     @abstractmethod
     def download_patterns(self, variant: str | None) -> list[str]:
         """Which files of a Hub repository this family needs (safetensors, configs and tokenizer files only)."""
 
     @abstractmethod
-    def load(self, part: str, source: Source) -> Any:
-        """One part ("tokenizer", "text_encoder", "vae", the denoiser, ...) in fp32, in eval mode, on the CPU."""
+    def load(self, part: str, source: Source, dtype: str | None = None) -> Any:
+        """One part in eval mode, on the CPU: in `dtype`, by default in that of its role while it is frozen."""
 
     @abstractmethod
-    def encoder_parts(self) -> dict[str, tuple[str, ...]]:
-        """The frozen parts each encoding needs: {"images": ("vae",), "texts": ("tokenizer", "text_encoder")}."""
+    def encoder_parts(self, source: Source) -> dict[str, tuple[str, ...]]:
+        """The frozen parts each encoding of this base needs: {"images": ("vae",), "texts": ("tokenizer", ...)}."""
+
+    def encoding_facts(self, kind: str, source: Source) -> dict[str, Any]:
+        """What changes an encoding of this kind and is in no encoder's folder, as JSON: template, length, layers."""
+        return {}
 
     @abstractmethod
     def encode_images(self, parts: dict[str, Any], pixels: torch.Tensor) -> Tensors:
         """Posterior statistics of `pixels` (B,3,H,W in [-1,1]), each tensor with leading B; cached as they are."""
 
     @abstractmethod
-    def draw(self, stats: Tensors, xi: torch.Tensor) -> torch.Tensor:
-        """Scaled latents (B,c,h,w) from the statistics and a standard normal `xi` of the latents' shape."""
+    def sample_latents(self, posterior: Tensors, noise: torch.Tensor) -> torch.Tensor:
+        """Scaled latents (B,c,h,w) from the statistics and a standard normal `noise` of the latents' shape."""
 
     @abstractmethod
-    def mean(self, stats: Tensors) -> torch.Tensor:
-        """Scaled latents at the posterior's mean (B,c,h,w)."""
+    def latent_mode(self, posterior: Tensors) -> torch.Tensor:
+        """Scaled latents at the posterior's mode (B,c,h,w)."""
 
-    def decode_images(self, parts: dict[str, Any], latents: torch.Tensor) -> torch.Tensor:
+    def decode_latents(self, parts: dict[str, Any], latents: torch.Tensor) -> torch.Tensor:
         """Pixels (B,3,H,W, about [-1,1]) of scaled latents, the way back of `encode_images`: by default through the VAE
         as diffusers' pipelines do it."""
         vae = parts["vae"]
@@ -142,14 +182,25 @@ class Family(ABC):
 
     @abstractmethod
     def encode_texts(self, parts: dict[str, Any], captions: list[str]) -> Tensors:
-        """Text conditions, each tensor with leading B; any number of tensors, masks included."""
+        """Text conditions, each tensor with leading B; any number of tensors, masks included.
 
-    def published(self, part: str, name: str) -> str:
+        Captions are cached one by one: a family that masks may leave out the padding of a single caption, and fills
+        it up in `collate_texts`."""
+
+    def collate_texts(self, entries: list[Tensors]) -> Tensors:
+        """The conditions of single captions (each with a leading 1) as one batch; of equal shapes by default."""
+        import torch
+        return {name: torch.cat([entry[name] for entry in entries]) for name in entries[0]}
+
+    def export_key(self, part: str, name: str) -> str:
         """A weight's name in the files that other programs read; as the module names it, by default."""
         return name
 
-    def conditions(self, sample: dict[str, Any]) -> dict[str, list[float]]:
-        """Extra numbers a sample is conditioned on, from its original size, crop and target size; none by default."""
+    def added_conditions(self, facts: dict[str, Any], settings: Any) -> dict[str, list[float]]:
+        """More numbers that a training item is conditioned on, none by default.
+
+        `facts` are {"original_size", "crop", "target_size"}, (height, width) and (top, left) in pixels of the image as
+        it is seen, mirrored or not; `settings` is the `objective` section."""
         return {}
 
     def empty_text(self) -> str:
@@ -158,22 +209,30 @@ class Family(ABC):
 
     @abstractmethod
     def schedule(self, source: Source) -> dict[str, Any]:
-        """The base's noise schedule as plain data for `train.objectives` (betas' kind and ends, steps)."""
+        """The base's noise schedule as plain data for `train.objectives`: diffusers' DDPM config, or for a flow
+        {"kind": "flow", "num_train_timesteps"} with the keys of `_flow.SCHEDULE`."""
+
+    def tokens(self, height: int, width: int) -> int:
+        """How many tokens the denoiser makes of latents of these sides, by which some shift their times."""
+        return height * width // 4
+
+    def timesteps(self, u: torch.Tensor, tokens: int, schedule: dict[str, Any]) -> torch.Tensor:
+        """Times t in [0, 1] (B,) of a flow from uniform u in [0, 1), where 1 is pure noise: shift(density(u))."""
+        from studio.families import _flow
+        return _flow.timesteps(u, tokens, schedule)
 
     @abstractmethod
     def predict(self, denoiser: Any, x_t: torch.Tensor, t: torch.Tensor, cond: Tensors) -> torch.Tensor:
         """The denoiser's output for noisy latents `x_t` (B,c,h,w) at model time `t` (B,)."""
 
     @abstractmethod
-    def pipeline(self, parts: dict[str, Any], source: Source, prediction_type: str, *,
-                 zero_terminal_snr: bool = False) -> Any:
-        """A diffusers pipeline that draws with these parts; its scheduler is that of training.
+    def pipeline(self, parts: dict[str, Any], source: Source, objective: Any) -> Any:
+        """A diffusers pipeline that draws with these parts, text encoders left out; its scheduler is that of training.
 
-        With `zero_terminal_snr` it rescales the noise as training did and begins at the last time."""
+        `objective` is the config's section, resolved."""
 
     @abstractmethod
-    def pipeline_files(self, source: Source, prediction_type: str, *,
-                       zero_terminal_snr: bool = False) -> dict[str, bytes | Path]:
+    def pipeline_files(self, source: Source, objective: Any) -> dict[str, bytes | Path]:
         """The diffusers folder of a trained pipeline, without the denoiser and without torch.
 
         By relative name: the contents of a file written anew, or the base's file that is copied as it is."""
@@ -182,19 +241,29 @@ class Family(ABC):
         """Stability's ModelSpec name of this base's kind ("stable-diffusion-v1"); empty when it has none."""
         return ""
 
+    def modelspec(self, objective: Any) -> dict[str, str]:
+        """More that ModelSpec has names for, by the run's `objective` section."""
+        return {}
+
     def single_file(self, source: Source, parts: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
         """The tensors of one file for ComfyUI and A1111, from those of a pipeline's parts by their diffusers names.
 
         Without torch: the tensors are still to be read. Nothing when the family has no such layout."""
         return {}
 
-    @abstractmethod
-    def draw_pictures(self, pipeline: Any, prompts: list[str], seeds: list[int], *, resolution: int, steps: int,
-                      guidance: float, negative: str = "",
-                      between: Callable[[], None] = lambda: None) -> list[Image.Image]:
-        """One picture per prompt, each from its own CPU generator, so that no picture depends on its batch mates.
+    def lora_files(self, state: Tensors, alpha: float, facts: dict[str, Any]) -> dict[str, LoraFile]:
+        """Files of a LoRA for other programs, beside the one that a checkpoint is resumed from (`LORA_WEIGHTS`).
 
-        `negative` says what guidance leads away from. `between` is called after each step, and may raise to end it."""
+        By file name (tensors, metadata): `state` is by part and peft's names, `facts` is peft's config of each part."""
+        return {}
+
+    @abstractmethod
+    def generate(self, pipeline: Any, conditions: Tensors, seed: int, *, size: tuple[int, int], steps: int,
+                 guidance: float, negative: Tensors, between: Callable[[], None] = lambda: None) -> Image.Image:
+        """One image of `size` (width, height) from a CPU generator of its own, so that it depends on no batch mates.
+
+        `conditions` and `negative`, what guidance leads away from, are what `encode_texts` makes of single texts.
+        `between` is called after each step, and may raise to end it."""
 
 
 def headers(file: Path) -> dict[str, Tensor]:
@@ -212,3 +281,16 @@ def get(name: str) -> Family:
     if name not in names():
         raise BaseProblem(f"there is no model family {name[:40]!r}; there are: {', '.join(names())}")
     return importlib.import_module(f"{__name__}.{name}").FAMILY
+
+
+def of(source: Source) -> Family:
+    """The family that a base says it is, by the pipeline that its model_index.json names.
+
+    Raises BaseProblem listing the pipelines there are families for."""
+    pipeline = source.read_json("model_index.json").get("_class_name")
+    for family in map(get, names()):
+        if pipeline in family.pipelines:
+            return family
+    what = "custom pipeline code" if isinstance(pipeline, list) else f"a {str(pipeline)[:80]}"
+    known = ", ".join(f"{kind} ({family.title})" for family in map(get, names()) for kind in family.pipelines[:1])
+    raise BaseProblem(f"{source.name} is {what}; this studio trains {known}: choose such a base")

@@ -17,6 +17,8 @@ from studio.families import EMBEDDED, BaseProblem, Family, NeedsToken, Progress,
 
 HUB_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,199}", re.ASCII)
+INDEX = "model_index.json"
+FIRST = "sd"
 MOST_FILES = 20_000  # of a repository
 VOCABULARY_BYTES = 64 << 20  # of a tokenizer's file; the largest known ones have half of it
 VARIANT = re.compile(r"[A-Za-z0-9][\w-]{0,39}", re.ASCII)
@@ -36,22 +38,44 @@ def locate(base: str, revision: str | None = None, variant: str | None = None) -
     return found if found and any(_complete(families.get(name), found) for name in families.names()) else None
 
 
-def fetch_configs(family: Family, base: str, revision: str | None = None, variant: str | None = None,
-                  token: str | None = None) -> Source:
-    """The base with at least its JSON files here, after `family.check`; of a Hub id, no weights are fetched.
+def family_of(model: Any) -> Family:
+    """The family of a config's `model` section; where none is named, the one that its base names.
 
-    Raises BaseProblem: no such repository, no access, no network, or not a base of this family."""
-    found = locate(base, revision, variant)
-    if found is None:
-        patterns = [p for p in family.download_patterns(variant) if p.endswith(".json")]
-        with _explained(base, revision):
-            _check_small(base, patterns, _sizes(base, revision or "main", token))
-            folder = _snapshot(base, revision, token, patterns, _bar(lambda done: None))
-            names = frozenset(_sizes(base, folder.name, token))
-        _check_repository(base, names)
-        found = Source(folder, base, variant, folder.name, names)
-    family.check(found)
+    A base that is gone cannot be asked: then the one that configs meant when there was no other. Raises BaseProblem."""
+    if model.family:
+        return families.get(model.family)
+    try:
+        found = locate(model.base, model.revision, model.variant)
+    except BaseProblem:
+        found = None
+    return families.of(found) if found else families.get(FIRST)
+
+
+def fetch_configs(family: Family | None, base: str, revision: str | None = None, variant: str | None = None,
+                  token: str | None = None) -> Source:
+    """The base with at least its JSON files here, after the check of its family; of a Hub id, no weights are fetched.
+
+    Without a `family` it is the one that the base names. Raises BaseProblem: no such repository, no access, no network,
+    or not a base of that family."""
+    found = locate(base, revision, variant) or _configs(family, base, revision, variant, token)
+    (family or families.of(found)).check(found)
     return found
+
+
+def _configs(family: Family | None, base: str, revision: str | None, variant: str | None, token: str | None) -> Source:
+    """The JSON files of a base on the Hub, and the names of all its files."""
+
+    def small(patterns: list[str]) -> Path:
+        _check_small(base, patterns, sizes)
+        return _snapshot(base, revision, token, patterns, _bar(lambda done: None))
+
+    with _explained(base, revision):
+        sizes = _sizes(base, revision or "main", token)
+        _check_repository(base, frozenset(sizes))
+        folder = small([INDEX])
+        family = family or families.of(Source(folder, base, variant, folder.name, frozenset(sizes)))
+        folder = small([pattern for pattern in family.download_patterns(variant) if pattern.endswith(".json")])
+        return Source(folder, base, variant, folder.name, frozenset(_sizes(base, folder.name, token)))
 
 
 def fetch(family: Family, base: str, revision: str | None = None, variant: str | None = None,
@@ -94,7 +118,7 @@ def _folder(base: str) -> Path:
     if folder.is_file():
         raise BaseProblem(f"{base} is a single file; a base is a diffusers folder: convert it with diffusers "
                           "(StableDiffusionPipeline.from_single_file, then save_pretrained)")
-    if not (folder / "model_index.json").is_file():
+    if not (folder / INDEX).is_file():
         what = "has no model_index.json, so it is no diffusers folder" if folder.is_dir() else "does not exist"
         raise BaseProblem(f"{base} {what}: give a folder written by a diffusers pipeline's save_pretrained")
     return folder
@@ -146,7 +170,7 @@ def _check_small(base: str, patterns: list[str], sizes: dict[str, int]) -> None:
 
 
 def _check_repository(base: str, names: frozenset[str]) -> None:
-    if "model_index.json" not in names:
+    if INDEX not in names:
         kind = "single-file weights" if any(n.endswith((".safetensors", ".ckpt")) for n in names) else "other files"
         raise BaseProblem(f"{base} on the Hub holds {kind}, not a diffusers folder (no model_index.json): choose a "
                           "diffusers repository")

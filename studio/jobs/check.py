@@ -107,9 +107,10 @@ def _measure(job: RunningJob, run: Run, config: Config, rows: list[dict[str, Any
     finally:
         events.close()
         host.close()
+    width, height = config_.preview_size(config)
     for picture in heard.pictures:
         job.result("picture.webp", run.samples / picture["file"], "image/webp", prompt=picture["prompt"],
-                   seed=picture["seed"], resolution=config.data.resolution)
+                   seed=picture["seed"], width=width, height=height)
     warm = [step["seconds"] for step in heard.steps[1:]]
     facts = {
         "device": host.facts()["device"], "steps": len(heard.steps), "seconds_to_first_step": round(ready, 3),

@@ -1,9 +1,9 @@
 """A heavy job: pictures of a run's checkpoints and of its base, the same prompts and seeds for each.
 
 Arguments: {run, columns: [{checkpoint (null: the base), weights, scale}], prompts, negative_prompt, seeds,
-guidance_scale, num_inference_steps, resolution}. The weights lie in `inputs/<checkpoint>/`. Results: for each column,
-and in it for each prompt and seed, `<number>.png` with `column`, `prompt` (its place), and `seed`; the file names its
-settings too. At its training's settings a picture has the very pixels of the trainer's sample.
+guidance_scale, num_inference_steps, width, height}. The weights lie in `inputs/<checkpoint>/`. Results: for each
+column, and in it for each prompt and seed, `<number>.png` with `column`, `prompt` (its place), and `seed`; the file
+names its settings too. At its training's settings a picture has the very pixels of the trainer's sample.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from PIL.Image import Image
 from PIL.PngImagePlugin import PngInfo
 
 from studio import config as config_
-from studio import families, machine, runs, storage
+from studio import machine, runs, storage
 from studio.config import Config
+from studio.families import source as source_
 from studio.jobs.running import Problem, RunningJob
 from studio.train import build
 from studio.train.adapters import Lora
-from studio.train.cache import Encoders
+from studio.train.cache import CachedTexts, Encoders
 from studio.train.host import Host, WrongPrecision
 from studio.train.preparing import base_of
-from studio.train.sample import pipeline_of
+from studio.train.sample import Prompts, pipeline_of
 
 
 def main(job: RunningJob) -> None:
@@ -60,14 +61,19 @@ class Drawing:
 
     def __init__(self, job: RunningJob, run: runs.Run, config: Config, host: Host):
         self.job, self.run, self.config, self.args = job, run, config, job.args
-        self.family = families.get(config.model.family)
+        self.family = source_.family_of(config.model)
         base, hashes = base_of(job.home, config, self.family, job.events)
         job.phase("loading")
         host.join()
         encoders = Encoders(self.family, base, host.device, hashes)
         self.trainee, self.trained = build.learner(config, encoders, host)
         self.trainee.eval()
+        self.prompts = Prompts(encoders, self.trainee,
+                               None if config.model.train_text_encoder else CachedTexts(job.home, encoders))
+        self.prompts.fill([*self.args["prompts"], self.args["negative_prompt"]])
         self.pipeline = pipeline_of(encoders, self.trainee, config.objective)
+        side = self.args.get("resolution")  # of a drawing that was asked for before pictures had two sides
+        self.size = self.args.get("width") or side, self.args.get("height") or side
         self.cells = [(place, seed) for place in range(len(self.args["prompts"])) for seed in self.args["seeds"]]
         self.done, self.total = 0, len(self.args["columns"]) * len(self.cells)
 
@@ -101,30 +107,31 @@ class Drawing:
 
     def _picture(self, place: int, column: dict[str, Any], prompt: int, seed: int) -> None:
         args = self.args
-        picture = self.family.draw_pictures(
-            self.pipeline, [args["prompts"][prompt]], [seed], resolution=args["resolution"],
-            steps=args["num_inference_steps"], guidance=args["guidance_scale"], negative=args["negative_prompt"],
-            between=self.job.check)[0]
-        self.job.result(f"{self.done:04d}.png", _png(picture, self._settings(column, prompt, seed)), "image/png",
-                        column=place, prompt=prompt, seed=seed)
+        picture = self.family.generate(
+            self.pipeline, self.prompts(args["prompts"][prompt]), seed, size=self.size,
+            steps=args["num_inference_steps"], guidance=args["guidance_scale"],
+            negative=self.prompts(args["negative_prompt"] or self.family.empty_text()), between=self.job.check)
+        png = _png(picture, self._settings(column, prompt, seed), self.family.sampler)
+        self.job.result(f"{self.done:04d}.png", png, "image/png", column=place, prompt=prompt, seed=seed)
 
     def _settings(self, column: dict[str, Any], prompt: int, seed: int) -> dict[str, Any]:
         """What the picture was drawn with; a base that is a folder of this machine goes by its last name alone."""
         base = self.config.model.base
-        shared = ("negative_prompt", "guidance_scale", "num_inference_steps", "resolution")
+        shared = ("negative_prompt", "guidance_scale", "num_inference_steps")
         return {"run": self.run.record()["name"], **column, "base": Path(base).name if base[:1] in "/~" else base,
-                "prompt": self.args["prompts"][prompt], "seed": seed, **{key: self.args[key] for key in shared}}
+                "prompt": self.args["prompts"][prompt], "seed": seed, "width": self.size[0],
+                "height": self.size[1], **{key: self.args[key] for key in shared}}
 
 
-def _png(picture: Image, settings: dict[str, Any]) -> bytes:
+def _png(picture: Image, settings: dict[str, Any], sampler: str) -> bytes:
     """Lossless, with its settings twice: as JSON, and as the line of words that many programs read."""
     model = " ".join([settings["run"], settings["checkpoint"], settings["weights"]]
                      if settings["checkpoint"] else [settings["base"]])
     negative = f"\nNegative prompt: {settings['negative_prompt']}" if settings["negative_prompt"] else ""
-    side, said = settings["resolution"], PngInfo()
+    said = PngInfo()
     said.add_text("parameters", f"{settings['prompt']}{negative}\nSteps: {settings['num_inference_steps']}, Sampler: "
-                  f"DDIM, CFG scale: {settings['guidance_scale']}, Seed: {settings['seed']}, Size: {side}x{side}, "
-                  f"Model: {model}")
+                  f"{sampler}, CFG scale: {settings['guidance_scale']}, Seed: {settings['seed']}, "
+                  f"Size: {picture.width}x{picture.height}, Model: {model}")
     said.add_text("studio", json.dumps(settings, ensure_ascii=False))
     out = io.BytesIO()
     picture.save(out, "PNG", pnginfo=said)

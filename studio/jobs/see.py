@@ -36,12 +36,12 @@ def main(job: RunningJob) -> None:
     pixels = Framing(config.load({}).data.interpolation).pixels(dataset.picture(args["pid"]), sample)
     seen = _picture(pixels)
     job.result("pixels.webp", _webp(seen), "image/webp", width=size[0], height=size[1], box=box(sample))
-    vae = {part: family.load(part, source) for part in family.encoder_parts()["images"]}
+    vae = {part: family.load(part, source) for part in family.encoder_parts(source)["images"]}
     job.phase("encoding")
     with torch.inference_mode():
-        latents = family.mean(family.encode_images(vae, pixels))
+        latents = family.latent_mode(family.encode_images(vae, pixels))
         job.check()
-        decoded = _picture(family.decode_images(vae, latents))
+        decoded = _picture(family.decode_latents(vae, latents))
     job.result("decoded.webp", _webp(decoded), "image/webp", latents=list(latents.shape[1:]))
     lost = np.abs(seen.astype(np.int16) - decoded.astype(np.int16)).astype(np.float32)
     mse = float(np.square(lost).mean())
@@ -55,15 +55,9 @@ def _base(name: str) -> tuple[families.Family, families.Source]:
     if source is None:
         raise Problem(f"{name} is not on this machine.", "Start a run with it, which downloads it, and look again.",
                       "base_model")
-    faults = []
-    for family in map(families.get, families.names()):
-        try:
-            family.check(source)
-        except families.BaseProblem as problem:
-            faults.append(problem)
-            continue
-        return family, source
-    raise faults[0]
+    family = families.of(source)
+    family.check(source)
+    return family, source
 
 
 def _picture(pixels: torch.Tensor) -> np.ndarray:

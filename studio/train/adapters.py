@@ -13,14 +13,11 @@ from safetensors.torch import load_file, save_file
 
 from studio import storage
 from studio.config import Config
-from studio.families import Family
+from studio.families import LORA_WEIGHTS, Family
 from studio.train.data import key
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 TEXT_WEIGHTS = "model.safetensors"  # as transformers names it
-LORA_WEIGHTS = "pytorch_lora_weights.safetensors"  # the name that `pipeline.load_lora_weights(folder)` looks for
-KOHYA_WEIGHTS = "kohya.safetensors"
-KOHYA_PARTS = {"text_encoder": "te", "text_encoder_2": "te2"}  # how kohya's scripts shorten a part's name
 ADAPTER = "default"
 
 
@@ -52,7 +49,7 @@ class Whole:
             folder.mkdir()
             text = module.to_json_string() if hasattr(module, "to_json_string") else module.config.to_json_string()
             storage.write_json(folder / "config.json", {**json.loads(text), **(facts if own else {})})
-            state = {self.family.published(part, name): value.detach().float().contiguous()
+            state = {self.family.export_key(part, name): value.detach().float().contiguous()
                      if value.is_floating_point() else value.detach() for name, value in module.state_dict().items()}
             save_file(state, folder / (WEIGHTS if own else TEXT_WEIGHTS), metadata={"format": "pt"})
 
@@ -61,15 +58,15 @@ class Whole:
         for part, module in self.parts.items():
             weights = WEIGHTS if part == self.family.denoiser else TEXT_WEIGHTS
             found = load_file(root / f"{part}{suffix}" / weights)
-            module.load_state_dict({name: found[self.family.published(part, name)] for name in module.state_dict()})
+            module.load_state_dict({name: found[self.family.export_key(part, name)] for name in module.state_dict()})
 
 
 class Lora(Whole):
     """Low-rank layers (Hu et al. 2021; with `dora`, Liu et al. 2024) beside weights that stay as they are.
 
     They are fp32 under any precision: in half precision most updates of Adam's size would be rounded away. One file
-    holds those of all parts as diffusers reads them and, a second time, in the naming of kohya's scripts, which
-    ComfyUI and A1111 read.
+    holds those of all parts as diffusers reads them, from which a run is resumed; others hold them a second time, as
+    the family says for other programs.
     """
 
     def __init__(self, family: Family, parts: dict[str, Any], settings: Any, seed: int):
@@ -102,8 +99,8 @@ class Lora(Whole):
                     parameter.copy_(torch.lerp(self.lengths[name].to(parameter.device), parameter, strength))
 
     def write(self, root: Path, suffix: str, facts: dict[str, Any]) -> None:
-        """Write the layers of the moment in fp32 as `<denoiser>_lora<suffix>/`, in both namings; `facts` find no
-        place there."""
+        """Write the layers of the moment in fp32 as `<denoiser>_lora<suffix>/`, and as the family writes them for other
+        programs; `facts` find no place there."""
         folder = self._folder(root, suffix)
         folder.mkdir()
         state = {name: p.detach().contiguous() for name, p in self._saved().items()}
@@ -111,7 +108,8 @@ class Lora(Whole):
                               for name, value in own.items()})
         # One entry of metadata each: safetensors writes several in an order that differs from process to process.
         save_file(state, folder / LORA_WEIGHTS, metadata={"lora_adapter_metadata": adapter})
-        save_file(kohya(state, self.alpha), folder / KOHYA_WEIGHTS, metadata={"format": "pt"})
+        for file, (tensors, metadata) in self.family.lora_files(state, self.alpha, self.facts).items():
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / file, metadata=metadata)
 
     def load(self, root: Path, suffix: str) -> None:
         """Take over what `write` wrote."""
@@ -125,7 +123,7 @@ class Lora(Whole):
 
     def _saved(self) -> dict[str, torch.Tensor]:
         """The layers by the names they are saved under."""
-        return {f"{part}.{self.family.published(part, _saved(name))}": p
+        return {f"{part}.{self.family.export_key(part, _saved(name))}": p
                 for part, module in self.parts.items() for name, p in module.named_parameters() if p.requires_grad}
 
 
@@ -134,26 +132,6 @@ def make(family: Family, parts: dict[str, Any], config: Config) -> Whole:
     if config.model.method == "full":
         return Whole(family, parts)
     return Lora(family, parts, config.lora, config.train.seed or 0)
-
-
-def kohya(state: dict[str, torch.Tensor], alpha: float) -> dict[str, torch.Tensor]:
-    """LoRA tensors by their part and peft's names ("unet...to_q.lora_A.weight") as kohya's scripts name them.
-
-    Each layer gets its `alpha`, and DoRA's magnitudes (out,) become LyCORIS's `dora_scale` (out,1). ComfyUI reads them
-    too, but divides by the norm of the base's weight instead of the sum's. (diffusers' own converter writes
-    alpha = rank and leaves the magnitudes' names.)
-    """
-    found: dict[str, torch.Tensor] = {}
-    for name, value in state.items():
-        part, _, rest = name.partition(".")
-        layer, _, kind = rest.partition(".lora_")
-        layer = f"lora_{KOHYA_PARTS.get(part, part)}_{layer.replace('.', '_')}"
-        if kind == "magnitude_vector":
-            found[f"{layer}.dora_scale"] = value.reshape(-1, *[1] * (state[name.replace(kind, "A.weight")].dim() - 1))
-        else:
-            found[f"{layer}.lora_{'down' if kind.startswith('A') else 'up'}.weight"] = value
-            found[f"{layer}.alpha"] = torch.tensor(float(alpha))
-    return found
 
 
 def _saved(name: str) -> str:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studio import families
 from studio.config import Config
 from studio.events import EventWriter
 from studio.families import Family
+from studio.families import source as source_
 from studio.runs import Run
 from studio.train import adapters, kernels, objectives, optim
 from studio.train import engine as engines
@@ -139,30 +139,31 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[
 
     `check` is called now and then, until the processes meet, and may raise to end the build.
     """
-    family = families.get(config.model.family)
+    family = source_.family_of(config.model)
     ready = prepare(run, config, rows, held, host, events, check)
     base, encoders, draws = ready.base, ready.encoders, ready.draws
     events.phase("loading")
     host.join()
-    prediction_type = config.objective.prediction_type or "epsilon"
     trainee, trained = learner(config, encoders, host)
     total = config.train.max_steps or 0
     rate = optim.rate_of(config.optim, _window(config, host), total)
     engine = engines.make(run.deepspeed_file, host, trainee, trained, config, rate)
     shown = engine.shown
-    objective = objectives.make(family.schedule(base), prediction_type, config.objective)
+    objective = objectives.make(family.schedule(base), config.objective.prediction_type or family.prediction_types[0],
+                                config.objective, family.timesteps)
     gc.freeze()  # what the imports made lives for ever: collecting after each drawing then takes milliseconds
     facts = {**host.facts(), "data_sha": digest(rows), "base_sha": digest(encoders.hashes)}
     tally = Tally(rows, host)
     feed = Feed(family, objective, objectives.noise_of(config.objective), draws.seed, ready.pictures, ready.texts,
-                ready.framing, host.device)
+                ready.framing, host.device, config.objective)
     batch = config.train.batch_size or 1
     steering = Steering(run, config, host.tell(run.edits() if host.main else None))
     return Trainer(
         host=host, events=events, controls=controls, family=family, engine=engine, model=engine.model, ema=engine.ema,
         update=engine.update, draws=draws, feed=feed,
         keeper=Keeper(run, config, events, Weights(shown.trained, shown.ema, shown.update, tally), facts, steering),
-        sampler=Sampler(run, config, events, encoders, shown.model, shown.ema, shown.update, controls.leaving),
+        sampler=Sampler(run, config, events, encoders, shown.model, shown.ema, shown.update, ready.texts,
+                        controls.leaving),
         validator=Validator(events, shown.model, shown.ema, shown.update, feed, ready.fixed, ready.measured, batch),
         tally=tally, steering=steering, total_steps=total, batch_size=batch, window=_window(config, host),
         sample_every=config.sample.every_steps or 0, save_every=config.checkpoint.every_steps or total,
@@ -173,7 +174,7 @@ def learner(config: Config, encoders: Encoders, host: Host) -> tuple[Trainee, ad
     """What learns, on the device and with the kernels of this run, as the base has it; and how it is kept."""
     family = encoders.family
     live = encoders.keep("texts") if config.model.train_text_encoder else {}
-    trainee = Trainee(family, family.load(family.denoiser, encoders.source), live).train()
+    trainee = Trainee(family, family.load(family.denoiser, encoders.source, "float32"), live).train()
     if config.train.gradient_checkpointing:
         trainee.enable_gradient_checkpointing()
     trained = adapters.make(family, trainee.parts(), config)

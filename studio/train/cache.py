@@ -11,6 +11,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from studio.train.data import Framing, Sample
 
 Tensors = dict[str, torch.Tensor]
 SHARD_BYTES = 64 << 20
+DECODING = 2  # threads that decode pictures while one is encoded
 
 
 def digest(value: Any) -> str:
@@ -117,24 +119,27 @@ class Encoders:
         self.parts: dict[str, Any] = {}
         self.kept: dict[str, Any] = {}
 
-    def load(self, *kinds: str) -> dict[str, Any]:
-        """The parts that encode `kinds` ("images", "texts"; none given means all), on the device."""
-        wanted = self.family.encoder_parts()
-        for part in dict.fromkeys(p for kind in kinds or wanted for p in wanted[kind]):
+    def load(self, *kinds: str, dtype: str | None = None) -> dict[str, Any]:
+        """The parts that encode `kinds` ("images", "texts"), on the device; in the types they have while frozen, or in
+        `dtype`."""
+        of_kind = self.family.encoder_parts(self.source)
+        for part in dict.fromkeys(p for kind in kinds for p in of_kind[kind]):
             if part not in self.parts:
-                loaded = self.family.load(part, self.source)
+                loaded = self.family.load(part, self.source, dtype)
                 self.parts[part] = self._placed(loaded) if isinstance(loaded, torch.nn.Module) else loaded
         return self.parts
 
     def keep(self, *kinds: str) -> dict[str, Any]:
-        """The parts that encode `kinds`, which stay from now on: they learn, so there is no other copy of them."""
-        loaded, wanted = self.load(*kinds), self.family.encoder_parts()
-        self.kept |= {part: loaded[part] for kind in kinds for part in wanted[kind]}
+        """The parts that encode `kinds`, in fp32, which stay from now on: they learn, so there is no other copy."""
+        loaded, of_kind = self.load(*kinds, dtype="float32"), self.family.encoder_parts(self.source)
+        self.kept |= {part: loaded[part] for kind in kinds for part in of_kind[kind]}
         return dict(self.kept)
 
     def _placed(self, module: torch.nn.Module) -> torch.nn.Module:
-        """On the device; on a CPU with channels last, in which a VAE's large pictures take a quarter less time."""
-        layout = torch.channels_last if self.device.type == "cpu" else torch.preserve_format
+        """On the device; on a CPU with channels last, in which a VAE's large pictures take a quarter less time, unless
+        it convolves frames, for which there is no such layout."""
+        flat = all(parameter.dim() < 5 for parameter in module.parameters())
+        layout = torch.channels_last if self.device.type == "cpu" and flat else torch.preserve_format
         return module.to(self.device).to(memory_format=layout)
 
     def free(self) -> None:
@@ -143,7 +148,9 @@ class Encoders:
 
     def identity(self, kind: str) -> list[Any]:
         """What an encoding of this kind depends on, apart from its input."""
-        return [self.family.name, *(self.hashes[p] for p in self.family.encoder_parts()[kind])]
+        facts = self.family.encoding_facts(kind, self.source)
+        hashes = [self.hashes[part] for part in self.family.encoder_parts(self.source)[kind]]
+        return [self.family.name, *hashes, *([facts] if facts else [])]
 
     @torch.no_grad()
     def image(self, pixels: torch.Tensor) -> Tensors:
@@ -171,14 +178,25 @@ class CachedPictures:
         return digest([sample.row["image"], sample.row.get("crop"), sample.size, sample.crop, sample.flip])
 
     def fill(self, samples: list[Sample], progress: Callable[[], None]) -> None:
-        """Encode what the cache lacks; `progress` is called once for each sample."""
+        """Encode what the cache lacks, one by one, while threads decode the next pictures; `progress` is called once
+        for each sample."""
+        missing = {key: sample for sample in samples if (key := self.key(sample)) not in self.shards}
+        waiting, coming = iter(missing.items()), {}
+        pool = ThreadPoolExecutor(DECODING)
+
+        def decode(count: int) -> None:
+            for key, sample in islice(waiting, count):
+                coming[key] = pool.submit(self.framing.pixels, self.path_of(sample.row), sample)
+
         try:
+            decode(2 * DECODING)
             for sample in samples:
-                if (key := self.key(sample)) not in self.shards:
-                    pixels = self.framing.pixels(self.path_of(sample.row), sample)
-                    self.shards.add(key, self.encoders.image(pixels))
+                if pixels := coming.pop(key := self.key(sample), None):
+                    self.shards.add(key, self.encoders.image(pixels.result()))
+                    decode(1)
                 progress()
         finally:  # what was encoded so far serves the next attempt
+            pool.shutdown(cancel_futures=True)
             self.shards.flush()
 
     def refresh(self) -> None:
@@ -239,6 +257,10 @@ class CachedTexts:
     def refresh(self) -> None:
         """See what other ranks encoded."""
         self.shards.refresh()
+
+    def holds(self, caption: str) -> bool:
+        """Whether this caption need not be encoded any more."""
+        return digest(caption) in self.shards
 
     def __call__(self, caption: str) -> Tensors:
         return self.shards[digest(caption)]

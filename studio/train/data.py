@@ -15,8 +15,6 @@ from PIL import Image
 T = TypeVar("T")
 Size = tuple[int, int]  # width, height in pixels
 CENTRE = (0.5, 0.5)
-RESAMPLING = {name: getattr(Image.Resampling, name.upper())
-              for name in ("lanczos", "bicubic", "bilinear", "box", "hamming", "nearest")}
 
 
 def key(seed: int, stream: str, epoch: int, position: int) -> int:
@@ -170,27 +168,34 @@ class Framing:
 
         For a square the same geometry as torchvision's Resize and CenterCrop. Raises OSError for an unreadable picture.
         """
+        # Imported here: it takes a second, and a run whose pictures are all cached needs none of it.
+        from torchvision.transforms import InterpolationMode
+        from torchvision.transforms.v2 import functional
+
         width, height = sample.size
         with Image.open(path) as opened:
-            image = opened.convert("RGB")
+            image: Any = opened.convert("RGB")
         if crop := sample.row.get("crop"):
             x, y, length = crop
-            image = image.crop((x, y, x + length, y + length))
+            image = functional.crop(image, y, x, length, length)
         covering = _covering(image.size, sample.size)
-        image = image.resize(covering, RESAMPLING[self.interpolation])
-        top, left = _offsets(covering, sample)
-        image = image.crop((left, top, left + width, top + height))
-        array = np.asarray(image, dtype=np.float32)
+        image = functional.resize(image, list(covering[::-1]), InterpolationMode[self.interpolation.upper()])
+        image = functional.crop(image, *_offsets(covering, sample), height, width)
         if sample.flip:
-            array = array[:, ::-1]
+            image = functional.horizontal_flip(image)
+        array = np.asarray(image, dtype=np.float32)
+        # Not torchvision's own normalising, which differs in the last bit.
         return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1))[None]).div_(127.5).sub_(1.0)
 
     @staticmethod
     def facts(sample: Sample) -> dict[str, Any]:
-        """What a family may condition on: original size (h, w), crop (top, left), target size (h, w), in pixels."""
+        """What a family may condition on: original size (h, w), crop (top, left), target size (h, w), in pixels; of a
+        mirrored picture, from the mirrored one's left."""
         row, (width, height) = sample.row, sample.size
         original = (row["crop"][2], row["crop"][2]) if row.get("crop") else (row["height"], row["width"])
-        crop = _offsets(_covering(original[::-1], sample.size), sample)
+        covering = _covering(original[::-1], sample.size)
+        top, left = _offsets(covering, sample)
+        crop = (top, covering[0] - width - left if sample.flip else left)
         return {"original_size": original, "crop": crop, "target_size": (height, width)}
 
 

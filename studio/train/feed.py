@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -38,16 +38,17 @@ class Feed:
     texts: CachedTexts | None
     framing: Framing
     device: torch.device
+    settings: Any  # the config's `objective` section
 
     def __call__(self, samples: list[Sample]) -> Batch:
         """The batch of these samples."""
         stats = stack([self.pictures(s) for s in samples])
-        shape = tuple(self.family.mean(stats).shape[1:])
+        shape = tuple(self.family.latent_mode(stats).shape[1:])
 
         def draw(stream: str, shape: tuple[int, ...]) -> torch.Tensor:
             return torch.stack([normal(shape, self.seed, stream, s.epoch, s.position) for s in samples])
 
-        x0 = self.family.draw(stats, draw("posterior", shape))
+        x0 = self.family.sample_latents(stats, draw("posterior", shape))
         seen, meant = self.noise(draw, shape)
         u = torch.tensor([uniform(self.seed, "timestep", s.epoch, s.position) for s in samples], dtype=torch.float64)
         return self.batch(samples, x0, seen, meant, u)
@@ -56,15 +57,15 @@ class Feed:
               u: torch.Tensor) -> Batch:
         """The batch of latents x0 (B,c,h,w), the noise seen in x_t and meant by the target, and times u (B,)."""
         send, objective = self._send, self.objective
-        t = objective.time(u)
+        t = objective.time(u, self.family.tokens(*x0.shape[-2:]))
         t = t.float() if t.is_floating_point() else t
         return Batch(send(objective.mix(x0, seen, t)), send(objective.model_time(t)),
                      send(objective.target(x0, meant, t)), send(objective.weight(t)),
                      {k: send(v) for k, v in self._conditions(samples).items()}, [s.caption for s in samples])
 
     def _conditions(self, samples: list[Sample]) -> Tensors:
-        cond = stack([self.texts(s.caption) for s in samples]) if self.texts else {}
-        extra = [self.family.conditions(self.framing.facts(s)) for s in samples]
+        cond = self.family.collate_texts([self.texts(s.caption) for s in samples]) if self.texts else {}
+        extra = [self.family.added_conditions(self.framing.facts(s), self.settings) for s in samples]
         return {**cond, **{name: torch.tensor([e[name] for e in extra]) for name in extra[0]}}
 
     def _send(self, value: torch.Tensor) -> torch.Tensor:
@@ -72,5 +73,5 @@ class Feed:
 
 
 def stack(entries: list[Tensors]) -> Tensors:
-    """Encodings of single samples as one batch."""
+    """Encodings of single pictures of one size as one batch."""
     return {name: torch.cat([entry[name] for entry in entries]) for name in entries[0]}

@@ -10,23 +10,29 @@ from typing import Any
 
 import torch
 
+from studio.families import FORMULAS
+
 Mix = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 Weight = Callable[[torch.Tensor], torch.Tensor]
 Draw = Callable[[str, tuple[int, ...]], torch.Tensor]  # a stream's standard normal numbers (B, *shape)
 Refine = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+Times = Callable[[torch.Tensor, int, dict[str, Any]], torch.Tensor]  # (u in [0, 1), tokens, schedule) -> t in [0, 1]
 Noise = Callable[[Draw, tuple[int, ...]], tuple[torch.Tensor, torch.Tensor]]  # (seen in x_t, meant by the target)
+OF_FLOW = {"density": "timestep_density", "shift": "timestep_shift", "logit_mean": "logit_mean",
+           "logit_std": "logit_std", "mode_scale": "mode_scale"}  # a flow's schedule, and the settings that come first
 
 
 @dataclass(frozen=True)
 class Objective:
-    """`time` turns uniform u in [0,1) (B,) into t (B,); `mix` and `target` take clean x0, noise eps (B,c,h,w) and t.
+    """`time` turns uniform u in [0,1) (B,) into t (B,) for images of so many tokens; `mix` and `target` take clean x0,
+    noise eps (B,c,h,w) and t.
 
     `model_time(t)` is what the denoiser is told, `weight(t)` (B,) scales each picture's squared error. `refine`, where
     there is one, takes x_t, target, t and what the denoiser predicts for them without gradient, and gives new x_t and
     target.
     """
 
-    time: Callable[[torch.Tensor], torch.Tensor]
+    time: Callable[[torch.Tensor, int], torch.Tensor]
     mix: Mix
     target: Mix
     model_time: Callable[[torch.Tensor], torch.Tensor]
@@ -147,36 +153,34 @@ def diffusion(prediction_type: str, abar: torch.Tensor, weight: Weight = even) -
         return _like(alpha[t]) * eps - _like(sigma[t]) * x0
 
     targets: dict[str, Mix] = {"epsilon": lambda x0, eps, t: eps, "v_prediction": velocity}
-    return Objective(time=lambda u: (u * steps).long(), mix=mix, target=targets[prediction_type],
+    return Objective(time=lambda u, tokens: (u * steps).long(), mix=mix, target=targets[prediction_type],
                      model_time=lambda t: t, weight=weight)
 
 
-def flow(steps: int, shift: float = 1.0) -> Objective:
-    """Rectified flow (Liu et al. 2022): x_t = (1-t) x0 + t eps with t in (0,1], target eps - x0; told t * steps.
+def flow(steps: int, timesteps: Callable[[torch.Tensor, int], torch.Tensor]) -> Objective:
+    """Rectified flow (Liu et al. 2022): x_t = (1-t) x0 + t eps with t in [0,1], target eps - x0; told t * steps.
 
-    t is one of the `steps` times of diffusers' FlowMatchEulerDiscreteScheduler, from 1 down to 1 / steps, moved by
-    `shift` towards the noise (Esser et al. 2024).
+    `timesteps` turns uniform numbers into t for images of so many tokens, continuously: no table cuts them into steps.
     """
-    even_times = torch.arange(steps, 0, -1, dtype=torch.float64) / steps
-    times = (shift * even_times / (1.0 + (shift - 1.0) * even_times)).float()
     return Objective(
-        time=lambda u: times[(u * steps).long()], mix=lambda x0, eps, t: (1.0 - _like(t)) * x0 + _like(t) * eps,
+        time=timesteps, mix=lambda x0, eps, t: (1.0 - _like(t)) * x0 + _like(t) * eps,
         target=lambda x0, eps, t: eps - x0, model_time=lambda t: t * steps, weight=even)
 
 
-def make(schedule: dict[str, Any], prediction_type: str, settings: Any) -> Objective:
-    """The objective of a family's schedule: {"kind": "flow", "num_train_timesteps", "shift"} or diffusers' DDPM config.
+def make(schedule: dict[str, Any], prediction_type: str, settings: Any, timesteps: Times) -> Objective:
+    """The objective of a family's schedule: of a flow, whose times are the family's `timesteps`, or of diffusers' DDPM
+    config.
 
     `settings` is the `objective` section. Raises ValueError for what the prediction type has no formula for.
     """
-    needs = {"snr_gamma": ("epsilon", "v_prediction"), "dream": ("epsilon",), "zero_terminal_snr": ("v_prediction",)}
     kind = "flow" if schedule.get("kind") == "flow" else prediction_type
-    for name, kinds in needs.items():
+    for name, kinds in FORMULAS.items():
         if getattr(settings, name) and kind not in kinds:
             raise ValueError(f"objective.{name} is for {' and '.join(kinds)}; this run learns {kind}: turn it off")
     if kind == "flow":
-        dynamic = schedule.get("use_dynamic_shifting", False)
-        return flow(int(schedule["num_train_timesteps"]), 1.0 if dynamic else float(schedule.get("shift", 1.0)))
+        told = {**schedule, **{key: value for key, name in OF_FLOW.items()
+                               if (value := getattr(settings, name)) is not None}}
+        return flow(int(schedule["num_train_timesteps"]), lambda u, tokens: timesteps(u, tokens, told).float())
     abar = alphas_cumprod({**schedule, **({"rescale_betas_zero_snr": True} if settings.zero_terminal_snr else {})})
     made = diffusion(kind, abar, min_snr(kind, abar, settings.snr_gamma) if settings.snr_gamma else even)
     return replace(made, refine=dream(abar, settings.dream_detail_preservation)) if settings.dream else made

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studio import datasets, families, storage
+from studio import datasets, storage
 from studio.config import Config, Data
 from studio.datasets.buckets import STEP, Buckets
 from studio.events import EventWriter
@@ -48,7 +48,7 @@ def prepare(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dic
     """Everything that can be done before the process group; `held` are the rows that are only measured.
 
     `check` is called now and then and may raise to end it."""
-    family, data = families.get(config.model.family), config.data
+    family, data = source.family_of(config.model), config.data
     base, hashes = base_of(run.home, config, family, events)
     encoders = Encoders(family, base, host.device, hashes)
     draws = Draws(rows, config.train.seed or 0, family.empty_text(), _sizes(data), flips=data.random_flip,
@@ -58,7 +58,8 @@ def prepare(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dic
     measured = validation.samples(held if config.validation.every_steps else [], draws)
     pictures, fixed, texts = _encodings(run, config, encoders, draws, framing, events)
     made = Prepared(base, encoders, draws, framing, measured, pictures, fixed, texts)
-    _fill(run, made, host, events, check)
+    prompts = [*(config.sample.prompts or []), family.empty_text()] if config.sample.prompts else []
+    _fill(run, made, prompts, host, events, check)
     encoders.free()
     return made
 
@@ -75,7 +76,7 @@ def base_of(home: Path, config: Config, family: Family, events: EventWriter) -> 
             lambda done, total: events.phase("downloading", done, total, "bytes"))
         family.check(base)
         events.phase("loading")
-        frozen = [part for kind in family.encoder_parts().values() for part in kind]
+        frozen = [part for kind in family.encoder_parts(base).values() for part in kind]
         return base, part_hashes(home, base, dict.fromkeys(frozen))
 
 
@@ -106,12 +107,14 @@ def _encodings(run: Run, config: Config, encoders: Encoders, draws: Draws, frami
     return pictures, fixed, texts
 
 
-def _fill(run: Run, made: Prepared, host: Host, events: EventWriter, check: Callable[[], None]) -> None:
-    """Have every encoding in the cache, noted as this run's, and the cache within its size."""
+def _fill(run: Run, made: Prepared, prompts: list[str], host: Host, events: EventWriter,
+          check: Callable[[], None]) -> None:
+    """Have every encoding in the cache, noted as this run's, and the cache within its size; `prompts` are the previews'
+    with what their guidance leads away from."""
     texts, fixed = made.texts, made.fixed
     seen = [*(made.draws.variants() if made.pictures is fixed else []), *made.measured]
     variants = {fixed.key(sample): sample for sample in seen}
-    captions = sorted({*made.draws.captions(), *(s.caption for s in made.measured)}) if texts else []
+    captions = sorted({*made.draws.captions(), *(s.caption for s in made.measured), *prompts}) if texts else []
     samples = list(variants.values())
     progress = _progress(events, len(captions) + len(samples), check)
     count = PIECES * host.local_ranks if host.local_ranks > 1 else 1

@@ -9,21 +9,44 @@ from typing import Any
 
 import torch
 
+from studio import config as config_
 from studio import faults, storage
 from studio.config import Config
 from studio.events import EventWriter, trace
 from studio.runs import Run
-from studio.train.cache import Encoders
+from studio.train.cache import CachedTexts, Encoders, Tensors
 from studio.train.ema import Ema
 from studio.train.model import Trainee
 from studio.train.optim import Updater
 
 
 def pipeline_of(encoders: Encoders, model: Trainee, objective: Any) -> Any:
-    """The family's pipeline with what learns, and the frozen parts around it."""
-    parts = {**encoders.load(), **model.parts()}
-    return encoders.family.pipeline(parts, encoders.source, objective.prediction_type or "epsilon",
-                                    zero_terminal_snr=objective.zero_terminal_snr)
+    """The family's pipeline with what learns, and the parts that decode; its prompts come encoded (`Prompts`)."""
+    parts = {**encoders.load("images"), **model.parts()}
+    return encoders.family.pipeline(parts, encoders.source, objective)
+
+
+class Prompts:
+    """Prompts as the denoiser takes them: from the cache of captions, or where the text encoders learn (`texts` is
+    None) by them as they are at the moment. Encoders are loaded for new words alone, and not kept."""
+
+    def __init__(self, encoders: Encoders, model: Trainee, texts: CachedTexts | None):
+        self.encoders, self.model, self.texts = encoders, model, texts
+
+    def fill(self, prompts: list[str]) -> None:
+        """Encode what the cache lacks of these prompts, and of what guidance leads away from where nothing is said."""
+        if self.texts is not None:
+            wanted = [*prompts, self.encoders.family.empty_text()]
+            if not all(map(self.texts.holds, wanted)):
+                self.texts.fill(wanted, lambda: None)
+                self.encoders.free()
+
+    @torch.no_grad()
+    def __call__(self, prompt: str) -> Tensors:
+        """The conditions of a prompt that `fill` was given, or of the empty one."""
+        if self.texts is not None:
+            return self.texts(prompt)
+        return self.encoders.family.encode_texts(self.model.texts, [prompt])
 
 
 class Sampler:
@@ -33,11 +56,12 @@ class Sampler:
     """
 
     def __init__(self, run: Run, config: Config, events: EventWriter, encoders: Encoders, model: Trainee, ema: Ema,
-                 update: Updater, interrupted: Callable[[], bool]):
+                 update: Updater, texts: CachedTexts | None, interrupted: Callable[[], bool]):
         self.run, self.settings, self.events, self.encoders = run, config.sample, events, encoders
+        self.conditions = Prompts(encoders, model, texts)
         self.model, self.ema, self.update = model, ema, update
         self.objective, self.interrupted = config.objective, interrupted
-        self.resolution = config.data.resolution
+        self.size = config_.preview_size(config)
         self.seconds = 0.0  # how long the last drawing took
 
     def draw(self, step: int, prompt: str | None = None) -> bool:
@@ -64,6 +88,7 @@ class Sampler:
     def _draw(self, step: int, prompts: list[str], kinds: tuple[str, ...], requested: bool) -> None:
         total, done = len(prompts) * len(kinds), 0
         self.events.phase("sampling", 0, total, "pictures")
+        self.conditions.fill(prompts)
         pipeline = pipeline_of(self.encoders, self.model, self.objective)
         self.model.eval()
         try:
@@ -80,9 +105,10 @@ class Sampler:
 
     def _picture(self, pipeline: Any, step: int, index: int, prompt: str, kind: str, requested: bool) -> None:
         settings, seed = self.settings, self.settings.seed + index
-        picture = self.encoders.family.draw_pictures(
-            pipeline, [prompt], [seed], resolution=self.resolution or 0, steps=settings.num_inference_steps,
-            guidance=settings.guidance_scale or 0.0)[0]
+        family = self.encoders.family
+        picture = family.generate(
+            pipeline, self.conditions(prompt), seed, size=self.size, steps=settings.num_inference_steps or 1,
+            guidance=settings.guidance_scale or 0.0, negative=self.conditions(family.empty_text()))
         mark = f"r{time.time_ns()}" if requested else f"p{index}"
         name = f"step-{step:06d}-{mark}-{kind}.webp"
         storage.make_folder(self.run.samples)

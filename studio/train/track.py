@@ -44,6 +44,7 @@ class Trackers:
         self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(WAITING)
         self._faults: deque[tuple[str, str]] = deque()
         self._first, self._slow = 0, False  # the step this attempt begins after; whether too much waited once
+        self._drawn: list[dict[str, Any]] = []  # the sample pictures of a step, until all of them are there
         self._thread = threading.Thread(target=self._work, name="trackers", daemon=True)
         self._thread.start()
 
@@ -51,7 +52,7 @@ class Trackers:
         """Take in one event, which is written by then; called from the training's own thread."""
         if event["kind"] == "resumed":
             self._first = event["from_step"]
-        elif event["kind"] in _VALUES:
+        elif event["kind"] in _VALUES and (event["kind"] != "phase" or _all_drawn(event)):
             try:
                 self._waiting.put_nowait(event)
             except queue.Full:
@@ -86,6 +87,10 @@ class Trackers:
                 self._guarded(name, self._start, name)
             for name, tracker in list(self.open.items()):
                 self._guarded(name, self._write, tracker, event)
+            if event["kind"] == "sample" and not event["requested"]:
+                self._drawn.append(event)
+            elif event["kind"] == "phase":
+                self._drawn.clear()
         for name, tracker in list(self.open.items()):
             self._guarded(name, tracker.finish)
 
@@ -104,7 +109,10 @@ class Trackers:
         if values := _VALUES[event["kind"]](event):
             tracker.log(values, step=event["step"])
         if event["kind"] == "sample":
-            self._picture(tracker, event)
+            title = f"samples/{event['prompt_index']}-{event['weights']}"
+            self._picture(tracker, event["step"], title, self.run.samples / event["file"])
+        elif event["kind"] == "phase" and self._drawn:
+            self._picture(tracker, self._drawn[-1]["step"], "samples", self._sheet())
 
     def _start(self, name: str) -> None:
         title = str(self.run.record()["name"]) + (f" (attempt {self.attempt})" if self.attempt > 1 else "")
@@ -113,18 +121,27 @@ class Trackers:
         tracker.store_init_configuration(self.settings)
         self.open[name] = tracker
 
-    def _picture(self, tracker: Any, event: dict[str, Any]) -> None:
-        """A sample picture, where the tracker can show one: [1, height, width, 3] bytes."""
-        title, path = f"samples/{event['prompt_index']}-{event['weights']}", self.run.samples / event["file"]
+    def _sheet(self) -> np.ndarray:
+        """The pictures of a step side by side: a row for each prompt, the weights in it."""
+        import torch
+        from torchvision.utils import make_grid
+
+        shown = sorted(self._drawn, key=lambda event: (event["prompt_index"], event["weights"] == "ema"))
+        pictures = [torch.from_numpy(_pixels(self.run.samples / event["file"]).copy()).permute(2, 0, 1)
+                    for event in shown]
+        return make_grid(pictures, nrow=len({event["weights"] for event in shown})).permute(1, 2, 0).numpy()
+
+    def _picture(self, tracker: Any, step: int, title: str, picture: Path | np.ndarray) -> None:
+        """A picture, a file or (height, width, 3) bytes, where the tracker can show one."""
         if tracker.name == "trackio":
             import trackio
 
-            tracker.log({title: trackio.Image(str(path))}, step=event["step"])
+            shown = str(picture) if isinstance(picture, Path) else picture
+            tracker.log({title: trackio.Image(shown)}, step=step)
             return
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))[None]
+        pixels = _pixels(picture) if isinstance(picture, Path) else picture
         more = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-        tracker.log_images({title: pixels}, step=event["step"], **more)
+        tracker.log_images({title: pixels[None]}, step=step, **more)
 
 
 def make(run: Run, config: Config, attempt: int, events: EventWriter) -> Trackers | NoTrackers:
@@ -142,6 +159,17 @@ def flat(config: Config) -> dict[str, str | int | float | bool]:
              for name, value in values.items() if not {"prompt", "prompts", "token"} & set(name.split("_"))}
     return {name: redact(value) if isinstance(value, str) else value for name, value in found.items()
             if isinstance(value, str | int | float | bool)}
+
+
+def _pixels(path: Path) -> np.ndarray:
+    """A picture's (height, width, 3) bytes."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _all_drawn(event: dict[str, Any]) -> bool:
+    """Whether this `phase` says that every sample picture of a step is there."""
+    return event["phase"] == "sampling" and event["done"] == event["total"]
 
 
 def _deaf(event: dict[str, Any]) -> None:
@@ -164,7 +192,8 @@ def _numbers(values: dict[str, Any]) -> dict[str, float]:
 
 
 _VALUES: dict[str, Callable[[dict[str, Any]], dict[str, float]]] = {
-    "step": _of_step, "validation": _of_validation, "sample": lambda event: {}}
+    "step": _of_step, "validation": _of_validation, "sample": lambda event: {},
+    "phase": lambda event: {}}
 
 
 # ------------------------------------------------------------------------------------------------------ one by one

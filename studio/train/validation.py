@@ -71,7 +71,7 @@ class Validator:
 
     def _batch(self, held: list[Sample], stratum: int) -> Batch:
         stats = stack([self.pictures(s) for s in held])
-        x0 = self.feed.family.mean(stats)
+        x0 = self.feed.family.latent_mode(stats)
         names = [s.row["image"] for s in held]
         eps = torch.stack([normal(tuple(x0.shape[1:]), 0, f"validation-noise/{name}", stratum, 0) for name in names])
         u = [(stratum + uniform(0, f"validation-time/{name}", stratum, 0)) / STRATA for name in names]

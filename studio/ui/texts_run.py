@@ -96,6 +96,8 @@ TABLE: dict[str, tuple[str, ...]] = {
     "run.file_unet_raw": ("UNet, raw (.safetensors)", "UNet、raw (.safetensors)"),
     "run.file_text_encoder_ema": ("Text encoder, EMA (.safetensors)", "テキストエンコーダー、EMA (.safetensors)"),
     "run.file_text_encoder_raw": ("Text encoder, raw (.safetensors)", "テキストエンコーダー、raw (.safetensors)"),
+    "run.file_part_ema": ("{part}, EMA (.safetensors)", "{part}、EMA (.safetensors)"),
+    "run.file_part_raw": ("{part}, raw (.safetensors)", "{part}、raw (.safetensors)"),
     "run.file_config": ("Settings (.json)", "設定 (.json)"),
     "run.file_lora_ema": ("LoRA for diffusers, EMA (.safetensors)", "diffusers 用 LoRA、EMA (.safetensors)"),
     "run.file_lora_raw": ("LoRA for diffusers, raw (.safetensors)", "diffusers 用 LoRA、raw (.safetensors)"),

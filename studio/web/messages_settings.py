@@ -183,6 +183,18 @@ ROWS: tuple[tuple[str, ...], ...] = (
      "つ使います。"),
     ("DREAM has a formula for epsilon only, and this run learns {kind}: turn it off",
      "DREAM の式は epsilon 用だけで、この実行は {kind} を学習します。オフにしてください。"),
+    ("min-SNR weights have formulas for epsilon and v_prediction, and this run learns {kind}: set 0",
+     "min-SNR の重みの式は epsilon と v_prediction 用だけで、この実行は {kind} を学習します。0 にしてください。"),
+    ("a flow's last time is noise alone already: turn this off",
+     "flow の最後の時刻はもともとノイズだけです。オフにしてください。"),
+    ("times are chosen only where a model learns flow, and this run learns {kind}: leave it empty",
+     "時刻を選べるのは flow を学習するモデルだけで、この実行は {kind} を学習します。空欄にしてください。"),
+    ("every side of a picture is a multiple of {step} pixels for this base: set {side}",
+     "このベースモデルでは、画像の各辺は {step} ピクセルの倍数です。{side} にしてください。"),
+    ("{family} takes sides of at most {side} pixels: set fewer",
+     "{family} で使える辺は {side} ピクセルまでです。小さくしてください。"),
+    ("the base is of the family {family}, not {name}: the base's own is taken",
+     "ベースモデルの系統は {name} ではなく {family} です。ベースモデルのものを使います。"),
     ("at the last time the input is noise alone: a model that predicts the noise learns nothing there, and drawing "
      "would divide by zero: set objective.prediction_type `v_prediction`, or turn this off",
      "最後の時刻では入力がノイズだけになり、ノイズを予測するモデルはそこで何も学べず、生成では 0 で割ることになりま"

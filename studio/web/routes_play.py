@@ -11,13 +11,13 @@ from studio.web.routes_runs import Body, Service, Who
 
 router = APIRouter(prefix="/api")
 WISHES = {"columns": list, "prompts": list, "negative_prompt": str, "seeds": list, "guidance_scale": (int, float),
-          "num_inference_steps": int, "resolution": int}
+          "num_inference_steps": int, "width": int, "height": int, "resolution": int}
 
 
 @router.post("/runs/{run_id}/draw")
 def draw(request: Request, studio: Service, who: Who, run_id: str, body: Body) -> Response:
     """{columns: [{checkpoint, weights, scale}], prompts, negative_prompt, seeds, guidance_scale, num_inference_steps,
-    resolution}: 202 with the job that draws, one result for each picture."""
+    width, height, or resolution for a square}: 202 with the job that draws, one result for each picture."""
     wanted = dict(zip(WISHES, fields(body, **WISHES), strict=True))
     return respond(request, studio.draw(who, run_id, wanted), 202)
 

@@ -96,7 +96,7 @@ class HealthService(DatasetService, JobService):
             self.repositories.require(viewer, base)
         found = source_.locate(base)
         if resolution is None:  # what a run of this base would train at
-            own = families.get("sd").defaults(found)["data"] if found is not None else {}
+            own = families.of(found).defaults(found)["data"] if found is not None else {}
             resolution = own.get("resolution", 512)
         encoders = tuple(tokens.encoders(found)) if found is not None else ()
         return health.Wanted(int(resolution), str(wanted.get("trigger") or "").strip()[:200], encoders)

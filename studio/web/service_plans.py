@@ -129,4 +129,5 @@ class PlanService(RunService):
         self._check_public(viewer, config)
         plan, facts = prepare.plan(self.home, config, token=viewer.token), machine.facts(self.home)
         memory = facts["gpus"][0]["memory_bytes"] if facts["gpus"] else facts["memory_bytes"]
-        return presets.Circumstances(len(plan.rows), plan.weights, memory, base)
+        learns = plan.config.objective.prediction_type if plan.config else None
+        return presets.Circumstances(len(plan.rows), plan.weights, memory, base, learns or "")

@@ -7,7 +7,9 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from studio import events, runs
+from studio import config as config_
+from studio import events, export, runs
+from studio.families import source as source_
 from studio.web import overfitting, votes
 from studio.web.access import Viewer, require
 from studio.web.errors import NotFound, Refused, WebError
@@ -18,7 +20,8 @@ MOST_COLUMNS = 8
 MOST_PICTURES = 256
 MOST_SCALE = 1.5
 NUMBERS: dict[str, tuple[type, float, float]] = {
-    "guidance_scale": (float, 0, 100), "num_inference_steps": (int, 1, 1000), "resolution": (int, 16, 2048)}
+    "guidance_scale": (float, 0, 100), "num_inference_steps": (int, 1, 1000), "width": (int, 16, 4096),
+    "height": (int, 16, 4096)}
 
 
 class PlayService(RunService):
@@ -122,11 +125,17 @@ def _standing(job: Job, shown: list[votes.Pair], ballot: votes.Ballot) -> dict[s
 def _asked(run: runs.Run, wanted: dict[str, Any]) -> dict[str, Any]:
     """The job's arguments. Raises WebError with what is wrong, and what there is instead."""
     config = run.config()
-    own = {"guidance_scale": config.sample.guidance_scale or 0.0, "resolution": config.data.resolution or 512,
-           "num_inference_steps": config.sample.num_inference_steps}
+    width, height = config_.preview_size(config)
+    own = {"guidance_scale": config.sample.guidance_scale or 0.0, "width": width, "height": height,
+           "num_inference_steps": config.sample.num_inference_steps or config_.DRAWING_STEPS}
+    square = wanted.get("resolution")  # both sides in one
+    wanted = wanted | {side: square for side in ("width", "height") if wanted.get(side) is None}
     found = {name: _number(name, wanted.get(name), own[name]) for name in NUMBERS}
-    if found["resolution"] % 8:
-        raise WebError("A picture's side must be a multiple of 8.", f"For example {found['resolution'] // 8 * 8}.")
+    step = _side_step(run)
+    for side in (found["width"], found["height"]):
+        if side % step:
+            raise WebError(f"A picture's side must be a multiple of {step}.",
+                           f"For example {max(1, side // step) * step}.")
     prompts = wanted.get("prompts")
     found["prompts"] = _prompts((config.sample.prompts or [""])[:1] if prompts is None else prompts)
     found["negative_prompt"] = _prompts([wanted.get("negative_prompt") or ""])[0]
@@ -137,6 +146,12 @@ def _asked(run: runs.Run, wanted: dict[str, Any]) -> dict[str, Any]:
         raise WebError(f"These are {count} pictures; at most {MOST_PICTURES} are drawn at once.",
                        "Take fewer checkpoints, prompts or seeds.")
     return found
+
+
+def _side_step(run: runs.Run) -> int:
+    """What the sides of a picture of the run's base are multiples of; its base may be gone from this machine."""
+    family, base = source_.family_of(run.config().model), export.base_of(run)
+    return family.side_step(base) if base else 8
 
 
 def _number(name: str, value: Any, own: Any) -> Any:

@@ -7,11 +7,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from studio import families
+from studio import config, families
 from studio.families import source
 
 from . import tiny
@@ -57,6 +58,16 @@ def reference(folder: Path):
     return StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, requires_safety_checker=False)
 
 
+def objective(prediction_type: str, **more) -> Any:
+    return config.load({"objective": {"prediction_type": prediction_type, **more}}).objective
+
+
+@torch.no_grad()
+def drawing(pipeline, parts, prompt: str, seed: int, *, guidance: float = 3.0, size=(32, 32), negative: str = ""):
+    conditions, away = (FAMILY.encode_texts(parts, [text]) for text in (prompt, negative))
+    return FAMILY.generate(pipeline, conditions, seed, size=size, steps=4, guidance=guidance, negative=away)
+
+
 def refusal(folder: Path, variant: str | None = None) -> str:
     with pytest.raises(families.BaseProblem) as caught:
         FAMILY.check(located(folder, variant))
@@ -71,8 +82,8 @@ def test_encoders_equal_diffusers(base):
     assert all(len(tensor) == 2 and tensor.dtype == torch.float32 for tensor in stats.values())
     xi = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(5))
     posterior, scale = pipeline.vae.encode(pixels).latent_dist, pipeline.vae.config.scaling_factor
-    assert torch.equal(FAMILY.draw(stats, xi), posterior.sample(torch.Generator().manual_seed(5)) * scale)
-    assert torch.equal(FAMILY.mean(stats), posterior.mode() * scale)
+    assert torch.equal(FAMILY.sample_latents(stats, xi), posterior.sample(torch.Generator().manual_seed(5)) * scale)
+    assert torch.equal(FAMILY.latent_mode(stats), posterior.mode() * scale)
     long = ["x " * 100, "", *PROMPTS]
     wanted = pipeline.encode_prompt(long, "cpu", 1, do_classifier_free_guidance=False)[0]
     found = FAMILY.encode_texts(parts, long)
@@ -88,24 +99,30 @@ def test_pictures_equal_diffusers(base, prediction_type):
     from diffusers import DDIMScheduler
 
     parts, theirs = loaded(base), reference(base)
-    ours = FAMILY.pipeline(parts, located(base), prediction_type)
+    ours = FAMILY.pipeline(parts, located(base), objective(prediction_type))
     theirs.scheduler = DDIMScheduler.from_config(theirs.scheduler.config, prediction_type=prediction_type,
                                                  clip_sample=False)
     theirs.set_progress_bar_config(disable=True)
-    drawn = FAMILY.draw_pictures(ours, PROMPTS, [7, 8], resolution=32, steps=4, guidance=5.0)
+    drawn = [drawing(ours, parts, prompt, seed, guidance=5.0) for prompt, seed in zip(PROMPTS, [7, 8], strict=True)]
     for prompt, seed, picture in zip(PROMPTS, [7, 8], drawn, strict=True):
         wanted = theirs(prompt, height=32, width=32, num_inference_steps=4, guidance_scale=5.0,
                         generator=torch.Generator().manual_seed(seed)).images[0]
         assert picture.tobytes() == wanted.tobytes()
-    alone = FAMILY.draw_pictures(ours, PROMPTS[1:], [8], resolution=32, steps=4, guidance=5.0)
-    assert alone[0].tobytes() == drawn[1].tobytes() != drawn[0].tobytes()
+    wide = drawing(ours, parts, PROMPTS[0], 7, guidance=5.0, size=(48, 24))
+    wanted = theirs(PROMPTS[0], width=48, height=24, num_inference_steps=4, guidance_scale=5.0,
+                    generator=torch.Generator().manual_seed(7)).images[0]
+    assert wide.size == (48, 24) and wide.tobytes() == wanted.tobytes()
+    away = drawing(ours, parts, PROMPTS[0], 7, guidance=5.0, negative=PROMPTS[1])
+    wanted = theirs(PROMPTS[0], negative_prompt=PROMPTS[1], height=32, width=32, num_inference_steps=4,
+                    guidance_scale=5.0, generator=torch.Generator().manual_seed(7)).images[0]
+    assert away.tobytes() == wanted.tobytes() != drawn[0].tobytes()
 
 
 def test_zero_terminal_snr_is_saved_and_drawn_with(v2, tmp_path):
     from diffusers import DDIMScheduler
 
-    ours = FAMILY.pipeline(loaded(v2), located(v2), "v_prediction", zero_terminal_snr=True)
-    files = FAMILY.pipeline_files(located(v2), "v_prediction", zero_terminal_snr=True)
+    ours = FAMILY.pipeline(loaded(v2), located(v2), objective("v_prediction", zero_terminal_snr=True))
+    files = FAMILY.pipeline_files(located(v2), objective("v_prediction", zero_terminal_snr=True))
     (tmp_path / "scheduler_config.json").write_bytes(files["scheduler/scheduler_config.json"])
     saved = DDIMScheduler.from_pretrained(tmp_path)
     for scheduler in (ours.scheduler, saved):
@@ -113,18 +130,17 @@ def test_zero_terminal_snr_is_saved_and_drawn_with(v2, tmp_path):
         assert scheduler.timesteps.tolist() == [999, 749, 499, 249]  # from the last time, where nothing is left
         assert scheduler.alphas_cumprod[-1] < 1e-7 and scheduler.config.prediction_type == "v_prediction"
     assert torch.equal(ours.scheduler.alphas_cumprod, saved.alphas_cumprod)
-    plain = json.loads(FAMILY.pipeline_files(located(v2), "v_prediction")["scheduler/scheduler_config.json"])
+    plain = json.loads(FAMILY.pipeline_files(located(v2), objective("v_prediction"))["scheduler/scheduler_config.json"])
     assert not plain["rescale_betas_zero_snr"] and plain.get("timestep_spacing") != "trailing"
-    picture = FAMILY.draw_pictures(ours, PROMPTS[:1], [7], resolution=32, steps=4, guidance=3.0)[0]
-    other = FAMILY.pipeline(loaded(v2), located(v2), "v_prediction")
-    assert picture.tobytes() != FAMILY.draw_pictures(other, PROMPTS[:1], [7], resolution=32, steps=4, guidance=3.0)[
-        0].tobytes()
+    picture = drawing(ours, loaded(v2), PROMPTS[0], 7)
+    other = FAMILY.pipeline(loaded(v2), located(v2), objective("v_prediction"))
+    assert picture.tobytes() != drawing(other, loaded(v2), PROMPTS[0], 7).tobytes()
 
 
 def test_drawing_leaves_the_global_generator_alone(v1):
-    pipeline = FAMILY.pipeline(loaded(v1), located(v1), "epsilon")
-    before = torch.get_rng_state()
-    FAMILY.draw_pictures(pipeline, PROMPTS[:1], [0], resolution=32, steps=2, guidance=3.0)
+    pipeline = FAMILY.pipeline(loaded(v1), located(v1), objective("epsilon"))
+    parts, before = loaded(v1), torch.get_rng_state()
+    drawing(pipeline, parts, PROMPTS[0], 0)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -178,11 +194,11 @@ def test_a_lora_learns_at_ten_times_the_rate_within_reason(broken, full, lora):
 
 
 def test_a_pipeline_takes_its_bases_suggestions_along(broken):
-    assert not {"studio.json", "studio-lora.json"} & FAMILY.pipeline_files(located(broken), "epsilon").keys()
+    assert not {"studio.json", "studio-lora.json"} & FAMILY.pipeline_files(located(broken), objective("epsilon")).keys()
     chosen = {"optim": {"learning_rate": 3e-4}, "objective": {"prediction_type": "epsilon"}}
     (broken / "studio.json").write_text(json.dumps(chosen))
     (broken / "studio-lora.json").write_text('{"train": {"max_steps": 600}}')
-    files = FAMILY.pipeline_files(located(broken), "v_prediction")
+    files = FAMILY.pipeline_files(located(broken), objective("v_prediction"))
     for name in ("studio.json", "studio-lora.json", "scheduler/scheduler_config.json"):
         (broken / name).write_bytes(files[name])
     found = FAMILY.defaults(located(broken), "lora")
@@ -191,8 +207,9 @@ def test_a_pipeline_takes_its_bases_suggestions_along(broken):
 
 
 def test_check_and_defaults_load_no_torch(v1):
-    code = ("import sys; from studio import families; from studio.families import source; f = families.get('sd');"
-            "s = source.locate(sys.argv[1]); f.check(s); f.defaults(s); f.pipeline_files(s, 'epsilon');"
+    code = ("import sys; from studio import config, families; from studio.families import source;"
+            "f = families.get('sd'); s = source.locate(sys.argv[1]); f.check(s); f.defaults(s);"
+            "f.pipeline_files(s, config.Config().objective);"
             "print([m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code, str(v1)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

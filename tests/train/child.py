@@ -22,7 +22,9 @@ from typing import Any
 import studio.families
 from studio.runs import Run
 
-studio.families.__path__.append(str(Path(__file__).resolve().parents[1] / "families"))
+FAMILIES = Path(__file__).resolve().parents[1] / "families"
+studio.families.__path__.append(str(FAMILIES / "toys"))
+sys.path.append(str(FAMILIES / "library"))
 
 
 def kill_at_step(step: int) -> None:

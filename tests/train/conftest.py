@@ -20,7 +20,7 @@ from studio import config, events, runs, storage
 from studio.launch import command as command_
 from studio.train import loop
 
-FAMILIES = Path(__file__).resolve().parents[1] / "families"
+FAMILIES = Path(__file__).resolve().parents[1] / "families" / "toys"
 BASE = {
     "model": {"family": "toy", "base": "embedded"},
     "data": {"resolution": 32},

@@ -31,6 +31,7 @@ from .conftest import FAMILIES, curve, picture
 WATCHED = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")  # audit events; os.replace is a rename too
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 BASE: dict[str, Any] = {
+    "model": {"family": "sd"},
     "data": {"resolution": 32},
     "train": {"max_steps": 7, "batch_size": 2, "mixed_precision": "no", "seed": 7},
     "optim": {"learning_rate": 1e-3, "lr_scheduler": "constant"},

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from studio import families, runs, storage
+from studio.train import sample
 
 from .conftest import Make, child, curve, fingerprint, picture, told, train
+from .test_loop import ask_at
 
 QUIET = {"every_steps": 0, "prompts": []}
 
@@ -26,8 +28,8 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> dict[str, weakref.ref[Any]]:
     toy = type(families.get("toy"))
     load: Callable[..., Any] = toy.load
 
-    def watched(self: Any, part: str, source: Any) -> Any:
-        made = load(self, part, source)
+    def watched(self: Any, part: str, source: Any, dtype: str | None = None) -> Any:
+        made = load(self, part, source, dtype)
         found[part] = weakref.ref(made)
         return made
 
@@ -63,8 +65,26 @@ def test_the_encoders_are_gone_before_the_first_step(
         real(*args)
 
     monkeypatch.setattr(loop, "take_step", update)
-    assert train(make(train={"max_steps": 3}, sample={"every_steps": 1})) == "finished"  # drawing loads them each time
+    assert train(make(train={"max_steps": 3}, sample={"every_steps": 1})) == "finished"
     assert alive == [{"transformer"}] * 3 and len(loaded) == 4
+
+
+def test_a_preview_loads_no_text_encoder_but_for_new_words(
+        make: Make, home: Path, loaded: dict[str, weakref.ref[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts are encoded with the captions; a drawing takes what decodes, and encoders for new words alone."""
+    run = make(train={"max_steps": 2}, sample={"every_steps": 1})
+    drawn: list[set[str]] = []
+    real = sample.Sampler._draw
+
+    def draw(self: Any, *args: Any, **options: Any) -> None:
+        loaded.clear()
+        real(self, *args, **options)
+        drawn.append(set(loaded))
+
+    monkeypatch.setattr(sample.Sampler, "_draw", draw)
+    ask_at(run, monkeypatch, 1, ("sample", {"prompt": "words that nobody has said"}))
+    assert train(run) == "finished"
+    assert sorted(map(len, drawn)) == [1, 1, 1, 3] and {"eye"} in drawn and {"eye", "text_a", "text_b"} in drawn
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])

@@ -94,7 +94,7 @@ def test_a_failing_sample_is_only_a_warning(make: Make, monkeypatch: pytest.Monk
     def fail(self: Any, *args: Any, **named: Any) -> None:
         raise torch.OutOfMemoryError("no room")
 
-    monkeypatch.setattr(type(families.get("toy")), "draw_pictures", fail)
+    monkeypatch.setattr(type(families.get("toy")), "generate", fail)
     run = make()
     assert train(run) == "finished"
     assert {e["code"] for e in told(run, "warning")} == {"sampling_failed"} and not told(run, "sample")

@@ -43,12 +43,15 @@ def pipeline(base: Path) -> Any:
     """The untrained base."""
     found = source.locate(str(base), None, None)
     assert found is not None
-    return SD.pipeline({part: SD.load(part, found) for part in ("tokenizer", "text_encoder", "vae", "unet")}, found,
-                       "epsilon")
+    parts = {part: SD.load(part, found) for part in ("tokenizer", "text_encoder", "vae", "unet")}
+    pipe = SD.pipeline(parts, found, config.load({"objective": {"prediction_type": "epsilon"}}).objective)
+    pipe.register_modules(text_encoder=parts["text_encoder"], tokenizer=parts["tokenizer"])
+    return pipe
 
 
 def draw(pipe: Any) -> np.ndarray:
-    return np.asarray(SD.draw_pictures(pipe, ["a red thing"], [0], resolution=32, steps=2, guidance=3.0)[0], int)
+    return np.asarray(pipe("a red thing", height=32, width=32, num_inference_steps=2, guidance_scale=3.0,
+                           generator=torch.Generator().manual_seed(0)).images[0], int)
 
 
 def drawn(run: runs.Run, step: int, weights: str) -> np.ndarray:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from studio import config
+from studio import config, families
 from studio.train import objectives, optim
 from studio.train.ema import Decay, Ema, average_of
 
@@ -46,24 +47,56 @@ def test_half_precision_keeps_the_first_noise() -> None:
     assert ((1 - tables[t]).sqrt() == 0).all()
 
 
-FLOWS = {(1.0, False): [1, 0.999, 0.5, 0.001], (3.0, False): [1, 0.999666, 0.75, 0.002994],
-         (3.0, True): [1, 0.999, 0.5, 0.001]}
+NORMAL = torch.special.ndtr(torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64))  # the u of z = -1, 0, 1
+# families: shift(sigmoid(z)) for the shifts of Z-Image, Lumina and FLUX at 4096 tokens
+SHIFTED = {"none": [0.268941, 0.5, 0.731059], "3": [0.524633, 0.75, 0.890768], "6": [0.688209, 0.857143, 0.942229],
+           "length": [0.53743, 0.759511, 0.895669]}
 
 
-@pytest.mark.parametrize(("shift", "dynamic"), FLOWS)
-def test_flow(shift: float, dynamic: bool) -> None:
-    from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+def flow(schedule: dict[str, Any], **settings: Any) -> objectives.Objective:
+    objective = config.load({"objective": settings}).objective
+    return objectives.make({"kind": "flow", "num_train_timesteps": 1000, **schedule}, "flow", objective,
+                           families.get("sd").timesteps)
 
-    schedule = {"kind": "flow", "num_train_timesteps": 1000, "shift": shift, "use_dynamic_shifting": dynamic}
-    flow = objectives.make(schedule, "flow", config.Config().objective)
-    t = flow.time(torch.tensor([0, 0.001, 0.5, 0.9999], dtype=torch.float64))
-    assert torch.allclose(t, torch.tensor(FLOWS[shift, dynamic]), atol=1e-6)
-    theirs = FlowMatchEulerDiscreteScheduler(1000, shift, dynamic).sigmas
-    every = flow.time(torch.arange(1000, dtype=torch.float64) / 1000 + 1e-9)
-    assert torch.allclose(every, theirs[:1000], atol=1e-6) and every.min() > 0
-    x0, eps = torch.zeros(4, 1, 1, 1), torch.ones(4, 1, 1, 1)
-    assert torch.equal(flow.mix(x0, eps, t).flatten(), t) and (flow.target(x0, eps, t) == 1).all()
-    assert torch.equal(flow.model_time(t), t * 1000)
+
+@pytest.mark.parametrize("shift", SHIFTED)
+def test_times_of_a_flow(shift: str) -> None:
+    made = flow({"density": "logit_normal"}, timestep_shift=shift)
+    assert made.time(NORMAL, 4096).tolist() == pytest.approx(SHIFTED[shift], abs=1e-5)
+    assert flow({"shift": shift if shift in ("none", "length") else float(shift), "density": "logit_normal"}).time(
+        NORMAL, 4096).tolist() == pytest.approx(SHIFTED[shift], abs=1e-5)  # the base's own
+
+
+def test_a_shift_by_length_is_that_of_the_pipelines() -> None:
+    from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+    half = torch.tensor([0.5], dtype=torch.float64)
+    for tokens in (256, 1024, 2304, 4096, 6144):
+        k = math.exp(calculate_shift(tokens))
+        assert flow({"shift": "length"}).time(half, tokens).item() == pytest.approx(k / (1 + k), abs=1e-6)
+
+
+def test_densities_of_a_flow() -> None:
+    """Continuous, from pure noise at 1; a positive mean is MORE noise, where diffusers' scripts mean less."""
+    u = torch.tensor([0.0, 0.25, 0.9999999], dtype=torch.float64)
+    assert flow({}).time(u, 1).tolist() == pytest.approx([0, 0.25, 1], abs=1e-6)
+    z = flow({}, timestep_density="logit_normal").time(torch.tensor([0.0, 0.05, 0.25, 0.75, 0.95]).double(), 1)
+    assert z.tolist() == pytest.approx([0, 0.16180571, 0.33749224, 0.66250776, 0.83819429], abs=1e-6)
+    mode = flow({}, timestep_density="mode").time(torch.tensor([0.1, 0.25, 0.5, 0.9]).double(), 1)
+    assert mode.tolist() == pytest.approx([0.8025685, 0.6164161, 0.5, 0.1974315], abs=1e-6)
+    plain, noisy = (flow({}, timestep_density="logit_normal", logit_mean=mean).time(u[1:2], 1) for mean in (0.0, 1.0))
+    assert noisy > plain
+    wide = flow({}, timestep_density="logit_normal", logit_std=2.0).time(u[1:2], 1)
+    assert wide < plain
+
+
+def test_a_flow_mixes_and_aims() -> None:
+    made, t = flow({}), torch.tensor([0.0, 0.25, 1.0])
+    x0, eps = torch.zeros(3, 1, 1, 1), torch.ones(3, 1, 1, 1)
+    assert torch.equal(made.mix(x0, eps, t).flatten(), t) and (made.target(x0, eps, t) == 1).all()
+    assert torch.equal(made.model_time(t), t * 1000) and made.weight(t).tolist() == [1, 1, 1]
+    with pytest.raises(ValueError, match="snr_gamma is for epsilon and v_prediction; this run learns flow"):
+        flow({}, snr_gamma=5.0)
 
 
 def test_ema_decays() -> None:

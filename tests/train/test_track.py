@@ -50,7 +50,10 @@ def test_tensorboard_reads_what_the_events_say(make: Make) -> None:
         (e["step"], pytest.approx(e["loss"], rel=1e-6)) for e in steps]
     assert [s.value for s in found.Scalars("lr")] == pytest.approx([e["lr"] for e in steps])
     assert {(tag, image.step) for tag in found.Tags()["images"] for image in found.Images(tag)} == {
-        (f"samples/{e['prompt_index']}-{e['weights']}", e["step"]) for e in told(run, "sample")}
+        (tag, e["step"]) for e in told(run, "sample")
+        for tag in (f"samples/{e['prompt_index']}-{e['weights']}", "samples")}
+    sheets = {image.step: (image.width, image.height) for image in found.Images("samples")}
+    assert sheets == {0: (8, 14), 2: (14, 14), 4: (14, 14)}  # of 4 x 4 and 2 between: prompts down, weights across
     assert found.Images("samples/0-raw")[0].width == 4
     hparams = next((run.path / "logs/tensorboard").rglob("hparams.yml")).read_text()
     assert "optim.learning_rate: 0.01" in hparams and "a red thing" not in hparams and "prompts" not in hparams

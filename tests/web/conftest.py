@@ -78,11 +78,11 @@ def until(true: Callable[[], Any], seconds: float = 30) -> Any:
     raise AssertionError(f"not within {seconds} s; last: {last!r}")
 
 
-def start(home: Path, tmp: Path, *args: str, **env: str) -> Server:
-    """`python app.py` on a free port, once /healthz answers."""
+def start(home: Path, tmp: Path, *args: str, root: Path = ROOT, **env: str) -> Server:
+    """`python app.py` of the studio in `root` on a free port, once /healthz answers."""
     environment = {k: v for k, v in os.environ.items() if k not in CLEARED} | env
     log, began = tmp / f"server-{time.monotonic_ns()}.log", time.monotonic()
-    process = subprocess.Popen([sys.executable, "app.py", "--port", "0", "--home", str(home), *args], cwd=ROOT,
+    process = subprocess.Popen([sys.executable, "app.py", "--port", "0", "--home", str(home), *args], cwd=root,
                                env=environment, stdout=subprocess.PIPE, stderr=log.open("w"), text=True)
     assert process.stdout
     line = process.stdout.readline()

@@ -60,8 +60,8 @@ function box(job) {
   const picture = job.results.find((one) => one.name === "picture.webp");
   const said = !report.finite ? "not_finite" : picture ? "good" : "no_picture";
   return note(job, said === "good" ? "" : " st-note-bad", el("p", {}, t(`train.check_${said}`, { steps: report.steps })),
-    figures(report), picture ? el("img", { src: address(picture.url), class: "st-check-picture", width: picture.resolution,
-      height: picture.resolution, alt: t("train.check_drawn", { prompt: picture.prompt }), title: picture.prompt }) : null,
+    figures(report), picture ? el("img", { src: address(picture.url), class: "st-check-picture", width: picture.width,
+      height: picture.height, alt: t("train.check_drawn", { prompt: picture.prompt }), title: picture.prompt }) : null,
     job.warnings.length ? el("ul", {}, job.warnings.map((warning) => el("li", {}, warning.message))) : null);
 }
 

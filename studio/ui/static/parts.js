@@ -37,15 +37,23 @@ export function certificate(place, resumes) {
 
 const text = (value) => (typeof value === "string" ? value : Array.isArray(value) ? value.join("\n") : JSON.stringify(value, null, 2));
 
-const ROWS = ["pipeline", "single", "unet", "text_encoder", "lora", "lora-kohya"].flatMap((kind) => [[kind, "ema"], [kind, "raw"]]);
+const WHOLE = ["pipeline", "single"]; // first, then parts by themselves, then forms of a LoRA
+const rows = (items) => {
+  const kinds = [...new Set(items.filter((item) => item.weights).map((item) => item.kind))];
+  const lora = kinds.filter((kind) => kind.startsWith("lora"));
+  const parts = kinds.filter((kind) => !WHOLE.includes(kind) && !lora.includes(kind));
+  return [...WHOLE, ...parts, ...lora].flatMap((kind) => [[kind, "ema"], [kind, "raw"]]);
+};
+/** The name of a download, by its kind; a part of a model without words of its own goes by its name. */
+const called = (kind, weights) => (has(`run.file_${kind}_${weights}`) ? t(`run.file_${kind}_${weights}`) : t(`run.file_part_${weights}`, { part: kind }));
 const PRECISIONS = ["fp32", "fp16", "bf16"];
 let precision = "fp32"; // of the links shown; chosen once for all checkpoints
 const BEST = [["pipeline", "ema"], ["pipeline", "raw"], ["lora", "ema"], ["lora", "raw"]];
 
 /** Links to everything a person can take away, newest checkpoint first; `branch` makes a new run from a step. */
 export function downloads(place, id, items, branch) {
-  const steps = [...new Set(items.filter((item) => ROWS.some(([kind]) => kind === item.kind)).map((item) => item.step))]
-    .sort((a, b) => b - a);
+  const ROWS = rows(items);
+  const steps = [...new Set(items.filter((item) => item.weights).map((item) => item.step))].sort((a, b) => b - a);
   const find = (step, kind, weights) => items.find((i) => i.step === step && i.kind === kind && i.weights === weights
     && i.precision === precision);
   const best = BEST.map(([kind, weights]) => find(steps[0], kind, weights)).find(Boolean);
@@ -53,7 +61,7 @@ export function downloads(place, id, items, branch) {
   const config = items.find((item) => item.kind === "config");
   place.replaceChildren(
     el("div", { class: "st-card-head" }, el("h2", {}, t("run.downloads"))),
-    best ? link(id, best, `run.file_best_${best.kind}`, "st-button st-primary st-wide", "download-model")
+    best ? link(id, best, t(`run.file_best_${best.kind}`), "st-button st-primary st-wide", "download-model")
       : el("p", { class: "st-quiet" }, t("run.downloads_none")),
     steps.length ? el("label", { class: "st-choice" }, el("span", {}, t("run.precision")),
       el("select", { id: "download-precision", value: precision,
@@ -62,8 +70,8 @@ export function downloads(place, id, items, branch) {
       PRECISIONS.map((name) => el("option", { value: name, selected: name === precision }, t(`run.precision_${name}`))))) : "",
     ...steps.map((step, i) => el("details", { class: "st-files", open: i === 0 },
       el("summary", {}, t("run.checkpoint", { step: whole(step) })),
-      ROWS.map(([kind, weights]) => [find(step, kind, weights), `run.file_${kind}_${weights}`])
-        .filter(([item]) => item).map(([item, key]) => link(id, item, key, "st-file")),
+      ROWS.map(([kind, weights]) => [find(step, kind, weights), called(kind, weights)])
+        .filter(([item]) => item).map(([item, words]) => link(id, item, words, "st-file")),
       el("div", { class: "st-actions st-branch" },
         el("a", { class: "st-button st-small", href: `?play=${id}&at=checkpoint-${step}` }, t("run.try_at", { step: whole(step) })),
         el("button", { type: "button", class: "st-button st-small", onclick: () => branch(step),
@@ -71,13 +79,13 @@ export function downloads(place, id, items, branch) {
     steps.length ? el("p", { class: "st-quiet st-small-text" }, t("run.ema_help")) : "",
     items.some((item) => item.kind === "single") ? el("p", { class: "st-quiet st-small-text" }, t("run.single_help")) : "",
     lora ? el("p", { class: "st-quiet st-small-text" }, t("run.lora_help")) : "",
-    config ? link(id, config, "run.file_config", "st-file") : "");
+    config ? link(id, config, t("run.file_config"), "st-file") : "");
 }
 
-function link(id, item, key, look, name = null) {
+function link(id, item, words, look, name = null) {
   const path = item.path.split("/").map(encodeURIComponent).join("/");
   return el("a", { class: look, id: name, href: address(`api/runs/${id}/files/${path}`), download: true,
-    "data-path": item.path }, el("span", {}, t(key)), el("small", {}, bytes(item.size)));
+    "data-path": item.path }, el("span", {}, words), el("small", {}, bytes(item.size)));
 }
 
 /** The command line and the settings of a run. */

@@ -23,7 +23,8 @@ export class PlayForm {
     this.each = count("each", args?.seeds.length ?? 1, 1, 16);
     this.guidance = field("guidance", args?.guidance_scale ?? sample.guidance_scale, { type: "number", min: 0, max: 100, step: "any" });
     this.steps = count("steps", args?.num_inference_steps ?? sample.num_inference_steps, 1, 1000);
-    this.size = count("size", args?.resolution ?? data.resolution, 16, 2048, { step: 8 });
+    this.width = count("width", args?.width ?? sample.width ?? data.resolution, 16, 4096, { step: 8 });
+    this.height = count("height", args?.height ?? sample.height ?? data.resolution, 16, 4096, { step: 8 });
     this.history = el("details", { class: "st-history", id: "play-history", ontoggle: () => this.recall() }, el("summary", {}, t("play.history")));
     this.go = el("button", { type: "submit", class: "st-button st-primary st-wide", id: "play-draw" });
     this.build();
@@ -38,7 +39,8 @@ export class PlayForm {
         el("div", { class: "st-actions" }, this.add, el("label", { class: "st-check" }, this.base, t("play.base")))),
       label("prompts", this.prompts), this.history, label("negative", this.negative),
       el("div", { class: "st-two" }, label("seed", this.seed), label("each", this.each)),
-      el("div", { class: "st-three" }, label("guidance", this.guidance), label("steps", this.steps), label("size", this.size)), this.go);
+      el("div", { class: "st-two" }, label("guidance", this.guidance), label("steps", this.steps)),
+      el("div", { class: "st-two" }, label("width", this.width), label("height", this.height)), this.go);
   }
 
   /** The columns to begin with: a drawing's own, the checkpoint the URL names, or the newest. */
@@ -103,7 +105,7 @@ export class PlayForm {
     const columns = [...(this.base.checked ? [{}] : []), ...this.chosen()];
     this.keep(this.lines().filter(Boolean));
     this.draw({ columns, prompts: this.lines(), negative_prompt: this.negative.value, seeds, guidance_scale: whether(this.guidance),
-      num_inference_steps: whether(this.steps), resolution: whether(this.size) });
+      num_inference_steps: whether(this.steps), width: whether(this.width), height: whether(this.height) });
   }
 
   keep(prompts) {

@@ -59,6 +59,7 @@ class Toy(Family):
     """Latents are the picture at an eighth of its size."""
 
     name, title, denoiser, prediction_types = "toy", "Toy", "transformer", ("flow",)
+    pipelines = ()
     lora_targets = {"attention": ("come", "texts", "go")}
     text_encoders = {"text_a": ()}
 
@@ -71,25 +72,25 @@ class Toy(Family):
     def download_patterns(self, variant: str | None) -> list[str]:
         return []
 
-    def load(self, part: str, source: Source) -> Any:
+    def load(self, part: str, source: Source, dtype: str | None = None) -> Any:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(len(part))
             made = {"eye": lambda: torch.nn.AvgPool2d(8), "text_a": lambda: TextEncoder(3),
                     "text_b": lambda: TextEncoder(5), "transformer": Denoiser}[part]()
         return made.eval().requires_grad_(part == "transformer")
 
-    def encoder_parts(self) -> dict[str, tuple[str, ...]]:
+    def encoder_parts(self, source: Source) -> dict[str, tuple[str, ...]]:
         return {"images": ("eye",), "texts": ("text_a", "text_b")}
 
     def encode_images(self, parts: dict[str, Any], pixels: torch.Tensor) -> dict[str, torch.Tensor]:
         mean = parts["eye"](pixels)
         return {"mean": mean, "std": torch.full_like(mean, 0.1)}
 
-    def draw(self, stats: dict[str, torch.Tensor], xi: torch.Tensor) -> torch.Tensor:
-        return stats["mean"] + stats["std"] * xi
+    def sample_latents(self, posterior: dict[str, torch.Tensor], noise: torch.Tensor) -> torch.Tensor:
+        return posterior["mean"] + posterior["std"] * noise
 
-    def mean(self, stats: dict[str, torch.Tensor]) -> torch.Tensor:
-        return stats["mean"]
+    def latent_mode(self, posterior: dict[str, torch.Tensor]) -> torch.Tensor:
+        return posterior["mean"]
 
     def encode_texts(self, parts: dict[str, Any], captions: list[str]) -> dict[str, torch.Tensor]:
         return {name: parts[name](captions) for name in ("text_a", "text_b")}
@@ -100,27 +101,21 @@ class Toy(Family):
     def predict(self, denoiser: Any, x_t: torch.Tensor, t: torch.Tensor, cond: dict[str, torch.Tensor]) -> torch.Tensor:
         return denoiser(x_t, t, torch.cat([cond["text_a"], cond["text_b"]], dim=1))
 
-    def pipeline(self, parts: dict[str, Any], source: Source, prediction_type: str, *,
-                 zero_terminal_snr: bool = False) -> Any:
+    def pipeline(self, parts: dict[str, Any], source: Source, objective: Any) -> Any:
         return parts
 
-    def pipeline_files(self, source: Source, prediction_type: str, *,
-                       zero_terminal_snr: bool = False) -> dict[str, bytes | Path]:
+    def pipeline_files(self, source: Source, objective: Any) -> dict[str, bytes | Path]:
         return {}
 
     @torch.no_grad()
-    def draw_pictures(self, pipeline: Any, prompts: list[str], seeds: list[int], *, resolution: int, steps: int,
-                      guidance: float, negative: str = "",
-                      between: Callable[[], None] = lambda: None) -> list[Image.Image]:
-        pictures = []
-        for prompt, seed in zip(prompts, seeds, strict=True):
-            x = torch.randn(1, 3, resolution // 8, resolution // 8, generator=torch.Generator().manual_seed(seed))
-            for i in range(steps):
-                time = torch.tensor([1000 * (1 - i / steps)])
-                x = x - self.predict(pipeline["transformer"], x, time, self.encode_texts(pipeline, [prompt])) / steps
-                between()
-            pictures.append(Image.fromarray(((x[0].permute(1, 2, 0).clamp(-1, 1) + 1) * 127.5).byte().numpy()))
-        return pictures
+    def generate(self, pipeline: Any, conditions: dict[str, torch.Tensor], seed: int, *, size: tuple[int, int],
+                 steps: int, guidance: float, negative: dict[str, torch.Tensor],
+                 between: Callable[[], None] = lambda: None) -> Image.Image:
+        x = torch.randn(1, 3, size[1] // 8, size[0] // 8, generator=torch.Generator().manual_seed(seed))
+        for i in range(steps):
+            x = x - self.predict(pipeline["transformer"], x, torch.tensor([1000 * (1 - i / steps)]), conditions) / steps
+            between()
+        return Image.fromarray(((x[0].permute(1, 2, 0).clamp(-1, 1) + 1) * 127.5).byte().numpy())
 
 
 FAMILY = Toy()

@@ -1,0 +1,110 @@
+"""Rectified flow: which times are trained, as formulas, and what families have in common that learn it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from studio.families import BaseProblem, Source
+from studio.families._diffusers import DiffusersFamily
+
+if TYPE_CHECKING:
+    import torch
+
+    from studio.families import Tensors
+
+SCHEDULER = "scheduler/scheduler_config.json"
+DENSITIES = ("uniform", "logit_normal", "mode")
+SHIFTS = ("none", "length")  # or a number
+# What a schedule says where neither base nor person does; FlowMatchEulerDiscreteScheduler's values.
+SCHEDULE: dict[str, Any] = {
+    "num_train_timesteps": 1000, "density": "uniform", "logit_mean": 0.0, "logit_std": 1.0, "mode_scale": 1.29,
+    "shift": 1.0, "base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256, "max_image_seq_len": 4096}
+
+
+def density(u: torch.Tensor, schedule: dict[str, Any]) -> torch.Tensor:
+    """How noise levels are distributed: v in [0, 1] (B,) from uniform u in [0, 1), more of it meaning more noise.
+
+    "logit_normal" is sigmoid(mean + std z) with z normal (Esser et al. 2024), so that a positive mean is MORE noise;
+    "mode" is the same paper's density that is heavy in the middle, by `mode_scale`."""
+    import torch
+
+    u, kind = u.double(), schedule["density"]
+    if kind == "uniform":
+        return u
+    if kind == "logit_normal":
+        return torch.sigmoid(schedule["logit_mean"] + schedule["logit_std"] * torch.special.ndtri(u))
+    if kind == "mode":
+        bend = torch.cos(math.pi / 2 * u) ** 2 - 1.0 + u
+        return (1.0 - u - schedule["mode_scale"] * bend).clamp(0.0, 1.0)
+    raise ValueError(f"unknown density of times {kind!r}; there are: {', '.join(DENSITIES)}")
+
+
+def factor(tokens: int, schedule: dict[str, Any]) -> float:
+    """k of `shifted` for an image of so many tokens: 1, the schedule's number, or exp(mu) with mu linear in tokens."""
+    kind = schedule["shift"]
+    if kind == "none":
+        return 1.0
+    if kind == "length":
+        least, most = schedule["base_image_seq_len"], schedule["max_image_seq_len"]
+        slope = (schedule["max_shift"] - schedule["base_shift"]) / (most - least)
+        return math.exp(schedule["base_shift"] + slope * (tokens - least))
+    return float(kind)
+
+
+def shifted(v: torch.Tensor, k: float) -> torch.Tensor:
+    """Noise levels moved towards the noise: k v / (1 + (k - 1) v), (B,)."""
+    return k * v / (1.0 + (k - 1.0) * v)
+
+
+def timesteps(u: torch.Tensor, tokens: int, schedule: dict[str, Any]) -> torch.Tensor:
+    """Times t in [0, 1] (B,), 1 = pure noise, from uniform u in [0, 1) for images of `tokens` tokens."""
+    schedule = SCHEDULE | schedule
+    return shifted(density(u, schedule), factor(tokens, schedule))
+
+
+def padded(entries: list[Tensors], mask: str, least: int = 1) -> Tensors:
+    """Conditions of single captions (1, tokens, ...) as one batch, filled up with zeros to the longest of them.
+
+    `mask` names the entry (1, tokens) that says which tokens are real; it is filled up with False."""
+    import torch
+
+    longest = max(least, *(entry[mask].shape[1] for entry in entries))
+
+    def fill(value: torch.Tensor) -> torch.Tensor:
+        missing = value.new_zeros(1, longest - value.shape[1], *value.shape[2:])
+        return torch.cat([value, missing], dim=1)
+
+    return {name: torch.cat([fill(entry[name]) if entry[name].dim() > 1 and entry[name].shape[1] == entry[mask].shape[1]
+                             else entry[name] for entry in entries]) for name in entries[0]}
+
+
+class FlowFamily(DiffusersFamily):
+    """A family that learns velocities eps - x0 at x_t = (1 - t) x0 + t eps (Liu et al. 2022)."""
+
+    prediction_types = ("flow",)
+    sampler = "Euler"
+
+    def schedule(self, source: Source) -> dict[str, Any]:
+        """`SCHEDULE`'s keys from the base's scheduler_config.json; its shift is by length where that is dynamic."""
+        found = source.read_json(SCHEDULER)
+        schedule = {key: found.get(key, value) for key, value in SCHEDULE.items() if key not in ("density", "shift")}
+        shift = "length" if found.get("use_dynamic_shifting") else found.get("shift", SCHEDULE["shift"])
+        numbers = {**schedule, **({} if shift == "length" else {"shift": shift})}
+        for key, value in numbers.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or (value <= 0 and key == "shift"):
+                raise BaseProblem(f"{source.name}: {SCHEDULER} has {key} {str(value)[:40]!r}, which is no number that "
+                                  "times are told by: repair or replace the file")
+        return {"kind": "flow", **schedule, "density": SCHEDULE["density"], "shift": shift}
+
+    def objective_of(self, source: Source) -> dict[str, Any]:
+        """The `objective` settings that are the base's own, for `recommended`."""
+        schedule = self.schedule(source)
+        shift = schedule["shift"]
+        return {"prediction_type": self.prediction_types[0], "timestep_density": schedule["density"],
+                "timestep_shift": shift if isinstance(shift, str) else f"{shift:g}"}
+
+    def scheduler(self, source: Source, objective: Any) -> tuple[str, dict[str, Any]]:
+        """Euler's steps on the base's own schedule: what it was drawn with before it draws with after training."""
+        found = {key: value for key, value in source.read_json(SCHEDULER).items() if not key.startswith("_")}
+        return "FlowMatchEulerDiscreteScheduler", found

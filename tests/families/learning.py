@@ -1,0 +1,184 @@
+"""Eight captioned pictures learnt from random weights, and what a program without the studio says of the download.
+
+    python -m tests.families.learning            every mistake, each of which the verdict must tell
+
+A mistake is a family that has one convention wrong in training; its download is drawn by the library's own pipeline.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.state import AcceleratorState
+from PIL import Image
+
+import studio.families
+from studio import config, export, runs
+from studio.families import Family
+from studio.train import loop
+
+from . import pictures, rf_base
+
+STEPS = 600
+NEAREST, RAW, EMA = 7, 0.6, 0.55  # of eight; distances to the right picture over those to the wrong ones
+
+
+def family() -> Family:
+    """The toy family, whose file lies outside of the package."""
+    rf_base.library()
+    if str(rf_base.TOYS) not in studio.families.__path__:
+        studio.families.__path__.append(str(rf_base.TOYS))
+    return studio.families.get("rf")
+
+
+def learn(home: Path, **changes: Any) -> runs.Run:
+    """A finished run on the eight pictures."""
+    family()
+    base = home / "base"
+    if not base.exists():
+        rf_base.make(base)
+    rows = pictures.make(home)
+    asked = config.merge({
+        "model": {"base": str(base)}, "data": {"resolution": 32}, "objective": {"prediction_type": "flow"},
+        "train": {"max_steps": STEPS, "batch_size": 8, "seed": 1, "mixed_precision": "no"},
+        "optim": {"learning_rate": 3e-3, "lr_scheduler": "cosine"}, "ema": {"decay": 0.98},
+        "sample": {"prompts": [], "every_steps": 0, "guidance_scale": 1.0},
+        "checkpoint": {"every_steps": STEPS, "keep": 1}, "compute": {"num_threads": 1}}, changes)
+    settings = config.resolve(config.load(asked), pictures=len(rows), seed=1, cores=1)
+    run = runs.create(home, name="learns", owner="", config=settings, rows=rows)
+    os.environ["ACCELERATE_USE_CPU"] = "true"
+    AcceleratorState._reset_state(True)
+    assert loop.train(run, supervised=False) == "finished"
+    return run
+
+
+def verdict(run: runs.Run, weights: str) -> dict[str, Any]:
+    """What `judge.py` says of the run's downloaded pipeline."""
+    item = next(i for i in export.listing(run) if (i.kind, i.weights, i.precision) == ("pipeline", weights, "fp32"))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, images = Path(temporary, "pipeline"), Path(temporary, "images")
+        folder.mkdir()
+        images.mkdir()
+        export.write_item(run, item.path, folder)
+        for number in range(len(pictures.CAPTIONS)):
+            Image.fromarray(pictures.array(number)).save(images / f"{number}.png")
+        task = {"images": str(images), "captions": {str(n): text for n, text in enumerate(pictures.CAPTIONS)},
+                "library": str(rf_base.LIBRARY), "size": [32, 32], "steps": 20, "seeds": [0, 1]}
+        judge = [sys.executable, "-P", str(Path(__file__).with_name("judge.py")), str(folder), json.dumps(task)]
+        done = subprocess.run(judge, capture_output=True, text=True, cwd=temporary)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def faults(found: dict[str, Any], most: float) -> list[str]:
+    """What is wrong with a download; nothing for a family that has its conventions right."""
+    told = found["told"]
+    drawn = [] if found["nearest"] >= NEAREST and found["distance"] <= most else [
+        f"{found['nearest']} of 8 nearest, distance {found['distance']:.2f}"]
+    return drawn + [way for way, loss in told.items() if way != "as its pipeline" and loss <= told["as its pipeline"]]
+
+
+# ------------------------------------------------------------------------------------------------------------ mistakes
+
+
+def _sign(real: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, *args: -real(self, *args)
+
+
+def _time(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., Any]:
+    return lambda real: lambda self, denoiser, x_t, t, cond: real(self, denoiser, x_t, change(t), cond)
+
+
+def _transposed(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Columns told as rows, and the answer read so too."""
+    return lambda self, denoiser, x_t, t, cond: real(self, denoiser, x_t.mT.contiguous(), t, cond).mT.contiguous()
+
+
+def _shuffled(real: Callable[..., Any]) -> Callable[..., Any]:
+    def collate(self: Family, entries: list[Any]) -> Any:
+        return {name: value.roll(1, 0) for name, value in real(self, entries).items()}
+    return collate
+
+
+def _unmasked(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Texts at full length, their padding told as words."""
+    def encode(self: Family, parts: dict[str, Any], captions: list[str]) -> Any:
+        found: dict[str, torch.Tensor] = {}
+        for name, suffix in (("texts", ""), ("texts_2", "_2")):
+            encoder = parts[f"text_encoder{suffix}"]
+            told = parts[f"tokenizer{suffix}"](captions, padding="max_length", max_length=rf_base.library().TOKENS,
+                                               truncation=True, return_tensors="pt")
+            states = encoder(told.input_ids, attention_mask=told.attention_mask)[0]
+            found |= {name: states, "mask": torch.ones_like(told.attention_mask).bool()}
+        return found
+    return encode
+
+
+def _scaled(real: Callable[..., Any]) -> Callable[..., Any]:
+    def encode(self: Family, parts: dict[str, Any], pixels: torch.Tensor) -> Any:
+        latents = real(self, parts, pixels)["latents"]
+        std = torch.tensor(parts["vae"].config["latents_std"]).view(1, -1, 1, 1)
+        return {"latents": latents * std}
+    return encode
+
+
+def _moved(real: Callable[..., Any]) -> Callable[..., Any]:
+    def encode(self: Family, parts: dict[str, Any], pixels: torch.Tensor) -> Any:
+        latents = real(self, parts, pixels)["latents"]
+        mean, std = (torch.tensor(parts["vae"].config[f"latents_{k}"]).view(1, -1, 1, 1) for k in ("mean", "std"))
+        return {"latents": latents + mean / std}
+    return encode
+
+
+MISTAKES: dict[str, tuple[str, Callable[..., Any]]] = {
+    "the velocity's sign": ("predict", _sign),
+    "time not scaled": ("predict", _time(lambda t: 1000 - (1000 - t) / 1000)),
+    "time turned": ("predict", _time(lambda t: 1000 - t)),
+    "packing transposed": ("predict", _transposed),
+    "captions shuffled": ("collate_texts", _shuffled),
+    "the mask ignored": ("encode_texts", _unmasked),
+    "scale of latents left out": ("encode_images", _scaled),
+    "shift of latents left out": ("encode_images", _moved),
+}
+
+
+@contextmanager
+def mistaken(name: str) -> Iterator[None]:
+    """The family with this convention wrong."""
+    method, wrong = MISTAKES[name]
+    kind = type(family())
+    real = vars(kind)[method]
+    setattr(kind, method, wrong(real))
+    try:
+        yield
+    finally:
+        setattr(kind, method, real)
+
+
+def main() -> int:
+    """Print what the verdict tells of each mistake; 1 where one goes unnoticed."""
+    unseen = 0
+    for name in (None, *MISTAKES):
+        with tempfile.TemporaryDirectory() as home:
+            if name is None:
+                found = faults(verdict(learn(Path(home)), "raw"), RAW)
+            else:
+                with mistaken(name):
+                    run = learn(Path(home))
+                found = faults(verdict(run, "raw"), RAW)
+        print(f"{name or 'no mistake'}: {'; '.join(found) or 'nothing'}", flush=True)
+        unseen += bool(found) != bool(name)
+    return int(unseen > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
