@@ -41,11 +41,13 @@ def whole(folder: Path | Callable[[], Path]) -> Path:
 
 
 def home(folder: Path | Callable[[], Path], flag: str = "STUDIO_HOME") -> Path:
-    """The whole path of the studio's home, made where it is not there, and writable. Raises Unfit."""
+    """The whole path of the studio's home, made where it is not there, and writable. Raises Unfit.
+
+    One on a disk that can only be read is taken: it can be looked at, and each change is refused with the reason."""
     place = whole(folder)
     try:
         place.mkdir(parents=True, exist_ok=True)
-        if not os.access(place, os.W_OK | os.X_OK):
+        if not os.access(place, os.W_OK | os.X_OK) and not os.statvfs(place).f_flag & os.ST_RDONLY:
             raise PermissionError(errno.EACCES, "not to be written")
     except OSError as error:
         raise Unfit(f"The studio keeps everything in {str(place)!r}, which cannot be written ({_why(error)}): name a "

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from studio import datasets, storage
+from studio import faults, storage
 from studio.datasets import naming
 from studio.runs import Run
 from studio.work import ID, Job, Work
@@ -44,7 +44,7 @@ class Names:
 
     def __init__(self, home: Path):
         self.home = home
-        self._seen: dict[Path, tuple[int, int]] = {}  # number and bytes read of each file
+        self._readers: dict[Path, naming.Reader] = {}
         self._pictures: set[int] = set()
 
     def __contains__(self, image: str) -> bool:
@@ -58,25 +58,12 @@ class Names:
                 self._read(entry / name)
 
     def _read(self, path: Path) -> None:
+        reader = self._readers.setdefault(path, naming.Reader(path))
         try:
-            stat = path.stat()
-            number, offset = self._seen.get(path, (0, 0))
-            if number != stat.st_ino or offset > stat.st_size:
-                offset = 0
-            if offset < stat.st_size:
-                offset = self._read_on(path, offset)
+            if reader.changed():
+                self._pictures.update(int(row["image"][:16], 16) for row in reader.read())
         except (FileNotFoundError, NotADirectoryError):  # moved to the trash meanwhile, where it is read next
             return
-        self._seen[path] = stat.st_ino, offset
-
-    def _read_on(self, path: Path, offset: int) -> int:
-        """Take the names of the lines from byte `offset` on; where the last whole line ends."""
-        with open(path, "rb") as file:
-            file.seek(offset)
-            for line in file:
-                self._pictures.update(int(row["image"][:16], 16) for row in datasets.rows_named(line))
-                offset += len(line) if line.endswith(b"\n") else 0
-        return offset
 
 
 class Sweep:
@@ -87,11 +74,15 @@ class Sweep:
         self.removed: Counter[str] = Counter()
 
     def all(self) -> None:
-        """Everything but the Hub's cache."""
-        self.pictures()
-        self.bases()
-        self.caches()
-        self.leavings()
+        """Everything but the Hub's cache; what fails keeps nothing else from being swept. Raises the first error."""
+        errors: list[Exception] = []
+        for step in (self.pictures, self.bases, self.caches, self.leavings):
+            try:
+                step()
+            except (OSError, Busy) as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def pictures(self) -> None:
         """Stored pictures that no row names, and thumbnails."""
@@ -120,13 +111,15 @@ class Sweep:
 
     def caches(self) -> None:
         """What is remembered of data sets and runs that are not there any more, nor in the trash."""
-        discarded = [path.name for path in _entries(self.home / "trash")]
-        for folder, place in (("measures", "datasets"), ("likeness", "runs"), ("bundles", "runs"), ("uses", "runs")):
-            for path in _entries(self.home / "cache" / folder):
-                gone = ID.fullmatch(path.stem) and not (self.home / place / path.stem).exists() and not any(
-                    path.stem in name for name in discarded)
-                if gone and self._is_old(path):
-                    self._remove("caches", path)
+        old = [(place, path) for folder, place in (("measures", "datasets"), ("likeness", "runs"), ("bundles", "runs"),
+                                                   ("uses", "runs"))
+               for path in _entries(self.home / "cache" / folder) if ID.fullmatch(path.stem) and self._is_old(path)]
+        names = [path.name for path in _entries(self.home / "trash")]  # before: it may be restored meanwhile
+        gone = [path for place, path in old if not (self.home / place / path.stem).exists()]
+        names += [path.name for path in _entries(self.home / "trash")]  # and after: or deleted
+        for path in gone:
+            if not any(path.stem in name for name in names):
+                self._remove("caches", path)
 
     def leavings(self) -> None:
         """Staging folders and part files of what was killed while it was made."""
@@ -181,6 +174,7 @@ class Sweep:
             for entry in _entries(self.home / folder):
                 yield _json(entry / "config.json")
                 yield (_json(entry / "job.json").get("args") or {}).get("config")
+                yield _json(entry).get("config") if entry.is_file() else None  # a preset that was deleted
         for path in (self.home / "presets").glob("*.json"):
             yield _json(path).get("config")
 
@@ -309,8 +303,8 @@ def main(argv: list[str] | None = None) -> int:
     sweep = Sweep(args.home.resolve(), args.age)
     try:
         sweep.all()
-    except Busy as busy:
-        print(busy, file=sys.stderr)
+    except (OSError, Busy) as error:
+        print(faults.in_shell(error), file=sys.stderr)
         return 1
     if args.hub_cache:
         limit = None if args.hub_cache == "default" else int(args.hub_cache)

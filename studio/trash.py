@@ -84,8 +84,17 @@ class Entry:
 
     def size(self) -> int:
         """Bytes that its end gives back: files that have other names as well are not among them."""
-        files = [self.path] if self.path.is_file() else [path for path in self.path.rglob("*") if path.is_file()]
-        return sum(stat.st_size for stat in map(os.stat, files) if stat.st_nlink == 1)
+        files = [self.path] if self.path.is_file() else [
+            Path(folder, name) for folder, _, names in os.walk(self.path) for name in names]
+        return sum(map(_given_back, files))
+
+
+def _given_back(path: Path) -> int:
+    try:
+        stat = path.lstat()
+    except FileNotFoundError:  # removed in this moment
+        return 0
+    return stat.st_size if stat.st_nlink == 1 else 0
 
 
 def entries(home: Path) -> list[Entry]:
@@ -121,16 +130,25 @@ def restore(entry: Entry) -> None:
     if entry.place is None:
         raise Refused("it is not known where this lay before it was deleted, so it cannot be put back")
     target = entry.home / entry.place
-    with datasets.relying(entry.home), _held(entry):  # what it names is not swept while it moves
-        if entry.kind == "batches" and target.exists():
-            for batch in sorted(entry.path.glob("[0-9]*")):
-                storage.move(batch, target / batch.name)
-            storage.erase(entry.path)
-        elif target.exists():
-            raise Refused("something else lies there now, so it cannot be put back")
-        else:
-            storage.move(entry.path, target)
+    try:
+        with datasets.relying(entry.home), _held(entry):  # what it names is not swept while it moves
+            _put_back(entry, target)
+    except FileNotFoundError:
+        if entry.path.exists():
+            raise
+        raise Refused("this is not in the trash any more: somebody put it back, or removed it") from None
     _renew(entry, target)
+
+
+def _put_back(entry: Entry, target: Path) -> None:
+    if entry.kind == "batches" and target.exists():
+        for batch in sorted(entry.path.glob("[0-9]*")):
+            storage.move(batch, target / batch.name)
+        storage.erase(entry.path)
+    elif target.exists():
+        raise Refused("something else lies there now, so it cannot be put back")
+    else:
+        storage.move(entry.path, target)
 
 
 def _renew(entry: Entry, target: Path) -> None:
@@ -161,9 +179,16 @@ def _held(entry: Entry) -> Iterator[None]:
         lock.release()
 
 
-def remove(entry: Entry) -> None:
-    """Its end, now. Raises OSError."""
-    storage.erase(entry.path)
+def remove(*entries: Entry) -> None:
+    """Their end, now. Raises OSError for the first that cannot be removed, after all were tried."""
+    errors: list[OSError] = []
+    for entry in entries:
+        try:
+            storage.erase(entry.path)
+        except OSError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 class Keeper:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from studio import events, requests, storage
+from studio.storage.spare import Spare
 
 ID = re.compile(r"[0-9a-f]{32}")
 KIND = re.compile(r"[a-z]+(_[a-z]+)*")
@@ -127,10 +128,12 @@ class Work:
         """exit.json of the last attempt that came to its end, if any did. Raises Corrupt."""
         return self.facts(self.exit_file, {"attempt": int}) if self.exit_file.exists() else None
 
-    def update(self, **fields: Any) -> None:
-        """Change fields of the record; servers and shells wait for each other."""
+    def update(self, by_all_means: bool = False, **fields: Any) -> None:
+        """Change fields of the record; servers and shells wait for each other. `by_all_means`: where the disk is full,
+        by the room that is held for the last words."""
+        write = Spare(self.home).write if by_all_means else storage.write_bytes
         with storage.Lock(self.path / "record.lock"):
-            storage.write_json(self.record_file, {**self.record(), **fields})
+            write(self.record_file, as_json({**self.record(), **fields}))
 
     def goes_on(self) -> bool:
         """Whether it goes on by itself once it has paused."""

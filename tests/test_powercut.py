@@ -18,8 +18,9 @@ from benchmarks.powercut.states import MODELS, Crashes
 from studio import presets
 
 SAMPLE = {  # states of each model, of operations that differ in what they ask of the disk
-    "batches": 30, "add_more": 20, "branch": 20, "bundle_import": 20, "edits_and_resume": 25, "delete_run": 10,
-    "restore": 10, "presets": 15, "jobs": 25, "votes": 10, "sessions": 10, "supervise": 10, "train": 25}
+    "batches": 30, "add_more": 20, "compacting": 15, "branch": 20, "bundle_import": 20, "edits_and_resume": 25,
+    "delete_run": 10, "restore": 10, "presets": 15, "jobs": 25, "votes": 10, "sessions": 10, "supervise": 10,
+    "train": 25}
 
 
 @pytest.fixture

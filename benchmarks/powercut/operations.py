@@ -7,6 +7,7 @@ thing that was answered for. The trainer's acknowledgements are its events (disk
 from __future__ import annotations
 
 from studio import bundle, datasets, machine, storage
+from studio.datasets import compacting as compacting_
 from studio.datasets import suggestions as suggested
 from studio.datasets.wording import Change
 from studio.web.access import LOCAL
@@ -84,6 +85,22 @@ def captions(stage: Stage) -> Act:
                      lambda: stage.studio.rename_dataset(LOCAL, made.id, "Birds in ink")):
             what()
             stage.mark("changed")
+
+    return act
+
+
+@operation()
+def compacting(stage: Stage) -> Act:
+    """Edits and an undo, at each of which the log of the data set may be written anew."""
+    made = stage.dataset()
+    compacting_.LEAST_BYTES = 0
+
+    def act() -> None:
+        for number in range(6):
+            stage.studio.edit_captions(LOCAL, made.id, Change(prefix=f"{number}, "))
+            stage.mark("changed")
+        stage.studio.undo(LOCAL, made.id)
+        stage.mark("undone")
 
     return act
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,3 +63,11 @@ def of_name(name: str) -> str:
     """A caption made of a file's or a folder's name: kohya's count before it and a number behind it left out."""
     words = re.sub(r"[\s_]+", " ", re.sub(r"^\d+_", "", name)).strip()
     return clean(re.sub(r"\s*(\(\d+\)|[-. ]\d+)$", "", words) or words)[0]
+
+
+def spread(texts: Iterable[str], number: int = 4) -> list[str]:
+    """`number` different, non-empty texts, spread evenly."""
+    found = list(dict.fromkeys(text for text in texts if text.strip()))
+    if len(found) <= number:
+        return found
+    return [found[i * (len(found) - 1) // (number - 1)] for i in range(number)]

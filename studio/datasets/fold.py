@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
+ROW_BYTES = 1000  # what a row takes in memory, but for its texts: measured
+LEAST_BYTES = 10_000  # what a snapshot counts as, however small
+MOST_BYTES = 128 << 20  # of all snapshots that are kept
+
+
+def _shared(row: Row) -> Row:
+    """The row with the texts that all rows have in common kept once: each line of the log brings its own."""
+    shared = {sys.intern(key): value for key, value in row.items()}
+    for key in ("ext", "split"):
+        shared[key] = sys.intern(row[key])
+    if row["pid"] == row["image"]:
+        shared["pid"] = row["image"]
+    return shared
 
 
 class Fold:
@@ -43,7 +57,8 @@ class Fold:
         """Take one line of the log."""
         kind, pid = entry["op"], entry.get("pid", "")
         if kind == "add" and entry["import"] in self._committed:
-            self.rows[entry["row"]["pid"]] = entry["row"]
+            row = _shared(entry["row"])
+            self.rows[row["pid"]] = row
         elif kind == "undo" and self._before:
             self.rows.update(self._before.pop()[1])
         elif kind == "edit":
@@ -57,7 +72,8 @@ class Fold:
             row = self.rows.get(pid)
             if row is not None:
                 before[pid] = row
-                self.rows[pid] = change and {k: v for k, v in {**row, **change}.items() if v is not None}
+                self.rows[pid] = change if change is None else {
+                    sys.intern(k): v for k, v in {**row, **change}.items() if v is not None}
         if before:
             self._before.append((what, before))
 
@@ -65,17 +81,35 @@ class Fold:
         """The picture ids in use, removed rows included."""
         return Taken(self.rows)
 
+    def steps(self) -> Iterator[tuple[dict[str, Any], list[Row]]]:
+        """The steps that an undo can take back, the last one first: each as a line of the log, with the rows that there
+        were before it."""
+        rows = dict(self.rows)
+        for what, before in reversed(self._before):
+            changes = {pid: _change(row, rows[pid]) for pid, row in before.items() if row is not None}
+            rows.update(before)
+            yield {"op": "edit", "what": what, "changes": changes}, [row for row in rows.values() if row is not None]
+
     def snapshot(self) -> Snapshot:
         """The present rows."""
         rows = [row for row in self.rows.values() if row is not None]
         return Snapshot(rows, undo=self._before[-1][0] if self._before else None)
 
 
+def _change(before: Row, after: Row | None) -> dict[str, Any] | None:
+    """What an edit says that makes one of the other."""
+    if after is None:
+        return None
+    return {key: after.get(key) for key in {**before, **after} if before.get(key) != after.get(key)}
+
+
 class Taken:
     """Gives each row an id of its own: the picture's SHA-256, and for further copies of it "-2", "-3"."""
 
     def __init__(self, pids: dict[str, Any]):
-        self._seen = Counter(pid.partition("-")[0] for pid in pids)
+        self._seen: Counter[str] = Counter()  # the highest number: one below it may be free again
+        for image, _, number in (pid.partition("-") for pid in pids):
+            self._seen[image] = max(self._seen[image], int(number or 1))
 
     def next(self, image: str) -> str:
         self._seen[image] += 1
@@ -88,6 +122,8 @@ class Snapshot:
     def __init__(self, rows: list[Row], *, undo: str | None = None):
         self.rows, self.undo = rows, undo  # what an undo would take back
         self.by_pid = {row["pid"]: row for row in rows}
+        texts = sum(sys.getsizeof(text) for row in rows for text in (*row["captions"], row["name"]))
+        self.bytes = max(LEAST_BYTES, ROW_BYTES * len(rows) + 2 * texts)  # twice: a search keeps them once more
         self._texts: list[str] | None = None
 
     def search(self, q: str) -> list[Row]:
@@ -101,21 +137,45 @@ class Snapshot:
 
 
 class SnapshotCache:
-    """The last folded data sets, each with the stamp of the files it was read from."""
+    """The last folded data sets, each with the stamp of the files it was read from: as many as `most` bytes hold. One
+    that is larger than that is folded each time."""
 
-    def __init__(self, size: int = 8):
-        self._lock, self._size, self._kept = threading.Lock(), size, dict[str, tuple[Any, Snapshot]]()
+    def __init__(self, most: int = MOST_BYTES):
+        self._lock, self._most, self._bytes = threading.Lock(), most, 0
+        self._snapshots = dict[str, tuple[Any, Snapshot]]()
+        self._making = dict[str, threading.Lock]()
 
     def get(self, key: str, stamp: Any, make: Callable[[], Snapshot]) -> Snapshot:
-        """The kept snapshot of `key` where its stamp is still `stamp`, else a new one."""
+        """The kept snapshot of `key` where its stamp is still `stamp`, else a new one. Of several who ask at once one
+        makes it."""
         with self._lock:
-            kept = self._kept.pop(key, None)
-            if kept is not None and kept[0] == stamp:
-                self._kept[key] = kept
-                return kept[1]
-        made = make()
-        with self._lock:
-            self._kept[key] = (stamp, made)
-            while len(self._kept) > self._size:
-                self._kept.pop(next(iter(self._kept)))
-        return made
+            known = self._find(key, stamp)
+            if known is not None:
+                return known
+            making = self._making.setdefault(key, threading.Lock())
+        with making:
+            with self._lock:
+                known = self._find(key, stamp)
+            snapshot = known or make()
+            with self._lock:
+                self._making.pop(key, None)
+                if known is None:
+                    self._keep(key, stamp, snapshot)
+        return snapshot
+
+    def _find(self, key: str, stamp: Any) -> Snapshot | None:
+        known = self._snapshots.get(key)
+        if known is None or known[0] != stamp:
+            return None
+        self._snapshots[key] = self._snapshots.pop(key)  # now the last used
+        return known[1]
+
+    def _keep(self, key: str, stamp: Any, snapshot: Snapshot) -> None:
+        before = self._snapshots.pop(key, None)
+        self._bytes -= before[1].bytes if before else 0
+        if snapshot.bytes > self._most:
+            return
+        self._snapshots[key] = stamp, snapshot
+        self._bytes += snapshot.bytes
+        while self._bytes > self._most:
+            self._bytes -= self._snapshots.pop(next(iter(self._snapshots)))[1].bytes

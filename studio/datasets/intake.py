@@ -254,7 +254,7 @@ class Intake:
             pool.close()
         if rows:
             pid_of = dict(zip((entry for entry, _ in taken), pids, strict=True))
-            with suppress(OSError):  # the import is committed; its words can then not be read again, as the page says
+            with suppress(OSError, MemoryError):  # it is committed: its words cannot be read again, as the page says
                 words.keep(self.dataset, batch, layout, pid_of, dict(taken))
         return result
 

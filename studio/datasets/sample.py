@@ -11,8 +11,9 @@ from PIL import Image
 
 from studio import storage
 from studio.datasets import captions
+from studio.datasets.captions import spread
 from studio.datasets.fold import Snapshot
-from studio.datasets.store import Dataset, picture_path, spread
+from studio.datasets.store import Dataset, picture_path
 
 SAMPLE = "sample"
 FOLDER = Path(__file__).resolve().parent.parent / "assets" / "sample"
@@ -47,7 +48,7 @@ class Sample(Dataset):
         return self.path / self.row(pid)["name"]
 
     def freeze(self) -> list[dict[str, Any]]:
-        missing = [row for row in self._snapshot().rows if not picture_path(self.home, row).is_file()]
+        missing = [row for row in self.snapshot().rows if not picture_path(self.home, row).is_file()]
         if missing:
             self._store(missing)
         return super().freeze()
@@ -68,7 +69,7 @@ class Sample(Dataset):
     def suggested_prompts(self) -> list[str]:
         return spread(self.record().get("prompts", [])) or super().suggested_prompts()
 
-    def _snapshot(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
         return _read(self.path)
 
 

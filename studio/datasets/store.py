@@ -1,7 +1,8 @@
 """The picture store: a data set is a folder of rows over pictures that all data sets and runs share.
 
     <home>/datasets/<id>/dataset.json   name, owner, created
-                         rows.jsonl     append-only log of rows and edits, folded to the present rows
+                         rows.jsonl     log of rows and edits, folded to the present rows; only appended to, now and
+                                        then written anew (compacting.py)
                          report.json    the last import's report; replacing it is what commits an import
                          report.csv     the same, file by file
                          incoming/      batches of files that wait for `commit`, each a folder with names.json
@@ -23,7 +24,7 @@ from typing import Any
 
 from studio import storage
 from studio.datasets import captions as captions_
-from studio.datasets import workers
+from studio.datasets import compacting, workers
 from studio.datasets.fold import Fold, Snapshot, SnapshotCache
 from studio.datasets.naming import relying
 from studio.work import Refused
@@ -146,23 +147,28 @@ class Dataset:
         says then, where the studio itself asks."""
         if not storage.is_locked(self.lock_file):
             return False
-        (self.path / "cancel").write_text(why, encoding="utf-8")
+        try:
+            storage.write_bytes(self.path / "cancel", why.encode())
+        except OSError as error:
+            if error.errno not in storage.FULL:
+                raise
+            (self.path / "cancel").touch()  # the name says enough, and needs no room
         return True
 
     @property
     def count(self) -> int:
         """How many pictures there are."""
-        return len(self._snapshot().rows)
+        return len(self.snapshot().rows)
 
     @property
     def can_undo(self) -> bool:
         """Whether there is an edit to take back."""
-        return self._snapshot().undo is not None
+        return self.snapshot().undo is not None
 
     @property
     def last_edit(self) -> str | None:
         """What an undo would take back, as the edit was named."""
-        return self._snapshot().undo
+        return self.snapshot().undo
 
     def commit(self) -> dict[str, Any]:
         """report.json as it is on disk; empty before the first import has ended."""
@@ -181,17 +187,17 @@ class Dataset:
 
     def rows(self, offset: int = 0, limit: int | None = None, q: str = "") -> list[dict[str, Any]]:
         """Rows in order, those whose captions or name contain `q` (case ignored); each with its `pid`."""
-        found = self._snapshot().search(q)
+        found = self.snapshot().search(q)
         return [dict(row) for row in found[offset : None if limit is None else offset + limit]]
 
     def total(self, q: str = "") -> int:
         """How many rows `rows` finds in all."""
-        return len(self._snapshot().search(q))
+        return len(self.snapshot().search(q))
 
     def row(self, pid: str) -> dict[str, Any]:
         """One row. `pid` is the picture's SHA-256; a second copy of the same picture has "-2" after it, and so on.
         Raises NotFound."""
-        found = self._snapshot().by_pid.get(pid)
+        found = self.snapshot().by_pid.get(pid)
         if found is None:
             raise NotFound(f"there is no picture {pid[:80]!r} in this data set")
         return dict(found)
@@ -213,12 +219,12 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 over what a run trains on: picture, captions, crop and repeats of the training rows, in order."""
         keys = ("image", "captions", "crop", "repeats", "split")
-        train = [[row.get(k) for k in keys] for row in self._snapshot().rows if row["split"] == "train"]
+        train = [[row.get(k) for k in keys] for row in self.snapshot().rows if row["split"] == "train"]
         return captions_.digest(train)
 
     def freeze(self) -> list[dict[str, Any]]:
         """The rows a run keeps, every picture of them in <home>/images. Raises storage.Corrupt for a lost picture."""
-        rows = [{k: row[k] for k in ROW_KEYS if k in row} for row in self._snapshot().rows]
+        rows = [{k: row[k] for k in ROW_KEYS if k in row} for row in self.snapshot().rows]
         for row in rows:
             if not picture_path(self.home, row).is_file():
                 raise storage.Corrupt(f"the stored picture of {row['name']!r} is missing; import it again")
@@ -244,13 +250,13 @@ class Dataset:
     def edit(self, changes: Mapping[str, dict[str, Any] | None], what: str) -> int:
         """Change fields of pictures (`captions`, `crop`; None takes a field away) or take pictures out (None), as one
         step of undo named `what`; returns how many pictures changed. Raises ReadOnly. Unknown ones are passed over."""
-        rows, real = self._snapshot().by_pid, {}
+        rows, real = self.snapshot().by_pid, {}
         for pid, change in changes.items():
             row = rows.get(pid)
             if row is not None and (change is None or any(row.get(k) != v for k, v in change.items())):
                 real[pid] = change
         if real:
-            self._append([{"op": "edit", "what": what, "changes": real}])
+            self._append([{"op": "edit", "what": what, "changes": real}], edit=True)
         return len(real)
 
     def remove(self, pid: str) -> None:
@@ -262,7 +268,7 @@ class Dataset:
         """Take the last edit back; False when there is none. Raises ReadOnly."""
         if not self.can_undo:
             return False
-        self._append([{"op": "undo"}])
+        self._append([{"op": "undo"}], edit=True)
         return True
 
     def rename(self, name: str) -> None:
@@ -301,25 +307,24 @@ class Dataset:
 
     def suggested_prompts(self) -> list[str]:
         """At most four captions to draw samples from, spread over the training pictures."""
-        return spread([row["captions"][0] for row in self._snapshot().rows if row["split"] == "train"])
+        return captions_.spread([row["captions"][0] for row in self.snapshot().rows if row["split"] == "train"])
 
     def _writable(self) -> None:
         if self.read_only:
             raise ReadOnly(f"the data set {self.name!r} ships with the studio and cannot be changed: copy it first")
 
-    def _append(self, lines: list[dict[str, Any]]) -> None:
+    def _append(self, lines: list[dict[str, Any]], edit: bool = False) -> None:
         self._writable()
         with storage.Lock(self.path / "edit.lock"):
             storage.append_lines(self.path / "rows.jsonl", lines)
-
-    def snapshot(self) -> Snapshot:
-        """All rows at this moment, shared: read them, never change them."""
-        return self._snapshot()
+            if edit:
+                compacting.compact(self.path)
 
     def _fold(self) -> Fold:
         return Fold.read(self.path / "rows.jsonl", set(self.commit().get("imports", [])))
 
-    def _snapshot(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
+        """All rows at this moment, shared: read them, never change them."""
         stamp = tuple(storage.stamp(self.path / name) for name in ("rows.jsonl", "report.json"))
         return _cache.get(str(self.path), stamp, lambda: self._fold().snapshot())
 
@@ -390,11 +395,3 @@ def release(dataset: Dataset) -> None:
 def clean_name(name: str) -> str:
     """A data set's name as one line of at most 200 characters."""
     return captions_.clean(name)[0][:200] or "Pictures"
-
-
-def spread(texts: Iterable[str], number: int = 4) -> list[str]:
-    """`number` different, non-empty texts, spread evenly."""
-    found = list(dict.fromkeys(text for text in texts if text.strip()))
-    if len(found) <= number:
-        return found
-    return [found[i * (len(found) - 1) // (number - 1)] for i in range(number)]

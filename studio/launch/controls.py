@@ -42,7 +42,7 @@ def ask(run: Work, kind: str, reader: Reader | None = None, **args: Any) -> str:
     """
     with _asking:
         if kind in _ENDINGS and run.record().get("held"):
-            run.update(held=None)
+            run.update(by_all_means=True, held=None)
         return _ask(run, kind, reader, args)
 
 

@@ -134,14 +134,14 @@ class Launcher:
 
     def _start(self, one: Waiting) -> bool:
         work, attempt = one.work, one.attempt
-        if self.shared and isinstance(work, Run) and _opens_a_port(work):
-            controls.cancel(work, SEVERAL_MACHINES)
-            return False
         log.info("starting %s %s, attempt %d", work.word, work.id, attempt)
         try:
+            if self.shared and isinstance(work, Run) and _opens_a_port(work):
+                controls.cancel(work, SEVERAL_MACHINES)
+                return False
             self.turns.started(one.lane, one.owner)
             self._children.append((one, spawn(work, attempt, self._tokens.get(work.id))))
-        except OSError as error:  # of this one's folder: those behind it need not wait for it
+        except (OSError, storage.Corrupt) as error:  # of this one's folder: those behind it need not wait for it
             self._later(work, attempt, str(error))
             return False
         self._tokens.pop(work.id, None)

@@ -32,6 +32,7 @@ from studio.storage.disk import (
     make_folder,
     part_of,
     sync_tree,
+    writable,
 )
 from studio.storage.locks import NO_LOCKS, Lock, is_locked
 from studio.storage.moves import (
@@ -54,8 +55,8 @@ __all__ = [
     "empty_trash", "erase", "fingerprint", "following", "free_bytes", "fsync_path", "home", "is_full", "is_locked",
     "link", "link_tree", "make_folder", "manifest", "move", "part_of", "publish", "publish_files", "publish_folder",
     "read_json", "read_lines", "remove", "rename", "seal", "sha256_file", "staged", "stamp", "sweep_staging",
-    "sync_tree", "to_trash", "verify", "write_bytes", "write_cache", "write_empty", "write_json", "write_new",
-    "writing",
+    "sync_tree", "to_trash", "verify", "writable", "write_bytes", "write_cache", "write_empty", "write_json",
+    "write_new", "writing",
 ]
 
 MANIFEST = "manifest.json"

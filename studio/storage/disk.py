@@ -77,6 +77,12 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
+def writable(path: Path) -> None:
+    """Return if the disk of `path` is mounted to be written to. Raises OSError (EROFS)."""
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
 def is_full(path: Path) -> bool:
     """Whether the disk of `path` takes next to nothing from this process any more."""
     try:

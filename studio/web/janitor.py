@@ -29,8 +29,11 @@ async def look_after(studio: Studio, sessions: Store | None) -> None:
     while True:
         emptied = await asyncio.to_thread(janitor.come_by)
         await asyncio.sleep(SWEEP_DELAY)
-        if emptied or time.time() - _last_sweep(studio.home) >= DAY:
-            await _sweep(studio)
+        try:
+            if emptied or time.time() - _last_sweep(studio.home) >= DAY:
+                await _sweep(studio)
+        except OSError as error:  # no process, or no file, can be opened just now
+            janitor.troubles.tell("sweeping what nothing names failed", error)
         await asyncio.sleep(HOUR - SWEEP_DELAY)
 
 
@@ -84,6 +87,6 @@ class Janitor:
     def _try(self, what: str, step: Callable[[], T]) -> T | None:
         try:
             return step()
-        except (OSError, storage.Corrupt, datasets.NotFound) as error:
+        except Exception as error:  # this must outlive whatever it finds
             self.troubles.tell(f"{what} failed", error)
             return None

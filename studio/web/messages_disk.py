@@ -74,6 +74,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("it is not known where this lay before it was deleted, so it cannot be put back",
      "削除前の場所がわからないため、元に戻せません。"),
     ("something else lies there now, so it cannot be put back", "その場所には別のものがあるため、元に戻せません。"),
+    ("this is not in the trash any more: somebody put it back, or removed it",
+     "ゴミ箱にはもうありません。元に戻されたか、完全に削除されています。"),
     ("what this was part of is not here any more: put that back first",
      "これが属していたものがもうありません。先にそちらを元に戻してください。"),
     ("the run is still running: stop it first", "実行はまだ続いています。先に停止してください。"),

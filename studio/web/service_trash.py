@@ -62,9 +62,10 @@ class TrashService:
         for owner in {owner for _, owner in chosen}:
             entries = [entry for entry, whose in chosen if whose == owner]
             together = self.stored.freed_by(owner, entries)[1]
-            for entry in entries:
-                trash.remove(entry)
-            self.stored.forget(owner)
+            try:
+                trash.remove(*entries)
+            finally:
+                self.stored.forget(owner)
             freed += together
         return {"removed": len(chosen), "bytes": freed}
 

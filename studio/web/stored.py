@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from studio import datasets, storage, trash
-from studio.datasets import measures
+from studio.datasets import measures, naming
 from studio.runs import Run
 from studio.web.index import Index
 from studio.work import ID, Work
@@ -232,7 +232,7 @@ class _Pictures:
 
     def __init__(self, home: Path):
         self.home = home
-        self._read: OrderedDict[Path, tuple[int, int, Sizes]] = OrderedDict()  # number, bytes read, what they name
+        self._read: OrderedDict[Path, tuple[naming.Reader, Sizes]] = OrderedDict()  # with what was named so far
         self._bytes = 0
 
     def of(self, files: Iterable[Path]) -> Sizes:
@@ -240,36 +240,26 @@ class _Pictures:
         return _together([self._one(path) for path in files])
 
     def _one(self, path: Path) -> Sizes:
-        number, offset, known = self._read.pop(path, (0, 0, _together([])))
+        reader, known = self._read.pop(path, (naming.Reader(path), _together([])))
         self._bytes -= _memory(known)
         try:
-            stat = path.stat()
-            if number != stat.st_ino or offset > stat.st_size:
-                offset, known = 0, _together([])
-            if offset < stat.st_size:
-                new, offset = self._more(path, offset)
-                known = _together([known, new])
+            if reader.changed():
+                new = self._sizes(reader.read())
+                known = new if reader.anew else _together([known, new])
         except (FileNotFoundError, NotADirectoryError):  # deleted in this moment
             return _together([])
-        self._read[path] = stat.st_ino, offset, known
+        self._read[path] = reader, known
         self._bytes += _memory(known)
         while self._bytes > MOST_BYTES and len(self._read) > 1:
-            self._bytes -= _memory(self._read.popitem(last=False)[1][2])
+            self._bytes -= _memory(self._read.popitem(last=False)[1][1])
         return known
 
-    def _more(self, path: Path, offset: int) -> tuple[Sizes, int]:
-        """The pictures of the whole lines from byte `offset` on, and where they end."""
+    def _sizes(self, rows: Iterable[dict[str, Any]]) -> Sizes:
         keys, blocks = [], []
-        with open(path, "rb") as file:
-            file.seek(offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                offset += len(line)
-                for row in datasets.rows_named(line):
-                    keys.append(int(row["image"][:16], 16))
-                    blocks.append(_blocks(datasets.picture_path(self.home, row)) // BLOCK)
-        return (np.array(keys, np.uint64), np.array(blocks, np.uint32)), offset
+        for row in rows:
+            keys.append(int(row["image"][:16], 16))
+            blocks.append(_blocks(datasets.picture_path(self.home, row)) // BLOCK)
+        return _together([(np.array(keys, np.uint64), np.array(blocks, np.uint32))])
 
 
 def _together(parts: list[Sizes]) -> Sizes:

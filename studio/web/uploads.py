@@ -108,6 +108,7 @@ class _Room:
     def _look(self, count: int) -> None:
         if count > self.settings.upload_bytes:
             self._refuse()
+        storage.writable(self.settings.home)
         if count + sum(self.promised.values()) + SPARE_BYTES > storage.free_bytes(self.settings.home):
             raise TooLarge("The disk of the studio has not enough room for this upload.",
                            "Free space on it, or send fewer pictures.", code="disk_full")

@@ -7,9 +7,8 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from studio import datasets, launch, runs, storage, work
+from studio import datasets, faults, launch, runs, storage, work
 from studio.launch import turns
 from studio.web.quotas import gb
 from studio.web.service import Studio
@@ -25,40 +24,42 @@ async def watch(studio: Studio) -> None:
     """Every few seconds: who stores more than they may has their live work ended, and their trash emptied."""
     watcher = Watcher(studio)
     while studio.settings.limits is not None:
-        await _guarded(watcher.look)
+        await asyncio.to_thread(watcher.look)
         await asyncio.sleep(WATCH_SECONDS)
 
 
-async def _guarded(action: Callable[..., int | None], *args: Any) -> int | None:
-    """Do something in a thread; a full disk or a damaged folder costs this time only."""
-    try:
-        return await asyncio.to_thread(action, *args)
-    except (OSError, storage.Corrupt, datasets.NotFound):
-        log.exception("%s failed; it is tried again", getattr(action, "__name__", action))
-        return None
-
-
 class Watcher:
-    """Holds people to their quota while work of theirs grows."""
+    """Holds people to their quota while work of theirs grows. What fails (a full disk, a damaged folder) is tried again
+    the next time, and keeps nothing else from being done."""
 
     def __init__(self, studio: Studio):
-        self.studio = studio
+        self.studio, self._troubles = studio, faults.Log(log)
         self._asked: dict[Path, float] = {}
 
     def look(self) -> None:
         """End what grows of those who are over, and remove what their trash has no room for."""
-        studio, limits = self.studio, self.studio.settings.limits
+        limits = self.studio.settings.limits
         if limits is None:
             return
+        self._try("ending what grows", lambda: self._end_what_grows(limits.bytes))
+        self._try("emptying the trash of who has no room", lambda: self._empty_trash(limits.bytes))
+        self._try("discarding jobs of who has very many", self._discard_jobs)
+
+    def _try(self, what: str, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except Exception as error:  # this must outlive whatever it finds
+            self._troubles.tell(f"{what} failed", error)
+
+    def _end_what_grows(self, limit: int) -> None:
+        studio = self.studio
         importing = [(path, owner) for path, owner in studio.stored.datasets()
                      if storage.is_locked(path / "import.lock")]
         live = [one for one in studio.launcher.live if one.owner]
         for owner in {*(owner for _, owner in importing), *(one.owner for one in live)}:
             used = studio.stored.of(owner, WATCH_SECONDS / 2).bytes
-            if used > limits.bytes:
-                self._end(owner, used, limits.bytes, live, importing)
-        self._empty_trash(limits.bytes)
-        self._discard_jobs()
+            if used > limit:
+                self._end(owner, used, limit, live, importing)
 
     def _end(self, owner: str, used: int, limit: int, live: list[turns.Live],
              importing: list[tuple[Path, str]]) -> None:
@@ -68,11 +69,13 @@ class Watcher:
         for one in live:
             if one.owner == owner and now - self._asked.get(one.work.path, -ASK_AGAIN) >= ASK_AGAIN:
                 self._asked[one.work.path] = now
-                launch.make_way(one.work, runs.QUOTA, message, hint)
+                self._try("asking work to make way",
+                          lambda one=one: launch.make_way(one.work, runs.QUOTA, message, hint))
+        why = f"{message} Nothing of this import was kept: delete something, then import it again."
         for path, whose in importing:
             if whose == owner:
-                datasets.Dataset(self.studio.home, path.name).cancel(
-                    f"{message} Nothing of this import was kept: delete something, then import it again.")
+                dataset = datasets.Dataset(self.studio.home, path.name)
+                self._try("ending an import", lambda dataset=dataset: dataset.cancel(why))
 
     def _empty_trash(self, limit: int) -> None:
         """What people deleted goes before its seven days where their things need the room; the oldest first."""
@@ -84,7 +87,7 @@ class Watcher:
             over = [one.path for one in self.studio.stored.over(owner, limit)] if owner else []
             gone = dict.fromkeys([*too_many, *over])
             for path in gone:
-                storage.erase(path)
+                self._try("removing something from the trash", lambda path=path: storage.erase(path))
             if gone:
                 log.info("the trash of one person was emptied of its oldest: it had no room")
                 self.studio.stored.forget(owner)

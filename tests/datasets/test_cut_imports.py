@@ -33,12 +33,18 @@ def names(dataset: datasets.Dataset) -> list[str]:
     return [row["name"] for row in dataset.rows()]
 
 
-def test_a_commit_on_a_full_disk_keeps_what_waits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("room", [0, 256 << 10])
+def test_a_commit_on_a_full_disk_keeps_what_waits(tmp_path: Path, room: int) -> None:
+    """With a little room the import can begin, and tell why it ends."""
     with tmpfs(tmp_path / "home", "24m") as home:
         dataset = datasets.draft(home, "Birds", "ann")
         send(dataset, "a.png", "b.png")
         assert send(dataset, "c.png") == 3
+        for batch, (name, _) in enumerate(dataset.batches()):
+            with open(dataset.incoming / name / "000000", "ab") as file:
+                file.write(bytes(batch * 512 << 10))  # behind the picture: more than there will be room for
         fill(home / "filler")
+        os.truncate(home / "filler", (home / "filler").stat().st_size - room)
         report: dict[str, Any] = {}
         try:
             report = datasets.commit(dataset)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from studio import config, launch, runs, storage, trash, work
-from studio.launch import cause, supervisor, webhook
+from studio.launch import cause, queue, supervisor, webhook
 from studio.launch.queue import Launcher
 from studio.storage.spare import Spare
 
@@ -95,6 +95,37 @@ def test_a_live_run_is_stopped_and_cancelled_on_a_full_disk(small: Path, bench: 
         assert bench.until(run, *runs.RESUMABLE) == state
         wait_for(run.exit_file.exists)
         (small / "filler").unlink()
+
+
+def test_what_was_paused_for_others_is_cancelled_on_a_full_disk(small: Path, bench: Bench) -> None:
+    Spare(small).fill()
+    run = bench.run()
+    run.update(held={"attempt": 0, "why": runs.TURN, "message": "Paused for others.", "hint": ""})
+    fill(small / "filler")
+    assert launch.ask(run, "cancel", runs.Reader()) == "" and bench.state(run) == "cancelled"
+    assert not run.record().get("held")
+
+
+def test_a_run_that_cannot_be_refused_keeps_nobody_waiting(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of several machines, which strangers may not start, and which a full disk keeps from being cancelled."""
+    started: list[str] = []
+    several = config.load({"compute": {"num_machines": 2, "num_processes": 2, "main_address": "10.0.0.1"}})
+    wide = runs.create(bench.home, name="wide", owner="ann", config=several, rows=[])
+    plain = bench.run("plain", "bob")
+
+    def full(*_: Any) -> bool:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(queue.controls, "cancel", full)
+    monkeypatch.setattr(queue, "spawn", lambda one, *_: started.append(one.id) or subprocess.Popen(["sleep", "60"]))
+    launcher = Launcher(bench.home, shared=True)
+    launcher.tick()
+    children = [process for _, process in launcher._children]
+    launcher.close()
+    for process in children:
+        process.kill()
+        process.wait()
+    assert started == [plain.id] and bench.state(wide) == "queued"
 
 
 def test_what_a_full_disk_kept_from_beginning_begins_when_there_is_room(small: Path, bench: Bench) -> None:
