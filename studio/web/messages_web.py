@@ -5,6 +5,7 @@ from __future__ import annotations
 ROWS: tuple[tuple[str, ...], ...] = (
     # the whole request
     ("{field}: {message!} (and {count} more)", "{field}：{message}（ほか {count} 件）"),
+    ("{message!} (and {count} more)", "{message}（ほか {count} 件）"),
     ("the config cannot be used (and {count} more)", "この設定は使えません（ほか {count} 件）。"),
     ("the config cannot be used", "この設定は使えません。"),
     ("Change the named settings and try again.", "示された設定を直して、もう一度試してください。"),
