@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from studio import surroundings
+from studio import shell, surroundings
 
 
 def make_pages(studio: Any) -> dict[str, Any]:
@@ -34,13 +33,13 @@ def prepare_environment(home: Path) -> None:
 def main() -> int:
     """Serve until told to stop; 2 when it cannot start."""
     surroundings.use_utf8()
-    parser = argparse.ArgumentParser(description="The studio's page and API.")
+    parser = shell.Parser(prog="app.py", description="The studio's page and API.")
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
     parser.add_argument("--home", type=Path)
     given = vars(parser.parse_args())
-    for name in surroundings.drop_proxies(os.environ):
-        print(surroundings.WITHOUT.format(name), file=sys.stderr)
+    for sentence in surroundings.drop_unusable(os.environ):
+        print(sentence, file=sys.stderr)
     from studio.web import settings as settings_
     try:
         settings = settings_.from_environment(**given)

@@ -17,8 +17,8 @@ VARIABLE = re.compile(
     rf"\$\{{env:({NAME})\}}|\$env:({NAME})|\$\{{({NAME})(?::?[-=]([^{{}}]*))?\}}|\$({NAME})|%({NAME})%|!({NAME})!"
     rf"|\{{({NAME})\}}", re.IGNORECASE)
 # What is left in a value that somebody has still to fill in.
-PLACEHOLDER = re.compile(rf"\$\{{[^{{}}]*\}}|\$(?:env:)?{NAME}|\$\([^()]*\)|`[^`]+`|%{NAME}%|\{{{NAME}\}}|<[^<>]+>",
-                         re.IGNORECASE)
+PLACEHOLDER = re.compile(rf"\$\{{[^{{}}]*\}}|\$(?:env:)?{NAME}|\$[\d@*]|\$\([^()]*\)|`[^`]+`|%{NAME}%|%~\w*\d"
+                         rf"|(?<![\w%])%\d(?!\d)|\{{[^{{}}]*\}}|\{{\{{|<[^<>]+>|^\[[^\[\]]*\]?$|^@\w+@$", re.IGNORECASE)
 DOUBLE, SINGLE = "“”„‟«»＂", "‘’‚‛"
 DASHES = re.compile("[-‐‑‒–—―−]*[‐‑‒–—―−][-‐‑‒–—―−]*")
 WINDOWS = re.compile(r"[\^`][^\S\n]*\n"
@@ -26,10 +26,12 @@ WINDOWS = re.compile(r"[\^`][^\S\n]*\n"
                      r"|(?<![\w.])\.{1,2}\\\w|\.exe\b|(?<![\w\\])\\\\\w", re.IGNORECASE | re.MULTILINE)
 PROMPT = re.compile(r"(?:\([\w.-]+\)\s*)?(?:PS [^>\n]*>|[A-Za-z]:\\[^>\n]*>|[\w.-]+@[\w.-]+[^$#\n]*[$#]\s|[$%>!]\s+"
                     r"|!(?=\S)|```\w*$|@(?=\w)|\([\w.-]+\)\s+(?=\w))")
-ENTITY = re.compile(r"&(?:quot|amp|lt|gt|apos|nbsp|#39|#34|#x27);")
+ENTITY = re.compile(r"&(?:[a-z]{2,8}\d?|#\d{2,6}|#x[0-9a-f]{2,5});", re.IGNORECASE)
+ENDS = re.compile(r"\r\n?|[\u2028\u2029\x85]|<br\s*/?>(?:\n|(?=\S))", re.IGNORECASE)  # of lines
 EXPORTS = ("export", "declare", "typeset", "local", "readonly", "env")
-_ASSIGNMENT = re.compile(rf"({NAME})=(.*)", re.DOTALL)
-_TARGET = re.compile(rf"(?:\$env:|\$\{{env:|\$)?({NAME})\}}?|os\.environ\[({NAME})\]", re.IGNORECASE)
+_TARGET = rf"(?:(?:\$env:|\$\{{env:|\$)?({NAME})\}}?|os\.environ\[({NAME})\])"
+_NAMED = re.compile(_TARGET, re.IGNORECASE)
+_ASSIGNMENT = re.compile(rf"{_TARGET}(\+?)=(.*)", re.IGNORECASE | re.DOTALL)
 
 
 class CommandError(ValueError):
@@ -85,9 +87,10 @@ class Variables:
 
 def statements(text: str) -> tuple[list[list[Word]], list[str]]:
     """The commands in a text as words, and its comments. Raises CommandError."""
-    if ENTITY.search(text):
-        text = html.unescape(text)
-    text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
+    text = ENTITY.sub(lambda found: html.unescape(found[0]), text)
+    text = ENDS.sub("\n", text).strip()
+    if text.count("`") == 2 and text[0] == text[-1] == "`":  # as a page of Markdown has it
+        text = text[1:-1]
     return _Scanner("\n".join(map(_without_prompt, text.split("\n")))).scan()
 
 
@@ -103,18 +106,19 @@ def assigned(words: list[Word], variables: Variables) -> tuple[list[Word], dict[
     if first in ("set", "setenv", "%env", "%set_env") and len(words) > 1:
         _set(words[1:], variables)
         return [], {}
-    target = _TARGET.fullmatch(texts[0]) if texts else None
+    target = _NAMED.fullmatch(texts[0]) if texts else None
     if target and len(texts) > 2 and texts[1] == "=":
         variables.set(target[1] or target[2], " ".join(map(variables.one, words[2:])))
         return [], {}
     exported, place, own = first in EXPORTS, 0, {}
     while place < len(words):
-        match = _ASSIGNMENT.fullmatch(texts[place].removeprefix("$env:").removeprefix("$"))
+        match = _ASSIGNMENT.fullmatch(texts[place])
         if match is None and not (place == 0 and exported) and not (exported and texts[place].startswith("-")):
             break
         if match:
-            own[match[1]] = variables.one(words[place]).partition("=")[2]
-            variables.set(match[1], own[match[1]])
+            name, before = match[1] or match[2], variables.values.get(match[1], "") if match[3] else ""
+            own[name] = before + variables.one(words[place]).partition("=")[2]
+            variables.set(name, own[name])
         place += 1
     return words[place:], {} if exported and first != "env" else own
 
@@ -126,7 +130,7 @@ def _set(words: list[Word], variables: Variables) -> None:
         return
     match = _ASSIGNMENT.fullmatch(values[0])
     if match:
-        variables.set(match[1], " ".join([match[2], *values[1:]]))
+        variables.set(match[1] or match[2], " ".join([match[4], *values[1:]]))
     elif re.fullmatch(NAME, values[0]):
         variables.set(values[0], " ".join(values[1:]).removeprefix("= "))
 
@@ -244,8 +248,8 @@ class _Scanner:
     def backslash(self, match: re.Match[str]) -> bool:
         return self.windows and self._add(match[0])
 
-    def escape(self, match: re.Match[str]) -> bool:
-        return self._add(match[1], quoted=True)
+    def escape(self, match: re.Match[str]) -> bool:  # nobody escapes a letter: pics\birds is a path
+        return self._add(match[0] if match[1].isalnum() else match[1], quoted=True)
 
     def caret(self, match: re.Match[str]) -> bool:
         return self.windows and self._add(match[1], quoted=True)

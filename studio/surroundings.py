@@ -6,11 +6,13 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+CERTIFICATES = "SSL_CERT_FILE"
 WITHOUT = "{} names a proxy of a kind that cannot be used here: it is left out."
+NO_CERTIFICATES = "{} names no file of certificates that can be read: it is left out."
 
 
 class Unfit(Exception):
@@ -55,7 +57,21 @@ def home(folder: Path | Callable[[], Path], flag: str = "STUDIO_HOME") -> Path:
     return place
 
 
-def drop_proxies(env: MutableMapping[str, str]) -> list[str]:
+def drop_unusable(env: MutableMapping[str, str]) -> Iterator[str]:
+    """Take variables out of `env` with which no connection could be made; tells each in a sentence."""
+    if env.get(CERTIFICATES):
+        import ssl
+
+        try:
+            ssl.create_default_context(cafile=env[CERTIFICATES])
+        except OSError:
+            del env[CERTIFICATES]
+            yield NO_CERTIFICATES.format(CERTIFICATES)
+    for name in _drop_proxies(env):
+        yield WITHOUT.format(name)
+
+
+def _drop_proxies(env: MutableMapping[str, str]) -> list[str]:
     """Take variables out of `env` that name a proxy of a kind that cannot be used; returns their names."""
     named = [name for name in env if name.lower() in PROXIES and env[name].strip()]
     if not named:

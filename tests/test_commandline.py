@@ -86,6 +86,26 @@ CASES: dict[str, Case] = {
     "a fence": (f"```bash\n{P} --max_train_steps=10\n```", TEN, {}),
     "a place to fill in": ("python train_text_to_image.py --pretrained_model_name_or_path=<your model>",
                            {"model.base": None}, {"--pretrained_model_name_or_path": "<your model>"}),
+    "quotes by their names": (f"{P} --validation_prompts &ldquo;a cat&rdquo; &#8220;a dog&#8221;",
+                              {**B, "sample.prompts": ["a cat", "a dog"]}, {}),
+    "line ends of a page": (f"{P} \\<br>--max_train_steps=10 \\\u2028--use_ema", {**TEN, "ema.enabled": True}, {}),
+    "code in a line": (f"`{P} --max_train_steps=10`", TEN, {}),
+    # more of variables and of what is to be filled in
+    "added to a variable": (f"A='--use_ema'\nA+=' --max_train_steps=10'\n{P} $A", {**TEN, "ema.enabled": True}, {}),
+    "a dictionary of the environment": ("os.environ['BASE']='a/b'\n!python train_text_to_image.py "
+                                        "--pretrained_model_name_or_path=$BASE", B, {}),
+    "PowerShell's braces": ('${env:BASE}="a/b"\npython train_text_to_image.py '
+                            "--pretrained_model_name_or_path=${env:BASE}", B, {}),
+    "what a script is called with": (f"{P} --train_data_dir=$1 --dataset_name=%1 --cache_dir=%~dp0cache",
+                                     {**B, "data.data_dir": None, "data.dataset": None},
+                                     {"--train_data_dir": "$1", "--dataset_name": "%1", "--cache_dir": "%~dp0cache"}),
+    "brackets to fill in": ("python train_text_to_image.py --pretrained_model_name_or_path=[your model] "
+                            "--dataset_name={cfg['data']} --train_data_dir=@DIR@",
+                            {"model.base": None, "data.dataset": None, "data.data_dir": None},
+                            {"--pretrained_model_name_or_path": "[your", "model]": None,
+                             "--dataset_name": "{cfg[data]}", "--train_data_dir": "@DIR@"}),
+    "a path of its own folder": (P + r" --train_data_dir=pics\birds", {**B, "data.data_dir": r"pics\birds"}, {}),
+    "a blank after a backslash": (P + r" --train_data_dir=my\ pics%20/x", {**B, "data.data_dir": "my pics%20/x"}, {}),
     # values
     "false values": (f"{P} --use_ema=False --center_crop true --random_flip no",
                      {**B, "ema.enabled": False, "data.center_crop": True, "data.random_flip": False}, {}),

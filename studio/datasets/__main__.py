@@ -148,8 +148,8 @@ def take(given: argparse.Namespace) -> int:
 def main() -> int:
     """0 when all went well; 1 when nothing can be used; 2 a wrong call."""
     surroundings.use_utf8()
-    for name in surroundings.drop_proxies(os.environ):
-        print(surroundings.WITHOUT.format(name), file=sys.stderr)
+    for sentence in surroundings.drop_unusable(os.environ):
+        print(sentence, file=sys.stderr)
     given = parser().parse_args()
     try:
         surroundings.home(storage.home)

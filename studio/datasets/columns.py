@@ -25,7 +25,8 @@ IMAGES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "pix
 FILES = ("file_name", "image", "file", "filename", "img", "picture", "photo", "path", "file_path", "filepath",
          "image_path", "image_file", "image_name", "img_path", "name", "key", "id", "image_id")
 CAPTIONS = ("captions", "text", "caption", "prompt", "txt", "description", "image_description", "sentences",
-            "sentence", "conversations", "comment", "json.caption", "json.text", "json.prompt")
+            "sentence", "conversations", "conversation", "messages", "comment", "json.caption", "json.text",
+            "json.prompt")
 TAGS = ("tags", "tag_string", "tag", "keywords", "labels", "label", "title")
 PLAIN = ("captions", "text", "caption", "prompt")
 TELLING = frozenset(("caption", "captions", "text", "txt", "prompt", "prompts", "description", "descriptions",

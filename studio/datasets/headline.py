@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ class GivenTable:
 
 MOST_ASKS = 10
 MOST_COLUMNS = 60  # of a table that are shown to choose from
+WORDY = (".yaml", ".yml", ".toml", ".xml", ".xlsx", ".xls", ".ods", ".numbers")  # may hold words, and are not read here
+NOT_WORDS = ("settings of another program", "is a report of an import", "holds the rows of a data set")
+NUMBERS = re.compile(r"[-+\d.,;:/()\[\]% \t]*\d[-+\d.,;:/()\[\]% \t]*")
 NAMED = 3  # files or folders that are named in a sentence
 Rows = Sequence[dict[str, Any]]
 
@@ -74,6 +78,10 @@ def remarks(report: Report, rows: Rows, tables: Sequence[str]) -> Iterator[str]:
     for folder, number in list(meanings.regularisation(keys).items())[:NAMED]:
         yield (f"{_pictures(number)} of the folder {Entry(folder).shown!r}, which other trainers take for "
                "regularisation: trained on like any other.")
+    numbers = [text for row in rows for text in row["captions"] if NUMBERS.fullmatch(text)]
+    if numbers:
+        yield (f"{len(numbers)} captions are numbers alone, such as {numbers[0][:60]!r}: perhaps what another program "
+               "notes of its pictures.")
     held = [match[0] for row in rows for text in row["captions"] if (match := meanings.PLACEHOLDER.search(text))]
     if held:
         yield (f"{len(held)} captions hold {held[0]!r}, which other trainers fill in and this one "
@@ -113,7 +121,22 @@ def _asks(layout: Layout, rows: Rows) -> Iterator[dict[str, Any]]:
         number = "1 caption file belongs" if len(orphans) == 1 else f"{len(orphans)} caption files belong"
         yield _ask("orphans", orphans[0].shown, len(orphans), [], f"{number} to no picture: {names}. A caption file is "
                    "named like its picture, as in cat.png and cat.txt.")
+    yield from _of_unread(layout)
     yield from _of_folders(layout, rows)
+
+
+def _of_unread(layout: Layout) -> Iterator[dict[str, Any]]:
+    """Files that may hold words and are nothing that is read here, or are damaged."""
+    told = {table.entry for table in layout.tables} | layout.sidecars.unfit.keys()
+    faults = {entry: layout.report.why(entry) for entry in layout.report.entries
+              if (entry in layout.words or entry.suffix in WORDY) and layout.report.verdict(entry) == "skipped"
+              and entry not in told}
+    unread = {entry: why for entry, why in faults.items() if not why.startswith(NOT_WORDS)
+              and (entry.suffix == ".json" or entry not in layout.sidecars.unclaimed)}
+    if unread:
+        names = ", ".join(entry.shown for entry in list(unread)[:NAMED])
+        yield _ask("unread", next(iter(unread)).shown, len(unread), [],
+                   f"Nothing could be taken from {names}: {next(iter(unread.values()))}.")
 
 
 def _of_folders(layout: Layout, rows: Rows) -> Iterator[dict[str, Any]]:

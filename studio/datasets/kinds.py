@@ -23,12 +23,14 @@ ADVICE = {
     "PDF": "save its pages as PNG first", "icon": "save it as PNG first", "Targa": "convert it to PNG first",
     "film or game": "convert it to PNG first", "bitmap of another kind": "convert it to PNG first",
     "video": "save frames of it as pictures", "spreadsheet": "save it as CSV", "archive": "unpack it, or make a zip",
+    "Git LFS pointer": "fetch the files themselves by `git lfs pull`",
     "data": "captions are read from .txt and .json files, CSV, JSON lines and parquet"}
 OF_SUFFIX = {f".{suffix}": kind for kind, suffixes in SUFFIXES.items() for suffix in suffixes.split()}
 NEVER = ("video", "audio", "archive", "data", "model", "spreadsheet", "shortcut")  # not worth reading as a picture
 READ = "JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC"
 _BEGINNINGS: tuple[tuple[str, bytes], ...] = (
     ("JPEG XL", rb"\xff\x0a|\x00\x00\x00\x0cJXL "), ("JPEG 2000", rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"),
+    ("Git LFS pointer", rb"version https://git-lfs"),
     ("Photoshop", rb"8BPS"), ("GIMP", rb"gimp xcf"), ("Clip Studio", rb"CSFCHUNK"), ("PDF", rb"%PDF"),
     ("PostScript", rb"%!PS|\xc5\xd0\xd3\xc6"), ("icon", rb"\x00\x00[\x01\x02]\x00|icns"),
     ("film or game", rb"DDS |\x76\x2f\x31\x01|#\?RADI"),

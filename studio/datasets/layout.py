@@ -147,7 +147,7 @@ class Layout:
         table = listed.read(entry, records, find, picture=self.options.image_column,
                             caption=self.options.caption_column)
         self.tables.append(table)
-        for problem in table.problems if table.named or table.picture else ():
+        for problem in table.problems if table.named or table.picture or not table.samples else ():
             self.report.note(problem)
 
     def _take_coded(self, entry: Entry, records: list[Record], column: str) -> None:

@@ -19,6 +19,7 @@ MOST_COLUMNS = 300
 MOST_PROBLEMS = 300  # of a table, told one by one
 SHOWN = 80  # characters of a value that is shown
 SURPLUS = "row with more cells than the header has: the rest was taken into its caption"
+NO_SPLIT = "split in a table that is none (train, validation, test), trained on"
 BY_END = "name in a table that is a picture's only in part"
 NO_CAPTION = "has a caption that is neither text nor a list of texts"
 Find = Callable[[str], Match]
@@ -199,6 +200,8 @@ def _add(table: Table, picture: Entry, record: Record, others: set[str], find: F
         table.note(record.number, "has more columns than the header")
         return
     table.counted[SURPLUS] += record.surplus
+    said = record.fields.get("split")
+    table.counted[NO_SPLIT] += isinstance(said, str) and bool(said.strip()) and not line.split
     table.lines.setdefault(picture, []).append(line)
     for name in others & record.fields.keys():
         other = find(str(record.fields[name])).picture

@@ -8,7 +8,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from studio.datasets.sources import Entry
@@ -21,12 +21,21 @@ REPEATS = re.compile(r"(\d{1,3})_")  # kohya's folders: 10_dog counts ten times
 # What other trainers keep beside a picture, under its name with one of these words: masks, and pictures that steer.
 BESIDE = frozenset(("masklabel", "condlabel", "mask", "masks", "depth", "canny", "openpose", "seg", "segmentation",
                     "control", "cond", "conditioning"))
-PERHAPS_BESIDE = frozenset(("alpha", "edge", "edges", "lineart", "matte", "normal", "normals", "pose", "preview",
-                            "scribble", "sketch", "softedge", "thumb", "thumbnail"))
+PERHAPS_BESIDE = frozenset(("alpha", "annotated", "annotation", "before", "dwpose", "edge", "gt", "hed",
+                            "hint", "input", "landmark", "lineart", "lowres", "masked", "matte", "mlsd", "normal",
+                            "orig", "original", "parsing", "pose", "preview", "ref", "reference", "rejected",
+                            "scribble", "segmap", "sketch", "softedge", "source", "thumb", "thumbnail", "trimap"))
 ALWAYS_BESIDE = ("masklabel", "condlabel")  # OneTrainer's, which nobody calls a picture
-OF_FOLDERS = BESIDE | {"mask_images", "conditioning_images", "control_images", "conditioning_image", "depths"}
-REGULARISATION = frozenset(("reg", "regs", "regularization", "regularisation", "reg_images", "regularization_images",
-                            "regularisation_images", "class_images"))
+OF_FOLDERS = BESIDE | {"mask_images", "conditioning_images", "control_images", "conditioning_image", "control_image",
+                       "conditioning_data", "masklabels", "condlabels", "depths"}
+PART = "part of a name"  # where such a word is not the whole of it
+# What else people call what they hold out: told, since it may mean something else.
+PERHAPS_HELD_OUT = frozenset((
+    "holdout", "heldout", "unseen", "evals", "tests", "testset", "valset", "devset", "evalset", "testdata", "valdata",
+    "testimages", "valimages", "trainval", "検証", "評価", "テスト", "验证", "测试", "驗證", "測試", "검증", "테스트"))
+REGULARISATION = frozenset(("reg", "regs", "reg_data", "regularization_data", "class_data", "regularization",
+                            "regularisation", "reg_images", "regularization_images", "regularisation_images",
+                            "class_images"))
 # Files of other trainers that change how their pictures are learnt from.
 SETTINGS = {
     "multiply.txt": "EveryDream counts this folder's pictures so many times by it: name the folder 10_name for ten",
@@ -119,7 +128,9 @@ def _held_out(folder: str) -> bool:
     """Whether a folder's name has that of a split to hold out as one of its words; kohya's 10_name is a name."""
     if REPEATS.match(folder):
         return False
-    return any(SPLITS.get(word, "train") != "train" for word in re.split(rf"{BETWEEN}+", folder.casefold()))
+    words = [word for word in re.split(rf"{BETWEEN}+", folder.casefold()) if word]
+    return any(SPLITS.get(word, "train") != "train" for word in words) or not PERHAPS_HELD_OUT.isdisjoint(
+        (*words, "".join(words)))
 
 
 def _first_word(name: str) -> str:
@@ -131,27 +142,33 @@ def _partner(picture: Entry, stems: dict, places: dict) -> tuple[Entry | None, s
     """The picture beside which this one lies by its name or its folder's, and the word that says so."""
     folder, name = posixpath.split(picture.key)
     stem = PurePosixPath(name).stem.casefold()
-    before, _, word = _rpartition(stem)
-    for own, said in ((before, word), _swapped(stem)):
-        if said in BESIDE | PERHAPS_BESIDE and own:
+    for own, said in _parted(stem):
+        if word := _beside_word(said):
             found = [p for p in stems[picture.source, folder, own] if p is not picture]
             if found or said in ALWAYS_BESIDE:
-                return next(iter(found), None), said
-    own_folder = posixpath.basename(folder).casefold()
-    if own_folder in OF_FOLDERS:
+                return next(iter(found), None), word
+    own_folder = posixpath.basename(folder)
+    if word := _beside_word(own_folder):
         others = [p for p in places[stem] if posixpath.dirname(p.key) != folder
-                  and posixpath.basename(posixpath.dirname(p.key)).casefold() not in OF_FOLDERS]
-        return next(iter(others), None), own_folder if others else ""
+                  and not _beside_word(posixpath.basename(posixpath.dirname(p.key)))]
+        return next(iter(others), None), word if others else ""
     return None, ""
 
 
-def _rpartition(stem: str) -> tuple[str, str, str]:
-    """A stem before and behind its last - _ or . ."""
-    found = re.fullmatch(r"(.+)([-_.])([^-_.]+)", stem)
-    return (found[1], found[2], found[3]) if found else ("", "", stem)
+def _beside_word(name: str) -> str:
+    """The word in a name that says what lies beside a picture; one that is certain only where it is the whole name."""
+    plain = name.casefold()
+    if plain in OF_FOLDERS | PERHAPS_BESIDE:
+        return plain
+    words = re.split(rf"{BETWEEN}+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
+    known = BESIDE | PERHAPS_BESIDE
+    return PART if any(word in known or word.removesuffix("s") in known for word in words) else ""
 
 
-def _swapped(stem: str) -> tuple[str, str]:
-    """mask_a: the word comes first."""
-    found = re.fullmatch(r"([a-z]+)[-_.](.+)", stem)
-    return (found[2], found[1]) if found else ("", "")
+def _parted(stem: str) -> Iterator[tuple[str, str]]:
+    """A stem at its last places of - _ or . in two: what the picture is called and what it is, in either order."""
+    for place in list(re.finditer(r"[-_.]", stem))[-3:][::-1]:
+        before, behind = stem[: place.start()], stem[place.end():]
+        if before and behind:
+            yield before, behind
+            yield behind, before

@@ -16,9 +16,10 @@ from studio.datasets.sources import Entry
 from studio.datasets.texts import Texts
 
 # The endings of such files, those that come first where a picture has several; a `.json` may be a table as well.
-SUFFIXES = (".txt", ".caption", ".text", ".cap", ".prompt", ".tags", ".tag", ".json")
+SUFFIXES = (".txt", ".caption", ".captions", ".description", ".text", ".cap", ".prompt", ".tags", ".tag", ".json")
 LARGEST_JSON = 1 << 20  # bytes
 TAGS = (".tags", ".tag")
+DRAWN = "settings of a program that draws, behind a caption: left out"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Sidecars:
         text, changes = self.texts.decode(entry)
         if entry.suffix == ".json":
             return self._of_json(entry, text, changes)
+        text, changes = _prompt(text, changes)
         said = ", ".join(text.split("\n")) if entry.suffix in TAGS and "," not in text else text
         caption, more = captions.clean(said)
         return Said((caption,), frozenset(changes | more))
@@ -115,3 +117,14 @@ class Sidecars:
             return Said(("",), frozenset(changes))
         self.unfit[entry] = {name: captions.clean(str(value))[0][:80] for name, value in fields.items()}
         return Said(problem=f"it has none of {columns.LOOKED_FOR}; it has: {', '.join(fields)[:300] or 'nothing'}")
+
+
+def _prompt(text: str, changes: set[str]) -> tuple[str, set[str]]:
+    """A caption without what A1111 and its kin write below a prompt when they draw a picture."""
+    lines = text.splitlines()
+    end = next((n for n, line in enumerate(lines) if line.startswith("Steps: ") and ("Sampler:" in line
+                                                                                     or "Seed:" in line)), None)
+    if end is None:
+        return text, changes
+    end = next((n for n, line in enumerate(lines[:end]) if line.startswith("Negative prompt:")), end)
+    return "\n".join(lines[:end]), changes | {DRAWN}

@@ -185,6 +185,9 @@ def _of_object(found: dict[str, Any], is_name: IsName) -> Any:
     """The entries that an object has: by file names, by columns, of COCO, in a list of it, or itself."""
     if (images := found.get("images")) and isinstance(images, list) and isinstance(found.get("annotations"), list):
         return _coco(images, found["annotations"])
+    if isinstance(names := found.get("columns"), list) and isinstance(rows := found.get("data"), list) and all(
+            isinstance(row, list) and len(row) == len(names) for row in rows):  # as pandas splits it
+        return [dict(zip(map(str, names), row, strict=True)) for row in rows]
     values = list(found.values())
     if found and sum(map(is_name, found)) >= 0.5 * len(found):
         return [_by_name(name, value) for name, value in found.items()]

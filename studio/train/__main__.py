@@ -311,8 +311,8 @@ def report(run: Run, state: str) -> int:
 def main(argv: list[str] | None = None) -> int:
     """0 for finished, stopped or paused; 1 failed; 2 a wrong call, one line per fault on stderr; 130 cancelled."""
     surroundings.use_utf8()
-    for name in surroundings.drop_proxies(os.environ):
-        print(surroundings.WITHOUT.format(name), file=sys.stderr)
+    for sentence in surroundings.drop_unusable(os.environ):
+        print(sentence, file=sys.stderr)
     args = parsed(argv)
     try:
         run, attempt = chosen(args)

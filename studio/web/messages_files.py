@@ -22,6 +22,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
      "使うものを指定してください。"),
     ("{files?} to no picture: {names}. A caption file is named like its picture, as in cat.png and cat.txt.",
      "{files}：{names}。キャプションファイルは cat.png と cat.txt のように、画像と同じ名前にしてください。"),
+    ("Nothing could be taken from {names}: {why!}.", "{names} からは何も取れませんでした：{why}。"),
     ("1 caption file belongs", "画像のないキャプションファイルが 1 個あります"),
     ("{count} caption files belong", "画像のないキャプションファイルが {count} 個あります"),
     ("{count} JSON files", "JSON ファイル {count} 個"),
@@ -49,6 +50,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
      "フォルダーに入れてください。"),
     ("{pictures?} of the folder {folder}, which other trainers take for regularisation: trained on like any other.",
      "フォルダー {folder} の{pictures}は、ほかのトレーナーでは正則化用です。ここでは普通に学習します。"),
+    ("{number} captions are numbers alone, such as {what}: perhaps what another program notes of its pictures.",
+     "{number} 個のキャプションは数字だけです（例：{what}）。ほかのプログラムの注釈かもしれません。"),
     ("{number} captions hold {what}, which other trainers fill in and this one learns as it stands: replace it.",
      "{number} 個のキャプションに {what} があります。ほかのトレーナーは置き換えますが、ここではそのまま学習します。"
      "書き換えてください。"),
@@ -91,6 +94,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("not a picture in a format that is read here (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC)",
      "読み込める形式の画像ではありません（JPEG、PNG、WebP、BMP、TIFF、GIF、AVIF、HEIC）。"),
     ("convert it to JPEG first", "先に JPEG に変換してください。"),
+    ("fetch the files themselves by `git lfs pull`", "`git lfs pull` でファイル本体を取得してください。"),
     ("convert it to PNG first", "先に PNG に変換してください。"),
     ("export it as PNG first", "先に PNG で書き出してください。"),
     ("save its pages as PNG first", "先にページを PNG で保存してください。"),
@@ -103,6 +107,10 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("repeats that is no whole number from 1 to {most}, left out", "1 から {most} の整数でない repeats を除きました。"),
     ("row with more cells than the header has: the rest was taken into its caption",
      "見出しよりセルが多い行です。余りはキャプションに入れました。"),
+    ("split in a table that is none (train, validation, test), trained on",
+     "表の分割名が train、validation、test のどれでもないため、学習に使います。"),
+    ("settings of a program that draws, behind a caption: left out",
+     "キャプションの後ろにあった生成プログラムの設定は除きました。"),
     ("name in a table that is a picture's only in part", "表の名前は画像の名前の一部だけでした。"),
     ("caption text has places that cannot be read in its encoding",
      "キャプションに、その文字コードでは読めない箇所があります。"),
@@ -132,6 +140,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
 )
 WORDS: tuple[tuple[str, ...], ...] = (
     ("1 JSON file", "JSON ファイル 1 個"), ("nothing", "なし"), ("the tables", "表"),
+    ("Git LFS pointer", "Git LFS のポインター"),
     ("JPEG XL", "JPEG XL "), ("JPEG 2000", "JPEG 2000 "), ("Photoshop", "フォトショップ"), ("GIMP", "GIMP "),
     ("Krita", "クリータ"), ("Clip Studio", "クリップスタジオ"), ("Procreate", "プロクリエイト"),
     ("Affinity", "アフィニティ"),

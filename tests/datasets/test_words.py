@@ -65,6 +65,9 @@ TABLES: dict[str, tuple[str, bytes]] = {
     "kohya's": ("meta_cap.json", json.dumps({name[:1]: {"caption": text} for name, text in ROWS}).encode()),
     "Flickr's": ("captions.txt", b"image,caption\n" + cells(*ROWS)),
     "Flickr's with numbers": ("results.token", "\n".join(f"{name}#0\t{text}" for name, text in ROWS).encode()),
+    "pandas' halves": ("data.json", json.dumps({"columns": ["file_name", "text"], "data": ROWS}).encode()),
+    "messages": ("train.jsonl", lines(*({"images": [name], "messages": [
+        {"role": "user", "content": "What is it?"}, {"role": "assistant", "content": text}]} for name, text in ROWS))),
     "COCO's": ("annotations.json", json.dumps({
         "images": [{"id": n, "file_name": name} for n, (name, _) in enumerate(ROWS)],
         "annotations": [{"image_id": n, "caption": text} for n, (_, text) in enumerate(ROWS)]}).encode())}
@@ -76,6 +79,31 @@ def test_words_of_a_table_arrive(bring: Bring, name: str) -> None:
     dataset, report = bring({**many("a.png", "b.png"), file: data})
     assert captions(dataset) == {"a.png": [A], "b.png": [B]}
     assert not report["skipped"] and report["headline"] is None
+
+
+@pytest.mark.parametrize("name, data, why", [
+    ("metadata.json", b'{"a.png": "a barn"', "is not JSON"), ("a.yaml", b"caption: a barn", "data file"),
+    ("captions.xlsx", b"PK\x03\x04", "save it as CSV"), ("a.json", b"{caption}", "is not JSON")])
+def test_a_file_of_words_that_cannot_be_read_is_told_first(bring: Bring, name: str, data: bytes, why: str) -> None:
+    dataset, report = bring({**many("a.png"), name: data})
+    assert captions(dataset) == {"a.png": [""]} and why in reasons(report)[name]
+    assert name in report["headline"] and why in report["headline"]
+
+
+def test_what_other_programs_write_beside_a_picture(bring: Bring) -> None:
+    dataset, report = bring({
+        **many("a.png", "b.png", "c.png", "d.png"), "a.captions": A.encode(), "b.description": B.encode(),
+        "c.txt": b"a red barn,\nold\nNegative prompt: ugly\nSteps: 20, Sampler: Euler a, Seed: 1, Size: 64x64",
+        "d.txt": b"0 0.5 0.5 0.2 0.2\n1 0.2 0.3 0.1 0.1\n"})
+    assert captions(dataset) == {"a.png": [A], "b.png": [B], "c.png": ["a red barn, old"],
+                                 "d.png": ["0 0.5 0.5 0.2 0.2 1 0.2 0.3 0.1 0.1"]}
+    assert any("numbers alone, such as '0 0.5" in note for note in report["notes"])
+    assert any("settings of a program that draws" in note for note in report["notes"])
+
+
+def test_a_line_that_is_no_json_is_told_though_none_is(bring: Bring) -> None:
+    _, report = bring({**many("a.png"), "metadata.jsonl": b"{'file_name': 'a.png', 'text': 'a barn'}"})
+    assert any("line 1 is not JSON" in note for note in report["notes"]) and report["headline"]
 
 
 SIDE = {"subject": "a red board on a wall", "setting": "indoors in the morning light", "score": 3}
@@ -153,6 +181,26 @@ ENCODED = {"gbk": "一只红色的狐狸站在雪地里", "cp932": "森の中に
            "utf-16-be": "雪の中の赤い狐", "cp1252": "un café noir – très tôt", "koi8-r": "рыжая лиса стоит на снегу"}
 
 
+@pytest.mark.parametrize("name", [
+    "a_openpose_full", "a_dwpose", "a-original", "poses/a", "depth_maps/a", "SegmentationClass/a"])
+def test_pictures_that_may_lie_beside_a_picture_are_told(bring: Bring, name: str) -> None:
+    dataset, report = bring(many("a.png" if "/" not in name else "img/a.png", f"{name}.png"))
+    assert len(dataset.rows()) == 2 and any(f"{name}.png beside" in note for note in report["notes"])
+
+
+@pytest.mark.parametrize("folder", ["holdout", "held_out", "testset", "unseen", "検証"])
+def test_other_names_for_what_is_held_out_are_told(bring: Bring, folder: str) -> None:
+    _, report = bring(many("train/a.png", f"{folder}/b.png"))
+    assert any(f"folder {folder!r} trained on" in note for note in report["notes"])
+
+
+def test_a_split_of_a_table_that_is_none_is_told(bring: Bring) -> None:
+    dataset, report = bring({**many("a.png", "b.png"), "metadata.jsonl": lines(
+        {"file_name": "a.png", "text": A, "split": "dev"}, {"file_name": "b.png", "text": B, "split": "mine"})})
+    assert {row["name"]: row["split"] for row in dataset.rows()} == {"a.png": "validation", "b.png": "train"}
+    assert any(note.startswith("1 x split in a table that is none") for note in report["notes"])
+
+
 @pytest.mark.parametrize("codec", ENCODED)
 def test_encodings_that_people_have(bring: Bring, codec: str) -> None:
     dataset, report = bring({**many("a.png"), "a.txt": ENCODED[codec].encode(codec)})
@@ -192,12 +240,13 @@ def test_pictures_of_a_phone_and_files_that_are_none(bring: Bring) -> None:
     dataset, report = bring({
         "photo.heic": HEIC, "x.docx": b"PK\3\4" + bytes(200), "y.png": b"plain words" * 40,
         "z.jxl": b"\xff\x0a" + bytes(99),
-        "w.jpg": b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99), "good.png": saved(picture())})
+        "w.jpg": b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(99),
+        "v.png": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "good.png": saved(picture())})
     assert {row["name"]: (row["width"], row["height"]) for row in dataset.rows()} == {
         "photo.heic": (96, 80), "good.png": (96, 80)}
     why = reasons(report)
     assert "not a picture" in why["x.docx"] and "HEIF" not in why["x.docx"]
-    assert "not a picture" in why["y.png"]
+    assert "not a picture" in why["y.png"] and "git lfs pull" in why["v.png"]
     assert all("JPEG XL" in why[name] and "convert it to PNG" in why[name] for name in ("z.jxl", "w.jpg"))
 
 

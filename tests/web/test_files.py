@@ -100,11 +100,13 @@ ODD: dict[str, tuple[list[str], dict[str, str], str]] = {
     "a home below a file": (["--home", "{tmp}/file/home"], {}, "cannot be written"),
     "a home that nobody may write": (["--home", "/proc/home"], {}, "cannot be written"),
     "a home of nobody": (["--home", "~nobody-of-that-name/x"], {}, "whole path"),
+    "a mistyped flag": (["--hots", "::1"], {}, "did you mean --host"),
     "an address that is none": (["--host", "a" * 80], {}, "no address"),
     "an address with a hole": (["--host", "a..b"], {}, "no address")}
 STARTS: dict[str, dict[str, str]] = {
     "a SOCKS proxy": {"ALL_PROXY": "socks5://127.0.0.1:1080"},
     "a proxy of another kind": {"ALL_PROXY": "socks4://127.0.0.1:1080", "https_proxy": "nonsense://x"},
+    "certificates that are gone": {"SSL_CERT_FILE": "/gone/cacert.pem", "HTTPS_PROXY": "http://127.0.0.1:9"},
     "an ASCII locale": {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}}
 
 
