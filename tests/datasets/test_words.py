@@ -305,7 +305,11 @@ def listed(kind: str, name: str, column: str, rows: list[tuple[str, str]], codec
             return f"{name}.jsonl", lines(*objects)
         return f"{name}.json", json.dumps(dict(rows) if kind == "map" else objects).encode()
     delimiter = {"csv": ",", "tsv": "\t", "semicolons": ";"}[kind]
-    data = cells(("file_name", column), *rows, delimiter=delimiter).decode().encode(codec)
+    text = cells(("file_name", column), *rows, delimiter=delimiter).decode()
+    try:
+        data = text.encode(codec)
+    except UnicodeEncodeError:  # names that no program of that encoding could have written
+        data = text.encode()
     return f"{name}.{'tsv' if kind == 'tsv' else 'csv'}", data
 
 

@@ -13,6 +13,7 @@ from studio import config, families
 from studio.train import objectives, optim
 from studio.train.ema import Decay, Ema, average_of
 
+timesteps = families.get("sd").timesteps
 SD = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}
 
 
@@ -55,8 +56,7 @@ SHIFTED = {"none": [0.268941, 0.5, 0.731059], "3": [0.524633, 0.75, 0.890768], "
 
 def flow(schedule: dict[str, Any], **settings: Any) -> objectives.Objective:
     objective = config.load({"objective": settings}).objective
-    return objectives.make({"kind": "flow", "num_train_timesteps": 1000, **schedule}, "flow", objective,
-                           families.get("sd").timesteps)
+    return objectives.make({"kind": "flow", "num_train_timesteps": 1000, **schedule}, "flow", objective, timesteps)
 
 
 @pytest.mark.parametrize("shift", SHIFTED)
@@ -200,10 +200,10 @@ def test_signal_to_noise() -> None:
 def test_min_snr_weights(kind: str) -> None:
     expected, mean = WEIGHTS[kind]
     settings = config.load({"objective": {"snr_gamma": 5.0}}).objective
-    weight = objectives.make(SD, kind, settings).weight
+    weight = objectives.make(SD, kind, settings, timesteps).weight
     assert torch.allclose(weight(TIMES), torch.tensor(expected), atol=1e-6)
     assert weight(torch.arange(1000)).mean().item() == pytest.approx(mean, abs=1e-5)
-    zero = objectives.make({**SD, "rescale_betas_zero_snr": True}, kind, settings).weight(torch.arange(1000))
+    zero = objectives.make({**SD, "rescale_betas_zero_snr": True}, kind, settings, timesteps).weight(torch.arange(1000))
     assert zero.isfinite().all() and zero[-1] == {"epsilon": 1.0, "v_prediction": 0.0}[kind]
 
 
@@ -254,7 +254,7 @@ def test_loss_and_gradient_are_the_reference_scripts(kind: Any, gamma: float, of
     settings = config.load({"objective": {
         "noise_offset": offset, "input_perturbation": perturbation, "snr_gamma": gamma, "dream": dream is not None,
         "dream_detail_preservation": dream or 1.0}}).objective
-    objective, streams = objectives.make(SD, kind, settings), []
+    objective, streams = objectives.make(SD, kind, settings, timesteps), []
 
     def draw(stream: str, dims: tuple[int, ...]) -> torch.Tensor:
         streams.append(stream)
@@ -288,14 +288,14 @@ def test_dream() -> None:
 def test_an_objective_without_a_formula_is_refused(kind: str, option: dict[str, Any]) -> None:
     schedule = {"kind": "flow", "num_train_timesteps": 1000} if kind == "flow" else SD
     with pytest.raises(ValueError, match=next(iter(option))):
-        objectives.make(schedule, kind, config.load({"objective": option}).objective)
+        objectives.make(schedule, kind, config.load({"objective": option}).objective, timesteps)
 
 
 def test_zero_terminal_snr_leaves_nothing_at_the_last_time() -> None:
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
     settings = config.load({"objective": {"zero_terminal_snr": True}}).objective
-    objective = objectives.make(SD, "v_prediction", settings)
+    objective = objectives.make(SD, "v_prediction", settings, timesteps)
     scheduler = DDPMScheduler(**SD, rescale_betas_zero_snr=True)
     x0, eps = torch.full((1000, 1, 1, 1), 2.0), torch.full((1000, 1, 1, 1), 3.0)
     t: Any = torch.arange(1000)
