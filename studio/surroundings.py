@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import ipaddress
 import os
 import sys
 from collections.abc import Callable, Iterator, MutableMapping
@@ -12,6 +13,7 @@ from pathlib import Path
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 CERTIFICATES = "SSL_CERT_FILE"
 WITHOUT = "{} names a proxy of a kind that cannot be used here: it is left out."
+NO_HOSTS = "{} names a host that cannot be one: it is left out."
 NO_CERTIFICATES = "{} names no file of certificates that can be read: it is left out."
 
 
@@ -69,6 +71,8 @@ def drop_unusable(env: MutableMapping[str, str]) -> Iterator[str]:
             yield NO_CERTIFICATES.format(CERTIFICATES)
     for name in _drop_proxies(env):
         yield WITHOUT.format(name)
+    for name in _drop_hosts(env):
+        yield NO_HOSTS.format(name)
 
 
 def _drop_proxies(env: MutableMapping[str, str]) -> list[str]:
@@ -87,6 +91,34 @@ def _drop_proxies(env: MutableMapping[str, str]) -> list[str]:
             dropped.append(name)
             del env[name]
     return dropped
+
+
+def _drop_hosts(env: MutableMapping[str, str]) -> list[str]:
+    """Leave hosts out of NO_PROXY at which httpx would fail; returns the names of the variables."""
+    dropped = []
+    for name in [name for name in env if name.lower() == "no_proxy" and env[name].strip()]:
+        hosts = env[name].split(",")
+        usable = [host for host in hosts if _is_host(host.strip())]
+        if len(usable) < len(hosts):
+            dropped.append(name)
+            env[name] = ",".join(usable)
+    return dropped
+
+
+def _is_host(host: str) -> bool:
+    """Whether httpx makes a pattern of addresses of it (as its `get_environment_proxies` does)."""
+    import httpx
+
+    try:
+        version = ipaddress.ip_address(host.split("/")[0]).version
+    except ValueError:
+        version = 0
+    pattern = host if "://" in host else {4: f"all://{host}", 6: f"all://[{host}]"}.get(version, f"all://*{host}")
+    try:
+        httpx.URL(pattern)
+    except httpx.InvalidURL:
+        return False
+    return True
 
 
 def _why(error: OSError) -> str:

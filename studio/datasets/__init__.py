@@ -5,7 +5,7 @@ from studio.datasets.choosing import choose
 from studio.datasets.hubsource import HubSource, Unreadable, preview
 from studio.datasets.importing import Place, add, add_folder, add_hub, commit, read_again
 from studio.datasets.library import every, find, sweep
-from studio.datasets.naming import relying
+from studio.datasets.naming import relying, rows_named
 from studio.datasets.options import Options, Wrong
 from studio.datasets.outgoing import Nothing, pack, ready
 from studio.datasets.sources import within
@@ -16,4 +16,4 @@ from studio.datasets.words import read_before as read_as
 __all__ = ["Dataset", "HubSource", "NotFound", "Nothing", "Options", "Place", "ReadOnly", "Unreadable", "Wrong", "add",
            "add_folder", "add_hub", "advice", "begin", "can_read_again", "choose", "commit", "draft", "ensure",
            "every", "find", "pack", "picture_path", "preview", "read_again", "read_as", "ready", "relying",
-           "sweep", "within"]
+           "rows_named", "sweep", "within"]

@@ -21,7 +21,7 @@ EXT = re.compile(r"[a-z0-9]{1,8}", re.ASCII)
 HEAD_BYTES = 128  # of a file of rows, which tell it from another
 
 
-def _rows_named(line: bytes) -> list[dict[str, Any]]:
+def rows_named(line: bytes) -> list[dict[str, Any]]:
     """The row whose picture the line names, if it names one: also where its import was not committed, or an edit took
     it out, since an undo may bring it back. Nothing for a torn or foreign line."""
     try:
@@ -67,7 +67,7 @@ class Reader:
             file.seek(self._offset)
             for line in file:
                 self._offset += len(line) if line.endswith(b"\n") else 0
-                yield from _rows_named(line)
+                yield from rows_named(line)
 
 
 def lock(home: Path) -> storage.Lock:

@@ -106,6 +106,7 @@ ODD: dict[str, tuple[list[str], dict[str, str], str]] = {
 STARTS: dict[str, dict[str, str]] = {
     "a SOCKS proxy": {"ALL_PROXY": "socks5://127.0.0.1:1080"},
     "a proxy of another kind": {"ALL_PROXY": "socks4://127.0.0.1:1080", "https_proxy": "nonsense://x"},
+    "a host that is none": {"NO_PROXY": "[::1,*.x", "HTTP_PROXY": "http://127.0.0.1:9"},
     "certificates that are gone": {"SSL_CERT_FILE": "/gone/cacert.pem", "HTTPS_PROXY": "http://127.0.0.1:9"},
     "an ASCII locale": {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}}
 
