@@ -82,6 +82,8 @@ def _read(folder: Path) -> Snapshot:
         with Image.open(path) as picture:
             width, height = picture.size
         image = storage.sha256_file(path)
+        more = {key: line[key] for key in captions.MORE_KEYS if key in line}
         rows.append({"image": image, "ext": path.suffix[1:], "width": width, "height": height, "pid": image,
-                     "captions": [captions.clean(line["text"])[0]], "split": "train", "name": line["file_name"]})
+                     "captions": [captions.clean(line["text"])[0]], "split": "train", "name": line["file_name"],
+                     **more})
     return Snapshot(rows)

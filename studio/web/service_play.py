@@ -19,6 +19,7 @@ from studio.work import Job
 MOST_COLUMNS = 8
 MOST_PICTURES = 256
 MOST_SCALE = 1.5
+UNKNOWN_SIDE = 512  # of a picture, where the run does not say what it is trained at
 NUMBERS: dict[str, tuple[type, float, float]] = {
     "guidance_scale": (float, 0, 100), "num_inference_steps": (int, 1, 1000), "width": (int, 16, 4096),
     "height": (int, 16, 4096)}
@@ -126,7 +127,8 @@ def _asked(run: runs.Run, wanted: dict[str, Any]) -> dict[str, Any]:
     """The job's arguments. Raises WebError with what is wrong, and what there is instead."""
     config = run.config()
     width, height = config_.preview_size(config)
-    own = {"guidance_scale": config.sample.guidance_scale or 0.0, "width": width, "height": height,
+    own = {"guidance_scale": config.sample.guidance_scale or 0.0, "width": width or UNKNOWN_SIDE,
+           "height": height or UNKNOWN_SIDE,
            "num_inference_steps": config.sample.num_inference_steps or config_.DRAWING_STEPS}
     square = wanted.get("resolution")  # both sides in one
     wanted = wanted | {side: square for side in ("width", "height") if wanted.get(side) is None}

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import studio.families
-from studio import config, export, prepare
+from studio import config, export, prepare, presets
 from studio.families import BaseProblem, Family, Source, source
 from studio.train import objectives
 from studio.train.cache import Encoders, digest
@@ -248,6 +248,14 @@ def test_bases_of_other_families_are_refused(column: Column, base: Source, tmp_p
     assert unknown is not None
     with pytest.raises(BaseProblem, match="is a KolorsPipeline; this studio trains .*StableDiffusionPipeline"):
         studio.families.of(unknown)
+
+
+@pytest.mark.parametrize("goal", [goal.id for goal in presets.GOALS])
+def test_a_goal_asks_for_nothing_that_the_base_has_no_formula_for(goal: str, family: Family, base: Source) -> None:
+    learns = family.prediction_types[0]
+    made = presets.config_for(goal, presets.Circumstances(20, 1000, 8 << 30, base.name, learns))
+    assert not [name for name, kinds in studio.families.FORMULAS.items()
+                if made.get("objective", {}).get(name) and learns not in kinds]
 
 
 def test_an_optional_encoder_may_be_missing(tmp_path: Path) -> None:
