@@ -32,7 +32,7 @@ FIELD = PART.replace(b"; filename=%s", b"")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Measured, Space]]:
     """A studio in which people sign in, warmed up."""
     tmp = tmp_path_factory.mktemp("limits")
-    with signing_in(tmp / "home", tmp) as (measured, space):
+    with signing_in(tmp / "home", tmp, STUDIO_QUOTA_IMPORTS="1000") as (measured, space):  # quotas: test_quotas.py
         ada = space.sign_in("ada")
         ada.get("/")
         ada.post("/api/runs/check", json={"config": {}})

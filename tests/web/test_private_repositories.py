@@ -23,7 +23,7 @@ from ..jobs.captioner import blip
 from .conftest import Space, open_space, start, until
 from .test_access import ROUTES
 
-PRIVATE, GATED, PUBLIC, NOTHING = "alice/private-model", "alice/gated-model", "alice/public-model", "alice/nothing"
+PRIVATE, GATED, PUBLIC, NOTHING = "alice/private-model", "alice/gated-model", "alice/public-model", "alice/no-such-thing"
 CAPTIONER, PICTURES = "alice/private-captioner", "alice/private-pictures"
 CANARY = "an unpublished secret of alice"
 QUICK: dict[str, Any] = {
@@ -170,7 +170,8 @@ ELSEWHERE = {
         "events", "log", "series", "series.csv", "samples/{name}", "files", "votes", "overfitting", "pictures")),
     *((m, f"{SET}/{p}") for m in ("GET", "POST", "PATCH", "HEAD") for p in (
         "images", "images/{pid}", "images/{pid}/thumb", "report", "report.csv", "export", "push", "undo", "tags",
-        "captions", "suggestions", "commit", "cancel")),
+        "captions", "suggestions", "commit", "cancel", "arrived", "read-again")),
+    ("GET", "/api/trash"), ("DELETE", "/api/trash/{entry_id}"), ("POST", "/api/trash/{entry_id}/restore"),
     ("POST", f"{SET}/health"), *((m, f"{JOB}/{p}") for m in ("GET", "POST", "HEAD") for p in (
         "events", "votes", "cancel", "files/{name}")),
     ("GET", "/api/runs"), ("GET", "/api/queue"), ("POST", "/api/queue"), ("GET", "/api/datasets"), ("GET", "/api/jobs"),
