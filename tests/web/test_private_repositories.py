@@ -23,7 +23,7 @@ from ..jobs.captioner import blip
 from .conftest import Space, open_space, start, until
 from .test_access import ROUTES
 
-PRIVATE, GATED, PUBLIC, NOTHING = "alice/private-model", "alice/gated-model", "alice/public-model", "alice/no-such-thing"
+PRIVATE, GATED, PUBLIC, NOTHING = "alice/private-model", "alice/gated-model", "alice/public-model", "alice/absent-model"
 CAPTIONER, PICTURES = "alice/private-captioner", "alice/private-pictures"
 CANARY = "an unpublished secret of alice"
 QUICK: dict[str, Any] = {
