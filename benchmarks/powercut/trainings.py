@@ -17,7 +17,7 @@ def _toy() -> None:
     """The tests' toy family, on the CPU."""
     import studio.families
 
-    studio.families.__path__.append(str(Path(__file__).resolve().parents[2] / "tests" / "families"))
+    studio.families.__path__.append(str(Path(__file__).resolve().parents[2] / "tests" / "families" / "toys"))
     os.environ["ACCELERATE_USE_CPU"] = "true"
 
 

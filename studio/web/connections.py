@@ -16,7 +16,7 @@ import resource
 import socket
 import sys
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from http import HTTPStatus
 from typing import Any
@@ -49,7 +49,7 @@ class Limits:
     window: float = 60.0  # in which a body must bring `least`, and an answer that is held up must lose as much
     least: int = 16 * 1024
     linger: float = 5.0  # how long a body is still taken after its answer, so that the answer is read
-    unsent: int = 64 << 20  # bytes of all answers that wait for readers
+    unsent: int = 48 << 20  # bytes of all answers that wait for readers
 
 
 def limits(container: bool) -> Limits:
@@ -88,6 +88,16 @@ class Phase(IntEnum):
     WORKING = 6
 
 
+@dataclass
+class _Line:
+    """Connections of one phase in the order in which they give way, as it was when it was made."""
+
+    made: float
+    phase: Phase
+    waiting: deque[LimitedProtocol]
+    came: deque[LimitedProtocol] = field(default_factory=deque)  # since then: as long as they ask nothing they go first
+
+
 class Pool:
     """All open connections of a server."""
 
@@ -95,7 +105,7 @@ class Pool:
         self.limits = limits
         self.open: set[LimitedProtocol] = set()
         self._addresses: Counter[str] = Counter()
-        self._lines: dict[str, tuple[float, deque[LimitedProtocol]]] = {}  # who goes next, as it was a moment ago
+        self._lines: dict[str, _Line] = {}  # by address: who goes next
         self._timer: asyncio.TimerHandle | None = None
 
     def enter(self, one: LimitedProtocol, loop: asyncio.AbstractEventLoop) -> bool:
@@ -110,6 +120,9 @@ class Pool:
             return False
         self.open.add(one)
         self._addresses[address] += 1
+        for who, line in self._lines.items():
+            if who in ("", address):
+                line.came.append(one)
         if self._timer is None:
             self._timer = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
         return True
@@ -135,23 +148,30 @@ class Pool:
 
     def _make_room(self, address: str, now: float) -> bool:
         """Drop one connection of an address, of any for ""; whether there was one that may be dropped."""
-        known, line = self._lines.get(address, (0.0, deque()))
-        if now - known > LINE_SECONDS or not line:
-            self._lines.clear()
-            _, line = self._lines[address] = now, self._line(address, now)
-        while line:
-            chosen = line.popleft()
-            if chosen in self.open and chosen.phase < Phase.WORKING:
+        line = self._lines.get(address)
+        if line is not None and now - line.made <= LINE_SECONDS and self._drop_first(line):
+            return True
+        self._lines.clear()
+        line = self._lines[address] = self._line(address, now)
+        return self._drop_first(line)
+
+    def _drop_first(self, line: _Line) -> bool:
+        """Drop the first of a line that is still at no more than it was; False when nobody is left in it."""
+        while line.waiting or line.came:
+            early = bool(line.came) and (line.phase > Phase.HEAD or not line.waiting)
+            chosen = line.came.popleft() if early else line.waiting.popleft()
+            if chosen in self.open and chosen.phase <= (Phase.HEAD if early else line.phase):
                 chosen.drop()
                 self.leave(chosen)
                 return True
         return False
 
-    def _line(self, address: str, now: float) -> deque[LimitedProtocol]:
-        """Those that may be dropped, the first to go in front."""
-        waiting = [(phase, one.patience(phase, now), one) for one in self.open
-                   if address in ("", one.address) and (phase := one.phase) < Phase.WORKING]
-        return deque(one for *_, one in sorted(waiting, key=lambda entry: entry[:2]))
+    def _line(self, address: str, now: float) -> _Line:
+        """Those of the earliest phase that there is, the first to go in front."""
+        phases = [(one.phase, one) for one in self.open if address in ("", one.address)]
+        earliest = min((phase for phase, _ in phases), default=Phase.WORKING)
+        waiting = [one for phase, one in phases if phase == earliest < Phase.WORKING]
+        return _Line(now, earliest, deque(sorted(waiting, key=lambda one: one.patience(earliest, now))))
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
