@@ -15,7 +15,7 @@ import uvicorn
 
 from studio import hub
 from studio.limited import confine
-from studio.web import connections
+from studio.web import capacity, connections
 from studio.web.app import create_app
 from studio.web.settings import Settings
 
@@ -41,7 +41,7 @@ def serve(settings: Settings, listening: socket.socket, make_pages: Callable[[An
     if lacks := confine.missing():
         print(f"Files that people send are read in processes of their own, but not confined: this system lacks "
               f"{'; '.join(lacks)}.", file=sys.stderr, flush=True)
-    pool = connections.Pool(connections.limits(settings.container))
+    pool = connections.Pool(capacity.limits(settings.container))
     server = uvicorn.Server(uvicorn.Config(
         app, access_log=False, log_config=None, timeout_graceful_shutdown=1, server_header=False, date_header=False,
         http=functools.partial(connections.LimitedProtocol, pool),  # type: ignore[arg-type]  # it is called, no more

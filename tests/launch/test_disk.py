@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from studio import config, launch, runs, storage, trash, work
-from studio.launch import cause, queue, supervisor, webhook
+from studio.launch import cause, queue, webhook
 from studio.launch.queue import Launcher
 from studio.storage.spare import Spare
 
@@ -142,37 +142,33 @@ def test_what_a_full_disk_kept_from_beginning_begins_when_there_is_room(small: P
     assert bench.until(run, "cancelled")
 
 
-def test_a_disk_that_does_not_answer_ends_no_training(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+DEAF = """
+import errno, sys
+from pathlib import Path
+from studio import launch, runs
+from studio.launch import supervisor
+run, answers, real = runs.Run(Path(sys.argv[1])), Path(sys.argv[2]), runs.Run.requests
+def requests(self):
+    if (run.path / "started").exists() and not answers.exists():
+        raise OSError(errno.EIO, "Input/output error")
+    return real(self)
+runs.Run.requests = requests
+supervisor.cap_log = lambda path: requests(run) and None
+wait = "import sys, time; from pathlib import Path\\nPath('started').touch()\\n"
+wait += "while not Path(sys.argv[1]).exists(): time.sleep(0.1)"
+sys.exit(not launch.supervise(run, 1, [sys.executable, "-c", wait, str(answers)]))
+"""
+
+
+def test_a_disk_that_does_not_answer_ends_no_training(bench: Bench, tmp_path: Path) -> None:
     """Looking after the log and the requests fails; the trainer goes on and is heard again."""
-    run = bench.run()
-    fails = [True]
-    real = runs.Run.requests
-
-    def requests(self: runs.Run) -> Any:
-        if fails[0]:
-            raise OSError(errno.EIO, "Input/output error")
-        return real(self)
-
-    monkeypatch.setattr(runs.Run, "requests", requests)
-    monkeypatch.setattr(supervisor, "cap_log", lambda path: requests(run) and None)
-    done: list[bool] = []
-    argv = [sys.executable, "-c", "import time; time.sleep(2)"]
-    monkeypatch.setattr("studio.launch.supervisor.signal.signal", lambda *_: None)
-    monkeypatch.setattr(supervisor._Attempt, "_start", _start_plain(argv))
-    thread = threading.Thread(target=lambda: done.append(launch.supervise(run, 1, argv)))
-    thread.start()
-    time.sleep(1.0)
-    assert thread.is_alive(), "it was not ended"
-    fails[0] = False
-    thread.join(30)
-    assert done == [True] and run.exit()["returncode"] == 0
-
-
-def _start_plain(argv: list[str]) -> Callable[[Any], None]:
-    def start(self: Any) -> None:
-        self.process = subprocess.Popen(argv)
-
-    return start
+    run, answers = bench.run(), tmp_path / "answers"
+    process = subprocess.Popen([sys.executable, "-c", DEAF, str(run.path), str(answers)], cwd=ROOT)
+    wait_for(lambda: (run.path / "started").exists())
+    time.sleep(1.0)  # some looks
+    assert process.poll() is None, "it was ended"
+    answers.touch()
+    assert process.wait(60) == 0 and run.exit()["returncode"] == 0
 
 
 def test_a_cut_cancel_leaves_the_run_in_the_queue(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
