@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
-ROW_BYTES = 1000  # what a row takes in memory, but for its texts: measured
+ROW_BYTES = 1000  # what a row takes in memory, but for its texts: 620 were measured of one without edits
 LEAST_BYTES = 10_000  # what a snapshot counts as, however small
 MOST_BYTES = 128 << 20  # of all snapshots that are kept
 
