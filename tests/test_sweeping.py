@@ -283,7 +283,10 @@ def test_the_hubs_cache_in_the_home_is_bounded(ready: Path, hub_cache: Path, tmp
             from studio import launch
 
             launch.cancel(run)
-    there = lambda: {name for name, folder in folders.items() if folder.exists()}  # noqa: E731
+
+    def there() -> set[str]:
+        return {name for name, folder in folders.items() if folder.exists()}
+
     assert sweep(ready, "--hub-cache", "1000000")["repositories"] == 0 and there() == ages.keys()
     assert sweep(ready, "--hub-cache", "4500")["repositories"] == 1
     assert there() == ages.keys() - {"a/oldest"}, "what is named was used longer ago, and stays"

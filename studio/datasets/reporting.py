@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from studio.datasets.sources import SYSTEM_FILE, Entry
@@ -35,7 +36,7 @@ class Report:
         self.entries.append(entry)
         self._judge(entry)
 
-    def use(self, entry: Entry, changes: set[str] | list[str] = ()) -> None:  # type: ignore[assignment]
+    def use(self, entry: Entry, changes: Collection[str] = ()) -> None:
         """The file is taken; `changes` says what was converted, if anything."""
         self._set(entry, "converted" if changes else "used")
         self._counted.update(changes)

@@ -148,13 +148,13 @@ class Table:
         self.request, self.token = request, request.get("token")
         self.most = MOST_ROWS
         self.repository: Repository | None = None
-        wanted: tuple[str | None, str | None] = (request.get("image_column"), request.get("caption_column"))
+        image, caption = request.get("image_column"), request.get("caption_column")
         if "hub" in request:
             source = HubSource.of(request["hub"])
             self.facts, self.streams = hub_splits(source, self.token)
             self.most = source.max_rows or MOST_ROWS
             self.repository = Repository(f"hf://datasets/{source.name}@{self.facts['sha']}/", self.token)
-            wanted = (source.image_column, source.caption_column)
+            image, caption = source.image_column, source.caption_column
         else:
             self.facts, self.streams = _file(os.fsdecode(bytes.fromhex(request["parquet"])))
         split, first = next(iter(self.streams.items()))
@@ -165,9 +165,10 @@ class Table:
         samples = {name: [_value(row, name) for row in self.peeked] for name in self.kinds}
         self.tabular = "hub" not in request and not any(kind in columns.HOLDS_PICTURES for kind in self.kinds.values())
         if "hub" not in request:  # a column that a person named may be another table's
-            wanted = tuple(name if name in self.kinds else None for name in wanted)  # type: ignore[assignment]
+            image, caption = (name if name in self.kinds else None for name in (image, caption))
         repo = request["hub"]["name"] if "hub" in request else ""
-        self.image, self.caption = (None, None) if self.tabular else columns.choose(self.kinds, *wanted, repo, samples)
+        self.image, self.caption = (
+            (None, None) if self.tabular else columns.choose(self.kinds, image, caption, repo, samples))
         self.samples = {name: _shown(values) for name, values in samples.items()}
 
     def _looked_at(self, kinds: dict[str, str]) -> dict[str, str]:

@@ -12,53 +12,14 @@ from typing import Any
 
 import pytest
 
-from studio import bundle, config, datasets, runs, storage
+from studio import bundle, runs, storage
 from studio.train import host
 
-from ..train.conftest import Make, curve, fingerprint, make, picture, told, train  # noqa: F401
-from ..train.conftest import _toy as _toy
-from ..train.test_loop import ask_at
-
-Files = dict[str, bytes]
+from ..train.conftest import Make, curve, fingerprint, told, train
+from .conftest import Files, add, content, edit, first, pictures, refused, rewrite, stopped
 
 
-def pictures(home: Path) -> list[dict[str, Any]]:
-    """Six rows whose pictures are named by their content, as an import names them."""
-    rows = []
-    for number in range(6):
-        row = picture(home, number, (64, 72))
-        path = datasets.picture_path(home, row)
-        row["image"] = storage.sha256_file(path)
-        datasets.picture_path(home, row).parent.mkdir(parents=True, exist_ok=True)
-        path.rename(datasets.picture_path(home, row))
-        rows.append(row)
-    return rows
-
-
-def stopped(make: Make, monkeypatch: pytest.MonkeyPatch, home: Path) -> runs.Run:  # noqa: F811
-    """A run of larger pictures, stopped at step 4 of 8."""
-    run = make(rows=pictures(home))
-    with monkeypatch.context() as patch:
-        ask_at(run, patch, 4, ("stop", {}))
-        assert train(run) == "stopped"
-    return run
-
-
-@pytest.fixture
-def packed(make: Make, monkeypatch: pytest.MonkeyPatch, home: Path, tmp_path: Path) -> Path:  # noqa: F811
-    """The bundle of such a run."""
-    bundle.write(stopped(make, monkeypatch, home), tmp_path / "run.zip")
-    return tmp_path / "run.zip"
-
-
-def content(path: Path) -> Files:
-    """Every file of a zip."""
-    with zipfile.ZipFile(path) as opened:
-        assert opened.testzip() is None
-        return {name: opened.read(name) for name in opened.namelist()}
-
-
-def test_a_run_goes_on_elsewhere_bit_for_bit(make: Make, packed: Path, tmp_path: Path, home: Path,  # noqa: F811
+def test_a_run_goes_on_elsewhere_bit_for_bit(make: Make, packed: Path, tmp_path: Path, home: Path,
                                              monkeypatch: pytest.MonkeyPatch) -> None:
     whole = make(rows=pictures(home))
     assert train(whole) == "finished"
@@ -86,7 +47,7 @@ def test_another_kind_of_machine_says_that_it_is_not_exact(packed: Path, tmp_pat
     assert not resumed["exact"] and "device was" in resumed["note"]
 
 
-def test_a_bundle_to_start_with_has_no_more_than_that(make: Make, tmp_path: Path, home: Path,  # noqa: F811
+def test_a_bundle_to_start_with_has_no_more_than_that(make: Make, tmp_path: Path, home: Path,
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     bundle.write(stopped(make, monkeypatch, home), tmp_path / "start.zip", start=True)
     names = set(content(tmp_path / "start.zip"))
@@ -97,41 +58,6 @@ def test_a_bundle_to_start_with_has_no_more_than_that(make: Make, tmp_path: Path
 
 
 # ------------------------------------------------------------------------------------------------- hostile bundles
-
-
-def rewrite(path: Path, change: Callable[[Files], Any], *, listed: bool = True, **options: Any) -> Path:
-    """The bundle with its files changed and (`listed`) its list of files made to agree."""
-    files = content(path)
-    about = json.loads(files.pop("bundle.json"))
-    change(files)
-    if listed:
-        about["files"] = {n: {"size": len(d), "sha256": hashlib.sha256(d).hexdigest()} for n, d in files.items()}
-    target = path.with_name("hostile.zip")
-    with zipfile.ZipFile(target, "w", **options) as made:
-        made.writestr("bundle.json", json.dumps(about), compress_type=zipfile.ZIP_STORED)
-        for name, data in files.items():
-            made.writestr(name, data)
-    return target
-
-
-def edit(name: str, **changes: Any) -> Callable[[Files], None]:
-    """Change fields of the first JSON line of a file."""
-
-    def change(files: Files) -> None:
-        first, *rest = files[name].decode().splitlines()
-        data = json.loads(first if name.endswith("l") else files[name])
-        data.update(changes)
-        files[name] = "\n".join([json.dumps(data), *(rest if name.endswith("l") else [])]).encode()
-
-    return change
-
-
-def add(name: str, data: bytes = b"x") -> Callable[[Files], None]:
-    return lambda files: files.update({name: data})
-
-
-def first(files: Files, start: str) -> str:
-    return next(name for name in sorted(files) if name.startswith(start))
 
 
 @pytest.mark.parametrize(("change", "says"), [
@@ -150,17 +76,6 @@ def first(files: Files, start: str) -> str:
 ])
 def test_what_a_bundle_must_not_be(packed: Path, tmp_path: Path, change: Callable[[Files], Any], says: str) -> None:
     refused(rewrite(packed, change), tmp_path / "elsewhere", says)
-
-
-def refused(path: Path, home: Path, says: str) -> None:
-    """The bundle is refused with these words, and no run, no picture and no other file is there afterwards."""
-    with pytest.raises((bundle.BadBundle, config.ConfigError), match=says):
-        bundle.unpack(home, path, "")
-    left = [p for p in home.rglob("*") if p.is_file() and "images" not in p.parts]
-    assert not left and not [p for p in (home / "runs").iterdir()]
-    for picture_ in (p for p in home.rglob("*") if p.is_file()):
-        assert storage.sha256_file(picture_) == picture_.stem
-    assert not list(home.parent.glob("evil*")) and not (home / "evil.json").exists()
 
 
 def test_wrong_hashes_and_sizes(packed: Path, tmp_path: Path) -> None:

@@ -20,14 +20,12 @@ from studio.bundle.__main__ import main as shell
 
 from ..families import tiny
 from ..limited.test_confine import plant_liar
-from ..train.conftest import Make, make  # noqa: F401
-from ..train.conftest import _toy as _toy
-from .test_bundle import Files, add, content, edit, first, packed, refused, rewrite  # noqa: F401
+from .conftest import Files, add, content, edit, first, refused, rewrite
 
 MB = 1_000_000
 
 
-def test_a_picture_is_proved_by_bringing_it(packed: Path, home: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_picture_is_proved_by_bringing_it(packed: Path, home: Path, tmp_path: Path) -> None:
     """The store of the home where the bundle was made has every picture; a bundle without them names them in vain."""
     name = first(content(packed), "images/")
     stranger = rewrite(packed, lambda files: files.pop(name))
@@ -43,13 +41,13 @@ def test_a_picture_is_proved_by_bringing_it(packed: Path, home: Path, tmp_path: 
 
 @pytest.mark.parametrize("change", [{"width": 4000}, {"height": 4000}, {"width": 72, "height": 64}, {"ext": "webp"},
                                     {"ext": "jpg"}])
-def test_a_stored_picture_is_compared_too(packed: Path, home: Path, change: dict[str, Any]) -> None:  # noqa: F811
+def test_a_stored_picture_is_compared_too(packed: Path, home: Path, change: dict[str, Any]) -> None:
     with pytest.raises(bundle.BadBundle, match="its size|is missing"):
         bundle.unpack(home, rewrite(packed, edit("dataset.jsonl", **change)), "bob")
 
 
 @pytest.mark.parametrize("files", [True, False])
-def test_a_reader_that_lies_gets_no_other_picture(packed: Path, home: Path, tmp_path: Path,  # noqa: F811
+def test_a_reader_that_lies_gets_no_other_picture(packed: Path, home: Path, tmp_path: Path,
                                                   monkeypatch: pytest.MonkeyPatch, files: bool) -> None:
     """One that was taken over puts a picture under the hash of another person's, or has the rows name it alone."""
     hers = home / "images" / "ab" / f"{'ab' * 32}{Path(first(content(packed), 'images/')).suffix}"
@@ -64,7 +62,7 @@ def test_a_reader_that_lies_gets_no_other_picture(packed: Path, home: Path, tmp_
 
 @pytest.mark.parametrize("compute, trackers", [
     ({"backend": "hf_jobs", "image": "eve/keeps-your-token:latest"}, []), ({}, ["wandb", "tensorboard"])])
-def test_a_strangers_settings_act_in_nobodys_name(packed: Path, tmp_path: Path,  # noqa: F811
+def test_a_strangers_settings_act_in_nobodys_name(packed: Path, tmp_path: Path,
                                                   monkeypatch: pytest.MonkeyPatch, compute: dict[str, str],
                                                   trackers: list[str]) -> None:
     """To go on with a run takes one's token: what it publishes, and who is given it, does not come in a bundle."""
@@ -107,7 +105,7 @@ def hashes(base: Path) -> dict[str, str]:
             if p.suffix in (".json", ".safetensors", ".txt")}
 
 
-def test_a_base_is_compared_before_it_takes_its_place(packed: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_base_is_compared_before_it_takes_its_place(packed: Path, tmp_path: Path) -> None:
     base, home = tiny.make(tmp_path / "base"), tmp_path / "elsewhere"
     scheduler = (base / "scheduler/scheduler_config.json").read_bytes().replace(b"1000", b"1001")
     poisoned = with_base(packed, base, claimed=hashes(base), **{"scheduler__scheduler_config.json": scheduler})
@@ -124,7 +122,7 @@ def test_a_base_is_compared_before_it_takes_its_place(packed: Path, tmp_path: Pa
     assert again.config().model.base == str(first_) and len(list((home / "bases").iterdir())) == 2
 
 
-def test_a_refused_bundle_leaves_no_picture(packed: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_refused_bundle_leaves_no_picture(packed: Path, tmp_path: Path) -> None:
     def refuse(config: config.Config) -> config.Config:
         raise bundle.BadBundle("not here")
 
@@ -172,7 +170,7 @@ def measured(work: Callable[[], Any]) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_weights_are_looked_at(packed: Path, tmp_path: Path, name: str) -> None:  # noqa: F811
+def test_weights_are_looked_at(packed: Path, tmp_path: Path, name: str) -> None:
     def change(files: Files) -> None:
         place = first(files, "checkpoints/checkpoint-4/transformer/d")
         files[place] = HEADERS[name]
@@ -197,13 +195,13 @@ def test_weights_are_looked_at(packed: Path, tmp_path: Path, name: str) -> None:
     ("train.sbatch", b"x" * 2 * MB, "at most"), ("samples/a.webp", b"<html>", "no WebP"),
     ("samples/a.webp", b"RIFF0000WEBP" + bytes(40 * MB), "at most"),
 ])
-def test_json_and_rows_without_end(packed: Path, tmp_path: Path, name: str, data: bytes, says: str) -> None:  # noqa: F811
+def test_json_and_rows_without_end(packed: Path, tmp_path: Path, name: str, data: bytes, says: str) -> None:
     hostile = rewrite(packed, add(name, data))
     seconds, grown = measured(lambda: refused(hostile, tmp_path / "elsewhere", says))
     assert seconds < 1.5 and grown < 50, (seconds, grown)
 
 
-def test_a_directory_without_end(packed: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_directory_without_end(packed: Path, tmp_path: Path) -> None:
     path = tmp_path / "many.zip"
     with zipfile.ZipFile(path, "w") as made:
         for number in range(310_000):
@@ -218,7 +216,7 @@ def test_a_directory_without_end(packed: Path, tmp_path: Path) -> None:  # noqa:
     assert seconds < 1 and grown < 50, (seconds, grown)
 
 
-def test_what_bundle_json_says_is_held_to_patterns(packed: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_what_bundle_json_says_is_held_to_patterns(packed: Path, tmp_path: Path) -> None:
     files = content(packed)
     about = json.loads(files["bundle.json"])
     evil = "../../../oauth/huggingface/logout"
@@ -255,7 +253,7 @@ EVENTS: list[tuple[dict[str, Any], dict[str, Any] | None]] = [
 ]
 
 
-def test_events_are_cut_down_to_ours(packed: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_events_are_cut_down_to_ours(packed: Path, tmp_path: Path) -> None:
     ours = content(packed)["events.jsonl"]
     lines = [json.dumps({"seq": number, "time": 1.0, **event}) for number, (event, _) in enumerate(EVENTS, 1000)]
     kept = [{"seq": number, "time": 1.0, **left} for number, (_, left) in enumerate(EVENTS, 1000) if left]
@@ -269,7 +267,7 @@ def test_events_are_cut_down_to_ours(packed: Path, tmp_path: Path) -> None:  # n
     assert runs.Reader().state(run)[0] in ("paused", "stopped", "failed")
 
 
-def test_events_without_end_fit_into_a_reader(packed: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_events_without_end_fit_into_a_reader(packed: Path, tmp_path: Path) -> None:
     sample = json.dumps({"seq": 1, "kind": "sample", "step": 1, "file": "a.webp", "prompt": "x" * 9000}).encode()
     step = b'{"seq":1,"kind":"step","step":1,"loss":1,"lr":1,"seconds":1}\n'
     path = rewrite(packed, add("events.jsonl", (sample + b"\n") * 6000 + step * 1_200_000))
@@ -278,7 +276,7 @@ def test_events_without_end_fit_into_a_reader(packed: Path, tmp_path: Path) -> N
     assert run.events_file.stat().st_size < 80 * MB and grown < 100, (seconds, grown)
 
 
-def test_twice_the_bundle_takes_twice_the_time(packed: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_twice_the_bundle_takes_twice_the_time(packed: Path, tmp_path: Path) -> None:
     """Reading is linear: in rows, events, tensors and entries."""
     row = content(packed)["dataset.jsonl"].splitlines()[0] + b"\n"
     event = b'{"seq":1,"kind":"step","step":1,"loss":1,"lr":1,"seconds":1}\n'
@@ -296,7 +294,7 @@ def test_twice_the_bundle_takes_twice_the_time(packed: Path, tmp_path: Path) -> 
     assert took(4) < 4 * took(2), "four times as much would be a square"
 
 
-def test_a_data_set_of_a_bundle_trains_as_before(packed: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_data_set_of_a_bundle_trains_as_before(packed: Path, tmp_path: Path) -> None:
     """What is honest comes through byte for byte: rows, events and checkpoint."""
     run, files = bundle.unpack(tmp_path / "elsewhere", packed, "bob"), content(packed)
     assert run.rows_file.read_bytes() == files["dataset.jsonl"]

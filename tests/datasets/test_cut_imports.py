@@ -67,18 +67,18 @@ def test_a_commit_that_brings_nothing_keeps_what_waits(home: Path, why: str, mon
         dataset.receive([("a.png", path)])
     else:
         send(dataset, *(f"{n}.png" for n in range(30)))
-    if why == "cancelled":
-        begun: Any = lambda: (dataset.path / "cancel").touch()  # noqa: E731
-    elif why == "out of memory":
-        begun = None
+
+    def begun() -> None:
+        if why == "cancelled":
+            (dataset.path / "cancel").touch()
+
+    if why == "out of memory":
         monkeypatch.setattr("studio.datasets.importing.limited.command", lambda module, *args: [
             sys.executable, "-c", "import sys; sys.argv = ['intake', sys.argv[1]]\n"
             f"sys.path.insert(0, {str(ROOT)!r})\n"
             "from studio.datasets import intake\n"
             "def run(*_): raise MemoryError\n"
             "intake.run = run\nintake.main()", *args])
-    else:
-        begun = None
     report = datasets.commit(dataset, begun=begun)
     assert report["error"] and dataset.count == 0, report
     assert sum(len(sent) for _, sent in dataset.batches()) == (1 if why == "nothing usable" else 30)

@@ -132,8 +132,8 @@ def test_a_run_is_not_changed_without_end(space: Space) -> None:
     assert [answer.status_code for answer in answers] == [200] * 100 + [429]
     assert "changed 100 times" in answers[-1].json()["error"]["message"]
     wordy = make_run(space.server.home, owner=OWNER, steps=3)
-    prompts = lambda n: {"config": {"sample": {"prompts": [f"{n} {'x' * 1990}"] * 64}}}  # noqa: E731
-    answers = [bob.post(f"/api/runs/{wordy.id}/edit", json=prompts(n)) for n in range(12)]
+    answers = [bob.post(f"/api/runs/{wordy.id}/edit",
+                        json={"config": {"sample": {"prompts": [f"{n} {'x' * 1990}"] * 64}}}) for n in range(12)]
     assert answers[0].status_code == 200 and answers[-1].status_code == 429
     assert wordy.edits_file.stat().st_size < 2 << 20
 

@@ -16,7 +16,7 @@ import pytest
 
 from studio import prepare
 
-from ..bundle.test_bundle import Files, add, rewrite
+from ..bundle.conftest import Files, add, rewrite
 from .conftest import Server
 
 MB = 1_000_000

@@ -185,7 +185,10 @@ def test_the_trash_makes_room_oldest_first(tight: Space) -> None:
                                   and a))
         deleted.append(one["id"])
         assert gina.delete(f"/api/datasets/{one['id']}").status_code == 204
-    there = lambda id_: any(id_ in path.name for path in (home / "trash").iterdir())  # noqa: E731
+
+    def there(id_: str) -> bool:
+        return any(id_ in path.name for path in (home / "trash").iterdir())
+
     until(lambda: not there(deleted[0]), 60)
     item = next(one for one in gina.get("/api/trash").json()["items"] if one["subject"] == deleted[2])
     assert gina.post(f"/api/trash/{item['id']}/restore", json={}).status_code == 200

@@ -6,12 +6,14 @@ import asyncio
 import errno
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from studio import datasets, launch, runs, storage, sweeping, trash
+from studio.datasets import store
 from studio.launch.turns import Live
 from studio.web import janitor, watcher
 from studio.web.service import Studio
@@ -72,7 +74,8 @@ def test_the_janitor_comes_back_where_no_process_can_be_started(home: Path, monk
     monkeypatch.setattr(asyncio, "create_subprocess_exec", refused)
     monkeypatch.setattr(janitor, "SWEEP_DELAY", 0.0)
     monkeypatch.setattr(janitor, "HOUR", 0.0)
-    asyncio.run(asyncio.wait_for(some_rounds(), 60))
+    with ThreadPoolExecutor(1) as pool:  # this thread may have a browser's loop
+        pool.submit(asyncio.run, asyncio.wait_for(some_rounds(), 60)).result()
 
 
 def test_an_import_is_cancelled_with_a_reason_on_a_full_disk(tmp_path: Path) -> None:
@@ -82,7 +85,7 @@ def test_an_import_is_cancelled_with_a_reason_on_a_full_disk(tmp_path: Path) -> 
         assert dataset.cancel("There is no room.") and (dataset.path / "cancel").exists()
         (home / "filler").unlink()
         assert dataset.cancel("There is no room.") and (dataset.path / "cancel").read_text() == "There is no room."
-        datasets.store.release(dataset)
+        store.release(dataset)
 
 
 def test_what_cannot_be_swept_keeps_nothing_else_from_being_swept(home: Path, monkeypatch: pytest.MonkeyPatch,
