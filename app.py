@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +41,16 @@ def main() -> int:
     given = vars(parser.parse_args())
     for sentence in surroundings.drop_unusable(os.environ):
         print(sentence, file=sys.stderr)
+    from studio import storage
     from studio.web import settings as settings_
     try:
         settings = settings_.from_environment(**given)
+        with suppress(OSError):  # flushed; what refuses is told next
+            storage.make_folder(settings.home)
         surroundings.home(settings.home, "--home or STUDIO_HOME")
         listening = settings_.bind(settings.host, settings.port)
     except (settings_.SettingsError, surroundings.Unfit) as error:
         print(error, file=sys.stderr)
-        return 2
-    from studio import faults, storage
-    try:
-        storage.make_folder(settings.home)
-    except OSError as error:
-        print(faults.in_shell(error), file=sys.stderr)
         return 2
     prepare_environment(settings.home)
     from studio.web.server import serve

@@ -202,10 +202,13 @@ class Bench:
             working.join()
         if self.person.wrong:
             raise self.person.wrong
-        if self.server.poll() is not None:
+        gone = self.server.poll() is not None
+        if gone:
             self.start()
         until(lambda: not any(storage.is_locked(one.lock_file) for one in datasets.every(self.home)))
         wrong = self.judge()
+        if gone and not (killed and target == "server"):
+            wrong.append("the server ended by itself")
         self._go_on()
         return target if killed else "nobody", wrong
 

@@ -124,6 +124,8 @@ def branch(home: Path, parent: runs.Run, *, name: str, owner: str, checkpoint: s
         found.fault("train.max_steps", f"{path.name} is at step {facts['step']} already: set more steps than that")
     found.problems += OPTIMIZERS[settings.optim.name].faults(settings)
     found.problems += machine.problems(machine.facts(home), settings.train, settings.compute)
+    if any(name.startswith("objective.") for name in changed):
+        _check_objective(settings, source_.family_of(settings.model), found)
     found.checkpoint_bytes = sum(file["size"] for file in facts["files"].values())
     found.disk_bytes = math.ceil((settings.checkpoint.keep + 1) * DISK_MARGIN * found.checkpoint_bytes)
     look(found)
@@ -253,10 +255,7 @@ def _check_compute(config: dict[str, Any], facts: dict[str, Any], found: Plan) -
 
 def _check_recipe(config: Config, defaults: dict[str, Any], found: Plan) -> None:
     family = source_.family_of(config.model)
-    if config.objective.prediction_type not in family.prediction_types:
-        found.fault("objective.prediction_type", f"{family.title} knows {', '.join(family.prediction_types)}")
-    else:
-        _check_objective(config, found)
+    _check_objective(config, family, found)
     _check_sides(config, family, found)
     optimizer = OPTIMIZERS[config.optim.name]
     found.problems += optimizer.faults(config)
@@ -275,14 +274,16 @@ def _check_recipe(config: Config, defaults: dict[str, Any], found: Plan) -> None
                               f"update sees all of them, and no more")
 
 
-def _check_objective(config: Config, found: Plan) -> None:
-    objective = config.objective
-    for name, kinds in families.FORMULAS.items():
-        if getattr(objective, name) and objective.prediction_type not in kinds:
-            _tell_prediction(name, objective.prediction_type or "", found)
-    if objective.zero_terminal_snr and objective.prediction_type not in families.FORMULAS["zero_terminal_snr"]:
+def _check_objective(config: Config, family: Family, found: Plan) -> None:
+    """What the run learns, and what of the objective has no formula for that."""
+    objective, learns = config.objective, config.objective.prediction_type or ""
+    if learns not in family.prediction_types:
+        found.fault("objective.prediction_type", f"{family.title} knows {', '.join(family.prediction_types)}")
         return
-    if objective.zero_terminal_snr and objective.snr_gamma:
+    for name, kinds in families.FORMULAS.items():
+        if getattr(objective, name) and learns not in kinds:
+            _tell_prediction(name, learns, found)
+    if objective.zero_terminal_snr and objective.snr_gamma and learns in families.FORMULAS["zero_terminal_snr"]:
         found.warnings.append("SNR gamma gives the last time, which zero terminal SNR is about, no weight: set "
                               "objective.snr_gamma 0")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -29,9 +28,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with 2 after one sentence."""
-        stray = re.match(r"unrecognized arguments: (.*)", message)
-        words = self._of_unknown(stray[1].split(), None) if stray else message
-        self.exit(2, f"{self.prog}: {words}. All there is: {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {message}. All there is: {self.prog} --help\n")
 
     def _of_unknown(self, unknown: Sequence[str], found: Any) -> str:
         flag = next((word for word in unknown if word.startswith("-")), None)

@@ -32,7 +32,8 @@ def of_lora(source: Source, part: str, lora: config_.Lora, targets: tuple[str, .
 
 
 def checkpoint_bytes(trained: list[int], config: Config) -> int:
-    """The size of a checkpoint: fp32 weights, raw and averaged (LoRA's twice, kohya's), and the optimizer's state.
+    """The size of a checkpoint: fp32 weights, raw and averaged (a LoRA's twice: for other programs too), and the
+    optimizer's state.
 
     An optimizer that averages by itself adds the point where training goes on from.
     """

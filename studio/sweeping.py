@@ -72,17 +72,15 @@ class Sweep:
     def __init__(self, home: Path, age: float = AGE):
         self.home, self.age = home, age
         self.removed: Counter[str] = Counter()
+        self.errors: list[Exception] = []  # what could not be swept: tried again another time
 
     def all(self) -> None:
-        """Everything but the Hub's cache; what fails keeps nothing else from being swept. Raises the first error."""
-        errors: list[Exception] = []
+        """Everything but the Hub's cache; what fails keeps nothing else from being swept."""
         for step in (self.pictures, self.bases, self.caches, self.leavings):
             try:
                 step()
             except (OSError, Busy) as error:
-                errors.append(error)
-        if errors:
-            raise errors[0]
+                self.errors.append(error)
 
     def pictures(self) -> None:
         """Stored pictures that no row names, and thumbnails."""
@@ -179,7 +177,11 @@ class Sweep:
             yield _json(path).get("config")
 
     def _remove(self, kind: str, path: Path) -> None:
-        storage.erase(path)
+        try:
+            storage.erase(path)
+        except OSError as error:
+            self.errors.append(error)
+            return
         self.removed[kind] += 1
 
 
@@ -301,15 +303,17 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     os.nice(15)
     sweep = Sweep(args.home.resolve(), args.age)
-    try:
-        sweep.all()
-    except (OSError, Busy) as error:
-        print(faults.in_shell(error), file=sys.stderr)
-        return 1
+    sweep.all()
     if args.hub_cache:
         limit = None if args.hub_cache == "default" else int(args.hub_cache)
-        sweep.removed["repositories"] = hub_cache(sweep.home, limit)
+        try:
+            sweep.removed["repositories"] = hub_cache(sweep.home, limit)
+        except OSError as error:
+            sweep.errors.append(error)
     print(json.dumps(sweep.removed))
+    if sweep.errors:
+        print(faults.in_shell(sweep.errors[0]), file=sys.stderr)
+        return 1
     stamp = sweep.home / "cache" / "swept"
     storage.make_folder(stamp.parent)
     stamp.touch()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -26,10 +27,9 @@ SAMPLE = {  # states of each model, of operations that differ in what they ask o
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A folder on a disk that is quick."""
-    folder = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp") / f"powercut-{os.getpid()}"
-    folder.mkdir()
-    yield folder
-    shutil.rmtree(folder)
+    quick = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="powercut-", dir=quick) as folder:
+        yield Path(folder)
 
 
 @pytest.mark.skipif(trace.wanting() is not None, reason=str(trace.wanting()))
@@ -87,7 +87,8 @@ def test_the_recording_gives_the_real_files_and_a_missing_call_is_noticed(
 @pytest.mark.parametrize("name", ["batches", "delete_run", "branch", "jobs", "train"])
 def test_on_a_real_ext4(tmp_path: Path, name: str) -> None:
     try:
-        found = list(islice(real.cuts(name, tmp_path), 16))
+        with closing(real.cuts(name, tmp_path)) as cuts:
+            found = list(islice(cuts, 16))
     except (real.CannotMount, FileNotFoundError) as error:
         pytest.skip(f"no ext4 can be mounted here: {error}")
     assert len(found) >= 2

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = {"PIL": "pillow", "python_multipart": "python-multipart", "prodigyopt": "prodigyopt",
-         "pillow_heif": "pillow-heif"}  # where a package is imported by another name than it is installed by
+NAMES = {"PIL": "pillow"}  # where a package is imported by another name than it is installed by
 
 
 def required() -> dict[str, str]:

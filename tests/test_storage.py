@@ -18,7 +18,7 @@ from studio import storage
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Runs `work` in a fork and kills it with SIGKILL just before its N-th line inside storage.py, for every N there is.
+# Runs `work` in a fork and kills it with SIGKILL just before its N-th line inside studio/storage, for every N there is.
 CRASHES = """
 import json, os, signal, sys
 from pathlib import Path
@@ -28,7 +28,7 @@ def run(work, place, n):
     seen = 0
     def trace(frame, event, arg):
         nonlocal seen
-        if frame.f_code.co_filename != storage.__file__:
+        if os.path.dirname(frame.f_code.co_filename) != os.path.dirname(storage.__file__):
             return None
         if event == "line":
             seen += 1
@@ -281,3 +281,8 @@ def test_a_torn_line_costs_itself_alone(tmp_path: Path) -> None:
     assert path.read_bytes().endswith(b"\n")
     with pytest.raises(FileNotFoundError):  # what was deleted meanwhile does not come back
         storage.append_lines(tmp_path / "gone" / "log.jsonl", [{"n": 1}])
+
+
+def test_the_home_lies_beside_the_program_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STUDIO_HOME", raising=False)
+    assert storage.home() == Path(__file__).resolve().parents[1] / "workspace"

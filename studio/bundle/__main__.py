@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
-from studio import bundle, faults, storage
+from studio import bundle, faults, shell, storage, surroundings
 from studio.config import ConfigError
 from studio.runs import Run
 
@@ -15,7 +14,8 @@ OWNER = "local"  # who uses this machine without signing in
 
 def main(argv: list[str] | None = None) -> int:
     """0 when done; 2 for a bundle or a folder that is refused, with the reason on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m studio.bundle", description="A run as one zip, and back.")
+    surroundings.use_utf8()
+    parser = shell.Parser(prog="python -m studio.bundle", description="A run as one zip, and back.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     packing = verbs.add_parser("pack", help="write a run's bundle")
     packing.add_argument("run", type=Path, help="the run's folder")
@@ -26,10 +26,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         if args.verb == "unpack":
+            surroundings.whole(storage.home)
             print(bundle.unpack(storage.home(), args.file, OWNER, bundle.as_a_strangers).path)
         else:
             bundle.write(Run(args.run.resolve()), args.file, start=args.start)
-    except (bundle.BadBundle, ConfigError, storage.Corrupt, OSError) as error:
+    except (bundle.BadBundle, ConfigError, storage.Corrupt, surroundings.Unfit, OSError) as error:
         print(faults.in_shell(error), file=sys.stderr)
         return 2
     return 0

@@ -126,7 +126,7 @@ def _base_hashes(run: Run, base: Source) -> dict[str, str]:
 
 
 class _Known:
-    """Fingerprints of files, remembered in <home>/cache/bundles.json by path, size and time of change."""
+    """Fingerprints of files, remembered in <home>/cache/bundles/<run>.json by path, size and time of change."""
 
     def __init__(self, run: Run):
         self.file = run.home / "cache" / "bundles" / f"{run.id}.json"

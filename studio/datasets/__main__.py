@@ -20,6 +20,7 @@ from typing import Any
 from studio import datasets, faults, shell, storage, surroundings
 from studio.datasets import outgoing
 from studio.datasets.sources import walk
+from studio.work import Refused
 
 HUB = "hub:"
 
@@ -27,7 +28,7 @@ HUB = "hub:"
 def parser() -> shell.Parser:
     """The commands and their flags."""
     made = shell.Parser(prog="python -m studio.datasets", description=__doc__,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+                        formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = made.add_subparsers(dest="command", required=True, parser_class=shell.Parser)
     bring = commands.add_parser("import", help="import pictures")
     bring.add_argument("paths", nargs="+", metavar="PATH", help="pictures, archives, folders; or one hub:user/name")
@@ -164,7 +165,7 @@ def main() -> int:
             row.pop("thumb")
         print(json.dumps(found, ensure_ascii=False, indent=1))
         return 0
-    except (surroundings.Unfit, datasets.Wrong, datasets.Unreadable, datasets.Nothing, storage.Corrupt,
+    except (surroundings.Unfit, datasets.Wrong, datasets.Unreadable, datasets.Nothing, storage.Corrupt, Refused,
             OSError) as problem:
         print(faults.in_shell(problem), file=sys.stderr)
         return 2

@@ -100,7 +100,9 @@ class Reader:
         if self.codec or any(data.startswith(mark) for mark in MARKS):
             return decode(data, self.codec)
         if plain := _plain(data):
-            return readings(data, ["utf-8", usual])[0][1] if usual.startswith("utf-16") and data else plain
+            if usual.startswith("utf-16") and data:
+                return next((found for _, found in readings(data, ["utf-8", usual])), plain)
+            return plain
         found = self._readings(data)
         first = _recognised(data, found)
         return first if first.sure else next((other for _, other in found if other.codec == usual), first)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -92,7 +91,7 @@ class Sidecars:
 
     def _of_json(self, entry: Entry, text: str, changes: set[str]) -> Said:
         try:
-            found = json.loads(text[:LARGEST_JSON])
+            found = tables.parsed(text[:LARGEST_JSON])
         except (ValueError, RecursionError):
             return Said(problem="it is not JSON")
         if isinstance(found, str | list) and (texts := tables.texts_of(found)):

@@ -32,6 +32,7 @@ from studio.work import Refused
 ID = re.compile(r"[0-9a-f]{32}")
 MIN_CROP = 16  # pixels
 ROW_KEYS = ("image", "ext", "width", "height", "captions", "split", "name", "crop", "repeats")
+NOT_TOLD = ("imports", "batches", "readings")  # of report.json
 INTERRUPTED = "The import was interrupted before it finished; nothing of it was kept. Import the files again."
 FULL = "The disk became full during the import; nothing of it was kept. Free some space, then import again."
 STILL_WAIT = "The import was interrupted before it finished; the files that were sent still wait: import them again."
@@ -139,8 +140,7 @@ class Dataset:
             storage.erase(self.incoming / batch)
         if imported:
             storage.sweep_staging(self.incoming)
-        if imported and self.incoming.is_dir() and not any(self.incoming.iterdir()):
-            storage.erase(self.incoming)
+            storage.erase_empty(self.incoming)
 
     def cancel(self, why: str = "") -> bool:
         """Ask an import under way to end, of which nothing is kept; False when there is none. `why` is what its report
@@ -179,11 +179,12 @@ class Dataset:
         sentence), done, total; it grows while the import is under way."""
         state = self.state
         found = (storage.read_json(self.path / "progress.json") or {}) if state == "importing" else self.commit()
-        if state != "importing" and self.task_file.exists():  # whatever was told of an import before it
+        # whatever was told of an import before it; one that took the lock after this look began is not cut
+        if state != "importing" and self.task_file.exists() and not storage.is_locked(self.lock_file):
             found = {"error": FULL if storage.is_full(self.path) else STILL_WAIT if self.batches() else INTERRUPTED}
         error = INTERRUPTED if state == "failed" and not found else None
         empty = {"seen": 0, "used": 0, "converted": 0, "skipped": [], "notes": [], "done": 0, "total": 0}
-        return {**empty, "error": error, **{k: v for k, v in found.items() if k not in ("imports", "batches")}}
+        return {**empty, "error": error, **{k: v for k, v in found.items() if k not in NOT_TOLD}}
 
     def rows(self, offset: int = 0, limit: int | None = None, q: str = "") -> list[dict[str, Any]]:
         """Rows in order, those whose captions or name contain `q` (case ignored); each with its `pid`."""

@@ -63,11 +63,20 @@ def json_lines(data: bytes, reader: Reader) -> tuple[list[Record], list[Decoded]
     return found, read
 
 
+def parsed(text: str) -> Any:
+    """The JSON in a text; halves of characters, which no file can hold, become question marks. Raises ValueError,
+    RecursionError."""
+    found = json.loads(text)
+    if "\\ud" not in text and "\\uD" not in text:
+        return found
+    return json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+
+
 def json_whole(text: str, is_name: IsName) -> list[Record]:
     """The records of a JSON file: a list, an object by file names, by columns, of COCO's kind, or with a list in it; or
     JSON lines. Raises NoTable."""
     try:
-        found = json.loads(text)
+        found = parsed(text)
     except (ValueError, RecursionError):
         lines = [_of_json_line(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
         if len(lines) > 1 and sum(not line.problem for line in lines) >= 0.5 * len(lines):
@@ -155,7 +164,7 @@ def texts_of(value: Any, *, joined: bool = False) -> list[str] | None:
 
 def _of_json_line(number: int, text: str) -> Record:
     try:
-        return _record(number, json.loads(text.strip(" \t\r\ufeff,")))
+        return _record(number, parsed(text.strip(" \t\r\ufeff,")))
     except (ValueError, RecursionError):
         return Record(number, problem="is not JSON")
 

@@ -14,6 +14,7 @@ import json
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from studio.datasets.tables import Record
 KEPT = 96 << 20  # bytes of words, and of what is known of each file
 LARGEST_TABLE = 16 << 20  # bytes of a parquet file of names
 WISHES = ("image_column", "caption_column", "encoding", "caption_from")  # by which words can be read otherwise
+MOST_READINGS = 4  # that are remembered
 WHAT = "read again"
 
 
@@ -79,8 +81,10 @@ def read_again(dataset: Dataset, options: Options) -> None:
     path = _file(dataset)
     if path is None:
         return
+    every = [*dataset.commit().get("readings", []), read_before(dataset)]
+    readings = [wishes for at, wishes in enumerate(every) if wishes not in every[at + 1:]][-MOST_READINGS:]
     with zipfile.ZipFile(path) as packed:
-        before = _reading(dataset, packed, _as_before(dataset, options))[1]
+        before = [_reading(dataset, packed, _by(wishes, options))[1] for wishes in readings]
         layout, now = _reading(dataset, packed, options)
     rows = dataset.snapshot().by_pid
     changes, kept = {}, 0
@@ -88,13 +92,13 @@ def read_again(dataset: Dataset, options: Options) -> None:
         there = rows[pid]["captions"] if pid in rows else None
         if there is None or there == texts:
             continue
-        if there == before.get(pid):
+        if any(there == one.get(pid) for one in before):  # an undo may have brought back an earlier reading
             changes[pid] = {"captions": texts}
         else:
             kept += 1
     if kept:
         layout.report.note(f"{kept} captions were changed by hand since the import and stay as they are.")
-    report = {**layout.report.result(len(now)), "read_as": read_as(options)}
+    report = {**layout.report.result(len(now)), "read_as": read_as(options), "readings": readings}
     dataset.edit(changes, WHAT)
     storage.write_bytes(dataset.path / "report.csv", layout.report.table())
     kept_facts = {name: dataset.commit().get(name, []) for name in ("imports", "batches")}
@@ -107,10 +111,10 @@ def _file(dataset: Dataset) -> Path | None:
     return path if path.is_file() else None
 
 
-def _as_before(dataset: Dataset, options: Options) -> Options:
-    """The options by which the words were read last."""
-    before = dict.fromkeys(WISHES) | {"caption_from": "nothing"} | read_before(dataset)
-    return dataclasses.replace(options, **{name: before[name] for name in WISHES})
+def _by(wishes: dict[str, str], options: Options) -> Options:
+    """The options with these wishes in place of theirs."""
+    whole = dict.fromkeys(WISHES) | {"caption_from": "nothing"} | wishes
+    return dataclasses.replace(options, **{name: whole[name] for name in WISHES})
 
 
 # ----------------------------------------------------------------------------------------------------- to be read again
@@ -126,10 +130,11 @@ def _line(entry: Entry, layout: Layout, pids: Mapping[Entry, str],
         if entry.given is not None:
             line["given"] = entry.given._asdict()
         return line, None
-    content = layout.texts.kept.get(entry)
-    if content is None and entry.suffix in ARROW and entry.size <= LARGEST_TABLE and entry.given is None:
-        content = entry.read()
-    if content is None or entry not in layout.words:
+    content = layout.texts.kept.get(entry) if entry in layout.words else None
+    if content is None and entry in layout.words and entry.suffix in ARROW and entry.size <= LARGEST_TABLE:
+        with suppress(Refused):  # damaged in its archive, as the report says
+            content = entry.read()
+    if content is None:
         line["problem"] = layout.report.why(entry)
         return line, None
     return line, content

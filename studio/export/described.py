@@ -12,21 +12,14 @@ SHARE = 0.9  # of the captions that must begin alike for their beginning to be w
 LONGEST = 100  # characters of it
 
 
-def lora(config: Config, architecture: str, *, name: str, base: str, step: int, rows: Path) -> dict[str, str]:
-    """Metadata of a LoRA for a base of this architecture (ModelSpec's name, or ""). `rows` is the run's dataset.jsonl.
-
-    A1111 takes a LoRA for one of SD 2.x by `ss_v2` alone, and hides one that does not fit the model in use."""
-    second = architecture.startswith("stable-diffusion-v2")
-    version = "sd_v2" if second else "sd_v1" if architecture.startswith("stable-diffusion-v1") else ""
+def lora(config: Config, *, name: str, base: str, step: int, rows: Path) -> dict[str, str]:
+    """Metadata of a LoRA of whatever family. `rows` is the run's dataset.jsonl."""
     side = config.data.resolution
     found = {
         "ss_network_module": "networks.lora", "ss_network_dim": str(config.lora.rank),
         "ss_network_alpha": str(config.lora.alpha), "ss_output_name": name, "ss_sd_model_name": base,
         "ss_resolution": f"({side}, {side})", "ss_steps": str(step),
         "ss_learning_rate": str(config.optim.learning_rate), "ss_optimizer": config.optim.name}
-    if version:
-        predicts_v = config.objective.prediction_type == "v_prediction"
-        found |= {"ss_v2": str(second), "ss_base_model_version": f"{version}_v" if predicts_v else version}
     if phrase := trigger(rows):
         found["modelspec.trigger_phrase"] = phrase
     return found

@@ -208,8 +208,9 @@ class _Weights:
             **{f"modelspec.{key}": value for key, value in self.family.modelspec(config.objective).items()},
         }
         if method:
-            found |= described.lora(config, architecture, name=str(record.get("name", "")), step=self.step,
+            found |= described.lora(config, name=str(record.get("name", "")), step=self.step,
                                     base=settings["model"]["base"], rows=self.run.rows_file)
+            found |= self.family.lora_words(self.base, config.objective) if self.base else {}
         return {**_metadata_of(piece), **found}
 
 

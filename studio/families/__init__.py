@@ -124,7 +124,6 @@ class Family(ABC):
     text_encoders: ClassVar[dict[str, tuple[str, ...]]] = {}  # parts that can learn too, and the layers LoRA adds to
     lora_kinds: ClassVar[dict[str, str]] = {"lora": LORA_WEIGHTS}  # a LoRA's downloads, and their files
     sampler: ClassVar[str] = ""  # the name by which other programs know how images are drawn
-    guidance: ClassVar[str] = "classifier-free"  # or "embedded" (told to the denoiser), or "none" (guidance-distilled)
     largest_side: ClassVar[int] = 4096  # in pixels
 
     @abstractmethod
@@ -243,6 +242,10 @@ class Family(ABC):
 
     def modelspec(self, objective: Any) -> dict[str, str]:
         """More that ModelSpec has names for, by the run's `objective` section."""
+        return {}
+
+    def lora_words(self, source: Source, objective: Any) -> dict[str, str]:
+        """More that kohya's trainer would say in a LoRA for this base, by which other programs sort it."""
         return {}
 
     def single_file(self, source: Source, parts: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:

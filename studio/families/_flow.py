@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 SCHEDULER = "scheduler/scheduler_config.json"
 DENSITIES = ("uniform", "logit_normal", "mode")
-SHIFTS = ("none", "length")  # or a number
 # What a schedule says where neither base nor person does; FlowMatchEulerDiscreteScheduler's values.
 SCHEDULE: dict[str, Any] = {
     "num_train_timesteps": 1000, "density": "uniform", "logit_mean": 0.0, "logit_std": 1.0, "mode_scale": 1.29,
@@ -63,13 +62,13 @@ def timesteps(u: torch.Tensor, tokens: int, schedule: dict[str, Any]) -> torch.T
     return shifted(density(u, schedule), factor(tokens, schedule))
 
 
-def padded(entries: list[Tensors], mask: str, least: int = 1) -> Tensors:
+def padded(entries: list[Tensors], mask: str) -> Tensors:
     """Conditions of single captions (1, tokens, ...) as one batch, filled up with zeros to the longest of them.
 
     `mask` names the entry (1, tokens) that says which tokens are real; it is filled up with False."""
     import torch
 
-    longest = max(least, *(entry[mask].shape[1] for entry in entries))
+    longest = max(entry[mask].shape[1] for entry in entries)
 
     def fill(value: torch.Tensor) -> torch.Tensor:
         missing = value.new_zeros(1, longest - value.shape[1], *value.shape[2:])

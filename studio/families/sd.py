@@ -144,6 +144,12 @@ class StableDiffusion(DiffusersFamily):
     def modelspec(self, objective: Any) -> dict[str, str]:
         return {"prediction_type": "v" if objective.prediction_type == "v_prediction" else "epsilon"}
 
+    def lora_words(self, source: Source, objective: Any) -> dict[str, str]:
+        """A1111 takes a LoRA for one of SD 2.x by `ss_v2` alone, and hides one that does not fit the model in use."""
+        second = self.architecture(source).startswith("stable-diffusion-v2")
+        version = f"sd_v{2 if second else 1}" + ("_v" if objective.prediction_type == "v_prediction" else "")
+        return {"ss_v2": str(second), "ss_base_model_version": version}
+
     def single_file(self, source: Source, parts: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
         """The layout of the published SD 1.x and 2.x checkpoints."""
         configs = {"unet": UNET, "vae": VAE, "text_encoder": TEXT}

@@ -65,16 +65,17 @@ def fetch_configs(family: Family | None, base: str, revision: str | None = None,
 def _configs(family: Family | None, base: str, revision: str | None, variant: str | None, token: str | None) -> Source:
     """The JSON files of a base on the Hub, and the names of all its files."""
 
-    def small(patterns: list[str]) -> Path:
+    def small(patterns: list[str], commit: str | None) -> Path:
         _check_small(base, patterns, sizes)
-        return _snapshot(base, revision, token, patterns, _bar(lambda done: None))
+        return _snapshot(base, commit, token, patterns, _bar(lambda done: None))
 
     with _explained(base, revision):
         sizes = _sizes(base, revision or "main", token)
         _check_repository(base, frozenset(sizes))
-        folder = small([INDEX])
+        folder = small([INDEX], revision)
         family = family or families.of(Source(folder, base, variant, folder.name, frozenset(sizes)))
-        folder = small([pattern for pattern in family.download_patterns(variant) if pattern.endswith(".json")])
+        patterns = [pattern for pattern in family.download_patterns(variant) if pattern.endswith(".json")]
+        folder = small(patterns, folder.name)  # of the commit in which the family was read
         return Source(folder, base, variant, folder.name, frozenset(_sizes(base, folder.name, token)))
 
 

@@ -2,7 +2,7 @@
 
 Arguments: {config}, resolved. Results: `picture.webp`, where it could be drawn, and `report.json`, told as facts too:
 `device`; `steps` taken; `seconds_to_first_step` from the start of the process, with the encoding of the few pictures
-used; `seconds_per_step`, of those after the first; `seconds_per_picture`, with loading the encoders again; `loss` of
+used; `seconds_per_step`, of those after the first; `seconds_per_picture`, with loading what decodes again; `loss` of
 the last step; `finite`; `peak_memory_bytes` of the process, `peak_gpu_bytes`. What is not known is null.
 """
 

@@ -60,7 +60,7 @@ class Voice:
             try:
                 self._listen()
                 self._speak(last)
-            except Problem as problem:  # of the line: the run goes on, and what was not said is said later
+            except (Problem, OSError, storage.Corrupt) as problem:  # the run goes on; what was not said is said later
                 say(f"the depot could not be used: {problem}")
             if last:
                 return
@@ -90,9 +90,9 @@ class Voice:
         for name in self.depot.names("control"):
             if name in self.heard or not REQUEST.fullmatch(name):
                 continue
-            self.heard.add(name)
             if path := self.depot.get(f"control/{name}", self.run.path / "asked"):
                 storage.write_json(self.run.control / name, storage.read_json(path))
+            self.heard.add(name)
 
     def _speak(self, last: bool) -> None:
         """Print what is new; the log first, so that an event's cause stands before it."""

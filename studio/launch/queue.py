@@ -149,7 +149,7 @@ class Launcher:
 
     def _clear(self, waiting: list[Waiting], live: list[Live], turn: float) -> None:
         """Ask work that has had its turn to make way for others that wait."""
-        now, here = time.monotonic(), {one.work.path for one in live}
+        now, here = time.monotonic(), {one.work.path for one in self.live}
         self._asked = {key: when for key, when in self._asked.items() if key[0] in here}
         for one in turns.making_way(waiting, live, turn, time.time()):
             try:

@@ -39,6 +39,7 @@ from studio.storage.moves import (
     TRASH_DAYS,
     empty_trash,
     erase,
+    erase_empty,
     link,
     link_tree,
     move,
@@ -52,11 +53,11 @@ from studio.storage.moves import (
 
 __all__ = [
     "FULL", "MANIFEST", "NO_LOCKS", "STAGING", "TRASH_DAYS", "UNWRITABLE", "Corrupt", "Lock", "append_lines", "clear",
-    "empty_trash", "erase", "fingerprint", "following", "free_bytes", "fsync_path", "home", "is_full", "is_locked",
-    "link", "link_tree", "make_folder", "manifest", "move", "part_of", "publish", "publish_files", "publish_folder",
-    "read_json", "read_lines", "remove", "rename", "seal", "sha256_file", "staged", "stamp", "sweep_staging",
-    "sync_tree", "to_trash", "verify", "writable", "write_bytes", "write_cache", "write_empty", "write_json",
-    "write_new", "writing",
+    "empty_trash", "erase", "erase_empty", "fingerprint", "following", "free_bytes", "fsync_path", "home", "is_full",
+    "is_locked", "link", "link_tree", "make_folder", "manifest", "move", "part_of", "publish", "publish_files",
+    "publish_folder", "read_json", "read_lines", "remove", "rename", "seal", "sha256_file", "staged", "stamp",
+    "sweep_staging", "sync_tree", "to_trash", "verify", "writable", "write_bytes", "write_cache", "write_empty",
+    "write_json", "write_new", "writing",
 ]
 
 MANIFEST = "manifest.json"
@@ -69,7 +70,7 @@ class Corrupt(Exception):
 def home() -> Path:
     """Where the user's data lives: STUDIO_HOME, else `workspace/` beside the program."""
     given = os.environ.get("STUDIO_HOME")
-    return Path(given).expanduser().resolve() if given else Path(__file__).resolve().parent.parent / "workspace"
+    return Path(given).expanduser().resolve() if given else Path(__file__).resolve().parents[2] / "workspace"
 
 
 def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:

@@ -161,6 +161,15 @@ def erase(path: Path) -> None:
     clear(gone)
 
 
+def erase_empty(path: Path) -> None:
+    """Remove a folder with nothing in it; where something appears meanwhile it stays."""
+    try:
+        path.rmdir()
+    except OSError:  # something is in it, or it is gone
+        return
+    fsync_path(path.parent)
+
+
 def remove(path: Path) -> None:
     """Remove a file that may be there, durably."""
     try:

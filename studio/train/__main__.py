@@ -149,8 +149,9 @@ def chosen(args: argparse.Namespace) -> tuple[Run, int | None]:
 
 def _check_without_pictures(config: dict[str, Any], token: str | None) -> None:
     """What can be said before pictures are brought in. Raises ConfigError, so that a refused run leaves none behind."""
-    config_.load(config)
-    data = {**config.get("data", {}), "dataset": "sample", "data_dir": None}
+    data = config.get("data", {})
+    if isinstance(data, dict):  # else `plan` says what a section is
+        data = {**data, "dataset": "sample", "data_dir": None}
     found = prepare.plan(runs.home(), {**config, "data": data}, token=token)
     problems = [problem for problem in found.problems if problem.field != "data.dataset"]
     if problems:

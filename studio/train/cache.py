@@ -52,6 +52,8 @@ class Shards:
                 continue
             try:
                 self._files[path.name] = opened = safe_open(path, framework="pt")
+            except FileNotFoundError:  # trimmed meanwhile
+                continue
             except SafetensorError:
                 storage.clear(path)
                 continue
@@ -120,8 +122,8 @@ class Encoders:
         self.kept: dict[str, Any] = {}
 
     def load(self, *kinds: str, dtype: str | None = None) -> dict[str, Any]:
-        """The parts that encode `kinds` ("images", "texts"), on the device; in the types they have while frozen, or in
-        `dtype`."""
+        """Everything loaded by now, with the parts that encode `kinds` ("images", "texts"), on the device; in the types
+        they have while frozen, or in `dtype`."""
         of_kind = self.family.encoder_parts(self.source)
         for part in dict.fromkeys(p for kind in kinds for p in of_kind[kind]):
             if part not in self.parts:

@@ -236,11 +236,11 @@ class Keeper:
         found, allowed = changes(state["settings"], self.facts["settings"]), self.origin(path) is not None
         if not allowed and (made := state.get("edits") or []) != self.steering.edits[: len(made)]:
             found.append("the edits made before it are not those of this run")
-        faults = [f"the run's settings changed ({'; '.join(found)})"] if found and not allowed else []
-        faults += [f"{what} changed" for key, what in (("data_sha", "the run's pictures"), ("base_sha", "the base "
+        wrong = [f"the run's settings changed ({'; '.join(found)})"] if found and not allowed else []
+        wrong += [f"{what} changed" for key, what in (("data_sha", "the run's pictures"), ("base_sha", "the base "
                    "model's files")) if state.get(key) != self.facts[key]]
-        if faults:
-            raise CannotResume(f"{' and '.join(faults)} since {path.name} was saved; restore what it was, or start a "
+        if wrong:
+            raise CannotResume(f"{' and '.join(wrong)} since {path.name} was saved; restore what it was, or start a "
                                "new run")
         self.weights.read(path, state["ema_updates"], state["scaler"])
         self.saved = state["step"]

@@ -142,7 +142,7 @@ def diffusion(prediction_type: str, abar: torch.Tensor, weight: Weight = even) -
     """Denoising diffusion (Ho et al. 2020): x_t = sqrt(abar) x0 + sqrt(1-abar) eps.
 
     The target is eps ("epsilon") or v = sqrt(abar) eps - sqrt(1-abar) x0 ("v_prediction", Salimans & Ho 2022).
-    The tables stay fp32: in bf16, sigma would be exactly 0 at the first steps.
+    The tables stay fp32: in bf16, sigma would be exactly 0 at the first steps. Raises ValueError for another kind.
     """
     alpha, sigma, steps = abar.sqrt(), (1.0 - abar).sqrt(), len(abar)
 
@@ -153,6 +153,8 @@ def diffusion(prediction_type: str, abar: torch.Tensor, weight: Weight = even) -
         return _like(alpha[t]) * eps - _like(sigma[t]) * x0
 
     targets: dict[str, Mix] = {"epsilon": lambda x0, eps, t: eps, "v_prediction": velocity}
+    if prediction_type not in targets:
+        raise ValueError(f"a base with this schedule learns {' or '.join(targets)}, not {prediction_type}")
     return Objective(time=lambda u, tokens: (u * steps).long(), mix=mix, target=targets[prediction_type],
                      model_time=lambda t: t, weight=weight)
 
@@ -177,7 +179,7 @@ def make(schedule: dict[str, Any], prediction_type: str, settings: Any, timestep
     for name, kinds in FORMULAS.items():
         if getattr(settings, name) and kind not in kinds:
             raise ValueError(f"objective.{name} is for {' and '.join(kinds)}; this run learns {kind}: turn it off")
-    if kind == "flow":
+    if schedule.get("kind") == "flow":
         told = {**schedule, **{key: value for key, name in OF_FLOW.items()
                                if (value := getattr(settings, name)) is not None}}
         return flow(int(schedule["num_train_timesteps"]), lambda u, tokens: timesteps(u, tokens, told).float())

@@ -52,7 +52,7 @@ class Trackers:
         """Take in one event, which is written by then; called from the training's own thread."""
         if event["kind"] == "resumed":
             self._first = event["from_step"]
-        elif event["kind"] in _VALUES and (event["kind"] != "phase" or _all_drawn(event)):
+        elif event["kind"] in _VALUES and (event["kind"] != "phase" or _of_drawing(event)):
             try:
                 self._waiting.put_nowait(event)
             except queue.Full:
@@ -111,7 +111,7 @@ class Trackers:
         if event["kind"] == "sample":
             title = f"samples/{event['prompt_index']}-{event['weights']}"
             self._picture(tracker, event["step"], title, self.run.samples / event["file"])
-        elif event["kind"] == "phase" and self._drawn:
+        elif event["kind"] == "phase" and event["done"] and self._drawn:
             self._picture(tracker, self._drawn[-1]["step"], "samples", self._sheet())
 
     def _start(self, name: str) -> None:
@@ -167,9 +167,9 @@ def _pixels(path: Path) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def _all_drawn(event: dict[str, Any]) -> bool:
-    """Whether this `phase` says that every sample picture of a step is there."""
-    return event["phase"] == "sampling" and event["done"] == event["total"]
+def _of_drawing(event: dict[str, Any]) -> bool:
+    """Whether this `phase` begins the sample pictures of a step, or says that all of them are there."""
+    return event["phase"] == "sampling" and event["done"] in (0, event["total"])
 
 
 def _deaf(event: dict[str, Any]) -> None:

@@ -39,7 +39,9 @@ TABLE: dict[str, tuple[str, ...]] = {
         "Remove everything in the trash for good? It cannot be brought back.",
         "ゴミ箱の中身をすべて完全に削除しますか？ 元に戻せません。"),
     "trash.keep": ("Keep it", "残す"),
-    "trash.emptied": ("{size} of the disk are free again.", "ディスクの {size} が空きました。"),
+    "trash.emptied": (
+        "Emptied: {size}. Pictures among it leave the disk within two days.",
+        "空にしました（{size}）。画像は 2 日以内にディスクから消えます。"),
     "trash.restored": ("{name} is back.", "{name} を元に戻しました。"),
     "trash.moved": ("Moved to the trash.", "ゴミ箱に移しました。"),
     "trash.undo": ("Undo", "元に戻す"),

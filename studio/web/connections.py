@@ -137,6 +137,7 @@ class Pool:
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
+        self._lines = {who: line for who, line in self._lines.items() if now - line.made <= LINE_SECONDS}
         for one in list(self.open):
             one.look(now)
         self.relieve(now)

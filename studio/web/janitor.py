@@ -8,6 +8,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +25,8 @@ log = logging.getLogger("studio.web")
 
 
 async def look_after(studio: Studio, sessions: Store | None) -> None:
-    """Every hour: `Janitor.come_by`; once a day, and after something left the trash, what nothing names is swept."""
+    """Every hour: `Janitor.come_by`; once a day, and after it emptied the trash of old things, what nothing names is
+    swept."""
     janitor = Janitor(studio, sessions)
     while True:
         emptied = await asyncio.to_thread(janitor.come_by)
@@ -32,7 +34,7 @@ async def look_after(studio: Studio, sessions: Store | None) -> None:
         try:
             if emptied or time.time() - _last_sweep(studio.home) >= DAY:
                 await _sweep(studio)
-        except OSError as error:  # no process, or no file, can be opened just now
+        except Exception as error:  # no process, or no file, can be opened just now
             janitor.troubles.tell("sweeping what nothing names failed", error)
         await asyncio.sleep(HOUR - SWEEP_DELAY)
 
@@ -53,7 +55,8 @@ async def _sweep(studio: Studio) -> None:
     try:
         out, errors = await process.communicate()
     except asyncio.CancelledError:
-        process.kill()
+        with suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
         raise
     level = logging.INFO if process.returncode == 0 else logging.ERROR

@@ -148,15 +148,18 @@ class Quotas:
     def receiving(self, viewer: Viewer, size: int | None) -> Iterator[Callable[[int], None]]:
         """Room for an upload of `size` bytes (None: it does not say), while it lies on the disk beside what it becomes.
         Yields what is told the bytes received so far, and refuses more. Raises OverQuota."""
-        room = self.room(viewer)
-        if room is None or self.limits is None:
+        if self.limits is None:
             yield lambda received: None
             return
-        reserved = max(room, 1) if size is None else size
-        if reserved > room:
-            raise self.over(reserved, room)
         with self._lock:
-            self._coming[viewer.id] += reserved
+            counting = self._locks[viewer.id]
+        with counting:
+            room = self.room(viewer) or 0
+            reserved = max(room, 1) if size is None else size
+            if reserved > room:
+                raise self.over(reserved, room)
+            with self._lock:
+                self._coming[viewer.id] += reserved
 
         def received(so_far: int) -> None:
             if so_far > reserved:

@@ -98,7 +98,11 @@ def record(run: runs.Run, facts: dict[str, Any], config: dict[str, Any], state: 
 
 def shell_path(run: runs.Run) -> str:
     """The run's folder as a shell finds it that stands where this server was started."""
-    here, path = Path.cwd(), run.path.absolute()
+    path = run.path.absolute()
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it was removed meanwhile
+        return str(path)
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 

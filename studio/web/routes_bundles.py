@@ -34,7 +34,7 @@ async def import_run(request: Request) -> Response:
         try:
             record = await run_in_threadpool(studio.import_run, who, upload.files)
         finally:
-            upload.remove()
+            await run_in_threadpool(upload.remove)
     finally:
         arrival.close()
     return await run_in_threadpool(respond, request, record, 201, headers={"location": f"/api/runs/{record['id']}"})

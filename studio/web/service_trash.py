@@ -87,7 +87,9 @@ class TrashService:
 def _described(entry: trash.Entry, size: int) -> dict[str, Any]:
     """An entry as it is served. `subject` is its own id, or its name where it has none; `part_of` is the id of the run
     or data set that it belongs to, and `name` then that one's."""
-    return {"id": entry.id, "kind": entry.kind, "subject": entry.name.removesuffix(".json"), "name": entry.title,
-            "part_of": entry.parent.name if entry.parent else None, "owner": entry.owner or "",
+    facts = entry.facts()
+    return {"id": entry.id, "kind": entry.kind, "subject": entry.name.removesuffix(".json"),
+            "name": str(facts.get("name") or ""), "part_of": entry.parent.name if entry.parent else None,
+            "owner": str(facts.get("owner") or ""),
             "deleted": entry.deleted, "gone_at": entry.gone_at, "bytes": size,
             "restorable": entry.place is not None}

@@ -155,6 +155,7 @@ class Usage(BaseModel):
     kept: dict[str, int]
     limits: dict[str, int] | None
     people: list[dict[str, Any]] | None
+    free_bytes: int | None
 
 
 class Runs(BaseModel):

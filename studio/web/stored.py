@@ -24,6 +24,7 @@ from studio.web.index import Index
 from studio.work import ID, Work
 
 BLOCK = 4096  # bytes
+WITHIN = 20.0  # seconds for which a figure is good enough to empty the trash by: deleting forgets it
 Sizes = tuple[np.ndarray, np.ndarray]  # of pictures: the first 64 bits of the SHA-256, each once, sorted; blocks
 MOST_BYTES = 256 << 20  # of remembered pictures' sizes
 KINDS = ("datasets", "runs", "jobs", "bases")
@@ -118,11 +119,10 @@ class Stored:
             held = self._held(owner) if mine else _together([])
             return [self._size_of_trash(held, [one]) for one in mine], self._size_of_trash(held, mine)
 
-    def over(self, owner: str, limit: int) -> list[Discarded]:
-        """Which of a person's entries of the trash, the oldest first, have no room beside their things."""
+    def over(self, owner: str, entries: list[Discarded], limit: int) -> list[Discarded]:
+        """Which of a person's entries of the trash, given the oldest first, have no room beside their things."""
         with self._lock:
-            entries = [one for one in self.trash() if one.owner == owner]
-            room, gone = limit - self.of(owner).bytes, []
+            entries, room, gone = list(entries), limit - self.of(owner, WITHIN).bytes, []
             held = self._held(owner) if entries else _together([])
             while entries and self._size_of_trash(held, entries) > room:
                 gone.append(entries.pop(0))

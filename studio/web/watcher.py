@@ -6,12 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from studio import datasets, faults, launch, runs, storage, work
 from studio.launch import turns
 from studio.web.quotas import gb
 from studio.web.service import Studio
+from studio.web.stored import Discarded
 
 log = logging.getLogger("studio.web")
 WATCH_SECONDS = 5.0
@@ -57,12 +59,12 @@ class Watcher:
                      if storage.is_locked(path / "import.lock")]
         live = [one for one in studio.launcher.live if one.owner]
         for owner in {*(owner for _, owner in importing), *(one.owner for one in live)}:
-            used = studio.stored.of(owner, WATCH_SECONDS / 2).bytes
-            if used > limit:
-                self._end(owner, used, limit, live, importing)
+            self._try("ending what grows", lambda owner=owner: self._end_if_over(owner, limit, live, importing))
 
-    def _end(self, owner: str, used: int, limit: int, live: list[turns.Live],
-             importing: list[tuple[Path, str]]) -> None:
+    def _end_if_over(self, owner: str, limit: int, live: list[turns.Live], importing: list[tuple[Path, str]]) -> None:
+        used = self.studio.stored.of(owner, WATCH_SECONDS / 2).bytes
+        if used <= limit:
+            return
         message = f"Your things take {gb(used)}, and you may keep {gb(limit)} here."
         hint = "Delete runs or data sets that you do not need any more, then go on."
         now = time.monotonic()
@@ -79,18 +81,22 @@ class Watcher:
 
     def _empty_trash(self, limit: int) -> None:
         """What people deleted goes before its seven days where their things need the room; the oldest first."""
-        entries: dict[str, list[Path]] = {}
+        entries: dict[str, list[Discarded]] = {}
         for one in self.studio.stored.trash():
-            entries.setdefault(one.owner, []).append(one.path)
-        for owner, paths in entries.items():
-            too_many = paths[: max(0, len(paths) - MOST_DISCARDED)]
-            over = [one.path for one in self.studio.stored.over(owner, limit)] if owner else []
-            gone = dict.fromkeys([*too_many, *over])
-            for path in gone:
-                self._try("removing something from the trash", lambda path=path: storage.erase(path))
-            if gone:
-                log.info("the trash of one person was emptied of its oldest: it had no room")
-                self.studio.stored.forget(owner)
+            entries.setdefault(one.owner, []).append(one)
+        for owner, theirs in entries.items():
+            self._try("emptying the trash of who has no room",
+                      lambda owner=owner, theirs=theirs: self._empty_trash_of(owner, theirs, limit))
+
+    def _empty_trash_of(self, owner: str, entries: list[Discarded], limit: int) -> None:
+        too_many = entries[: max(0, len(entries) - MOST_DISCARDED)]
+        over = self.studio.stored.over(owner, entries, limit) if owner else []
+        gone = dict.fromkeys(one.path for one in (*too_many, *over))
+        for path in gone:
+            self._try("removing something from the trash", lambda path=path: storage.erase(path))
+        if gone:
+            log.info("the trash of one person was emptied of its oldest: it had no room")
+            self.studio.stored.forget(owner)
 
     def _discard_jobs(self) -> None:
         """The oldest ended jobs of who has very many go to the trash."""
@@ -101,10 +107,10 @@ class Watcher:
         for jobs in by_owner.values():
             ordered = sorted(jobs, key=lambda entry: entry[0])
             for _, job in ordered[: max(0, len(jobs) - MOST_JOBS)]:
-                if studio.index.waits(job):
-                    continue
-                try:
-                    work.discard(studio.home, job)
-                except (work.Refused, FileNotFoundError):
-                    continue
-                studio.reader.forget(job)
+                if not studio.index.waits(job):
+                    self._try("discarding a job", lambda job=job: self._discard(job))
+
+    def _discard(self, job: work.Job) -> None:
+        with suppress(work.Refused, FileNotFoundError):  # it lives, or was deleted in this moment
+            work.discard(self.studio.home, job)
+            self.studio.reader.forget(job)

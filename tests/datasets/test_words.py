@@ -122,6 +122,17 @@ def test_a_column_that_cannot_be_guessed_is_asked_for_and_read_again(bring: Brin
     assert again["headline"] is None and not again["skipped"] and again["read_as"]["caption_column"] == "subject"
     dataset.undo()
     assert captions(dataset) == {"a.png": [""], "b.png": [""]}
+    other = datasets.read_again(dataset, datasets.Options(caption_column="setting"))
+    assert captions(dataset)["a.png"] == [SIDE["setting"]] and not any("by hand" in note for note in other["notes"])
+
+
+@pytest.mark.parametrize("beside", [
+    {"words.json": json.dumps([{"file_name": "a.png", "\ud800x": "half a character"}]).encode()},
+    {"a.json": b'{"original_name": "\\ud800x", "caption": "a red board"}'},
+    {"a.png": b"", "._t.parquet": b"\0\5\26\7"}], ids=["a column", "a name", "a fork of macOS"])
+def test_what_came_beside_ends_no_import(bring: Bring, beside: dict[str, bytes]) -> None:
+    dataset, report = bring({**beside, **many("a.png")})
+    assert dataset.state == "ready" and dataset.count == 1 and report["error"] is None, report
 
 
 def test_what_was_changed_by_hand_stays_when_words_are_read_again(bring: Bring) -> None:

@@ -8,7 +8,6 @@ A mistake is a family that has one convention wrong in training; its download is
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.state import AcceleratorState
 from PIL import Image
 
 import studio.families
 from studio import config, export, runs
 from studio.families import Family
-from studio.train import loop
 
+from ..train.conftest import train
 from . import pictures, rf_base
 
 STEPS = 600
@@ -55,9 +53,7 @@ def learn(home: Path, **changes: Any) -> runs.Run:
         "checkpoint": {"every_steps": STEPS, "keep": 1}, "compute": {"num_threads": 1}}, changes)
     settings = config.resolve(config.load(asked), pictures=len(rows), seed=1, cores=1)
     run = runs.create(home, name="learns", owner="", config=settings, rows=rows)
-    os.environ["ACCELERATE_USE_CPU"] = "true"
-    AcceleratorState._reset_state(True)
-    assert loop.train(run, supervised=False) == "finished"
+    assert train(run) == "finished"
     return run
 
 

@@ -148,10 +148,10 @@ def test_a_long_job_makes_way_and_says_why(bench: Bench, turns: Queue) -> None:
 
 
 def test_nobody_holds_all_places_of_a_lane_where_strangers_sign_in(bench: Bench, turns: Queue) -> None:
-    turns.open(turn=None, shared=True)
     bobs = [bench.job(light=True, owner="bob") for _ in range(3)]
     for n, job in enumerate(bobs):
         job.update(name=f"long {n}")
+    turns.open(turn=None, shared=True)
     wait_for(lambda: bench.state(bobs[0]) == "running" or bench.state(bobs[1]) == "running")
     quick = bench.job(light=True, owner="ada")
     quick.update(name="quick")

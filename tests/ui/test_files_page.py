@@ -108,8 +108,8 @@ def test_the_page_asks_before_it_is_left_while_files_travel(page: Page, server: 
     expect(page.locator("#upload-cancel")).to_be_visible()
     asked: list[str] = []
     page.once("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
-    page.evaluate("() => { setTimeout(() => location.reload(), 0); }")
-    page.wait_for_timeout(1500)
+    with page.expect_event("dialog"):
+        page.evaluate("() => { setTimeout(() => location.reload(), 0); }")
     assert asked == ["beforeunload"]
     for route in held:
         route.continue_()

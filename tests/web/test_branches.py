@@ -35,3 +35,7 @@ def test_a_run_is_branched(api: httpx.Client) -> None:
     assert resume["from_step"] == 2 and ", is 3e-05" in resume["note"]
     wrong = api.post(f"/api/runs/{parent}/branch", json={"config": {"model": {"method": "lora"}}})
     assert wrong.status_code == 422 and wrong.json()["error"]["problems"][0]["field"] == "model.method"
+    for objective in ({"prediction_type": "flow"}, {"prediction_type": "banana"}, {"timestep_density": "logit_normal"}):
+        learns = api.post(f"/api/runs/{parent}/branch", json={"config": {"objective": objective}})
+        told = [problem["field"] for problem in learns.json()["error"]["problems"]]
+        assert learns.status_code == 422 and f"objective.{next(iter(objective))}" in told, learns.text

@@ -15,6 +15,7 @@ from diffusers import DiffusionPipeline
 
 from studio import config, edits, families
 from studio.export import described
+from studio.families import source
 
 from ..datasets.bad import picture, saved
 from .conftest import ROOT, Server, make_run, start
@@ -183,11 +184,14 @@ def test_the_embedded_base_draws_when_it_is_loaded_plainly() -> None:
     ("stable-diffusion-v1", "epsilon", "False", "sd_v1"), ("stable-diffusion-v2-512", "epsilon", "True", "sd_v2"),
     ("stable-diffusion-v2-768-v", "v_prediction", "True", "sd_v2_v")])
 def test_a_lora_says_what_a1111_looks_for(tmp_path: Path, architecture: str, prediction: str, second: str,
-                                          version: str) -> None:
+                                          version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = tmp_path / "dataset.jsonl"
     rows.write_text("\n".join(json.dumps({"split": "train", "captions": [f"my style, {n}"]}) for n in range(3)))
     settings = config.load({"model": {"method": "lora"}, "objective": {"prediction_type": prediction}})
-    found = described.lora(settings, architecture, name="mine", base="a/b", step=5, rows=rows)
+    family = families.get("sd")
+    monkeypatch.setattr(type(family), "architecture", lambda self, source: architecture)
+    found = described.lora(settings, name="mine", base="a/b", step=5, rows=rows)
+    found |= family.lora_words(source.locate("embedded"), settings.objective)
     assert (found["ss_v2"], found["ss_base_model_version"], found["ss_sd_model_name"]) == (second, version, "a/b")
     assert found["modelspec.trigger_phrase"] == "my style" and found["ss_output_name"] == "mine"
     assert all(isinstance(value, str) for value in found.values())

@@ -23,8 +23,8 @@ export class PlayForm {
     this.each = count("each", args?.seeds.length ?? 1, 1, 16);
     this.guidance = field("guidance", args?.guidance_scale ?? sample.guidance_scale, { type: "number", min: 0, max: 100, step: "any" });
     this.steps = count("steps", args?.num_inference_steps ?? sample.num_inference_steps, 1, 1000);
-    this.width = count("width", args?.width ?? sample.width ?? data.resolution, 16, 4096, { step: 8 });
-    this.height = count("height", args?.height ?? sample.height ?? data.resolution, 16, 4096, { step: 8 });
+    this.width = count("width", args?.width ?? args?.resolution ?? sample.width ?? data.resolution, 16, 4096, { step: 8 });
+    this.height = count("height", args?.height ?? args?.resolution ?? sample.height ?? data.resolution, 16, 4096, { step: 8 });
     this.history = el("details", { class: "st-history", id: "play-history", ontoggle: () => this.recall() }, el("summary", {}, t("play.history")));
     this.go = el("button", { type: "submit", class: "st-button st-primary st-wide", id: "play-draw" });
     this.build();
