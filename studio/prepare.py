@@ -124,8 +124,11 @@ def branch(home: Path, parent: runs.Run, *, name: str, owner: str, checkpoint: s
         found.fault("train.max_steps", f"{path.name} is at step {facts['step']} already: set more steps than that")
     found.problems += OPTIMIZERS[settings.optim.name].faults(settings)
     found.problems += machine.problems(machine.facts(home), settings.train, settings.compute)
+    family = source_.family_of(settings.model)
     if any(name.startswith("objective.") for name in changed):
-        _check_objective(settings, source_.family_of(settings.model), found)
+        _check_objective(settings, family, found)
+    sides = {name: side for name, side in _sides(settings).items() if name in changed}
+    found.problems += side_problems(family, source_.here(settings.model), sides)
     found.checkpoint_bytes = sum(file["size"] for file in facts["files"].values())
     found.disk_bytes = math.ceil((settings.checkpoint.keep + 1) * DISK_MARGIN * found.checkpoint_bytes)
     look(found)
@@ -308,18 +311,26 @@ def _tell_prediction(name: str, prediction_type: str, found: Plan) -> None:
 
 
 def _check_sides(config: Config, family: Family, found: Plan) -> None:
-    """Sides that the base's layers would cut, silently or not."""
-    if found.source is None:
-        return
-    step, data, sample = family.side_step(found.source), config.data, config.sample
-    sides = {"data.resolution": data.resolution, "data.bucket_step": data.bucket_step if data.buckets else None,
-             "sample.width": sample.width, "sample.height": sample.height}
-    for path, side in sides.items():
-        if side and side % step:
-            found.fault(path, f"every side of a picture is a multiple of {step} pixels for this base: set "
-                        f"{max(1, round(side / step)) * step}")
-        elif side and side > family.largest_side:
-            found.fault(path, f"{family.title} takes sides of at most {family.largest_side} pixels: set fewer")
+    if found.source is not None:
+        found.problems += side_problems(family, found.source, _sides(config))
+
+
+def _sides(config: Config) -> dict[str, int | None]:
+    """Every side of a picture that the config names, by its setting."""
+    data, sample = config.data, config.sample
+    return {"data.resolution": data.resolution, "data.bucket_step": data.bucket_step if data.buckets else None,
+            "sample.width": sample.width, "sample.height": sample.height}
+
+
+def side_problems(family: Family, base: Source | None, sides: dict[str, int | None]) -> list[Problem]:
+    """Sides in pixels, by their field, that the family cannot draw or the base's layers would cut, silently or not.
+
+    A base that is gone (None) says nothing of what its sides are multiples of."""
+    step = family.side_step(base) if base else 1
+    found = [Problem(field=field, message=f"every side of a picture is a multiple of {step} pixels for this base: set "
+                     f"{max(1, round(side / step)) * step}") for field, side in sides.items() if side and side % step]
+    return found + [Problem(field=field, message=f"{family.title} takes sides of at most {family.largest_side} pixels: "
+                            "set fewer") for field, side in sides.items() if side and side > family.largest_side]
 
 
 def _check_method(config: Config, family: Family, defaults: dict[str, Any], found: Plan) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from studio.datasets import captions, columns, meanings
+from studio.datasets import captions, columns, matching, meanings
 from studio.datasets.listed import Table
 from studio.datasets.reporting import Report
 from studio.datasets.sources import Entry
@@ -59,24 +59,25 @@ def tell(layout: Layout, rows: Rows) -> None:
                             f"are: {names[:600]}."))
     head = asks[0]["message"] if asks else None
     if head and bare:
-        head = f"{bare} of {_pictures(len(rows))} came without words. {head}"
+        head = f"{bare} of {pictures(len(rows))} came without words. {head}"
     report.more = {"headline": head, "asks": asks[:MOST_ASKS], "encodings": layout.texts.told()}
     for note in _of_columns(layout):
         report.note(note)
 
 
-def remarks(report: Report, rows: Rows, tables: Sequence[str]) -> Iterator[str]:
+def remarks(report: Report, rows: Rows) -> Iterator[str]:
     """Names that mean something elsewhere and were not obeyed; placeholders that other trainers fill."""
     keys = [entry.key for entry in report.entries if report.is_taken(entry)]
     for folder, number in list(meanings.unclear_splits(keys).items())[:NAMED]:
-        yield (f"{_pictures(number)} of the folder {Entry(folder).shown!r} trained on: call it test or validation to "
+        yield (f"{pictures(number)} of the folder {Entry(folder).shown!r} trained on: call it test or validation to "
                "hold them out.")
-    if like := meanings.named_like_splits([key for key in keys if key.casefold().endswith(tuple(PICTURES))]):
+    if like := meanings.named_like_splits([key for key in keys if posixpath.splitext(key)[1][1:].casefold()
+                                               in matching.PICTURE_SUFFIXES]):
         counts = ", ".join(f"{number} {split}" for split, number in like.items())
         yield (f"Pictures are named like splits ({counts}) and are all trained on: put them into folders train, "
                "test or validation to part them.")
     for folder, number in list(meanings.regularisation(keys).items())[:NAMED]:
-        yield (f"{_pictures(number)} of the folder {Entry(folder).shown!r}, which other trainers take for "
+        yield (f"{pictures(number)} of the folder {Entry(folder).shown!r}, which other trainers take for "
                "regularisation: trained on like any other.")
     numbers = [text for row in rows for text in row["captions"] if NUMBERS.fullmatch(text)]
     if numbers:
@@ -86,9 +87,6 @@ def remarks(report: Report, rows: Rows, tables: Sequence[str]) -> Iterator[str]:
     if held:
         yield (f"{len(held)} captions hold {held[0]!r}, which other trainers fill in and this one "
                "learns as it stands: replace it.")
-
-
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif")
 
 
 def _asks(layout: Layout, rows: Rows) -> Iterator[dict[str, Any]]:
@@ -151,7 +149,7 @@ def _of_folders(layout: Layout, rows: Rows) -> Iterator[dict[str, Any]]:
             found[folder] += 1
     if found:
         folder = found.most_common(1)[0][0]
-        yield _ask("folder name", folder, sum(found.values()), [], f"{_pictures(sum(found.values()))} without words in "
+        yield _ask("folder name", folder, sum(found.values()), [], f"{pictures(sum(found.values()))} without words in "
                    f"folders such as {Entry(folder).shown!r}, whose name {captions.of_name(folder)!r} kohya's trainer "
                    "takes as their caption: choose the folder's name for it.")
 
@@ -223,5 +221,6 @@ def _ask(kind: str, file: str, files: int, found: list[dict[str, str]], message:
     return {"kind": kind, "file": file, "files": files, "columns": found, "message": message}
 
 
-def _pictures(number: int) -> str:
+def pictures(number: int) -> str:
+    """So many pictures, in words."""
     return "1 picture" if number == 1 else f"{number} pictures"

@@ -98,8 +98,9 @@ class Layout:
         self._leave_out({entry: f"beside {partner}" if partner else "" for entry, partner in certain.items()})
         if perhaps:
             entry, partner = next(iter(perhaps.items()))
-            self.report.note(f"{_pictures(len(perhaps))} named like what others keep beside a picture ({entry.shown} "
-                             f"beside {partner}): trained on like any other; take out what is not meant to be.")
+            self.report.note(f"{headline.pictures(len(perhaps))} named like what others keep beside a picture "
+                             f"({entry.shown} beside {partner}): trained on like any other; take out what is not meant "
+                             "to be.")
 
     def _leave_out(self, beside: Mapping[Entry, str]) -> None:
         for entry, why in beside.items():
@@ -341,21 +342,21 @@ class Layout:
         note = self.report.note
         bare = sum(not any(row["captions"]) for row in rows)
         if bare:
-            note(f"{bare} of {_pictures(len(rows))} without a caption.")
+            note(f"{bare} of {headline.pictures(len(rows))} without a caption.")
         several = sum(len(row["captions"]) > 1 for row in rows)
         if several:
-            note(f"{_pictures(several)} with several captions; each time one of them is taken.")
+            note(f"{headline.pictures(several)} with several captions; each time one of them is taken.")
         for split, number in Counter(row["split"] for row in rows if row["split"] != "train").items():
-            note(f"{_pictures(number)} held out for {split}, not trained on.")
+            note(f"{headline.pictures(number)} held out for {split}, not trained on.")
         for times, number in sorted(Counter(row["repeats"] for row in rows if "repeats" in row).items()):
-            note(f"{_pictures(number)} counted {times} times, as its folder or its line says.")
+            note(f"{headline.pictures(number)} counted {times} times, as its folder or its line says.")
         copies = len(rows) - len({row["image"] for row in rows})
         if copies:
-            note(f"{_pictures(copies)} exactly like another; kept, and trained on as often.")
+            note(f"{headline.pictures(copies)} exactly like another; kept, and trained on as often.")
         for table in self.tables:
             for text, times in table.counted.items():
                 self.report.count(text, times)
-        for remark in headline.remarks(self.report, rows, [table.entry.shown for table in self.tables]):
+        for remark in headline.remarks(self.report, rows):
             note(remark)
         headline.tell(self, rows)
 
@@ -381,6 +382,3 @@ def _splits_of_archives(entries: Iterable[Entry]) -> dict[str, str]:
     splits = {name: meanings.split_of_file(name) for name in {entry.origin for entry in entries} if name}
     return splits if "train" in splits.values() else {}
 
-
-def _pictures(number: int) -> str:
-    return "1 picture" if number == 1 else f"{number} pictures"

@@ -123,8 +123,13 @@ class Family(ABC):
     lora_targets: ClassVar[dict[str, tuple[str, ...]]]  # by the names of `lora.targets`; none: no LoRA
     text_encoders: ClassVar[dict[str, tuple[str, ...]]] = {}  # parts that can learn too, and the layers LoRA adds to
     lora_kinds: ClassVar[dict[str, str]] = {"lora": LORA_WEIGHTS}  # a LoRA's downloads, and their files
+    # By kind of download, which programs take it as it is: a LoRA at its full strength, too.
+    programs: ClassVar[dict[str, tuple[str, ...]]] = {
+        "pipeline": ("diffusers",), "single": ("ComfyUI", "A1111"), "lora": ("diffusers",)}
     sampler: ClassVar[str] = ""  # the name by which other programs know how images are drawn
     largest_side: ClassVar[int] = 4096  # in pixels
+    # Diffusers' DreamBooth scripts for it, whose commands may be pasted: by name the defaults unlike their siblings'.
+    scripts: ClassVar[dict[str, dict[str, Any]]] = {}
 
     @abstractmethod
     def check(self, source: Source) -> None:

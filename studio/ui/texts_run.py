@@ -78,11 +78,11 @@ TABLE: dict[str, tuple[str, ...]] = {
     "run.file_pipeline_ema": ("Whole model, EMA (.zip)", "モデル全体、EMA (.zip)"),
     "run.file_pipeline_raw": ("Whole model, raw (.zip)", "モデル全体、raw (.zip)"),
     "run.file_single_ema": (
-        "One file for ComfyUI and A1111, EMA (.safetensors)",
-        "ComfyUI・A1111 用の単一ファイル、EMA (.safetensors)"),
+        "One file for {programs}, EMA (.safetensors)",
+        "{programs} 用の単一ファイル、EMA (.safetensors)"),
     "run.file_single_raw": (
-        "One file for ComfyUI and A1111, raw (.safetensors)",
-        "ComfyUI・A1111 用の単一ファイル、raw (.safetensors)"),
+        "One file for {programs}, raw (.safetensors)",
+        "{programs} 用の単一ファイル、raw (.safetensors)"),
     "run.precision": ("Precision", "精度"),
     "run.precision_fp32": ("fp32, as trained", "fp32（学習時のまま）"),
     "run.precision_fp16": ("fp16, half the size", "fp16（半分のサイズ）"),
@@ -99,14 +99,14 @@ TABLE: dict[str, tuple[str, ...]] = {
     "run.file_part_ema": ("{part}, EMA (.safetensors)", "{part}、EMA (.safetensors)"),
     "run.file_part_raw": ("{part}, raw (.safetensors)", "{part}、raw (.safetensors)"),
     "run.file_config": ("Settings (.json)", "設定 (.json)"),
-    "run.file_lora_ema": ("LoRA for diffusers, EMA (.safetensors)", "diffusers 用 LoRA、EMA (.safetensors)"),
-    "run.file_lora_raw": ("LoRA for diffusers, raw (.safetensors)", "diffusers 用 LoRA、raw (.safetensors)"),
+    "run.file_lora_ema": ("LoRA for {programs}, EMA (.safetensors)", "{programs} 用 LoRA、EMA (.safetensors)"),
+    "run.file_lora_raw": ("LoRA for {programs}, raw (.safetensors)", "{programs} 用 LoRA、raw (.safetensors)"),
     "run.file_lora-kohya_ema": (
-        "LoRA for ComfyUI and A1111, EMA (.safetensors)",
-        "ComfyUI・A1111 用 LoRA、EMA (.safetensors)"),
+        "LoRA for {programs}, in kohya's naming, EMA (.safetensors)",
+        "{programs} 用 LoRA（kohya 形式の名前）、EMA (.safetensors)"),
     "run.file_lora-kohya_raw": (
-        "LoRA for ComfyUI and A1111, raw (.safetensors)",
-        "ComfyUI・A1111 用 LoRA、raw (.safetensors)"),
+        "LoRA for {programs}, in kohya's naming, raw (.safetensors)",
+        "{programs} 用 LoRA（kohya 形式の名前）、raw (.safetensors)"),
     "run.file_best_pipeline": ("Download the model", "モデルをダウンロード"),
     "run.file_best_lora": ("Download the LoRA", "LoRA をダウンロード"),
     "run.lora_help": (

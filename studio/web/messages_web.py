@@ -186,8 +186,6 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("There are no such weights.", "そのような重みはありません。"),
     ("weights: ema, raw; precision: {names}.", "重み：ema、raw。精度：{names}"),
     # the playground
-    ("A picture's side must be a multiple of {step}.", "画像の辺は {step} の倍数にしてください。"),
-    ("For example {number}.", "例：{number}"),
     ("These are {count} pictures; at most {most} are drawn at once.",
      "{count} 枚になります。一度に生成できるのは {most} 枚までです。"),
     ("Take fewer checkpoints, prompts or seeds.",

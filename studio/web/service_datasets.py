@@ -151,7 +151,7 @@ class DatasetService:
         if not datasets.can_read_again(dataset):
             raise Refused("The files of words of this data set are not kept.",
                           "Import it again to read them otherwise.")
-        options = self._options(viewer, {**datasets.read_as(dataset), **wishes})
+        options = self._options(viewer, {**datasets.read_before(dataset), **wishes})
         arrival = self.quotas.arriving(viewer, 1, "import")
         admitted = self._admitted(dataset)
         return self._started(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import config as config_
-from studio import events, export, runs
+from studio import events, export, prepare, runs
 from studio.families import source as source_
 from studio.web import overfitting, votes
 from studio.web.access import Viewer, require
@@ -124,7 +124,8 @@ def _standing(job: Job, shown: list[votes.Pair], ballot: votes.Ballot) -> dict[s
 
 
 def _asked(run: runs.Run, wanted: dict[str, Any]) -> dict[str, Any]:
-    """The job's arguments. Raises WebError with what is wrong, and what there is instead."""
+    """The job's arguments. Raises WebError with what is wrong, and what there is instead; ConfigError for sides that
+    the base cannot draw."""
     config = run.config()
     width, height = config_.preview_size(config)
     own = {"guidance_scale": config.sample.guidance_scale or 0.0, "width": width or UNKNOWN_SIDE,
@@ -133,11 +134,9 @@ def _asked(run: runs.Run, wanted: dict[str, Any]) -> dict[str, Any]:
     square = wanted.get("resolution")  # both sides in one
     wanted = wanted | {side: square for side in ("width", "height") if wanted.get(side) is None}
     found = {name: _number(name, wanted.get(name), own[name]) for name in NUMBERS}
-    step = _side_step(run)
-    for side in (found["width"], found["height"]):
-        if side % step:
-            raise WebError(f"A picture's side must be a multiple of {step}.",
-                           f"For example {max(1, side // step) * step}.")
+    sides = {name: found[name] for name in ("width", "height")}
+    if problems := prepare.side_problems(source_.family_of(config.model), export.base_of(run), sides):
+        raise config_.ConfigError(problems)
     prompts = wanted.get("prompts")
     found["prompts"] = _prompts((config.sample.prompts or [""])[:1] if prompts is None else prompts)
     found["negative_prompt"] = _prompts([wanted.get("negative_prompt") or ""])[0]
@@ -148,12 +147,6 @@ def _asked(run: runs.Run, wanted: dict[str, Any]) -> dict[str, Any]:
         raise WebError(f"These are {count} pictures; at most {MOST_PICTURES} are drawn at once.",
                        "Take fewer checkpoints, prompts or seeds.")
     return found
-
-
-def _side_step(run: runs.Run) -> int:
-    """What the sides of a picture of the run's base are multiples of; its base may be gone from this machine."""
-    family, base = source_.family_of(run.config().model), export.base_of(run)
-    return family.side_step(base) if base else 8
 
 
 def _number(name: str, value: Any, own: Any) -> Any:

@@ -244,11 +244,13 @@ class RunService(JobService, FairService):
     # ------------------------------------------------------------------------------------------------- taking away
 
     def files(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
-        """What can be downloaded now: {"items": [{path, size, kind, weights, step, precision, url}], "next"}."""
+        """What can be downloaded now: {"items": [{path, size, kind, weights, step, precision, programs,
+        url}], "next"}; `programs` are those that take a file as it is."""
         run = self._run(viewer, run_id, "read")
         allowed = self._may_take_base(viewer, run)
         return {"items": [{"path": i.path, "size": i.size, "kind": i.kind, "weights": i.weights, "step": i.step,
-                           "precision": i.precision, "url": f"/api/runs/{run.id}/files/{i.path}"}
+                           "precision": i.precision, "programs": list(i.programs),
+                           "url": f"/api/runs/{run.id}/files/{i.path}"}
                           for i in export.listing(run) if allowed or not export.holds_base(i.path)], "next": None}
 
     def open_file(self, viewer: Viewer, run_id: str, path: str) -> export.Download:

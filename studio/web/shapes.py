@@ -142,6 +142,8 @@ class File(BaseModel):
     kind: str
     weights: str | None
     step: int | None
+    precision: str
+    programs: list[str]
     url: str
 
 

@@ -258,6 +258,15 @@ def test_a_goal_asks_for_nothing_that_the_base_has_no_formula_for(goal: str, fam
                 if made.get("objective", {}).get(name) and learns not in kinds]
 
 
+@pytest.mark.parametrize("field, value", [("shift", 0), ("shift", "3"), ("max_image_seq_len", 256),
+                                          ("base_shift", float("nan")), ("num_train_timesteps", 0)])
+def test_a_schedule_that_no_times_are_told_by_is_refused(home: Path, tmp_path: Path, field: str, value: Any) -> None:
+    base = rf_base.make(tmp_path / "base")
+    tiny.edit(base / "scheduler" / "scheduler_config.json", **{field: value})
+    (problem,) = prepare.plan(home, {"model": {"base": str(base)}}).problems
+    assert problem.field == "model.base" and f"has {field} {str(value)!r}" in problem.message
+
+
 def test_an_optional_encoder_may_be_missing(tmp_path: Path) -> None:
     base = source.locate(str(rf_base.make(tmp_path / "base", second=False)))
     assert base is not None

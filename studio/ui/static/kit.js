@@ -113,6 +113,9 @@ export function duration(seconds) {
   return t("time.hours", { h: Math.floor(s / 3600), m: two(Math.floor(s / 60)) });
 }
 
+/** "a, b and c", as it is written in the page's language. */
+export const listed = (names) => new Intl.ListFormat(locale).format(names);
+
 // Made once: the browser takes longer to make one than to write a hundred numbers with it.
 const plain = new Intl.NumberFormat(locale);
 const digits = {};

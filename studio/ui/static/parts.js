@@ -1,7 +1,7 @@
 // The quieter parts of a run's page: what went wrong, downloads, details, and the log.
 
 import { fixes } from "./change.js";
-import { ApiError, address, bytes, call, el, has, say, t, toast, whole } from "./kit.js";
+import { ApiError, address, bytes, call, el, has, listed, say, t, toast, whole } from "./kit.js";
 
 /** What happened, the evidence and what to do; warnings. */
 export function trouble(place, record, done) {
@@ -44,8 +44,9 @@ const rows = (items) => {
   const parts = kinds.filter((kind) => !WHOLE.includes(kind) && !lora.includes(kind));
   return [...WHOLE, ...parts, ...lora].flatMap((kind) => [[kind, "ema"], [kind, "raw"]]);
 };
-/** The name of a download, by its kind; a part of a model without words of its own goes by its name. */
-const called = (kind, weights) => (has(`run.file_${kind}_${weights}`) ? t(`run.file_${kind}_${weights}`) : t(`run.file_part_${weights}`, { part: kind }));
+/** The name of a download, by its kind and the programs it is for; a part of a model without words of its own goes by its name. */
+const called = ({ kind, weights, programs }) => (has(`run.file_${kind}_${weights}`)
+  ? t(`run.file_${kind}_${weights}`, { programs: listed(programs) }) : t(`run.file_part_${weights}`, { part: kind }));
 const PRECISIONS = ["fp32", "fp16", "bf16"];
 let precision = "fp32"; // of the links shown; chosen once for all checkpoints
 const BEST = [["pipeline", "ema"], ["pipeline", "raw"], ["lora", "ema"], ["lora", "raw"]];
@@ -70,8 +71,8 @@ export function downloads(place, id, items, branch) {
       PRECISIONS.map((name) => el("option", { value: name, selected: name === precision }, t(`run.precision_${name}`))))) : "",
     ...steps.map((step, i) => el("details", { class: "st-files", open: i === 0 },
       el("summary", {}, t("run.checkpoint", { step: whole(step) })),
-      ROWS.map(([kind, weights]) => [find(step, kind, weights), called(kind, weights)])
-        .filter(([item]) => item).map(([item, words]) => link(id, item, words, "st-file")),
+      ROWS.map(([kind, weights]) => find(step, kind, weights)).filter(Boolean)
+        .map((item) => link(id, item, called(item), "st-file")),
       el("div", { class: "st-actions st-branch" },
         el("a", { class: "st-button st-small", href: `?play=${id}&at=checkpoint-${step}` }, t("run.try_at", { step: whole(step) })),
         el("button", { type: "button", class: "st-button st-small", onclick: () => branch(step),
