@@ -86,18 +86,6 @@ def parse(data: bytes | bytearray) -> Any:
     return document
 
 
-def fields(body: dict[str, Any], **kinds: type | tuple[type, ...]) -> list[Any]:
-    """The named fields of a body in order, None where absent. Raises WebError for a wrong type or an unknown name."""
-    unknown = min(body.keys() - kinds.keys(), default=None)
-    if unknown is not None:
-        raise WebError(f"Unknown field {unknown[:60]!r}.", f"There are: {', '.join(kinds)}.")
-    for name, kind in kinds.items():
-        if body.get(name) is not None and not isinstance(body[name], kind):
-            wanted = kind.__name__ if isinstance(kind, type) else " or ".join(k.__name__ for k in kind)
-            raise WebError(f"The field {name!r} must be of type {wanted}.", "Correct it and send it again.")
-    return [body.get(name) for name in kinds]
-
-
 def respond(request: Request, data: Any, status: int = 200, tag: str | None = None,
             headers: dict[str, str] | None = None) -> Response:
     """`data` as compact JSON, gzipped where that helps, or 304 when the client has it already.
