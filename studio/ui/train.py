@@ -55,7 +55,7 @@ class TrainPage:
     @_spoken
     def datasets(self, chosen: Any, request: gr.Request) -> Any:
         """Reads the chosen data set; writes those this viewer has, with `chosen` selected when it is still there."""
-        items = self.studio.list_datasets(viewer_of(request))["items"]
+        items = self.studio.datasets.all(viewer_of(request))["items"]
         choices = [(texts.t("train.dataset_choice", name=d["name"], count=d["count"]), d["id"]) for d in items
                    if d.get("state", "ready") == "ready"]
         ids = [value for _, value in choices]
@@ -69,7 +69,7 @@ class TrainPage:
         recipe = {"config": own, "preset": self.form.changed(asked, KEPT), "command": command(own),
                   "turn": secrets.token_hex(4)}
         try:
-            found = self.studio.check_run(viewer_of(request), asked)
+            found = self.studio.plans.check(viewer_of(request), asked)
         except Exception as error:  # as in `start`
             return {self.notice: self._refused(error), self.recipe: recipe}
         return {**self.form.hints(found["config"] or {}), self.notice: self._notice(found), self.recipe: recipe}
@@ -98,14 +98,14 @@ class TrainPage:
 
     def _presets(self, asked: Mapping[str, Any], request: gr.Request) -> list[dict[str, Any]]:
         dataset, base = asked.get("data", {}).get("dataset", SAMPLE), asked.get("model", {}).get("base", "embedded")
-        return self.studio.list_presets(viewer_of(request), dataset, base)["items"]
+        return self.studio.plans.list_presets(viewer_of(request), dataset, base)["items"]
 
     def start(self, values: Mapping[Component, Any], request: gr.Request) -> dict[Component, Any]:
         """Reads the form; starts a run and writes which, or everything that is in its way."""
         viewer, config = viewer_of(request), self.form.config(values)
         name = str(values.get(self.name) or "").strip()
         try:
-            record = self.studio.create_run(viewer, name, config)
+            record = self.studio.runs.create(viewer, name, config)
         except Exception as error:  # every kind is said in words; `explain` logs what it does not know
             return {self.notice: self._refused(error)}
         return {self.started: {"run": record["id"], "turn": secrets.token_hex(4)}}
@@ -113,7 +113,7 @@ class TrainPage:
     def probe(self, values: Mapping[Component, Any], request: gr.Request) -> dict[Component, Any]:
         """Reads the form; starts a check and writes which, or everything that is in its way."""
         try:
-            job = self.studio.probe_run(viewer_of(request), self.form.config(values))
+            job = self.studio.plans.probe(viewer_of(request), self.form.config(values))
         except Exception as error:  # as in `start`
             return {self.notice: self._refused(error)}
         return {self.checked: {"job": job["id"], "turn": secrets.token_hex(4)}}
@@ -125,7 +125,7 @@ class TrainPage:
     def filled(self, text: str, problems: gr.HTML, request: gr.Request) -> dict[Component, Any]:
         """Every field of the form from a command or JSON, or what is wrong with it in `problems`."""
         try:
-            found = ({"config": self.studio.from_json(viewer_of(request), text), "unplaced": []}
+            found = ({"config": self.studio.plans.from_json(viewer_of(request), text), "unplaced": []}
                      if text.lstrip().startswith("{") else self.studio.from_command(viewer_of(request), text))
         except Exception as error:  # as in `start`
             return {problems: self._refused(error)}

@@ -22,18 +22,18 @@ router = api_router("/api/runs", "runs")
 @router.head("/{run_id}/bundle", response_class=Response)
 def get_bundle(request: Request, studio: Service, who: Who, run_id: str, start: bool = False) -> Response:
     """The run as one zip, with Range; `start` leaves out events, samples and checkpoints."""
-    return RangeResponse(request, studio.bundle(who, run_id, start))
+    return RangeResponse(request, studio.bundles.pack(who, run_id, start))
 
 
 @router.post("/import", status_code=201, response_model=Run, openapi_extra=multipart(Upload))
 async def import_run(request: Request, studio: Service, who: Who) -> Response:
     """A bundle, as multipart `files`, becomes a run that waits to be resumed: 201 and its record."""
     require(who, None, "create", "run")
-    arrival = await run_in_threadpool(studio.arriving_run, who, uploads.length(request))
+    arrival = await run_in_threadpool(studio.bundles.arriving, who, uploads.length(request))
     try:
         upload = await uploads.receive(request, studio.settings, arrival.received)
         try:
-            record = await run_in_threadpool(studio.import_run, who, upload.files)
+            record = await run_in_threadpool(studio.bundles.unpack, who, upload.files)
         finally:
             await run_in_threadpool(upload.remove)
     finally:

@@ -15,4 +15,4 @@ router = api_router("/api/usage", "usage")
 @router.get("", response_model=Usage)
 def usage(request: Request, studio: Service, who: Who) -> Response:
     """What the viewer's things take and may take; for an administrator, everybody's."""
-    return respond(request, studio.usage(who))
+    return respond(request, studio.care.usage(who))

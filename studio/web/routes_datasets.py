@@ -35,7 +35,7 @@ _FOREVER = "private, max-age=31536000, immutable"  # the id is the content's has
 @router.get("", response_model=schemas.Datasets)
 def list_datasets(request: Request, studio: Service, who: Who) -> Response:
     """The shipped set and the viewer's own."""
-    return respond(request, studio.list_datasets(who))
+    return respond(request, studio.datasets.all(who))
 
 
 @uploads_or_json.post("", **IMPORTED, openapi_extra=multipart(schemas.NewUpload))
@@ -52,7 +52,7 @@ async def create_dataset(request: Request, studio: Service, who: Who,
 @router.post("/preview", response_model=schemas.Preview)
 def preview(request: Request, studio: Service, who: Who, body: schemas.Source) -> Response:
     """The columns and the first rows of a Hub data set."""
-    return respond(request, studio.preview_source(who, body.source or {}))
+    return respond(request, studio.datasets.preview(who, body.source or {}))
 
 
 @router.post("/{dataset_id}/images", status_code=201, response_model=schemas.Dataset,
@@ -67,56 +67,56 @@ async def add_images(request: Request, studio: Service, who: Who, dataset_id: st
 def commit_files(request: Request, studio: Service, who: Who, dataset_id: str,
                  body: schemas.HowToImport) -> Response:
     """Import the batches that wait."""
-    return _answer(request, *studio.commit_files(who, dataset_id, body.sent()))
+    return _answer(request, *studio.datasets.commit(who, dataset_id, body.sent()))
 
 
 @router.get("/{dataset_id}/arrived", response_model=schemas.Arrived)
 def list_arrived(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
     """The files that came in batches and wait for `commit`, each with its size: what is left of a broken-off upload."""
-    return respond(request, studio.arrived_files(who, dataset_id))
+    return respond(request, studio.datasets.arrived(who, dataset_id))
 
 
 @router.post("/{dataset_id}/read-again", **IMPORTED)
 def read_again(request: Request, studio: Service, who: Who, dataset_id: str, body: schemas.HowToRead) -> Response:
     """Take the captions of the last import anew from its files; what is left out stays as it was. One step of undo."""
-    return _answer(request, *studio.read_again(who, dataset_id, body.sent()))
+    return _answer(request, *studio.datasets.read_again(who, dataset_id, body.sent()))
 
 
 @router.post("/{dataset_id}/cancel", status_code=202, response_model=schemas.Brief)
 def cancel_import(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
     """End the import under way; nothing of it is kept."""
-    return respond(request, studio.cancel_import(who, dataset_id), 202)
+    return respond(request, studio.datasets.cancel(who, dataset_id), 202)
 
 
 @router.get("/{dataset_id}", response_model=schemas.Dataset)
 def get_dataset(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
     """One data set with its report."""
-    return respond(request, studio.dataset(who, dataset_id))
+    return respond(request, studio.datasets.get(who, dataset_id))
 
 
 @router.patch("/{dataset_id}", response_model=schemas.Brief)
 def rename_dataset(request: Request, studio: Service, who: Who, dataset_id: str, body: NewName) -> Response:
     """Give a data set another name."""
-    return respond(request, studio.rename_dataset(who, dataset_id, body.name or ""))
+    return respond(request, studio.datasets.rename(who, dataset_id, body.name or ""))
 
 
 @router.delete("/{dataset_id}", status_code=204)
 def delete_dataset(studio: Service, who: Who, dataset_id: str) -> Response:
     """Move a data set to the trash."""
-    studio.delete_dataset(who, dataset_id)
+    studio.datasets.delete(who, dataset_id)
     return Response(status_code=204)
 
 
 @router.get("/{dataset_id}/report", response_model=schemas.Report)
 def get_report(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
     """What the last import did with each file."""
-    return respond(request, studio.report(who, dataset_id))
+    return respond(request, studio.datasets.report(who, dataset_id))
 
 
 @router.get("/{dataset_id}/report.csv", **files("text/csv"))
 def get_report_table(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
     """The last report with every file, as a table to keep."""
-    path = studio.report_table(who, dataset_id)
+    path = studio.datasets.report_table(who, dataset_id)
     if not studio.hidden.places:
         return RangeResponse(request, FileDownload(path, "text/csv; charset=utf-8", "import-report.csv"))
     return StreamingResponse(studio.hidden.lines(path), media_type="text/csv; charset=utf-8",
@@ -127,19 +127,19 @@ def get_report_table(request: Request, studio: Service, who: Who, dataset_id: st
 @router.head("/{dataset_id}/export", response_class=Response)
 def export_dataset(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
     """The data set as a zip of an imagefolder, with Range."""
-    return RangeResponse(request, studio.export_dataset(who, dataset_id))
+    return RangeResponse(request, studio.datasets.export(who, dataset_id))
 
 
 @router.post("/{dataset_id}/push", status_code=202, response_model=Job)
 def push_dataset(request: Request, studio: Service, who: Who, dataset_id: str, body: schemas.Push) -> Response:
     """202 with the job that uploads it to the Hub."""
-    return respond(request, studio.push_dataset(who, dataset_id, **body.given()), 202)
+    return respond(request, studio.publish.dataset(who, dataset_id, **body.given()), 202)
 
 
 @router.post("/{dataset_id}/undo", response_model=schemas.Brief)
 def undo(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
     """Take the last caption edit back."""
-    return respond(request, studio.undo(who, dataset_id))
+    return respond(request, studio.datasets.undo(who, dataset_id))
 
 
 @router.get("/{dataset_id}/images", response_model=schemas.Images)
@@ -147,13 +147,13 @@ def list_images(request: Request, studio: Service, who: Who, dataset_id: str, of
                 limit: Annotated[int, Query(ge=1, le=500)] = 60,
                 q: Annotated[str, Query(max_length=200)] = "") -> Response:
     """Pictures in order, or those whose captions or name contain `q`."""
-    return respond(request, studio.images(who, dataset_id, offset, limit, q))
+    return respond(request, studio.datasets.images(who, dataset_id, offset, limit, q))
 
 
 @router.get("/{dataset_id}/images/{pid}", **files(*sorted({*_PICTURES.values()})))
 def get_picture(request: Request, studio: Service, who: Who, dataset_id: str, pid: str) -> Response:
     """The stored picture."""
-    path = studio.picture(who, dataset_id, pid)
+    path = studio.datasets.picture(who, dataset_id, pid)
     return RangeResponse(request, FileDownload(path, _PICTURES[path.suffix]), _FOREVER, attachment=False)
 
 
@@ -162,17 +162,17 @@ def set_captions(request: Request, studio: Service, who: Who, dataset_id: str, p
                  body: schemas.ImageChange) -> Response:
     """Change the caption or the captions, or the crop."""
     if body.model_fields_set == {"crop"}:
-        return respond(request, studio.set_crop(who, dataset_id, pid, body.crop))
+        return respond(request, studio.datasets.set_crop(who, dataset_id, pid, body.crop))
     if "crop" in body.model_fields_set:
         raise WebError("Captions and crop are changed one at a time.", "Send two requests.")
     texts = body.captions if body.captions is not None else body.caption or ""
-    return respond(request, studio.set_caption(who, dataset_id, pid, texts))
+    return respond(request, studio.datasets.set_caption(who, dataset_id, pid, texts))
 
 
 @router.get("/{dataset_id}/images/{pid}/thumb", **files("image/webp"))
 def get_thumbnail(request: Request, studio: Service, who: Who, dataset_id: str, pid: str) -> Response:
     """The picture at 256 px at most."""
-    path = studio.thumbnail(who, dataset_id, pid)
+    path = studio.datasets.thumbnail(who, dataset_id, pid)
     return RangeResponse(request, FileDownload(path, _PICTURES[path.suffix]), _FOREVER, attachment=False)
 
 
@@ -181,9 +181,9 @@ async def _import_source(request: Request, studio: Studio, who: Viewer, body: sc
         raise WebError("A data set needs a name, and files or a source.", "Send files as multipart/form-data, or JSON "
                        "with a name, or with a source.")
     if body.source is None:
-        return respond(request, await run_in_threadpool(studio.draft_dataset, who, body.name or ""), 201)
+        return respond(request, await run_in_threadpool(studio.datasets.draft, who, body.name or ""), 201)
     wishes = {name: value for name, value in body.sent().items() if name in WISHES}
-    made = await run_in_threadpool(studio.import_source, who, body.name or "", body.source, wishes)
+    made = await run_in_threadpool(studio.datasets.import_source, who, body.name or "", body.source, wishes)
     return await run_in_threadpool(_answer, request, *made)
 
 
@@ -191,9 +191,9 @@ async def _import(request: Request, studio: Studio, who: Viewer, into: str | Non
     if into is None:  # before anything is read from somebody who may not
         require(who, None, "create", "data set")
     else:
-        await run_in_threadpool(studio.check_dataset_writable, who, into)
+        await run_in_threadpool(studio.datasets.check_writable, who, into)
     batch = into is not None and not commit
-    arrival = await run_in_threadpool(studio.arriving, who, into, batch, uploads.length(request))
+    arrival = await run_in_threadpool(studio.datasets.arriving, who, into, batch, uploads.length(request))
     try:
         upload = await uploads.receive(request, studio.settings, arrival.received)
     except BaseException:
@@ -206,11 +206,11 @@ async def _import(request: Request, studio: Studio, who: Viewer, into: str | Non
 
     if into is not None and batch:
         try:
-            return respond(request, await run_in_threadpool(studio.receive_files, who, into, upload.files), 202)
+            return respond(request, await run_in_threadpool(studio.datasets.receive, who, into, upload.files), 202)
         finally:
             await run_in_threadpool(done)
     name, wishes = upload.fields.get("name", ""), {key: upload.fields.get(key) for key in WISHES}
-    made = await run_in_threadpool(studio.import_files, who, name, upload.files, done, into, wishes)
+    made = await run_in_threadpool(studio.datasets.import_files, who, name, upload.files, done, into, wishes)
     return await run_in_threadpool(_answer, request, *made)
 
 

@@ -25,41 +25,42 @@ def get_health(request: Request, studio: Service, who: Who, dataset_id: str, res
                base: Short = "embedded", trigger: Short = "") -> Response:
     """What may spoil a training."""
     wanted = {"resolution": resolution, "base": base, "trigger": trigger}
-    return respond(request, studio.health(who, dataset_id, wanted))
+    return respond(request, studio.health.report(who, dataset_id, wanted))
 
 
 @router.post("/health", status_code=202, response_model=Job)
 def measure(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
     """Measure the pictures that were not measured yet: 202 with the job."""
-    return respond(request, studio.measure_dataset(who, dataset_id), 202)
+    return respond(request, studio.health.measure(who, dataset_id), 202)
 
 
 @router.post("/fix", response_model=schemas.Changed)
 def fix(request: Request, studio: Service, who: Who, dataset_id: str, body: schemas.FixRequest) -> Response:
     """Put a finding right by one of its fixes, for all its pictures or `ids`; the rest as for the health."""
     wanted = {"resolution": _resolution(body.resolution), "base": body.base, "trigger": body.trigger}
-    return respond(request, studio.fix(who, dataset_id, body.finding or "", body.fix or "", wanted, _ids(body.ids)))
+    return respond(request, studio.health.fix(who, dataset_id, body.finding or "", body.fix or "", wanted,
+                                              _ids(body.ids)))
 
 
 @router.post("/images/{pid}/see", status_code=202, response_model=Job)
 def see(request: Request, studio: Service, who: Who, dataset_id: str, pid: str, body: schemas.Seeing) -> Response:
     """What the model sees of a picture at a resolution with a base, perhaps in buckets: 202 with the job."""
     wanted = {"resolution": _resolution(body.resolution), "base": body.base, "buckets": body.buckets}
-    return respond(request, studio.see(who, dataset_id, pid, wanted), 202)
+    return respond(request, studio.health.see(who, dataset_id, pid, wanted), 202)
 
 
 @router.get("/images/{pid}/tokens", response_model=schemas.Tokens)
 def get_tokens(request: Request, studio: Service, who: Who, dataset_id: str, pid: str,
                base: Short = "embedded") -> Response:
     """A picture's captions as the base's text encoders read them, with what is cut off."""
-    return respond(request, studio.caption_tokens(who, dataset_id, pid, {"base": base}))
+    return respond(request, studio.health.tokens(who, dataset_id, pid, {"base": base}))
 
 
 @router.get("/tags", response_model=schemas.Tags)
 def get_tags(request: Request, studio: Service, who: Who, dataset_id: str,
              limit: Annotated[int, Query(ge=1, le=5000)] = 200) -> Response:
     """The captions' tags and how many pictures have each."""
-    return respond(request, studio.tags(who, dataset_id, limit))
+    return respond(request, studio.captions.tags(who, dataset_id, limit))
 
 
 @router.post("/captions", response_model=schemas.Changed | schemas.EditPreview)
@@ -68,7 +69,7 @@ def edit_captions(request: Request, studio: Service, who: Who, dataset_id: str, 
     change = Change(find=body.find or "", replace=body.replace or "", prefix=body.prefix or "",
                     suffix=body.suffix or "", trigger=body.trigger or "", match_case=bool(body.match_case),
                     whole_words=bool(body.whole_words))
-    return respond(request, studio.edit_captions(who, dataset_id, change, q=body.q or "", ids=_ids(body.ids),
+    return respond(request, studio.captions.edit(who, dataset_id, change, q=body.q or "", ids=_ids(body.ids),
                                                  preview=bool(body.preview)))
 
 
@@ -76,8 +77,8 @@ def edit_captions(request: Request, studio: Service, who: Who, dataset_id: str, 
 def caption(request: Request, studio: Service, who: Who, dataset_id: str, body: schemas.Captioning) -> Response:
     """Let a model suggest captions, of `ids` or, with `missing_only`, of pictures without one: 202 with the job."""
     most = 64 if body.max_new_tokens is None else body.max_new_tokens
-    job = studio.caption_dataset(who, dataset_id, body.model or "", ids=_ids(body.ids), prompt=body.prompt or "",
-                                 missing_only=bool(body.missing_only), max_new_tokens=most)
+    job = studio.captions.suggest(who, dataset_id, body.model or "", ids=_ids(body.ids), prompt=body.prompt or "",
+                                  missing_only=bool(body.missing_only), max_new_tokens=most)
     return respond(request, job, 202)
 
 
@@ -86,14 +87,14 @@ def get_suggestions(request: Request, studio: Service, who: Who, dataset_id: str
                     offset: Annotated[int, Query(ge=0)] = 0,
                     limit: Annotated[int, Query(ge=1, le=500)] = 50) -> Response:
     """Suggested captions that wait for a decision."""
-    return respond(request, studio.suggestions(who, dataset_id, offset, limit))
+    return respond(request, studio.captions.suggestions(who, dataset_id, offset, limit))
 
 
 @router.post("/suggestions", response_model=schemas.Changed)
 def decide(request: Request, studio: Service, who: Who, dataset_id: str, body: schemas.Decision) -> Response:
     """Apply or dismiss all suggestions, or those of `ids`."""
-    return respond(request, studio.decide(who, dataset_id, apply=body.apply, ids=_ids(body.ids),
-                                          how=body.how or "replace"))
+    return respond(request, studio.captions.decide(who, dataset_id, apply=body.apply, ids=_ids(body.ids),
+                                                   how=body.how or "replace"))
 
 
 def _ids(given: Any) -> list[str] | None:

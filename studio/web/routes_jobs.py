@@ -20,20 +20,20 @@ router = api_router("/api/jobs", "jobs")
 def list_jobs(request: Request, studio: Service, who: Who, subject: str | None = None, kind: str | None = None,
               limit: Annotated[int, Query(ge=1, le=200)] = 50) -> Response:
     """The viewer's jobs, newest first; `subject` is the id of a data set or a run."""
-    return respond(request, studio.list_jobs(who, subject, kind, limit))
+    return respond(request, studio.jobs.all(who, subject, kind, limit))
 
 
 @router.get("/{job_id}", response_model=schemas.Job)
 def get_job(request: Request, studio: Service, who: Who, job_id: str) -> Response:
     """One job's record with its results; 304 while nothing is new."""
-    tag = studio.job_tag(who, job_id)
-    return respond(request, None if same(request, tag) else studio.job(who, job_id), tag=tag)
+    tag = studio.jobs.tag(who, job_id)
+    return respond(request, None if same(request, tag) else studio.jobs.get(who, job_id), tag=tag)
 
 
 @router.delete("/{job_id}", status_code=204)
 def delete_job(studio: Service, who: Who, job_id: str) -> Response:
     """Move an ended job to the trash."""
-    studio.delete_job(who, job_id)
+    studio.jobs.delete(who, job_id)
     return Response(status_code=204)
 
 
@@ -41,20 +41,20 @@ def delete_job(studio: Service, who: Who, job_id: str) -> Response:
 def get_events(request: Request, studio: Service, who: Who, job_id: str, since: Since = 0,
                limit: Annotated[int, Query(ge=1, le=1000)] = 1000) -> Response:
     """Status and events after `since`; 304 while nothing is new."""
-    tag = f"{studio.job_tag(who, job_id)}-{since}"
-    return respond(request, None if same(request, tag) else studio.job_events(who, job_id, since, limit), tag=tag)
+    tag = f"{studio.jobs.tag(who, job_id)}-{since}"
+    return respond(request, None if same(request, tag) else studio.jobs.events(who, job_id, since, limit), tag=tag)
 
 
 @router.post("/{job_id}/cancel", response_model=schemas.Job)
 def cancel_job(request: Request, studio: Service, who: Who, job_id: str) -> Response:
     """End it."""
-    return respond(request, studio.cancel_job(who, job_id))
+    return respond(request, studio.jobs.cancel(who, job_id))
 
 
 @router.get("/{job_id}/files/{name}", **files("application/octet-stream", "image/*"))
 @router.head("/{job_id}/files/{name}", response_class=Response)
 def get_file(request: Request, studio: Service, who: Who, job_id: str, name: str) -> Response:
     """One of its results, with Range; pictures are shown, everything else is a download."""
-    path, media_type = studio.job_file(who, job_id, name)
+    path, media_type = studio.jobs.file(who, job_id, name)
     return RangeResponse(request, FileDownload(path, media_type, name), cache="private, max-age=300",
                          attachment=not media_type.startswith("image/"))

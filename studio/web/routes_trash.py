@@ -15,23 +15,23 @@ router = api_router("/api/trash", "trash")
 @router.get("", response_model=schemas.Trash)
 def list_trash(request: Request, studio: Service, who: Who) -> Response:
     """What the viewer deleted, newest first, and how much of the disk it holds."""
-    return respond(request, studio.list_trash(who))
+    return respond(request, studio.trash.all(who))
 
 
 @router.post("/empty", response_model=schemas.Emptied)
 def empty_trash(request: Request, studio: Service, who: Who, body: schemas.Emptying) -> Response:
     """Remove all of it for good, or what `ids` names; with `everybody`, an administrator's, what anybody deleted."""
-    return respond(request, studio.empty_trash(who, body.ids, bool(body.everybody)))
+    return respond(request, studio.trash.empty(who, body.ids, bool(body.everybody)))
 
 
 @router.post("/{entry_id}/restore", response_model=schemas.Deleted)
 def restore_trash(request: Request, studio: Service, who: Who, entry_id: str) -> Response:
     """Put it back where it was."""
-    return respond(request, studio.restore_trash(who, entry_id))
+    return respond(request, studio.trash.restore(who, entry_id))
 
 
 @router.delete("/{entry_id}", status_code=204)
 def remove_trash(studio: Service, who: Who, entry_id: str) -> Response:
     """Remove it for good."""
-    studio.remove_trash(who, entry_id)
+    studio.trash.remove(who, entry_id)
     return Response(status_code=204)
