@@ -35,12 +35,12 @@ from studio.web import (
     sessions,
     watcher,
 )
-from studio.web.bodies import refusal
 from studio.web.docs import ABOUT, add_docs
 from studio.web.entrance import LOGOUT, Entrance
 from studio.web.errors import NotFound, WebError
 from studio.web.janitor import look_after
 from studio.web.pages import Pages, Static
+from studio.web.routing import refusal
 from studio.web.security import Guard, error_response
 from studio.web.service import Studio
 from studio.web.settings import Settings

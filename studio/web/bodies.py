@@ -1,93 +1,86 @@
-"""How the API reads the JSON of a request: strictly and within bounds, into the model that its route names."""
+"""Reading a request's JSON strictly and within bounds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import json
+import math
 from typing import Any
 
-from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
-from starlette.datastructures import MutableHeaders
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
 
-from studio.web.answers import json_body
-from studio.web.errors import WebError
-from studio.web.schemas.base import UNKNOWN_FIELD
+from studio.web.errors import TooLarge, WebError
 
-JSON = "application/json"
-WORDS = {"string_type": "str", "bool_type": "bool", "int_type": "int", "float_type": "int or float",
-         "list_type": "list", "dict_type": "dict"}  # the types that fields have, by the errors of pydantic
-
-Handle = Callable[[Request], Coroutine[Any, Any, Response]]
+BODY_BYTES = 1 << 20
+READ_TIMES = 8  # as many bytes as it has a document takes when it is read
+MOST_VALUES = 150_000  # of a document, as its commas and brackets tell
+AT_ONCE = 64 * 1024  # bytes of JSON that are read on the event loop
+SMALL = 16 * 1024  # bytes of a body that is not counted: there are no more of them than connections
 
 
-class JsonRoute(APIRoute):
-    """A route whose body, where it takes one, is read by `json_body`; FastAPI would take any size, double keys, NaN."""
+async def json_body(request: Request) -> dict[str, Any]:
+    """The request's body, a JSON object of at most 1 MB without duplicate keys or NaN; empty is {}.
 
-    def get_route_handler(self) -> Handle:
-        """FastAPI's own handler, which is given what was read."""
-        handle = super().get_route_handler()
-        if self.body_field is None:
-            return handle
-
-        async def read(request: Request) -> Response:
-            return await handle(_Read(request, await json_body(request)))
-
-        return read
-
-
-class JsonOrFilesRoute(JsonRoute):
-    """A route that takes JSON, or else files, which its handler reads from the request's stream."""
-
-    def get_route_handler(self) -> Handle:
-        """As above, but for files."""
-        read, handle = super().get_route_handler(), APIRoute.get_route_handler(self)
-
-        async def choose(request: Request) -> Response:
-            return await (read(request) if is_json(request) else handle(_Unread(request.scope, request.receive)))
-
-        return choose
+    What a large one takes is set aside before it comes, so that of many those are taken that fit. Raises WebError."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    data = await _whole(request)
+    if not data.strip():
+        return {}
+    if kind != "application/json":
+        raise WebError("The body must be JSON.", "Send it with Content-Type: application/json.", code="content_type")
+    if len(data) > SMALL:
+        values = sum(map(data.count, (b",", b"[", b"{")))
+        if values > MOST_VALUES:
+            raise TooLarge(f"The request holds more than {MOST_VALUES:,} values.", "Send them in several requests.")
+    document = parse(data) if len(data) <= AT_ONCE else await run_in_threadpool(parse, data)
+    if not isinstance(document, dict):
+        raise WebError("The body must be a JSON object.", 'For example {"name": "My run", "config": {}}.')
+    return document
 
 
-class _Read(Request):
-    """A request whose body is read already; an empty one counts as {}."""
-
-    def __init__(self, request: Request, document: dict[str, Any]):
-        super().__init__({**request.scope, "headers": list(request.scope["headers"])}, request.receive)
-        MutableHeaders(scope=self.scope)["content-type"] = JSON
-        self._document = document
-
-    async def body(self) -> bytes:
-        """Something, for FastAPI to go on."""
-        return b"{}"
-
-    async def json(self) -> Any:
-        """The document."""
-        return self._document
-
-
-class _Unread(Request):
-    """A request whose body is for the handler alone."""
-
-    async def body(self) -> bytes:
-        """Nothing, for FastAPI."""
-        return b""
+async def _whole(request: Request) -> bytearray:
+    """The body's bytes, counted. Raises TooLarge, TooMany, Busy."""
+    length, reserved, data = request.headers.get("content-length"), request.state.reserved, bytearray()
+    declared = int(length) if length and length.isdigit() else None
+    too_large = TooLarge("The request is larger than 1 MB.", "Send pictures as files, settings as JSON.")
+    if (declared or 0) > BODY_BYTES:
+        raise too_large
+    if (declared or 0) > SMALL:
+        reserved.take(READ_TIMES * (declared or 0))
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > BODY_BYTES:
+            raise too_large
+        if declared is None and len(data) > SMALL:
+            reserved.take(READ_TIMES * len(chunk))
+    return data
 
 
-def is_json(request: Request) -> bool:
-    """Whether the body is said to be JSON."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == JSON
+def parse(data: bytes | bytearray) -> Any:
+    """Strict JSON: no duplicate keys, no NaN, no half characters. Raises WebError."""
+    try:
+        document = json.loads(bytes(data), object_pairs_hook=_unique, parse_constant=_refuse_constant,
+                              parse_float=_finite)
+        if b"\\ud" in data or b"\\uD" in data:  # half of a pair is no text that can be written down
+            json.dumps(document, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise WebError(f"The body is not valid JSON: {str(error)[:200]}", "Correct it and send it again.") from None
+    return document
 
 
-def refusal(error: RequestValidationError) -> WebError:
-    """What to say of a request that does not fit its model: its first fault."""
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"] if part not in ("query", "path", "body"))
-    if first["type"] == UNKNOWN_FIELD:
-        unknown, known = first["ctx"]["field"], first["ctx"]["known"]
-        return WebError(f"Unknown field {unknown[:60]!r}.", f"There are: {', '.join(known)}.")
-    if first["loc"][0] == "body" and first["type"] in WORDS:
-        wanted = WORDS[first["type"]]
-        return WebError(f"The field {name!r} must be of type {wanted}.", "Correct it and send it again.")
-    return WebError(f"{name}: {first['msg'].removeprefix('Input ')}.", "Correct it and try again.")
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key appears twice in one object")
+    return found
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number

@@ -8,9 +8,8 @@ from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from studio.web.access import Viewer
-from studio.web.answers import studio_of, viewer
-from studio.web.bodies import JsonRoute
+from studio.web.access import Viewer, viewer_of
+from studio.web.routing import JsonRoute
 from studio.web.schemas.base import Error
 from studio.web.service import Studio
 
@@ -18,11 +17,11 @@ ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Error, "description"
 
 
 async def _viewer(request: Request) -> Viewer:
-    return viewer(request)
+    return viewer_of(request)
 
 
 async def _studio(request: Request) -> Studio:
-    return studio_of(request)
+    return request.app.state.studio
 
 
 Who = Annotated[Viewer, Depends(_viewer)]  # async, since FastAPI would send each of the two to a thread and back

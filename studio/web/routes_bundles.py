@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from studio.web import uploads
 from studio.web.access import require
-from studio.web.answers import respond
 from studio.web.dependencies import Service, Who, api_router, files
 from studio.web.downloads import RangeResponse
+from studio.web.responses import respond
 from studio.web.schemas.base import multipart
 from studio.web.schemas.datasets import Upload
 from studio.web.schemas.runs import Run

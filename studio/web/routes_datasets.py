@@ -11,11 +11,11 @@ from starlette.responses import Response, StreamingResponse
 
 from studio.web import uploads
 from studio.web.access import Viewer, require
-from studio.web.answers import respond
-from studio.web.bodies import JsonOrFilesRoute, is_json
 from studio.web.dependencies import Service, Who, also, api_router, files
 from studio.web.downloads import FileDownload, RangeResponse
 from studio.web.errors import WebError
+from studio.web.responses import respond
+from studio.web.routing import JsonOrFilesRoute, is_json
 from studio.web.schemas import datasets as schemas
 from studio.web.schemas.base import multipart
 from studio.web.schemas.jobs import Job

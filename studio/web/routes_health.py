@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from studio.datasets.wording import Change
-from studio.web.answers import respond
 from studio.web.dependencies import Service, Who, api_router
 from studio.web.errors import WebError
+from studio.web.responses import respond
 from studio.web.schemas import health as schemas
 from studio.web.schemas.jobs import Job
 

@@ -8,9 +8,9 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from studio.web.answers import respond, same
 from studio.web.dependencies import Service, Since, Who, api_router, files
 from studio.web.downloads import FileDownload, RangeResponse
+from studio.web.responses import respond, same
 from studio.web.schemas import jobs as schemas
 
 router = api_router("/api/jobs", "jobs")

@@ -9,9 +9,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from studio.web.answers import respond, same
 from studio.web.dependencies import Service, Since, Who, api_router, files
 from studio.web.downloads import FileDownload, RangeResponse
+from studio.web.responses import respond, same
 from studio.web.schemas import runs as schemas
 from studio.web.schemas.jobs import Job
 

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from studio import __version__
-from studio.web.answers import respond
 from studio.web.dependencies import Service, Who, also, api_router
 from studio.web.errors import NotFound
+from studio.web.responses import respond
 from studio.web.schemas import plans
 from studio.web.schemas import server as schemas
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from studio.web.answers import respond
 from studio.web.dependencies import Service, Who, api_router
+from studio.web.responses import respond
 from studio.web.schemas import server as schemas
 
 router = api_router("/api/trash", "trash")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import events, hub, launch, storage, work
-from studio.web import records
+from studio.web import serializers
 from studio.web.access import Viewer, may, require
 from studio.web.core import Service
 from studio.web.errors import NotFound
@@ -49,7 +49,7 @@ class JobService(Service):
         if since < story.seq:
             found = events.read_since(job.events_file, since, max(1, min(limit, MOST_EVENTS)))
         shown = [hub.redact_data({k: v for k, v in e.items() if k != "mono"}) for e in found]
-        return {**records.job_status(state, story, self.index.places().get(job.id)), "events": shown,
+        return {**serializers.job_status(state, story, self.index.places().get(job.id)), "events": shown,
                 "next": found[-1]["seq"] if found else min(since, story.seq), "last": story.seq}
 
     def cancel(self, viewer: Viewer, job_id: str) -> dict[str, Any]:
@@ -110,5 +110,5 @@ class JobService(Service):
 
     def _job_record(self, job: work.Job, places: dict[str, int]) -> dict[str, Any]:
         state, story = self.reader.state(job)
-        found = records.job(job, job.record(), state, story, places.get(job.id))
+        found = serializers.job(job, job.record(), state, story, places.get(job.id))
         return {**found, "error": hub.redact_data(found["error"]), "warnings": hub.redact_data(found["warnings"])}

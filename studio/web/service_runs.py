@@ -12,7 +12,7 @@ from typing import Any
 from studio import config as config_
 from studio import datasets, events, export, hub, launch, prepare, runs, storage
 from studio.families import source
-from studio.web import losses, records
+from studio.web import losses, serializers
 from studio.web.access import Viewer, may, require
 from studio.web.core import Core, Service
 from studio.web.errors import NotFound, Refused, Unavailable, WebError
@@ -96,10 +96,11 @@ class RunService(Service):
             found = events.read_since(run.events_file, since, max(1, min(limit, MOST_EVENTS)))
         revision = run.revision()  # before the rest: a change in between is then told again rather than lost
         place = self._place(run, state)
-        status = records.status(state, story, self.config_of(run), place, records.note(run.record(), state, place))
+        note = serializers.note(run.record(), state, place)
+        status = serializers.status(state, story, self.config_of(run), place, note)
         following = found[-1]["seq"] if found else min(since, story.seq)
         return {**status, "revision": revision, "usage": self._usage(run, state), "next": following, "last": story.seq,
-                "events": [_shown(run, e) for e in records.telling(found)]}
+                "events": [_shown(run, e) for e in serializers.telling(found)]}
 
     def poll_tag(self, viewer: Viewer, run_id: str) -> str:
         """A short text that changes whenever `events` would answer something new."""
@@ -133,15 +134,15 @@ class RunService(Service):
 
     def series(self, viewer: Viewer, run_id: str, keys: list[str] | None = None, from_: int = 0, to: int | None = None,
                points: int = 1000) -> dict[str, Any]:
-        """The run's curve as columns down-sampled to min/mean/max; see `records.series`."""
+        """The run's curve as columns down-sampled to min/mean/max; see `serializers.series`."""
         keys = list(dict.fromkeys(keys or ["loss", "lr"]))
-        unknown = [key for key in keys if key not in records.SERIES]
+        unknown = [key for key in keys if key not in serializers.SERIES]
         if unknown:
-            raise WebError(f"There is no series {unknown[0][:40]!r}.", f"There are: {', '.join(records.SERIES)}.")
+            raise WebError(f"There is no series {unknown[0][:40]!r}.", f"There are: {', '.join(serializers.SERIES)}.")
         run = self.find(viewer, run_id, "read")
         state, story = self.reader.state(run)
-        points = max(1, min(points, records.MOST_POINTS))
-        return {"state": state, **records.series(story, keys, from_, to, points)}
+        points = max(1, min(points, serializers.MOST_POINTS))
+        return {"state": state, **serializers.series(story, keys, from_, to, points)}
 
     def pictures(self, viewer: Viewer, run_id: str, sort: str = "-loss", offset: int = 0, limit: int = 60
                  ) -> dict[str, Any]:
@@ -158,7 +159,7 @@ class RunService(Service):
 
     def series_csv(self, viewer: Viewer, run_id: str) -> Iterator[str]:
         """Every step of the run's curve as lines of CSV."""
-        return records.csv_lines(self.reader.state(self.find(viewer, run_id, "read"))[1])
+        return serializers.csv_lines(self.reader.state(self.find(viewer, run_id, "read"))[1])
 
     # ------------------------------------------------------------------------------------------------- making
 
@@ -296,10 +297,10 @@ class RunService(Service):
     def _record(self, run: runs.Run, queue: dict[str, int]) -> dict[str, Any]:
         revision = run.revision()
         state, story = self.reader.state(run)
-        found = records.record(run, run.record(), self.config_of(run), state, story, queue.get(run.id))
+        found = serializers.record(run, run.record(), self.config_of(run), state, story, queue.get(run.id))
         return {**found, "revision": revision, "usage": self._usage(run, state),
                 "error": hub.redact_data(found["error"]),
-                "warnings": [*hub.redact_data(found["warnings"]), *records.disk(run, state)]}
+                "warnings": [*hub.redact_data(found["warnings"]), *serializers.disk(run, state)]}
 
     def _usage(self, run: runs.Run, state: str) -> dict[str, Any] | None:
         return self.meter.read(run) if state in events.ACTIVE else None
@@ -383,7 +384,7 @@ def _shown(run: runs.Run, event: dict[str, Any]) -> dict[str, Any]:
     """An event as it is served: numbers of the process's own clock stay inside, texts are redacted."""
     event = {k: v for k, v in event.items() if k != "mono"}
     if event["kind"] == "sample":
-        event["url"] = records.sample(run, event)["url"]
+        event["url"] = serializers.sample(run, event)["url"]
     return event if event["kind"] == "step" else hub.redact_data(event)
 
 
