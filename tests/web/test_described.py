@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -44,23 +46,52 @@ def test_every_route_says_what_it_reads_and_answers(document: dict[str, Any]) ->
             assert kind["schema"], (method, path)
 
 
+def bodies(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Each route that reads JSON: method, path, and the schemas of its body's fields."""
+    for path, methods in document["paths"].items():
+        for method, one in methods.items():
+            body = one.get("requestBody", {}).get("content", {}).get("application/json")
+            if body:
+                yield method, path, fields(document, body["schema"])
+
+
+def fields(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """The schemas of a body's fields."""
+    named = next((part["$ref"] for part in (schema, *schema.get("anyOf", [])) if "$ref" in part), "")
+    return (document["components"]["schemas"][named.rpartition("/")[2]] if named else schema)["properties"]
+
+
 def test_bodies_are_described_field_by_field(document: dict[str, Any]) -> None:
-    models, paths = document["components"]["schemas"], document["paths"]
-
-    def fields(path: str, kind: str = "application/json") -> dict[str, Any]:
-        schema = paths[path]["post"]["requestBody"]["content"][kind]["schema"]
-        named = next((part["$ref"] for part in (schema, *schema.get("anyOf", [])) if "$ref" in part), "")
-        return models[named.rpartition("/")[2]]["properties"] if named else schema["properties"]
-
-    run = fields("/api/runs")
+    models, read = document["components"]["schemas"], {path: known for _, path, known in bodies(document)}
+    run = read["/api/runs"]
     assert {"type": "string"} in run["name"]["anyOf"]
     assert {"$ref": "#/components/schemas/Config"} in run["config"]["anyOf"]
     assert models["Optim"]["properties"].keys() == config.Optim.model_fields.keys()
-    assert {"repo", "private", "token"} <= fields("/api/runs/{run_id}/publish").keys()
-    assert {"prompt", "checkpoint", "token"} == fields("/api/runs/{run_id}/{kind}").keys()
-    assert {"name", "source", "encoding"} <= fields("/api/datasets").keys()
-    sent = fields("/api/datasets", "multipart/form-data")
+    assert {"repo", "private", "token"} <= read["/api/runs/{run_id}/publish"].keys()
+    assert {"prompt", "checkpoint", "token"} == read["/api/runs/{run_id}/{kind}"].keys()
+    assert {"name", "source", "encoding"} <= read["/api/datasets"].keys()
+    forms = document["paths"]["/api/datasets"]["post"]["requestBody"]["content"]
+    sent = fields(document, forms["multipart/form-data"]["schema"])
     assert sent["files"]["items"] == {"type": "string", "format": "binary"} and "name" in sent
+
+
+def test_a_body_that_does_not_fit_is_told_so_in_a_sentence(api: httpx.Client, document: dict[str, Any]) -> None:
+    """By its first field of a wrong type, or its first unknown name; the same in Japanese."""
+    controls = "/api/runs/{run_id}/{kind}"  # says itself what a control takes
+    read = [(method, re.sub(r"{\w+}", "0" * 32, path), known) for method, path, known in bodies(document)
+            if path != controls]
+    assert len(read) > 20
+    for method, path, known in read:
+        for name, schema in known.items():
+            kinds = {part.get("type", "object") for part in schema["anyOf"]}
+            wrong = 1.5 if kinds & {"array", "object"} or "boolean" in kinds else [1]
+            for body, said in (({name: wrong}, f"The field '{name}' must be of type "),
+                               ({name: wrong, "zz": 1, "zy": 2}, "Unknown field 'zy'.")):
+                answer = api.request(method, path, json=body)
+                assert answer.status_code == 400 and answer.json()["error"]["message"].startswith(said), answer.text
+                japanese = api.request(method, path, json=body, headers={"accept-language": "ja"}).json()["error"]
+                assert japanese["message"] != answer.json()["error"]["message"] and japanese["code"] == "bad_request"
+        assert answer.json()["error"]["hint"] == f"There are: {', '.join(known)}."
 
 
 def test_every_reference_in_the_description_leads_somewhere(api: httpx.Client) -> None:
