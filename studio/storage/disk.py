@@ -8,7 +8,6 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,8 @@ def fsync_path(path: Path) -> None:
 def flush_many(paths: Iterable[Path], flush: Callable[[Path], Any] = fsync_path) -> list[Any]:
     """`flush` of each path, several at once: a disk empties its own memory once for all flushes that wait together,
     and that is nearly all that the flush of a file takes which was written before. Raises the first OSError."""
+    from concurrent.futures import ThreadPoolExecutor  # not for every decoder, which imports this and flushes nothing
+
     with ThreadPoolExecutor(FLUSHES) as pool:
         return list(pool.map(flush, paths))
 
