@@ -1,8 +1,7 @@
 """A pasted command line of one of diffusers' training scripts as a config that trains the same.
 
 Read are `train_text_to_image.py`, its LoRA sibling, and the DreamBooth scripts that a family says train it. Which
-setting an option becomes is read from the settings' own `reference` names. What has no place is listed with the
-reason, never dropped in silence. Meanings: diffusers, examples/text_to_image and examples/dreambooth.
+setting an option becomes is read from the settings' own `reference` names; what has no place is listed with the reason.
 """
 
 from __future__ import annotations
@@ -25,8 +24,6 @@ NOT_HERE = "the script has no such option"
 LAUNCHER = {"mixed_precision": "train.mixed_precision", "num_processes": "compute.num_processes",
             "nproc_per_node": "compute.num_processes", "num_cpu_threads_per_process": "compute.num_threads",
             "num_machines": "compute.num_machines", "zero_stage": "compute.deepspeed_stage"}
-PRIOR = "only the pictures of the data set are learnt from here, without a class of others beside them"
-OF_FAMILY = "the model family decides this here"
 WHY = {
     "output_dir": "the studio keeps every run in a folder of its own",
     "logging_dir": "trackers write into the run's own folder `logs/`",
@@ -39,8 +36,10 @@ WHY = {
     "validation_epochs": "pictures are drawn every so many steps here: set sample.every_steps",
     "foreach_ema": "the average is always updated that way",
     **dict.fromkeys(("with_prior_preservation", "class_data_dir", "class_prompt", "num_class_images",
-                     "prior_loss_weight", "sample_batch_size", "prior_generation_precision"), PRIOR),
-    **dict.fromkeys(("max_sequence_length", "guidance_scale", "precondition_outputs"), OF_FAMILY),
+                     "prior_loss_weight", "sample_batch_size", "prior_generation_precision"),
+                    "only the pictures of the data set are learnt from here, without a class of others beside them"),
+    **dict.fromkeys(("max_sequence_length", "guidance_scale", "precondition_outputs"),
+                    "the model family decides this here"),
     **dict.fromkeys(("prodigy_beta3", "prodigy_decouple", "prodigy_use_bias_correction", "prodigy_safeguard_warmup"),
                     "Prodigy runs with its usual values here"),
     **dict.fromkeys(("lora_layers", "lora_blocks"), "choose the layers by lora.targets"),
@@ -67,8 +66,7 @@ def from_command(text: str) -> dict[str, Any]:
     """{"config": a partial config, "unplaced": [{"option", "value", "why"}]} of a pasted command line.
 
     It is read as a shell reads it (`commandline`), with `accelerate launch` or `torchrun` before the script. Raises
-    CommandError.
-    """
+    CommandError."""
     if len(text) > MOST_CHARACTERS:
         raise CommandError(f"it is longer than {MOST_CHARACTERS:,} characters")
     reading = _Reading()
@@ -102,9 +100,13 @@ class _Reading:
             return
         try:
             number = {"int": int, "float": float}.get(field["kind"])
-            self.values[path] = option, number(value) if number else value
+            read = number(value) if number else value
         except (TypeError, ValueError):
+            read = math.nan
+        if isinstance(read, float) and not math.isfinite(read):
             self.leave(option, value, "it is no number")
+        else:
+            self.values[path] = option, read
 
     def launcher(self, words: list[str]) -> None:
         """What stands between the launcher and the script. A word after an option is its value unless it is one too."""
@@ -300,10 +302,11 @@ def _of_flow(given: dict[str, Any], script: Script, reading: _Reading) -> None:
         reading.leave("--optimizer", optimizer, "there are: adamw, prodigy")
     repeats = given.pop("repeats", None)
     often, epochs = (_count(str(number)) for number in (repeats, given.get("num_train_epochs", 1)))
-    if repeats is not None and (often is None or epochs is None or "max_train_steps" in given):
-        reading.leave("--repeats", repeats, "the steps decide, as in the script" if often else "it is no number")
-    elif often and epochs:
+    if often and epochs and "max_train_steps" not in given:
         given["num_train_epochs"] = often * epochs
+    elif repeats is not None:
+        reading.leave("--repeats", repeats, "the steps decide, as in the script" if often and epochs else
+                      "it is no number from 1 on, or the epochs are none")
 
 
 def _times(given: dict[str, Any], script: Script, reading: _Reading) -> None:
@@ -319,7 +322,7 @@ def _times(given: dict[str, Any], script: Script, reading: _Reading) -> None:
         elif name in given:
             reading.leave(f"--{name}", given.pop(name), f"only --weighting_scheme={reader} reads it, in the script too")
     mean = given.get("logit_mean")
-    if mean is not None and _is_number(str(mean).lstrip("+-")):
+    if mean is not None and _is_number(str(mean).lstrip("+-")) and math.isfinite(float(mean)):
         given["logit_mean"] = 0.0 - float(mean)
 
 

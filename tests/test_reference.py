@@ -123,6 +123,14 @@ def test_all_trackers_are_those_installed() -> None:
     assert not [u for u in found["unplaced"] if u["option"] == "--report_to"]
 
 
+@pytest.mark.parametrize("option", ["--learning_rate=1e999", "--learning_rate=nan", "--snr_gamma=-inf"])
+def test_a_number_without_end_is_named_as_it_was_written(option: str) -> None:
+    """JSON has no word for what it would be as a number."""
+    name, value = option.split("=")
+    (left,) = from_command(command("train_text_to_image", option))["unplaced"]
+    assert left == {"option": name, "value": value, "why": "it is no number"}
+
+
 def test_what_the_script_would_do_by_itself_is_set() -> None:
     found, unplaced = read("train_text_to_image")
     settings = config.load(found)
@@ -211,7 +219,8 @@ def test_what_a_flow_script_would_do_by_itself_is_set(flow: None) -> None:
     assert (found["train"]["epochs"], found["optim"]["name"]) == (30, "prodigy")
     assert found["objective"] == {"timestep_density": "uniform"}
     assert set(unplaced) == {"--weighting_scheme", "--logit_mean", "--text_encoder_lr"}
-    assert set(read("train_dreambooth_rf", "--repeats=10 --max_train_steps=7")[1]) == {"--repeats"}
+    for words in ("--repeats=10 --max_train_steps=7", "--repeats=0", "--repeats=x"):
+        assert set(read("train_dreambooth_rf", words)[1]) == {"--repeats"}
     assert read("train_dreambooth_rf", "--weighting_scheme=logit_normal --logit_mean=x")[1]["--logit_mean"]
 
 

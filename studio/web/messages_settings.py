@@ -279,6 +279,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
      "バケットは解像度から決まります。data.buckets を参照してください。"),
     ("what the encoders make of pictures is kept by itself", "エンコードした結果は自動的に保存されます。"),
     ("checkpoints are always kept in fp32", "チェックポイントは常に fp32 で保存されます。"),
+    ("it is no number from 1 on, or the epochs are none", "1 以上の数ではないか、エポック数が数ではありません。"),
     ("no text encoder learns here, in the script neither",
      "テキストエンコーダーは学習しません（スクリプトでも同じです）。"),
     ("every noise level weighs the same here; their times are uniform",

@@ -369,6 +369,9 @@ def test_a_plan_takes_what_the_base_says_and_refuses_what_it_cannot(home: Path, 
         "objective": {"prediction_type": "flow_prediction", "snr_gamma": 5, "dream": True, "zero_terminal_snr": True}})
     assert {fault.field for fault in wrong.problems} == {
         "objective.snr_gamma", "objective.dream", "objective.zero_terminal_snr", "sample.width"}
+    for shift, fields in (("0", ["objective.timestep_shift"]), ("0.0", ["objective.timestep_shift"]), ("0.5", [])):
+        faults = prepare.plan(home, {"model": {"base": str(base)}, "objective": {"timestep_shift": shift}}).problems
+        assert [fault.field for fault in faults] == fields, shift
     other = prepare.plan(home, {"objective": {"timestep_shift": "3", "prediction_type": "epsilon"}})
     assert {fault.field for fault in other.problems} == {"objective.timestep_shift"}
     foreign = prepare.plan(home, {"model": {"base": str(base)}, "objective": {"prediction_type": "epsilon"}})
