@@ -165,11 +165,12 @@ class RunDataset(BaseModel):
 
 
 class Parent(BaseModel):
-    """What a run goes on from."""
+    """Where a run comes from: a checkpoint of another run of this home, or a bundle, by the id that it had there."""
 
-    id: str
-    checkpoint: str
+    id: str | None = None
+    checkpoint: str | None = None
     changes: list[str] = Field([], description="What its config changes, in words.")
+    bundle: str | None = None
 
 
 class Run(Status):
