@@ -39,6 +39,7 @@ test("a square stays inside its picture, and is as small as allowed at most", ()
   const size = { width: 100, height: 60 };
   assert.deepEqual(centre(size), [20, 0, 60]);
   assert.deepEqual(inside([-5, 50, 30], size, 16), [0, 30, 30]);
+  assert.deepEqual(inside([95, 0, 30], size, 16), [70, 0, 30]);
   assert.deepEqual(inside([10.4, 10.6, 2], size, 16), [10, 11, 16]);
   assert.deepEqual(inside([0, 0, 500], { width: 8, height: 9 }, 16), [0, 0, 8]);
 });
@@ -56,6 +57,7 @@ test("arrows walk over rows and pages", () => {
   assert.equal(columnsIn([]), 1);
   assert.deepEqual(stepBy("ArrowRight", 4, 3, 50), { at: 5 });
   assert.deepEqual(stepBy("ArrowDown", 48, 3, 50), { page: 1, at: 0 });
+  assert.deepEqual(stepBy("ArrowRight", 49, 3, 50), { page: 1, at: 0 });
   assert.deepEqual(stepBy("ArrowUp", 1, 3, 50), { page: -1, at: -1 });
   assert.deepEqual(stepBy("End", 1, 3, 50), { at: 49 });
   assert.equal(stepBy("Enter", 1, 3, 50), undefined);

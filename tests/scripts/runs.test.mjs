@@ -51,6 +51,7 @@ test("of each prompt a copy says most, then the newest step, then the nearest", 
   const compared = (prompt, copy, step, distance) => ({ prompt, copy, step, distance });
   const telling = tellingOf([
     compared("a", false, 9, 1), compared("a", true, 1, 8), compared("b", false, 2, 5), compared("b", false, 2, 3),
+    compared("b", false, 1, 1),
   ]);
   assert.deepEqual(telling, [compared("a", true, 1, 8), compared("b", false, 2, 3)]);
 });
