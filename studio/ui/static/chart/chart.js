@@ -40,11 +40,11 @@ export class Chart {
     /** The lines of the panel of losses when it was built. */
     this.lines = 0;
     /** @type {{ weight?: number, log?: boolean, clip?: boolean }} */
-    const kept = remembered(KEPT, {});
+    const settings = remembered(KEPT, {});
     this.look = {
-      weight: kept.weight ?? 0.9,
-      logs: kept.log ?? false,
-      clips: kept.clip ?? true,
+      weight: settings.weight ?? 0.9,
+      logs: settings.log ?? false,
+      clips: settings.clip ?? true,
       colour: (/** @type {string} */ name) => colour(this.parts.node, name),
     };
     /** @type {Partial<Record<Panel, Plot>>} */

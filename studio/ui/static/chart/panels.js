@@ -25,8 +25,8 @@ export const PANELS = ["loss", "lr", "grad_norm"];
 /** What a panel draws of a run and of those beside it. @param {Panel} panel @param {Track} track
  * @param {Track[]} others @param {Look} look @returns {Drawn[]} */
 export function drawnIn(panel, track, others, look) {
-  const own = panel === "loss" ? losses(track, look) : [plain(panel, track, look)];
-  return [...own, ...others.map((other, place) => beside(panel, other, place, look))];
+  const ofRun = panel === "loss" ? losses(track, look) : [plain(panel, track, look)];
+  return [...ofRun, ...others.map((other, place) => beside(panel, other, place, look))];
 }
 
 /** @param {Exclude<Panel, "loss">} panel @param {Track} track @param {Look} look @returns {Drawn} */

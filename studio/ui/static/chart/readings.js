@@ -26,7 +26,7 @@ const SVG = "http://www.w3.org/2000/svg";
 /** Write each panel's values at the step pointed at, or the last ones. @param {Chart} chart */
 export function readings(chart) {
   const step = chart.step ?? chart.track.curve.last;
-  const rows = own(chart, step);
+  const rows = ofRun(chart, step);
   chart.others.tracks.forEach((track, place) => {
     const values = beside(track, step, chart.look.weight);
     const line = { id: track.id, label: track.name, stroke: colourBeside(place), dash: DASHES[place + 1] };
@@ -44,7 +44,7 @@ export function readings(chart) {
 const valueAt = (table, column, step) => column[nearest(table.step, step)] ?? null;
 
 /** The page's own run at a step. @param {Chart} chart @param {number} step @returns {Record<Panel, Reading[]>} */
-function own({ track: { curve }, look }, step) {
+function ofRun({ track: { curve }, look }, step) {
   const table = curve.at(step);
   /** @param {Numbers} column */
   const at = (column) => valueAt(table, column, step);

@@ -52,9 +52,9 @@ export class Track {
 
 /** The runs beside the page's own; the URL names them, so that a reload shows the same. */
 export class Others {
-  /** @param {string} own */
-  constructor(own) {
-    this.own = own;
+  /** @param {string} run the id of the page's own */
+  constructor(run) {
+    this.run = run;
     /** @type {Track[]} */
     this.tracks = [];
   }
@@ -65,7 +65,7 @@ export class Others {
 
   /** Show exactly these runs; a run that is gone is left out. @param {Named[]} runs */
   async choose(runs) {
-    const others = runs.filter((run) => run.id !== this.own).slice(0, MOST - 1);
+    const others = runs.filter((run) => run.id !== this.run).slice(0, MOST - 1);
     const tracks = await Promise.all(others.map((run) => this.track(run)));
     this.tracks = tracks.filter((track) => track !== null);
   }

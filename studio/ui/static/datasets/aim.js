@@ -19,12 +19,12 @@ export class Aim {
   }
 
   /** As requests have it: what is left empty is the studio's own choice. */
-  get wanted() {
+  get query() {
     /** @type {Record<string, string>} */
-    const wanted = {};
-    if (this.base) wanted.base = this.base;
-    if (this.resolution) wanted.resolution = String(this.resolution);
-    return wanted;
+    const query = {};
+    if (this.base) query.base = this.base;
+    if (this.resolution) query.resolution = String(this.resolution);
+    return query;
   }
 
   /** As JSON has it. */

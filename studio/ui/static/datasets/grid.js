@@ -13,7 +13,7 @@ import { columnsIn, stepBy } from "./walking.js";
  */
 
 const PAGE = 50;
-const SAID = 2500; // milliseconds for which a caption is said to be saved
+const SAID = 2500; // milliseconds for which a caption is status to be saved
 
 export class Grid {
   /** @param {string} id of the data set @param {Listeners} listeners */
@@ -77,8 +77,8 @@ export class Grid {
   /** @param {Picture} row @param {number} place */
   picture(row, place) {
     const captions = captionsOf(row);
-    const said = el("span", { class: "st-saved", role: "status" });
-    const fields = captions.map((_, number) => this.field(row, number, said));
+    const status = el("span", { class: "st-saved", role: "status" });
+    const fields = captions.map((_, number) => this.field(row, number, status));
     const open = {
       type: "button",
       class: "st-picture",
@@ -87,11 +87,11 @@ export class Grid {
       onclick: () => this.opened(row),
     };
     const thumb = el("img", { src: address(row.thumb), alt: "", loading: "lazy", decoding: "async" });
-    return el("figure", {}, el("button", open, thumb), ...marks(row), ...fields, said);
+    return el("figure", {}, el("button", open, thumb), ...marks(row), ...fields, status);
   }
 
-  /** The field of one of a picture's captions. @param {Picture} row @param {number} number @param {HTMLElement} said */
-  field(row, number, said) {
+  /** The field of one of a picture's captions. @param {Picture} row @param {number} number @param {HTMLElement} status */
+  field(row, number, status) {
     const captions = captionsOf(row);
     const { name } = row;
     const count = captions.length;
@@ -105,13 +105,13 @@ export class Grid {
       placeholder: t("datasets.caption_empty"),
       value: captions[number],
       maxlength: LONGEST.caption,
-      onchange: ({ currentTarget }) => this.write(row, number, currentTarget.value, said),
+      onchange: ({ currentTarget }) => this.write(row, number, currentTarget.value, status),
     });
   }
 
   /** Keep one caption; the picture's others stay as they are.
-   * @param {Picture} row @param {number} number @param {string} text @param {HTMLElement} said */
-  async write(row, number, text, said) {
+   * @param {Picture} row @param {number} number @param {string} text @param {HTMLElement} status */
+  async write(row, number, text, status) {
     const captions = [...captionsOf(row)];
     if (captions[number] === text) return;
     captions[number] = text;
@@ -119,8 +119,8 @@ export class Grid {
     const answer = await attempt(() => call(`datasets/${this.id}/images/${row.id}`, { method: "PATCH", body }));
     if (!answer) return;
     row.captions = captions;
-    say(said, t("datasets.saved"));
-    setTimeout(() => say(said, ""), SAID);
+    say(status, t("datasets.saved"));
+    setTimeout(() => say(status, ""), SAID);
     this.edited(answer.data.dataset, this);
   }
 

@@ -44,7 +44,7 @@ export class Health {
     const asked = {};
     this.asked = asked;
     return attempt(async () => {
-      const query = new URLSearchParams({ ...this.page.aim.wanted, ...this.more });
+      const query = new URLSearchParams({ ...this.page.aim.query, ...this.more });
       const { data } = await call(`datasets/${this.page.id}/health?${query}`);
       if (asked !== this.asked) return; // another base or size was wished for since: an older answer may come later
       this.draw(data);

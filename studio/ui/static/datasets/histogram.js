@@ -12,9 +12,9 @@ export function histogram(key, classes) {
   return el("section", { class: "st-card" }, el("h2", {}, title), bars(rows));
 }
 
-/** How many pictures each bucket has. @param {Health["buckets"]} found */
-export function buckets(found) {
-  const rows = found.map(({ width, height, count }) => ({ words: t("health.size", { width, height }), count }));
+/** How many pictures each bucket has. @param {Health["buckets"]} counts */
+export function buckets(counts) {
+  const rows = counts.map(({ width, height, count }) => ({ words: t("health.size", { width, height }), count }));
   const help = el("p", { class: "st-quiet st-small-text" }, t("health.buckets_help"));
   return el("section", { class: "st-card" }, el("h2", {}, t("health.buckets")), help, bars(rows));
 }

@@ -19,7 +19,7 @@ export function push(id, started) {
     spellcheck: "false",
     placeholder: t("push.repo_empty"),
   });
-  const secret = el("input", { type: "checkbox", id: "push-private", checked: true });
+  const isPrivate = el("input", { type: "checkbox", id: "push-private", checked: true });
   const token = el("input", { type: "password", id: "push-token", autocomplete: "new-password", maxlength: 4000 });
   const problem = el("div", { role: "alert" });
   const go = el("button", { type: "submit", class: "st-button st-primary", id: "push-go" }, t("push.go"));
@@ -30,8 +30,8 @@ export function push(id, started) {
   };
   const send = () =>
     hold(go, problem, async () => {
-      const own = token.value.trim();
-      const body = { repo: repo.value.trim(), private: secret.checked, ...(own ? { token: own } : {}) };
+      const secret = token.value.trim();
+      const body = { repo: repo.value.trim(), private: isPrivate.checked, ...(secret ? { token: secret } : {}) };
       const { data } = await call(`datasets/${id}/push`, { method: "POST", body });
       close();
       started(data);
@@ -43,7 +43,7 @@ export function push(id, started) {
     el("p", { class: "st-quiet" }, t("push.help")),
     field("repo", repo),
     field("token", token),
-    el("label", { class: "st-check" }, secret, el("span", {}, t("push.private"))),
+    el("label", { class: "st-check" }, isPrivate, el("span", {}, t("push.private"))),
     problem,
     el("div", { class: "st-actions" }, button(t("app.close"), { id: "push-close", onclick: close }), go),
   );

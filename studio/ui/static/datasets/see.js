@@ -17,7 +17,7 @@ export class See {
     this.picture = picture;
     this.closed = false;
     /** Whether a crop was kept. */
-    this.kept = false;
+    this.cropped = false;
     /** The copy of the shipped data set, once that was changed. @type {string | null} */
     this.copied = null;
     this.timer = 0;
@@ -26,7 +26,7 @@ export class See {
     this.reading = {};
     this.crop = new Crop(picture, (square) => this.keep(square));
     this.seen = el("div", { class: "st-seen", id: "seen" });
-    this.said = el("p", { class: "st-quiet", role: "status", "aria-live": "polite" });
+    this.status = el("p", { class: "st-quiet", role: "status", "aria-live": "polite" });
     this.tokens = el("div", { class: "st-tokens", id: "tokens" });
     this.dialog = this.frame();
     document.body.append(this.dialog);
@@ -52,7 +52,7 @@ export class See {
       el("div", { class: "st-card-head" }, el("h2", {}, t("see.title")), close),
       el("p", { class: "st-quiet" }, t("see.facts", { name, width: whole(width), height: whole(height) })),
       el("div", { class: "st-inline-form st-aim" }, base, resolution, buckets),
-      el("div", { class: "st-see-columns" }, this.original(), el("section", {}, this.said, this.seen)),
+      el("div", { class: "st-see-columns" }, this.original(), el("section", {}, this.status, this.seen)),
       el("h3", {}, t("see.tokens")),
       this.tokens,
     );
@@ -76,14 +76,14 @@ export class See {
     clearTimeout(this.timer);
     this.dialog.remove();
     if (this.copied) this.page.changed(this.copied);
-    else if (this.kept) this.page.changed(this.page.id);
+    else if (this.cropped) this.page.changed(this.page.id);
   }
 
   /** Keep a crop (null: none, the whole picture's centre), then look again. @param {Square | null} crop */
   async keep(crop) {
     const answer = await attempt(() => call(this.path, { method: "PATCH", body: { crop } }));
     if (!answer) return;
-    this.kept = true;
+    this.cropped = true;
     if (answer.data.dataset !== this.page.id) this.copied = answer.data.dataset;
     if (!crop) this.crop.reset();
     await this.look();
@@ -123,7 +123,7 @@ export class See {
       const picture = seen.get(key);
       return picture ? seenPicture(key, picture, words(picture)) : "";
     };
-    this.said.textContent = said(job);
+    this.status.textContent = statusOf(job);
     this.seen.replaceChildren(
       figure("pixels", ({ width, height }) => t("see.pixels_size", { width, height })),
       figure("decoded", ({ latents }) => (latents ? t("see.latents", { shape: latents.join(" × ") }) : "")),
@@ -137,7 +137,7 @@ export class See {
     const reading = {};
     this.reading = reading;
     return attempt(async () => {
-      const { data } = await call(`${this.path}/tokens?${new URLSearchParams(this.page.aim.wanted)}`);
+      const { data } = await call(`${this.path}/tokens?${new URLSearchParams(this.page.aim.query)}`);
       if (reading !== this.reading) return; // another base was wished for since
       const read = data.captions.flatMap(({ caption, encoders }) => encoders.map((one) => tokens(caption, one)));
       const none = el("p", { class: "st-quiet" }, t("see.tokens_none"));
@@ -147,7 +147,7 @@ export class See {
 }
 
 /** How far it is, or what went wrong. @param {Job} job */
-function said({ error, state }) {
+function statusOf({ error, state }) {
   if (error) return [error.message, error.hint].filter(Boolean).join(" ");
   return isLive(state) ? t("see.busy") : "";
 }
@@ -161,11 +161,11 @@ function seenPicture(key, picture, words) {
 
 /** One caption as an encoder's tokens; what is cut off is greyed and struck through.
  * @param {string} caption @param {TokensRead} read */
-function tokens(caption, { encoder, limit, tokens: found, kept }) {
-  const pieces = found.map(([from, to]) => {
-    const look = from >= kept ? "st-token st-cut" : "st-token";
+function tokens(caption, { encoder, limit, tokens: spans, kept: taken }) {
+  const pieces = spans.map(([from, to]) => {
+    const look = from >= taken ? "st-token st-cut" : "st-token";
     return el("span", { class: look }, caption.slice(from, to));
   });
-  const words = t("see.tokens_of", { encoder, count: found.length, limit });
+  const words = t("see.tokens_of", { encoder, count: spans.length, limit });
   return el("div", {}, el("p", { class: "st-quiet st-small-text" }, words), el("p", {}, ...pieces));
 }

@@ -14,8 +14,8 @@ export function centre({ width, height }) {
  * @param {Square} square @param {Size} size @param {number} least @returns {Square} */
 export function inside([x, y, side], { width, height }, least) {
   const most = Math.min(width, height);
-  const kept = Math.round(Math.max(Math.min(least, most), Math.min(side, most)));
-  return [within(x, width - kept), within(y, height - kept), kept];
+  const bounded = Math.round(Math.max(Math.min(least, most), Math.min(side, most)));
+  return [within(x, width - bounded), within(y, height - bounded), bounded];
 }
 
 /** @param {number} value @param {number} most */

@@ -80,7 +80,7 @@ export class Publish {
     const answer = await attempt(() => call(`jobs?subject=${this.id}&kind=publish`));
     const job = answer?.data.items[0];
     if (this.closed || !job) return;
-    this.state.replaceChildren(...told(job));
+    this.state.replaceChildren(...outcome(job));
     if (!isLive(job.state)) return;
     this.box.open = true;
     setTimeout(() => {
@@ -94,7 +94,7 @@ export class Publish {
 }
 
 /** What a publication came to, in words. @param {Job} job */
-function told(job) {
+function outcome(job) {
   if (job.state === "finished") {
     const address = job.results.find((result) => result.published)?.published ?? "";
     return [el("p", {}, t("publish.done"), " ", outward(address))];

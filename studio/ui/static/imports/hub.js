@@ -22,14 +22,14 @@ export function hub(done) {
   /** The columns that a person may have changed; null before the first look. @type {Columns | null} */
   let columns = null;
 
-  const wanted = () => ({ ...source.value(), ...columns?.value() });
+  const asked = () => ({ ...source.value(), ...columns?.value() });
   const bring = async () => {
-    const body = { name: "", source: wanted(), ...wishes.value() };
+    const body = { name: "", source: asked(), ...wishes.value() };
     done((await call("datasets", { method: "POST", body })).data);
   };
   const preview = () =>
     hold(look, problem, async () => {
-      const { data } = await call("datasets/preview", { method: "POST", body: { source: wanted() } });
+      const { data } = await call("datasets/preview", { method: "POST", body: { source: asked() } });
       columns = columnsOf(data, preview);
       const take = button(t("sources.hub_import"), {
         class: "st-button st-primary",

@@ -94,15 +94,15 @@ export function existing(id) {
 
 /**
  * The first element below `node` that a selector names, which is always there.
- * @template {Element} [Found=HTMLElement]
+ * @template {Element} [Match=HTMLElement]
  * @param {ParentNode} node
  * @param {string} selector
- * @returns {Found}
+ * @returns {Match}
  */
 export function within(node, selector) {
-  const found = node.querySelector(selector);
-  if (!found) throw new Error(`there is no ${selector}`);
-  return /** @type {Found} */ (found);
+  const match = node.querySelector(selector);
+  if (!match) throw new Error(`there is no ${selector}`);
+  return /** @type {Match} */ (match);
 }
 
 /** Set an element's text only when it changes, so that a screen reader is not told the same twice.
@@ -196,8 +196,8 @@ export async function call(path, { method = "GET", body, tag } = {}) {
 /** What an unhappy answer says, in words. @param {number} status @param {string} text */
 export function fault(status, text) {
   if (status === 401) return new ApiError(status, t("app.unauthorized"));
-  const said = errorIn(text);
-  if (said?.message) return new ApiError(status, said.message, said.hint, said.problems);
+  const error = errorIn(text);
+  if (error?.message) return new ApiError(status, error.message, error.hint, error.problems);
   return new ApiError(status, status === 404 ? t("app.not_found") : t("app.failed", { status }));
 }
 
@@ -260,9 +260,9 @@ export function toast(message, kind = "note") {
 function placeOfToasts() {
   const place = document.getElementById("st-toasts");
   if (place) return place;
-  const made = el("div", { id: "st-toasts", role: "status", "aria-live": "polite" });
-  document.body.append(made);
-  return made;
+  const toasts = el("div", { id: "st-toasts", role: "status", "aria-live": "polite" });
+  document.body.append(toasts);
+  return toasts;
 }
 
 /**

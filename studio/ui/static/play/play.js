@@ -117,7 +117,7 @@ class Play {
       this.place.replaceChildren(links, head, el("div", { class: "st-card st-empty" }, picture(), none));
       return null;
     }
-    const form = new PlayForm(run, job?.args ?? null, (wanted) => this.draw(wanted));
+    const form = new PlayForm(run, job?.args ?? null, (args) => this.draw(args));
     const drawn = el("div", {}, this.drawing.node, this.votes, this.earlier);
     this.place.replaceChildren(links, head, el("div", { class: "st-play" }, form.node, drawn));
     await Promise.all([this.showEarlier(), this.showVotes()]);
@@ -146,9 +146,9 @@ class Play {
     }
   }
 
-  /** @param {object} wanted */
-  async draw(wanted) {
-    const answer = await attempt(() => call(`runs/${this.id}/draw`, { method: "POST", body: wanted }));
+  /** @param {object} args */
+  async draw(args) {
+    const answer = await attempt(() => call(`runs/${this.id}/draw`, { method: "POST", body: args }));
     if (answer && !this.closed) go({ play: this.id, job: answer.data.id });
   }
 

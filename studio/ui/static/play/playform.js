@@ -18,10 +18,10 @@ const SIDE_STEP = 8; // pixels
 
 export class PlayForm {
   /**
-   * `args` are those of a drawing to begin with, or null; `draw(wanted)` is called with the API's body.
+   * `args` are those of a drawing to begin with, or null; `draw(args)` is called with the API's body.
    * @param {Run} run
    * @param {DrawingArgs | null} args
-   * @param {(wanted: object) => void} draw
+   * @param {(args: object) => void} draw
    */
   constructor(run, args, draw) {
     this.draw = draw;
@@ -121,12 +121,12 @@ export class PlayForm {
 }
 
 /** The prompts to begin with: a drawing's own, the one that the URL names, or the run's first.
- * @param {DrawingArgs | null} args @param {Setting} own */
-function firstPrompts(args, own) {
+ * @param {DrawingArgs | null} args @param {Setting} ofRun */
+function firstPrompts(args, ofRun) {
   if (args) return args.prompts;
   const named = noted("prompt");
   if (named !== null) return [named];
-  return Array.isArray(own) ? own.slice(0, 1) : [];
+  return Array.isArray(ofRun) ? ofRun.slice(0, 1) : [];
 }
 
 /** @param {string} name @param {unknown} value @param {Record<string, unknown>} attributes */

@@ -27,7 +27,7 @@ export class Vote {
     this.next = null;
     /** The vote that can be taken back. @type {number | null} */
     this.last = null;
-    this.said = el("p", { class: "st-status", role: "status", "aria-live": "polite", id: "vote-status" });
+    this.status = el("p", { class: "st-status", role: "status", "aria-live": "polite", id: "vote-status" });
     this.prompt = el("p", { class: "st-quiet" });
     this.body = el("div", { class: "st-vote" });
     this.foot = el("div", { class: "st-actions" });
@@ -53,7 +53,7 @@ export class Vote {
         onclose: ({ currentTarget }) => currentTarget.remove(),
       },
       el("div", { class: "st-card-head" }, el("h2", {}, t("vote.title")), close),
-      this.said,
+      this.status,
       this.prompt,
       this.body,
       this.foot,
@@ -93,12 +93,12 @@ export class Vote {
     this.last = last;
     if (ended) this.tell(tally, done, total);
     else if (next) this.pair(next, done, total);
-    else say(this.said, t("vote.none"));
+    else say(this.status, t("vote.none"));
   }
 
   /** @param {Pair} pair @param {number} done @param {number} total */
   pair(pair, done, total) {
-    say(this.said, t("vote.place", { number: whole(done + 1), total: whole(total) }));
+    say(this.status, t("vote.place", { number: whole(done + 1), total: whole(total) }));
     say(this.prompt, this.args.prompts[pair.prompt]);
     const focused = document.activeElement?.id;
     this.body.replaceChildren(this.side(pair, "left"), this.side(pair, "right"));
@@ -120,7 +120,7 @@ export class Vote {
 
   /** What the votes say. @param {Tally[]} tally @param {number} done @param {number} total */
   tell(tally, done, total) {
-    say(this.said, t("vote.over", { done: whole(done), total: whole(total) }));
+    say(this.status, t("vote.over", { done: whole(done), total: whole(total) }));
     say(this.prompt, "");
     this.foot.replaceChildren();
     this.over();

@@ -42,10 +42,10 @@ export class Weights {
   /** The columns to begin with: a drawing's own, the checkpoint the URL names, or the newest.
    * @param {DrawingArgs | null} args @returns {Column[]} */
   first(args) {
-    const kept = this.run.checkpoints.map((one) => one.name);
-    const own = (args?.columns ?? []).filter(({ checkpoint }) => checkpoint && kept.includes(checkpoint));
-    if (own.length) return own;
-    const checkpoint = kept.find((name) => name === noted("at")) ?? kept[kept.length - 1];
+    const names = this.run.checkpoints.map((one) => one.name);
+    const columns = (args?.columns ?? []).filter(({ checkpoint }) => checkpoint && names.includes(checkpoint));
+    if (columns.length) return columns;
+    const checkpoint = names.find((name) => name === noted("at")) ?? names[names.length - 1];
     const weights = this.kinds.find((kind) => kind === noted("weights")) ?? this.kinds[0];
     return [{ checkpoint, weights, scale: 1 }];
   }

@@ -26,14 +26,14 @@ export class Overfit {
         this.start();
       },
     });
-    this.said = el("p", { class: "st-quiet", role: "status" });
+    this.status = el("p", { class: "st-quiet", role: "status" });
     this.pairs = el("div", { class: "st-alike", id: "overfit-pairs" });
     this.node = el(
       "section",
       { class: "st-card", id: "overfitting", hidden: true },
       el("div", { class: "st-card-head" }, el("h2", {}, t("overfit.title")), this.compare),
       this.advice,
-      this.said,
+      this.status,
       this.pairs,
     );
   }
@@ -75,12 +75,12 @@ export class Overfit {
     if (this.closed) return;
     this.compare.disabled = isLive(job.state);
     if (isLive(job.state)) {
-      this.said.textContent = t("overfit.busy");
+      this.status.textContent = t("overfit.busy");
       this.later(700, async () => this.follow((await call(`jobs/${job.id}`)).data));
       return;
     }
     await this.load();
-    if (job.error) this.said.textContent = [job.error.message, job.error.hint].filter(Boolean).join(" ");
+    if (job.error) this.status.textContent = [job.error.message, job.error.hint].filter(Boolean).join(" ");
   }
 
   /** @param {Overfitting} data */
@@ -91,7 +91,7 @@ export class Overfit {
     this.compare.disabled = Boolean(job);
     const none = el("p", { class: "st-quiet" }, t("overfit.no_checkpoint"));
     this.advice.replaceChildren(...(recommended ? this.advise(recommended, validation) : [none]));
-    this.said.textContent = compared(data);
+    this.status.textContent = compared(data);
     const telling = tellingOf(samples).slice(0, SHOWN);
     this.pairs.replaceChildren(...telling.map((one) => pair(one)));
   }

@@ -16,7 +16,7 @@ export class Samples {
   constructor(id) {
     this.id = id;
     /** Names of the checkpoints that are kept. @type {Set<string>} */
-    this.kept = new Set();
+    this.checkpoints = new Set();
     this.weights = WEIGHTS[0];
     /** @type {"grid" | "time"} */
     this.mode = "grid";
@@ -41,10 +41,10 @@ export class Samples {
   /** The playground with a picture's prompt, seed and settings, and its checkpoint while that is kept.
    * @param {Sample} sample */
   tried({ step, weights, prompt, seed }) {
-    if (!this.kept.size) return null;
+    if (!this.checkpoints.size) return null;
     const checkpoint = `checkpoint-${step}`;
     const query = new URLSearchParams({ play: this.id, prompt, seed: String(seed) });
-    if (this.kept.has(checkpoint)) {
+    if (this.checkpoints.has(checkpoint)) {
       query.set("at", checkpoint);
       query.set("weights", weights);
     }
@@ -54,7 +54,7 @@ export class Samples {
   /** `checkpoints` are those that are kept. @param {Sample[]} items @param {Checkpoint[]} checkpoints */
   show(items, checkpoints) {
     this.items = items;
-    this.kept = new Set(checkpoints.map((one) => one.name));
+    this.checkpoints = new Set(checkpoints.map((one) => one.name));
     const [only, ...others] = new Set(items.map((item) => item.weights));
     this.switch.hidden = others.length === 0;
     this.modes.hidden = new Set(items.map((item) => item.step)).size < 2;

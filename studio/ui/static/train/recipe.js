@@ -41,7 +41,7 @@ function copied(title, node, id) {
 
 /** One's own presets, and keeping the form as a further one. @param {Bridge<Recipe>} bridge */
 function presets(bridge) {
-  const own = el("ul", { class: "st-found", id: "own-presets" });
+  const list = el("ul", { class: "st-found", id: "own-presets" });
   const name = el("input", {
     type: "text",
     id: "preset-name",
@@ -50,14 +50,14 @@ function presets(bridge) {
     placeholder: t("train.preset_name"),
     autocomplete: "off",
   });
-  const list = async () => {
+  const load = async () => {
     const { data } = await call("presets");
     const mine = data.items.filter((preset) => preset.own);
-    own.replaceChildren(...mine.map((preset) => row(preset, changed)));
+    list.replaceChildren(...mine.map((preset) => row(preset, changed)));
   };
   const changed = () => {
     bridge.send("presets_changed", {});
-    list();
+    load();
   };
   const keep = () =>
     attempt(async () => {
@@ -66,15 +66,15 @@ function presets(bridge) {
       name.value = "";
       changed();
     });
-  window.addEventListener("studio:presets", list);
-  list();
+  window.addEventListener("studio:presets", load);
+  load();
   const save = small(t("train.preset_save"), keep, "save-preset");
   return el(
     "div",
     { class: "st-command" },
     el("h3", {}, t("train.preset_title")),
     el("form", { class: "st-inline", onsubmit: submitting(keep) }, name, save),
-    own,
+    list,
     el("p", { class: "st-quiet" }, t("train.preset_help")),
   );
 }

@@ -23,7 +23,7 @@ function show(place, room, again) {
   const { limits, people, trash } = room;
   place.hidden = !room.bytes && !trash && !people?.length;
   /** @type {HTMLElement[]} */
-  const lines = [el("p", { class: "st-quiet", id: "usage-own" }, own(room))];
+  const lines = [el("p", { class: "st-quiet", id: "usage-own" }, usedIn(room))];
   if (limits) lines.push(meter(room.bytes, limits.bytes));
   if (people && limits) {
     lines.push(everybody(people, room.free_bytes));
@@ -33,7 +33,7 @@ function show(place, room, again) {
 }
 
 /** One's own figures as a sentence or two. @param {Room} room */
-function own({ bytes: size, trash, limits, waiting }) {
+function usedIn({ bytes: size, trash, limits, waiting }) {
   const used = bytes(size);
   const parts = [limits ? t("usage.of", { used, limit: bytes(limits.bytes) }) : t("usage.used", { used })];
   if (trash) parts.push(t(limits ? "usage.trash_gives_way" : "usage.trash", { size: bytes(trash) }));
