@@ -20,6 +20,8 @@ from studio.tensors import Recipe, Tensor
 
 WEIGHTS = ("ema", "raw")
 PRECISIONS = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
+WHOLE_KINDS = PIPELINE, SINGLE = ("pipeline", "single")  # downloads that hold a whole model
+SETTINGS_KEY = "studio_config"  # where the metadata of a weight file holds the settings
 _OF_EMA = {"decay", "min_decay", "optimization_step", "update_after_step", "use_ema_warmup", "inv_gamma", "power"}
 
 
@@ -123,7 +125,7 @@ class _Weights:
         made = [self._in(piece, precision, None) for piece in pieces]
         whole = _in_folder(f"{slug(self.run)}-step{self.step}-{self.weights}{_mark(precision)}", made)
         path = f"pipeline-{self.weights}{_mark(precision)}.zip"
-        yield self._item(path, _zip_size(whole), "pipeline", precision), whole
+        yield self._item(path, _zip_size(whole), PIPELINE, precision), whole
 
     def _rest(self, own: list[Piece]) -> list[Piece]:
         """What a pipeline has from the base: the parts that did not learn."""
@@ -140,7 +142,7 @@ class _Weights:
             sizes = {file: size for one in pieces for file, size in one.sizes.items()}
             made = Piece("model.safetensors", recipe, recipe.size, sizes)
             path = f"{self.weights}/model{_mark(precision)}.safetensors"
-            yield self._item(path, made.size, "single", precision), [made]
+            yield self._item(path, made.size, SINGLE, precision), [made]
 
     def _single_layout(self, pieces: list[Piece]) -> dict[str, Tensor]:
         """The tensors of the one file; none where a file cannot be read, or a base of an odd shape has no such form."""
@@ -203,7 +205,7 @@ class _Weights:
         method = "lora" if config.model.method == "lora" else None
         architecture = self.family.architecture(self.base) if self.base else ""
         found = {
-            "format": "pt", "studio_config": json.dumps(settings), "studio_dataset": json.dumps(dataset),
+            "format": "pt", SETTINGS_KEY: json.dumps(settings), "studio_dataset": json.dumps(dataset),
             "studio_step": str(self.step), "studio_weights": self.weights,
             "modelspec.sai_model_spec": "1.0.0", "modelspec.title": str(record.get("name", "")),
             "modelspec.architecture": "/".join(filter(None, (architecture, method))),

@@ -190,9 +190,9 @@ def build(studio: Studio, language: str) -> TrainPage:
                                   scale=3, min_width=150)
                 check = gr.Button(texts.t("train.check"), variant="secondary", size="lg", elem_id="check-training",
                                   scale=1, min_width=90)
-            checked = parts.live("checked", "check.js", "measured")
-            notice = parts.live("notice", "train.js", "use_dataset", "use_config", "presets_changed")
-            started = parts.live("started", "started.js")
+            checked = parts.live("checked", "train/check.js", "measured")
+            notice = parts.live("notice", "train/train.js", "use_dataset", "use_config", "presets_changed")
+            started = parts.live("started", "train/started.js")
             reset = gr.Button(texts.t("train.reset"), variant="secondary", size="sm", elem_id="reset-form")
     page = TrainPage(studio, language, form, name, goal, notice, recipe, command, unplaced, checked, started)
     _wire(page, start, check, reset, fill)
@@ -225,7 +225,7 @@ def _essentials(form: Form) -> gr.Radio:
 def _groups(form: Form) -> None:
     with gr.Column(elem_classes="st-card st-groups"):
         gr.HTML(parts.heading("train.more_title", "train.more_help"), container=False)
-        parts.live("finder", "finder.js")
+        parts.live("finder", "train/finder.js")
         for section, paths in form.groups():
             title = texts.t(f"section.{section}")
             with gr.Accordion(title, open=False, elem_id=f"group-{section}"), gr.Row(elem_classes="st-fields"):
@@ -236,7 +236,7 @@ def _groups(form: Form) -> None:
 def _recipe() -> gr.HTML:
     with gr.Column(elem_classes="st-card st-groups"), gr.Accordion(
             texts.t("train.recipe_title"), open=False, elem_id="recipe-card"):
-        return parts.live("recipe", "recipe.js", "presets_changed")
+        return parts.live("recipe", "train/recipe.js", "presets_changed")
 
 
 def _paste() -> tuple[gr.Textbox, gr.Button, gr.HTML]:
@@ -246,7 +246,7 @@ def _paste() -> tuple[gr.Textbox, gr.Button, gr.HTML]:
                              max_lines=16, elem_id="pasted-command", value="", html_attributes=gr.InputHTMLAttributes(
                                  autocomplete="off", autocapitalize="off", spellcheck=False))
         fill = gr.Button(texts.t("train.paste_fill"), variant="secondary", size="sm", elem_id="fill-form")
-        return command, fill, parts.live("unplaced", "unplaced.js")
+        return command, fill, parts.live("unplaced", "train/unplaced.js")
 
 
 def _wire(page: TrainPage, start: gr.Button, check: gr.Button, reset: gr.Button, fill: gr.Button) -> None:
