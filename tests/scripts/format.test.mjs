@@ -38,6 +38,11 @@ test("measured numbers are short at every size", () => {
   assert.equal(english.number(2.718, 2), "2.7");
 });
 
+test("names are listed as the language lists them", () => {
+  assert.equal(english.listed(["a", "b", "c"]), "a, b and c");
+  assert.equal(german.listed(["a", "b"]), "a und b");
+});
+
 test("an hour of today stands alone, another day with its date", () => {
   assert.match(english.when(Date.now() / 1000), /^\d\d:\d\d$/);
   assert.match(english.when(86_400 * 365), /1 Jan/);

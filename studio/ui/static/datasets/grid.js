@@ -90,7 +90,8 @@ export class Grid {
     return el("figure", {}, el("button", open, thumb), ...marks(row), ...fields, status);
   }
 
-  /** The field of one of a picture's captions. @param {Picture} row @param {number} number @param {HTMLElement} status */
+  /** The field of one of a picture's captions.
+   * @param {Picture} row @param {number} number @param {HTMLElement} status */
   field(row, number, status) {
     const captions = captionsOf(row);
     const { name } = row;

@@ -19,14 +19,7 @@ export const filled = (text, values) =>
 export function formats(t, locale) {
   // Made once: the browser takes longer to make one than to write a hundred numbers with it.
   const plain = new Intl.NumberFormat(locale);
-  /** @type {Record<number, Intl.NumberFormat>} */
-  const bySignificantDigits = {};
-
-  /** @param {number} digits */
-  function significant(digits) {
-    bySignificantDigits[digits] ??= new Intl.NumberFormat(locale, { maximumSignificantDigits: digits });
-    return bySignificantDigits[digits];
-  }
+  const significant = bySignificantDigits(locale);
 
   /** A size in bytes. @param {number} count */
   function bytes(count) {
@@ -78,6 +71,17 @@ export function formats(t, locale) {
   }
 
   return { bytes, duration, listed, number, whole, when };
+}
+
+/** The formats of numbers by how many of their digits are written. @param {string} locale */
+function bySignificantDigits(locale) {
+  /** @type {Map<number, Intl.NumberFormat>} */
+  const known = new Map();
+  return (/** @type {number} */ digits) => {
+    const format = known.get(digits) ?? new Intl.NumberFormat(locale, { maximumSignificantDigits: digits });
+    known.set(digits, format);
+    return format;
+  };
 }
 
 /** The minutes or seconds of an hour or a minute, such as 05. @param {number} count */
