@@ -45,6 +45,7 @@ test("a series becomes columns of its own", () => {
   table.step.push(3);
   assert.deepEqual(series.step, [1, 2]);
   assert.deepEqual([table.low, table.high], [[2, 1], [4, 3]]);
+  assert.deepEqual(columns({ step: [1, 2] }).lr, [null, null]);
 });
 
 test("a run that goes back replaces the steps it makes again", () => {

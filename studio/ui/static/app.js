@@ -23,7 +23,7 @@ async function greet(header) {
   const signOut = button(t("app.sign_out"), {
     class: "st-button st-small",
     id: "sign-out",
-    onclick: () => attempt(() => leave(data.logout)),
+    onclick: () => attempt(() => leave(data.logout ?? "")),
   });
   const signIn = el("a", { class: "st-button st-small", id: "sign-in", href: data.login }, t("app.sign_in"));
   const who = el("span", { class: "st-who" }, data.signed_in ? data.name : "", data.signed_in ? signOut : signIn);

@@ -21,7 +21,7 @@ export type * from "./runs.js";
 
 export interface Session {
   login?: string | null;
-  logout: string;
+  logout: string | null;
   signed_in: boolean;
   name: string;
   import_roots?: string[];

@@ -53,15 +53,15 @@ export type Square = [x: number, y: number, side: number];
 
 export interface Picture {
   id: string;
-  name: string;
+  name?: string | null;
   url: string;
   thumb: string;
   width: number;
   height: number;
   captions?: string[];
-  split?: string;
+  split?: string | null;
   crop?: Square | null;
-  repeats?: number;
+  repeats?: number | null;
 }
 
 export interface Changed extends Dataset {

@@ -105,11 +105,11 @@ export interface Vote {
   ended: boolean;
   next: Pair | null;
   last: number | null;
-  tally: Tally[];
+  tally: Tally[] | null;
 }
 
 export interface KeptVote {
-  time: number;
+  time: number | null;
   done: number;
   total: number;
   columns: Column[];

@@ -34,7 +34,7 @@ export interface RunStatus extends Progress {
 export interface Usage {
   memory_bytes?: number;
   cores_busy?: number | null;
-  gpu_memory_bytes?: number;
+  gpu_memory_bytes?: number | null;
   gpu_percent?: number | null;
 }
 
@@ -57,8 +57,8 @@ export interface Run extends RunStatus {
 }
 
 export interface Warning {
-  code?: string;
-  message: string;
+  code?: string | null;
+  message: string | null;
 }
 
 export interface Checkpoint {
@@ -68,9 +68,9 @@ export interface Checkpoint {
 }
 
 export interface Resume {
-  from_step: number;
+  from_step: number | null;
   checkpoint: string | null;
-  exact: boolean;
+  exact: boolean | null;
   note: string | null;
 }
 
@@ -94,10 +94,11 @@ export interface Fix {
 export interface Sample {
   step: number;
   prompt: string;
-  prompt_index: number;
+  prompt_index: number | null;
   weights: Weights;
-  seed: number;
-  url: string;
+  seed: number | null;
+  /** Null where its name cannot be one. */
+  url: string | null;
   file?: string;
   guidance_scale?: number | null;
   num_inference_steps?: number | null;
@@ -139,10 +140,10 @@ export interface Events extends RunStatus {
 export interface Series {
   seq: number;
   step: number[];
-  loss: { mean: Numbers; min: Numbers; max: Numbers };
-  lr: { mean: Numbers };
-  grad_norm: { mean: Numbers };
-  validation?: Partial<Record<Weights, { step: number[]; loss: Numbers }>>;
+  loss?: { mean: Numbers; min: Numbers; max: Numbers } | null;
+  lr?: { mean: Numbers } | null;
+  grad_norm?: { mean: Numbers } | null;
+  validation?: Partial<Record<Weights, { step: number[]; loss: Numbers }>> | null;
 }
 export type Numbers = (number | null)[];
 

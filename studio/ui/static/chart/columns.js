@@ -14,13 +14,15 @@ const nothing = () => ({ step: [], loss: [], low: [], high: [], lr: [], grad_nor
 /** A series answer as columns: means, and the range of the loss within each entry.
  * @param {Pick<Series, "step" | "loss" | "lr" | "grad_norm">} series @returns {Table} */
 export function columns({ step, loss, lr, grad_norm }) {
+  /** A column of its own; gaps for one that was not asked for. @param {Numbers | undefined} column */
+  const copy = (column) => (column ? [...column] : step.map(() => null));
   return {
     step: [...step],
-    loss: [...loss.mean],
-    low: [...loss.min],
-    high: [...loss.max],
-    lr: [...lr.mean],
-    grad_norm: [...grad_norm.mean],
+    loss: copy(loss?.mean),
+    low: copy(loss?.min),
+    high: copy(loss?.max),
+    lr: copy(lr?.mean),
+    grad_norm: copy(grad_norm?.mean),
   };
 }
 

@@ -3,7 +3,7 @@
 
 import { FACTS, WEIGHTS, isLive } from "../kit/facts.js";
 import { attempt, bytes, call, el, t } from "../kit/kit.js";
-import { outward, submitting } from "../kit/pieces.js";
+import { messagesOf, outward, submitting } from "../kit/pieces.js";
 
 /** @import { Download, Job } from "../../types/api.js" */
 
@@ -101,7 +101,7 @@ function outcome(job) {
   }
   if (isLive(job.state)) {
     const size = job.phase_total ? ` (${bytes(job.phase_total)})` : "";
-    const lines = [t("publish.busy") + size, ...job.warnings.map((warning) => warning.message)];
+    const lines = [t("publish.busy") + size, ...messagesOf(job.warnings)];
     return lines.map((line) => el("p", { class: "st-quiet" }, line));
   }
   const { message, hint } = job.error ?? { message: t("publish.ended"), hint: "" };

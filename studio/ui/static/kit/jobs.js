@@ -3,7 +3,7 @@
 
 import { isLive } from "./facts.js";
 import { attempt, button, bytes, call, el, has, say, t, textOr, whole } from "./kit.js";
-import { fillBar, listOf, outward } from "./pieces.js";
+import { fillBar, listOf, messagesOf, outward } from "./pieces.js";
 
 /** @import { Job } from "../../types/api.js" */
 
@@ -78,7 +78,7 @@ class Row {
   /** What is left to say: of a good end only where something was published, the fault and what to do of a bad one.
    * @param {Job} job */
   end(job) {
-    const warnings = (job.warnings ?? []).map((warning) => warning.message);
+    const warnings = messagesOf(job.warnings ?? []);
     const { error } = job;
     const published = (job.results ?? []).find((result) => result.published)?.published;
     if (!error && !warnings.length && !published) {

@@ -3,7 +3,7 @@
 
 import { HUB, el, t, textOr, toast, wordsOf } from "./kit.js";
 
-/** @import { Run } from "../../types/api.js" */
+/** @import { Run, Warning } from "../../types/api.js" */
 
 /** The name a run goes by. @param {Pick<Run, "id" | "name">} run */
 export const titled = (run) => run.name || t("runs.unnamed", { id: run.id.slice(0, 6) });
@@ -27,6 +27,9 @@ export function outward(address) {
   if (!address.startsWith(HUB)) return address;
   return el("a", { href: address, target: "_blank", rel: "noopener noreferrer" }, address);
 }
+
+/** What warnings say. @param {Warning[]} warnings */
+export const messagesOf = (warnings) => warnings.map((warning) => warning.message ?? "");
 
 /** Texts as a list. @param {string[]} texts */
 export const listOf = (texts) => el("ul", {}, ...texts.map((text) => el("li", {}, text)));

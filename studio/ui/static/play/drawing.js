@@ -3,7 +3,7 @@
 
 import { isLive } from "../kit/facts.js";
 import { address, attempt, button, call, el, say, t, whole } from "../kit/kit.js";
-import { fillBar, listOf, refusal } from "../kit/pieces.js";
+import { fillBar, listOf, messagesOf, refusal } from "../kit/pieces.js";
 import { Viewer } from "../samples/viewer.js";
 import { columnName, fileOf } from "./columns.js";
 import { Vote } from "./vote.js";
@@ -178,8 +178,7 @@ function troubles({ error, warnings }) {
     notes.push(el("div", alert, el("strong", {}, error.message), hint));
   }
   if (warnings.length) {
-    const messages = warnings.map((warning) => warning.message);
-    notes.push(el("div", { class: "st-note" }, listOf(messages)));
+    notes.push(el("div", { class: "st-note" }, listOf(messagesOf(warnings))));
   }
   return notes;
 }

@@ -91,7 +91,7 @@ export class Vote {
   show({ total, done, ended, next, last, tally }) {
     this.next = next;
     this.last = last;
-    if (ended) this.tell(tally, done, total);
+    if (ended) this.tell(tally ?? [], done, total);
     else if (next) this.pair(next, done, total);
     else say(this.status, t("vote.none"));
   }

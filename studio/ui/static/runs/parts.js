@@ -2,7 +2,7 @@
 // The quieter parts of a run's page: what went wrong, where it was resumed, details, and the log.
 
 import { button, call, el, say, t, whole } from "../kit/kit.js";
-import { copy, listOf } from "../kit/pieces.js";
+import { copy, listOf, messagesOf } from "../kit/pieces.js";
 import { quoted } from "./command.js";
 import { fixes } from "./fixes.js";
 
@@ -11,7 +11,7 @@ import { fixes } from "./fixes.js";
 /** What happened, the evidence and what to do; warnings.
  * @param {HTMLElement} place @param {Run} record @param {(record: Run) => void} done */
 export function trouble(place, record, done) {
-  const warnings = (record.warnings ?? []).map((warning) => (typeof warning === "string" ? warning : warning.message));
+  const warnings = messagesOf(record.warnings ?? []);
   const warned = el("div", { class: "st-note" }, el("strong", {}, t("run.warnings")), listOf(warnings));
   place.replaceChildren(fault(record, done) ?? "", warnings.length ? warned : "");
 }

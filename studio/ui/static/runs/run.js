@@ -78,7 +78,7 @@ export class RunView {
   /** The whole curve, down-sampled, and the event from which on to follow. @param {RunPage} page */
   async curve({ chart, record }) {
     chart.total = record.total_steps ?? 0;
-    chart.resumes = (record.resumes ?? []).map((resume) => resume.from_step);
+    chart.resumes = (record.resumes ?? []).map((resume) => resume.from_step ?? 0);
     this.since = Math.min((await chart.load()) ?? 0, record.seq);
     this.tag = null;
     await chart.compare.recall();

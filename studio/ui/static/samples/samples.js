@@ -43,7 +43,8 @@ export class Samples {
   tried({ step, weights, prompt, seed }) {
     if (!this.checkpoints.size) return null;
     const checkpoint = `checkpoint-${step}`;
-    const query = new URLSearchParams({ play: this.id, prompt, seed: String(seed) });
+    const query = new URLSearchParams({ play: this.id, prompt });
+    if (seed !== null) query.set("seed", String(seed));
     if (this.checkpoints.has(checkpoint)) {
       query.set("at", checkpoint);
       query.set("weights", weights);

@@ -9,8 +9,8 @@ import { address, button, el, number, t, whole } from "../kit/kit.js";
  * @typedef {object} Shot
  * @property {number} step 0 before training
  * @property {string} prompt
- * @property {number} seed
- * @property {string} url
+ * @property {number | null} seed
+ * @property {string | null} url
  * @property {Weights} [weights]
  * @property {string} [label] which of its row's pictures it is, where that is not its step
  * @property {string} [words] its text alternative, where that is not made of its step
@@ -20,7 +20,7 @@ import { address, button, el, number, t, whole } from "../kit/kit.js";
  */
 
 /** Where a sample picture lies. @param {Pick<Shot, "url">} shot */
-export const source = (shot) => address(shot.url);
+export const source = (shot) => (shot.url === null ? null : address(shot.url));
 
 /** A picture's text alternative. @param {Shot} shot */
 export function alt(shot) {

@@ -3,7 +3,7 @@
 
 import { isLive } from "../kit/facts.js";
 import { ApiError, address, attempt, button, bytes, call, el, has, number, t, unit } from "../kit/kit.js";
-import { listOf, placeIn } from "../kit/pieces.js";
+import { listOf, messagesOf, placeIn } from "../kit/pieces.js";
 
 /** @import { CheckPicture, CheckReport, Job } from "../../types/api.js" */
 /** @import { Bridge } from "../../types/page.js" */
@@ -68,7 +68,7 @@ function box(job) {
   const report = job.results.find((result) => result.name === "report.json");
   if (job.state !== "finished" || !report) return ended(job);
   const picture = job.results.find((result) => result.name === "picture.webp");
-  const warnings = job.warnings.map((warning) => warning.message);
+  const warnings = messagesOf(job.warnings);
   const measured = /** @type {CheckReport} */ (report);
   const verdict = verdictOf(measured, Boolean(picture));
   return note(
