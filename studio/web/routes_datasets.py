@@ -65,7 +65,7 @@ async def add_images(request: Request, studio: Service, who: Who, dataset_id: st
 
 @router.post("/{dataset_id}/commit", **IMPORTED)
 def commit_files(request: Request, studio: Service, who: Who, dataset_id: str,
-                 body: schemas.HowToImport) -> Response:
+                 body: schemas.HowToImport = schemas.HowToImport()) -> Response:
     """Import the batches that wait."""
     return _answer(request, *studio.datasets.commit(who, dataset_id, body.sent()))
 
@@ -77,7 +77,8 @@ def list_arrived(request: Request, studio: Service, who: Who, dataset_id: str) -
 
 
 @router.post("/{dataset_id}/read-again", **IMPORTED)
-def read_again(request: Request, studio: Service, who: Who, dataset_id: str, body: schemas.HowToRead) -> Response:
+def read_again(request: Request, studio: Service, who: Who, dataset_id: str,
+               body: schemas.HowToRead = schemas.HowToRead()) -> Response:
     """Take the captions of the last import anew from its files; what is left out stays as it was. One step of undo."""
     return _answer(request, *studio.datasets.read_again(who, dataset_id, body.sent()))
 
@@ -131,7 +132,8 @@ def export_dataset(request: Request, studio: Service, who: Who, dataset_id: str)
 
 
 @router.post("/{dataset_id}/push", status_code=202, response_model=Job)
-def push_dataset(request: Request, studio: Service, who: Who, dataset_id: str, body: schemas.Push) -> Response:
+def push_dataset(request: Request, studio: Service, who: Who, dataset_id: str,
+                 body: schemas.Push = schemas.Push()) -> Response:
     """202 with the job that uploads it to the Hub."""
     return respond(request, studio.publish.dataset(who, dataset_id, **body.given()), 202)
 

@@ -14,7 +14,8 @@ jobs = api_router("/api/jobs", "jobs")
 
 
 @router.post("/{run_id}/draw", status_code=202, response_model=schemas.Job)
-def draw(request: Request, studio: Service, who: Who, run_id: str, body: schemas.Drawing) -> Response:
+def draw(request: Request, studio: Service, who: Who, run_id: str,
+         body: schemas.Drawing = schemas.Drawing()) -> Response:
     """202 with the job that draws, one result for each picture."""
     return respond(request, studio.play.draw(who, run_id, body.given()), 202)
 

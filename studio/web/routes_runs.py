@@ -104,7 +104,8 @@ def publish_run(request: Request, studio: Service, who: Who, run_id: str,
 
 
 @router.post("/{run_id}/branch", status_code=201, response_model=schemas.Run)
-def branch_run(request: Request, studio: Service, who: Who, run_id: str, body: schemas.Branch) -> Response:
+def branch_run(request: Request, studio: Service, who: Who, run_id: str,
+               body: schemas.Branch = schemas.Branch()) -> Response:
     """A new run that goes on from a checkpoint of this one; `config` has what changes."""
     record = studio.runs.branch(who, run_id, body.checkpoint, body.name, body.config or {})
     return respond(request, record, 201, headers={"location": f"/api/runs/{record['id']}"})
@@ -126,7 +127,7 @@ def get_series_csv(studio: Service, who: Who, run_id: str) -> Response:
 
 @router.post("/{run_id}/{kind}", response_model=schemas.Run)
 def control_run(request: Request, studio: Service, who: Who, run_id: str, kind: str,
-                body: schemas.Control) -> Response:
+                body: schemas.Control = schemas.Control()) -> Response:
     """stop, cancel, pause, resume, save or sample."""
     return respond(request, studio.runs.control(who, run_id, kind, body.model_dump(exclude_unset=True)))
 

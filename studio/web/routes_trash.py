@@ -19,7 +19,7 @@ def list_trash(request: Request, studio: Service, who: Who) -> Response:
 
 
 @router.post("/empty", response_model=schemas.Emptied)
-def empty_trash(request: Request, studio: Service, who: Who, body: schemas.Emptying) -> Response:
+def empty_trash(request: Request, studio: Service, who: Who, body: schemas.Emptying = schemas.Emptying()) -> Response:
     """Remove all of it for good, or what `ids` names; with `everybody`, an administrator's, what anybody deleted."""
     return respond(request, studio.trash.empty(who, body.ids, bool(body.everybody)))
 
