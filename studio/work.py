@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from studio import events, requests, storage
+from studio import events, messages, requests, storage
 from studio.storage.spare import Spare
 
 ID = re.compile(r"[0-9a-f]{32}")
@@ -290,7 +290,7 @@ def digest(*parts: Any) -> str:
 
 def as_json(data: Any) -> bytes:
     """Strict JSON, as the files of a folder hold it."""
-    return json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n"
+    return json.dumps(messages.stored(data), ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n"
 
 
 def discard(root: Path, work: Work) -> None:

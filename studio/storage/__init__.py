@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from studio import messages
 from studio.storage.disk import (
     FULL,
     NO_LINKS,
@@ -129,7 +130,8 @@ def write_empty(path: Path) -> None:
 
 def write_json(path: Path, data: Any, mode: int = 0o644) -> None:
     """Replace `path` by strict JSON (NaN is refused with ValueError)."""
-    write_bytes(path, json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n", mode)
+    write_bytes(path, json.dumps(messages.stored(data), ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n",
+                mode)
 
 
 def write_cache(path: Path, data: Any) -> bool:
@@ -138,7 +140,7 @@ def write_cache(path: Path, data: Any) -> bool:
     part = part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(json.dumps(data, ensure_ascii=False, allow_nan=False).encode())
+        part.write_bytes(json.dumps(messages.stored(data), ensure_ascii=False, allow_nan=False).encode())
         os.replace(part, path)
     except OSError as error:
         if error.errno not in UNWRITABLE:
@@ -162,7 +164,7 @@ def read_json(path: Path, most: int | None = None) -> Any | None:
     if most is not None and len(data) > most:
         raise Corrupt(f"{path.name} is larger than {most >> 10} kB")
     try:
-        return json.loads(data)
+        return messages.loads(data)
     except (ValueError, RecursionError) as error:
         raise Corrupt(f"{path.name} is not readable JSON: {error}") from None
 
@@ -170,7 +172,7 @@ def read_json(path: Path, most: int | None = None) -> Any | None:
 def append_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     """Add JSON objects, a line each, durably; a line that a kill tore before stays alone. Of several writers each waits
     for the one before. Where it raises, nothing was added."""
-    data = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+    data = "".join(json.dumps(messages.stored(line), ensure_ascii=False) + "\n" for line in lines).encode()
     with open(path, "a+b", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         size = file.seek(0, os.SEEK_END)
