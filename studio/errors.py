@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from studio.messages import Message
-
 
 class StudioError(Exception):
     """What is wrong (`message`), a stable `code`, what to do next (`hint`) and, where there is some, the `evidence`.

@@ -280,6 +280,10 @@ _SECRETS = re.compile(r"\bhf_[A-Za-z0-9]{8,}|(?<=Bearer )[^\s\"']+|(?<=://)[^/\s
 
 def redact(text: str) -> str:
     """`text` without Hub tokens, bearer tokens and passwords in URLs: for everything that leaves a log file."""
+    return messages.changed(text, _redacted)
+
+
+def _redacted(text: str) -> str:
     text = _SECRETS.sub("[secret]", text)
     own = os.environ.get("HF_TOKEN", "")
     return text.replace(own, "[secret]") if len(own) >= 8 else text

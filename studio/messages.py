@@ -88,9 +88,28 @@ def sentence(text: str) -> str:
     return text.sentence() if isinstance(text, Message) else _ended(_capital(text), text[-1:])
 
 
-def two(first: str, second: str) -> Message:
-    """Two sentences, one after the other."""
-    return Message("{first} {second}", first=first, second=second)
+def lowered(text: str) -> str:
+    """Text as it goes on within a sentence: without the capital; a Message stays one."""
+    lower = text[:1].lower() + text[1:]
+    return Message(lowered(text.template), **text.values) if isinstance(text, Message) else lower
+
+
+def without_stop(text: str) -> str:
+    """Text without the stop that it may have; a Message stays one."""
+    if isinstance(text, Message):
+        return Message(text.template.removesuffix("."), **text.values)
+    return text.removesuffix(".")
+
+
+def line(text: str, most: int) -> str:
+    """The first line of a text, at most so many characters of it; a Message stays one where it is that already."""
+    lines = text.strip().splitlines() or [""]
+    return text if isinstance(text, Message) and text == lines[0][:most] else lines[0][:most]
+
+
+def word(name: str) -> str:
+    """The word of a state, a control or a thing of the studio, as a Message; any other text as it is."""
+    return _WORDS.get(name, name)
 
 
 def listed(texts: Iterable[str]) -> str:
@@ -106,19 +125,27 @@ def changed(text: str, change: Callable[[str], str]) -> str:
     return text.changed(change) if isinstance(text, Message) else change(text)
 
 
+_WORDS = {str.__str__(one): one for one in (
+    Message("queued"), Message("starting"), Message("running"), Message("stopping"), Message("paused"),
+    Message("interrupted"), Message("finished"), Message("stopped"), Message("cancelled"), Message("failed"),
+    Message("diverged"), Message("importing"), Message("receiving"), Message("ready"), Message("stop"),
+    Message("pause"), Message("cancel"), Message("save"), Message("sample"), Message("edit"), Message("terminate"),
+    Message("run"), Message("job"), Message("training"), Message("data set"), Message("picture"), Message("preset"),
+    Message("thing in the trash"))}
+
 # ----------------------------------------------------------------------------------------------------------- as JSON
 
 
 def stored(data: Any) -> Any:
     """JSON-like `data` with what its Messages were made of beside them, under STORED; itself where it has none."""
     if isinstance(data, dict):
-        kept = {name: stored(value) if isinstance(value, dict | list | tuple) else value for name, value in data.items()}
+        kept = {name: stored(value) for name, value in data.items()}
         templates = {name: one for name, value in data.items() if (one := _templates(value)) is not None}
         if templates:
             kept[STORED] = templates
         return kept if templates or any(kept[name] is not data[name] for name in data) else data
     if isinstance(data, list | tuple):
-        kept_list = [stored(value) if isinstance(value, dict | list | tuple) else value for value in data]
+        kept_list = [stored(value) for value in data]
         return kept_list if any(one is not other for one, other in zip(kept_list, data, strict=True)) else data
     return data
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from studio import config as config_
 from studio import families, storage
+from studio.messages import Message
 
 ID = re.compile(r"[0-9a-f]{32}")
 LARGE = 100_000_000  # weights of a denoiser from which on a full fine-tune has to save memory
@@ -115,7 +116,7 @@ def save(home: Path, *, name: str, owner: str, config: dict[str, Any]) -> dict[s
     made = {"id": uuid.uuid4().hex, "name": name, "owner": owner, "created": time.time(), "config": config}
     with _saving:
         if len(of(home, owner)) >= MOST:
-            raise Refused(f"there are {MOST} presets already: delete some first")
+            raise Refused(Message("there are {count} presets already: delete some first", count=MOST))
         storage.make_folder(home / "presets")
         storage.write_json(home / "presets" / f"{made['id']}.json", made)
     return made

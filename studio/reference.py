@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 from studio import commandline
 from studio import config as config_
 from studio.commandline import MOST_CHARACTERS, PLACEHOLDER, VARIABLE, CommandError
+from studio.messages import Message
 
 FLAG, ONE, MANY = "flag", "one", "many"
 SECRET = "[secret]"
 MOST_DIGITS = 12  # of a count
-NOT_HERE = "the script has no such option"
+NOT_HERE = Message("the script has no such option")
 
 
 class Option(NamedTuple):
@@ -61,22 +62,20 @@ MEANS = {"use_8bit_adam": "adamw8bit",  # the choice that a flag stands for
 LAUNCHER = {"mixed_precision": "train.mixed_precision", "num_processes": "compute.num_processes",
             "nproc_per_node": "compute.num_processes", "num_cpu_threads_per_process": "compute.num_threads",
             "num_machines": "compute.num_machines", "zero_stage": "compute.deepspeed_stage"}
-WHY = {
-    "output_dir": "the studio keeps every run in a folder of its own",
-    "logging_dir": "trackers write into the run's own folder `logs/`",
-    "cache_dir": "set HF_HOME to move the cache of downloads",
-    "hub_token": "a token is never kept: sign in, set HF_TOKEN, or give it when you publish",
-    "local_rank": "the launcher numbers its processes by itself",
-    "resume_from_checkpoint": "a run goes on from its own newest checkpoint: Resume on its page; --resume-from in "
-                              "the shell names another",
-    "non_ema_revision": "deprecated, and the script ends with an error when it is set: use the revision",
-    "validation_epochs": "pictures are drawn every so many steps here: set sample.every_steps",
-    "foreach_ema": "the average is always updated that way",
-}
-COMMENT = "a comment, which no shell reads"
-NO_OPTION = "it belongs to no option"
-TO_FILL = "it looks like a place to fill in: put in what is meant"
-OUTPUT = "where output goes: a run keeps its log in its own folder"
+WHY = {"output_dir": Message("the studio keeps every run in a folder of its own"),
+       "logging_dir": Message("trackers write into the run's own folder `logs/`"),
+       "cache_dir": Message("set HF_HOME to move the cache of downloads"),
+       "hub_token": Message("a token is never kept: sign in, set HF_TOKEN, or give it when you publish"),
+       "local_rank": Message("the launcher numbers its processes by itself"),
+       "resume_from_checkpoint": Message("a run goes on from its own newest checkpoint: Resume on its page; "
+                                         "--resume-from in the shell names another"),
+       "non_ema_revision": Message("deprecated, and the script ends with an error when it is set: use the revision"),
+       "validation_epochs": Message("pictures are drawn every so many steps here: set sample.every_steps"),
+       "foreach_ema": Message("the average is always updated that way")}
+COMMENT = Message("a comment, which no shell reads")
+NO_OPTION = Message("it belongs to no option")
+TO_FILL = Message("it looks like a place to fill in: put in what is meant")
+OUTPUT = Message("where output goes: a run keeps its log in its own folder")
 PROMPTS = ("validation_prompts", "validation_prompt")  # what people write there may look like a placeholder
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _TO_FILL = re.compile(r"path[-_/ ]to[-_/ ]|(?:^|[-_/ ])your[-_ ]|^x{3,}$|^\.\.\.$", re.IGNORECASE)
@@ -91,7 +90,7 @@ def from_command(text: str) -> dict[str, Any]:
     CommandError.
     """
     if len(text) > MOST_CHARACTERS:
-        raise CommandError(f"it is longer than {MOST_CHARACTERS:,} characters")
+        raise CommandError(Message("it is longer than {length:,} characters", length=MOST_CHARACTERS))
     reading = _Reading()
     launcher, script, words = _command(text, reading)
     lora = "lora" in script
@@ -121,13 +120,13 @@ class _Reading:
         """Set a setting from an option, as the setting's type; a setting this version lacks leaves it unplaced."""
         field = self.by_path.get(path)
         if field is None:
-            self.leave(option, value, "this version has no such setting")
+            self.leave(option, value, Message("this version has no such setting"))
             return
         try:
             number = {"int": int, "float": float}.get(field["kind"])
             self.values[path] = option, number(value) if number else value
         except (TypeError, ValueError):
-            self.leave(option, value, "it is no number")
+            self.leave(option, value, Message("it is no number"))
 
     def launcher(self, words: list[str]) -> None:
         """What stands between the launcher and the script. A word after an option is its value unless it is one too."""
@@ -138,7 +137,8 @@ class _Reading:
             if name in LAUNCHER:
                 self.put(f"--{name}", LAUNCHER[name], value)
             else:
-                self.leave(f"--{name}", value, "the studio starts accelerate with a config of its own for each run")
+                self.leave(f"--{name}", value,
+                           Message("the studio starts accelerate with a config of its own for each run"))
 
 
 # ------------------------------------------------------------------------------------------------ text to words
@@ -165,8 +165,9 @@ def _command(text: str, reading: _Reading) -> tuple[list[str], str, list[str]]:
                 elif "--" in comment:
                     reading.leave("#", _without_secrets(comment[2:]), COMMENT)
             return command
-    raise other or CommandError("this is no command of train_text_to_image.py or train_text_to_image_lora.py: paste "
-                                "the whole line, from `accelerate launch` or the script's name on")
+    raise other or CommandError(
+        Message("this is no command of train_text_to_image.py or train_text_to_image_lora.py: paste the whole line, "
+                "from `accelerate launch` or the script's name on"))
 
 
 def _without_secrets(text: str) -> str:
@@ -178,7 +179,7 @@ def _leave_variables(own: dict[str, str], reading: _Reading) -> None:
     """List the variables of a command itself as unplaced."""
     for variable, value in own.items():
         secret = _SECRET.search(variable)
-        why = WHY["hub_token"] if secret else "set it in the environment in which the studio starts"
+        why = WHY["hub_token"] if secret else Message("set it in the environment in which the studio starts")
         reading.leave(variable, SECRET if secret else value, why)
 
 
@@ -191,8 +192,8 @@ def _script_of(words: list[str]) -> tuple[list[str], str, list[str]] | None:
         return None
     script = re.split(r"[/\\]", words[place])[-1]
     if "train_text_to_image" not in script or any(other in script for other in _OTHERS):
-        raise CommandError(f"{script[:100]} is another script: this reads train_text_to_image.py and "
-                           "train_text_to_image_lora.py")
+        raise CommandError(Message("{script} is another script: this reads train_text_to_image.py and "
+                                   "train_text_to_image_lora.py", script=script[:100]))
     first = next((i for i, word in enumerate(words[:place]) if word.startswith("-")), place)
     return words[first:place], script, words[place + 1 :]
 
@@ -203,7 +204,7 @@ def _options(words: list[str], known: dict[str, Option], reading: _Reading) -> I
     while rest:
         word = rest.popleft()
         if not word.startswith("--"):
-            another = f"--{before} takes one value, and this is another"
+            another = Message("--{name} takes one value, and this is another", name=before)
             reading.leave(word, None, another if before else NO_OPTION)
             continue
         written, equals, value = word[2:].partition("=")
@@ -216,7 +217,7 @@ def _options(words: list[str], known: dict[str, Option], reading: _Reading) -> I
         elif takes == FLAG:
             yield from _flag(name, values, rest, reading)
         elif not values:
-            reading.leave(f"--{name}", None, "its value is missing")
+            reading.leave(f"--{name}", None, Message("its value is missing"))
         else:
             yield name, values if takes == MANY else values[0] if len(values) == 1 else ",".join(values)
 
@@ -229,7 +230,7 @@ def _flag(name: str, values: list[str], rest: deque[str], reading: _Reading) -> 
     if said in (*TRUE, *FALSE):
         yield name, said in TRUE
     else:
-        reading.leave(f"--{name}", values[0], "it takes no value, and this says neither yes nor no")
+        reading.leave(f"--{name}", values[0], Message("it takes no value, and this says neither yes nor no"))
 
 
 def _values(rest: deque[str], takes: str) -> list[str]:
@@ -267,7 +268,7 @@ def _whole(given: str, known: dict[str, Option]) -> str | None:
 def _place(given: dict[str, Any], known: dict[str, Option], reading: _Reading, *, lora: bool) -> None:
     """Every option in its setting: what was given, and the script's own default where it is another than here."""
     if "pretrained_model_name_or_path" not in given:
-        reading.leave("--pretrained_model_name_or_path", None, "the command names no model: choose the base")
+        reading.leave("--pretrained_model_name_or_path", None, Message("the command names no model: choose the base"))
     reading.values["model.method"] = "", "lora" if lora else "full"
     if lora:
         reading.values["ema.enabled"] = "", False
@@ -278,7 +279,8 @@ def _place(given: dict[str, Any], known: dict[str, Option], reading: _Reading, *
         if name == "hub_token" and name in given:
             reading.leave(f"--{name}", SECRET, WHY[name])
         elif name in given and _is_unset(name, value):
-            reading.leave(f"--{name}", value, "the command uses this variable without saying what it is"
+            reading.leave(f"--{name}", value,
+                          Message("the command uses this variable without saying what it is")
                           if VARIABLE.fullmatch(value) else TO_FILL)
         elif field is not None:
             _put(name, value, field, name in given, reading)
@@ -303,19 +305,20 @@ def _unlike(given: dict[str, Any], reading: _Reading, *, lora: bool) -> None:
         many = _count(count)
         reading.put("--validation_prompt", "sample.prompts", [prompt] * (1 if many is None else min(64, many)))
     elif images := given.pop("num_validation_images", None):
-        reading.leave("--num_validation_images", images, "the command has no prompt to draw")
+        reading.leave("--num_validation_images", images, Message("the command has no prompt to draw"))
     if "max_train_steps" in given:
         if epochs := given.pop("num_train_epochs", None):
-            reading.leave("--num_train_epochs", epochs, "the steps decide, as in the script")
+            reading.leave("--num_train_epochs", epochs, Message("the steps decide, as in the script"))
         given["num_train_epochs"] = None
     if given.get("lr_scheduler", "constant") == "constant":
         if (warmup := given.pop("lr_warmup_steps", "0")) != "0":
-            reading.leave("--lr_warmup_steps", warmup, "the constant schedule has no warm-up, in the script neither")
+            reading.leave("--lr_warmup_steps", warmup,
+                          Message("the constant schedule has no warm-up, in the script neither"))
         given["lr_warmup_steps"] = 0
     warmup, steps = (str(given.get(name, otherwise)) for name, otherwise in (
         ("lr_warmup_steps", 500), ("max_train_steps", "")))
     if (_count(warmup) or 0) >= (_count(steps) or math.inf):
-        reading.leave("--lr_warmup_steps", warmup, f"it leaves nothing of a run of {steps} steps")
+        reading.leave("--lr_warmup_steps", warmup, Message("it leaves nothing of a run of {steps} steps", steps=steps))
         given["lr_warmup_steps"] = None
     if "mixed_precision" not in given and "train.mixed_precision" not in reading.values:
         given["mixed_precision"] = "no"
@@ -337,7 +340,7 @@ def _trackers(given: dict[str, Any], reading: _Reading) -> None:
     given["report_to"] = [name for name in names if name in known]
     for name in names:
         if name not in (*known, "none"):
-            reading.leave("--report_to", name, f"there are: {', '.join(known)}")
+            reading.leave("--report_to", name, Message("there are: {names}", names=", ".join(known)))
 
 
 def _is_unset(name: str, value: Any) -> bool:

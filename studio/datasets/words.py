@@ -28,6 +28,7 @@ from studio.datasets.reporting import Report
 from studio.datasets.sources import Entry, Given, Refused
 from studio.datasets.store import Dataset
 from studio.datasets.tables import Record
+from studio.messages import Message
 
 KEPT = 96 << 20  # bytes of words, and of what is known of each file
 LARGEST_TABLE = 16 << 20  # bytes of a parquet file of names
@@ -97,7 +98,8 @@ def read_again(dataset: Dataset, options: Options) -> None:
         else:
             kept += 1
     if kept:
-        layout.report.note(f"{kept} captions were changed by hand since the import and stay as they are.")
+        layout.report.note(Message("{number} captions were changed by hand since the import and stay as they are.",
+                                   number=kept))
     report = {**layout.report.result(len(now)), "read_as": read_as(options), "readings": readings}
     dataset.edit(changes, WHAT)
     storage.write_bytes(dataset.path / "report.csv", layout.report.table())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from studio.families import BaseProblem, Source
+from studio.families import Source
 from studio.families._diffusers import DiffusersFamily
+from studio.messages import Message
 
 if TYPE_CHECKING:
     import torch
@@ -92,8 +93,9 @@ class FlowFamily(DiffusersFamily):
         numbers = {**schedule, **({} if shift == "length" else {"shift": shift})}
         for key, value in numbers.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or (value <= 0 and key == "shift"):
-                raise BaseProblem(f"{source.name}: {SCHEDULER} has {key} {str(value)[:40]!r}, which is no number that "
-                                  "times are told by: repair or replace the file")
+                raise source.problem(Message("{path} has {key} {value}, which is no number that times are told by: "
+                                             "repair or replace the file", path=SCHEDULER, key=key,
+                                             value=repr(str(value)[:40])))
         return {"kind": "flow", **schedule, "density": SCHEDULE["density"], "shift": shift}
 
     def objective_of(self, source: Source) -> dict[str, Any]:

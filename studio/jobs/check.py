@@ -22,6 +22,7 @@ from studio import datasets, machine, prepare, storage, work
 from studio.config import Config
 from studio.events import EventWriter
 from studio.jobs.running import Problem, RunningJob
+from studio.messages import Message
 from studio.runs import Run
 from studio.train import errors, loop
 from studio.train.build import Trainer, build
@@ -86,7 +87,7 @@ def _asked(job: RunningJob) -> tuple[Config, list[dict[str, Any]]]:
     kept = prepare.chosen_rows(chosen.freeze(), config.data, config.validation, config.train.seed or 0)
     rows = [row for row in kept if row["split"] == "train"]
     if not rows:
-        raise Problem("The data set has no pictures to train on.", "Add some, then check again.")
+        raise Problem(Message("The data set has no pictures to train on."), Message("Add some, then check again."))
     prompts = [*(config.sample.prompts or []), *rows[0]["captions"], ""][:1]
     window = (config.train.batch_size or 1) * config.train.gradient_accumulation_steps
     asked = config_.merge(job.args["config"], {"sample": {"prompts": prompts}})

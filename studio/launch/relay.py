@@ -14,6 +14,7 @@ from studio.bundle import layout
 from studio.events import EventWriter
 from studio.launch.depot import Depot, Problem
 from studio.launch.job import MARK
+from studio.messages import Message
 from studio.runs import Run
 
 LINE = 1 << 20  # characters of a line that are read at most
@@ -107,7 +108,9 @@ class Relay:
         try:
             edits.sound([*self.run.edits(), made])
         except (ValueError, storage.Corrupt) as error:
-            self.writer.warning("edit_lost", f"The edit holds on the rented machine, and cannot be kept here: {error}")
+            self.writer.warning("edit_lost",
+                                Message("The edit holds on the rented machine, and cannot be kept here: {why}",
+                                        why=error))
             return
         self.run.add_edit(made)
 

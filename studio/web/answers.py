@@ -12,11 +12,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from studio.messages import Message
 from studio.web.access import Viewer, viewer_of
-from studio.web.errors import TooLarge, WebError
+from studio.web.errors import TooLarge, WebError, there_are
 from studio.web.languages import spoken
-from studio.web.messages import told
 from studio.web.service import Studio
+from studio.web.translation import told
 
 BODY_BYTES = 1 << 20
 READ_TIMES = 8  # as many bytes as it has a document takes when it is read
@@ -45,14 +46,17 @@ async def json_body(request: Request) -> dict[str, Any]:
     if not data.strip():
         return {}
     if kind != "application/json":
-        raise WebError("The body must be JSON.", "Send it with Content-Type: application/json.", code="content_type")
+        raise WebError(Message("The body must be JSON."), Message("Send it with Content-Type: application/json."),
+                       code="content_type")
     if len(data) > SMALL:
         values = sum(map(data.count, (b",", b"[", b"{")))
         if values > MOST_VALUES:
-            raise TooLarge(f"The request holds more than {MOST_VALUES:,} values.", "Send them in several requests.")
+            raise TooLarge(Message("The request holds more than {count:,} values.", count=MOST_VALUES),
+                           Message("Send them in several requests."))
     document = parse(data) if len(data) <= AT_ONCE else await run_in_threadpool(parse, data)
     if not isinstance(document, dict):
-        raise WebError("The body must be a JSON object.", 'For example {"name": "My run", "config": {}}.')
+        raise WebError(Message("The body must be a JSON object."),
+                       Message('For example {"name": "My run", "config": {}}.'))
     return document
 
 
@@ -60,7 +64,8 @@ async def _whole(request: Request) -> bytearray:
     """The body's bytes, counted. Raises TooLarge, TooMany, Busy."""
     length, reserved, data = request.headers.get("content-length"), request.state.reserved, bytearray()
     declared = int(length) if length and length.isdigit() else None
-    too_large = TooLarge("The request is larger than 1 MB.", "Send pictures as files, settings as JSON.")
+    too_large = TooLarge(Message("The request is larger than 1 MB."),
+                         Message("Send pictures as files, settings as JSON."))
     if (declared or 0) > BODY_BYTES:
         raise too_large
     if (declared or 0) > SMALL:
@@ -82,7 +87,8 @@ def parse(data: bytes | bytearray) -> Any:
         if b"\\ud" in data or b"\\uD" in data:  # half of a pair is no text that can be written down
             json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise WebError(f"The body is not valid JSON: {str(error)[:200]}", "Correct it and send it again.") from None
+        raise WebError(Message("The body is not valid JSON: {why}", why=str(error)[:200]),
+                       Message("Correct it and send it again.")) from None
     return document
 
 
@@ -90,11 +96,13 @@ def fields(body: dict[str, Any], **kinds: type | tuple[type, ...]) -> list[Any]:
     """The named fields of a body in order, None where absent. Raises WebError for a wrong type or an unknown name."""
     unknown = min(body.keys() - kinds.keys(), default=None)
     if unknown is not None:
-        raise WebError(f"Unknown field {unknown[:60]!r}.", f"There are: {', '.join(kinds)}.")
+        raise WebError(Message("Unknown field {name}.", name=repr(unknown[:60])),
+                       there_are(kinds))
     for name, kind in kinds.items():
         if body.get(name) is not None and not isinstance(body[name], kind):
             wanted = kind.__name__ if isinstance(kind, type) else " or ".join(k.__name__ for k in kind)
-            raise WebError(f"The field {name!r} must be of type {wanted}.", "Correct it and send it again.")
+            raise WebError(Message("The field {name} must be of type {kind}.", name=repr(name), kind=wanted),
+                           Message("Correct it and send it again."))
     return [body.get(name) for name in kinds]
 
 

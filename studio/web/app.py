@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from studio import __version__, faults, launch, runs, storage
+from studio.messages import Message
 from studio.storage.spare import Spare
 from studio.web import (
     access,
@@ -133,7 +134,7 @@ def _add_small_routes(app: FastAPI) -> None:
     @app.api_route("/api/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
     def nothing(path: str) -> Response:
         """Whatever else is asked for under /api."""
-        raise NotFound("There is no such address.", "The README shows how a program uses the API.")
+        raise NotFound(Message("There is no such address."), Message("The README shows how a program uses the API."))
 
 
 def _handlers() -> dict[Any, Any]:
@@ -141,7 +142,8 @@ def _handlers() -> dict[Any, Any]:
         return error_response(error, request)
 
     def http(request: Request, error: HTTPException) -> Response:
-        known = {404: NotFound("There is no such address.", "The README shows how a program uses the API.")}
+        known = {404: NotFound(Message("There is no such address."),
+                               Message("The README shows how a program uses the API."))}
         plain = WebError(str(error.detail)[:200], "")
         plain.status, plain.code = error.status_code, "http"
         return error_response(known.get(error.status_code, plain), request)
@@ -149,8 +151,8 @@ def _handlers() -> dict[Any, Any]:
     def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"] if part not in ("query", "path", "body"))
-        return error_response(WebError(f"{name}: {first['msg'].removeprefix('Input ')}.", "Correct it and try again."),
-                              request)
+        return error_response(WebError(f"{name}: {first['msg'].removeprefix('Input ')}.",
+                                       Message("Correct it and try again.")), request)
 
     return {HTTPException: http, RequestValidationError: invalid, WebError: say}
 

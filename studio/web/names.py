@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from studio.families.source import HUB_ID
+
 _SAMPLE = re.compile(r"[\w-][\w.-]{0,119}\.(webp|png|jpg)", re.ASCII)
 _RESULT = re.compile(r"[\w-][\w.-]{0,119}", re.ASCII)
 _CHECKPOINT = re.compile(r"checkpoint-[0-9]{1,12}", re.ASCII)
@@ -38,3 +40,8 @@ def thumb_url(dataset_id: Any, image: Any) -> str | None:
     """Where the thumbnail of a data set's picture is served; None for what cannot be there."""
     good = _fits(_DATASET, dataset_id) and _fits(_IMAGE, image)
     return f"/api/datasets/{dataset_id}/images/{image}/thumb" if good else None
+
+
+def is_hub_id(base: str) -> bool:
+    """Whether this is the name of a repository, `owner/name`, and no folder."""
+    return "/" in base and ".." not in base and "--" not in base and HUB_ID.fullmatch(base) is not None

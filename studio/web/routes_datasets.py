@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from studio.messages import Message
 from studio.web import uploads
 from studio.web.access import require
 from studio.web.answers import fields, json_body, respond, studio_of, viewer
@@ -159,7 +160,7 @@ def set_captions(request: Request, studio: Service, who: Who, dataset_id: str, p
     if "crop" in body and len(body) == 1:
         return respond(request, studio.set_crop(who, dataset_id, pid, crop))
     if "crop" in body:
-        raise WebError("Captions and crop are changed one at a time.", "Send two requests.")
+        raise WebError(Message("Captions and crop are changed one at a time."), Message("Send two requests."))
     texts = captions if captions is not None else caption or ""
     return respond(request, studio.set_caption(who, dataset_id, pid, texts))
 
@@ -181,8 +182,8 @@ async def _import_source(request: Request) -> Response:
     body = await json_body(request)
     name, source, *wishes = fields(body, name=str, source=dict, **WISHES)
     if source is None and not name:
-        raise WebError("A data set needs a name, and files or a source.", "Send files as multipart/form-data, or JSON "
-                       "with a name, or with a source.")
+        raise WebError(Message("A data set needs a name, and files or a source."),
+                       Message("Send files as multipart/form-data, or JSON with a name, or with a source."))
     if source is None:
         return respond(request, await run_in_threadpool(studio.draft_dataset, who, name or ""), 201)
     made = await run_in_threadpool(studio.import_source, who, name or "", source,

@@ -33,7 +33,8 @@ class Catalogue(NamedTuple):
 def catalogue(language: str) -> Catalogue:
     """The catalogue of a language of `LOCALE`. Raises OSError where there is none."""
     file = polib.pofile(str(LOCALE / f"{language}.po"))
-    sentences = {messages.key(row.msgid): row.msgstr for row in file if row.msgstr and row.msgctxt is None}
+    sentences: dict[str, str] = {
+        messages.key(row.msgid): row.msgstr for row in file if row.msgstr and row.msgctxt is None}
     return Catalogue(file.metadata["X-Name"], sentences, file.metadata.get("X-Stop", ""))
 
 
