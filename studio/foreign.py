@@ -94,7 +94,8 @@ def clean_lines(lines: Iterable[bytes], count: int = 0) -> Iterator[bytes]:
         kept = clean(event) if event is not None else None
         if kept is None:
             continue
-        text = json.dumps(messages.stored(kept), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
+        line_of_it = json.dumps(messages.stored(kept), ensure_ascii=False, separators=(",", ":"))
+        text = line_of_it.encode("utf-8", "replace") + b"\n"
         if kept["kind"] == "step":
             steps += 1
             if steps % every == 0 and steps // every <= 2 * MOST_STEPS:
@@ -112,4 +113,4 @@ def error_of(given: Any) -> dict[str, str] | None:
 
 def _cut(text: Any, most: int) -> str:
     """A text of at most so many characters; a Message (which `messages.restored` has judged) stays one."""
-    return text if isinstance(text, messages.Message) and len(text) <= most else str.__str__(str(text))[:most]
+    return text if isinstance(text, messages.Message) and len(text) <= most else str(text)[:most]

@@ -1,10 +1,9 @@
-"""A message is its English and keeps its template and values: through errors, copies, files, and what strangers write."""
+"""A message is its English and keeps its template and values: through errors, copies, files and strangers' words."""
 
 from __future__ import annotations
 
 import copy
 import json
-import pickle
 import time
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,7 @@ def test_what_a_person_wrote_comes_back_from_a_file_as_it_was(name: str, caption
 def test_it_goes_through_errors_copies_and_pipes(tmp_path: Path) -> None:
     message = nested()
     assert parts(str(ValueError(message))) == parts(message)
-    assert parts(copy.deepcopy({"a": message})["a"]) == parts(message) == parts(pickle.loads(pickle.dumps(message)))
+    assert parts(copy.deepcopy({"a": message})["a"]) == parts(message)
     with open(tmp_path / "pipe", "w+b") as pipe:
         wire.send(pipe, {"problem": message})
         pipe.seek(0)
@@ -135,7 +134,7 @@ def test_a_rented_machines_events_keep_theirs() -> None:
     for _ in range(10):
         deep = Message("{x}", x=deep)
     odd = json.dumps(messages.stored({"seq": 3, "kind": "warning", "code": "a", "time": 1.0, "message": deep})).encode()
-    read = [events.parse(line) or {} for line in foreign.clean_lines([line, end, odd])]
+    read: list[dict[str, Any]] = [events.parse(line) or {} for line in foreign.clean_lines([line, end, odd])]
     assert "other" not in read[0] and parts(read[0]["message"]) == ("It is {what}.", {"what": "slow"})
     assert parts(read[1]["error"]["message"]) == ("It {what}.", {"what": "broke"}) and "more" not in read[1]["error"]
     assert read[2]["message"] == "x" and type(read[2]["message"]) is str

@@ -1,4 +1,4 @@
-"""Holds the catalogues of languages (studio/locale) against the sources: every sentence of the server has its row.
+"""Holds the catalogues of languages (studio/locale) against the sources: every sentence and page text has its row.
 
     python tools/catalogues.py           what is missing, or has no user any more
     python tools/catalogues.py --write   add what is missing, without a translation yet, and drop what has no user
@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from studio import messages
+from studio.ui import texts
+from studio.web.languages import PLAIN
 from studio.web.translation import LOCALE
 
 
@@ -48,26 +50,41 @@ def by_key() -> dict[str, tuple[str, list[str]]]:
     return rows
 
 
+def page_texts() -> dict[str, str]:
+    """The English of the pages' texts, by their keys."""
+    return {**{f"plain.{name}": text for name, text in PLAIN.items()}, **texts.TABLE}
+
+
+def expected() -> dict[tuple[str | None, str], str]:
+    """The English of every row that a catalogue has, by its context and what it is looked up by there."""
+    sentences = {(None, key): template for key, (template, _) in by_key().items()}
+    return sentences | {(key, english): english for key, english in page_texts().items()}
+
+
+def looked_up_by(row: polib.POEntry) -> tuple[str | None, str]:
+    """The context of a row and what it is looked up by there."""
+    return row.msgctxt, row.msgid if row.msgctxt else messages.key(row.msgid)
+
+
 def differences(path: Path) -> tuple[list[str], list[str]]:
-    """The templates that a catalogue lacks, and those in it that nothing says."""
-    said = by_key()
-    rows = {messages.key(row.msgid): row for row in polib.pofile(str(path)) if row.msgctxt is None}
-    lacks = [template for key, (template, _) in said.items() if key not in rows or not rows[key].msgstr]
-    return lacks, [row.msgid for key, row in rows.items() if key not in said]
+    """The English that a catalogue lacks, and what it has without a user. A text that reads otherwise now is both."""
+    there = {looked_up_by(row): row for row in polib.pofile(str(path))}
+    rows = expected()
+    lacks = [english for key, english in rows.items() if key not in there or not there[key].msgstr]
+    return lacks, [row.msgid for key, row in there.items() if key not in rows]
 
 
 def write(path: Path) -> None:
     """Bring a catalogue up to date, its rows in the order of the sources."""
-    catalogue, said = polib.pofile(str(path), wrapwidth=100), by_key()
-    rows = {messages.key(row.msgid): row for row in catalogue if row.msgctxt is None}
-    others = [row for row in catalogue if row.msgctxt is not None]
+    catalogue, places = polib.pofile(str(path), wrapwidth=100), {key: found for key, (_, found) in by_key().items()}
+    there = {looked_up_by(row): row for row in catalogue}
     catalogue.clear()
-    for key, (template, places) in said.items():
-        row = rows.get(key) or polib.POEntry(msgid=template)
-        row.msgid, row.occurrences = template, sorted({(place.rpartition(":")[0], "") for place in places})
-        row.flags = ["python-brace-format"] if messages.names(template) else []
+    for (context, key), english in expected().items():
+        row = there.get((context, key)) or polib.POEntry(msgctxt=context)
+        files = {(place.rpartition(":")[0], "") for place in places[key]} if context is None else ()
+        row.msgid, row.occurrences = english, sorted(files)
+        row.flags = ["python-brace-format"] if messages.names(english) else []
         catalogue.append(row)
-    catalogue.extend(others)
     catalogue.save()
 
 

@@ -1,6 +1,7 @@
 """What the server says, in the language of whoever asks: a Message's template is a row of that language's catalogue.
 
-A catalogue is a file of gettext in `studio/locale`, named by its language; a language is there when its file is. What
+A catalogue is a file of gettext in `studio/locale`, named by its language; a language is there when its file is. The
+pages' own texts are rows with the key as their context. What
 is no Message (a library's own words, what a run of years ago has told) is left in English, and so is a Message
 that the catalogue does not have.
 """
@@ -21,12 +22,13 @@ ENGLISH = "en"
 
 
 class Catalogue(NamedTuple):
-    """A language: what it calls itself, its sentences by `messages.key` of the English, and the stop that a sentence
-    loses within another one."""
+    """A language: what it calls itself, its sentences by `messages.key` of the English, the stop that a sentence loses
+    within another one, and the pages' texts by their keys."""
 
     name: str
     sentences: dict[str, str]
     stop: str
+    texts: dict[str, str]
 
 
 @cache
@@ -35,7 +37,13 @@ def catalogue(language: str) -> Catalogue:
     file = polib.pofile(str(LOCALE / f"{language}.po"))
     sentences: dict[str, str] = {
         messages.key(row.msgid): row.msgstr for row in file if row.msgstr and row.msgctxt is None}
-    return Catalogue(file.metadata["X-Name"], sentences, file.metadata.get("X-Stop", ""))
+    texts: dict[str, str] = {row.msgctxt: row.msgstr for row in file if row.msgstr and row.msgctxt is not None}
+    return Catalogue(file.metadata["X-Name"], sentences, file.metadata.get("X-Stop", ""), texts)
+
+
+def text(key: str, english: str, language: str) -> str:
+    """A text of a page in that language, by its key; the English where the catalogue does not have it."""
+    return english if language == ENGLISH else catalogue(language).texts.get(key, english)
 
 
 def translated(text: str, language: str) -> str:
