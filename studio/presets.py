@@ -13,6 +13,7 @@ from typing import Any
 
 from studio import config as config_
 from studio import families, storage
+from studio.errors import Refused
 from studio.messages import Message
 
 ID = re.compile(r"[0-9a-f]{32}")
@@ -104,10 +105,6 @@ def _steps(about: Circumstances, each: int, least: int, most: int) -> dict[str, 
 
 
 # ----------------------------------------------------------------------------------------------------- a person's own
-
-
-class Refused(Exception):
-    """A preset that is not kept; the message says why."""
 
 
 def save(home: Path, *, name: str, owner: str, config: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from studio import events, messages, requests, storage
+from studio.errors import Refused
 from studio.messages import Message, word
 from studio.storage.spare import Spare
 
@@ -31,10 +32,6 @@ JOBS = Path(__file__).resolve().parent / "jobs"  # one file per kind
 
 class NotFound(LookupError):
     """No work of that id here."""
-
-
-class Refused(Exception):
-    """A request that does not fit the work's state; the message says what the state is and what can be done."""
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class Pool:
             if facts.get("errno") in faults.KNOWN:
                 raise OSError(facts["errno"], facts["problem"])
             return facts if "problem" in facts else self._believed(worker.folder, facts)
-        except sources.Refused as refusal:
+        except sources.NotTaken as refusal:
             return {"problem": str(refusal)}
         finally:
             entry.data = None
@@ -214,7 +214,7 @@ class Intake:
             with table:
                 return [Record(row["number"], row["line"]) for row in table]
         except Unreadable as problem:
-            raise sources.Refused(str(problem)) from None
+            raise sources.NotTaken(str(problem)) from None
 
     def _of_file(self, layout: Layout, entry: Entry, table: Rows) -> Iterator[Entry]:
         """The pictures in a parquet file, which counts as its rows, as an archive does."""

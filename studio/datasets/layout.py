@@ -25,7 +25,7 @@ from studio.datasets.matching import Match, Names
 from studio.datasets.options import Options
 from studio.datasets.reporting import Report
 from studio.datasets.sidecars import SUFFIXES, Sidecars
-from studio.datasets.sources import Entry, Refused, within
+from studio.datasets.sources import Entry, NotTaken, within
 from studio.datasets.tables import NoTable, Record
 from studio.datasets.texts import Texts
 from studio.messages import Message
@@ -47,7 +47,7 @@ class TooMuchText(Exception):
 class Layout:
     """Sorts a report's entries into pictures and what is said of them; turns decoded pictures into rows.
 
-    `parquet` reads the records of a parquet file, None where it holds pictures itself; it raises Refused for one that
+    `parquet` reads the records of a parquet file, None where it holds pictures itself; it raises NotTaken for one that
     cannot be read."""
 
     def __init__(self, report: Report, options: Options = Options(), parquet: Parquet | None = None):
@@ -121,8 +121,8 @@ class Layout:
         if isinstance(error, MemoryError):
             raise error
         if self.report.verdict(entry) is None:
-            self.report.skip(entry,
-                             str(error) if isinstance(error, Refused) else Message("cannot be read ({why})", why=error))
+            self.report.skip(entry, str(error) if isinstance(error, NotTaken) else
+                             Message("cannot be read ({why})", why=error))
 
     # ----------------------------------------------------------------------------------------------------------- tables
 
@@ -139,7 +139,7 @@ class Layout:
             if entry.suffix in TABLES:
                 self.report.skip(entry, str(why))
             return  # an orphan
-        except Refused as refusal:
+        except NotTaken as refusal:
             self.report.skip(entry, str(refusal))
             return
         if records is None:  # it holds pictures itself
@@ -167,7 +167,7 @@ class Layout:
                 self._note(entry, "")
 
     def _records(self, entry: Entry, is_name: tables.IsName) -> Iterable[Record] | None:
-        """The records of a table. Raises NoTable, Refused."""
+        """The records of a table. Raises NoTable, NotTaken."""
         if entry.suffix in ARROW:
             return self._parquet(entry) if self._parquet else ()
         if entry.suffix in LINES:

@@ -61,7 +61,7 @@ class Sidecars:
         return self._of.get(picture, [])
 
     def read(self, entry: Entry) -> Said:
-        """What one says. Raises sources.Refused, OSError."""
+        """What one says. Raises sources.NotTaken, OSError."""
         text, changes = self.texts.decode(entry)
         if entry.suffix == ".json":
             return self._of_json(entry, text, changes)

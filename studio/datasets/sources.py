@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from studio.errors import StudioError
 from studio.messages import Message
 
 MAX_ENTRIES = 100_000
@@ -29,7 +30,7 @@ SYSTEM = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
 BIDI = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
-class Refused(Exception):
+class NotTaken(StudioError):
     """An archive or an import that is not taken; the message is the reason a person reads."""
 
 
@@ -89,7 +90,7 @@ class Entry:
         return PurePosixPath(self.name).suffix.lower()
 
     def on_disk(self, spool: Path) -> Path:
-        """A path to the content; an archive's entry is written to `spool`. Raises Refused."""
+        """A path to the content; an archive's entry is written to `spool`. Raises NotTaken."""
         if self.path is not None:
             return self.path
         with open(spool, "wb") as out:
@@ -97,7 +98,7 @@ class Entry:
         return spool
 
     def read(self) -> bytes:
-        """The content of a small file. Raises Refused."""
+        """The content of a small file. Raises NotTaken."""
         if self.path is not None:
             return self.path.read_bytes()
         out = _Buffer()
@@ -122,10 +123,10 @@ class Entry:
                 while block := file.read(1 << 18):
                     taken += len(block)
                     if taken > MAX_FILE:
-                        raise Refused(Message("unpacks to more than {size} MB", size=MAX_FILE >> 20))
+                        raise NotTaken(Message("unpacks to more than {size} MB", size=MAX_FILE >> 20))
                     out.write(block)  # type: ignore[attr-defined]
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error) as error:
-            raise Refused(Message("damaged in the zip ({why})", why=error)) from None
+            raise NotTaken(Message("damaged in the zip ({why})", why=error)) from None
 
 
 class _Buffer(bytearray):
@@ -145,7 +146,7 @@ def entries(files: Iterable[tuple[str, Path]]) -> list[Entry]:
         archives += 1
         try:
             inside = ARCHIVES[entry.suffix](path, archives, left)
-        except Refused as refusal:
+        except NotTaken as refusal:
             entry.problem = str(refusal)
             inside = [entry]
         for one in inside:
@@ -196,17 +197,17 @@ def _archive(path: Path, source: int, left: int) -> list[Entry]:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, EOFError) as error:
-        raise Refused(Message("not a zip, or a damaged or incomplete one ({why})", why=error)) from None
+        raise NotTaken(Message("not a zip, or a damaged or incomplete one ({why})", why=error)) from None
     infos = [info for info in archive.infolist() if not info.is_dir()]
     unpacked = sum(i.file_size for i in infos)
     packed = min(path.stat().st_size, sum(i.compress_size for i in infos))  # entries may claim the same bytes
     if not infos:
-        raise Refused(Message("the zip is empty"))
+        raise NotTaken(Message("the zip is empty"))
     if unpacked > left:
-        raise Refused(Message("the zip unpacks to {size:.1f} GB; at most {most} GB are taken at once",
+        raise NotTaken(Message("the zip unpacks to {size:.1f} GB; at most {most} GB are taken at once",
                               size=unpacked / 1e9, most=MAX_TOTAL >> 30))
     if unpacked > MAX_FILE and unpacked > MAX_RATIO * max(packed, 1):
-        raise Refused(Message("the zip unpacks to more than {times} times its size, as a zip bomb does",
+        raise NotTaken(Message("the zip unpacks to more than {times} times its size, as a zip bomb does",
                               times=MAX_RATIO))
     return [_inside(archive, info, source) for info in infos]
 
@@ -223,15 +224,15 @@ def _tar(path: Path, source: int, left: int) -> list[Entry]:
                 found.append(_in_tar(info, path, source))
                 total += info.size if found[-1].part else 0
                 if len(found) > MAX_ENTRIES:
-                    raise Refused(Message("the tar lists more than {most:,} files; no more are taken at once",
+                    raise NotTaken(Message("the tar lists more than {most:,} files; no more are taken at once",
                                           most=MAX_ENTRIES))
                 if total > left:
-                    raise Refused(Message("the tar holds more than the {most} GB that are taken at once",
+                    raise NotTaken(Message("the tar holds more than the {most} GB that are taken at once",
                                           most=MAX_TOTAL >> 30))
     except (tarfile.TarError, OSError, ValueError, EOFError, MemoryError, RecursionError) as error:
-        raise Refused(Message("not a tar, or a damaged, compressed or incomplete one ({why})", why=error)) from None
+        raise NotTaken(Message("not a tar, or a damaged, compressed or incomplete one ({why})", why=error)) from None
     if not found:
-        raise Refused(Message("the tar is empty"))
+        raise NotTaken(Message("the tar is empty"))
     return found
 
 
@@ -260,20 +261,20 @@ def _problem(entry: Entry, parts: list[str]) -> str:
 
 
 def _check_directory(path: Path) -> None:
-    """Refuse by the end record, before the directory is read into memory. Raises Refused."""
+    """Refuse by the end record, before the directory is read into memory. Raises NotTaken."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         file.seek(max(0, size - 65_557))
         tail = file.read()
     at = tail.rfind(b"PK\5\6")
     if at < 0 or at + 22 > len(tail):
-        raise Refused(Message("not a zip, or an incomplete one (its directory is missing)"))
+        raise NotTaken(Message("not a zip, or an incomplete one (its directory is missing)"))
     count, directory = struct.unpack("<HI", tail[at + 10 : at + 16])
     far = tail.rfind(b"PK\6\6", 0, at)
     if far >= 0 and far + 56 <= len(tail) and 0xFFFF in (count, directory & 0xFFFF):
         count, directory = struct.unpack("<QQ", tail[far + 32 : far + 48])
     if max(count, directory // 400) > MAX_ENTRIES:
-        raise Refused(Message("the zip lists {count:,} files; at most {most:,} are taken at once", count=count,
+        raise NotTaken(Message("the zip lists {count:,} files; at most {most:,} are taken at once", count=count,
                               most=MAX_ENTRIES))
 
 

@@ -39,7 +39,7 @@ class Texts:
         self._seen: dict[str, Seen] = {}
 
     def content(self, entry: Entry) -> bytes:
-        """The bytes of a file of words. Raises sources.Refused, OSError."""
+        """The bytes of a file of words. Raises sources.NotTaken, OSError."""
         if entry in self.kept:
             return self.kept[entry]
         data = entry.read()

@@ -25,7 +25,7 @@ from studio.datasets.hubsource import Rows, Unreadable
 from studio.datasets.layout import ARROW, Layout
 from studio.datasets.options import Options
 from studio.datasets.reporting import Report
-from studio.datasets.sources import Entry, Given, Refused
+from studio.datasets.sources import Entry, Given, NotTaken
 from studio.datasets.store import Dataset
 from studio.datasets.tables import Record
 from studio.messages import Message
@@ -134,7 +134,7 @@ def _line(entry: Entry, layout: Layout, pids: Mapping[Entry, str],
         return line, None
     content = layout.texts.kept.get(entry) if entry in layout.words else None
     if content is None and entry in layout.words and entry.suffix in ARROW and entry.size <= LARGEST_TABLE:
-        with suppress(Refused):  # damaged in its archive, as the report says
+        with suppress(NotTaken):  # damaged in its archive, as the report says
             content = entry.read()
     if content is None:
         line["problem"] = layout.report.why(entry)
@@ -177,11 +177,11 @@ def _reading(dataset: Dataset, packed: zipfile.ZipFile, options: Options) -> tup
 
 
 def _records(dataset: Dataset, entry: Entry) -> list[Record]:
-    """The records of a parquet file of names. Raises Refused."""
+    """The records of a parquet file of names. Raises NotTaken."""
     spool = dataset.path / ".spool-again.parquet"
     try:
         path = entry.on_disk(spool).absolute()
         with Rows(dataset.path, {"parquet": os.fsencode(path).hex()}, read=[path]) as table:
             return [Record(row["number"], row["line"]) for row in table if "line" in row]
     except Unreadable as problem:
-        raise Refused(str(problem)) from None
+        raise NotTaken(str(problem)) from None

@@ -21,7 +21,7 @@ from studio import config as config_
 from studio import machine, runs, storage
 from studio.config import Config
 from studio.families import source as source_
-from studio.jobs.running import Problem, RunningJob
+from studio.jobs.running import JobError, RunningJob
 from studio.messages import Message
 from studio.train import build
 from studio.train.adapters import Lora
@@ -36,8 +36,8 @@ def main(job: RunningJob) -> None:
     try:
         run = runs.find(job.home, job.args["run"])
     except runs.NotFound:
-        raise Problem(Message("The run is no longer here."), Message("Choose another run, and draw again."),
-                      "gone") from None
+        raise JobError(Message("The run is no longer here."), Message("Choose another run, and draw again."),
+                       "gone") from None
     config = run.config()
     if not machine.facts(job.home)["gpus"]:
         os.environ["ACCELERATE_USE_CPU"] = "true"  # as a run is started

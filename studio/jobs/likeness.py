@@ -12,7 +12,7 @@ from PIL import Image
 
 from studio import datasets, runs
 from studio.datasets import likeness
-from studio.jobs.running import Problem, RunningJob
+from studio.jobs.running import JobError, RunningJob
 from studio.messages import Message
 from studio.train.data import CENTRE, Framing, Sample
 
@@ -24,7 +24,7 @@ def main(job: RunningJob) -> None:
     try:
         run = runs.find(job.home, job.args["run"])
     except runs.NotFound:
-        raise Problem(Message("The run is no longer here."), Message("Choose another run."), "gone") from None
+        raise JobError(Message("The run is no longer here."), Message("Choose another run."), "gone") from None
     done = likeness.known(job.home, run.id)
     missing = [path for path in sorted(run.samples.glob("*.webp")) if path.name not in done]
     if not missing:

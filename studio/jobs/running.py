@@ -9,6 +9,7 @@ from typing import Any
 
 from studio import faults, storage
 from studio.datasets import NotFound
+from studio.errors import StudioError
 from studio.events import EventWriter, redact
 from studio.families import BaseProblem
 from studio.messages import Message, line
@@ -28,12 +29,10 @@ class Cancelled(Exception):
         self.result, self.why = result, why
 
 
-class Problem(Exception):
-    """A job that cannot be done, in words for a person: what is wrong, and what to do next."""
+class JobError(StudioError):
+    """A job that cannot be done."""
 
-    def __init__(self, message: str, hint: str, code: str = "job"):
-        super().__init__(message)
-        self.hint, self.code = hint, code
+    code = "job"
 
 
 class RunningJob:
@@ -86,7 +85,7 @@ def explain(error: Exception) -> dict[str, Any]:
     sentence = line(redact(str(error)), 500) or type(error).__name__
     code, message, hint = ("failed", Message("The job stopped on an error: {why}", why=sentence),
                            Message("The log has the details."))
-    if isinstance(error, Problem):
+    if isinstance(error, JobError):
         code, message, hint = error.code, sentence, error.hint
     elif isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error):
         code, message = "out_of_memory", Message("The job ran out of memory.")

@@ -17,7 +17,7 @@ from PIL import Image
 from studio import config, datasets, families
 from studio.datasets.buckets import Buckets
 from studio.families import source as source_
-from studio.jobs.running import Problem, RunningJob
+from studio.jobs.running import JobError, RunningJob
 from studio.messages import Message
 from studio.train.data import CENTRE, Framing, Sample, box
 
@@ -54,8 +54,8 @@ def main(job: RunningJob) -> None:
 def _base(name: str) -> tuple[families.Family, families.Source]:
     source = source_.locate(name)
     if source is None:
-        raise Problem(Message("{base} is not on this machine.", base=name),
-                      Message("Start a run with it, which downloads it, and look again."), "base_model")
+        raise JobError(Message("{base} is not on this machine.", base=name),
+                       Message("Start a run with it, which downloads it, and look again."), "base_model")
     family = families.of(source)
     family.check(source)
     return family, source

@@ -21,7 +21,7 @@ from typing import Any
 
 from studio import bundle, config, events, faults, runs, storage
 from studio.launch import elsewhere
-from studio.launch.depot import Depot, Problem
+from studio.launch.depot import Depot, RemoteError
 from studio.launch.supervisor import supervise
 from studio.messages import Message
 from studio.runs import Run
@@ -61,7 +61,7 @@ class Voice:
             try:
                 self._listen()
                 self._speak(last)
-            except (Problem, OSError, storage.Corrupt) as problem:  # the run goes on; what was not said is said later
+            except (RemoteError, OSError, storage.Corrupt) as problem:  # the run goes on; this is said later
                 say(f"the depot could not be used: {problem}")
             if last:
                 return
@@ -73,7 +73,7 @@ class Voice:
                 self.saved.clear()
                 try:
                     self.leave_result()
-                except (Problem, OSError, storage.Corrupt) as problem:
+                except (RemoteError, OSError, storage.Corrupt) as problem:
                     say(f"what was made so far could not be sent: {problem}")
 
     def leave_result(self) -> None:
@@ -152,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if state != "cancelled":
             voice.leave_result()
-    except (Problem, OSError, storage.Corrupt) as problem:
+    except (RemoteError, OSError, storage.Corrupt) as problem:
         error = {"code": "remote_failed",
                  "message": Message("What the run made could not be sent back: {why}", why=problem),
                  "hint": Message("Resume goes on from what came back before."), "evidence": ""}

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from studio import edits, events, foreign, storage
 from studio.bundle import layout
 from studio.events import EventWriter
-from studio.launch.depot import Depot, Problem
+from studio.launch.depot import Depot, RemoteError
 from studio.launch.job import MARK
 from studio.messages import Message
 from studio.runs import Run
@@ -81,7 +81,7 @@ class Relay:
             return False
         try:
             path = self.depot.get(f"samples/{name}", self.run.path / COMING)
-        except Problem:
+        except RemoteError:
             return True
         if path is None:
             return True

@@ -22,6 +22,7 @@ import psutil
 from studio import config as config_
 from studio import events, faults, storage
 from studio import work as work_
+from studio.errors import StudioError
 from studio.launch import cause, command, tree
 from studio.messages import Message, word
 from studio.runs import Run
@@ -39,12 +40,8 @@ LOST_PATIENCE = 5.0  # seconds that a run's processes have to leave by themselve
 END_GRACE = 2.0  # seconds between SIGTERM and SIGKILL for what a trainer leaves behind
 
 
-class CannotStart(Exception):
-    """The attempt cannot begin; bears the error as it goes into exit.json."""
-
-    def __init__(self, code: str, message: str, hint: str, evidence: str = ""):
-        super().__init__(message)
-        self.error = cause.supervisor_error(code, message, hint, evidence)
+class CannotStart(StudioError):
+    """The attempt cannot begin."""
 
 
 def work_in(path: Path) -> Work:
@@ -106,7 +103,7 @@ class _Attempt:
             self._start()
             self._watch()
         except CannotStart as problem:
-            error = problem.error
+            error = cause.supervisor_error(problem.code, problem.message, problem.hint)
         except (OSError, storage.Corrupt, config_.ConfigError) as problem:
             error = cause.of_disk(self.run, faults.of(problem), str(problem)) or cause.supervisor_error(
                 "supervisor_failed",
@@ -141,11 +138,10 @@ class _Attempt:
         left = tree.end_all(self.run.path, END_GRACE)
         if left or storage.is_locked(path):
             pids = ", ".join(str(p.pid) for p in left) or "unknown"
-            raise CannotStart("leftover_trainer",
-                              Message("A process of an earlier attempt is still there (process {pids}) and could not "
+            raise CannotStart(Message("A process of an earlier attempt is still there (process {pids}) and could not "
                                       "be ended.", pids=pids),
                               Message("End that process or restart the machine, then {what}.",
-                                      what=cause.again(self.run)))
+                                      what=cause.again(self.run)), "leftover_trainer")
 
     def _start(self) -> None:
         argv, environment = self._command()

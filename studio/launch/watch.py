@@ -22,7 +22,7 @@ from typing import Any
 
 from studio import bundle, events, faults, storage
 from studio.launch import cause, relay
-from studio.launch.depot import SIGN_IN, Problem
+from studio.launch.depot import SIGN_IN, RemoteError
 from studio.launch.hf_jobs import HfJobs, Status
 from studio.launch.job import RESULT
 from studio.messages import Message
@@ -168,7 +168,7 @@ class Watch:
         self.sent.add(id_)
         try:
             self.relay.depot.put({f"control/{id_}.json": as_json({"kind": kind, "args": args})}, f"Asked: {kind}")
-        except Problem as problem:
+        except RemoteError as problem:
             self.writer.add("control", id=id_, control=kind, result="refused",
                             message=Message("it did not reach the rented machine: {why}", why=problem))
             storage.clear(path)
@@ -178,7 +178,7 @@ class Watch:
         self.polled = time.monotonic()
         try:
             return self.place.poll(self.handle)
-        except Problem as problem:
+        except RemoteError as problem:
             if problem.code != "unreachable":
                 raise
             print(f"the job goes on unseen: {problem}", file=sys.stderr, flush=True)
@@ -227,7 +227,7 @@ class Watch:
         self._keep({**self.handle, "over": True})
         try:
             depot.delete()
-        except Problem as problem:
+        except RemoteError as problem:
             self.writer.warning("depot_left",
                                 Message("The repository {repo} could not be deleted, delete it on the Hub: {why}",
                                         repo=self.handle["repo"], why=problem))
@@ -259,9 +259,8 @@ class Watch:
 def _place_of(run: Run) -> HfJobs:
     token = os.environ.get("HF_TOKEN")
     if not token:
-        raise Problem("no_token",
-                      Message("There is no Hugging Face token to rent a machine with: none is ever kept, so one is "
-                              "needed at each start."), SIGN_IN)
+        raise RemoteError(Message("There is no Hugging Face token to rent a machine with: none is ever kept, so one is "
+                                  "needed at each start."), SIGN_IN, "no_token")
     return PLACES[run.config().compute.backend](token)
 
 
@@ -285,7 +284,7 @@ def main() -> int:
                                        why=left))
                 writer.add("end", result="interrupted", step=Reader().story(run).step, error=None)
             return 3
-        except (Problem, storage.Corrupt, OSError) as problem:
+        except (RemoteError, storage.Corrupt, OSError) as problem:
             code, hint = getattr(problem, "code", "supervisor_failed"), getattr(problem, "hint", cause.what_next(run))
             error = cause.of_disk(run, faults.of(problem), "") or cause.supervisor_error(code, str(problem), hint)
             writer.add("end", result="failed", step=Reader().story(run).step, error=error)

@@ -8,21 +8,18 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from studio import bundle, config, datasets, families, faults, hub, storage, work
+from studio.errors import Refused, StudioError
 from studio.messages import Message, sentence
 
 log = logging.getLogger("studio.web")
 _troubles = faults.Log(log)
 
 
-class WebError(Exception):
-    """An error with its status, a stable code, a sentence, and a hint on what to do next."""
+class WebError(StudioError):
+    """An error with the status that it is answered with."""
 
     status, code = 400, "bad_request"
     retry_after: int | None = None  # seconds after which it may be tried again
-
-    def __init__(self, message: str, hint: str = "", *, code: str | None = None):
-        super().__init__(message)
-        self.message, self.hint, self.code = message, hint, code or self.code
 
 
 class NotFound(WebError):
@@ -35,12 +32,6 @@ class LoginNeeded(WebError):
     """Nobody is signed in and the action needs somebody."""
 
     status, code = 401, "login_needed"
-
-
-class Refused(WebError):
-    """The request is understood and does not fit the present state."""
-
-    status, code = 409, "refused"
 
 
 class TooLarge(WebError):
@@ -128,7 +119,7 @@ def _known(error: BaseException) -> tuple[int, dict[str, Any]] | None:
         (datasets.Unreadable, lambda e: (422, _body("source", _sentence(e), Message("Correct it and try again.")))),
         (datasets.Nothing, lambda e: (409, _body("refused", _sentence(e), Message("Add pictures first.")))),
         (datasets.ReadOnly, lambda e: (409, _body("read_only", _sentence(e)))),
-        (work.Refused, lambda e: (409, _body("refused", _sentence(e)))),
+        (Refused, lambda e: (409, _body(e.code, _sentence(e), e.hint))),
         (bundle.BadBundle, lambda e: (422, _body("bundle", _sentence(e), Message("Nothing of it was kept.")))),
         (families.BaseProblem, lambda e: (422, _body("base", _sentence(e), Message("Choose another base model.")))),
         (storage.Corrupt, _damaged),

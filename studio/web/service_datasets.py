@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from studio import datasets, storage, zips
+from studio.errors import Refused
 from studio.messages import Message, sentence
 from studio.web.access import Viewer, may, require
-from studio.web.errors import NotFound, Refused, WebError
+from studio.web.errors import NotFound, WebError
 from studio.web.quotas import Arrival, Quotas
 from studio.web.settings import Settings
 

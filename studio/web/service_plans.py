@@ -8,9 +8,10 @@ from typing import Any
 
 from studio import config as config_
 from studio import datasets, estimate, machine, prepare, presets, storage
+from studio.errors import Refused
 from studio.messages import Message
 from studio.web.access import Viewer, may, require
-from studio.web.errors import NotFound, Refused, WebError
+from studio.web.errors import NotFound, WebError
 from studio.web.index import W
 from studio.web.service_runs import RunService
 
@@ -88,7 +89,7 @@ class PlanService(RunService):
         self.quotas.preset(len(json.dumps(config)))
         try:
             made = presets.save(self.home, name=clean, owner=viewer.id, config=config)
-        except presets.Refused as error:
+        except Refused as error:
             raise Refused(Message("The preset was not kept: {why}.", why=error), "") from None
         return {"id": made["id"], "name": made["name"], "help": "", "own": True, "config": made["config"]}
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from studio import config as config_
 from studio import events, export, runs
+from studio.errors import Refused
 from studio.families import source as source_
 from studio.messages import Message
 from studio.web import overfitting, votes
 from studio.web.access import Viewer, require
-from studio.web.errors import NotFound, Refused, WebError, there_are
+from studio.web.errors import NotFound, WebError, there_are
 from studio.web.service_runs import PROMPT_LENGTH, RunService
 from studio.work import Job
 

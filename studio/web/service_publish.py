@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from studio import datasets, hub
+from studio.errors import Refused
 from studio.messages import Message
 from studio.web.access import Viewer, require
-from studio.web.errors import Refused, WebError
+from studio.web.errors import WebError
 from studio.web.service_datasets import DatasetService
 from studio.web.service_jobs import JobService
 from studio.web.service_runs import RunService
@@ -34,7 +35,7 @@ class PublishService(RunService, DatasetService, JobService):
                            Message("weights: ema, raw; precision: {names}.", names=", ".join(PRECISIONS)))
         try:
             hub.choose(run, weights, step, precision)
-        except hub.PublishProblem as problem:
+        except hub.PublishError as problem:
             raise Refused(str(problem), problem.hint) from None
         args = {"run": run.id, "repo": repo, "private": private, "weights": weights, "step": step,
                 "precision": precision}

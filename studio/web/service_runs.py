@@ -11,10 +11,11 @@ from typing import Any
 
 from studio import config as config_
 from studio import datasets, events, export, hub, launch, prepare, runs, storage
+from studio.errors import Refused
 from studio.messages import Message
 from studio.web import losses, records
 from studio.web.access import Viewer, may, require
-from studio.web.errors import NotFound, Refused, Unavailable, WebError, there_are
+from studio.web.errors import NotFound, Unavailable, WebError, there_are
 from studio.web.index import Index
 from studio.web.names import is_hub_id
 from studio.web.repositories import NotReadable, Repositories
