@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 _here = threading.Lock()
 _measured: dict[str, dict[str, Any]] = {}  # what no disk took, by `_key`
 PROBE_SECONDS = 120
+RETRY_SECONDS = 300
 PLAIN_SIDE = 256
 RENTED_THREADS = 2  # what the smallest machine has
 
@@ -37,21 +39,23 @@ def facts(home: Path) -> dict[str, Any]:
     """{cores, memory_bytes, gpus: [{name, memory_bytes}], precision, precision_reason, kernels, torch}; waits for a
     probe that another process or thread has begun. `kernels` holds `compute.attention` and `compute.linear` by
     precision. A probe that fails gives precision "no" with the reason, and is tried again
-    next time."""
+    RETRY_SECONDS later: until then nobody waits for another."""
     file, key = home / "cache" / "machine.json", _key()
     if (known := _known(file, key)) is not None:
         return known
     with _one_at_a_time(home):
-        if (known := _known(file, key) or _measured.get(key)) is not None:
+        if (known := _known(file, key) or _valid(_measured.get(key), key)) is not None:
             return known
         found: dict[str, Any] = {"cores": cores(), "memory_bytes": memory_bytes(), "torch": _torch_version()}
+        answer: dict[str, Any] = {"key": key, "facts": found}
         try:
             found.update(_probe())
         except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
             log.exception("the machine could not be measured")
-            return {**found, "gpus": [], "precision": "no", "precision_reason": f"could not be measured: {error}"}
-        if not storage.write_cache(file, {"key": key, "facts": found}):
-            _measured[key] = found
+            found |= {"gpus": [], "precision": "no", "precision_reason": f"could not be measured: {error}"}
+            answer["failed"] = time.time()
+        if not storage.write_cache(file, answer):
+            _measured[key] = answer
         return found
 
 
@@ -155,8 +159,16 @@ def _known(file: Path, key: str) -> dict[str, Any] | None:
         kept = storage.read_json(file)
     except storage.Corrupt:
         return None
-    found = kept.get("facts") if isinstance(kept, dict) and kept.get("key") == key else None
-    return found if isinstance(found, dict) and "kernels" in found else None
+    return _valid(kept, key)
+
+
+def _valid(answer: Any, key: str) -> dict[str, Any] | None:
+    """The facts of an answer for this machine: measured, or a failure of the last minutes."""
+    if not isinstance(answer, dict) or answer.get("key") != key or not isinstance(answer.get("facts"), dict):
+        return None
+    failed = answer.get("failed")
+    recent = isinstance(failed, int | float) and 0 <= time.time() - failed < RETRY_SECONDS
+    return answer["facts"] if recent or "kernels" in answer["facts"] else None
 
 
 def _key() -> str:

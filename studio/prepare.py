@@ -129,8 +129,11 @@ def branch(home: Path, parent: runs.Run, *, name: str, owner: str, checkpoint: s
                             step=facts["step"]))
     found.problems += OPTIMIZERS[settings.optim.name].faults(settings)
     found.problems += machine.problems(machine.facts(home), settings.train, settings.compute)
+    family = source_.family_of(settings.model)
     if any(name.startswith("objective.") for name in changed):
-        _check_objective(settings, source_.family_of(settings.model), found)
+        _check_objective(settings, family, found)
+    sides = {name: side for name, side in _sides(settings).items() if name in changed}
+    found.problems += families.side_problems(family, source_.here(settings.model), sides)
     found.checkpoint_bytes = sum(file["size"] for file in facts["files"].values())
     found.disk_bytes = math.ceil((settings.checkpoint.keep + 1) * DISK_MARGIN * found.checkpoint_bytes)
     look(found)
@@ -305,21 +308,15 @@ def _check_objective(config: Config, family: Family, found: Plan) -> None:
 
 
 def _check_sides(config: Config, family: Family, found: Plan) -> None:
-    """Sides that the base's layers would cut, silently or not."""
-    if found.source is None:
-        return
-    step, data, sample = family.side_step(found.source), config.data, config.sample
-    sides = {"data.resolution": data.resolution, "data.bucket_step": data.bucket_step if data.buckets else None,
-             "sample.width": sample.width, "sample.height": sample.height}
-    for path, side in sides.items():
-        if side and side % step:
-            found.fault(path,
-                        Message("every side of a picture is a multiple of {step} pixels for this base: set {side}",
-                                step=step, side=max(1, round(side / step)) * step))
-        elif side and side > family.largest_side:
-            found.fault(path,
-                        Message("{family} takes sides of at most {side} pixels: set fewer", family=family.title,
-                                side=family.largest_side))
+    if found.source is not None:
+        found.problems += families.side_problems(family, found.source, _sides(config))
+
+
+def _sides(config: Config) -> dict[str, int | None]:
+    """Every side of a picture that the config names, by its setting."""
+    data, sample = config.data, config.sample
+    return {"data.resolution": data.resolution, "data.bucket_step": data.bucket_step if data.buckets else None,
+            "sample.width": sample.width, "sample.height": sample.height}
 
 
 def _check_method(config: Config, family: Family, defaults: dict[str, Any], found: Plan) -> None:

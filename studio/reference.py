@@ -1,7 +1,7 @@
-"""A pasted `train_text_to_image.py` or `train_text_to_image_lora.py` command line as a config that trains the same.
+"""A pasted command line of one of diffusers' training scripts as a config that trains the same.
 
-Which setting an option becomes is read from the settings' own `reference` names. What has no place is listed with the
-reason, never dropped in silence. Meanings: diffusers, examples/text_to_image.
+Read are `train_text_to_image.py`, its LoRA sibling, and the DreamBooth scripts that a family says train it. Which
+setting an option becomes is read from the settings' own `reference` names; what has no place is listed with the reason.
 """
 
 from __future__ import annotations
@@ -11,71 +11,20 @@ import math
 import re
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-from studio import commandline
+from studio import commandline, families, scripts
 from studio import config as config_
 from studio.commandline import MOST_CHARACTERS, PLACEHOLDER, VARIABLE, CommandError
 from studio.messages import Message
+from studio.scripts import COMMENT, FLAG, MANY, NO_OPTION, ONE, OUTPUT, TO_FILL, WHY, Option, Script
 
-FLAG, ONE, MANY = "flag", "one", "many"
 SECRET = "[secret]"
 MOST_DIGITS = 12  # of a count
 NOT_HERE = Message("the script has no such option")
-
-
-class Option(NamedTuple):
-    """An option of the script: its default there, how many values follow it, and whether the LoRA script has it."""
-
-    default: Any = None
-    takes: str = ONE
-    lora: bool = True
-
-
-OPTIONS: dict[str, Option] = {
-    "input_perturbation": Option(0.0, lora=False), "pretrained_model_name_or_path": Option(), "revision": Option(),
-    "variant": Option(), "dataset_name": Option(), "dataset_config_name": Option(), "train_data_dir": Option(),
-    "image_column": Option(), "caption_column": Option(), "max_train_samples": Option(),
-    "validation_prompts": Option(takes=MANY, lora=False), "output_dir": Option(), "cache_dir": Option(),
-    "seed": Option(), "resolution": Option(512), "center_crop": Option(False, FLAG),
-    "random_flip": Option(False, FLAG), "train_batch_size": Option(16), "num_train_epochs": Option(100),
-    "max_train_steps": Option(), "gradient_accumulation_steps": Option(1),
-    "gradient_checkpointing": Option(False, FLAG), "learning_rate": Option(1e-4), "scale_lr": Option(False, FLAG),
-    "lr_scheduler": Option("constant"), "lr_warmup_steps": Option(500), "snr_gamma": Option(),
-    "dream_training": Option(False, FLAG, lora=False), "dream_detail_preservation": Option(1.0, lora=False),
-    "use_8bit_adam": Option(False, FLAG), "allow_tf32": Option(False, FLAG),
-    "use_ema": Option(False, FLAG, lora=False), "offload_ema": Option(False, FLAG, lora=False),
-    "foreach_ema": Option(False, FLAG, lora=False), "non_ema_revision": Option(lora=False),
-    "dataloader_num_workers": Option(0), "adam_beta1": Option(0.9), "adam_beta2": Option(0.999),
-    "adam_weight_decay": Option(1e-2), "adam_epsilon": Option(1e-8), "max_grad_norm": Option(1.0),
-    "push_to_hub": Option(False, FLAG), "hub_token": Option(), "prediction_type": Option(), "hub_model_id": Option(),
-    "logging_dir": Option(), "mixed_precision": Option(), "report_to": Option("tensorboard"), "local_rank": Option(),
-    "checkpointing_steps": Option(500), "checkpoints_total_limit": Option(), "resume_from_checkpoint": Option(),
-    "enable_xformers_memory_efficient_attention": Option(False, FLAG), "noise_offset": Option(0.0),
-    "validation_epochs": Option(), "tracker_project_name": Option("text2image-fine-tune", lora=False),
-    "image_interpolation_mode": Option("lanczos"),
-}
-LORA_OPTIONS = {name: option for name, option in OPTIONS.items() if option.lora} | {
-    "rank": Option(4), "num_validation_images": Option(4), "validation_prompt": Option()}
-MEANS = {"use_8bit_adam": "adamw8bit",  # the choice that a flag stands for
-         "enable_xformers_memory_efficient_attention": "xformers"}
 LAUNCHER = {"mixed_precision": "train.mixed_precision", "num_processes": "compute.num_processes",
             "nproc_per_node": "compute.num_processes", "num_cpu_threads_per_process": "compute.num_threads",
             "num_machines": "compute.num_machines", "zero_stage": "compute.deepspeed_stage"}
-WHY = {"output_dir": Message("the studio keeps every run in a folder of its own"),
-       "logging_dir": Message("trackers write into the run's own folder `logs/`"),
-       "cache_dir": Message("set HF_HOME to move the cache of downloads"),
-       "hub_token": Message("a token is never kept: sign in, set HF_TOKEN, or give it when you publish"),
-       "local_rank": Message("the launcher numbers its processes by itself"),
-       "resume_from_checkpoint": Message("a run goes on from its own newest checkpoint: Resume on its page; "
-                                         "--resume-from in the shell names another"),
-       "non_ema_revision": Message("deprecated, and the script ends with an error when it is set: use the revision"),
-       "validation_epochs": Message("pictures are drawn every so many steps here: set sample.every_steps"),
-       "foreach_ema": Message("the average is always updated that way")}
-COMMENT = Message("a comment, which no shell reads")
-NO_OPTION = Message("it belongs to no option")
-TO_FILL = Message("it looks like a place to fill in: put in what is meant")
-OUTPUT = Message("where output goes: a run keeps its log in its own folder")
 PROMPTS = ("validation_prompts", "validation_prompt")  # what people write there may look like a placeholder
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _TO_FILL = re.compile(r"path[-_/ ]to[-_/ ]|(?:^|[-_/ ])your[-_ ]|^x{3,}$|^\.\.\.$", re.IGNORECASE)
@@ -87,17 +36,14 @@ def from_command(text: str) -> dict[str, Any]:
     """{"config": a partial config, "unplaced": [{"option", "value", "why"}]} of a pasted command line.
 
     It is read as a shell reads it (`commandline`), with `accelerate launch` or `torchrun` before the script. Raises
-    CommandError.
-    """
+    CommandError."""
     if len(text) > MOST_CHARACTERS:
         raise CommandError(Message("it is longer than {length:,} characters", length=MOST_CHARACTERS))
     reading = _Reading()
     launcher, script, words = _command(text, reading)
-    lora = "lora" in script
-    known = LORA_OPTIONS if lora else OPTIONS
-    given = dict(_options(words, known, reading))
+    given = dict(_options(words, script.options, reading))
     reading.launcher(launcher)
-    _place(given, known, reading, lora=lora)
+    _place(given, script, reading)
     return {"config": _acceptable(reading), "unplaced": reading.unplaced}
 
 
@@ -124,9 +70,13 @@ class _Reading:
             return
         try:
             number = {"int": int, "float": float}.get(field["kind"])
-            self.values[path] = option, number(value) if number else value
+            read = number(value) if number else value
         except (TypeError, ValueError):
+            read = math.nan
+        if isinstance(read, float) and not math.isfinite(read):
             self.leave(option, value, Message("it is no number"))
+        else:
+            self.values[path] = option, read
 
     def launcher(self, words: list[str]) -> None:
         """What stands between the launcher and the script. A word after an option is its value unless it is one too."""
@@ -144,8 +94,8 @@ class _Reading:
 # ------------------------------------------------------------------------------------------------ text to words
 
 
-def _command(text: str, reading: _Reading) -> tuple[list[str], str, list[str]]:
-    """The launcher's options, the script's name and the script's own words; variables are put in on the way."""
+def _command(text: str, reading: _Reading) -> tuple[list[str], Script, list[str]]:
+    """The launcher's options, the script and the script's own words; variables are put in on the way."""
     found, comments = commandline.statements(text)
     other = None
     for statement in found:
@@ -183,19 +133,30 @@ def _leave_variables(own: dict[str, str], reading: _Reading) -> None:
         reading.leave(variable, SECRET if secret else value, why)
 
 
-def _script_of(words: list[str]) -> tuple[list[str], str, list[str]] | None:
+def _script_of(words: list[str]) -> tuple[list[str], Script, list[str]] | None:
     """Launcher options, script and its words; None when this statement trains nothing. Raises CommandError."""
     if words and words[0].startswith("--"):
-        return [], "", words  # the options alone
+        return [], scripts.PLAIN["train_text_to_image.py"], words  # the options alone
     place = next((i for i, word in enumerate(words) if word.endswith(".py")), None)
     if place is None:
         return None
-    script = re.split(r"[/\\]", words[place])[-1]
-    if "train_text_to_image" not in script or any(other in script for other in _OTHERS):
-        raise CommandError(Message("{script} is another script: this reads train_text_to_image.py and "
-                                   "train_text_to_image_lora.py", script=script[:100]))
+    script = _named(re.split(r"[/\\]", words[place])[-1])
     first = next((i for i, word in enumerate(words[:place]) if word.startswith("-")), place)
     return words[first:place], script, words[place + 1 :]
+
+
+def _named(name: str) -> Script:
+    """The script of that file name, or of a name made of it. Raises CommandError."""
+    known = scripts.PLAIN | {f"{script}.py": scripts.of_flow(script, defaults)
+                             for family in map(families.get, families.names())
+                             for script, defaults in family.scripts.items()}
+    if name in known:
+        return known[name]
+    if "train_text_to_image" not in name or any(other in name for other in _OTHERS):
+        *others, last = known
+        raise CommandError(Message("{script} is another script: this reads {scripts} and {last}", script=name[:100],
+                                   scripts=", ".join(others), last=last))
+    return known[f"train_text_to_image{'_lora' if 'lora' in name else ''}.py"]
 
 
 def _options(words: list[str], known: dict[str, Option], reading: _Reading) -> Iterator[tuple[str, Any]]:
@@ -265,17 +226,19 @@ def _whole(given: str, known: dict[str, Option]) -> str | None:
 # ----------------------------------------------------------------------------------------------- words to settings
 
 
-def _place(given: dict[str, Any], known: dict[str, Option], reading: _Reading, *, lora: bool) -> None:
+def _place(given: dict[str, Any], script: Script, reading: _Reading) -> None:
     """Every option in its setting: what was given, and the script's own default where it is another than here."""
     if "pretrained_model_name_or_path" not in given:
         reading.leave("--pretrained_model_name_or_path", None, Message("the command names no model: choose the base"))
-    reading.values["model.method"] = "", "lora" if lora else "full"
-    if lora:
+    reading.values["model.method"] = "", "lora" if script.lora else "full"
+    if "use_ema" not in script.options:
         reading.values["ema.enabled"] = "", False
-    _unlike(given, reading, lora=lora)
-    for name, option in known.items():
+    if script.flow:
+        _of_flow(given, script, reading)
+    _unlike(given, script, reading)
+    for name, option in script.options.items():
         value = given.get(name, option.default)
-        field = reading.by_reference.get(name)
+        field = reading.by_reference.get(name) or reading.by_path.get(scripts.PLACES.get(name, ""))
         if name == "hub_token" and name in given:
             reading.leave(f"--{name}", SECRET, WHY[name])
         elif name in given and _is_unset(name, value):
@@ -292,15 +255,57 @@ def _put(name: str, value: Any, field: dict[str, Any], is_given: bool, reading: 
     """One option in its setting."""
     if is_given and _is_to_fill(value):
         reading.leave(f"--{name}", value, TO_FILL)
-    if name in MEANS:
-        value = MEANS[name] if value else field["default"]
+    if name in scripts.MEANS:
+        value = scripts.MEANS[name] if value else field["default"]
     if value is not None and (is_given or value != field["default"]):
         reading.put(f"--{name}", field["path"], value)
 
 
-def _unlike(given: dict[str, Any], reading: _Reading, *, lora: bool) -> None:
+def _of_flow(given: dict[str, Any], script: Script, reading: _Reading) -> None:
+    """What only the scripts of flow models say in different words; consumes or rewrites those options of `given`."""
+    _times(given, script, reading)
+    if not given.get("train_text_encoder") and (rate := given.pop("text_encoder_lr", None)):
+        reading.leave("--text_encoder_lr", rate, Message("no text encoder learns here, in the script neither"))
+    elif given.get("train_text_encoder"):
+        given.setdefault("text_encoder_lr", 5e-6)
+    optimizer = str(given.pop("optimizer", "adamw"))
+    if optimizer.lower() == "prodigy":
+        given.pop("use_8bit_adam", None)
+        reading.put("--optimizer", "optim.name", "prodigy")
+    elif optimizer.lower() != "adamw":
+        reading.leave("--optimizer", optimizer, Message("there are: adamw, prodigy"))
+    repeats = given.pop("repeats", None)
+    often, epochs = (_count(str(number)) for number in (repeats, given.get("num_train_epochs", 1)))
+    if often and epochs and "max_train_steps" not in given:
+        given["num_train_epochs"] = often * epochs
+    elif repeats is not None:
+        reading.leave("--repeats", repeats,
+                      Message("the steps decide, as in the script")
+                      if often and epochs else Message("it is no number from 1 on, or the epochs are none"))
+
+
+def _times(given: dict[str, Any], script: Script, reading: _Reading) -> None:
+    """How often each noise level is learnt. The scripts draw a place in a table that begins with noise alone, so that a
+    positive mean is LESS noise there: here it has the other sign. The density `mode` is its own mirror image."""
+    scheme = given.get("weighting_scheme", script.options["weighting_scheme"].default)
+    if scheme in ("sigma_sqrt", "cosmap"):
+        reading.leave("--weighting_scheme", scheme,
+                      Message("every noise level weighs the same here; their times are uniform"))
+    given["weighting_scheme"] = "uniform" if scheme in ("none", "sigma_sqrt", "cosmap") else scheme
+    for name, (reader, default) in scripts.FLOW_TIMES.items():
+        if scheme == reader:
+            given.setdefault(name, default)
+        elif name in given:
+            reading.leave(f"--{name}", given.pop(name),
+                          Message("only --weighting_scheme={scheme} reads it, in the script too", scheme=reader))
+    mean = given.get("logit_mean")
+    if mean is not None and _is_number(str(mean).lstrip("+-")) and math.isfinite(float(mean)):
+        given["logit_mean"] = 0.0 - float(mean)
+
+
+def _unlike(given: dict[str, Any], script: Script, reading: _Reading) -> None:
     """What the script and the studio say in different words; consumes those options of `given`."""
-    if lora and (prompt := given.pop("validation_prompt", None)):
+    if "validation_prompt" in script.options and (prompt := given.pop("validation_prompt", None)):
         count = str(given.pop("num_validation_images", 4))
         many = _count(count)
         reading.put("--validation_prompt", "sample.prompts", [prompt] * (1 if many is None else min(64, many)))

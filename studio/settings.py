@@ -234,7 +234,7 @@ class Objective(Section):
     timestep_shift: str | None = setting(
         None, "Shift of times", "For flow: moves all times towards the noise. `none`, a number such as `3`, or "
         "`length`: by an image's size. Empty takes the base's own.", max_length=20,
-        pattern=r"^(none|length|\d{1,3}(\.\d{1,6})?)$")
+        pattern=r"^(none|length|[1-9]\d{0,2}(\.\d{1,6})?|0\.\d{0,5}[1-9]\d{0,5})$")
 
 
 class Ema(Section):

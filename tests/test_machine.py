@@ -51,12 +51,27 @@ def test_the_answer_is_kept_until_the_machine_changes(measured: Path, monkeypatc
     assert machine.facts(measured) == before
 
 
-def test_a_probe_that_fails_gives_the_safe_answer_and_is_not_kept(
+def test_a_probe_that_fails_gives_the_safe_answer_for_some_minutes(
         home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each page and each job asks: nobody waits for a second failure, and then it is tried again."""
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     found = machine.facts(home)
     assert found["precision"] == "no" and "/nowhere/python" in found["precision_reason"]
-    assert not (home / "cache" / "machine.json").exists()
+    monkeypatch.setattr(sys, "executable", "/elsewhere/python")
+    assert machine.facts(home) == found
+    file = home / "cache" / "machine.json"
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps({**kept, "failed": kept["failed"] - machine.RETRY_SECONDS}))
+    assert "/elsewhere/python" in machine.facts(home)["precision_reason"]
+
+
+def test_a_failure_is_remembered_where_the_disk_takes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_measured", {})
+    monkeypatch.setattr(machine.storage, "write_cache", lambda *_: False)
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    found = machine.facts(home)
+    monkeypatch.setattr(sys, "executable", "/elsewhere/python")
+    assert machine.facts(home) == found
 
 
 def test_asking_loads_no_torch(measured: Path) -> None:

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from studio import config, reference
-from studio.reference import FLAG, LORA_OPTIONS, MANY, OPTIONS, CommandError, from_command
+from studio.commandline import CommandError
+from studio.reference import from_command
+from studio.scripts import FLAG, FLOW_LORA_OPTIONS, FLOW_OPTIONS, LORA_OPTIONS, MANY, OPTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = r"""
@@ -121,6 +123,14 @@ def test_all_trackers_are_those_installed() -> None:
     assert not [u for u in found["unplaced"] if u["option"] == "--report_to"]
 
 
+@pytest.mark.parametrize("option", ["--learning_rate=1e999", "--learning_rate=nan", "--snr_gamma=-inf"])
+def test_a_number_without_end_is_named_as_it_was_written(option: str) -> None:
+    """JSON has no word for what it would be as a number."""
+    name, value = option.split("=")
+    (left,) = from_command(command("train_text_to_image", option))["unplaced"]
+    assert left == {"option": name, "value": value, "why": "it is no number"}
+
+
 def test_what_the_script_would_do_by_itself_is_set() -> None:
     found, unplaced = read("train_text_to_image")
     settings = config.load(found)
@@ -169,6 +179,71 @@ def test_what_cannot_be_meant_is_named() -> None:
 def test_a_text_that_is_no_command(text: str, why: str) -> None:
     with pytest.raises(CommandError, match=why):
         from_command(text)
+
+
+@pytest.fixture
+def flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A family, in a file of its own, that says which scripts train it."""
+    import studio.families
+
+    monkeypatch.setattr(studio.families, "__path__", [*studio.families.__path__, str(ROOT / "tests/families/toys")])
+
+
+@pytest.mark.parametrize("script, known", [
+    ("train_dreambooth_rf", FLOW_OPTIONS), ("train_dreambooth_lora_rf", FLOW_LORA_OPTIONS)], ids=["full", "lora"])
+def test_every_option_of_a_flow_script_is_placed_or_named(flow: None, script: str, known: dict[str, Any]) -> None:
+    values = VALUES | {"weighting_scheme": "mode", "optimizer": "prodigy", "lora_dropout": "0.1"}
+    needs = {"text_encoder_lr": "--train_text_encoder", "mode_scale": "--weighting_scheme=mode",
+             "num_validation_images": "--validation_prompt=x", "lr_warmup_steps": "--lr_scheduler=linear",
+             **dict.fromkeys(("logit_mean", "logit_std"), "--weighting_scheme=logit_normal")}
+    plain, _ = read(script)
+    for name, option in known.items():
+        value = repr(values.get(name, "0.3" if name in ("caption_dropout", "logit_mean") else "3"))
+        words = [f"--{name}"] if option.takes == FLAG else [f"--{name}={value}"]
+        found, unplaced = read(script, *words, needs.get(name, ""))
+        assert (f"--{name}" in unplaced) or found != plain or name == "pretrained_model_name_or_path", name
+        assert all(len(why) > 10 for why in unplaced.values()) and reference.NOT_HERE not in unplaced.values(), name
+        assert config.load(found)
+
+
+def test_what_a_flow_script_would_do_by_itself_is_set(flow: None) -> None:
+    found, unplaced = read("train_dreambooth_lora_rf")
+    settings = config.load(found)
+    assert not unplaced and settings.model.method == "lora" and (settings.lora.rank, settings.lora.alpha) == (4, 4)
+    assert (settings.train.batch_size, settings.train.epochs, settings.optim.adam_weight_decay) == (4, 1, 1e-4)
+    assert settings.data.interpolation == "bilinear" and not settings.ema.enabled
+    assert settings.objective.timestep_density == "logit_normal", "as its family says of this script"
+    assert read("train_dreambooth_rf")[0]["objective"] == {"timestep_density": "uniform"}
+    found, unplaced = read("train_dreambooth_lora_rf", "--repeats=10 --num_train_epochs=3 --optimizer=Prodigy "
+                           "--use_8bit_adam --weighting_scheme=sigma_sqrt --logit_mean=1 --text_encoder_lr=1e-5")
+    assert (found["train"]["epochs"], found["optim"]["name"]) == (30, "prodigy")
+    assert found["objective"] == {"timestep_density": "uniform"}
+    assert set(unplaced) == {"--weighting_scheme", "--logit_mean", "--text_encoder_lr"}
+    for words in ("--repeats=10 --max_train_steps=7", "--repeats=0", "--repeats=x"):
+        assert set(read("train_dreambooth_rf", words)[1]) == {"--repeats"}
+    assert read("train_dreambooth_rf", "--weighting_scheme=logit_normal --logit_mean=x")[1]["--logit_mean"]
+
+
+@pytest.mark.parametrize("words", ["--weighting_scheme=logit_normal --logit_mean=0.7 --logit_std=0.8",
+                                   "--weighting_scheme=logit_normal", "--weighting_scheme=none",
+                                   "--weighting_scheme=mode --mode_scale=0.9"])
+def test_the_times_are_those_that_a_flow_script_draws(flow: None, words: str) -> None:
+    """Beside diffusers' own drawing of a place in a table that begins with noise alone."""
+    import torch
+    from diffusers.training_utils import compute_density_for_timestep_sampling
+
+    from studio.families import _flow
+
+    asked = dict(word.removeprefix("--").split("=") for word in words.split())
+    numbers = {name: float(asked.get(name, value)) for name, value in (
+        ("logit_mean", 0), ("logit_std", 1), ("mode_scale", 1.29))}
+    places = compute_density_for_timestep_sampling(asked["weighting_scheme"], 40_000, **numbers,
+                                                   generator=torch.Generator().manual_seed(1))
+    objective = read("train_dreambooth_rf", words)[0]["objective"]
+    schedule = {"density": objective.pop("timestep_density"), **objective, "shift": "none"}
+    ours = _flow.timesteps((torch.arange(40_000, dtype=torch.float64) + 0.5) / 40_000, 64, schedule)
+    shares = torch.tensor([0.1, 0.25, 0.5, 0.75, 0.9], dtype=torch.float64)
+    assert torch.allclose(ours.quantile(shares), (1 - places.double()).quantile(shares), atol=0.01)
 
 
 def test_the_shell_takes_it(home: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -121,6 +123,30 @@ def test_everything_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monke
     assert {"weights", "deep", "sub", "manifest"} <= set(before)
     assert before.index("weights") < before.index("manifest") > before.index("deep")
     assert told[renamed + 1] == ("fsync", tmp_path.name)
+
+
+def test_the_flushes_of_many_files_wait_together_and_one_that_fails_is_told(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [(tmp_path / f"{number}.part", tmp_path / "store" / f"{number}.png") for number in range(64)]
+    for part, path in pairs:
+        part.write_bytes(path.name.encode())
+    real, meet, failing = os.fsync, threading.Barrier(2, timeout=30), {str(pairs[40][0])}
+
+    def fsync(handle: int) -> None:
+        path = os.readlink(f"/proc/self/fd/{handle}")
+        if path in failing:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        if path.endswith(".part") and not failing:
+            meet.wait()  # raises where nobody else is in a flush
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="Input/output error"):
+        storage.publish_files(pairs)
+    assert not (tmp_path / "store").exists(), "something has its name, and not all of it is on the disk"
+    failing.clear()
+    storage.publish_files(pairs)
+    assert all(path.read_bytes() == path.name.encode() for _, path in pairs)
 
 
 @pytest.fixture

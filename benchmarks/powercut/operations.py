@@ -33,7 +33,7 @@ def import_files(stage: Stage) -> Act:
     """Pictures become a data set."""
 
     def act() -> None:
-        found, _ = stage.studio.import_files(LOCAL, "New", stage.pictures(1, 5), lambda: None)
+        found, _ = stage.studio.datasets.import_files(LOCAL, "New", stage.pictures(1, 5), lambda: None)
         stage.mark("accepted")
         stage.idle(datasets.find(stage.home, found["id"]))
         stage.mark("imported")
@@ -47,7 +47,7 @@ def add_more(stage: Stage) -> Act:
     made = stage.dataset()
 
     def act() -> None:
-        stage.studio.import_files(LOCAL, "", stage.pictures(1, 3), lambda: None, into=made.id)
+        stage.studio.datasets.import_files(LOCAL, "", stage.pictures(1, 3), lambda: None, into=made.id)
         stage.mark("accepted")
         stage.idle(made)
         stage.mark("imported")
@@ -60,10 +60,10 @@ def batches(stage: Stage) -> Act:
     """A draft, two batches, their import."""
 
     def act() -> None:
-        made = datasets.find(stage.home, stage.studio.draft_dataset(LOCAL, "Drafted")["id"])
+        made = datasets.find(stage.home, stage.studio.datasets.draft(LOCAL, "Drafted")["id"])
         stage.mark("drafted")
         for first in (1, 10):
-            stage.studio.receive_files(LOCAL, made.id, stage.pictures(first, 3))
+            stage.studio.datasets.receive(LOCAL, made.id, stage.pictures(first, 3))
             stage.mark("received")
         datasets.commit(made)
         stage.mark("committed")
@@ -78,11 +78,11 @@ def captions(stage: Stage) -> Act:
     pids = [row["pid"] for row in made.rows()]
 
     def act() -> None:
-        for what in (lambda: stage.studio.set_caption(LOCAL, made.id, pids[0], "a red bird"),
-                     lambda: stage.studio.set_crop(LOCAL, made.id, pids[1], [0, 0, 40]),
-                     lambda: stage.studio.edit_captions(LOCAL, made.id, Change(prefix="ink, ")),
-                     lambda: stage.studio.undo(LOCAL, made.id),
-                     lambda: stage.studio.rename_dataset(LOCAL, made.id, "Birds in ink")):
+        for what in (lambda: stage.studio.datasets.set_caption(LOCAL, made.id, pids[0], "a red bird"),
+                     lambda: stage.studio.datasets.set_crop(LOCAL, made.id, pids[1], [0, 0, 40]),
+                     lambda: stage.studio.captions.edit(LOCAL, made.id, Change(prefix="ink, ")),
+                     lambda: stage.studio.datasets.undo(LOCAL, made.id),
+                     lambda: stage.studio.datasets.rename(LOCAL, made.id, "Birds in ink")):
             what()
             stage.mark("changed")
 
@@ -97,9 +97,9 @@ def compacting(stage: Stage) -> Act:
 
     def act() -> None:
         for number in range(6):
-            stage.studio.edit_captions(LOCAL, made.id, Change(prefix=f"{number}, "))
+            stage.studio.captions.edit(LOCAL, made.id, Change(prefix=f"{number}, "))
             stage.mark("changed")
-        stage.studio.undo(LOCAL, made.id)
+        stage.studio.datasets.undo(LOCAL, made.id)
         stage.mark("undone")
 
     return act
@@ -114,9 +114,9 @@ def suggestions(stage: Stage) -> Act:
     def act() -> None:
         suggested.add(made, [{"pid": pid, "caption": f"a bird {n}", "model": "m"} for n, pid in enumerate(pids)])
         stage.mark("suggested")
-        stage.studio.decide(LOCAL, made.id, apply=True, ids=pids[:1])
+        stage.studio.captions.decide(LOCAL, made.id, apply=True, ids=pids[:1])
         stage.mark("applied")
-        stage.studio.decide(LOCAL, made.id, apply=False, ids=pids[1:2])
+        stage.studio.captions.decide(LOCAL, made.id, apply=False, ids=pids[1:2])
         stage.mark("dismissed")
 
     return act
@@ -128,7 +128,7 @@ def copy_sample(stage: Stage) -> Act:
     pid = datasets.find(stage.home, "sample").rows()[0]["pid"]
 
     def act() -> None:
-        stage.studio.set_caption(LOCAL, "sample", pid, "mine")
+        stage.studio.datasets.set_caption(LOCAL, "sample", pid, "mine")
         stage.mark("edited")
 
     return act
@@ -140,7 +140,7 @@ def delete_dataset(stage: Stage) -> Act:
     made = stage.dataset()
 
     def act() -> None:
-        stage.studio.delete_dataset(LOCAL, made.id)
+        stage.studio.datasets.delete(LOCAL, made.id)
         stage.mark("deleted")
 
     return act
@@ -156,7 +156,7 @@ def submit(stage: Stage) -> Act:
     machine.facts(stage.home)
 
     def act() -> None:
-        stage.studio.create_run(LOCAL, "Mine", {"data": {"dataset": made.id}, "train": {"max_steps": 3}})
+        stage.studio.runs.create(LOCAL, "Mine", {"data": {"dataset": made.id}, "train": {"max_steps": 3}})
         stage.mark("submitted")
 
     return act
@@ -168,7 +168,7 @@ def submit_sample(stage: Stage) -> Act:
     machine.facts(stage.home)
 
     def act() -> None:
-        stage.studio.create_run(LOCAL, "First", {"train": {"max_steps": 3}})
+        stage.studio.runs.create(LOCAL, "First", {"train": {"max_steps": 3}})
         stage.mark("submitted")
 
     return act
@@ -181,7 +181,7 @@ def branch(stage: Stage) -> Act:
     machine.facts(stage.home)
 
     def act() -> None:
-        stage.studio.branch_run(LOCAL, made.id, "checkpoint-4", "Branched", {"optim": {"learning_rate": 1e-5}})
+        stage.studio.runs.branch(LOCAL, made.id, "checkpoint-4", "Branched", {"optim": {"learning_rate": 1e-5}})
         stage.mark("branched")
 
     return act
@@ -198,11 +198,11 @@ def edits_and_resume(stage: Stage) -> Act:
     made = stage.run()
 
     def act() -> None:
-        for what in (lambda: stage.studio.rename_run(LOCAL, made.id, "Renamed"),
-                     lambda: stage.studio.edit_run(LOCAL, made.id, {"train": {"max_steps": 20}}),
-                     lambda: stage.studio.edit_run(LOCAL, made.id, {"optim": {"lr_multiplier": 0.5}}),
-                     lambda: stage.studio.control(LOCAL, made.id, "resume", {"checkpoint": "checkpoint-2"}),
-                     lambda: stage.studio.control(LOCAL, made.id, "cancel")):
+        for what in (lambda: stage.studio.runs.rename(LOCAL, made.id, "Renamed"),
+                     lambda: stage.studio.runs.edit(LOCAL, made.id, {"train": {"max_steps": 20}}),
+                     lambda: stage.studio.runs.edit(LOCAL, made.id, {"optim": {"lr_multiplier": 0.5}}),
+                     lambda: stage.studio.runs.control(LOCAL, made.id, "resume", {"checkpoint": "checkpoint-2"}),
+                     lambda: stage.studio.runs.control(LOCAL, made.id, "cancel")):
             what()
             stage.mark("done")
 
@@ -218,9 +218,9 @@ def controls(stage: Stage) -> Act:
     def act() -> None:
         assert all(lock.acquire() for lock in held)
         for kind, args in (("save", {}), ("sample", {"prompt": "a bird"}), ("stop", {})):
-            stage.studio.control(LOCAL, made.id, kind, args)
+            stage.studio.runs.control(LOCAL, made.id, kind, args)
             stage.mark("asked")
-        stage.studio.edit_run(LOCAL, made.id, {"train": {"max_steps": 30}})
+        stage.studio.runs.edit(LOCAL, made.id, {"train": {"max_steps": 30}})
         stage.mark("asked")
 
     return act
@@ -232,7 +232,7 @@ def delete_run(stage: Stage) -> Act:
     made = stage.run()
 
     def act() -> None:
-        stage.studio.delete_run(LOCAL, made.id)
+        stage.studio.runs.delete(LOCAL, made.id)
         stage.mark("deleted")
 
     return act
@@ -243,15 +243,15 @@ def restore(stage: Stage) -> Act:
     """A run, a data set and a preset come back from the trash."""
     made = stage.run()
     known = datasets.every(stage.home)[-1]
-    preset = stage.studio.save_preset(LOCAL, "Mine", {"lora": {"rank": 4}})
-    stage.studio.delete_run(LOCAL, made.id)
-    stage.studio.delete_dataset(LOCAL, known.id)
-    stage.studio.delete_preset(LOCAL, preset["id"])
-    entries = stage.studio.list_trash(LOCAL)["items"]
+    preset = stage.studio.plans.save_preset(LOCAL, "Mine", {"lora": {"rank": 4}})
+    stage.studio.runs.delete(LOCAL, made.id)
+    stage.studio.datasets.delete(LOCAL, known.id)
+    stage.studio.plans.delete_preset(LOCAL, preset["id"])
+    entries = stage.studio.trash.all(LOCAL)["items"]
 
     def act() -> None:
         for entry in entries:
-            stage.studio.restore_trash(LOCAL, entry["id"])
+            stage.studio.trash.restore(LOCAL, entry["id"])
             stage.mark("restored")
 
     return act
@@ -262,13 +262,13 @@ def empty_trash(stage: Stage) -> Act:
     """One thing of two is removed for good, then all."""
     first, second = stage.run(), stage.run(name="Another")
     for made in (first, second):
-        stage.studio.delete_run(LOCAL, made.id)
-    entries = stage.studio.list_trash(LOCAL)["items"]
+        stage.studio.runs.delete(LOCAL, made.id)
+    entries = stage.studio.trash.all(LOCAL)["items"]
 
     def act() -> None:
-        stage.studio.remove_trash(LOCAL, entries[0]["id"])
+        stage.studio.trash.remove(LOCAL, entries[0]["id"])
         stage.mark("removed")
-        stage.studio.empty_trash(LOCAL)
+        stage.studio.trash.empty(LOCAL)
         stage.mark("emptied")
 
     return act
@@ -283,7 +283,7 @@ def bundle_import(stage: Stage) -> Act:
     bundle.write(elsewhere.run(), archive)
 
     def act() -> None:
-        stage.studio.import_run(LOCAL, [("run.zip", archive)])
+        stage.studio.bundles.unpack(LOCAL, [("run.zip", archive)])
         stage.mark("imported")
 
     return act
@@ -310,11 +310,11 @@ def presets(stage: Stage) -> Act:
     """Two presets, one of them deleted again."""
 
     def act() -> None:
-        first = stage.studio.save_preset(LOCAL, "First", {"lora": {"rank": 4}})
+        first = stage.studio.plans.save_preset(LOCAL, "First", {"lora": {"rank": 4}})
         stage.mark("saved")
-        stage.studio.save_preset(LOCAL, "Second", {"lora": {"rank": 8}})
+        stage.studio.plans.save_preset(LOCAL, "Second", {"lora": {"rank": 8}})
         stage.mark("saved")
-        stage.studio.delete_preset(LOCAL, first["id"])
+        stage.studio.plans.delete_preset(LOCAL, first["id"])
         stage.mark("deleted")
 
     return act

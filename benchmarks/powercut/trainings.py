@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import config, runs, storage
-from studio.events import EventWriter
+from studio.events import DURABLE, EventWriter
 
 from .stage import Act, Stage, operation
 
@@ -35,7 +35,7 @@ def _tell(stage: Stage) -> None:
 
     def add(self: EventWriter, kind: str, **fields: Any) -> dict[str, Any]:
         event = written(self, kind, **fields)
-        if kind in ("sample", "checkpoint", "control", "resumed", "end"):
+        if kind in DURABLE:
             stage.mark(kind)
         return event
 

@@ -25,15 +25,15 @@ def jobs(stage: Stage) -> Act:
     made = stage.run()
 
     def act() -> None:
-        drawing = stage.studio.draw(LOCAL, made.id, {"prompts": ["a bird"], "seeds": [1]})
+        drawing = stage.studio.play.draw(LOCAL, made.id, {"prompts": ["a bird"], "seeds": [1]})
         stage.mark("drawing")
-        light = stage.studio.measure_dataset(LOCAL, datasets.every(stage.home)[-1].id)
+        light = stage.studio.health.measure(LOCAL, datasets.every(stage.home)[-1].id)
         stage.mark("measuring")
-        stage.studio.cancel_job(LOCAL, light["id"])
+        stage.studio.jobs.cancel(LOCAL, light["id"])
         stage.mark("cancelled")
-        stage.studio.delete_job(LOCAL, light["id"])
+        stage.studio.jobs.delete(LOCAL, light["id"])
         stage.mark("deleted")
-        stage.studio.cancel_job(LOCAL, drawing["id"])
+        stage.studio.jobs.cancel(LOCAL, drawing["id"])
         stage.mark("cancelled")
 
     return act

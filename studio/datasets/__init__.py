@@ -11,9 +11,9 @@ from studio.datasets.outgoing import Nothing, pack, ready
 from studio.datasets.sources import within
 from studio.datasets.store import Dataset, NotFound, ReadOnly, begin, draft, picture_path
 from studio.datasets.words import are_kept as can_read_again
-from studio.datasets.words import read_before as read_as
+from studio.datasets.words import read_before
 
 __all__ = ["Dataset", "HubSource", "NotFound", "Nothing", "Options", "Place", "ReadOnly", "Unreadable", "Wrong", "add",
            "add_folder", "add_hub", "advice", "begin", "can_read_again", "choose", "commit", "draft", "ensure",
-           "every", "find", "pack", "picture_path", "preview", "read_again", "read_as", "ready", "relying",
+           "every", "find", "pack", "picture_path", "preview", "read_again", "read_before", "ready", "relying",
            "rows_named", "sweep", "within"]

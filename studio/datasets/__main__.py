@@ -123,7 +123,8 @@ def read_again(given: argparse.Namespace) -> int:
     """Read the words of the last import by other wishes, and print the report. Raises datasets.Wrong."""
     dataset = _named(given.id)
     wishes = {name: getattr(given, name) for name in ("image_column", "caption_column", "encoding", "caption_from")}
-    options = datasets.Options(**{**datasets.read_as(dataset), **{k: v for k, v in wishes.items() if v is not None}})
+    wishes = {name: wish for name, wish in wishes.items() if wish is not None}
+    options = datasets.Options(**{**datasets.read_before(dataset), **wishes})
     return tell(dataset, datasets.read_again(dataset, options, show))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from studio.datasets import captions, columns, meanings
+from studio.datasets import captions, columns, matching, meanings
 from studio.datasets.listed import Table
 from studio.datasets.reporting import Report
 from studio.datasets.sources import Entry
@@ -62,26 +62,27 @@ def tell(layout: Layout, rows: Rows) -> None:
                                  columns=names)))
     head = asks[0]["message"] if asks else None
     if head and bare:
-        head = Message("{bare} of {pictures} came without words. {rest}", bare=bare, pictures=_pictures(len(rows)),
+        head = Message("{bare} of {pictures} came without words. {rest}", bare=bare, pictures=pictures(len(rows)),
                        rest=head)
     report.more = {"headline": head, "asks": asks[:MOST_ASKS], "encodings": layout.texts.told()}
     for note in _of_columns(layout):
         report.note(note)
 
 
-def remarks(report: Report, rows: Rows, tables: Sequence[str]) -> Iterator[str]:
+def remarks(report: Report, rows: Rows) -> Iterator[str]:
     """Names that mean something elsewhere and were not obeyed; placeholders that other trainers fill."""
     keys = [entry.key for entry in report.entries if report.is_taken(entry)]
     for folder, number in list(meanings.unclear_splits(keys).items())[:NAMED]:
         yield Message("{pictures} of the folder {folder} trained on: call it test or validation to hold them out.",
-                      pictures=_pictures(number), folder=repr(Entry(folder).shown))
-    if like := meanings.named_like_splits([key for key in keys if key.casefold().endswith(tuple(PICTURES))]):
+                      pictures=pictures(number), folder=repr(Entry(folder).shown))
+    if like := meanings.named_like_splits([key for key in keys if posixpath.splitext(key)[1][1:].casefold()
+                                               in matching.PICTURE_SUFFIXES]):
         counts = ", ".join(f"{number} {split}" for split, number in like.items())
         yield Message("Pictures are named like splits ({counts}) and are all trained on: put them into folders train, "
                       "test or validation to part them.", counts=counts)
     for folder, number in list(meanings.regularisation(keys).items())[:NAMED]:
         yield Message("{pictures} of the folder {folder}, which other trainers take for regularisation: trained on "
-                      "like any other.", pictures=_pictures(number), folder=repr(Entry(folder).shown))
+                      "like any other.", pictures=pictures(number), folder=repr(Entry(folder).shown))
     numbers = [text for row in rows for text in row["captions"] if NUMBERS.fullmatch(text)]
     if numbers:
         yield Message("{number} captions are numbers alone, such as {what}: perhaps what another program notes of its "
@@ -90,9 +91,6 @@ def remarks(report: Report, rows: Rows, tables: Sequence[str]) -> Iterator[str]:
     if held:
         yield Message("{number} captions hold {what}, which other trainers fill in and this one learns as it stands: "
                       "replace it.", number=len(held), what=repr(held[0]))
-
-
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif")
 
 
 def _asks(layout: Layout, rows: Rows) -> Iterator[dict[str, Any]]:
@@ -165,7 +163,7 @@ def _of_folders(layout: Layout, rows: Rows) -> Iterator[dict[str, Any]]:
         yield _ask("folder name", folder, sum(found.values()), [],
                    Message("{pictures} without words in folders such as {folder}, whose name {name} kohya's trainer "
                            "takes as their caption: choose the folder's name for it.",
-                           pictures=_pictures(sum(found.values())), folder=repr(Entry(folder).shown),
+                           pictures=pictures(sum(found.values())), folder=repr(Entry(folder).shown),
                            name=repr(captions.of_name(folder))))
 
 
@@ -241,5 +239,5 @@ def _ask(kind: str, file: str, files: int, found: list[dict[str, str]], message:
     return {"kind": kind, "file": file, "files": files, "columns": found, "message": message}
 
 
-def _pictures(number: int) -> Message:
+def pictures(number: int) -> Message:
     return Message("1 picture") if number == 1 else Message("{number} pictures", number=number)

@@ -362,9 +362,10 @@ def attempt(dataset: Dataset, task: dict[str, Any], tell: Tell, pictures: storag
         fault = faults.of(error)
         if fault is None:
             raise
-        fail(dataset, task, FULL if error.errno in storage.FULL else
-             Message("{message} Nothing of the import was kept. {hint} Then import again.", message=fault.message,
-                     hint=fault.hint))
+        fail(dataset, task,
+             FULL
+             if error.errno in storage.FULL else Message("{message} Nothing of the import was kept. {hint} Then import "
+                                                         "again.", message=fault.message, hint=fault.hint))
 
 
 if __name__ == "__main__":

@@ -101,14 +101,15 @@ class Layout:
             entry, partner = next(iter(perhaps.items()))
             self.report.note(Message("{pictures} named like what others keep beside a picture ({one} beside {other}): "
                                      "trained on like any other; take out what is not meant to be.",
-                                     pictures=_pictures(len(perhaps)), one=entry.shown, other=partner))
+                                     pictures=headline.pictures(len(perhaps)), one=entry.shown, other=partner))
 
     def _leave_out(self, beside: Mapping[Entry, str]) -> None:
         for entry, why in beside.items():
-            self.report.skip(entry, Message("a mask or a picture that steers, as other trainers keep them ({whose}): "
-                                            "not learnt from here", whose=why) if why else
-                             Message("a mask or a picture that steers, as other trainers keep them: not learnt from "
-                                     "here"))
+            self.report.skip(entry,
+                             Message("a mask or a picture that steers, as other trainers keep them ({whose}): not "
+                                     "learnt from here", whose=why)
+                             if why else Message("a mask or a picture that steers, as other trainers keep them: not "
+                                                 "learnt from here"))
         self.pictures = [picture for picture in self.pictures if picture not in beside]
 
     def _learn(self, entries: Iterable[Entry]) -> None:
@@ -121,8 +122,9 @@ class Layout:
         if isinstance(error, MemoryError):
             raise error
         if self.report.verdict(entry) is None:
-            self.report.skip(entry, str(error) if isinstance(error, NotTaken) else
-                             Message("cannot be read ({why})", why=error))
+            self.report.skip(entry,
+                             str(error)
+                             if isinstance(error, NotTaken) else Message("cannot be read ({why})", why=error))
 
     # ----------------------------------------------------------------------------------------------------------- tables
 
@@ -345,23 +347,25 @@ class Layout:
         note = self.report.note
         bare = sum(not any(row["captions"]) for row in rows)
         if bare:
-            note(Message("{bare} of {pictures} without a caption.", bare=bare, pictures=_pictures(len(rows))))
+            note(Message("{bare} of {pictures} without a caption.", bare=bare, pictures=headline.pictures(len(rows))))
         several = sum(len(row["captions"]) > 1 for row in rows)
         if several:
             note(Message("{pictures} with several captions; each time one of them is taken.",
-                         pictures=_pictures(several)))
+                         pictures=headline.pictures(several)))
         for split, number in Counter(row["split"] for row in rows if row["split"] != "train").items():
-            note(Message("{pictures} held out for {split}, not trained on.", pictures=_pictures(number), split=split))
+            note(Message("{pictures} held out for {split}, not trained on.", pictures=headline.pictures(number),
+                         split=split))
         for times, number in sorted(Counter(row["repeats"] for row in rows if "repeats" in row).items()):
             note(Message("{pictures} counted {times} times, as its folder or its line says.",
-                         pictures=_pictures(number), times=times))
+                         pictures=headline.pictures(number), times=times))
         copies = len(rows) - len({row["image"] for row in rows})
         if copies:
-            note(Message("{pictures} exactly like another; kept, and trained on as often.", pictures=_pictures(copies)))
+            note(Message("{pictures} exactly like another; kept, and trained on as often.",
+                         pictures=headline.pictures(copies)))
         for table in self.tables:
             for text, times in table.counted.items():
                 self.report.count(text, times)
-        for remark in headline.remarks(self.report, rows, [table.entry.shown for table in self.tables]):
+        for remark in headline.remarks(self.report, rows):
             note(remark)
         headline.tell(self, rows)
 
@@ -388,6 +392,3 @@ def _splits_of_archives(entries: Iterable[Entry]) -> dict[str, str]:
     splits = {name: meanings.split_of_file(name) for name in {entry.origin for entry in entries} if name}
     return splits if "train" in splits.values() else {}
 
-
-def _pictures(number: int) -> Message:
-    return Message("1 picture") if number == 1 else Message("{number} pictures", number=number)

@@ -205,10 +205,10 @@ def _archive(path: Path, source: int, left: int) -> list[Entry]:
         raise NotTaken(Message("the zip is empty"))
     if unpacked > left:
         raise NotTaken(Message("the zip unpacks to {size:.1f} GB; at most {most} GB are taken at once",
-                              size=unpacked / 1e9, most=MAX_TOTAL >> 30))
+                               size=unpacked / 1e9, most=MAX_TOTAL >> 30))
     if unpacked > MAX_FILE and unpacked > MAX_RATIO * max(packed, 1):
         raise NotTaken(Message("the zip unpacks to more than {times} times its size, as a zip bomb does",
-                              times=MAX_RATIO))
+                               times=MAX_RATIO))
     return [_inside(archive, info, source) for info in infos]
 
 
@@ -225,10 +225,10 @@ def _tar(path: Path, source: int, left: int) -> list[Entry]:
                 total += info.size if found[-1].part else 0
                 if len(found) > MAX_ENTRIES:
                     raise NotTaken(Message("the tar lists more than {most:,} files; no more are taken at once",
-                                          most=MAX_ENTRIES))
+                                           most=MAX_ENTRIES))
                 if total > left:
                     raise NotTaken(Message("the tar holds more than the {most} GB that are taken at once",
-                                          most=MAX_TOTAL >> 30))
+                                           most=MAX_TOTAL >> 30))
     except (tarfile.TarError, OSError, ValueError, EOFError, MemoryError, RecursionError) as error:
         raise NotTaken(Message("not a tar, or a damaged, compressed or incomplete one ({why})", why=error)) from None
     if not found:
@@ -275,7 +275,7 @@ def _check_directory(path: Path) -> None:
         count, directory = struct.unpack("<QQ", tail[far + 32 : far + 48])
     if max(count, directory // 400) > MAX_ENTRIES:
         raise NotTaken(Message("the zip lists {count:,} files; at most {most:,} are taken at once", count=count,
-                              most=MAX_ENTRIES))
+                               most=MAX_ENTRIES))
 
 
 def _inside(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: int) -> Entry:

@@ -12,12 +12,13 @@ SHARE = 0.9  # of the captions that must begin alike for their beginning to be w
 LONGEST = 100  # characters of it
 
 
-def lora(config: Config, *, name: str, base: str, step: int, rows: Path) -> dict[str, str]:
-    """Metadata of a LoRA of whatever family. `rows` is the run's dataset.jsonl."""
+def lora(config: Config, *, alpha: float | None, name: str, base: str, step: int, rows: Path) -> dict[str, str]:
+    """Metadata of a LoRA of whatever family, in a file whose tensors are read with `alpha`. `rows` is the run's
+    dataset.jsonl."""
     side = config.data.resolution
     found = {
         "ss_network_module": "networks.lora", "ss_network_dim": str(config.lora.rank),
-        "ss_network_alpha": str(config.lora.alpha), "ss_output_name": name, "ss_sd_model_name": base,
+        "ss_network_alpha": str(alpha), "ss_output_name": name, "ss_sd_model_name": base,
         "ss_resolution": f"({side}, {side})", "ss_steps": str(step),
         "ss_learning_rate": str(config.optim.learning_rate), "ss_optimizer": config.optim.name}
     if phrase := trigger(rows):

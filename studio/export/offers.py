@@ -20,12 +20,15 @@ from studio.tensors import Recipe, Tensor
 
 WEIGHTS = ("ema", "raw")
 PRECISIONS = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
+WHOLE_KINDS = PIPELINE, SINGLE = ("pipeline", "single")  # downloads that hold a whole model
+SETTINGS_KEY = "studio_config"  # where the metadata of a weight file holds the settings
 _OF_EMA = {"decay", "min_decay", "optimization_step", "update_after_step", "use_ema_warmup", "inv_gamma", "power"}
 
 
 @dataclass(frozen=True)
 class Item:
-    """One download: its path in the run's listing, exact size in bytes, kind, and which weights of which step."""
+    """One download: its path in the run's listing, exact size in bytes, kind, which weights of which step, and the
+    programs that take it as it is."""
 
     path: str
     size: int
@@ -33,6 +36,7 @@ class Item:
     weights: str = ""
     step: int | None = None
     precision: str = "fp32"
+    programs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class _Weights:
         self.run, self.config, self.folder, self.manifest, self.weights = run, config, folder, manifest, weights
         self.family = source.family_of(config.model)
         self.step = int(folder.name.rpartition("-")[2])
-        self.base = _base(config)
+        self.base = source.here(config.model)
         self._layout: dict[str, Tensor] | None = None  # the same in every precision
 
     def offers(self) -> Iterator[Offer]:
@@ -106,7 +110,8 @@ class _Weights:
                 yield from self._single(weights, precision)
 
     def _item(self, path: str, size: int, kind: str, precision: str) -> Item:
-        return Item(f"{self.folder.name}/{path}", size, kind, self.weights, self.step, precision)
+        return Item(f"{self.folder.name}/{path}", size, kind, self.weights, self.step, precision,
+                    self.family.programs.get(kind, ()))
 
     def _part(self, piece: Piece, precision: str) -> Iterator[Offer]:
         """One trained part by itself: the denoiser, or a text encoder."""
@@ -120,7 +125,7 @@ class _Weights:
         made = [self._in(piece, precision, None) for piece in pieces]
         whole = _in_folder(f"{slug(self.run)}-step{self.step}-{self.weights}{_mark(precision)}", made)
         path = f"pipeline-{self.weights}{_mark(precision)}.zip"
-        yield self._item(path, _zip_size(whole), "pipeline", precision), whole
+        yield self._item(path, _zip_size(whole), PIPELINE, precision), whole
 
     def _rest(self, own: list[Piece]) -> list[Piece]:
         """What a pipeline has from the base: the parts that did not learn."""
@@ -137,7 +142,7 @@ class _Weights:
             sizes = {file: size for one in pieces for file, size in one.sizes.items()}
             made = Piece("model.safetensors", recipe, recipe.size, sizes)
             path = f"{self.weights}/model{_mark(precision)}.safetensors"
-            yield self._item(path, made.size, "single", precision), [made]
+            yield self._item(path, made.size, SINGLE, precision), [made]
 
     def _single_layout(self, pieces: list[Piece]) -> dict[str, Tensor]:
         """The tensors of the one file; none where a file cannot be read, or a base of an odd shape has no such form."""
@@ -200,18 +205,20 @@ class _Weights:
         method = "lora" if config.model.method == "lora" else None
         architecture = self.family.architecture(self.base) if self.base else ""
         found = {
-            "format": "pt", "studio_config": json.dumps(settings), "studio_dataset": json.dumps(dataset),
+            "format": "pt", SETTINGS_KEY: json.dumps(settings), "studio_dataset": json.dumps(dataset),
             "studio_step": str(self.step), "studio_weights": self.weights,
             "modelspec.sai_model_spec": "1.0.0", "modelspec.title": str(record.get("name", "")),
             "modelspec.architecture": "/".join(filter(None, (architecture, method))),
             "modelspec.resolution": f"{config.data.resolution}x{config.data.resolution}",
             **{f"modelspec.{key}": value for key, value in self.family.modelspec(config.objective).items()},
         }
+        own = _metadata_of(piece)
         if method:
-            found |= described.lora(config, name=str(record.get("name", "")), step=self.step,
+            found |= described.lora(config, alpha=_alpha(own, self.family.denoiser) or config.lora.alpha,
+                                    name=str(record.get("name", "")), step=self.step,
                                     base=settings["model"]["base"], rows=self.run.rows_file)
             found |= self.family.lora_words(self.base, config.objective) if self.base else {}
-        return {**_metadata_of(piece), **found}
+        return {**own, **found}
 
 
 # ------------------------------------------------------------------------------------------------------- their files
@@ -219,14 +226,7 @@ class _Weights:
 
 def base_of(run: Run) -> Source | None:
     """The files of a run's base, where they are here."""
-    return _base(run.config())
-
-
-def _base(config: config_.Config) -> Source | None:
-    try:
-        return source.locate(config.model.base, config.model.revision, config.model.variant)
-    except families.BaseProblem:
-        return None
+    return source.here(run.config().model)
 
 
 def _base_pieces(family: families.Family, config: config_.Config, base: Source | None) -> list[Piece]:
@@ -267,6 +267,15 @@ def _metadata_of(piece: Piece) -> dict[str, str]:
     """What a weight file of a checkpoint says of itself."""
     header = _header(piece)
     return header[1] if header else {}
+
+
+def _alpha(metadata: dict[str, str], part: str) -> float | None:
+    """The alpha that a LoRA's tensors are read with, where its file says so: the rank where it is folded into them."""
+    try:
+        alpha = json.loads(metadata.get("lora_adapter_metadata", "{}")).get(f"{part}.lora_alpha")
+    except (ValueError, RecursionError, AttributeError):  # of a bundle that came from elsewhere
+        return None
+    return float(alpha) if isinstance(alpha, int | float) else None
 
 
 def _header(piece: Piece) -> tuple[dict[str, Tensor], dict[str, str]] | None:

@@ -131,8 +131,13 @@ class Family(ABC):
     lora_targets: ClassVar[dict[str, tuple[str, ...]]]  # by the names of `lora.targets`; none: no LoRA
     text_encoders: ClassVar[dict[str, tuple[str, ...]]] = {}  # parts that can learn too, and the layers LoRA adds to
     lora_kinds: ClassVar[dict[str, str]] = {"lora": LORA_WEIGHTS}  # a LoRA's downloads, and their files
+    # By kind of download, which programs take it as it is: a LoRA at its full strength, too.
+    programs: ClassVar[dict[str, tuple[str, ...]]] = {
+        "pipeline": ("diffusers",), "single": ("ComfyUI", "A1111"), "lora": ("diffusers",)}
     sampler: ClassVar[str] = ""  # the name by which other programs know how images are drawn
     largest_side: ClassVar[int] = 4096  # in pixels
+    # Diffusers' DreamBooth scripts for it, whose commands may be pasted: by name the defaults unlike their siblings'.
+    scripts: ClassVar[dict[str, dict[str, Any]]] = {}
 
     @abstractmethod
     def check(self, source: Source) -> None:
@@ -326,3 +331,17 @@ def no_formula(name: str, learns: str) -> Message:
                        "turn this off")
     return Message("times are chosen only where a model learns flow, and this run learns {kind}: leave it empty",
                    kind=learns)
+
+
+def side_problems(family: Family, base: Source | None, sides: dict[str, int | None]) -> list[config.Problem]:
+    """Sides in pixels, by their field, that the family cannot draw or the base's layers would cut, silently or not.
+
+    A base that is gone (None) says nothing of what its sides are multiples of."""
+    step = family.side_step(base) if base else 1
+    found = [config.Problem(field, Message(
+        "every side of a picture is a multiple of {step} pixels for this base: set {side}", step=step,
+        side=max(1, round(side / step)) * step)) for field, side in sides.items() if side and side % step]
+    large = Message("{family} takes sides of at most {side} pixels: set fewer", family=family.title,
+                    side=family.largest_side)
+    most = family.largest_side
+    return found + [config.Problem(field, large) for field, side in sides.items() if side and side > most]

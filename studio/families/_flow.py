@@ -22,6 +22,9 @@ SCHEDULE: dict[str, Any] = {
     "shift": 1.0, "base_shift": 0.5, "max_shift": 1.15, "base_image_seq_len": 256, "max_image_seq_len": 4096}
 
 
+POSITIVE = ("num_train_timesteps", "logit_std", "shift")
+
+
 def density(u: torch.Tensor, schedule: dict[str, Any]) -> torch.Tensor:
     """How noise levels are distributed: v in [0, 1] (B,) from uniform u in [0, 1), more of it meaning more noise.
 
@@ -79,6 +82,10 @@ def padded(entries: list[Tensors], mask: str) -> Tensors:
                              else entry[name] for entry in entries]) for name in entries[0]}
 
 
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
+
+
 class FlowFamily(DiffusersFamily):
     """A family that learns velocities eps - x0 at x_t = (1 - t) x0 + t eps (Liu et al. 2022)."""
 
@@ -91,11 +98,13 @@ class FlowFamily(DiffusersFamily):
         schedule = {key: found.get(key, value) for key, value in SCHEDULE.items() if key not in ("density", "shift")}
         shift = "length" if found.get("use_dynamic_shifting") else found.get("shift", SCHEDULE["shift"])
         numbers = {**schedule, **({} if shift == "length" else {"shift": shift})}
-        for key, value in numbers.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or (value <= 0 and key == "shift"):
-                raise source.problem(Message("{path} has {key} {value}, which is no number that times are told by: "
-                                             "repair or replace the file", path=SCHEDULER, key=key,
-                                             value=repr(str(value)[:40])))
+        faults = [key for key, value in numbers.items() if not _is_number(value) or (key in POSITIVE and value <= 0)]
+        if not faults and schedule["base_image_seq_len"] == schedule["max_image_seq_len"]:
+            faults = ["max_image_seq_len"]  # the shift by length is a line through two points
+        for key in faults[:1]:
+            raise source.problem(Message("{path} has {key} {value}, which is no number that times are told by: repair "
+                                         "or replace the file", path=SCHEDULER, key=key,
+                                         value=repr(str(numbers[key])[:40])))
         return {"kind": "flow", **schedule, "density": SCHEDULE["density"], "shift": shift}
 
     def objective_of(self, source: Source) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class StableDiffusion(DiffusersFamily):
     prediction_types = ("epsilon", "v_prediction")
     lora_targets = {"attention": ATTENTION, "attention+feed-forward": (*ATTENTION, "ff.net.0.proj", "ff.net.2")}
     lora_kinds = {**DiffusersFamily.lora_kinds, "lora-kohya": KOHYA_WEIGHTS}
+    programs = {**DiffusersFamily.programs, "lora-kohya": ("ComfyUI", "A1111")}
     text_encoders = {"text_encoder": ("q_proj", "k_proj", "v_proj", "out_proj")}
     sampler = "DDIM"
 

@@ -40,16 +40,21 @@ def locate(base: str, revision: str | None = None, variant: str | None = None) -
     return found if found and any(_complete(families.get(name), found) for name in families.names()) else None
 
 
+def here(model: Any) -> Source | None:
+    """The files of a config's `model` section, where they are on this machine; None for a base that is gone."""
+    try:
+        return locate(model.base, model.revision, model.variant)
+    except BaseProblem:
+        return None
+
+
 def family_of(model: Any) -> Family:
     """The family of a config's `model` section; where none is named, the one that its base names.
 
     A base that is gone cannot be asked: then the one that configs meant when there was no other. Raises BaseProblem."""
     if model.family:
         return families.get(model.family)
-    try:
-        found = locate(model.base, model.revision, model.variant)
-    except BaseProblem:
-        found = None
+    found = here(model)
     return families.of(found) if found else families.get(FIRST)
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from studio.storage.disk import MANY, NO_LINKS, STAGING, clear, fsync_path, make_folder, part_of, sync_tree
+from studio.storage.disk import MANY, NO_LINKS, STAGING, clear, flush_many, fsync_path, make_folder, part_of, sync_tree
 
 TRASH_DAYS = 7
 
@@ -69,8 +69,10 @@ def publish_files(pairs: Iterable[tuple[Path, Path]]) -> None:
             new.append((part, path))
     if len(new) + len(there) > MANY:
         os.sync()
-    for part, _ in new:
-        fsync_path(part)
+        flush_many(part for part, _ in new)
+    else:
+        for part, _ in new:
+            fsync_path(part)
     for folder in sorted({path.parent for _, path in new}):
         folder.mkdir(parents=True, exist_ok=True)
     for part, path in new:
@@ -82,14 +84,16 @@ def publish_files(pairs: Iterable[tuple[Path, Path]]) -> None:
 
 def _flush_all(paths: Iterable[Path]) -> None:
     """Flush each; a process that may write to them and not read them flushes the disk instead."""
-    refused = False
-    for path in paths:
-        try:
-            fsync_path(path)
-        except PermissionError:
-            refused = True
-    if refused:
+    if not all(flush_many(paths, _could_flush)):
         os.sync()
+
+
+def _could_flush(path: Path) -> bool:
+    try:
+        fsync_path(path)
+    except PermissionError:
+        return False
+    return True
 
 
 def link(source: Path, target: Path) -> None:

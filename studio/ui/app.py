@@ -10,12 +10,12 @@ from gradio.queueing import Queue
 from starlette.middleware.cors import CORSMiddleware
 
 from studio.ui import parts, texts, theme, train
+from studio.ui.facts import NAVIGATION
 from studio.ui.first import First
 from studio.ui.gate import MOST, Gate, Sessions
 from studio.web.languages import NAMES
 from studio.web.service import Studio
 
-PAGES = ("train", "runs", "datasets", "play")
 QUEUE_PAUSE = 0.05  # seconds, what Gradio itself waits on Windows
 
 
@@ -43,7 +43,7 @@ def _calm(queue: Queue) -> None:
 
 
 def build(studio: Studio, language: str) -> gr.Blocks:
-    """The pages over `studio` in one language. Which one shows is in the URL; `static/app.js` reads it."""
+    """The pages over `studio` in one language. Which one shows is in the URL; `static/kit/route.js` reads it."""
     with texts.speaking(language), gr.Blocks(title=texts.t("app.title"), analytics_enabled=False,
                                              fill_width=True) as blocks:
         gr.HTML(_header(language), container=False, padding=False, elem_id="studio-header")
@@ -51,20 +51,20 @@ def build(studio: Studio, language: str) -> gr.Blocks:
             gr.HTML(_title("train"), container=False)
             train.build(studio, language)
         with gr.Column(elem_id="page-runs", elem_classes="st-page"):
-            parts.live("runs", "runs.js")
+            parts.live("runs", "runs/runs.js")
         with gr.Column(elem_id="page-datasets", elem_classes="st-page"):
-            parts.live("datasets", "datasets.js")
+            parts.live("datasets", "datasets/datasets.js")
         with gr.Column(elem_id="page-play", elem_classes="st-page"):
-            parts.live("play", "play.js")
+            parts.live("play", "play/play.js")
         with gr.Column(elem_id="page-trash", elem_classes="st-page"):
-            parts.live("trash", "trash.js")
+            parts.live("trash", "trash/trash.js")
     return blocks
 
 
 def _header(language: str) -> str:
     links = "".join(
         f'<a href="?view={page}" data-page="{page}" id="nav-{page}">{html.escape(texts.t(f"{page}.nav"))}</a>'
-        for page in PAGES)
+        for page in NAVIGATION)
     languages = "".join(f'<option value="{name}" lang="{name}"{" selected" if name == language else ""}>{own}</option>'
                         for name, own in NAMES.items())
     title = html.escape(texts.t("app.title"))

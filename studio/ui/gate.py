@@ -34,7 +34,7 @@ from starlette.types import Receive, Scope, Send
 
 from studio.messages import Message
 from studio.web.access import viewer_of
-from studio.web.answers import json_body
+from studio.web.bodies import json_body
 from studio.web.errors import Busy, NotFound, TooMany, WebError
 from studio.web.headers import cookie
 from studio.web.security import error_response

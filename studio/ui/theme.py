@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from gradio.themes import Base, Color
 
-from studio.ui import texts
+from studio.ui import facts, texts
 
 STATIC = Path(__file__).parent / "static"
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "sans-serif")
@@ -43,8 +44,7 @@ def theme() -> Base:
 
 
 def head(language: str) -> str:
-    """The page's head: icon, styles, the words for the scripts, and the script that shows the right page."""
-    words = json.dumps(texts.table(language), ensure_ascii=False).replace("<", "\\u003c")
+    """The page's head: icon, styles, words and facts for the scripts, and the script that shows the right page."""
     version = revision()
     return "\n".join((
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -53,15 +53,22 @@ def head(language: str) -> str:
         f'<link rel="stylesheet" href="static/vendor/uplot/uPlot.min.css?v={version}">',
         f'<link rel="stylesheet" href="static/studio.css?v={version}">',
         f'<link rel="stylesheet" href="static/pages.css?v={version}">',
-        f'<script type="application/json" id="studio-texts" data-language="{language}">{words}</script>',
-        f'<script src="static/draft.js?v={version}"></script>',
+        f'<script type="application/json" id="studio-texts" data-language="{language}">'
+        f'{_json(texts.table(language))}</script>',
+        f'<script type="application/json" id="studio-facts">{_json(facts.table())}</script>',
+        f'<script src="static/train/draft.js?v={version}"></script>',
         f'<script type="module" src="static/app.js?v={version}"></script>',
     ))
 
 
+def _json(data: Any) -> str:
+    """Data for a script's element, which only "</script>" could end."""
+    return json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
+
+
 def first() -> str:
     """What must be there before Gradio's own scripts begin."""
-    return f'<script src="static/calm.js?v={revision()}"></script>'
+    return f'<script src="static/kit/calm.js?v={revision()}"></script>'
 
 
 def revision() -> str:

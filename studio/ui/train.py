@@ -55,7 +55,7 @@ class TrainPage:
     @_spoken
     def datasets(self, chosen: Any, request: gr.Request) -> Any:
         """Reads the chosen data set; writes those this viewer has, with `chosen` selected when it is still there."""
-        items = self.studio.list_datasets(viewer_of(request))["items"]
+        items = self.studio.datasets.all(viewer_of(request))["items"]
         choices = [(texts.t("train.dataset_choice", name=d["name"], count=d["count"]), d["id"]) for d in items
                    if d.get("state", "ready") == "ready"]
         ids = [value for _, value in choices]
@@ -69,7 +69,7 @@ class TrainPage:
         recipe = {"config": own, "preset": self.form.changed(asked, KEPT), "command": command(own),
                   "turn": secrets.token_hex(4)}
         try:
-            found = self.studio.check_run(viewer_of(request), asked)
+            found = self.studio.plans.check(viewer_of(request), asked)
         except Exception as error:  # as in `start`
             return {self.notice: self._refused(error), self.recipe: recipe}
         return {**self.form.hints(found["config"] or {}), self.notice: self._notice(found), self.recipe: recipe}
@@ -98,14 +98,14 @@ class TrainPage:
 
     def _presets(self, asked: Mapping[str, Any], request: gr.Request) -> list[dict[str, Any]]:
         dataset, base = asked.get("data", {}).get("dataset", SAMPLE), asked.get("model", {}).get("base", "embedded")
-        return self.studio.list_presets(viewer_of(request), dataset, base)["items"]
+        return self.studio.plans.list_presets(viewer_of(request), dataset, base)["items"]
 
     def start(self, values: Mapping[Component, Any], request: gr.Request) -> dict[Component, Any]:
         """Reads the form; starts a run and writes which, or everything that is in its way."""
         viewer, config = viewer_of(request), self.form.config(values)
         name = str(values.get(self.name) or "").strip()
         try:
-            record = self.studio.create_run(viewer, name, config)
+            record = self.studio.runs.create(viewer, name, config)
         except Exception as error:  # every kind is said in words; `explain` logs what it does not know
             return {self.notice: self._refused(error)}
         return {self.started: {"run": record["id"], "turn": secrets.token_hex(4)}}
@@ -113,7 +113,7 @@ class TrainPage:
     def probe(self, values: Mapping[Component, Any], request: gr.Request) -> dict[Component, Any]:
         """Reads the form; starts a check and writes which, or everything that is in its way."""
         try:
-            job = self.studio.probe_run(viewer_of(request), self.form.config(values))
+            job = self.studio.plans.probe(viewer_of(request), self.form.config(values))
         except Exception as error:  # as in `start`
             return {self.notice: self._refused(error)}
         return {self.checked: {"job": job["id"], "turn": secrets.token_hex(4)}}
@@ -125,7 +125,7 @@ class TrainPage:
     def filled(self, text: str, problems: gr.HTML, request: gr.Request) -> dict[Component, Any]:
         """Every field of the form from a command or JSON, or what is wrong with it in `problems`."""
         try:
-            found = ({"config": self.studio.from_json(viewer_of(request), text), "unplaced": []}
+            found = ({"config": self.studio.plans.from_json(viewer_of(request), text), "unplaced": []}
                      if text.lstrip().startswith("{") else self.studio.from_command(viewer_of(request), text))
         except Exception as error:  # as in `start`
             return {problems: self._refused(error)}
@@ -190,9 +190,9 @@ def build(studio: Studio, language: str) -> TrainPage:
                                   scale=3, min_width=150)
                 check = gr.Button(texts.t("train.check"), variant="secondary", size="lg", elem_id="check-training",
                                   scale=1, min_width=90)
-            checked = parts.live("checked", "check.js", "measured")
-            notice = parts.live("notice", "train.js", "use_dataset", "use_config", "presets_changed")
-            started = parts.live("started", "started.js")
+            checked = parts.live("checked", "train/check.js", "measured")
+            notice = parts.live("notice", "train/train.js", "use_dataset", "use_config", "presets_changed")
+            started = parts.live("started", "train/started.js")
             reset = gr.Button(texts.t("train.reset"), variant="secondary", size="sm", elem_id="reset-form")
     page = TrainPage(studio, language, form, name, goal, notice, recipe, command, unplaced, checked, started)
     _wire(page, start, check, reset, fill)
@@ -225,7 +225,7 @@ def _essentials(form: Form) -> gr.Radio:
 def _groups(form: Form) -> None:
     with gr.Column(elem_classes="st-card st-groups"):
         gr.HTML(parts.heading("train.more_title", "train.more_help"), container=False)
-        parts.live("finder", "finder.js")
+        parts.live("finder", "train/finder.js")
         for section, paths in form.groups():
             title = texts.t(f"section.{section}")
             with gr.Accordion(title, open=False, elem_id=f"group-{section}"), gr.Row(elem_classes="st-fields"):
@@ -236,7 +236,7 @@ def _groups(form: Form) -> None:
 def _recipe() -> gr.HTML:
     with gr.Column(elem_classes="st-card st-groups"), gr.Accordion(
             texts.t("train.recipe_title"), open=False, elem_id="recipe-card"):
-        return parts.live("recipe", "recipe.js", "presets_changed")
+        return parts.live("recipe", "train/recipe.js", "presets_changed")
 
 
 def _paste() -> tuple[gr.Textbox, gr.Button, gr.HTML]:
@@ -246,7 +246,7 @@ def _paste() -> tuple[gr.Textbox, gr.Button, gr.HTML]:
                              max_lines=16, elem_id="pasted-command", value="", html_attributes=gr.InputHTMLAttributes(
                                  autocomplete="off", autocapitalize="off", spellcheck=False))
         fill = gr.Button(texts.t("train.paste_fill"), variant="secondary", size="sm", elem_id="fill-form")
-        return command, fill, parts.live("unplaced", "unplaced.js")
+        return command, fill, parts.live("unplaced", "train/unplaced.js")
 
 
 def _wire(page: TrainPage, start: gr.Button, check: gr.Button, reset: gr.Button, fill: gr.Button) -> None:

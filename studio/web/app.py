@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -32,17 +31,17 @@ from studio.web import (
     routes_plans,
     routes_play,
     routes_runs,
+    routes_server,
     routes_trash,
     sessions,
     watcher,
 )
-from studio.web.answers import fields, respond, studio_of
-from studio.web.described import add_docs
+from studio.web.docs import ABOUT, add_docs
 from studio.web.entrance import LOGOUT, Entrance
 from studio.web.errors import NotFound, WebError
 from studio.web.janitor import look_after
 from studio.web.pages import Pages, Static
-from studio.web.routes_runs import Body, Service, Who
+from studio.web.routing import refusal
 from studio.web.security import Guard, error_response
 from studio.web.service import Studio
 from studio.web.settings import Settings
@@ -56,22 +55,28 @@ def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> Fa
     _prepare_home(settings.home)
     launcher = launch.Launcher(settings.home, settings.turn_seconds, shared=settings.public)
     studio = Studio(settings.home, launcher, runs.Reader(), settings)
-    app = FastAPI(title="Studio", version=__version__, docs_url=None, redoc_url=None, openapi_url=None,
-                  lifespan=_lifespan, exception_handlers=_handlers())
+    app = FastAPI(title="Studio", version=__version__, description=ABOUT, docs_url=None, redoc_url=None,
+                  openapi_url=None, lifespan=_lifespan, exception_handlers=_handlers())
     app.state.studio, app.state.pages = studio, Pages(pages)
     app.include_router(routes_runs.polls)
     app.include_router(routes_bundles.router)
     app.include_router(routes_plans.router)
+    app.include_router(routes_plans.presets)
     app.include_router(routes_play.router)
+    app.include_router(routes_play.jobs)
     app.include_router(routes_runs.router)
+    app.include_router(routes_runs.queue)
+    app.include_router(routes_datasets.uploads_or_json)
     app.include_router(routes_datasets.router)
     app.include_router(routes_health.router)
     app.include_router(routes_jobs.router)
     app.include_router(routes_care.router)
     app.include_router(routes_trash.router)
+    for router in (routes_server.health, routes_server.config, routes_server.machine, routes_server.session):
+        app.include_router(router)
     if not settings.public:
         add_docs(app)
-    _add_small_routes(app)
+    app.include_router(routes_server.last)
     app.state.sessions = sessions.Store(settings.home) if settings.public else None
     app.add_middleware(limits.Load, one_owner=not settings.public)
     app.add_middleware(Entrance, door=access.door(settings), settings=settings)
@@ -95,48 +100,6 @@ def _prepare_home(home: Path) -> None:
         log.warning("nothing can be changed here: %s", faults.plain(error))
 
 
-def _add_small_routes(app: FastAPI) -> None:
-    @app.get("/healthz")
-    async def healthz(request: Request) -> Response:
-        """The process answers."""
-        return respond(request, {"status": "ok", "version": __version__})
-
-    @app.get("/readyz")
-    def readyz(request: Request) -> Response:
-        """Everything a person needs is there: the pages, and a home that can be written to."""
-        waiting = [] if app.state.pages.ready else ["pages"]
-        if not os.access(studio_of(request).home, os.W_OK):
-            waiting.append("home is not writable")
-        return respond(request, {"status": "waiting" if waiting else "ok", "waiting_for": waiting},
-                       503 if waiting else 200)
-
-    @app.get("/api/config/schema")
-    def schema(request: Request, studio: Service, who: Who) -> Response:
-        """Every setting."""
-        return respond(request, studio.schema(who))
-
-    @app.post("/api/config/from-command")
-    def from_command(request: Request, studio: Service, who: Who, body: Body) -> Response:
-        """{command}, a train_text_to_image.py command line, as {config, unplaced}."""
-        (command,) = fields(body, command=str)
-        return respond(request, studio.from_command(who, command or ""))
-
-    @app.get("/api/machine")
-    def machine(request: Request, studio: Service, who: Who) -> Response:
-        """Facts about this machine."""
-        return respond(request, studio.machine(who))
-
-    @app.get("/api/session")
-    def session(request: Request, studio: Service, who: Who) -> Response:
-        """Who is looking."""
-        return respond(request, studio.session(who))
-
-    @app.api_route("/api/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
-    def nothing(path: str) -> Response:
-        """Whatever else is asked for under /api."""
-        raise NotFound(Message("There is no such address."), Message("The README shows how a program uses the API."))
-
-
 def _handlers() -> dict[Any, Any]:
     def say(request: Request, error: Exception) -> Response:
         return error_response(error, request)
@@ -149,10 +112,7 @@ def _handlers() -> dict[Any, Any]:
         return error_response(known.get(error.status_code, plain), request)
 
     def invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"] if part not in ("query", "path", "body"))
-        return error_response(WebError(f"{name}: {first['msg'].removeprefix('Input ')}.",
-                                       Message("Correct it and try again.")), request)
+        return error_response(refusal(error), request)
 
     return {HTTPException: http, RequestValidationError: invalid, WebError: say}
 

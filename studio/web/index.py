@@ -66,6 +66,14 @@ class Index:
                   for lane, waiting in lanes.items()]
         return [one.work for one in heapq.merge(*orders, key=lambda one: (one.rank, one.work.id))]
 
+    def places(self) -> dict[str, int]:
+        """The place in the queue of each that waits, by id, from 1 on."""
+        return {waiting.id: place for place, waiting in enumerate(self.queued(), 1)}
+
+    def tag(self, work: Work) -> str:
+        """A short text that changes whenever what is told of a run or a job does."""
+        return work.pulse() + (f"-{self.places().get(work.id, 0)}" if self.waits(work) else "")
+
     def waiting(self) -> list[Waiting]:
         """Everybody's runs and jobs that wait for their turn, in no order."""
         found = []

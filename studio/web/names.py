@@ -6,6 +6,7 @@ A run may come from anywhere, so its files say nothing for certain: a sample's n
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 from studio.families.source import HUB_ID
@@ -45,3 +46,9 @@ def thumb_url(dataset_id: Any, image: Any) -> str | None:
 def is_hub_id(base: str) -> bool:
     """Whether this is the name of a repository, `owner/name`, and no folder."""
     return "/" in base and ".." not in base and "--" not in base and HUB_ID.fullmatch(base) is not None
+
+
+def clean_name(name: Any) -> str:
+    """A run's name as one line of at most 200 characters; without one, the hour."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(name or "")).split())[:200]
+    return text or time.strftime("Run of %Y-%m-%d %H:%M")

@@ -8,7 +8,7 @@ from typing import Any
 
 from studio import events, runs
 from studio.datasets import likeness
-from studio.web import names, records
+from studio.web import names, serializers
 
 MOST_SHOWN = 60
 RISEN = 1.01  # a held-out loss this much above its lowest is said to have risen
@@ -46,7 +46,7 @@ def recommended(run: runs.Run, config: dict[str, Any], story: events.Story,
 
     `why`: "validation", the lowest held-out `loss` of all kept ones; "newest", where nothing was held out. `copies` of
     `pictures` samples drawn with it are near copies of training pictures."""
-    kept = records.kept(run, story)
+    kept = serializers.kept(run, story)
     if not kept:
         return None
     losses = [(loss, -c["step"], weights, c) for c in kept for weights, measured in story.validation.items()
@@ -83,7 +83,7 @@ def _at(measured: Any, step: int) -> float | None:
 
 def _compared(run: runs.Run, sample: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     measured = {key: found[key] for key in ("place", "distance", "bits", "usual", "copy")}
-    return {**records.sample(run, sample), **measured}
+    return {**serializers.sample(run, sample), **measured}
 
 
 def _name(run: runs.Run, pictures: list[dict[str, Any]]) -> None:

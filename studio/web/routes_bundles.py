@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from studio.web import uploads
 from studio.web.access import require
-from studio.web.answers import respond, studio_of, viewer
+from studio.web.dependencies import Service, Who, api_router, files
 from studio.web.downloads import RangeResponse
-from studio.web.routes_runs import Service, Who
+from studio.web.responses import respond
+from studio.web.schemas.base import multipart
+from studio.web.schemas.datasets import Upload
+from studio.web.schemas.runs import Run
 
-router = APIRouter(prefix="/api/runs")
+router = api_router("/api/runs", "runs")
 
 
-@router.get("/{run_id}/bundle")
-@router.head("/{run_id}/bundle")
+@router.get("/{run_id}/bundle", **files("application/zip"))
+@router.head("/{run_id}/bundle", response_class=Response)
 def get_bundle(request: Request, studio: Service, who: Who, run_id: str, start: bool = False) -> Response:
     """The run as one zip, with Range; `start` leaves out events, samples and checkpoints."""
-    return RangeResponse(request, studio.bundle(who, run_id, start))
+    return RangeResponse(request, studio.bundles.pack(who, run_id, start))
 
 
-@router.post("/import")
-async def import_run(request: Request) -> Response:
+@router.post("/import", status_code=201, response_model=Run, openapi_extra=multipart(Upload))
+async def import_run(request: Request, studio: Service, who: Who) -> Response:
     """A bundle, as multipart `files`, becomes a run that waits to be resumed: 201 and its record."""
-    studio, who = studio_of(request), viewer(request)
     require(who, None, "create", "run")
-    arrival = await run_in_threadpool(studio.arriving_run, who, uploads.length(request))
+    arrival = await run_in_threadpool(studio.bundles.arriving, who, uploads.length(request))
     try:
         upload = await uploads.receive(request, studio.settings, arrival.received)
         try:
-            record = await run_in_threadpool(studio.import_run, who, upload.files)
+            record = await run_in_threadpool(studio.bundles.unpack, who, upload.files)
         finally:
             await run_in_threadpool(upload.remove)
     finally:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from studio.web.answers import respond
-from studio.web.routes_runs import Service, Who
+from studio.web.dependencies import Service, Who, api_router
+from studio.web.responses import respond
+from studio.web.schemas.server import Usage
 
-router = APIRouter(prefix="/api")
+router = api_router("/api/usage", "usage")
 
 
-@router.get("/usage")
+@router.get("", response_model=Usage)
 def usage(request: Request, studio: Service, who: Who) -> Response:
     """What the viewer's things take and may take; for an administrator, everybody's."""
-    return respond(request, studio.usage(who))
+    return respond(request, studio.care.usage(who))

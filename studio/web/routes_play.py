@@ -2,53 +2,48 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from studio.web.answers import fields, respond
-from studio.web.routes_runs import Body, Service, Who
+from studio.web.dependencies import Service, Who, api_router
+from studio.web.responses import respond
+from studio.web.schemas import jobs as schemas
 
-router = APIRouter(prefix="/api")
-WISHES = {"columns": list, "prompts": list, "negative_prompt": str, "seeds": list, "guidance_scale": (int, float),
-          "num_inference_steps": int, "width": int, "height": int, "resolution": int}
-
-
-@router.post("/runs/{run_id}/draw")
-def draw(request: Request, studio: Service, who: Who, run_id: str, body: Body) -> Response:
-    """{columns: [{checkpoint, weights, scale}], prompts, negative_prompt, seeds, guidance_scale, num_inference_steps,
-    width, height, or resolution for a square}: 202 with the job that draws, one result for each picture."""
-    wanted = dict(zip(WISHES, fields(body, **WISHES), strict=True))
-    return respond(request, studio.draw(who, run_id, wanted), 202)
+router = api_router("/api/runs", "runs")
+jobs = api_router("/api/jobs", "jobs")
 
 
-@router.get("/jobs/{job_id}/votes")
+@router.post("/{run_id}/draw", status_code=202, response_model=schemas.Job)
+def draw(request: Request, studio: Service, who: Who, run_id: str, body: schemas.Drawing) -> Response:
+    """202 with the job that draws, one result for each picture."""
+    return respond(request, studio.play.draw(who, run_id, body.given()), 202)
+
+
+@jobs.get("/{job_id}/votes", response_model=schemas.Standing)
 def get_votes(request: Request, studio: Service, who: Who, job_id: str) -> Response:
     """How the blind vote on a drawing stands, with the next pair; the tally once it has ended."""
-    return respond(request, studio.vote(who, job_id))
+    return respond(request, studio.play.vote(who, job_id))
 
 
-@router.post("/jobs/{job_id}/votes")
-def cast_vote(request: Request, studio: Service, who: Who, job_id: str, body: Body) -> Response:
-    """{pair, choice: left, right or tie}, or {undo: true}, or {end: true}: how it stands then."""
-    kinds = {"pair": str, "choice": str, "undo": bool, "end": bool}
-    given = {name: value for name, value in zip(kinds, fields(body, **kinds), strict=True) if value is not None}
-    return respond(request, studio.cast_vote(who, job_id, **given))
+@jobs.post("/{job_id}/votes", response_model=schemas.Standing)
+def cast_vote(request: Request, studio: Service, who: Who, job_id: str, body: schemas.Vote) -> Response:
+    """Vote on a pair, take the last vote back, or end: how it stands then."""
+    return respond(request, studio.play.cast_vote(who, job_id, **body.given()))
 
 
-@router.get("/runs/{run_id}/votes")
+@router.get("/{run_id}/votes", response_model=schemas.PastVotes)
 def list_votes(request: Request, studio: Service, who: Who, run_id: str) -> Response:
     """What the blind votes on this run's drawings said, newest first; they stay when a drawing goes."""
-    return respond(request, studio.run_votes(who, run_id))
+    return respond(request, studio.play.past_votes(who, run_id))
 
 
-@router.get("/runs/{run_id}/overfitting")
+@router.get("/{run_id}/overfitting", response_model=schemas.Overfitting)
 def get_overfitting(request: Request, studio: Service, who: Who, run_id: str) -> Response:
     """Held-out loss, the samples' nearest training pictures, and a recommended checkpoint."""
-    return respond(request, studio.overfitting(who, run_id))
+    return respond(request, studio.play.overfitting(who, run_id))
 
 
-@router.post("/runs/{run_id}/overfitting")
+@router.post("/{run_id}/overfitting", status_code=202, response_model=schemas.Job)
 def compare_samples(request: Request, studio: Service, who: Who, run_id: str) -> Response:
     """202: the light job that compares the samples with the training pictures."""
-    return respond(request, studio.compare_samples(who, run_id), 202)
+    return respond(request, studio.play.compare_samples(who, run_id), 202)

@@ -9,6 +9,7 @@ from typing import Any
 from studio import config, events, hub, launch, machine, reference, runs
 from studio.messages import Message
 from studio.web.access import Viewer, may
+from studio.web.core import Core
 from studio.web.errors import WebError
 from studio.web.hidden import Hidden
 from studio.web.index import Index
@@ -18,27 +19,50 @@ from studio.web.repositories import Repositories
 from studio.web.service_bundles import BundleService
 from studio.web.service_captions import CaptionService
 from studio.web.service_care import CareService
+from studio.web.service_datasets import DatasetService
+from studio.web.service_fair import FairService
 from studio.web.service_health import HealthService
+from studio.web.service_jobs import JobService
 from studio.web.service_plans import PlanService
 from studio.web.service_play import PlayService
 from studio.web.service_publish import PublishService
+from studio.web.service_runs import RunService
 from studio.web.service_trash import TrashService
 from studio.web.settings import Settings
 from studio.web.shared import Shared
 from studio.web.stored import Stored
 
 
-class Studio(BundleService, PlanService, PlayService, PublishService, HealthService, CaptionService, CareService,
-             TrashService):
-    """The studio over one home. Another viewer's id raises NotFound, a write by nobody LoginNeeded; faults of what a
-    person asked for raise the rooms' own errors. `errors.explain` puts any of them into words."""
+class Studio:
+    """The studio over one home: a service for each subject, as in `studio.runs.create(viewer, ...)`.
+
+    Another viewer's id raises NotFound, a write by nobody LoginNeeded; faults of what a person asked for raise the
+    rooms' own errors. `errors.explain` puts any of them into words."""
 
     def __init__(self, home: Path, launcher: launch.Launcher, reader: runs.Reader, settings: Settings):
-        self.home, self.launcher, self.reader, self.settings = home, launcher, reader, settings
-        self.index, self.meter, self.shared = Index(home, launcher), launch.Meter(), Shared()
-        self.stored, self.people = Stored(home, self.index), People(home)
-        self.quotas = Quotas(home, settings.limits, self.index, self.stored, self.people)
-        self.hidden, self.repositories = Hidden(settings), Repositories()
+        self.home = home
+        self.settings = settings
+        self.launcher = launcher
+        self.reader = reader
+        self.index = Index(home, launcher)
+        self.stored = Stored(home, self.index)
+        self.hidden = Hidden(settings)
+        self.shared = Shared()
+        people = People(home)
+        quotas = Quotas(home, settings.limits, self.index, self.stored, people)
+        core = Core(home, settings, launcher, reader, self.index, self.stored, people, quotas, Repositories())
+        fair = FairService(core)
+        self.jobs = JobService(core)
+        self.runs = RunService(core, self.jobs, fair)
+        self.plans = PlanService(core, self.runs, self.jobs, fair)
+        self.play = PlayService(core, self.runs, self.jobs)
+        self.bundles = BundleService(core, self.runs)
+        self.datasets = DatasetService(core)
+        self.captions = CaptionService(core, self.datasets, self.jobs)
+        self.health = HealthService(core, self.datasets, self.jobs)
+        self.publish = PublishService(core, self.runs, self.datasets, self.jobs)
+        self.trash = TrashService(core)
+        self.care = CareService(core)
 
     def schema(self, viewer: Viewer) -> dict[str, Any]:
         """Every setting, for forms and programs."""

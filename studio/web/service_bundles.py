@@ -10,35 +10,40 @@ from studio import config as config_
 from studio.messages import Message
 from studio.web import bounds
 from studio.web.access import Viewer, require
+from studio.web.core import Core, Service
 from studio.web.errors import WebError
 from studio.web.quotas import Arrival
 from studio.web.service_runs import RunService
 
 
-class BundleService(RunService):
-    """The part of the service that is about bundles."""
+class BundleService(Service):
+    """Bundles."""
 
-    def bundle(self, viewer: Viewer, run_id: str, start: bool) -> export.Download:
+    def __init__(self, core: Core, runs: RunService):
+        super().__init__(core)
+        self.runs = runs
+
+    def pack(self, viewer: Viewer, run_id: str, start: bool) -> export.Download:
         """The run as a zip, open for reading; the caller closes it. With `start`, only what a first step needs."""
-        run = self._run(viewer, run_id, "read")
-        self.check_base(viewer, run)
+        run = self.runs.find(viewer, run_id, "read")
+        self.runs.check_base(viewer, run)
         return bundle.pack(run, start=start)
 
-    def arriving_run(self, viewer: Viewer, size: int | None) -> Arrival:
+    def arriving(self, viewer: Viewer, size: int | None) -> Arrival:
         """A place for a bundle of `size` bytes, before it is received. Raises OverQuota."""
         return self.quotas.arriving(viewer, size, "import", "kept run")
 
-    def import_run(self, viewer: Viewer, files: list[tuple[str, Path]]) -> dict[str, Any]:
+    def unpack(self, viewer: Viewer, files: list[tuple[str, Path]]) -> dict[str, Any]:
         """A bundle as a run of the viewer's, waiting to be resumed; returns its record."""
         require(viewer, None, "create", "run")
         if len(files) != 1:
             raise WebError(Message("A bundle is sent as one file."), Message("Send the zip as multipart `files`."))
 
         def accept(config: config_.Config) -> config_.Config:
-            self._check_public(viewer, {"model": {"base": config.model.base}})
+            self.runs.check_config(viewer, {"model": {"base": config.model.base}})
             if self.settings.public and (problems := list(bounds.machines(config))):
                 raise config_.ConfigError(problems)
             return bundle.as_a_strangers(config)
 
         run = bundle.unpack(self.home, files[0][1], viewer.id, accept)
-        return self.run(viewer, run.id)
+        return self.runs.get(viewer, run.id)

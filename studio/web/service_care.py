@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from studio import storage
 from studio.web.access import Viewer, may
-from studio.web.people import People
-from studio.web.quotas import Quotas
-from studio.web.settings import Settings
-from studio.web.stored import Stored
+from studio.web.core import Service
 
 
-class CareService:
-    """The part of the service that is about the server itself."""
-
-    home: Path
-    settings: Settings
-    stored: Stored
-    quotas: Quotas
-    people: People
+class CareService(Service):
+    """The server itself."""
 
     def usage(self, viewer: Viewer) -> dict[str, Any]:
         """What the viewer's things take, and may: {bytes, kinds, trash, waiting, kept, limits, people, free_bytes}.

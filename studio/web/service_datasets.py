@@ -13,23 +13,19 @@ from studio import datasets, storage, zips
 from studio.errors import Refused
 from studio.messages import Message, sentence
 from studio.web.access import Viewer, may, require
+from studio.web.core import Service
 from studio.web.errors import NotFound, WebError
-from studio.web.quotas import Arrival, Quotas
-from studio.web.settings import Settings
+from studio.web.quotas import Arrival
 
 log = logging.getLogger("studio.web")
 CAPTION_LENGTH = 10_000
 MOST_IMAGES = 500
 
 
-class DatasetService:
-    """The part of the service that is about data sets."""
+class DatasetService(Service):
+    """Data sets."""
 
-    home: Path
-    settings: Settings
-    quotas: Quotas
-
-    def list_datasets(self, viewer: Viewer) -> dict[str, Any]:
+    def all(self, viewer: Viewer) -> dict[str, Any]:
         """The shipped set and the viewer's own: {"items": [{id, name, state, count, ...}], "next": None}."""
         items = []
         for dataset in datasets.every(self.home):
@@ -40,9 +36,9 @@ class DatasetService:
                 continue  # deleted in this moment
         return {"items": items, "next": None}
 
-    def dataset(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
+    def get(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
         """One data set with its import's report, which grows while the import is under way."""
-        dataset = self._dataset(viewer, dataset_id, "read")
+        dataset = self.find(viewer, dataset_id, "read")
         splits = Counter(row.get("split", "train") for row in dataset.snapshot().rows)
         return {**brief(dataset), "fingerprint": dataset.fingerprint(), "report": dataset.report(), "splits": splits,
                 "waiting": sum(len(names) for _, names in dataset.batches()),
@@ -50,13 +46,7 @@ class DatasetService:
 
     def report(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
         """The last import's report."""
-        return self._dataset(viewer, dataset_id, "read").report()
-
-    def create_dataset(self, viewer: Viewer, name: str, files: list[tuple[str, Path]]) -> tuple[dict[str, Any], bool]:
-        """A new data set from files on disk (relative name, path); True when the import ended within 20 s.
-
-        The files must stay until the import has ended: use `import_files` to be told."""
-        return self.import_files(viewer, name, files, lambda: None)
+        return self.find(viewer, dataset_id, "read").report()
 
     def arriving(self, viewer: Viewer, into: str | None, batch: bool, size: int | None) -> Arrival:
         """A place for an upload of `size` bytes, before it is received: for a new data set or one that is there, to be
@@ -66,7 +56,8 @@ class DatasetService:
 
     def import_files(self, viewer: Viewer, name: str, files: list[tuple[str, Path]], done: Any,
                      into: str | None = None, wishes: dict[str, Any] | None = None) -> tuple[dict[str, Any], bool]:
-        """`create_dataset`, or with `into` more pictures for a data set; `done()` is called when the files may go."""
+        """A new data set from files on disk (relative name, path), or with `into` more pictures for one; True when
+        the import ended within 20 s. `done()` is called when the files may go."""
         try:
             if into is None:
                 require(viewer, None, "create", "data set")
@@ -74,7 +65,7 @@ class DatasetService:
                 raise WebError(Message("No pictures were sent."),
                                Message("Choose pictures, or a zip of pictures, and send them again."))
             options = self._options(viewer, wishes)
-            dataset = datasets.begin(self.home, name, viewer.id) if into is None else self._editable(viewer, into)
+            dataset = datasets.begin(self.home, name, viewer.id) if into is None else self.editable(viewer, into)
         except BaseException:
             done()
             raise
@@ -110,30 +101,30 @@ class DatasetService:
         admitted = self._admitted(dataset)
         return dataset, lambda begun: datasets.add_hub(dataset, hub, token, None, options, begun, admitted)
 
-    def preview_source(self, viewer: Viewer, source: dict[str, Any]) -> dict[str, Any]:
+    def preview(self, viewer: Viewer, source: dict[str, Any]) -> dict[str, Any]:
         """What a Hub data set holds, before anything large is fetched: datasets.preview."""
         require(viewer, None, "create", "data set")
         with self.quotas.place(viewer, "import"):  # it starts a process, as an import does
             return datasets.preview(self.home, *self._hub(viewer, dict(source)))
 
-    def draft_dataset(self, viewer: Viewer, name: str) -> dict[str, Any]:
-        """A new data set that receives files in batches until `commit_files`."""
+    def draft(self, viewer: Viewer, name: str) -> dict[str, Any]:
+        """A new data set that receives files in batches until `commit`."""
         require(viewer, None, "create", "data set")
         with self.quotas.place(viewer, "draft", "data set"):
             self.quotas.needs(viewer)
-            return self.dataset(viewer, datasets.draft(self.home, name, viewer.id).id)
+            return self.get(viewer, datasets.draft(self.home, name, viewer.id).id)
 
-    def receive_files(self, viewer: Viewer, dataset_id: str, files: list[tuple[str, Path]]) -> dict[str, Any]:
-        """One more batch for `commit_files`; {id, waiting}."""
-        dataset = self._editable(viewer, dataset_id)
+    def receive(self, viewer: Viewer, dataset_id: str, files: list[tuple[str, Path]]) -> dict[str, Any]:
+        """One more batch for `commit`; {id, waiting}."""
+        dataset = self.editable(viewer, dataset_id)
         if not files:
             raise WebError(Message("No pictures were sent."),
                            Message("Choose pictures, or a zip of pictures, and send them again."))
         return {"id": dataset.id, "waiting": dataset.receive(files)}
 
-    def commit_files(self, viewer: Viewer, dataset_id: str, wishes: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    def commit(self, viewer: Viewer, dataset_id: str, wishes: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         """Import every batch that waits; True when that ended within 20 s."""
-        dataset, options = self._dataset(viewer, dataset_id, "write"), self._options(viewer, wishes)
+        dataset, options = self.find(viewer, dataset_id, "write"), self._options(viewer, wishes)
         if not dataset.batches():
             raise Refused(Message("No files wait to be imported."), Message("Send some first."))
         arrival = self.quotas.arriving(viewer, 1, "import")
@@ -141,9 +132,9 @@ class DatasetService:
         return self._started(viewer, dataset, lambda begun: datasets.commit(dataset, None, options, begun, admitted),
                              arrival.close)
 
-    def arrived_files(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
-        """The files that wait for `commit_files`: {"items": [{name, bytes}], "next": None}."""
-        dataset = self._dataset(viewer, dataset_id, "write")
+    def arrived(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
+        """The files that wait for `commit`: {"items": [{name, bytes}], "next": None}."""
+        dataset = self.find(viewer, dataset_id, "write")
         files = [(name, dataset.incoming / batch / f"{number:06d}")
                  for batch, names in dataset.batches() for number, name in enumerate(names)]
         return {"items": [{"name": name, "bytes": path.stat().st_size} for name, path in files], "next": None}
@@ -151,26 +142,26 @@ class DatasetService:
     def read_again(self, viewer: Viewer, dataset_id: str, wishes: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         """Captions anew from the files of the last import, by these wishes and otherwise those of before; True when
         that ended within 20 s."""
-        dataset = self._dataset(viewer, dataset_id, "write")
+        dataset = self.find(viewer, dataset_id, "write")
         if not datasets.can_read_again(dataset):
             raise Refused(Message("The files of words of this data set are not kept."),
                           Message("Import it again to read them otherwise."))
-        options = self._options(viewer, {**datasets.read_as(dataset), **wishes})
+        options = self._options(viewer, {**datasets.read_before(dataset), **wishes})
         arrival = self.quotas.arriving(viewer, 1, "import")
         admitted = self._admitted(dataset)
         return self._started(
             viewer, dataset, lambda begun: datasets.read_again(dataset, options, None, begun, admitted), arrival.close)
 
-    def cancel_import(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
+    def cancel(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
         """End an import under way; nothing of it is kept."""
-        dataset = self._dataset(viewer, dataset_id, "write")
+        dataset = self.find(viewer, dataset_id, "write")
         if not dataset.cancel():
             raise Refused(Message("No import is under way."), "")
         return brief(dataset)
 
     def report_table(self, viewer: Viewer, dataset_id: str) -> Path:
         """Where the last report lies, file by file, as CSV."""
-        path = self._dataset(viewer, dataset_id, "read").path / "report.csv"
+        path = self.find(viewer, dataset_id, "read").path / "report.csv"
         if not path.is_file():
             raise NotFound(Message("There is no report of this data set."),
                            Message("It appears when an import has ended."))
@@ -229,26 +220,26 @@ class DatasetService:
                 storage.erase(dataset.path)
             raise failed[0]
         worker.join(self.settings.import_wait)
-        return self.dataset(viewer, dataset.id), not worker.is_alive()
+        return self.get(viewer, dataset.id), not worker.is_alive()
 
     def _admitted(self, dataset: datasets.Dataset) -> datasets.Place:
         """A place for an import among those that work at once; one that has to wait has begun all the same."""
         return lambda waits: self.quotas.imports.through(dataset.owner, waits)
 
-    def check_dataset_writable(self, viewer: Viewer, dataset_id: str) -> None:
+    def check_writable(self, viewer: Viewer, dataset_id: str) -> None:
         """Return if the viewer may add to this data set (a shipped one is copied then)."""
         require(viewer, None, "create", "data set")
-        dataset = self._dataset(viewer, dataset_id, "read")
+        dataset = self.find(viewer, dataset_id, "read")
         if not dataset.read_only:
             require(viewer, dataset.owner, "write", "data set")
 
-    def export_dataset(self, viewer: Viewer, dataset_id: str) -> zips.Download:
+    def export(self, viewer: Viewer, dataset_id: str) -> zips.Download:
         """The data set as a zip, open for reading; the caller closes it. Raises datasets.Nothing."""
-        return datasets.pack(self._dataset(viewer, dataset_id, "read"))
+        return datasets.pack(self.find(viewer, dataset_id, "read"))
 
     def images(self, viewer: Viewer, dataset_id: str, offset: int = 0, limit: int = 60, q: str = "") -> dict[str, Any]:
         """Pictures in order: {"items": [row with id, url, thumb], "total", "next": offset | None}."""
-        dataset = self._dataset(viewer, dataset_id, "read")
+        dataset = self.find(viewer, dataset_id, "read")
         offset, limit = max(0, offset), max(1, min(limit, MOST_IMAGES))
         total = dataset.total(q)
         items = [image(dataset, row) for row in dataset.rows(offset, limit, q)]
@@ -264,8 +255,8 @@ class DatasetService:
             raise WebError(Message("A caption is text of at most {length} characters.", length=CAPTION_LENGTH),
                            Message("Shorten it and save again."))
         require(viewer, None, "create", "data set")
-        self._dataset(viewer, dataset_id, "read").row(pid)  # before anything is copied
-        dataset = self._editable(viewer, dataset_id)
+        self.find(viewer, dataset_id, "read").row(pid)  # before anything is copied
+        dataset = self.editable(viewer, dataset_id)
         return {**image(dataset, dataset.set_captions(pid, texts)), "dataset": dataset.id}
 
     def set_crop(self, viewer: Viewer, dataset_id: str, pid: str, crop: list[Any] | None) -> dict[str, Any]:
@@ -274,8 +265,8 @@ class DatasetService:
             raise WebError(Message("A crop is [x, y, side] in whole pixels of the picture, or null."),
                            Message("Correct it."))
         require(viewer, None, "create", "data set")
-        self._dataset(viewer, dataset_id, "read").row(pid)
-        dataset = self._editable(viewer, dataset_id)
+        self.find(viewer, dataset_id, "read").row(pid)
+        dataset = self.editable(viewer, dataset_id)
         try:
             return {**image(dataset, dataset.set_crop(pid, crop)), "dataset": dataset.id}
         except ValueError as error:
@@ -283,31 +274,33 @@ class DatasetService:
 
     def undo(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
         """Take the last caption edit back."""
-        dataset = self._dataset(viewer, dataset_id, "write")
+        dataset = self.find(viewer, dataset_id, "write")
         if not dataset.undo():
             raise Refused(Message("There is no edit to take back."), "")
         return brief(dataset)
 
-    def rename_dataset(self, viewer: Viewer, dataset_id: str, name: str) -> dict[str, Any]:
+    def rename(self, viewer: Viewer, dataset_id: str, name: str) -> dict[str, Any]:
         """Give a data set another name."""
-        dataset = self._dataset(viewer, dataset_id, "write")
+        dataset = self.find(viewer, dataset_id, "write")
         dataset.rename(name)
         return brief(dataset)
 
-    def delete_dataset(self, viewer: Viewer, dataset_id: str) -> None:
+    def delete(self, viewer: Viewer, dataset_id: str) -> None:
         """Move a data set to the trash; runs that use its pictures keep them."""
-        self._dataset(viewer, dataset_id, "write").delete()
+        self.find(viewer, dataset_id, "write").delete()
         self.quotas.stored.forget(viewer.id)
 
     def picture(self, viewer: Viewer, dataset_id: str, pid: str) -> Path:
         """Where a stored picture lies."""
-        return self._dataset(viewer, dataset_id, "read").picture(pid)
+        return self.find(viewer, dataset_id, "read").picture(pid)
 
     def thumbnail(self, viewer: Viewer, dataset_id: str, pid: str) -> Path:
         """Where a picture's thumbnail lies; made now if it is missing."""
-        return self._dataset(viewer, dataset_id, "read").thumbnail(pid)
+        return self.find(viewer, dataset_id, "read").thumbnail(pid)
 
-    def _dataset(self, viewer: Viewer, dataset_id: str, action: str) -> datasets.Dataset:
+    def find(self, viewer: Viewer, dataset_id: str, action: str) -> datasets.Dataset:
+        """The data set, if the viewer may do `action` ("read", "write") with it. Raises NotFound, LoginNeeded,
+        Refused."""
         try:
             dataset = datasets.find(self.home, dataset_id)
             owner = dataset.owner
@@ -320,12 +313,12 @@ class DatasetService:
         require(viewer, owner, action, "data set")
         return dataset
 
-    def _editable(self, viewer: Viewer, dataset_id: str) -> datasets.Dataset:
+    def editable(self, viewer: Viewer, dataset_id: str) -> datasets.Dataset:
         """The data set, or for a read-only one the viewer's fresh copy of it."""
         require(viewer, None, "create", "data set")
-        dataset = self._dataset(viewer, dataset_id, "read")
+        dataset = self.find(viewer, dataset_id, "read")
         if not dataset.read_only:
-            dataset = self._dataset(viewer, dataset_id, "write")
+            dataset = self.find(viewer, dataset_id, "write")
             self.quotas.little(viewer)
             return dataset
         with self.quotas.place(viewer, "data set"):

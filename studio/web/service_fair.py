@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from studio import config as config_
@@ -10,31 +9,25 @@ from studio import launch, machine, prepare, runs, storage
 from studio.messages import Message
 from studio.web import bounds
 from studio.web.access import Viewer
-from studio.web.quotas import Quotas
-from studio.web.settings import Settings
+from studio.web.core import Service
 
 
-class FairService:
-    """The part of the service that keeps people out of each other's way."""
+class FairService(Service):
+    """What keeps people out of each other's way."""
 
-    home: Path
-    settings: Settings
-    reader: runs.Reader
-    quotas: Quotas
-
-    def _resume(self, viewer: Viewer, run: runs.Run, checkpoint: str | None = None) -> None:
+    def resume(self, viewer: Viewer, run: runs.Run, checkpoint: str | None = None) -> None:
         """Let a run go on, where its owner has a place in the queue and room for what it will store."""
         with self.quotas.place(viewer, "run"):
-            self._check_resume(viewer, run)
+            self.check_resume(viewer, run)
             launch.resume(run, self.reader, checkpoint)
 
-    def _check_resume(self, viewer: Viewer, run: runs.Run) -> None:
+    def check_resume(self, viewer: Viewer, run: runs.Run) -> None:
         """Return if a run may go on here. Raises OverQuota, ConfigError."""
         self.quotas.needs(viewer)
         if self.settings.public and (problems := list(bounds.here(run.config(), machine.facts(self.home)))):
             raise config_.ConfigError(problems)
 
-    def _check_neighbours(self, viewer: Viewer, plan: prepare.Plan) -> None:
+    def check_plan(self, viewer: Viewer, plan: prepare.Plan) -> None:
         """Where strangers sign in, add what of a run would harm the others, and what the viewer has no room for."""
         if not self.settings.public or plan.config is None:
             return
@@ -46,8 +39,8 @@ class FairService:
             plan.fault("checkpoint.keep",
                        Message("{what} Keep fewer checkpoints, or delete something.", what=over.message))
 
-    def _check_edit(self, run: runs.Run, config: dict[str, Any]) -> None:
-        """As `_check_neighbours`, for a change of a run on its way."""
+    def check_edit(self, run: runs.Run, config: dict[str, Any]) -> None:
+        """As `check_plan`, for a change of a run on its way."""
         if not self.settings.public:
             return
         try:

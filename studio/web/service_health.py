@@ -10,36 +10,39 @@ from studio.datasets import health, measures, tokens
 from studio.families import source as source_
 from studio.messages import Message
 from studio.web.access import Viewer, require
+from studio.web.core import Core, Service
 from studio.web.errors import WebError, there_are
 from studio.web.names import is_hub_id
-from studio.web.repositories import Repositories
 from studio.web.service_datasets import DatasetService, brief, image
 from studio.web.service_jobs import JobService
 
 MOST_ITEMS = 50
 
 
-class HealthService(DatasetService, JobService):
-    """The part of the service that is about the health of data sets."""
+class HealthService(Service):
+    """The health of data sets."""
 
-    repositories: Repositories
+    def __init__(self, core: Core, datasets: DatasetService, jobs: JobService):
+        super().__init__(core)
+        self.datasets = datasets
+        self.jobs = jobs
 
-    def measure_dataset(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
+    def measure(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
         """Start measuring the pictures that are not measured yet; returns the job, the running one if there is one."""
         require(viewer, None, "create", "job")
-        dataset = self._dataset(viewer, dataset_id, "read")
-        live = self.live_job("measure", dataset.id)
+        dataset = self.datasets.find(viewer, dataset_id, "read")
+        live = self.jobs.live("measure", dataset.id)
         if live is not None and live.record()["owner"] == viewer.id:
-            return self.job(viewer, live.id)
-        return self.submit_job(viewer, "measure", {"dataset": dataset.id}, name=f"Measure {dataset.name}", light=True,
-                               subject=dataset.id)
+            return self.jobs.get(viewer, live.id)
+        return self.jobs.submit(viewer, "measure", {"dataset": dataset.id}, name=f"Measure {dataset.name}", light=True,
+                                subject=dataset.id)
 
-    def health(self, viewer: Viewer, dataset_id: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    def report(self, viewer: Viewer, dataset_id: str, wanted: dict[str, Any]) -> dict[str, Any]:
         """What may spoil a training with `resolution`, `base` and `trigger`: {count, measured, findings, histograms}.
 
         `measured` of `count` pictures have a hash and a blur: copies that are not exact, and blur, are found among
         those alone. `encoders` is empty where the base's tokenizers are not on this machine yet."""
-        dataset = self._dataset(viewer, dataset_id, "read")
+        dataset = self.datasets.find(viewer, dataset_id, "read")
         goal, rows, found = self._examined(viewer, dataset, wanted)
         known = measures.known(self.home, dataset.id)
         return {
@@ -54,7 +57,7 @@ class HealthService(DatasetService, JobService):
         """Put a finding right, for all its pictures or those in `ids`, as one step of undo; a shipped set is copied
         first. Returns the data set with `changed`, the number of pictures."""
         require(viewer, None, "create", "data set")
-        dataset = self._dataset(viewer, dataset_id, "read")
+        dataset = self.datasets.find(viewer, dataset_id, "read")
         goal, rows, found = self._examined(viewer, dataset, wanted)
         finding = next((f for f in found if f.code == code), None)
         if finding is None:
@@ -64,27 +67,27 @@ class HealthService(DatasetService, JobService):
             raise WebError(Message("{code} has no fix {fix}.", code=code, fix=repr(fix[:40])),
                            there_are(finding.fixes))
         changes = health.changes(rows, finding, fix, goal, None if ids is None else set(ids))
-        dataset = self._editable(viewer, dataset_id)
+        dataset = self.datasets.editable(viewer, dataset_id)
         changed = dataset.edit(changes, f"{code}/{fix}")
         return {**brief(dataset), "changed": changed}
 
     def see(self, viewer: Viewer, dataset_id: str, pid: str, wanted: dict[str, Any]) -> dict[str, Any]:
         """Start showing what the model sees of a picture; returns the job, whose results are the pictures."""
         require(viewer, None, "create", "job")
-        dataset = self._dataset(viewer, dataset_id, "read")
+        dataset = self.datasets.find(viewer, dataset_id, "read")
         row, goal = dataset.row(pid), self._goal(viewer, wanted)
         args = {"dataset": dataset.id, "pid": pid, "crop": row.get("crop"), "base": _base(wanted),
                 "resolution": goal.resolution, "buckets": bool(wanted.get("buckets"))}
-        live = self.live_job("see", dataset.id, args)
+        live = self.jobs.live("see", dataset.id, args)
         if live is not None and live.record()["owner"] == viewer.id:
-            return self.job(viewer, live.id)
-        return self.submit_job(viewer, "see", args, name=f"What the model sees of {row['name']}", light=True,
-                               subject=dataset.id)
+            return self.jobs.get(viewer, live.id)
+        return self.jobs.submit(viewer, "see", args, name=f"What the model sees of {row['name']}", light=True,
+                                subject=dataset.id)
 
-    def caption_tokens(self, viewer: Viewer, dataset_id: str, pid: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    def tokens(self, viewer: Viewer, dataset_id: str, pid: str, wanted: dict[str, Any]) -> dict[str, Any]:
         """A picture's captions as tokens: {"captions": [{caption, encoders: [{encoder, limit, tokens, kept, cut}]}]};
         `tokens` are [start, end] in characters, from character `kept` on nothing is read."""
-        row = self._dataset(viewer, dataset_id, "read").row(pid)
+        row = self.datasets.find(viewer, dataset_id, "read").row(pid)
         encoders = self._goal(viewer, wanted).encoders
         return {"captions": [{"caption": text, "encoders": [encoder.read(text) for encoder in encoders]}
                              for text in row["captions"]]}

@@ -11,51 +11,60 @@ from studio import datasets, estimate, machine, prepare, presets, storage
 from studio.errors import Refused
 from studio.messages import Message
 from studio.web.access import Viewer, may, require
+from studio.web.core import Core, Service
 from studio.web.errors import NotFound, WebError
 from studio.web.index import W
+from studio.web.service_fair import FairService
+from studio.web.service_jobs import JobService
 from studio.web.service_runs import RunService
 
 LOOKED_AT = 60  # past runs, newest first, that an estimate is made from
 NAME_LENGTH = 100
 
 
-class PlanService(RunService):
-    """The part of the service that is about runs that are not there yet."""
+class PlanService(Service):
+    """Runs that are not there yet."""
 
-    def check_run(self, viewer: Viewer, config: dict[str, Any]) -> dict[str, Any]:
+    def __init__(self, core: Core, runs: RunService, jobs: JobService, fair: FairService):
+        super().__init__(core)
+        self.runs = runs
+        self.jobs = jobs
+        self.fair = fair
+
+    def check(self, viewer: Viewer, config: dict[str, Any]) -> dict[str, Any]:
         """What submitting `config` would say: {"problems", "warnings", "config" (resolved, or null), "disk_bytes",
-        "estimate" (see `estimate_run`, or null)}."""
+        "estimate" (see `estimate`, or null)}."""
         try:
-            self._check_public(viewer, config)
+            self.runs.check_config(viewer, config)
         except config_.ConfigError as error:
             return {"problems": [vars(problem) for problem in error.problems], "warnings": [], "config": None,
                     "disk_bytes": None, "estimate": None}
         plan = prepare.plan(self.home, config, token=viewer.token)
-        self._check_neighbours(viewer, plan)
+        self.fair.check_plan(viewer, plan)
         found = estimate.estimate(plan, machine.device(self.home), self._past(viewer))
         return {"problems": [{"field": p.field, "message": p.message} for p in plan.problems],
                 "warnings": list(plan.warnings), "disk_bytes": plan.disk_bytes,
                 "config": config_.dump(plan.config) if plan.config is not None else None,
                 "estimate": dataclasses.asdict(found) if found else None}
 
-    def probe_run(self, viewer: Viewer, config: dict[str, Any]) -> dict[str, Any]:
+    def probe(self, viewer: Viewer, config: dict[str, Any]) -> dict[str, Any]:
         """Start a check: the first steps and one picture of a run of `config`, measured; returns the job. Raises
         ConfigError with every problem at once."""
         require(viewer, None, "create", "job")
         self.quotas.ask(viewer, "job")
-        self._check_public(viewer, config)
+        self.runs.check_config(viewer, config)
         plan = prepare.plan(self.home, config, token=viewer.token)
-        self._check_neighbours(viewer, plan)
+        self.fair.check_plan(viewer, plan)
         if plan.config is not None and plan.config.compute.num_processes > 1:
             plan.fault("compute.num_processes", Message("a check works in one process: check with 1, or start the run"))
         if plan.config is None or plan.problems:
             raise config_.ConfigError(plan.problems)
-        return self.submit_job(viewer, "check", {"config": config_.dump(plan.config)}, light=False,
-                               name=f"Check with {plan.dataset['name']}", lend_token=not plan.weights)
+        return self.jobs.submit(viewer, "check", {"config": config_.dump(plan.config)}, light=False,
+                                name=f"Check with {plan.dataset['name']}", lend_token=not plan.weights)
 
-    def estimate_run(self, viewer: Viewer, config: dict[str, Any]) -> dict[str, Any]:
+    def estimate(self, viewer: Viewer, config: dict[str, Any]) -> dict[str, Any]:
         """Steps, seconds, bytes of memory and disk, and what each figure is taken from. Raises ConfigError."""
-        found = self.check_run(viewer, config)
+        found = self.check(viewer, config)
         if found["estimate"] is None:
             raise config_.ConfigError(config_.Problem(**problem) for problem in found["problems"])
         return found["estimate"]
@@ -130,7 +139,7 @@ class PlanService(RunService):
                            Message("Look at the list of data sets.")) from None
         require(viewer, owner, "read", "data set")
         config = {"data": {"dataset": dataset}, "model": {"base": base}}
-        self._check_public(viewer, config)
+        self.runs.check_config(viewer, config)
         plan, facts = prepare.plan(self.home, config, token=viewer.token), machine.facts(self.home)
         memory = facts["gpus"][0]["memory_bytes"] if facts["gpus"] else facts["memory_bytes"]
         learns = plan.config.objective.prediction_type if plan.config else None

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from studio import config as config_
-from studio import events, export, runs
+from studio import events, export, families, runs
 from studio.errors import Refused
 from studio.families import source as source_
 from studio.messages import Message
 from studio.web import overfitting, votes
 from studio.web.access import Viewer, require
+from studio.web.core import Core, Service
 from studio.web.errors import NotFound, WebError, there_are
+from studio.web.service_jobs import JobService
 from studio.web.service_runs import PROMPT_LENGTH, RunService
 from studio.work import Job
 
@@ -27,16 +29,21 @@ NUMBERS: dict[str, tuple[type, float, float]] = {
     "height": (int, 16, 4096)}
 
 
-class PlayService(RunService):
-    """The part of the service that is about drawing with what was trained."""
+class PlayService(Service):
+    """Drawing with what was trained."""
+
+    def __init__(self, core: Core, runs: RunService, jobs: JobService):
+        super().__init__(core)
+        self.runs = runs
+        self.jobs = jobs
 
     def draw(self, viewer: Viewer, run_id: str, wanted: dict[str, Any]) -> dict[str, Any]:
         """Start drawing; returns the job. What `wanted` leaves out is as in the run's own samples, the columns are
         the base and the newest checkpoint, the seed is random."""
         require(viewer, None, "create", "job")
-        run = self._run(viewer, run_id, "write")
+        run = self.runs.find(viewer, run_id, "write")
         self.quotas.ask(viewer, "job")
-        self.check_base(viewer, run)
+        self.runs.check_base(viewer, run)
         args = {"run": run.id, **_asked(run, wanted)}
         borrowed = {(c["checkpoint"], c["weights"]): None for c in args["columns"] if c["checkpoint"]}
 
@@ -44,38 +51,38 @@ class PlayService(RunService):
             for checkpoint, weights in borrowed:
                 runs.lend(run, checkpoint, weights, job.inputs)
 
-        return self.submit_job(viewer, "draw", args, name=f"Draw with {run.record()['name']}", light=False,
-                               subject=run.id, lend_token=True, fill=fill)
+        return self.jobs.submit(viewer, "draw", args, name=f"Draw with {run.record()['name']}", light=False,
+                                subject=run.id, lend_token=True, fill=fill)
 
     def overfitting(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
         """What tells of overfitting, and the checkpoint that it recommends (see `overfitting.view`); `job`: the
         comparison under way, or null."""
-        run = self._run(viewer, run_id, "read")
-        live = self.live_job("likeness", run.id)
-        return {**overfitting.view(run, self._config(run), self.reader.story(run)),
-                "job": self.job(viewer, live.id) if live else None}
+        run = self.runs.find(viewer, run_id, "read")
+        live = self.jobs.live("likeness", run.id)
+        return {**overfitting.view(run, self.runs.config_of(run), self.reader.story(run)),
+                "job": self.jobs.get(viewer, live.id) if live else None}
 
     def compare_samples(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
         """Start comparing the samples with the training pictures; returns the job, the running one if there is one."""
         require(viewer, None, "create", "job")
-        run = self._run(viewer, run_id, "write")
-        live = self.live_job("likeness", run.id)
+        run = self.runs.find(viewer, run_id, "write")
+        live = self.jobs.live("likeness", run.id)
         if live is not None:
-            return self.job(viewer, live.id)
-        return self.submit_job(viewer, "likeness", {"run": run.id}, name=f"Compare samples of {run.record()['name']}",
-                               light=True, subject=run.id)
+            return self.jobs.get(viewer, live.id)
+        return self.jobs.submit(viewer, "likeness", {"run": run.id}, name=f"Compare samples of {run.record()['name']}",
+                                light=True, subject=run.id)
 
     def vote(self, viewer: Viewer, job_id: str) -> dict[str, Any]:
         """How the blind vote on a drawing stands: {total, done, ended, next: {pair, prompt, left, right} or null,
         last, tally}; the tally, and with it the names, only at the end."""
-        job = self._job(viewer, job_id, "read")
+        job = self.jobs.find(viewer, job_id, "read")
         shown, _, ballot = self._ballot(viewer, job, "read")
         return _standing(job, shown, ballot)
 
     def cast_vote(self, viewer: Viewer, job_id: str, *, pair: str | None = None, choice: str | None = None,
                   undo: bool = False, end: bool = False) -> dict[str, Any]:
         """Vote on a pair, take the last vote back, or stop; returns how it stands then."""
-        job = self._job(viewer, job_id, "write")
+        job = self.jobs.find(viewer, job_id, "write")
         shown, file, ballot = self._ballot(viewer, job, "write")
         if file is None:
             raise NotFound(Message("There is no such drawing."),
@@ -98,10 +105,10 @@ class PlayService(RunService):
             votes.cast(file, job.id, ballot, {"pair": pair, "choice": choice})
         return _standing(job, shown, ballot)
 
-    def run_votes(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
+    def past_votes(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
         """What the blind votes on a run's drawings said, newest first: {"items": [{job, time, columns, done, total,
         tally}]}. One that is not over is left out while its drawing is there: its names are still to be told."""
-        run = self._run(viewer, run_id, "read")
+        run = self.runs.find(viewer, run_id, "read")
         here = {job.id for job, facts in self.index.jobs() if facts.get("subject") == run.id}
         items = [{"job": job if job in here else None, "time": one.time, "columns": one.columns,
                   "done": len(one.choices), "total": len(one.pairs), "tally": one.tally()}
@@ -113,7 +120,7 @@ class PlayService(RunService):
         facts = self.index.facts(job)
         if facts["kind"] != "draw":
             return [], None, votes.Ballot({})
-        run = self._run(viewer, facts["subject"], action)
+        run = self.runs.find(viewer, facts["subject"], action)
         results = [{"name": r["name"], **r["facts"]} for r in self.reader.story(job).results.values()]
         shown = votes.pairs(job.id, results)
         return shown, run.votes_file, votes.ballot(run.votes_file, job.id, shown, facts["args"]["columns"])
@@ -129,7 +136,8 @@ def _standing(job: Job, shown: list[votes.Pair], ballot: votes.Ballot) -> dict[s
 
 
 def _asked(run: runs.Run, wanted: dict[str, Any]) -> dict[str, Any]:
-    """The job's arguments. Raises WebError with what is wrong, and what there is instead."""
+    """The job's arguments. Raises WebError with what is wrong, and what there is instead; ConfigError for sides that
+    the base cannot draw."""
     config = run.config()
     width, height = config_.preview_size(config)
     own = {"guidance_scale": config.sample.guidance_scale or 0.0, "width": width or UNKNOWN_SIDE,
@@ -138,11 +146,9 @@ def _asked(run: runs.Run, wanted: dict[str, Any]) -> dict[str, Any]:
     square = wanted.get("resolution")  # both sides in one
     wanted = wanted | {side: square for side in ("width", "height") if wanted.get(side) is None}
     found = {name: _number(name, wanted.get(name), own[name]) for name in NUMBERS}
-    step = _side_step(run)
-    for side in (found["width"], found["height"]):
-        if side % step:
-            raise WebError(Message("A picture's side must be a multiple of {step}.", step=step),
-                           Message("For example {number}.", number=max(1, side // step) * step))
+    sides = {name: found[name] for name in ("width", "height")}
+    if problems := families.side_problems(source_.family_of(config.model), export.base_of(run), sides):
+        raise config_.ConfigError(problems)
     prompts = wanted.get("prompts")
     found["prompts"] = _prompts((config.sample.prompts or [""])[:1] if prompts is None else prompts)
     found["negative_prompt"] = _prompts([wanted.get("negative_prompt") or ""])[0]
@@ -153,12 +159,6 @@ def _asked(run: runs.Run, wanted: dict[str, Any]) -> dict[str, Any]:
         raise WebError(Message("These are {count} pictures; at most {most} are drawn at once.", count=count,
                                most=MOST_PICTURES), Message("Take fewer checkpoints, prompts or seeds."))
     return found
-
-
-def _side_step(run: runs.Run) -> int:
-    """What the sides of a picture of the run's base are multiples of; its base may be gone from this machine."""
-    family, base = source_.family_of(run.config().model), export.base_of(run)
-    return family.side_step(base) if base else 8
 
 
 def _number(name: str, value: Any, own: Any) -> Any:

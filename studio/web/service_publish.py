@@ -10,6 +10,7 @@ from studio import datasets, hub
 from studio.errors import Refused
 from studio.messages import Message
 from studio.web.access import Viewer, require
+from studio.web.core import Core, Service
 from studio.web.errors import WebError
 from studio.web.service_datasets import DatasetService
 from studio.web.service_jobs import JobService
@@ -20,16 +21,22 @@ TOKEN = re.compile(r"[\w.-]{8,4000}")
 PRECISIONS = ("fp32", "fp16", "bf16")
 
 
-class PublishService(RunService, DatasetService, JobService):
-    """The part of the service that is about publishing."""
+class PublishService(Service):
+    """Publishing."""
 
-    def publish_run(self, viewer: Viewer, run_id: str, *, repo: str = "", private: bool = True, weights: str = "",
+    def __init__(self, core: Core, runs: RunService, datasets: DatasetService, jobs: JobService):
+        super().__init__(core)
+        self.runs = runs
+        self.datasets = datasets
+        self.jobs = jobs
+
+    def run(self, viewer: Viewer, run_id: str, *, repo: str = "", private: bool = True, weights: str = "",
                     step: int | None = None, precision: str = "fp32", token: str | None = None) -> dict[str, Any]:
         """Start publishing a result; returns the job. `token` is lent to that job alone; without one, the viewer's."""
-        run = self._run(viewer, run_id, "write")
+        run = self.runs.find(viewer, run_id, "write")
         self.quotas.ask(viewer, "job")
         lender = _lender(viewer, repo, token)
-        self.check_base(viewer, run)
+        self.runs.check_base(viewer, run)
         if precision not in PRECISIONS or weights not in ("", "ema", "raw"):
             raise WebError(Message("There are no such weights."),
                            Message("weights: ema, raw; precision: {names}.", names=", ".join(PRECISIONS)))
@@ -39,22 +46,22 @@ class PublishService(RunService, DatasetService, JobService):
             raise Refused(str(problem), problem.hint) from None
         args = {"run": run.id, "repo": repo, "private": private, "weights": weights, "step": step,
                 "precision": precision}
-        return self.submit_job(lender, "publish", args, name=f"Publish {run.record()['name']}", light=True,
-                               subject=run.id, lend_token=True)
+        return self.jobs.submit(lender, "publish", args, name=f"Publish {run.record()['name']}", light=True,
+                                subject=run.id, lend_token=True)
 
-    def push_dataset(self, viewer: Viewer, dataset_id: str, *, repo: str = "", private: bool = True,
-                     token: str | None = None) -> dict[str, Any]:
+    def dataset(self, viewer: Viewer, dataset_id: str, *, repo: str = "", private: bool = True,
+                token: str | None = None) -> dict[str, Any]:
         """Start pushing a data set; returns the job. Without `repo` it is named after the data set; `token` as above.
         Raises datasets.Nothing."""
         require(viewer, None, "create", "job")
-        dataset = self._dataset(viewer, dataset_id, "read")
+        dataset = self.datasets.find(viewer, dataset_id, "read")
         self.quotas.ask(viewer, "job")
         lender = _lender(viewer, repo, token)
         datasets.ready(dataset)
         named = re.sub(r"[^A-Za-z0-9]+", "-", dataset.name).strip("-")[:60] or "dataset"
         args = {"dataset": dataset.id, "repo": repo or named, "private": private}
-        return self.submit_job(lender, "push", args, name=f"Push {dataset.name}", light=True, subject=dataset.id,
-                               lend_token=True)
+        return self.jobs.submit(lender, "push", args, name=f"Push {dataset.name}", light=True, subject=dataset.id,
+                                lend_token=True)
 
 
 def _lender(viewer: Viewer, repo: str, token: str | None) -> Viewer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,44 +12,40 @@ from studio import config as config_
 from studio import datasets, events, export, hub, launch, prepare, runs, storage
 from studio.errors import Refused
 from studio.messages import Message
-from studio.web import losses, records
+from studio.web import losses, serializers
 from studio.web.access import Viewer, may, require
+from studio.web.core import Core, Service
 from studio.web.errors import NotFound, Unavailable, WebError, there_are
-from studio.web.index import Index
-from studio.web.names import is_hub_id
-from studio.web.repositories import NotReadable, Repositories
+from studio.web.names import clean_name, is_hub_id
+from studio.web.repositories import NotReadable
 from studio.web.service_fair import FairService
 from studio.web.service_jobs import JobService
-from studio.web.settings import Settings
 from studio.work import Job
 
 LOG_BYTES = 64 * 1024
 MOST_EVENTS = 1000
-NAME_LENGTH = 200
 PROMPT_LENGTH = 2000
 _SAMPLE_TYPES = {".webp", ".png", ".jpg"}
 
 
-class RunService(JobService, FairService):
-    """The part of the service that is about runs."""
+class RunService(Service):
+    """Runs, and the queue."""
 
-    home: Path
-    settings: Settings
-    launcher: launch.Launcher
-    reader: runs.Reader
-    index: Index
-    meter: launch.Meter
-    repositories: Repositories
+    def __init__(self, core: Core, jobs: JobService, fair: FairService):
+        super().__init__(core)
+        self.jobs = jobs
+        self.fair = fair
+        self.meter = launch.Meter()
 
     # ------------------------------------------------------------------------------------------------- looking
 
-    def list_runs(self, viewer: Viewer, limit: int = 50, after: str | None = None) -> dict[str, Any]:
+    def all(self, viewer: Viewer, limit: int = 50, after: str | None = None) -> dict[str, Any]:
         """The viewer's runs, newest first: {"items": [record without config], "next": token | None}."""
         own = sorted(((facts["created"], run.id, run) for run, facts in self.index.all() if self._sees(viewer, facts)),
                      reverse=True)
         if after:
             own = [entry for entry in own if entry[:2] < _place(after)]
-        page, queue = own[: max(1, min(limit, 200))], self._queue_places()
+        page, queue = own[: max(1, min(limit, 200))], self.index.places()
         items = []
         for _, _, run in page:
             try:
@@ -62,9 +57,9 @@ class RunService(JobService, FairService):
         more = len(own) > len(page)
         return {"items": items, "next": _token(page[-1][0], page[-1][1]) if page and more else None}
 
-    def run(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
+    def get(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
         """One run's record."""
-        return self._record(self._run(viewer, run_id, "read"), self._queue_places())
+        return self._record(self.find(viewer, run_id, "read"), self.index.places())
 
     def queue(self, viewer: Viewer) -> dict[str, Any]:
         """Which runs and jobs wait, in order: {"items": [{id, work, name, state, position}]}, `work` "run" or "job";
@@ -78,11 +73,11 @@ class RunService(JobService, FairService):
                               "position": position})
         return {"items": items, "next": None, "waiting": len(waiting)}
 
-    def reorder_queue(self, viewer: Viewer, order: list[str]) -> dict[str, Any]:
+    def reorder(self, viewer: Viewer, order: list[str]) -> dict[str, Any]:
         """Put the viewer's waiting runs and jobs into `order`; they share out the places they hold now."""
         waiting = {found.id: found for found in self.index.queued()}
-        own = [self._job(viewer, id_, "write") if isinstance(waiting.get(id_), Job) else self._run(viewer, id_, "write")
-               for id_ in dict.fromkeys(order)]
+        own = [self.jobs.find(viewer, id_, "write") if isinstance(waiting.get(id_), Job)
+               else self.find(viewer, id_, "write") for id_ in dict.fromkeys(order)]
         started = [found.id for found in own if found.id not in waiting]
         if started:
             raise Refused(Message("Not waiting any more: {ids}.", ids=", ".join(started)),
@@ -95,31 +90,32 @@ class RunService(JobService, FairService):
     def events(self, viewer: Viewer, run_id: str, since: int, limit: int = MOST_EVENTS) -> dict[str, Any]:
         """The run's status and its events after number `since`, at most 1,000; `next` is the number to go on from.
         `revision` is another whenever the record changed without an event."""
-        run = self._run(viewer, run_id, "read")
+        run = self.find(viewer, run_id, "read")
         state, story = self.reader.state(run)
         found = []
         if since < story.seq:
             found = events.read_since(run.events_file, since, max(1, min(limit, MOST_EVENTS)))
         revision = run.revision()  # before the rest: a change in between is then told again rather than lost
         place = self._place(run, state)
-        status = records.status(state, story, self._config(run), place, records.note(run.record(), state, place))
+        note = serializers.note(run.record(), state, place)
+        status = serializers.status(state, story, self.config_of(run), place, note)
         following = found[-1]["seq"] if found else min(since, story.seq)
         return {**status, "revision": revision, "usage": self._usage(run, state), "next": following, "last": story.seq,
-                "events": [_shown(run, e) for e in records.telling(found)]}
+                "events": [_shown(run, e) for e in serializers.telling(found)]}
 
     def poll_tag(self, viewer: Viewer, run_id: str) -> str:
         """A short text that changes whenever `events` would answer something new."""
-        return self._tag(self._run(viewer, run_id, "read"))
+        return self.index.tag(self.find(viewer, run_id, "read"))
 
     def quick_tag(self, viewer: Viewer, run_id: str) -> str | None:
         """`poll_tag` from a few looks at files; None where it hangs on others too, since the run waits in the queue."""
-        run = self._run(viewer, run_id, "read")
+        run = self.find(viewer, run_id, "read")
         return None if self.index.waits(run) else run.pulse()
 
     def log(self, viewer: Viewer, run_id: str, since: int | None = None) -> dict[str, Any]:
         """Whole lines of the run's output from byte `since` on (by default the last 32 KB), without tokens:
         {"text", "since", "next", "size"}."""
-        run = self._run(viewer, run_id, "read")
+        run = self.find(viewer, run_id, "read")
         try:
             with open(run.log_file, "rb") as file:
                 size = file.seek(0, 2)
@@ -139,20 +135,21 @@ class RunService(JobService, FairService):
 
     def series(self, viewer: Viewer, run_id: str, keys: list[str] | None = None, from_: int = 0, to: int | None = None,
                points: int = 1000) -> dict[str, Any]:
-        """The run's curve as columns down-sampled to min/mean/max; see `records.series`."""
+        """The run's curve as columns down-sampled to min/mean/max; see `serializers.series`."""
         keys = list(dict.fromkeys(keys or ["loss", "lr"]))
-        unknown = [key for key in keys if key not in records.SERIES]
+        unknown = [key for key in keys if key not in serializers.SERIES]
         if unknown:
-            raise WebError(Message("There is no series {name}.", name=repr(unknown[0][:40])), there_are(records.SERIES))
-        run = self._run(viewer, run_id, "read")
+            raise WebError(Message("There is no series {name}.", name=repr(unknown[0][:40])),
+                           there_are(serializers.SERIES))
+        run = self.find(viewer, run_id, "read")
         state, story = self.reader.state(run)
-        points = max(1, min(points, records.MOST_POINTS))
-        return {"state": state, **records.series(story, keys, from_, to, points)}
+        points = max(1, min(points, serializers.MOST_POINTS))
+        return {"state": state, **serializers.series(story, keys, from_, to, points)}
 
     def pictures(self, viewer: Viewer, run_id: str, sort: str = "-loss", offset: int = 0, limit: int = 60
                  ) -> dict[str, Any]:
         """The run's training pictures with what each cost the model so far; see `losses.pictures`."""
-        run = self._run(viewer, run_id, "read")
+        run = self.find(viewer, run_id, "read")
         if sort not in losses.SORTS:
             raise WebError(Message("Pictures cannot be sorted by {name}.", name=repr(sort[:40])),
                            there_are(losses.SORTS))
@@ -161,50 +158,51 @@ class RunService(JobService, FairService):
 
     def pictures_tag(self, viewer: Viewer, run_id: str) -> str:
         """A short text that changes whenever `pictures` would answer something new."""
-        return losses.newest(self._run(viewer, run_id, "read"))
+        return losses.newest(self.find(viewer, run_id, "read"))
 
     def series_csv(self, viewer: Viewer, run_id: str) -> Iterator[str]:
         """Every step of the run's curve as lines of CSV."""
-        return records.csv_lines(self.reader.state(self._run(viewer, run_id, "read"))[1])
+        return serializers.csv_lines(self.reader.state(self.find(viewer, run_id, "read"))[1])
 
     # ------------------------------------------------------------------------------------------------- making
 
-    def create_run(self, viewer: Viewer, name: str, config: dict[str, Any]) -> dict[str, Any]:
+    def create(self, viewer: Viewer, name: str, config: dict[str, Any]) -> dict[str, Any]:
         """Submit a run; returns its record. Raises ConfigError with every problem at once."""
         require(viewer, None, "create", "run")
         with self.quotas.place(viewer, "run", "kept run"):
-            self._check_public(viewer, config)
+            self.check_config(viewer, config)
             run = prepare.submit(self.home, name=clean_name(name), owner=viewer.id, config=config, token=viewer.token,
-                                 look=lambda plan: self._check_neighbours(viewer, plan))
+                                 look=lambda plan: self.fair.check_plan(viewer, plan))
         self.launcher.lend(run, viewer.token)
         self.launcher.wake()
-        return self.run(viewer, run.id)
+        return self.get(viewer, run.id)
 
-    def branch_run(self, viewer: Viewer, run_id: str, checkpoint: str | None, name: str | None,
-                   config: dict[str, Any]) -> dict[str, Any]:
+    def branch(self, viewer: Viewer, run_id: str, checkpoint: str | None, name: str | None,
+               config: dict[str, Any]) -> dict[str, Any]:
         """A new run that goes on from a checkpoint of this one; returns its record. Raises ConfigError, Refused."""
-        parent = self._run(viewer, run_id, "write")
+        parent = self.find(viewer, run_id, "write")
         self.check_base(viewer, parent)
         name = clean_name(name or f"{parent.record()['name']}, branched")
         with self.quotas.place(viewer, "run", "kept run"):
             run = prepare.branch(self.home, parent, name=name, owner=viewer.id, checkpoint=checkpoint, config=config,
-                                 look=lambda plan: self._check_neighbours(viewer, plan))
+                                 look=lambda plan: self.fair.check_plan(viewer, plan))
         self.launcher.lend(run, viewer.token)
         self.launcher.wake()
-        return self.run(viewer, run.id)
+        return self.get(viewer, run.id)
 
     # ------------------------------------------------------------------------------------------------- steering
 
     def control(self, viewer: Viewer, run_id: str, kind: str, args: dict[str, Any] | None = None) -> dict[str, Any]:
         """stop, cancel, pause, save, sample or resume; returns the record."""
-        run = self._run(viewer, run_id, "write")
+        run = self.find(viewer, run_id, "write")
         known = [*(control for control in runs.CONTROLS if control != "edit"), "resume"]
         if kind not in known:
-            raise WebError(Message("There is no control {name}.", name=repr(kind[:40])), there_are(known))
+            raise WebError(Message("There is no control {name}.", name=repr(kind[:40])),
+                           there_are(known))
         args = _control_args(kind, args or {})
         if kind == "resume":
             self.check_base(viewer, run, args.get("token"))
-            self._resume(viewer, run, args.get("checkpoint"))
+            self.fair.resume(viewer, run, args.get("checkpoint"))
             self.launcher.lend(run, args.get("token") or viewer.token)
         else:
             if kind in ("sample", "save"):
@@ -213,34 +211,34 @@ class RunService(JobService, FairService):
                 self.quotas.drawn(self.reader.story(run))
             launch.ask(run, kind, self.reader, **args)
         self.launcher.wake()
-        return self.run(viewer, run_id)
+        return self.get(viewer, run_id)
 
-    def edit_run(self, viewer: Viewer, run_id: str, config: dict[str, Any], resume: bool = False) -> dict[str, Any]:
+    def edit(self, viewer: Viewer, run_id: str, config: dict[str, Any], resume: bool = False) -> dict[str, Any]:
         """Change settings of a run on its way, and with `resume` let it go on with them; returns its record."""
-        run = self._run(viewer, run_id, "write")
+        run = self.find(viewer, run_id, "write")
         self.quotas.request(run)
         self.quotas.edits(run)
-        self._check_edit(run, config)
+        self.fair.check_edit(run, config)
         if resume:
             self.quotas.ask(viewer, "run")
-            self._check_resume(viewer, run)
+            self.fair.check_resume(viewer, run)
             self.check_base(viewer, run)
         runs.change(run, config, self.reader)
         if resume:
-            self._resume(viewer, run)
+            self.fair.resume(viewer, run)
             self.launcher.lend(run, viewer.token)
             self.launcher.wake()
-        return self.run(viewer, run_id)
+        return self.get(viewer, run_id)
 
-    def rename_run(self, viewer: Viewer, run_id: str, name: str) -> dict[str, Any]:
+    def rename(self, viewer: Viewer, run_id: str, name: str) -> dict[str, Any]:
         """Give a run another name."""
-        run = self._run(viewer, run_id, "write")
+        run = self.find(viewer, run_id, "write")
         run.update(name=clean_name(name))
-        return self.run(viewer, run_id)
+        return self.get(viewer, run_id)
 
-    def delete_run(self, viewer: Viewer, run_id: str) -> None:
+    def delete(self, viewer: Viewer, run_id: str) -> None:
         """Move a run to the trash, where it stays for seven days. Raises Refused while it is alive."""
-        run = self._run(viewer, run_id, "write")
+        run = self.find(viewer, run_id, "write")
         runs.delete(self.home, run)
         self.reader.forget(run)
         self.quotas.stored.forget(viewer.id)
@@ -248,16 +246,17 @@ class RunService(JobService, FairService):
     # ------------------------------------------------------------------------------------------------- taking away
 
     def files(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
-        """What can be downloaded now: {"items": [{path, size, kind, weights, step, precision, url}], "next"}."""
-        run = self._run(viewer, run_id, "read")
+        """What can be downloaded now: `schemas.runs.Files`."""
+        run = self.find(viewer, run_id, "read")
         allowed = self._may_take_base(viewer, run)
         return {"items": [{"path": i.path, "size": i.size, "kind": i.kind, "weights": i.weights, "step": i.step,
-                           "precision": i.precision, "url": f"/api/runs/{run.id}/files/{i.path}"}
+                           "precision": i.precision, "programs": list(i.programs),
+                           "url": f"/api/runs/{run.id}/files/{i.path}"}
                           for i in export.listing(run) if allowed or not export.holds_base(i.path)], "next": None}
 
     def open_file(self, viewer: Viewer, run_id: str, path: str) -> export.Download:
         """An item of `files`, open for reading; the caller closes it."""
-        run = self._run(viewer, run_id, "read")
+        run = self.find(viewer, run_id, "read")
         if export.holds_base(path):
             self.check_base(viewer, run)
         try:
@@ -268,7 +267,7 @@ class RunService(JobService, FairService):
 
     def sample_file(self, viewer: Viewer, run_id: str, name: str) -> Path:
         """Where a sample picture lies; `name` must be one of the run's own samples."""
-        run = self._run(viewer, run_id, "read")
+        run = self.find(viewer, run_id, "read")
         path = run.samples / name
         known = any(s["file"] == name for s in self.reader.story(run).samples)
         if not known or "/" in name or path.suffix not in _SAMPLE_TYPES or not path.is_file():
@@ -278,7 +277,8 @@ class RunService(JobService, FairService):
 
     # ------------------------------------------------------------------------------------------------- inside
 
-    def _run(self, viewer: Viewer, run_id: str, action: str) -> runs.Run:
+    def find(self, viewer: Viewer, run_id: str, action: str) -> runs.Run:
+        """The run, if the viewer may do `action` ("read", "write") with it. Raises NotFound, LoginNeeded."""
         try:
             run = runs.find(self.home, run_id)
         except runs.NotFound:
@@ -303,21 +303,22 @@ class RunService(JobService, FairService):
     def _record(self, run: runs.Run, queue: dict[str, int]) -> dict[str, Any]:
         revision = run.revision()
         state, story = self.reader.state(run)
-        found = records.record(run, run.record(), self._config(run), state, story, queue.get(run.id))
+        found = serializers.record(run, run.record(), self.config_of(run), state, story, queue.get(run.id))
         return {**found, "revision": revision, "usage": self._usage(run, state),
                 "error": hub.redact_data(found["error"]),
-                "warnings": [*hub.redact_data(found["warnings"]), *records.disk(run, state)]}
+                "warnings": [*hub.redact_data(found["warnings"]), *serializers.disk(run, state)]}
 
     def _usage(self, run: runs.Run, state: str) -> dict[str, Any] | None:
         return self.meter.read(run) if state in events.ACTIVE else None
 
-    def _config(self, run: runs.Run) -> dict[str, Any]:
+    def config_of(self, run: runs.Run) -> dict[str, Any]:
+        """A run's settings with all edits; {} where its file is gone."""
         return run.settings() if run.config_file.exists() else {}
 
     def _place(self, run: runs.Run, state: str) -> int | None:
-        return self._queue_places().get(run.id) if state == "queued" else None
+        return self.index.places().get(run.id) if state == "queued" else None
 
-    def _check_public(self, viewer: Viewer, config: Any) -> None:
+    def check_config(self, viewer: Viewer, config: Any) -> None:
         """Where strangers may sign in, no setting names a path on the server, and data sets are one's own."""
         if not isinstance(config, dict):
             return  # prepare says what is wrong with it
@@ -358,12 +359,6 @@ class RunService(JobService, FairService):
             raise config_.fault("data.dataset", Message("there is no data set {name}", name=repr(wanted[:64])))
 
 
-def clean_name(name: Any) -> str:
-    """A run's name as one line of at most 200 characters; without one, the hour."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(name or "")).split())[:NAME_LENGTH]
-    return text or time.strftime("Run of %Y-%m-%d %H:%M")
-
-
 def _control_args(kind: str, args: dict[str, Any]) -> dict[str, str]:
     """What may come with a control: a prompt for `sample`; for `resume` a checkpoint's name, and a Hub token that the
     attempt is lent and nobody keeps."""
@@ -383,7 +378,7 @@ def _shown(run: runs.Run, event: dict[str, Any]) -> dict[str, Any]:
     """An event as it is served: numbers of the process's own clock stay inside, texts are redacted."""
     event = {k: v for k, v in event.items() if k != "mono"}
     if event["kind"] == "sample":
-        event["url"] = records.sample(run, event)["url"]
+        event["url"] = serializers.sample(run, event)["url"]
     return event if event["kind"] == "step" else hub.redact_data(event)
 
 

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from studio import trash
 from studio.messages import Message
 from studio.web.access import Viewer, may, require
+from studio.web.core import Service
 from studio.web.errors import WebError
-from studio.web.quotas import Quotas
-from studio.web.settings import Settings
-from studio.web.stored import Stored
 
 PLACES = {"run": ("kept run",), "dataset": ("data set",)}  # what one restored takes a place among
 
 
-class TrashService:
-    """The part of the service that is about the trash."""
+class TrashService(Service):
+    """The trash."""
 
-    home: Path
-    settings: Settings
-    quotas: Quotas
-    stored: Stored
-
-    def list_trash(self, viewer: Viewer) -> dict[str, Any]:
+    def all(self, viewer: Viewer) -> dict[str, Any]:
         """The viewer's own, newest first: {"items": [{id, kind, subject, name, part_of, owner, deleted, gone_at, bytes,
         restorable}], "next", "bytes"}."""
         entries = [entry for entry, owner in self.stored.discarded() if self._theirs(viewer, owner)]
@@ -32,7 +24,7 @@ class TrashService:
         items = [_described(entry, size) for entry, size in zip(entries, sizes, strict=True)]
         return {"items": items, "next": None, "bytes": together}
 
-    def restore_trash(self, viewer: Viewer, entry_id: str) -> dict[str, Any]:
+    def restore(self, viewer: Viewer, entry_id: str) -> dict[str, Any]:
         """Put one back where it was; returns what it was. Raises Refused where that cannot be, OverQuota."""
         entry = self._entry(viewer, entry_id)
         said = _described(entry, self.stored.freed_by(viewer.id, [entry])[1])
@@ -42,12 +34,12 @@ class TrashService:
         self.stored.forget(viewer.id)
         return said
 
-    def remove_trash(self, viewer: Viewer, entry_id: str) -> None:
+    def remove(self, viewer: Viewer, entry_id: str) -> None:
         """Remove one for good."""
         trash.remove(self._entry(viewer, entry_id))
         self.stored.forget(viewer.id)
 
-    def empty_trash(self, viewer: Viewer, ids: list[Any] | None = None, everybody: bool = False) -> dict[str, Any]:
+    def empty(self, viewer: Viewer, ids: list[Any] | None = None, everybody: bool = False) -> dict[str, Any]:
         """Remove all of the viewer's for good, those of `ids`, or what `everybody` deleted (an administrator's);
         {"removed", "bytes"}."""
         require(viewer, None, "administer" if everybody else "create", "trash")

@@ -55,11 +55,12 @@ class Rented:
 @dataclass
 class JobsHub(Hub):
     """The Hub with jobs. `refuse` is the status that answers a submission; `machine` what was measured of this machine,
-    so that no job has to measure it again."""
+    so that no job has to measure it again; `library` a folder of packages that every image has."""
 
     jobs: dict[str, Rented] = field(default_factory=dict)
     refuse: int | None = None
     machine: Path | None = None
+    library: Path | None = None
 
     def __exit__(self, *_: object) -> None:
         for job in self.jobs.values():
@@ -118,6 +119,7 @@ class JobsHub(Hub):
             shutil.copy(self.machine, folder / "home" / "cache" / "machine.json")
         command = [sys.executable if word == "python" else word for word in spec["command"]]
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("STUDIO_", "PYTHONPATH"))}
+        kept |= {"PYTHONPATH": str(self.library)} if self.library else {}
         with open(folder / "log", "wb") as log:
             process = subprocess.Popen(
                 command, cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,

@@ -1,7 +1,7 @@
-"""Judges a downloaded pipeline of the toy with nothing of the studio: python judge.py PIPELINE TASK [LORA]
+"""Judges a downloaded pipeline with nothing of the studio: python judge.py PIPELINE TASK [LORA]
 
-TASK is JSON: {"images": folder with <name>.png, "captions": {name: caption}, "library": folder of the pipeline's
-classes, "size", "steps", "seeds"}. Prints JSON: `nearest`, how many captions draw what is nearest to their own picture
+TASK is JSON: {"images": folder with <name>.png, "captions": {name: caption}, "library": folder of the toy's classes,
+"size", "steps", "seeds"}. Prints JSON: `nearest`, how many captions draw what is nearest to their own picture
 (of each seed the least), `distance`, the mean distance to the right one over that to the wrong ones, and `told`, the
 mean loss of the denoiser told as its pipeline tells it and otherwise.
 
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import DDPMScheduler, StableDiffusionPipeline
 from PIL import Image
 
 
@@ -29,7 +30,9 @@ def main() -> None:
     import toylib  # type: ignore[import-not-found]
 
     assert not [name for name in sys.modules if name.startswith("studio")]
-    pipe = toylib.ToyPipeline.from_pretrained(folder)
+    told = TOLD[json.loads((folder / "model_index.json").read_text())["_class_name"]]
+    kind = toylib.ToyPipeline if told is _told_of_flow else StableDiffusionPipeline
+    pipe = kind.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
     if len(sys.argv) > 3:
         pipe.load_lora_weights(sys.argv[3])
@@ -39,8 +42,8 @@ def main() -> None:
         wanted = pipe.vae.encode(pixels).latent_dist.mode()
         found = [_compare(pipe, [task["captions"][name] for name in names], wanted, seed, task)
                  for seed in task["seeds"]]
-        told = _told(pipe, toylib, [task["captions"][name] for name in names], wanted)
-    print(json.dumps({"nearest": min(f[0] for f in found), "distance": max(f[1] for f in found), "told": told}))
+        losses = told(pipe, toylib, [task["captions"][name] for name in names], wanted)
+    print(json.dumps({"nearest": min(f[0] for f in found), "distance": max(f[1] for f in found), "told": losses}))
 
 
 def _pixels(path: Path) -> torch.Tensor:
@@ -70,7 +73,7 @@ def _compare(pipe: Any, captions: list[str], wanted: torch.Tensor, seed: int, ta
     return int((gaps.argmin(dim=1) == torch.arange(count)).sum()), float(right.mean() / wrong.mean())
 
 
-def _told(pipe: Any, toylib: Any, captions: list[str], wanted: torch.Tensor) -> dict[str, float]:
+def _told_of_flow(pipe: Any, toylib: Any, captions: list[str], wanted: torch.Tensor) -> dict[str, float]:
     """Losses on the same noise and times: told as the pipeline tells the denoiser, and otherwise."""
     mean, std = (torch.tensor(pipe.vae.config[f"latents_{name}"]).view(1, -1, 1, 1) for name in ("mean", "std"))
     x0, (height, width) = (wanted - mean) / std, wanted.shape[-2:]
@@ -95,6 +98,25 @@ def _told(pipe: Any, toylib: Any, captions: list[str], wanted: torch.Tensor) -> 
             ways.setdefault(way, []).append(float(loss))
     return {way: sum(losses) / len(losses) for way, losses in ways.items()}
 
+
+def _told_of_noise(pipe: Any, _: Any, captions: list[str], wanted: torch.Tensor) -> dict[str, float]:
+    """The same of a model that predicts the noise."""
+    x0, generator = wanted * pipe.vae.config.scaling_factor, torch.Generator().manual_seed(5)
+    schedule = DDPMScheduler.from_config(pipe.scheduler.config)
+    texts = pipe.encode_prompt(captions, "cpu", 1, do_classifier_free_guidance=False)[0]
+    ways: dict[str, list[float]] = {}
+    for level in (150, 300, 500, 700, 850):
+        eps = torch.randn(x0.shape, generator=generator)
+        t = torch.full((len(x0),), level)
+        x = schedule.add_noise(x0, eps, t)
+        for way, (time, words) in {"as its pipeline": (t, texts), "time turned": (999 - t, texts),
+                                   "time not scaled": (t / 1000, texts), "another caption": (t, texts.roll(1, 0)),
+                                   }.items():
+            ways.setdefault(way, []).append(float((pipe.unet(x, time, words).sample - eps).square().mean()))
+    return {way: sum(losses) / len(losses) for way, losses in ways.items()}
+
+
+TOLD = {"ToyPipeline": _told_of_flow, "StableDiffusionPipeline": _told_of_noise}
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,16 @@
-"""One suite for all families: each property, for every family with a tiny base built offline."""
+"""One suite for all families: each property, for every family with a tiny base built offline.
+
+| property | sd | rf |
+|---|---|---|
+| told by its base, loads as its library loads it; latents, texts, loss, previews are its library's own | here | here |
+| an encoding's identity; foreign bases refused; goals; plans | here | here |
+| learns eight pictures, judged on the download; a wrong convention is seen | here | here |
+| a killed run resumes bit for bit, with buckets and non-square previews | here | here |
+| a LoRA is read elsewhere at its full strength | `train/test_lora.py`, unfolded and in kohya's naming | here, folded |
+| one file for other programs, read back | `test_single_file.py` | has no such format |
+| an optional part may be missing; a schedule without times is refused | has no optional part, no shift | here |
+| conventions that may be wrong | packs nothing, masks no text, moves no latents | all of `learning.MISTAKES` |
+"""
 
 from __future__ import annotations
 
@@ -42,6 +54,8 @@ class Column:
     latents: Callable[[Any, torch.Tensor], torch.Tensor]
     texts: Callable[[Any, list[str]], torch.Tensor]
     encoded: str  # the tensor of `encode_texts` that `texts` is
+    objective: dict[str, Any]  # of a run that is killed: what of it has a state or a formula of its own
+    mistake: str  # a convention that one learning run has wrong; all of them by `python -m tests.families.learning`
 
 
 def _sd(folder: Path) -> Any:
@@ -90,9 +104,11 @@ def _rf_latents(pipe: Any, pixels: torch.Tensor) -> torch.Tensor:
 COLUMNS = {
     "sd": Column("sd", tiny.make, _sd, _sd_loss,
                  lambda pipe, x: pipe.vae.encode(x).latent_dist.mode() * pipe.vae.config.scaling_factor, _sd_texts,
-                 "encoder_hidden_states"),
+                 "encoder_hidden_states", {"prediction_type": "epsilon", "snr_gamma": 5.0, "noise_offset": 0.05},
+                 "scale of latents left out"),
     "rf": Column("rf", rf_base.make, _rf, _rf_loss, _rf_latents, lambda pipe, t: pipe.encode_prompt(t)["texts"],
-                 "texts"),
+                 "texts", {"prediction_type": "flow", "timestep_density": "logit_normal", "timestep_shift": "length"},
+                 "time not scaled"),
 }
 
 
@@ -258,6 +274,15 @@ def test_a_goal_asks_for_nothing_that_the_base_has_no_formula_for(goal: str, fam
                 if made.get("objective", {}).get(name) and learns not in kinds]
 
 
+@pytest.mark.parametrize("field, value", [("shift", 0), ("shift", "3"), ("max_image_seq_len", 256),
+                                          ("base_shift", float("nan")), ("num_train_timesteps", 0)])
+def test_a_schedule_that_no_times_are_told_by_is_refused(home: Path, tmp_path: Path, field: str, value: Any) -> None:
+    base = rf_base.make(tmp_path / "base")
+    tiny.edit(base / "scheduler" / "scheduler_config.json", **{field: value})
+    (problem,) = prepare.plan(home, {"model": {"base": str(base)}}).problems
+    assert problem.field == "model.base" and f"has {field} {str(value)!r}" in problem.message
+
+
 def test_an_optional_encoder_may_be_missing(tmp_path: Path) -> None:
     base = source.locate(str(rf_base.make(tmp_path / "base", second=False)))
     assert base is not None
@@ -271,20 +296,18 @@ def test_an_optional_encoder_may_be_missing(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------------- runs
 
 
-def test_what_was_learnt_draws_elsewhere(tmp_path: Path) -> None:
+def test_what_was_learnt_draws_elsewhere(column: Column, tmp_path: Path) -> None:
     """Eight captioned pictures from random weights, judged on the download by a program without the studio."""
-    run = learning.learn(tmp_path)
+    run = learning.learn(tmp_path, column.name)
     for weights, most in (("raw", learning.RAW), ("ema", learning.EMA)):
         found = learning.verdict(run, weights)
         assert not learning.faults(found, most), found
 
 
-def test_the_judge_sees_a_wrong_convention(tmp_path: Path) -> None:
-    """One of them; all by `python -m tests.families.learning`."""
-    name = "time not scaled"
-    with learning.mistaken(name):
-        run = learning.learn(tmp_path)
-    assert learning.faults(learning.verdict(run, "raw"), learning.RAW), name
+def test_the_judge_sees_a_wrong_convention(column: Column, tmp_path: Path) -> None:
+    with learning.mistaken(column.name, column.mistake):
+        run = learning.learn(tmp_path, column.name)
+    assert learning.faults(learning.verdict(run, "raw"), learning.RAW), column.mistake
 
 
 def test_a_lora_is_read_at_its_full_strength_elsewhere(tmp_path: Path) -> None:
@@ -311,20 +334,17 @@ def test_a_lora_is_read_at_its_full_strength_elsewhere(tmp_path: Path) -> None:
     assert torch.allclose(layer(x), wanted, atol=1e-5)
 
 
-def test_a_killed_run_resumes_bit_for_bit_in_buckets(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_bit_for_bit_in_buckets(column: Column, base: Source, tmp_path: Path) -> None:
     rows = [*pictures.make(tmp_path, pictures.CAPTIONS[:3]), *pictures.make(tmp_path, pictures.CAPTIONS[:3], (48, 24))]
-    base = rf_base.make(tmp_path / "base")
     asked = {
-        "model": {"base": str(base), "family": "rf"}, "objective": {"timestep_density": "logit_normal",
-                                                                   "timestep_shift": "length"},
+        "model": {"base": str(base.folder), "family": column.name}, "objective": column.objective,
         "data": {"resolution": 32, "buckets": True, "bucket_step": 8, "random_flip": True, "caption_dropout": 0.3},
         "train": {"max_steps": 6, "batch_size": 2, "seed": 1, "mixed_precision": "no"},
         "optim": {"learning_rate": 1e-3, "lr_scheduler": "constant"},
         "sample": {"prompts": ["a red fox"], "every_steps": 3, "guidance_scale": 2.0, "num_inference_steps": 2,
                    "width": 48, "height": 24},
         "checkpoint": {"every_steps": 2, "keep": 2}, "compute": {"num_threads": 1}}
-    settings = config.resolve(config.load({**asked, "objective": {**asked["objective"], "prediction_type": "flow"}}),
-                              pictures=len(rows), seed=1, cores=1)
+    settings = config.resolve(config.load(asked), pictures=len(rows), seed=1, cores=1)
     whole, broken = (runs.create(tmp_path, name=name, owner="", config=settings, rows=rows) for name in "ab")
     done = child(whole)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -349,6 +369,9 @@ def test_a_plan_takes_what_the_base_says_and_refuses_what_it_cannot(home: Path, 
         "objective": {"prediction_type": "flow_prediction", "snr_gamma": 5, "dream": True, "zero_terminal_snr": True}})
     assert {fault.field for fault in wrong.problems} == {
         "objective.snr_gamma", "objective.dream", "objective.zero_terminal_snr", "sample.width"}
+    for shift, fields in (("0", ["objective.timestep_shift"]), ("0.0", ["objective.timestep_shift"]), ("0.5", [])):
+        faults = prepare.plan(home, {"model": {"base": str(base)}, "objective": {"timestep_shift": shift}}).problems
+        assert [fault.field for fault in faults] == fields, shift
     other = prepare.plan(home, {"objective": {"timestep_shift": "3", "prediction_type": "epsilon"}})
     assert {fault.field for fault in other.problems} == {"objective.timestep_shift"}
     foreign = prepare.plan(home, {"model": {"base": str(base)}, "objective": {"prediction_type": "epsilon"}})

@@ -7,11 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-from .make import PLAIN, losses, train, weights
+from .make import PLAIN, losses, pixels, train, weights
 
 
 def main() -> None:
-    """Print the losses and the hashes of the weights as JSON."""
+    """Print the losses and the hashes of weights and pictures as JSON."""
     if any(os.environ.get(name) != value for name, value in PLAIN.items()):
         os.execve(sys.executable, [sys.executable, "-m", "tests.homes.resume", *sys.argv[1:]], {**os.environ, **PLAIN})
     from studio import runs
@@ -19,7 +19,7 @@ def main() -> None:
     run = runs.Run(Path(sys.argv[1]))
     runs.resume(run, runs.Reader())
     train(run, None)
-    print(json.dumps({"losses": losses(run), "weights": weights(run)}))
+    print(json.dumps({"losses": losses(run), "weights": weights(run), "pixels": pixels(run)}))
 
 
 if __name__ == "__main__":

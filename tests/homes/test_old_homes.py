@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -16,6 +17,7 @@ from studio import bundle, runs
 
 from ..train.golden import LAST_BITS, first_difference, maker
 from ..web.conftest import start, until
+from .make import tensors
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -29,34 +31,52 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dict[str,
     return tmp_path / "home", json.loads((tmp_path / "expected.json").read_text())
 
 
-def check_exact(run: runs.Run, expected: dict[str, Any]) -> None:
+def check_exact(run: runs.Run, expected: dict[str, Any], processor: str, hub: Path) -> None:
     """Go on with a run to its end: like the unbroken one, in every bit where the processor's maker is the same."""
     done = subprocess.run([sys.executable, "-m", "tests.homes.resume", str(run.path)], cwd=ROOT, capture_output=True,
-                          text=True, timeout=280)
+                          text=True, timeout=280, env={**os.environ, "HF_HOME": str(hub), "HF_HUB_OFFLINE": "1"})
     assert done.returncode == 0, done.stderr[-3000:]
     reached = json.loads(done.stdout.splitlines()[-1])
-    same = expected["processor"] == maker()
+    same = processor == maker()
     steps = sorted(expected["losses"], key=int)
     assert list(reached["losses"]) == steps
     difference = first_difference([reached["losses"][step] for step in steps],
                                   [expected["losses"][step] for step in steps], 0.0 if same else LAST_BITS)
     assert difference is None, difference
-    assert reached["weights"].keys() == expected["weights"].keys()
-    if same and torch.__version__.startswith("2.14.1"):
-        assert reached["weights"] == expected["weights"]
+    for kind in ("weights", "pixels"):
+        assert reached[kind].keys() == expected[kind].keys()
+        if same and torch.__version__.startswith("2.14.1"):
+            assert reached[kind] == expected[kind]
 
 
-def test_a_paused_run_goes_on(old: tuple[Path, dict[str, Any]]) -> None:
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_paused_run_goes_on(old: tuple[Path, dict[str, Any]], method: str, tmp_path: Path) -> None:
     home, expected = old
-    run = runs.find(home, expected["run"])
-    assert runs.Reader().state(run)[0] == "paused"
-    check_exact(run, expected)
+    run = runs.find(home, expected[method]["run"])
+    assert runs.Reader().state(run)[0] == "paused" and not (home / "cache").exists()
+    check_exact(run, expected[method], expected["processor"], tmp_path / "hub")
 
 
 def test_its_bundle_imports_and_goes_on(old: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     _, expected = old
     run = bundle.unpack(tmp_path / "elsewhere", tmp_path / "bundle.zip", "local")
-    check_exact(run, expected)
+    check_exact(run, expected["lora"], expected["processor"], tmp_path / "hub")
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_what_is_downloaded_has_the_same_tensors(old: tuple[Path, dict[str, Any]], method: str, tmp_path: Path) -> None:
+    """In fp32, fp16 and bf16, for diffusers, kohya's and single-file tools, and whole pipelines."""
+    home, expected = old
+    server = start(home, tmp_path, HF_HOME=str(tmp_path / "hub"), HF_HUB_OFFLINE="1")
+    try:
+        api = server.client()
+        items = api.get(f"/api/runs/{expected[method]['run']}/files").json()["items"]
+        hashes: dict[str, str] = {}
+        for item in items:
+            hashes |= tensors(item["path"], api.get(item["url"]).content)
+    finally:
+        server.stop()
+    assert hashes == expected[method]["downloads"]
 
 
 def test_everything_in_it_is_there(old: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -64,7 +84,7 @@ def test_everything_in_it_is_there(old: tuple[Path, dict[str, Any]], tmp_path: P
     server = start(home, tmp_path)
     try:
         api = server.client()
-        run = api.get(f"/api/runs/{expected['run']}").json()
+        run = api.get(f"/api/runs/{expected['lora']['run']}").json()
         assert (run["name"], run["state"], run["step"]) == ("Paused", "paused", 3) and "resume" in run["actions"]
         assert [c["name"] for c in run["checkpoints"]] == ["checkpoint-3"]
         assert api.get(run["samples"][0]["url"]).headers["content-type"] == "image/webp"

@@ -3,7 +3,8 @@
 The wishes: with `step:N` it kills itself right after the event of step N, with `save:N` at the N-th file operation of
 its saves. With `memory:N` it may take N MB more than it has when its first step begins. With `slow:N` encoding a
 picture takes N milliseconds, with `patience:N` what the ranks do together may take N. With `ask:N:ARGS` an edit (JSON)
-is asked for while step N runs. With `draws:1` each rank writes what it draws.
+is asked for while step N runs. With `draws:1` each rank writes what it draws, with `memory_seen:1` what the process
+has in its memory as each preview is drawn.
 """
 
 from __future__ import annotations
@@ -126,6 +127,23 @@ def note_draws(_: int) -> None:
     Feed.__call__ = call  # type: ignore[method-assign]
 
 
+def note_memory(_: int) -> None:
+    """Write the files that are mapped, and the resident bytes, after each preview into `previews.jsonl`."""
+    from studio.train.sample import Sampler
+
+    real = Sampler._picture
+
+    def picture(self: Sampler, *args: Any) -> None:
+        real(self, *args)
+        mapped = {words[-1] for line in Path("/proc/self/smaps").read_text().splitlines()
+                  if (words := line.split()) and words[-1].startswith("/")}
+        resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+        with open(Path(sys.argv[1]) / "previews.jsonl", "a") as file:
+            file.write(json.dumps({"step": args[1], "resident": resident, "mapped": sorted(mapped)}) + "\n")
+
+    Sampler._picture = picture  # type: ignore[method-assign]
+
+
 def main() -> int:
     """Train the run of the first argument."""
     from studio.train.loop import EXIT_CODES, train
@@ -133,7 +151,7 @@ def main() -> int:
     for wish in sys.argv[2:]:
         kind, number, *args = wish.split(":", 2)
         wishes = {"step": kill_at_step, "save": kill_in_save, "memory": limit_memory, "slow": slow_encoder,
-                  "patience": short_patience, "ask": ask_at_step, "draws": note_draws}
+                  "patience": short_patience, "ask": ask_at_step, "draws": note_draws, "memory_seen": note_memory}
         wishes[kind](int(number), *args)
     return EXIT_CODES[train(Run(Path(sys.argv[1])), supervised=False)]
 

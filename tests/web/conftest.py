@@ -22,6 +22,7 @@ import pytest
 from studio import config, events, runs
 
 from ..fakes.hub import Hub
+from . import promised
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKES = ROOT / "tests" / "fakes"
@@ -51,8 +52,9 @@ class Server:
     clients: list[httpx.Client] = field(default_factory=list)
 
     def client(self, **options: Any) -> httpx.Client:
-        """A client of this server."""
-        self.clients.append(httpx.Client(base_url=self.url, timeout=60, **options))
+        """A client of this server, whose every answer is held against its model."""
+        hooks = {"response": [promised.hold]}
+        self.clients.append(httpx.Client(base_url=self.url, timeout=60, event_hooks=hooks, **options))
         return self.clients[-1]
 
     def wait_ready(self, seconds: float = 90) -> None:

@@ -97,7 +97,7 @@ def test_opening_such_a_run_asks_for_nothing_else(server: Server, hostile: str, 
 def test_the_pages_scripts_lead_to_our_own_addresses_alone(server: Server, browser_page: Page, value: str,
                                                           stays: bool) -> None:
     link, api = browser_page.evaluate("""async (value) => {
-      const { el, address } = await import(new URL("static/kit.js", document.baseURI).href);
+      const { el, address } = await import(new URL("static/kit/kit.js", document.baseURI).href);
       return [el("a", { href: value }).getAttribute("href"), address(value)];
     }""", value)
     assert (link == value) is stays
@@ -108,7 +108,7 @@ def test_no_way_out_of_the_api(server: Server, browser_page: Page) -> None:
     for path in ("/api/../oauth/huggingface/logout", "/api/runs/../../healthz", "api/%2e%2e/healthz", "/healthz", "",
                  "//evil.example/api/", "/\\\\evil.example/api/", "https://evil.example/api/x", None):
         assert browser_page.evaluate("""async (path) => (await import(
-          new URL("static/kit.js", document.baseURI).href)).address(path)""", path) is None, path
+          new URL("static/kit/kit.js", document.baseURI).href)).address(path)""", path) is None, path
 
 
 @pytest.mark.parametrize("name", ["\uff41lice/model", "alice/mod\u00b2", "alice/a..b", "alice/a--b", "../alice",

@@ -17,10 +17,13 @@ import httpx
 import pytest
 from PIL import Image
 
+from ..fakes.hub import WRITER
+from ..fakes.jobs import JobsHub
 from ..families import rf_base
 from .conftest import ROOT, Server, start, until
 
 FILE = rf_base.TOYS / "rf.py"
+SUMS = {"num_threads": 1, "attention": "sdpa", "linear": "matmul"}  # how they are done here and on a rented machine
 DRAW = """
 import sys
 sys.path.append(sys.argv[2])
@@ -47,9 +50,17 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobsHub]:
+    """A Hub that rents out machines, whose image has the family's library as this machine has it."""
+    with JobsHub(uploads=tmp_path_factory.mktemp("rented"), library=rf_base.LIBRARY) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server(root: Path, hub: JobsHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     tmp = tmp_path_factory.mktemp("server")
-    found = start(tmp / "home", tmp, root=root, PYTHONPATH=str(rf_base.LIBRARY))
+    remote = {name: value for name, value in hub.environment(tmp / "hf").items() if name.startswith("HF_")}
+    found = start(tmp / "home", tmp, root=root, **{**remote, "HF_TOKEN": WRITER, "PYTHONPATH": str(rf_base.LIBRARY)})
     yield found
     found.stop()
 
@@ -65,7 +76,7 @@ def asked(base: Path, **changes: Any) -> dict[str, Any]:
         "model": {"base": str(base)}, "data": {"resolution": 32, "buckets": True, "max_samples": 8},
         "train": {"max_steps": 4, "batch_size": 2, "seed": 5, "mixed_precision": "no"},
         "sample": {"prompts": ["a cat"], "num_inference_steps": 2, "every_steps": 0, "width": 48, "height": 32},
-        "checkpoint": {"every_steps": 4}}
+        "checkpoint": {"every_steps": 4}, "compute": SUMS}
     return {name: {**config.get(name, {}), **changes.get(name, {})} for name in {*config, *changes}}
 
 
@@ -142,8 +153,13 @@ def test_a_trained_checkpoint_is_tried_in_the_playground(api: httpx.Client, full
     assert "Sampler: Euler" in picture.text["parameters"]  # type: ignore[attr-defined]
     own = next(s for s in full["samples"] if (s["step"], s["weights"]) == (4, "raw"))
     assert picture.convert("RGB").tobytes() == Image.open(io.BytesIO(fetched(api, own["url"]))).convert("RGB").tobytes()
-    odd = api.post(f"/api/runs/{full['id']}/draw", json={"width": 44, "height": 32})
-    assert odd.status_code == 400 and "multiple of 8" in odd.json()["error"]["message"]
+    for sides, fields in (({"width": 44, "height": 32}, ["width"]), ({"width": 32, "height": 2048}, ["height"]),
+                          ({"resolution": 1040}, ["width", "height"])):
+        odd = api.post(f"/api/runs/{full['id']}/draw", json=sides)
+        assert odd.status_code == 422 and [p["field"] for p in odd.json()["error"]["problems"]] == fields, odd.text
+    branched = api.post(f"/api/runs/{full['id']}/branch", json={"config": {"train": {"max_steps": 8},
+                                                                           "sample": {"width": 2048, "height": 1032}}})
+    assert {p["field"] for p in branched.json()["error"]["problems"]} == {"sample.width", "sample.height"}
 
 
 def test_a_lora_is_trained_and_folded(api: httpx.Client, base: Path) -> None:
@@ -152,11 +168,12 @@ def test_a_lora_is_trained_and_folded(api: httpx.Client, base: Path) -> None:
     assert answer.status_code == 201, answer.text
     done = ended(api, answer.json())
     items = [i for i in api.get(f"/api/runs/{done['id']}/files").json()["items"] if i["kind"].startswith("lora")]
-    assert {i["kind"] for i in items} == {"lora"}
+    assert {(i["kind"], *i["programs"]) for i in items} == {("lora", "diffusers", "ComfyUI")}
     data = fetched(api, next(i for i in items if i["precision"] == "fp32")["url"])
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     assert json.loads(header["__metadata__"]["lora_adapter_metadata"])["transformer.lora_alpha"] == 2
     assert "modelspec.prediction_type" not in header["__metadata__"]
+    assert float(header["__metadata__"]["ss_network_alpha"]) == 2, "as the tensors are read, not as it was trained"
 
 
 def test_its_captions_and_pictures_are_looked_at(api: httpx.Client, base: Path) -> None:
@@ -169,18 +186,51 @@ def test_its_captions_and_pictures_are_looked_at(api: httpx.Client, base: Path) 
     assert {result["name"] for result in seen["results"]} == {"pixels.webp", "decoded.webp", "lost.webp"}
 
 
-def test_a_bundle_trains_on_another_machine_and_the_shell_starts_runs(
-        root: Path, server: Server, api: httpx.Client, base: Path, full: dict[str, Any], tmp_path: Path) -> None:
+def test_a_bundle_is_brought_back(api: httpx.Client, full: dict[str, Any]) -> None:
     packed = fetched(api, f"/api/runs/{full['id']}/bundle")
     brought = api.post("/api/runs/import", files={"files": ("run.zip", packed)})
     assert brought.status_code in (200, 201), brought.text
+
+
+def test_a_rented_machine_trains_the_same_weights(hub: JobsHub, server: Server, api: httpx.Client, base: Path,
+                                                  full: dict[str, Any]) -> None:
+    hub.machine = server.home / "cache" / "machine.json"
+    config = asked(base, compute={"backend": "hf_jobs", "flavor": "cpu-basic"})
+    answer = api.post("/api/runs", json={"name": "Away", "config": config})
+    assert answer.status_code == 201, answer.text
+    away = ended(api, answer.json())
+    assert len(hub.jobs) == 1 and not hub.repos
+    here, there = (server.home / "runs" / run["id"] / "checkpoints" / "checkpoint-4" for run in (full, away))
+    weights = sorted(path.relative_to(here) for path in here.glob("transformer*/*.safetensors"))
+    assert {path.parts[0] for path in weights} == {"transformer", "transformer_ema"}
+    assert all((here / path).read_bytes() == (there / path).read_bytes() for path in weights)
+    assert {(s["step"], s["weights"]) for s in away["samples"]} == {(s["step"], s["weights"]) for s in full["samples"]}
+
+
+def test_a_pasted_command_of_its_script_trains_it(root: Path, api: httpx.Client, base: Path, tmp_path: Path) -> None:
+    """In the page's box and in the shell, where it trains: the script's mean of times has the other sign here."""
+    command = (f"accelerate launch train_dreambooth_lora_rf.py --pretrained_model_name_or_path={base} --resolution=32 "
+               "--instance_data_dir=pictures --instance_prompt='a cat' --rank=2 --lora_alpha=4 --logit_mean=0.5 "
+               "--train_batch_size=2 --max_train_steps=2 --validation_prompt='a cat' --num_validation_images=1")
+    read = api.post("/api/config/from-command", json={"command": command}).json()
+    assert {entry["option"] for entry in read["unplaced"]} == {"--instance_prompt"}
+    assert read["config"]["objective"] == {"timestep_density": "logit_normal", "logit_mean": -0.5, "logit_std": 1.0}
+    read["config"]["data"].pop("data_dir")  # the pictures are chosen on the page
+    checked = api.post("/api/runs/check", json={"config": read["config"]}).json()
+    assert not checked["problems"] and checked["config"]["model"]["family"] == "rf"
+    foreign = api.post("/api/config/from-command", json={"command": command.replace("_rf.py", "_other.py")})
+    assert foreign.status_code == 400 and "train_dreambooth_lora_rf.py" in foreign.json()["error"]["message"]
     environment = {**os.environ, "PYTHONPATH": str(rf_base.LIBRARY), "ACCELERATE_USE_CPU": "true",
                    "STUDIO_HOME": str(tmp_path / "home")}
-    command = [sys.executable, "-m", "studio.train", "--model.base", str(base), "--train.max_steps", "2",
-               "--train.batch_size", "2", "--data.max_samples", "4", "--sample.prompts", "a cat",
-               "--sample.num_inference_steps", "2"]
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    (tmp_path / "pictures").mkdir()
+    for number in range(3):
+        Image.new("RGB", (64, 64), (80 * number, 90, 0)).save(tmp_path / "pictures" / f"{number}.png")
+    shell = [sys.executable, "-m", "studio.train", "--from-command", command, "--data.data_dir",
+             str(tmp_path / "pictures"), "--sample.num_inference_steps", "2"]
+    done = subprocess.run(shell, cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    assert "no place for --instance_prompt a cat: captions come with the pictures" in done.stderr
     (run,) = (tmp_path / "home" / "runs").iterdir()
-    assert json.loads((run / "config.json").read_text())["model"]["family"] == "rf"
-    assert (run / "checkpoints" / "checkpoint-2" / "transformer").is_dir()
+    config = json.loads((run / "config.json").read_text())
+    assert (config["model"]["family"], config["objective"]["logit_mean"], config["lora"]["alpha"]) == ("rf", -0.5, 4)
+    assert (run / "checkpoints" / "checkpoint-2" / "transformer_lora").is_dir()

@@ -1,79 +1,40 @@
-// Which page shows: the URL says it (?run=<id>, ?dataset=<id>, ?play=<run id>, ?view=runs; `page` is Gradio's own), and the back button works.
+// @ts-check
+// The page's frame: its links, who is signed in, light or dark, the language.
 
-import { attempt, call, el, t } from "./kit.js";
-import { watch } from "./notify.js";
+import { attempt, button, call, el, t, within } from "./kit/kit.js";
+import { go, show } from "./kit/route.js";
+import { watch } from "./runs/notify.js";
 
-const PAGES = ["train", "runs", "datasets", "play", "trash"];
+const THEME = "studio-theme";
+const YEAR = 366 * 86400; // seconds
 
-/** What the URL asks for: {page, run, dataset, play}. */
-export function route() {
-  const query = new URLSearchParams(location.search);
-  const [run, dataset, play] = ["run", "dataset", "play"].map((name) => query.get(name));
-  const asked = query.get("view");
-  const page = run ? "runs" : dataset ? "datasets" : play ? "play" : PAGES.includes(asked) ? asked : "train";
-  return { page, run, dataset, play };
-}
-
-/** Go to a page, a run or a data set without loading anything anew. */
-export function go(query) {
-  const url = new URL(location.href);
-  for (const name of ["view", "run", "dataset", "play", "with", "part", "at", "weights", "prompt", "seed", "job", "hub"]) url.searchParams.delete(name);
-  for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
-  history.pushState(null, "", url);
-  show();
-  window.scrollTo(0, 0);
-}
-
-/** A further word of the URL (which runs are compared, which part of a data set shows), or null. */
-export const noted = (name) => new URLSearchParams(location.search).get(name);
-
-/** Write such a word into the URL without going anywhere. */
-export function note(name, value) {
-  const url = new URL(location.href);
-  if (value === null) url.searchParams.delete(name);
-  else url.searchParams.set(name, value);
-  history.replaceState(null, "", url);
-}
-
-/** Call `then` with the route, now and whenever it changes. */
-export function follow(then) {
-  window.addEventListener("studio:route", () => then(route()));
-  then(route());
-}
-
-function show() {
-  const { page } = route();
-  document.documentElement.dataset.page = page;
-  for (const link of document.querySelectorAll(".st-header nav a")) {
-    if (link.dataset.page === page) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
-  window.dispatchEvent(new Event("studio:route"));
-}
-
+/** A link of the studio's shows another page without loading anything anew. @param {MouseEvent} event */
 function clicked(event) {
-  const link = event.target.closest?.("a[href^='?']");
+  const link = event.target instanceof Element ? event.target.closest("a[href^='?']") : null;
   if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  go(Object.fromEntries(new URLSearchParams(link.getAttribute("href"))));
+  go(Object.fromEntries(new URLSearchParams(link.getAttribute("href") ?? "")));
 }
 
-/** Who is signed in, and the way in or out, where people sign in at all. */
+/** Who is signed in, and the way in or out, where people sign in at all. @param {Element} header */
 async function greet(header) {
   const { data } = await call("session");
   if (!data.login) return;
-  header.querySelector("nav").after(el("span", { class: "st-who" }, data.signed_in ? data.name : "", data.signed_in
-    ? el("button", { type: "button", class: "st-button st-small", id: "sign-out", onclick: () => attempt(() => leave(data.logout)) }, t("app.sign_out"))
-    : el("a", { class: "st-button st-small", id: "sign-in", href: data.login }, t("app.sign_in"))));
+  const signOut = button(t("app.sign_out"), {
+    class: "st-button st-small",
+    id: "sign-out",
+    onclick: () => attempt(() => leave(data.logout)),
+  });
+  const signIn = el("a", { class: "st-button st-small", id: "sign-in", href: data.login }, t("app.sign_in"));
+  const who = el("span", { class: "st-who" }, data.signed_in ? data.name : "", data.signed_in ? signOut : signIn);
+  within(header, "nav").after(who);
 }
 
-/** Sign out: a wish of the person's, which no address alone can bring about. */
+/** Sign out: a wish of the person's, which no address alone can bring about. @param {string} logout */
 async function leave(logout) {
   await fetch(new URL(logout.replace(/^\//, ""), document.baseURI), { method: "POST", credentials: "same-origin" });
   location.reload();
 }
-
-const THEME = "studio-theme";
 
 /** Gradio follows the system by the class `dark`; a person's own choice wins over it. */
 function dress() {
@@ -83,17 +44,19 @@ function dress() {
   }
 }
 
+/** @param {MouseEvent} event */
 function toggle(event) {
-  if (!event.target.closest?.("#theme-toggle")) return;
+  if (!(event.target instanceof Element) || !event.target.closest("#theme-toggle")) return;
   localStorage.setItem(THEME, document.body.classList.contains("dark") ? "light" : "dark");
   dress();
 }
 
-/** A person's own choice wins over the browser's. On a Space the page is in a frame, where only such a cookie is kept. */
+/** A person's own choice wins over the browser's. In a Space's frame only such a cookie is kept.
+ * @param {Event} event */
 function speak(event) {
-  if (event.target.id !== "language") return;
+  if (!(event.target instanceof HTMLSelectElement) || event.target.id !== "language") return;
   const framed = location.protocol === "https:" ? "SameSite=None; Secure; Partitioned" : "SameSite=Lax";
-  document.cookie = `studio-language=${event.target.value}; Path=/; Max-Age=${366 * 86400}; ${framed}`;
+  document.cookie = `studio-language=${event.target.value}; Path=/; Max-Age=${YEAR}; ${framed}`;
   location.reload();
 }
 
@@ -104,12 +67,14 @@ if (!window.studioStarted) {
   document.addEventListener("change", speak);
   window.addEventListener("popstate", show);
   new MutationObserver(dress).observe(document.body, { attributes: true, attributeFilter: ["class"] });
-  new MutationObserver((_, self) => {  // the header is drawn by Gradio, after this script
-    if (!document.querySelector(".st-header nav")) return;
-    self.disconnect();
+  const drawn = new MutationObserver(() => {
+    const header = document.querySelector(".st-header"); // drawn by Gradio, after this script
+    if (!header?.querySelector("nav")) return;
+    drawn.disconnect();
     show();
-    attempt(() => greet(document.querySelector(".st-header")));
-  }).observe(document.body, { childList: true, subtree: true });
+    attempt(() => greet(header));
+  });
+  drawn.observe(document.body, { childList: true, subtree: true });
   dress();
   show();
   watch();

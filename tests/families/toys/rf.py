@@ -37,7 +37,9 @@ class RectifiedFlowToy(FlowFamily):
     lora_targets = {"attention": ("to_q", "to_k", "to_v", "to_out"),
                     "attention+feed-forward": ("to_q", "to_k", "to_v", "to_out", "ff_in", "ff_out")}
     lora_kinds = {"lora": FOLDED}
+    programs = {**FlowFamily.programs, "lora": ("diffusers", "ComfyUI")}
     largest_side = 1024
+    scripts = {"train_dreambooth_rf": {}, "train_dreambooth_lora_rf": {"weighting_scheme": "logit_normal"}}
 
     def check_shapes(self, source: Source, configs: dict[str, dict[str, Any]]) -> None:
         told, given = configs["transformer"].get("channels"), configs["vae"].get("latent_channels")
