@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from studio.messages import Message
+
 MOST_CHARACTERS = 20_000  # of a command, and of what its variables make of it
 NAME = r"[A-Za-z_]\w*"
 VARIABLE = re.compile(
@@ -81,7 +83,8 @@ class Variables:
             text = place[4] if place[4] is not None else place[0]
         self._length += len(text)
         if self._length > MOST_CHARACTERS:
-            raise CommandError(f"its variables make it longer than {MOST_CHARACTERS:,} characters")
+            raise CommandError(Message("its variables make it longer than {length:,} characters",
+                                       length=MOST_CHARACTERS))
         return text
 
 
@@ -243,7 +246,8 @@ class _Scanner:
         if self.windows and match[0] == "'":
             return self._add("'")
         part = self.text[match.start(): match.start() + 40].replace("\n", " ")
-        raise CommandError(f"the command cannot be read (a quote is not closed: {part}): check its quotes")
+        raise CommandError(Message("the command cannot be read (a quote is not closed: {part}): check its quotes",
+                                   part=part))
 
     def backslash(self, match: re.Match[str]) -> bool:
         return self.windows and self._add(match[0])

@@ -8,11 +8,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from studio.fields import Section, describe
+from studio.fields import Section, describe, refusal
+from studio.messages import Message
 from studio.settings import (
     LR_SCHEDULES,
     Checkpoint,
@@ -76,7 +78,8 @@ class Config(Section):
         return self
 
 
-class Problem(BaseModel):
+@dataclass(frozen=True)
+class Problem:
     """One fault of a config: the field it belongs to (`optim.learning_rate`) and a sentence for a person."""
 
     field: str
@@ -91,20 +94,25 @@ class ConfigError(Exception):
         super().__init__("; ".join(f"{p.field}: {p.message}" if p.field else p.message for p in self.problems))
 
 
+def fault(field: str, message: str) -> ConfigError:
+    """One fault of a config, to be raised; `field` is "" for the whole of it."""
+    return ConfigError([Problem(field, message)])
+
+
 def load(data: Any) -> Config:
     """A checked config from JSON-like `data` (partial is fine, older schemas are lifted).
 
     Raises ConfigError with every problem at once.
     """
     if not isinstance(data, dict):
-        raise ConfigError([Problem(field="", message=f"a config is an object, not {type(data).__name__}")])
+        raise fault("", Message("a config is an object, not {kind}", kind=type(data).__name__))
     if len(data) + sum(len(values) for values in data.values() if isinstance(values, dict)) > MOST_SETTINGS:
-        raise ConfigError([Problem(field="", message=f"a config has at most {MOST_SETTINGS:,} settings")])
+        raise fault("", Message("a config has at most {count:,} settings", count=MOST_SETTINGS))
     data = migrate(data)
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        found = map(_problem, error.errors(include_url=False, include_context=False)[:MOST_PROBLEMS])
+        found = map(_problem, error.errors(include_url=False)[:MOST_PROBLEMS])
         faults = list({(fault.field, fault.message): fault for fault in found}.values())
     raise ConfigError(faults + _rest_faults(data, faults))
 
@@ -132,8 +140,9 @@ def migrate(data: dict[str, Any]) -> dict[str, Any]:
     """`data` lifted to the present schema. Raises ConfigError for a schema this version does not know."""
     version = data.get("schema", SCHEMA)
     if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= SCHEMA:
-        known = f"this studio knows schemas 1 to {SCHEMA}; update the studio to read a newer file"
-        raise ConfigError([Problem(field="schema", message=f"unknown schema {repr(version)[:40]}: {known}")])
+        raise fault("schema",
+                    Message("unknown schema {version}: this studio knows schemas 1 to {known}; update the studio to "
+                            "read a newer file", version=repr(version)[:40], known=SCHEMA))
     for step in MIGRATIONS[version - 1 :]:
         data = step(dict(data))
     return data
@@ -155,9 +164,14 @@ def merge(*layers: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
+def differs(what: str, before: Any, now: Any) -> Message:
+    """What was one thing and is another."""
+    return Message("{what} was {before}, is {now}", what=what, before=before, now=now)
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Message]:
     """What differs between two complete config dicts: in words, by the setting's path."""
-    return {f"{section}.{name}": f"{section}.{name} was {before[section].get(name)}, is {value}"
+    return {f"{section}.{name}": differs(f"{section}.{name}", before[section].get(name), value)
             for section, values in now.items() if isinstance(values, dict) for name, value in values.items()
             if before[section].get(name) != value}
 
@@ -192,11 +206,13 @@ def resolve(config: Config, *suggestions: dict[str, Any], pictures: int, seed: i
     empty = [f["path"] for s in schema()["sections"] for f in s["fields"]
              if f["path"] not in MAY_STAY_EMPTY and getattr(getattr(done, f["section"]), f["name"]) is None]
     if empty:
-        raise ConfigError(Problem(field=path, message="this base suggests no value: set one") for path in empty)
+        raise ConfigError(Problem(field=path, message=Message("this base suggests no value: set one"))
+                          for path in empty)
     steps, warmup = done.train.max_steps or 0, done.optim.lr_warmup_steps or 0
     if warmup >= steps:  # asked here alone: a run that trains may be cut short in its warm-up
-        raise ConfigError([Problem(field="optim.lr_warmup_steps", message=f"{warmup} warm-up steps leave nothing of a "
-                                   f"run of {steps} steps: set fewer")])
+        raise fault("optim.lr_warmup_steps",
+                    Message("{warmup} warm-up steps leave nothing of a run of {steps} steps: set fewer", warmup=warmup,
+                            steps=steps))
     return done
 
 
@@ -210,8 +226,10 @@ def suggestions(data: Any) -> dict[str, Any]:
     paths = {f"{name}.{key}" for name, values in sections.items() for key in values}
     fixed = [f for s in schema()["sections"] for f in s["fields"] if f["path"] in paths and f["default"] is not None]
     if fixed:
-        raise ConfigError(Problem(field=f["path"], message="it is never empty, so nothing can be suggested for it: "
-                                  "leave it out") for f in fixed)
+        raise ConfigError(Problem(field=f["path"],
+                                  message=Message("it is never empty, so nothing can be suggested for it: leave it "
+                                                  "out"))
+                          for f in fixed)
     return sections
 
 
@@ -235,17 +253,20 @@ def needs_less_memory(config: Config) -> str:
     """What to change so that a run like this one needs less memory, with what is set now."""
     train, ways = config.train, []
     if (train.batch_size or 1) > 1:
-        ways.append(f"lower the batch size (now {train.batch_size}; gradient accumulation, now "
-                    f"{train.gradient_accumulation_steps}, keeps its effect)")
+        ways.append(Message("lower the batch size (now {batch}; gradient accumulation, now {accumulation}, keeps its "
+                            "effect)", batch=train.batch_size, accumulation=train.gradient_accumulation_steps))
     if config.data.resolution:
-        ways.append(f"lower the resolution (now {config.data.resolution})")
+        ways.append(Message("lower the resolution (now {number})", number=config.data.resolution))
     if not train.gradient_checkpointing:
-        ways.append("turn on gradient checkpointing (now off)")
+        ways.append(Message("turn on gradient checkpointing (now off)"))
     if config.model.method == "full":
-        ways.append("train a LoRA (the method is now `full`)")
+        ways.append(Message("train a LoRA (the method is now `full`)"))
     if config.ema.enabled:
-        ways.append("turn off the EMA (now on)")
-    return "In a new run, " + ", or ".join(ways or ["take a smaller base model"]) + "."
+        ways.append(Message("turn off the EMA (now on)"))
+    *before, advice = ways or [Message("take a smaller base model")]
+    for way in reversed(before):
+        advice = Message("{first}, or {rest}", first=way, rest=advice)
+    return Message("In a new run, {ways}.", ways=advice)
 
 
 @functools.cache
@@ -276,27 +297,41 @@ def _problem(error: Any) -> Problem:
     if error["type"] == "extra_forbidden":
         names = [p.partition(".")[2] for p in known if p.startswith(location[0] + ".")] if len(location) > 1 else []
         names = names or [s["name"] for s in schema()["sections"]]
-        return Problem(field=field, message=f"unknown setting; there are: {', '.join(names)}")
+        return Problem(field=field, message=Message("unknown setting; there are: {names}", names=", ".join(names)))
     if error["type"] == "model_type":
-        return Problem(field=field, message="a section is an object of settings")
-    message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    limits = known.get(field, {}).get("limits")
+        return Problem(field=field, message=Message("a section is an object of settings"))
+    message, limits = refusal(error), _limits(known.get(field, {}))
     value = error.get("input")
-    shown = f" (given: {str(value)[:60]!r})" if isinstance(value, str | int | float) else ""
-    return Problem(field=field, message=message + (f"; allowed: {limits}" if limits else "") + shown)
+    if limits:
+        message = Message("{message}; allowed: {limits}", message=message, limits=limits)
+    if isinstance(value, str | int | float):
+        message = Message("{message} (given: {value})", message=message, value=repr(str(value)[:60]))
+    return Problem(field=field, message=message)
+
+
+def _limits(field: dict[str, Any]) -> str:
+    """What a setting may be, in words."""
+    limits, step = field.get("limits") or "", field.get("bounds", {}).get("multiple_of")
+    before, comma, last = limits.rpartition(", ")
+    if step is None or not comma or not last.startswith("a multiple of"):
+        return limits
+    return Message("{limits}, a multiple of {number}", limits=before, number=last.rpartition(" ")[2])
 
 
 def _cross_faults(config: Config) -> Iterable[Problem]:
     """Faults that only two settings together show."""
     optim, data = config.optim, config.data
     if data.buckets and data.resolution and data.bucket_step and data.bucket_step > data.resolution:
-        yield Problem(field="data.bucket_step", message=f"a step of {data.bucket_step} pixels is more than the "
-                      f"resolution of {data.resolution}: set a smaller one, or turn the buckets off")
+        yield Problem(field="data.bucket_step",
+                      message=Message("a step of {step} pixels is more than the resolution of {side}: set a smaller "
+                                      "one, or turn the buckets off", step=data.bucket_step, side=data.resolution))
     if optim.lr_scheduler == "constant" and optim.lr_warmup_steps:
-        yield Problem(field="optim.lr_warmup_steps", message="the constant schedule has no warm-up: choose "
-                      "`constant_with_warmup`, or set 0 here")
+        yield Problem(field="optim.lr_warmup_steps",
+                      message=Message("the constant schedule has no warm-up: choose `constant_with_warmup`, or set 0 "
+                                      "here"))
     if optim.lr_scheduler == "polynomial" and optim.learning_rate is not None and optim.learning_rate <= 1e-7:
-        yield Problem(field="optim.learning_rate", message="the polynomial schedule ends at 1e-7: set a higher rate")
+        yield Problem(field="optim.learning_rate",
+                      message=Message("the polynomial schedule ends at 1e-7: set a higher rate"))
     yield from _compute_faults(config)
     yield from _rented_faults(config)
 
@@ -306,47 +341,57 @@ def _rented_faults(config: Config) -> Iterable[Problem]:
     if config.compute.backend == "local":
         return
     if config.compute.num_machines > 1:
-        yield Problem(field="compute.num_machines", message="a rented machine trains alone: set 1, or set "
-                      "compute.backend to `local`")
+        yield Problem(field="compute.num_machines",
+                      message=Message("a rented machine trains alone: set 1, or set compute.backend to `local`"))
     if config.track.report_to:
-        yield Problem(field="track.report_to", message="trackers write where the run trains, and a rented machine is "
-                      "gone afterwards: leave this empty, or set compute.backend to `local`")
+        yield Problem(field="track.report_to",
+                      message=Message("trackers write where the run trains, and a rented machine is gone afterwards: "
+                                      "leave this empty, or set compute.backend to `local`"))
 
 
 def _compute_faults(config: Config) -> Iterable[Problem]:
     """Faults of the processes' number and of what they share out."""
     compute = config.compute
     if compute.num_processes % compute.num_machines:
-        yield Problem(field="compute.num_processes", message=f"{compute.num_processes} processes cannot be shared out "
-                      f"evenly over {compute.num_machines} machines: set a multiple of {compute.num_machines}")
+        yield Problem(field="compute.num_processes",
+                      message=Message("{processes} processes cannot be shared out evenly over {machines} machines: set "
+                                      "a multiple of {multiple}", processes=compute.num_processes,
+                                      machines=compute.num_machines, multiple=compute.num_machines))
     if compute.num_machines > 1 and not compute.main_address:
-        yield Problem(field="compute.main_address", message="several machines need the address at which the others "
-                      "reach this one: set its name or IP address")
+        yield Problem(field="compute.main_address",
+                      message=Message("several machines need the address at which the others reach this one: set its "
+                                      "name or IP address"))
     if compute.offload_optimizer_device != "none" and compute.deepspeed_stage < 1:
-        yield Problem(field="compute.offload_optimizer_device", message="only DeepSpeed offloads the optimizer: set "
-                      "compute.deepspeed_stage to 1, 2 or 3, or `none` here")
+        yield Problem(field="compute.offload_optimizer_device",
+                      message=Message("only DeepSpeed offloads the optimizer: set compute.deepspeed_stage to 1, 2 or "
+                                      "3, or `none` here"))
     if compute.offload_param_device != "none" and compute.deepspeed_stage != 3:
-        yield Problem(field="compute.offload_param_device", message="only ZeRO stage 3 offloads the weights: set "
-                      "compute.deepspeed_stage to 3, or `none` here")
+        yield Problem(field="compute.offload_param_device",
+                      message=Message("only ZeRO stage 3 offloads the weights: set compute.deepspeed_stage to 3, or "
+                                      "`none` here"))
     if compute.deepspeed_stage:
         yield from _zero_faults(config)
 
 
 def _zero_faults(config: Config) -> Iterable[Problem]:
     """What is not proven to train the same when it is shared out."""
-    or_none = "or set compute.deepspeed_stage to 0"
     if config.compute.num_processes == 1:
-        yield Problem(field="compute.deepspeed_stage", message="one process has nobody to share with: set "
-                      "compute.num_processes to 2 or more, or 0 here")
+        yield Problem(field="compute.deepspeed_stage",
+                      message=Message("one process has nobody to share with: set compute.num_processes to 2 or more, "
+                                      "or 0 here"))
     if config.optim.name != "adamw":
-        yield Problem(field="optim.name", message=f"the state of {config.optim.name} is not proven to survive being "
-                      f"shared out: choose `adamw`, {or_none}")
+        yield Problem(field="optim.name",
+                      message=Message("the state of {name} is not proven to survive being shared out: choose `adamw`, "
+                                      "or set compute.deepspeed_stage to 0", name=config.optim.name))
     if config.optim.fused_backward:
-        yield Problem(field="optim.fused_backward", message=f"DeepSpeed makes the updates itself: turn this off, "
-                      f"{or_none}")
+        yield Problem(field="optim.fused_backward",
+                      message=Message("DeepSpeed makes the updates itself: turn this off, or set "
+                                      "compute.deepspeed_stage to 0"))
     if config.train.mixed_precision == "fp16":
-        yield Problem(field="train.mixed_precision", message="fp16 under DeepSpeed needs DeepSpeed's own loss scale, "
-                      f"which is not proven here: choose `bf16` or `no`, {or_none}")
+        yield Problem(field="train.mixed_precision",
+                      message=Message("fp16 under DeepSpeed needs DeepSpeed's own loss scale, which is not proven "
+                                      "here: choose `bf16` or `no`, or set compute.deepspeed_stage to 0"))
     if config.model.train_text_encoder:
-        yield Problem(field="model.train_text_encoder", message="a text encoder that is shared out is not proven to "
-                      f"learn the same: turn this off, {or_none}")
+        yield Problem(field="model.train_text_encoder",
+                      message=Message("a text encoder that is shared out is not proven to learn the same: turn this "
+                                      "off, or set compute.deepspeed_stage to 0"))

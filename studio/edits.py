@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from studio import config as config_
-from studio.config import Config, ConfigError, Problem
+from studio.config import Config, ConfigError, Problem, fault
+from studio.messages import Message, listed
 
 EDITABLE = ("train.max_steps", "optim.lr_multiplier", "sample.prompts", "sample.every_steps", "checkpoint.every_steps",
             "checkpoint.keep")
@@ -41,22 +42,27 @@ def make(created: Config, before: list[Edit], step: int, changes: Any, id: str =
     now = edited(created, before)
     paths = list(_paths(changes))
     known = {field["path"] for section in config_.schema()["sections"] for field in section["fields"]}
-    _refuse([Problem(field=path, message=f"there is no such setting; what may change on the way: {', '.join(EDITABLE)}")
+    _refuse([Problem(field=path,
+                     message=Message("there is no such setting; what may change on the way: {names}",
+                                     names=", ".join(EDITABLE)))
              for path in paths if path not in known])
-    _refuse([Problem(field=path, message=f"this is fixed once a run is made: branch the run to change it; what may "
-                     f"change on the way: {', '.join(EDITABLE)}") for path in paths if path not in EDITABLE])
+    _refuse([Problem(field=path,
+                     message=Message("this is fixed once a run is made: branch the run to change it; what may change "
+                                     "on the way: {names}", names=", ".join(EDITABLE)))
+             for path in paths if path not in EDITABLE])
     data = config_.dump(now)
     asked = config_.load(fold(data, [{"config": changes}]))
     then = config_.dump(asked)
     changed = [path.split(".") for path in config_.differences(data, then)]
     if not changed:
-        _refuse([Problem(field="", message="nothing would change: the settings are so already")])
-    _refuse([Problem(field=f"{section}.{name}", message="set a value") for section, name in changed
-             if then[section][name] is None])
+        _refuse([Problem(field="", message=Message("nothing would change: the settings are so already"))])
+    _refuse([Problem(field=f"{section}.{name}", message=Message("set a value"))
+             for section, name in changed if then[section][name] is None])
     if (asked.train.max_steps or 0) <= step:
-        message = f"the run is at step {step} already: set more steps than that, or stop it"
+        message = Message("the run is at step {step} already: set more steps than that, or stop it", step=step)
         if "train.max_steps" not in paths:
-            message = f"the run has made all of its {step} steps, and a change holds in further ones: set more too"
+            message = Message("the run has made all of its {step} steps, and a change holds in further ones: set more "
+                              "too", step=step)
         _refuse([Problem(field="train.max_steps", message=message)])
     kept: dict[str, dict[str, Any]] = {}
     for section, name in changed:
@@ -75,7 +81,7 @@ def without(edits: Iterable[Edit], paths: Iterable[str]) -> list[Edit]:
 def words(before: Config, edit: Edit) -> str:
     """What the edit changes, in words."""
     data = config_.dump(before)
-    return "; ".join(config_.differences(data, fold(data, [edit])).values()) or "nothing"
+    return listed(config_.differences(data, fold(data, [edit])).values()) or Message("nothing")
 
 
 def sound(found: Any) -> list[Edit]:
@@ -99,10 +105,10 @@ def sound(found: Any) -> list[Edit]:
 
 def _paths(changes: Any) -> Iterator[str]:
     if not isinstance(changes, dict):
-        raise ConfigError([Problem(field="", message="changes are an object of sections")])
+        raise fault("", Message("changes are an object of sections"))
     for section, values in changes.items():
         if not isinstance(values, dict):
-            raise ConfigError([Problem(field=str(section), message="a section is an object of settings")])
+            raise fault(str(section), Message("a section is an object of settings"))
         yield from (f"{section}.{name}" for name in values)
 
 

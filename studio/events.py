@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from studio import storage
+from studio import messages, storage
 from studio.curves import Curve, Measured
 from studio.storage.growing import GrowingFile
 
@@ -38,6 +38,7 @@ NEEDED: dict[str, dict[str, Any]] = {  # what a reader relies on; a line without
 DURABLE = ("resumed", "sample", "checkpoint", "retired", "control", "warning", "result", "end")  # flushed at once
 _NOTHING: dict[str, Any] = {}
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)
+_TEMPLATES = f'"{messages.STORED}"'.encode()
 
 
 class EventWriter:
@@ -62,7 +63,8 @@ class EventWriter:
         self._seq += 1
         event = {"seq": self._seq, "time": round(time.time(), 3), "mono": round(time.monotonic(), 3), "kind": kind}
         event.update({key: _finite(value) for key, value in fields.items()})
-        line = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+        line = json.dumps(
+            messages.stored(event), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
         self._file.write(line)
         if kind in DURABLE:
             self._flush()
@@ -278,6 +280,10 @@ _SECRETS = re.compile(r"\bhf_[A-Za-z0-9]{8,}|(?<=Bearer )[^\s\"']+|(?<=://)[^/\s
 
 def redact(text: str) -> str:
     """`text` without Hub tokens, bearer tokens and passwords in URLs: for everything that leaves a log file."""
+    return messages.changed(text, _redacted)
+
+
+def _redacted(text: str) -> str:
     text = _SECRETS.sub("[secret]", text)
     own = os.environ.get("HF_TOKEN", "")
     return text.replace(own, "[secret]") if len(own) >= 8 else text
@@ -302,6 +308,8 @@ def _parse_all(lines: list[bytes]) -> Iterator[dict[str, Any] | None]:
         except (ValueError, RecursionError):
             found = []
         if len(found) == len(block):
+            if any(_TEMPLATES in line for line in block):
+                found = [messages.restored(event) for event in found]
             yield from (event if _sound(event) else None for event in found)
         else:
             yield from map(parse, block)
@@ -323,7 +331,9 @@ def parse(line: bytes) -> dict[str, Any] | None:
         event = _DECODER.decode(line.decode())
     except (ValueError, RecursionError):
         return None
-    return event if _sound(event) else None
+    if not _sound(event):
+        return None
+    return messages.restored(event) if _TEMPLATES in line else event
 
 
 def _finite(value: Any) -> Any:

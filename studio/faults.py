@@ -13,6 +13,7 @@ import time
 from typing import NamedTuple
 
 from studio import storage
+from studio.messages import Message
 
 
 class Fault(NamedTuple):
@@ -23,24 +24,24 @@ class Fault(NamedTuple):
     hint: str
 
 
-FULL = Fault("disk_full", "The disk of the studio is full.",
-             "Free some space: empty the trash, or remove other things from the disk.")
-QUOTA = Fault("disk_full", "The disk quota of the studio is used up.",
-              "Free some space: empty the trash, or ask for a larger quota.")
-FAILING = Fault("disk_failing", "The disk of the studio reports an error of its own (input/output error).",
-                "Copy the studio's home to another disk while it can be read, and look at the system's log.")
-READ_ONLY = Fault("disk_read_only", "The disk of the studio is read-only.",
-                  "Mount it so that it can be written to, or start the studio with another STUDIO_HOME.")
-FORBIDDEN = Fault("disk_forbidden", "The user that the studio runs as may not read or write a file.",
-                  "Give this user the rights to STUDIO_HOME with all that is in it, or set another one.")
-NO_LOCKS = Fault("no_locks", "The file system of the studio's home has no file locks.",
-                 "Put STUDIO_HOME on a local disk, or turn the locks of the network's file system on.")
-APART = Fault("disk_apart", "Two folders of the studio's home lie on different disks.",
-              "Put the whole STUDIO_HOME on one disk.")
-TOO_LARGE = Fault("disk_limit", "A file would become larger than this system lets the studio write.",
-                  "Raise the limit (`ulimit -f`), or put STUDIO_HOME on another disk.")
-TOO_MANY = Fault("too_many_files", "The studio has too many files open.",
-                 "Raise the limit (`ulimit -n 65536`), then start it again.")
+FULL = Fault("disk_full", Message("The disk of the studio is full."),
+             Message("Free some space: empty the trash, or remove other things from the disk."))
+QUOTA = Fault("disk_full", Message("The disk quota of the studio is used up."),
+              Message("Free some space: empty the trash, or ask for a larger quota."))
+FAILING = Fault("disk_failing", Message("The disk of the studio reports an error of its own (input/output error)."),
+                Message("Copy the studio's home to another disk while it can be read, and look at the system's log."))
+READ_ONLY = Fault("disk_read_only", Message("The disk of the studio is read-only."),
+                  Message("Mount it so that it can be written to, or start the studio with another STUDIO_HOME."))
+FORBIDDEN = Fault("disk_forbidden", Message("The user that the studio runs as may not read or write a file."),
+                  Message("Give this user the rights to STUDIO_HOME with all that is in it, or set another one."))
+NO_LOCKS = Fault("no_locks", Message("The file system of the studio's home has no file locks."),
+                 Message("Put STUDIO_HOME on a local disk, or turn the locks of the network's file system on."))
+APART = Fault("disk_apart", Message("Two folders of the studio's home lie on different disks."),
+              Message("Put the whole STUDIO_HOME on one disk."))
+TOO_LARGE = Fault("disk_limit", Message("A file would become larger than this system lets the studio write."),
+                  Message("Raise the limit (`ulimit -f`), or put STUDIO_HOME on another disk."))
+TOO_MANY = Fault("too_many_files", Message("The studio has too many files open."),
+                 Message("Raise the limit (`ulimit -n 65536`), then start it again."))
 KNOWN = {
     errno.ENOSPC: FULL, errno.EDQUOT: QUOTA, errno.EROFS: READ_ONLY, errno.EACCES: FORBIDDEN, errno.EPERM: FORBIDDEN,
     errno.EXDEV: APART, errno.EFBIG: TOO_LARGE, errno.EMFILE: TOO_MANY, errno.ENFILE: TOO_MANY,

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from studio import events
+from studio import events, messages
 
 LINE_BYTES = 1 << 20
 FACTS_BYTES = 16 << 10
@@ -94,7 +94,8 @@ def clean_lines(lines: Iterable[bytes], count: int = 0) -> Iterator[bytes]:
         kept = clean(event) if event is not None else None
         if kept is None:
             continue
-        text = json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
+        line_of_it = json.dumps(messages.stored(kept), ensure_ascii=False, separators=(",", ":"))
+        text = line_of_it.encode("utf-8", "replace") + b"\n"
         if kept["kind"] == "step":
             steps += 1
             if steps % every == 0 and steps // every <= 2 * MOST_STEPS:
@@ -107,4 +108,9 @@ def error_of(given: Any) -> dict[str, str] | None:
     """An error, as text alone and not too long."""
     if not isinstance(given, dict):
         return None
-    return {key: events.redact(str(given.get(key) or "")[:most]) for key, most in _ERROR.items()}
+    return {key: events.redact(_cut(given.get(key) or "", most)) for key, most in _ERROR.items()}
+
+
+def _cut(text: Any, most: int) -> str:
+    """A text of at most so many characters; a Message (which `messages.restored` has judged) stays one."""
+    return text if isinstance(text, messages.Message) and len(text) <= most else str(text)[:most]

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from studio import config as config_
-from studio import events, export
+from studio import events, export, messages
 from studio.datasets import card as card_
+from studio.errors import StudioError
 from studio.export.offers import slug
 from studio.families import source
+from studio.messages import Message
 from studio.runs import Reader, Run
 
 SECRETS = ("HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "OAUTH_CLIENT_SECRET", "STUDIO_TOKEN")
@@ -46,6 +48,10 @@ def own_token() -> str | None:
 
 def redact(text: str) -> str:
     """`text` without anything that looks like a token, and without the secrets of this server's environment."""
+    return messages.changed(text, _redacted)
+
+
+def _redacted(text: str) -> str:
     for name in SECRETS:
         value = os.environ.get(name)
         if value and len(value) >= 8:
@@ -71,23 +77,21 @@ WAITS = (2.0, 8.0, 30.0)  # seconds before an upload that failed is tried again
 SHOWN = 8  # sample pictures on a model card
 
 
-class PublishProblem(Exception):
-    """A result that cannot be published, in words for a person: what is wrong, and what to do."""
+class PublishError(StudioError):
+    """A result that cannot be published."""
 
-    def __init__(self, message: str, hint: str):
-        super().__init__(message)
-        self.hint = hint
+    code = "publish"
 
 
 def choose(run: Run, weights: str = "", step: int | None = None, precision: str = "fp32") -> list[export.Item]:
-    """What a publication of the run holds: a whole pipeline, or every form of a LoRA. Raises PublishProblem.
+    """What a publication of the run holds: a whole pipeline, or every form of a LoRA. Raises PublishError.
 
     Without `weights` or `step`: the average where there is one, of the newest checkpoint."""
     found = [item for item in export.listing(run) if (item.kind == "pipeline" or item.kind.startswith("lora"))
              and item.precision == precision and step in (None, item.step) and weights in ("", item.weights)]
     if not found:
-        raise PublishProblem("There is no such result in this run to publish.",
-                             "Wait for the first checkpoint, or choose one of those under Take it home.")
+        raise PublishError(Message("There is no such result in this run to publish."),
+                           Message("Wait for the first checkpoint, or choose one of those under Take it home."))
     return [item for item in found if (item.step, item.weights) == (found[0].step, found[0].weights)]
 
 
@@ -97,7 +101,7 @@ def name_of(run: Run) -> str:
 
 
 def assemble(run: Run, repo: str, items: list[export.Item], folder: Path) -> None:
-    """Write what is published into `folder`: weights, sample pictures, the model card. Raises PublishProblem."""
+    """Write what is published into `folder`: weights, sample pictures, the model card. Raises PublishError."""
     for item in items:
         export.write_item(run, item.path, folder)
     step = items[0].step or 0
@@ -110,14 +114,15 @@ def assemble(run: Run, repo: str, items: list[export.Item], folder: Path) -> Non
     (folder / "README.md").write_text(card(run, repo, items, samples), encoding="utf-8")
     strange = [p.name for p in folder.rglob("*") if p.is_file() and p.suffix not in MAY_LEAVE]
     if strange:
-        raise PublishProblem(f"The base model has files that are not published: {', '.join(sorted(strange)[:5])}.",
-                             "Publish a LoRA, or take a base model with safetensors weights alone.")
+        raise PublishError(Message("The base model has files that are not published: {names}.",
+                                   names=", ".join(sorted(strange)[:5])),
+                           Message("Publish a LoRA, or take a base model with safetensors weights alone."))
 
 
 class Repository:
     """A repository of the token's owner on the Hub, made where it is not there yet.
 
-    What can pass is tried again, and `waiting` hears why. Everything raises PublishProblem."""
+    What can pass is tried again, and `waiting` hears why. Everything raises PublishError."""
 
     def __init__(self, repo: str, kind: Literal["model", "dataset"], *, private: bool, token: str,
                  waiting: Callable[[str], None] = lambda why: None):
@@ -128,8 +133,8 @@ class Repository:
         self.id, self.url = made.repo_id, str(made)
         self._files: list[Any] = []
         if private and not self._try(lambda: self._api.repo_info(self.id, repo_type=kind)).private:
-            raise PublishProblem(f"{self.id} is there already, and everyone can see it.", "Choose another name, make "
-                                 "it private on the Hub, or publish openly.")
+            raise PublishError(Message("{repo} is there already, and everyone can see it.", repo=self.id),
+                               Message("Choose another name, make it private on the Hub, or publish openly."))
 
     def upload(self, folder: Path, message: str) -> None:
         """Upload every file of `folder`."""
@@ -167,18 +172,20 @@ class Repository:
             except HfHubHTTPError as error:
                 status = error.response.status_code if error.response is not None else 0
                 if status in (401, 403, 404):
-                    raise PublishProblem(f"The Hub refused the token or the name {self._name!r} ({status}).", "Use a "
-                                         "token that may write to that account, and a name such as "
-                                         f"`you/my-{self._kind}`.") from None
+                    raise PublishError(Message("The Hub refused the token or the name {name} ({status}).",
+                                               name=repr(self._name), status=status),
+                                       Message("Use a token that may write to that account, and a name such as "
+                                               "`{name}`.", name=f"you/my-{self._kind}")) from None
                 if 400 <= status < 500 and status not in (408, 409, 425, 429):
-                    raise PublishProblem(f"The Hub refused the upload: {redact(str(error))[:300]}", "Change what it "
-                                         "names and publish again.") from None
+                    raise PublishError(Message("The Hub refused the upload: {why}", why=redact(str(error))[:300]),
+                                       Message("Change what it names and publish again.")) from None
                 why: Exception = error
             except Exception as error:  # a broken line arrives as one of many kinds of the HTTP client
                 why = error
             if pause is None:
-                raise PublishProblem(f"The Hub could not be reached in {number + 1} tries: {redact(str(why))[:300]}",
-                                     "Look at the connection, and publish again.") from None
+                raise PublishError(Message("The Hub could not be reached in {tries} tries: {why}", tries=number + 1,
+                                           why=redact(str(why))[:300]),
+                                   Message("Look at the connection, and publish again.")) from None
             self._waiting(redact(f"{type(why).__name__}: {str(why)[:200]}"))
             time.sleep(pause)
         raise AssertionError("the last try returns or raises")

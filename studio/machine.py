@@ -24,6 +24,7 @@ from typing import Any
 import psutil
 
 from studio import config, storage
+from studio.messages import Message
 
 log = logging.getLogger(__name__)
 _here = threading.Lock()
@@ -99,20 +100,26 @@ def problems(facts: dict[str, Any], train: config.Train | None, compute: config.
         return []
     found, gpus = [], len(facts["gpus"])
     if train is not None and train.mixed_precision == "fp16" and not gpus:
-        found.append(config.Problem(field="train.mixed_precision", message="fp16 needs a GPU, and this machine has "
-                                    "none: choose `no` or `bf16`, or leave it empty"))
+        found.append(config.Problem(field="train.mixed_precision",
+                                    message=Message("fp16 needs a GPU, and this machine has none: choose `no` or "
+                                                    "`bf16`, or leave it empty")))
     if compute is None:
         return found
     if compute.attention == "xformers" and not (gpus and util.find_spec("xformers")):
-        need = "the package xformers: pip install xformers" if gpus else "a GPU, and this machine has none"
-        found.append(config.Problem(field="compute.attention", message=f"xformers needs {need}, or choose `sdpa`"))
-    limit, what = (gpus, "GPUs") if gpus else (facts["cores"], "cores")
+        found.append(config.Problem(
+            field="compute.attention",
+            message=Message("xformers needs the package xformers: pip install xformers, or choose `sdpa`") if gpus else
+            Message("xformers needs a GPU, and this machine has none, or choose `sdpa`")))
+    limit, what = (gpus, Message("GPUs")) if gpus else (facts["cores"], Message("cores"))
     if (here := config.local_processes(compute)) > limit:
-        found.append(config.Problem(field="compute.num_processes", message=f"{here} processes are more than this "
-                                    f"machine's {limit} {what}: set at most {limit} for each machine"))
+        found.append(config.Problem(field="compute.num_processes",
+                                    message=Message("{processes} processes are more than this machine's {count} "
+                                                    "{what}: set at most {limit} for each machine", processes=here,
+                                                    count=limit, what=what, limit=limit)))
     if compute.deepspeed_stage and util.find_spec("deepspeed") is None:
-        found.append(config.Problem(field="compute.deepspeed_stage", message="DeepSpeed is not installed: "
-                                    "`pip install deepspeed` adds it (Linux only), or set 0"))
+        found.append(config.Problem(field="compute.deepspeed_stage",
+                                    message=Message("DeepSpeed is not installed: `pip install deepspeed` adds it "
+                                                    "(Linux only), or set 0")))
     return found
 
 

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from studio.config import Config, Problem
+from studio.messages import Message
 
 if TYPE_CHECKING:
     import torch
@@ -47,8 +48,9 @@ class AdamW:
     def faults(self, config: Config) -> Iterator[Problem]:
         """What it cannot be combined with, each with what to do instead."""
         if self.package and find_spec(self.package) is None:
-            yield Problem(field="optim.name", message=f"{self.title} needs a package that is not installed here: pip "
-                          f"install {self.package}, or choose `adamw`")
+            yield Problem(field="optim.name",
+                          message=Message("{title} needs a package that is not installed here: pip install {package}, "
+                                          "or choose `adamw`", title=self.title, package=self.package))
         if config.optim.fused_backward:
             yield from self._fused_faults(config)
 
@@ -60,18 +62,19 @@ class AdamW:
         """What needs every gradient at once, which is what updating each weight in the backward pass gives up."""
         optim, train = config.optim, config.train
         reasons = {
-            f"{self.title} sizes its steps by all gradients together": not self.alone,
-            "clipping needs the norm of all gradients: set optim.max_grad_norm 0": optim.max_grad_norm > 0,
-            "accumulated gradients must be kept: set train.gradient_accumulation_steps 1":
+            Message("{title} sizes its steps by all gradients together", title=self.title): not self.alone,
+            Message("clipping needs the norm of all gradients: set optim.max_grad_norm 0"): optim.max_grad_norm > 0,
+            Message("accumulated gradients must be kept: set train.gradient_accumulation_steps 1"):
                 train.gradient_accumulation_steps > 1,
-            "several processes must add their gradients up first: set compute.num_processes 1":
+            Message("several processes must add their gradients up first: set compute.num_processes 1"):
                 config.compute.num_processes > 1,
-            "fp16 finds its loss scale by all gradients: set train.mixed_precision `bf16` or `no`":
+            Message("fp16 finds its loss scale by all gradients: set train.mixed_precision `bf16` or `no`"):
                 train.mixed_precision == "fp16",
         }
         for reason, holds in reasons.items():
             if holds:
-                yield Problem(field="optim.fused_backward", message=f"{reason}, or turn this off")
+                yield Problem(field="optim.fused_backward",
+                              message=Message("{reason}, or turn this off", reason=reason))
 
     def _hyperparameters(self, settings: Any) -> dict[str, Any]:
         return {"lr": settings.learning_rate, "betas": (settings.adam_beta1, settings.adam_beta2),
@@ -122,13 +125,13 @@ class Prodigy(AdamW):
         yield from super().faults(config)
         texts = config.optim.text_encoder_learning_rate
         if config.model.train_text_encoder and texts not in (None, config.optim.learning_rate):
-            yield Problem(field="optim.text_encoder_learning_rate", message="Prodigy finds one learning rate for all "
-                          "weights: leave this empty")
+            yield Problem(field="optim.text_encoder_learning_rate",
+                          message=Message("Prodigy finds one learning rate for all weights: leave this empty"))
 
     def warnings(self, config: Config) -> Iterator[str]:
         if config.optim.learning_rate != 1 or config.optim.scale_lr:
-            yield ("Prodigy finds the learning rate by itself and scales what it finds by optim.learning_rate: leave "
-                   "that empty, or set 1, and leave optim.scale_lr off")
+            yield Message("Prodigy finds the learning rate by itself and scales what it finds by optim.learning_rate: "
+                          "leave that empty, or set 1, and leave optim.scale_lr off")
 
 
 class ScheduleFree(AdamW):
@@ -150,13 +153,15 @@ class ScheduleFree(AdamW):
     def faults(self, config: Config) -> Iterator[Problem]:
         yield from super().faults(config)
         if config.ema.enabled:
-            yield Problem(field="ema.enabled", message="schedule-free AdamW averages the weights itself, and what it "
-                          "draws and saves is that average: turn the EMA off")
+            yield Problem(field="ema.enabled",
+                          message=Message("schedule-free AdamW averages the weights itself, and what it draws and "
+                                          "saves is that average: turn the EMA off"))
         if config.optim.lr_scheduler not in (None, "constant", "constant_with_warmup"):
-            yield Problem(field="optim.lr_scheduler", message="schedule-free AdamW takes the place of a schedule: "
-                          "choose `constant`, or `constant_with_warmup`")
+            yield Problem(field="optim.lr_scheduler",
+                          message=Message("schedule-free AdamW takes the place of a schedule: choose `constant`, or "
+                                          "`constant_with_warmup`"))
         if config.optim.adam_beta1 == 0:
-            yield Problem(field="optim.adam_beta1", message="schedule-free AdamW divides by beta 1: set 0.9")
+            yield Problem(field="optim.adam_beta1", message=Message("schedule-free AdamW divides by beta 1: set 0.9"))
 
 
 OPTIMIZERS: dict[str, AdamW] = {"adamw": AdamW(), "adamw8bit": AdamW8bit(), "prodigy": Prodigy(),

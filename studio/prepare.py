@@ -20,6 +20,7 @@ from studio import datasets, edits, families, machine, runs, sizes, storage
 from studio.config import Config, ConfigError, Problem
 from studio.families import Family, Source
 from studio.families import source as source_
+from studio.messages import Message, word
 from studio.optimizers import OPTIMIZERS
 
 DISK_MARGIN = 1.2
@@ -77,8 +78,9 @@ def plan(home: Path, config: dict[str, Any], *, token: str | None = None) -> Pla
             _check_space(home, found.config, facts, found)
             needs = {"hub.push": found.config.hub.push, "compute.backend": found.config.compute.backend != "local"}
             for path in (path for path, wanted in needs.items() if wanted and not token):
-                found.fault(path, "there is no Hugging Face token to do this with: sign in (`hf auth login`), or set "
-                            "HF_TOKEN to one that may write")
+                found.fault(path,
+                            Message("there is no Hugging Face token to do this with: sign in (`hf auth login`), or set "
+                                    "HF_TOKEN to one that may write"))
     return found
 
 
@@ -108,8 +110,10 @@ def branch(home: Path, parent: runs.Run, *, name: str, owner: str, checkpoint: s
     kept = {path.name: (path, facts) for path, facts in parent.valid_checkpoints()}
     chosen = checkpoint if checkpoint is not None else next(iter(kept), None)
     if chosen not in kept:
-        wish = f"no checkpoint {chosen[:40]!r}; there are: {', '.join(kept) or 'none'}" if chosen else "none yet"
-        raise runs.Refused(f"a run is branched from one of its checkpoints, and this one has {wish}")
+        raise runs.Refused(
+            Message("a run is branched from one of its checkpoints, and this one has no checkpoint {name}; there are: "
+                    "{names}", name=repr(chosen[:40]), names=", ".join(kept) or Message("none")) if chosen else
+            Message("a run is branched from one of its checkpoints, and this one has none yet"))
     path, facts = kept[chosen]
     before, asked = parent.config(), config or {}
     config_.load(asked)
@@ -117,18 +121,19 @@ def branch(home: Path, parent: runs.Run, *, name: str, owner: str, checkpoint: s
     kept_edits = edits.without(parent.edits(), _overruled(asked))
     settings = edits.edited(created, kept_edits)
     changed = config_.differences(config_.dump(before), config_.dump(settings))
-    found = Plan(settings, problems=[Problem(field=name, message="a branch keeps what its checkpoint was made with: "
-                                             "start a new run to change this")
-                                     for name in changed if name.startswith(OF_THE_CHECKPOINT)])
+    kept_so = Message("a branch keeps what its checkpoint was made with: start a new run to change this")
+    found = Plan(settings, problems=[Problem(name, kept_so) for name in changed if name.startswith(OF_THE_CHECKPOINT)])
     if (settings.train.max_steps or 0) <= facts["step"]:
-        found.fault("train.max_steps", f"{path.name} is at step {facts['step']} already: set more steps than that")
+        found.fault("train.max_steps",
+                    Message("{name} is at step {step} already: set more steps than that", name=path.name,
+                            step=facts["step"]))
     found.problems += OPTIMIZERS[settings.optim.name].faults(settings)
     found.problems += machine.problems(machine.facts(home), settings.train, settings.compute)
     family = source_.family_of(settings.model)
     if any(name.startswith("objective.") for name in changed):
         _check_objective(settings, family, found)
     sides = {name: side for name, side in _sides(settings).items() if name in changed}
-    found.problems += side_problems(family, source_.here(settings.model), sides)
+    found.problems += families.side_problems(family, source_.here(settings.model), sides)
     found.checkpoint_bytes = sum(file["size"] for file in facts["files"].values())
     found.disk_bytes = math.ceil((settings.checkpoint.keep + 1) * DISK_MARGIN * found.checkpoint_bytes)
     look(found)
@@ -179,15 +184,17 @@ def _look_at_base(config: dict[str, Any], found: Plan, token: str | None) -> dic
         found.family = family = families.of(found.source)
         found.weights = sizes.parameters(found.source, family.denoiser)
         if model.family and model.family != family.name:
-            found.warnings.append(f"the base is of the family {family.name}, not {model.family}: the base's own is "
-                                  "taken")
+            found.warnings.append(Message("the base is of the family {family}, not {name}: the base's own is taken",
+                                          family=family.name, name=model.family))
         found.warnings += family.warnings(found.source)
         suggested = family.defaults(found.source, model.method)
         return config_.merge({"objective": {"prediction_type": family.prediction_types[0]}}, suggested)
     except families.BaseProblem as error:
         found.fault("model.base", str(error))
     except OSError as error:
-        found.fault("model.base", f"{model.base} cannot be read ({error.strerror or error}): check the folder's rights")
+        found.fault("model.base",
+                    Message("{base} cannot be read ({why}): check the folder's rights", base=model.base,
+                            why=error.strerror or error))
     return None
 
 
@@ -198,11 +205,16 @@ def _look_at_dataset(home: Path, config: dict[str, Any], found: Plan) -> dataset
     try:
         chosen = datasets.find(home, data.dataset)
     except datasets.NotFound:
-        found.fault("data.dataset", f"there is no data set {data.dataset!r}: {datasets.advice(data.dataset)}")
+        found.fault("data.dataset",
+                    Message("there is no data set {name}: {advice}", name=repr(data.dataset),
+                            advice=datasets.advice(data.dataset)))
         return None
     if chosen.state != "ready":
-        wait = "wait until it is there" if chosen.state == "importing" else "upload the pictures again"
-        found.fault("data.dataset", f"the data set {chosen.name!r} is not ready ({chosen.state}): {wait}")
+        found.fault("data.dataset",
+                    Message("the data set {name} is not ready ({state}): wait until it is there",
+                            name=repr(chosen.name), state=word(chosen.state)) if chosen.state == "importing" else
+                    Message("the data set {name} is not ready ({state}): upload the pictures again",
+                            name=repr(chosen.name), state=word(chosen.state)))
         return None
     train = _section(config_.Train, config, "train")
     seed = found.seed if train is None or train.seed is None else train.seed
@@ -212,10 +224,12 @@ def _look_at_dataset(home: Path, config: dict[str, Any], found: Plan) -> dataset
     found.dataset = {"id": chosen.id, "name": chosen.name, "fingerprint": chosen.fingerprint(),
                      "count": len(found.rows)}
     if not found.rows:
-        found.fault("data.dataset", f"the data set {chosen.name!r} has no pictures to train on: add some")
+        found.fault("data.dataset",
+                    Message("the data set {name} has no pictures to train on: add some", name=repr(chosen.name)))
     bare = sum(not any(caption.strip() for caption in row["captions"]) for row in found.rows)
     if bare:
-        found.warnings.append(f"{bare} of {len(found.rows)} pictures have no caption: they are learnt without words")
+        found.warnings.append(Message("{bare} of {all} pictures have no caption: they are learnt without words",
+                                      bare=bare, all=len(found.rows)))
     return chosen
 
 
@@ -266,53 +280,36 @@ def _check_recipe(config: Config, defaults: dict[str, Any], found: Plan) -> None
     _check_method(config, family, defaults, found)
     for package in config.track.report_to:
         if importlib.util.find_spec(package) is None:
-            found.fault("track.report_to", f"{package} is not installed here: add it by `pip install {package}` in the "
-                        "studio's environment, or leave it out")
+            found.fault("track.report_to",
+                        Message("{package} is not installed here: add it by `pip install {same}` in the studio's "
+                                "environment, or leave it out", package=package, same=package))
     own, side = defaults.get("data", {}).get("resolution"), config.data.resolution
     if own and side and not own / 2 <= side <= own * 2:
-        found.warnings.append(f"the base draws at {own} px: at {side} px it learns poorly")
+        found.warnings.append(Message("the base draws at {own} px: at {side} px it learns poorly", own=own, side=side))
     window = (config.train.batch_size or 1) * config.train.gradient_accumulation_steps * config.compute.num_processes
     if found.rows and window > len(found.rows):
-        found.warnings.append(f"one update asks for {window} pictures and the data set has {len(found.rows)}: each "
-                              f"update sees all of them, and no more")
+        found.warnings.append(Message("one update asks for {window} pictures and the data set has {count}: each update "
+                                      "sees all of them, and no more", window=window, count=len(found.rows)))
 
 
 def _check_objective(config: Config, family: Family, found: Plan) -> None:
     """What the run learns, and what of the objective has no formula for that."""
     objective, learns = config.objective, config.objective.prediction_type or ""
     if learns not in family.prediction_types:
-        found.fault("objective.prediction_type", f"{family.title} knows {', '.join(family.prediction_types)}")
+        found.fault("objective.prediction_type",
+                    Message("{family} knows {names}", family=family.title, names=", ".join(family.prediction_types)))
         return
     for name, kinds in families.FORMULAS.items():
         if getattr(objective, name) and learns not in kinds:
-            _tell_prediction(name, learns, found)
+            found.fault(f"objective.{name}", families.no_formula(name, learns))
     if objective.zero_terminal_snr and objective.snr_gamma and learns in families.FORMULAS["zero_terminal_snr"]:
-        found.warnings.append("SNR gamma gives the last time, which zero terminal SNR is about, no weight: set "
-                              "objective.snr_gamma 0")
-
-
-def _tell_prediction(name: str, prediction_type: str, found: Plan) -> None:
-    """That a setting of the objective has no formula for what the run learns, and what to do."""
-    path = f"objective.{name}"
-    if name == "dream":
-        found.fault(path, f"DREAM has a formula for epsilon only, and this run learns {prediction_type}: turn it off")
-    elif name == "snr_gamma":
-        found.fault(path, "min-SNR weights have formulas for epsilon and v_prediction, and this run learns "
-                    f"{prediction_type}: set 0")
-    elif name == "zero_terminal_snr" and prediction_type == "flow":
-        found.fault(path, "a flow's last time is noise alone already: turn this off")
-    elif name == "zero_terminal_snr":
-        found.fault(path, "at the last time the input is noise alone: a model that predicts the noise learns nothing "
-                    "there, and drawing would divide by zero: set objective.prediction_type `v_prediction`, or turn "
-                    "this off")
-    else:
-        found.fault(path, f"times are chosen only where a model learns flow, and this run learns {prediction_type}: "
-                    "leave it empty")
+        found.warnings.append(Message("SNR gamma gives the last time, which zero terminal SNR is about, no weight: set "
+                                      "objective.snr_gamma 0"))
 
 
 def _check_sides(config: Config, family: Family, found: Plan) -> None:
     if found.source is not None:
-        found.problems += side_problems(family, found.source, _sides(config))
+        found.problems += families.side_problems(family, found.source, _sides(config))
 
 
 def _sides(config: Config) -> dict[str, int | None]:
@@ -322,32 +319,24 @@ def _sides(config: Config) -> dict[str, int | None]:
             "sample.width": sample.width, "sample.height": sample.height}
 
 
-def side_problems(family: Family, base: Source | None, sides: dict[str, int | None]) -> list[Problem]:
-    """Sides in pixels, by their field, that the family cannot draw or the base's layers would cut, silently or not.
-
-    A base that is gone (None) says nothing of what its sides are multiples of."""
-    step = family.side_step(base) if base else 1
-    found = [Problem(field=field, message=f"every side of a picture is a multiple of {step} pixels for this base: set "
-                     f"{max(1, round(side / step)) * step}") for field, side in sides.items() if side and side % step]
-    return found + [Problem(field=field, message=f"{family.title} takes sides of at most {family.largest_side} pixels: "
-                            "set fewer") for field, side in sides.items() if side and side > family.largest_side]
-
-
 def _check_method(config: Config, family: Family, defaults: dict[str, Any], found: Plan) -> None:
     if config.model.train_text_encoder and not family.text_encoders:
-        found.fault("model.train_text_encoder", f"the text encoders of {family.title} cannot be trained: turn it off")
+        found.fault("model.train_text_encoder",
+                    Message("the text encoders of {family} cannot be trained: turn it off", family=family.title))
     if config.model.method != "lora":
         return
     if config.lora.targets not in family.lora_targets:
-        known = ", ".join(family.lora_targets) or "none, so choose the method `full`"
-        found.fault("lora.targets", f"{family.title} has no such layers; there are: {known}")
+        known = ", ".join(family.lora_targets) or Message("none, so choose the method `full`")
+        found.fault("lora.targets",
+                    Message("{family} has no such layers; there are: {names}", family=family.title, names=known))
     own = defaults.get("objective", {}).get("prediction_type")
     if own and config.objective.prediction_type != own:
-        found.warnings.append(f"a LoRA does not carry its prediction type: it draws well only where the base's "
-                              f"scheduler is set to {config.objective.prediction_type} (the base's own is {own})")
+        found.warnings.append(Message("a LoRA does not carry its prediction type: it draws well only where the base's "
+                                      "scheduler is set to {kind} (the base's own is {own})",
+                                      kind=config.objective.prediction_type, own=own))
     if config.objective.zero_terminal_snr:
-        found.warnings.append("a LoRA does not carry its noise schedule: set rescale_betas_zero_snr and trailing "
-                              "timestep_spacing where it is used")
+        found.warnings.append(Message("a LoRA does not carry its noise schedule: set rescale_betas_zero_snr and "
+                                      "trailing timestep_spacing where it is used"))
 
 
 def _trained(config: Config, found: Plan) -> list[int]:
@@ -372,28 +361,34 @@ def _check_space(home: Path, config: Config, facts: dict[str, Any], found: Plan)
     frozen = found.weights if config.model.method == "lora" else 0
     found.checkpoint_bytes = sizes.checkpoint_bytes(trained, config)
     if not found.weights:
-        found.warnings.append("the base is not on this machine yet: its download and checkpoints need disk space that "
-                              "is not known before")
+        found.warnings.append(Message("the base is not on this machine yet: its download and checkpoints need disk "
+                                      "space that is not known before"))
         return
     found.disk_bytes = math.ceil((config.checkpoint.keep + 1) * DISK_MARGIN * found.checkpoint_bytes)
     gathered = sizes.gathered_bytes(config, trained, frozen, bool(facts["gpus"]))
     found.memory_bytes = sizes.weight_bytes(config, trained, frozen, bool(facts["gpus"])) + RUNTIME_BYTES + gathered
     free = storage.free_bytes(home / "runs")
     if found.disk_bytes > free:
-        found.fault("checkpoint.keep", f"{config.checkpoint.keep + 1} checkpoints need {_gb(found.disk_bytes)} of disk "
-                    f"and {_gb(free)} are free: keep fewer, or delete old runs")
+        found.fault("checkpoint.keep",
+                    Message("{count} checkpoints need {needed} of disk and {free} are free: keep fewer, or delete old "
+                            "runs", count=config.checkpoint.keep + 1, needed=_gb(found.disk_bytes), free=_gb(free)))
     if config.compute.backend != "local":
         return
     gpus = facts["gpus"]
-    memory, where = (gpus[0]["memory_bytes"], gpus[0]["name"]) if gpus else (facts["memory_bytes"], "this machine")
+    memory, where = ((gpus[0]["memory_bytes"], gpus[0]["name"]) if gpus else
+                     (facts["memory_bytes"], Message("this machine")))
     processes = 1 if gpus else config_.local_processes(config.compute)
     needed = processes * (found.memory_bytes - gathered) + gathered
     if needed > memory:
-        found.fault("model.base", f"this needs at least {_gb(needed)} of memory for the weights alone and {where} has "
-                    f"{_gb(memory)}: choose a smaller base{'' if frozen else ', or the method `lora`'}")
+        found.fault("model.base",
+                    Message("this needs at least {needed} of memory for the weights alone and {where} has {memory}: "
+                            "choose a smaller base", needed=_gb(needed), where=where, memory=_gb(memory))
+                    if frozen else Message("this needs at least {needed} of memory for the weights alone and {where} "
+                                           "has {memory}: choose a smaller base, or the method `lora`",
+                                           needed=_gb(needed), where=where, memory=_gb(memory)))
     elif needed > 0.7 * memory:
-        found.warnings.append(f"memory may run out: the weights alone need {_gb(needed)} of {_gb(memory)}; keep the "
-                              "batch size and the resolution low")
+        found.warnings.append(Message("memory may run out: the weights alone need {needed} of {memory}; keep the batch "
+                                      "size and the resolution low", needed=_gb(needed), memory=_gb(memory)))
 
 
 def _gb(size: int) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 
 from studio import config as config_
 from studio import families, storage
+from studio.errors import Refused
+from studio.messages import Message
 
 ID = re.compile(r"[0-9a-f]{32}")
 LARGE = 100_000_000  # weights of a denoiser from which on a full fine-tune has to save memory
@@ -105,17 +107,13 @@ def _steps(about: Circumstances, each: int, least: int, most: int) -> dict[str, 
 # ----------------------------------------------------------------------------------------------------- a person's own
 
 
-class Refused(Exception):
-    """A preset that is not kept; the message says why."""
-
-
 def save(home: Path, *, name: str, owner: str, config: dict[str, Any]) -> dict[str, Any]:
     """Keep a partial config under a name. Raises ConfigError, and Refused where there are too many."""
     config_.load(config)
     made = {"id": uuid.uuid4().hex, "name": name, "owner": owner, "created": time.time(), "config": config}
     with _saving:
         if len(of(home, owner)) >= MOST:
-            raise Refused(f"there are {MOST} presets already: delete some first")
+            raise Refused(Message("there are {count} presets already: delete some first", count=MOST))
         storage.make_folder(home / "presets")
         storage.write_json(home / "presets" / f"{made['id']}.json", made)
     return made

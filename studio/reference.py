@@ -16,45 +16,15 @@ from typing import Any
 from studio import commandline, families, scripts
 from studio import config as config_
 from studio.commandline import MOST_CHARACTERS, PLACEHOLDER, VARIABLE, CommandError
-from studio.scripts import FLAG, MANY, ONE, Option, Script
+from studio.messages import Message
+from studio.scripts import COMMENT, FLAG, MANY, NO_OPTION, ONE, OUTPUT, TO_FILL, WHY, Option, Script
 
 SECRET = "[secret]"
 MOST_DIGITS = 12  # of a count
-NOT_HERE = "the script has no such option"
+NOT_HERE = Message("the script has no such option")
 LAUNCHER = {"mixed_precision": "train.mixed_precision", "num_processes": "compute.num_processes",
             "nproc_per_node": "compute.num_processes", "num_cpu_threads_per_process": "compute.num_threads",
             "num_machines": "compute.num_machines", "zero_stage": "compute.deepspeed_stage"}
-WHY = {
-    "output_dir": "the studio keeps every run in a folder of its own",
-    "logging_dir": "trackers write into the run's own folder `logs/`",
-    "cache_dir": "set HF_HOME to move the cache of downloads",
-    "hub_token": "a token is never kept: sign in, set HF_TOKEN, or give it when you publish",
-    "local_rank": "the launcher numbers its processes by itself",
-    "resume_from_checkpoint": "a run goes on from its own newest checkpoint: Resume on its page; --resume-from in "
-                              "the shell names another",
-    "non_ema_revision": "deprecated, and the script ends with an error when it is set: use the revision",
-    "validation_epochs": "pictures are drawn every so many steps here: set sample.every_steps",
-    "foreach_ema": "the average is always updated that way",
-    **dict.fromkeys(("with_prior_preservation", "class_data_dir", "class_prompt", "num_class_images",
-                     "prior_loss_weight", "sample_batch_size", "prior_generation_precision"),
-                    "only the pictures of the data set are learnt from here, without a class of others beside them"),
-    **dict.fromkeys(("max_sequence_length", "guidance_scale", "precondition_outputs"),
-                    "the model family decides this here"),
-    **dict.fromkeys(("prodigy_beta3", "prodigy_decouple", "prodigy_use_bias_correction", "prodigy_safeguard_warmup"),
-                    "Prodigy runs with its usual values here"),
-    **dict.fromkeys(("lora_layers", "lora_blocks"), "choose the layers by lora.targets"),
-    **dict.fromkeys(("final_validation_prompt", "skip_final_inference"),
-                    "the sample prompts are drawn at the end too: set sample.prompts"),
-    "instance_prompt": "captions come with the pictures: write it to those of the data set",
-    "adam_weight_decay_text_encoder": "one weight decay holds for all that learns",
-    "aspect_ratio_buckets": "the buckets follow from the resolution: see data.buckets",
-    "cache_latents": "what the encoders make of pictures is kept by itself",
-    "upcast_before_saving": "checkpoints are always kept in fp32",
-}
-COMMENT = "a comment, which no shell reads"
-NO_OPTION = "it belongs to no option"
-TO_FILL = "it looks like a place to fill in: put in what is meant"
-OUTPUT = "where output goes: a run keeps its log in its own folder"
 PROMPTS = ("validation_prompts", "validation_prompt")  # what people write there may look like a placeholder
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _TO_FILL = re.compile(r"path[-_/ ]to[-_/ ]|(?:^|[-_/ ])your[-_ ]|^x{3,}$|^\.\.\.$", re.IGNORECASE)
@@ -68,7 +38,7 @@ def from_command(text: str) -> dict[str, Any]:
     It is read as a shell reads it (`commandline`), with `accelerate launch` or `torchrun` before the script. Raises
     CommandError."""
     if len(text) > MOST_CHARACTERS:
-        raise CommandError(f"it is longer than {MOST_CHARACTERS:,} characters")
+        raise CommandError(Message("it is longer than {length:,} characters", length=MOST_CHARACTERS))
     reading = _Reading()
     launcher, script, words = _command(text, reading)
     given = dict(_options(words, script.options, reading))
@@ -96,7 +66,7 @@ class _Reading:
         """Set a setting from an option, as the setting's type; a setting this version lacks leaves it unplaced."""
         field = self.by_path.get(path)
         if field is None:
-            self.leave(option, value, "this version has no such setting")
+            self.leave(option, value, Message("this version has no such setting"))
             return
         try:
             number = {"int": int, "float": float}.get(field["kind"])
@@ -104,7 +74,7 @@ class _Reading:
         except (TypeError, ValueError):
             read = math.nan
         if isinstance(read, float) and not math.isfinite(read):
-            self.leave(option, value, "it is no number")
+            self.leave(option, value, Message("it is no number"))
         else:
             self.values[path] = option, read
 
@@ -117,7 +87,8 @@ class _Reading:
             if name in LAUNCHER:
                 self.put(f"--{name}", LAUNCHER[name], value)
             else:
-                self.leave(f"--{name}", value, "the studio starts accelerate with a config of its own for each run")
+                self.leave(f"--{name}", value,
+                           Message("the studio starts accelerate with a config of its own for each run"))
 
 
 # ------------------------------------------------------------------------------------------------ text to words
@@ -144,8 +115,9 @@ def _command(text: str, reading: _Reading) -> tuple[list[str], Script, list[str]
                 elif "--" in comment:
                     reading.leave("#", _without_secrets(comment[2:]), COMMENT)
             return command
-    raise other or CommandError("this is no command of train_text_to_image.py or train_text_to_image_lora.py: paste "
-                                "the whole line, from `accelerate launch` or the script's name on")
+    raise other or CommandError(
+        Message("this is no command of train_text_to_image.py or train_text_to_image_lora.py: paste the whole line, "
+                "from `accelerate launch` or the script's name on"))
 
 
 def _without_secrets(text: str) -> str:
@@ -157,7 +129,7 @@ def _leave_variables(own: dict[str, str], reading: _Reading) -> None:
     """List the variables of a command itself as unplaced."""
     for variable, value in own.items():
         secret = _SECRET.search(variable)
-        why = WHY["hub_token"] if secret else "set it in the environment in which the studio starts"
+        why = WHY["hub_token"] if secret else Message("set it in the environment in which the studio starts")
         reading.leave(variable, SECRET if secret else value, why)
 
 
@@ -182,7 +154,8 @@ def _named(name: str) -> Script:
         return known[name]
     if "train_text_to_image" not in name or any(other in name for other in _OTHERS):
         *others, last = known
-        raise CommandError(f"{name[:100]} is another script: this reads {', '.join(others)} and {last}")
+        raise CommandError(Message("{script} is another script: this reads {scripts} and {last}", script=name[:100],
+                                   scripts=", ".join(others), last=last))
     return known[f"train_text_to_image{'_lora' if 'lora' in name else ''}.py"]
 
 
@@ -192,7 +165,7 @@ def _options(words: list[str], known: dict[str, Option], reading: _Reading) -> I
     while rest:
         word = rest.popleft()
         if not word.startswith("--"):
-            another = f"--{before} takes one value, and this is another"
+            another = Message("--{name} takes one value, and this is another", name=before)
             reading.leave(word, None, another if before else NO_OPTION)
             continue
         written, equals, value = word[2:].partition("=")
@@ -205,7 +178,7 @@ def _options(words: list[str], known: dict[str, Option], reading: _Reading) -> I
         elif takes == FLAG:
             yield from _flag(name, values, rest, reading)
         elif not values:
-            reading.leave(f"--{name}", None, "its value is missing")
+            reading.leave(f"--{name}", None, Message("its value is missing"))
         else:
             yield name, values if takes == MANY else values[0] if len(values) == 1 else ",".join(values)
 
@@ -218,7 +191,7 @@ def _flag(name: str, values: list[str], rest: deque[str], reading: _Reading) -> 
     if said in (*TRUE, *FALSE):
         yield name, said in TRUE
     else:
-        reading.leave(f"--{name}", values[0], "it takes no value, and this says neither yes nor no")
+        reading.leave(f"--{name}", values[0], Message("it takes no value, and this says neither yes nor no"))
 
 
 def _values(rest: deque[str], takes: str) -> list[str]:
@@ -256,7 +229,7 @@ def _whole(given: str, known: dict[str, Option]) -> str | None:
 def _place(given: dict[str, Any], script: Script, reading: _Reading) -> None:
     """Every option in its setting: what was given, and the script's own default where it is another than here."""
     if "pretrained_model_name_or_path" not in given:
-        reading.leave("--pretrained_model_name_or_path", None, "the command names no model: choose the base")
+        reading.leave("--pretrained_model_name_or_path", None, Message("the command names no model: choose the base"))
     reading.values["model.method"] = "", "lora" if script.lora else "full"
     if "use_ema" not in script.options:
         reading.values["ema.enabled"] = "", False
@@ -269,7 +242,8 @@ def _place(given: dict[str, Any], script: Script, reading: _Reading) -> None:
         if name == "hub_token" and name in given:
             reading.leave(f"--{name}", SECRET, WHY[name])
         elif name in given and _is_unset(name, value):
-            reading.leave(f"--{name}", value, "the command uses this variable without saying what it is"
+            reading.leave(f"--{name}", value,
+                          Message("the command uses this variable without saying what it is")
                           if VARIABLE.fullmatch(value) else TO_FILL)
         elif field is not None:
             _put(name, value, field, name in given, reading)
@@ -291,7 +265,7 @@ def _of_flow(given: dict[str, Any], script: Script, reading: _Reading) -> None:
     """What only the scripts of flow models say in different words; consumes or rewrites those options of `given`."""
     _times(given, script, reading)
     if not given.get("train_text_encoder") and (rate := given.pop("text_encoder_lr", None)):
-        reading.leave("--text_encoder_lr", rate, "no text encoder learns here, in the script neither")
+        reading.leave("--text_encoder_lr", rate, Message("no text encoder learns here, in the script neither"))
     elif given.get("train_text_encoder"):
         given.setdefault("text_encoder_lr", 5e-6)
     optimizer = str(given.pop("optimizer", "adamw"))
@@ -299,14 +273,15 @@ def _of_flow(given: dict[str, Any], script: Script, reading: _Reading) -> None:
         given.pop("use_8bit_adam", None)
         reading.put("--optimizer", "optim.name", "prodigy")
     elif optimizer.lower() != "adamw":
-        reading.leave("--optimizer", optimizer, "there are: adamw, prodigy")
+        reading.leave("--optimizer", optimizer, Message("there are: adamw, prodigy"))
     repeats = given.pop("repeats", None)
     often, epochs = (_count(str(number)) for number in (repeats, given.get("num_train_epochs", 1)))
     if often and epochs and "max_train_steps" not in given:
         given["num_train_epochs"] = often * epochs
     elif repeats is not None:
-        reading.leave("--repeats", repeats, "the steps decide, as in the script" if often and epochs else
-                      "it is no number from 1 on, or the epochs are none")
+        reading.leave("--repeats", repeats,
+                      Message("the steps decide, as in the script")
+                      if often and epochs else Message("it is no number from 1 on, or the epochs are none"))
 
 
 def _times(given: dict[str, Any], script: Script, reading: _Reading) -> None:
@@ -314,13 +289,15 @@ def _times(given: dict[str, Any], script: Script, reading: _Reading) -> None:
     positive mean is LESS noise there: here it has the other sign. The density `mode` is its own mirror image."""
     scheme = given.get("weighting_scheme", script.options["weighting_scheme"].default)
     if scheme in ("sigma_sqrt", "cosmap"):
-        reading.leave("--weighting_scheme", scheme, "every noise level weighs the same here; their times are uniform")
+        reading.leave("--weighting_scheme", scheme,
+                      Message("every noise level weighs the same here; their times are uniform"))
     given["weighting_scheme"] = "uniform" if scheme in ("none", "sigma_sqrt", "cosmap") else scheme
     for name, (reader, default) in scripts.FLOW_TIMES.items():
         if scheme == reader:
             given.setdefault(name, default)
         elif name in given:
-            reading.leave(f"--{name}", given.pop(name), f"only --weighting_scheme={reader} reads it, in the script too")
+            reading.leave(f"--{name}", given.pop(name),
+                          Message("only --weighting_scheme={scheme} reads it, in the script too", scheme=reader))
     mean = given.get("logit_mean")
     if mean is not None and _is_number(str(mean).lstrip("+-")) and math.isfinite(float(mean)):
         given["logit_mean"] = 0.0 - float(mean)
@@ -333,19 +310,20 @@ def _unlike(given: dict[str, Any], script: Script, reading: _Reading) -> None:
         many = _count(count)
         reading.put("--validation_prompt", "sample.prompts", [prompt] * (1 if many is None else min(64, many)))
     elif images := given.pop("num_validation_images", None):
-        reading.leave("--num_validation_images", images, "the command has no prompt to draw")
+        reading.leave("--num_validation_images", images, Message("the command has no prompt to draw"))
     if "max_train_steps" in given:
         if epochs := given.pop("num_train_epochs", None):
-            reading.leave("--num_train_epochs", epochs, "the steps decide, as in the script")
+            reading.leave("--num_train_epochs", epochs, Message("the steps decide, as in the script"))
         given["num_train_epochs"] = None
     if given.get("lr_scheduler", "constant") == "constant":
         if (warmup := given.pop("lr_warmup_steps", "0")) != "0":
-            reading.leave("--lr_warmup_steps", warmup, "the constant schedule has no warm-up, in the script neither")
+            reading.leave("--lr_warmup_steps", warmup,
+                          Message("the constant schedule has no warm-up, in the script neither"))
         given["lr_warmup_steps"] = 0
     warmup, steps = (str(given.get(name, otherwise)) for name, otherwise in (
         ("lr_warmup_steps", 500), ("max_train_steps", "")))
     if (_count(warmup) or 0) >= (_count(steps) or math.inf):
-        reading.leave("--lr_warmup_steps", warmup, f"it leaves nothing of a run of {steps} steps")
+        reading.leave("--lr_warmup_steps", warmup, Message("it leaves nothing of a run of {steps} steps", steps=steps))
         given["lr_warmup_steps"] = None
     if "mixed_precision" not in given and "train.mixed_precision" not in reading.values:
         given["mixed_precision"] = "no"
@@ -367,7 +345,7 @@ def _trackers(given: dict[str, Any], reading: _Reading) -> None:
     given["report_to"] = [name for name in names if name in known]
     for name in names:
         if name not in (*known, "none"):
-            reading.leave("--report_to", name, f"there are: {', '.join(known)}")
+            reading.leave("--report_to", name, Message("there are: {names}", names=", ".join(known)))
 
 
 def _is_unset(name: str, value: Any) -> bool:

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 from studio import config as config_
 from studio import edits as edits_
 from studio import storage, work
+from studio.messages import Message, word
 from studio.work import ID, NotFound, Reader, Refused
 
 __all__ = ["ID", "NotFound", "Reader", "Refused", "Run", "branch", "change", "create", "delete", "every", "find",
@@ -34,12 +35,11 @@ RENDEZVOUS = "STUDIO_RENDEZVOUS"  # names the file in which the ranks of a run o
 TURN, QUOTA = "turn", "quota"  # why the studio itself paused a run: `held` in its record
 CONTROLS = ("stop", "cancel", "pause", "save", "sample", "edit")
 RESUMABLE = ("paused", "stopped", "cancelled", "interrupted", "failed")
-NOT_RESUMABLE = {
-    "queued": "the run is already waiting in the queue",
-    "finished": "the run finished all its steps: give it more of them first (train.max_steps), then resume it",
-    "diverged": "the run diverged, so its weights lead nowhere: branch it from a checkpoint before that, with a lower "
-                "learning rate",
-}
+NOT_RESUMABLE = {"queued": Message("the run is already waiting in the queue"),
+                 "finished": Message("the run finished all its steps: give it more of them first (train.max_steps), "
+                                     "then resume it"),
+                 "diverged": Message("the run diverged, so its weights lead nowhere: branch it from a checkpoint "
+                                     "before that, with a lower learning rate")}
 
 
 class Run(work.Work):
@@ -140,7 +140,7 @@ class Run(work.Work):
         try:
             return edits_.sound(self.facts(self.edits_file, {"edits": list})["edits"])
         except ValueError as error:
-            raise storage.Corrupt(f"edits.json of run {self.id} is damaged: {error}") from None
+            raise storage.Corrupt(Message("edits.json of run {id} is damaged: {why}", id=self.id, why=error)) from None
 
     def add_edit(self, edit: edits_.Edit) -> None:
         """Keep one more; by whoever holds the trainer's lock, or the supervisor's while no trainer is there."""
@@ -222,7 +222,8 @@ def branch(root: Path, parent: Run, checkpoint: Path, *, name: str, owner: str, 
         try:
             storage.link_tree(checkpoint, target)
         except FileNotFoundError:
-            raise Refused(f"{checkpoint.name} is no longer there: choose another checkpoint") from None
+            raise Refused(Message("{name} is no longer there: choose another checkpoint",
+                                  name=checkpoint.name)) from None
         storage.verify(target)
 
     with _held(parent, checkpoint.name):
@@ -259,7 +260,8 @@ def lend(run: Run, checkpoint: str, weights: str, target: Path) -> None:
         except storage.Corrupt:
             parts = set()
         if not parts:
-            raise Refused(f"{checkpoint} has no {weights} weights (any more): choose another checkpoint")
+            raise Refused(Message("{name} has no {weights} weights (any more): choose another checkpoint",
+                                  name=checkpoint, weights=weights))
         for part in parts:
             storage.link_tree(source / part, target / checkpoint / part)
         if not (target / checkpoint / storage.MANIFEST).exists():
@@ -271,7 +273,7 @@ def _held(run: Run, checkpoint: str) -> Iterator[None]:
     """The trainer retires nothing that is held. Raises Refused for one that is gone in this moment."""
     lease = storage.Lock(run.checkpoints / f"{checkpoint}.lease")
     if not lease.acquire(shared=True):
-        raise Refused(f"{checkpoint} is just being retired: choose a newer checkpoint")
+        raise Refused(Message("{name} is just being retired: choose a newer checkpoint", name=checkpoint))
     try:
         yield
     finally:
@@ -295,8 +297,8 @@ def delete(root: Path, run: Run) -> None:
     if not rented["over"] and rented.get("job") and not rented.get("cancelled"):
         until = run.remote_file.stat().st_mtime + 3600 * run.config().compute.timeout_hours
         if until > time.time():
-            raise Refused(f"its job still runs on a rented machine, and costs: resume the run, then cancel it, or "
-                          f"cancel the job at {rented.get('url')}")
+            raise Refused(Message("its job still runs on a rented machine, and costs: resume the run, then cancel it, "
+                                  "or cancel the job at {url}", url=rented.get("url")))
     work.discard(root, run)
 
 
@@ -308,10 +310,12 @@ def resume(run: Run, reader: Reader, checkpoint: str | None = None) -> int:
     """
     state, story = reader.state(run)
     if not resumable(state, story.step, run.config().train.max_steps):
-        raise Refused(NOT_RESUMABLE.get(state, f"the run is {state}: stop it first, then resume it"))
+        busy = Message("the run is {state}: stop it first, then resume it", state=word(state))
+        raise Refused(NOT_RESUMABLE.get(state, busy))
     names = [path.name for path, _ in run.valid_checkpoints()]
     if checkpoint is not None and checkpoint not in names:
-        raise Refused(f"the run has no checkpoint {checkpoint[:40]!r}; there are: {', '.join(names) or 'none'}")
+        raise Refused(Message("the run has no checkpoint {name}; there are: {names}", name=repr(checkpoint[:40]),
+                              names=", ".join(names) or Message("none")))
     storage.clear(*(path for *_, path in run.requests()))  # one that a power cut brings back is of another attempt
     attempt = run.attempts()[1] + 1
     run.update(attempt=attempt, rank=time.time(), resume_from=checkpoint)
@@ -334,7 +338,8 @@ def change(run: Run, changes: dict[str, Any], reader: Reader) -> str:
         edits_.make(run.created_config(), run.edits(), story.step, changes)  # told now rather than at the next step
         return run.request("edit", config=changes)
     if state not in (*RESUMABLE, "queued", "finished"):
-        raise Refused(NOT_RESUMABLE.get(state, f"the run is {state}: change it once it has ended"))
+        busy = Message("the run is {state}: change it once it has ended", state=word(state))
+        raise Refused(NOT_RESUMABLE.get(state, busy))
     lock = _at_rest(run)
     try:
         run.add_edit(edits_.make(run.created_config(), run.edits(), run.next_step(), changes))
@@ -352,5 +357,5 @@ def _at_rest(run: Run) -> storage.Lock:
                 return lock
             lock.release()
         if time.monotonic() > latest:
-            raise Refused("a process of the run is just starting or ending: try again in a moment")
+            raise Refused(Message("a process of the run is just starting or ending: try again in a moment"))
         time.sleep(0.05)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from studio.messages import Message
+
 FLAG, ONE, MANY = "flag", "one", "many"
 
 
@@ -100,3 +102,36 @@ def of_flow(name: str, defaults: dict[str, Any]) -> Script:
     options = FLOW_LORA_OPTIONS if lora else FLOW_OPTIONS
     return Script({key: option._replace(default=defaults.get(key, option.default)) for key, option in options.items()},
                   lora, flow=True)
+
+
+# Why an option has no setting here, and other words of a command.
+WHY = {"output_dir": Message("the studio keeps every run in a folder of its own"),
+       "logging_dir": Message("trackers write into the run's own folder `logs/`"),
+       "cache_dir": Message("set HF_HOME to move the cache of downloads"),
+       "hub_token": Message("a token is never kept: sign in, set HF_TOKEN, or give it when you publish"),
+       "local_rank": Message("the launcher numbers its processes by itself"),
+       "resume_from_checkpoint": Message("a run goes on from its own newest checkpoint: Resume on its page; "
+                                         "--resume-from in the shell names another"),
+       "non_ema_revision": Message("deprecated, and the script ends with an error when it is set: use the revision"),
+       "validation_epochs": Message("pictures are drawn every so many steps here: set sample.every_steps"),
+       "foreach_ema": Message("the average is always updated that way"),
+       **dict.fromkeys(("with_prior_preservation", "class_data_dir", "class_prompt", "num_class_images",
+                        "prior_loss_weight", "sample_batch_size", "prior_generation_precision"),
+                       Message("only the pictures of the data set are learnt from here, without a class of others "
+                               "beside them")),
+       **dict.fromkeys(("max_sequence_length", "guidance_scale", "precondition_outputs"),
+                       Message("the model family decides this here")),
+       **dict.fromkeys(("prodigy_beta3", "prodigy_decouple", "prodigy_use_bias_correction", "prodigy_safeguard_warmup"),
+                       Message("Prodigy runs with its usual values here")),
+       **dict.fromkeys(("lora_layers", "lora_blocks"), Message("choose the layers by lora.targets")),
+       **dict.fromkeys(("final_validation_prompt", "skip_final_inference"),
+                       Message("the sample prompts are drawn at the end too: set sample.prompts")),
+       "instance_prompt": Message("captions come with the pictures: write it to those of the data set"),
+       "adam_weight_decay_text_encoder": Message("one weight decay holds for all that learns"),
+       "aspect_ratio_buckets": Message("the buckets follow from the resolution: see data.buckets"),
+       "cache_latents": Message("what the encoders make of pictures is kept by itself"),
+       "upcast_before_saving": Message("checkpoints are always kept in fp32")}
+COMMENT = Message("a comment, which no shell reads")
+NO_OPTION = Message("it belongs to no option")
+TO_FILL = Message("it looks like a place to fill in: put in what is meant")
+OUTPUT = Message("where output goes: a run keeps its log in its own folder")

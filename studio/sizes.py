@@ -9,6 +9,7 @@ from studio import config as config_
 from studio import families, tensors
 from studio.config import Config
 from studio.families import Source
+from studio.messages import Message
 from studio.optimizers import OPTIMIZERS
 
 
@@ -77,4 +78,5 @@ def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
     try:
         return {name: tensor.shape for name, tensor in families.headers(file).items()}
     except tensors.NotSafetensors as error:
-        raise families.BaseProblem(f"{file.parent.name}/{error}: fetch the base again") from None
+        raise families.BaseProblem(Message("{file}: fetch the base again",
+                                           file=f"{file.parent.name}/{error}")) from None

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from studio import datasets, storage
+from studio.messages import Message
 from studio.runs import Refused, Run
 
 NAME = re.compile(r"(\d{1,12})-(.+)-([0-9a-f]{8})(?:@(.*))?", re.DOTALL)
@@ -128,7 +129,7 @@ def _older(path: Path, name: str) -> Path | None:
 def restore(entry: Entry) -> None:
     """Put it back where it lay. Raises Refused, saying why that cannot be."""
     if entry.place is None:
-        raise Refused("it is not known where this lay before it was deleted, so it cannot be put back")
+        raise Refused(Message("it is not known where this lay before it was deleted, so it cannot be put back"))
     target = entry.home / entry.place
     try:
         with datasets.relying(entry.home), _held(entry):  # what it names is not swept while it moves
@@ -136,7 +137,7 @@ def restore(entry: Entry) -> None:
     except FileNotFoundError:
         if entry.path.exists():
             raise
-        raise Refused("this is not in the trash any more: somebody put it back, or removed it") from None
+        raise Refused(Message("this is not in the trash any more: somebody put it back, or removed it")) from None
     _renew(entry, target)
 
 
@@ -146,7 +147,7 @@ def _put_back(entry: Entry, target: Path) -> None:
             storage.move(batch, target / batch.name)
         storage.erase(entry.path)
     elif target.exists():
-        raise Refused("something else lies there now, so it cannot be put back")
+        raise Refused(Message("something else lies there now, so it cannot be put back"))
     else:
         storage.move(entry.path, target)
 
@@ -166,14 +167,15 @@ def _held(entry: Entry) -> Iterator[None]:
         yield
         return
     if not entry.parent.is_dir():
-        raise Refused("what this was part of is not here any more: put that back first")
+        raise Refused(Message("what this was part of is not here any more: put that back first"))
     run = entry.kind == "checkpoint"
     lock = Run(entry.parent).lock if run else storage.Lock(entry.parent / "import.lock")
     if not lock.acquire():
-        raise Refused("the run is still running: stop it first" if run else "an import is under way: wait for its end")
+        raise Refused(Message("the run is still running: stop it first")
+                      if run else Message("an import is under way: wait for its end"))
     try:
         if run and storage.is_locked(Run(entry.parent).worker_lock.path):
-            raise Refused("the run is still running: stop it first")
+            raise Refused(Message("the run is still running: stop it first"))
         yield
     finally:
         lock.release()

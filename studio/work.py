@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from studio import events, requests, storage
+from studio import events, messages, requests, storage
+from studio.errors import Refused
+from studio.messages import Message, word
 from studio.storage.spare import Spare
 
 ID = re.compile(r"[0-9a-f]{32}")
@@ -30,10 +32,6 @@ JOBS = Path(__file__).resolve().parent / "jobs"  # one file per kind
 
 class NotFound(LookupError):
     """No work of that id here."""
-
-
-class Refused(Exception):
-    """A request that does not fit the work's state; the message says what the state is and what can be done."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +175,7 @@ class Work:
     def find(cls, root: Path, id: str) -> Self:
         """The one of that id. Raises NotFound, for anything that is not an id too."""
         if not ID.fullmatch(id) or not (root / cls.folder / id / cls.record_name).is_file():
-            raise NotFound(f"there is no {cls.word} {id[:64]!r}")
+            raise NotFound(Message("there is no {what} {id}", what=word(cls.word), id=repr(id[:64])))
         return cls(root / cls.folder / id)
 
     @classmethod
@@ -193,12 +191,15 @@ class Work:
         """The JSON object in one of its files, which has the `needed` fields. Raises Corrupt."""
         found = storage.read_json(path)
         if found is None:
-            raise storage.Corrupt(f"{self.word} {self.id} has no {path.name}")
+            raise storage.Corrupt(Message("{what} {id} has no {name}", what=word(self.word), id=self.id,
+                                          name=path.name))
         if not isinstance(found, dict):
-            raise storage.Corrupt(f"{path.name} of {self.word} {self.id} is damaged: it is no object")
+            raise storage.Corrupt(Message("{name} of {what} {id} is damaged: it is no object", name=path.name,
+                                          what=word(self.word), id=self.id))
         wrong = [name for name, kind in needed.items() if not isinstance(found.get(name), kind)]
         if wrong:
-            raise storage.Corrupt(f"{path.name} of {self.word} {self.id} is damaged: {', '.join(wrong)}")
+            raise storage.Corrupt(Message("{name} of {what} {id} is damaged: {fields}", name=path.name,
+                                          what=word(self.word), id=self.id, fields=", ".join(wrong)))
         return found
 
 
@@ -290,17 +291,19 @@ def digest(*parts: Any) -> str:
 
 def as_json(data: Any) -> bytes:
     """Strict JSON, as the files of a folder hold it."""
-    return json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n"
+    return json.dumps(messages.stored(data), ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n"
 
 
 def discard(root: Path, work: Work) -> None:
     """Move ended work to the trash. Raises Refused while it is alive; holds its lock, so that no supervisor begins."""
     lock = work.lock
     if not lock.acquire():
-        raise Refused(f"the {work.word} is still running: cancel it, or wait until it has ended")
+        raise Refused(Message("the {what} is still running: cancel it, or wait until it has ended",
+                              what=word(work.word)))
     try:
         if storage.is_locked(work.worker_lock.path):
-            raise Refused(f"a process of the {work.word} is still there: cancel it, or wait until it has ended")
+            raise Refused(Message("a process of the {what} is still there: cancel it, or wait until it has ended",
+                                  what=word(work.word)))
         storage.to_trash(work.path, root / "trash")
     finally:
         lock.release()

@@ -9,6 +9,7 @@ from studio import config as config_
 from studio import storage
 from studio.bundle.layout import BadBundle
 from studio.bundle.unpack import read
+from studio.messages import Message
 from studio.runs import Run
 
 
@@ -37,12 +38,13 @@ def _check_same(run: Run, staging: Path) -> None:
         came = config_.dump(config_.load(storage.read_json(staging / "config.json")))
         rows = (staging / "dataset.jsonl").read_bytes()
     except (storage.Corrupt, config_.ConfigError, FileNotFoundError) as error:
-        raise BadBundle(f"its settings or rows cannot be read: {error}") from None
+        raise BadBundle(Message("its settings or rows cannot be read: {why}", why=error)) from None
     own = config_.dump(run.created_config())
     free = ("compute.", *(["model.base"] if own["model"]["base"].startswith(("/", "~")) else []))
     changed = [words for path, words in config_.differences(own, came).items() if not path.startswith(free)]
     if changed or rows != run.rows_file.read_bytes():
-        raise BadBundle(f"it is of another run: {changed[0] if changed else 'its pictures are not those of this one'}")
+        raise BadBundle(Message("it is of another run: {what}", what=changed[0]) if changed else
+                        Message("it is of another run: its pictures are not those of this one"))
 
 
 def _place(run: Run, path: Path) -> bool:

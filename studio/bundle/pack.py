@@ -15,6 +15,7 @@ from studio import datasets, export, families, storage, work, zips
 from studio.bundle import sbatch
 from studio.bundle.layout import FORMAT, NAME
 from studio.families import Source, source
+from studio.messages import Message
 from studio.runs import Run
 
 Content = bytes | Path
@@ -107,7 +108,7 @@ def _base(run: Run) -> Source | None:
     try:
         return source.locate(model.base, model.revision, model.variant)
     except families.BaseProblem as error:
-        raise storage.Corrupt(f"the base model of this run is not here any more: {error}") from None
+        raise storage.Corrupt(Message("the base model of this run is not here any more: {why}", why=error)) from None
 
 
 def _wanted(run: Run, base: Source) -> set[str]:
@@ -156,7 +157,8 @@ def _opened(name: str, content: Content, holds: ExitStack) -> bytes | zips.Part:
             return zips.Stored(content, content.stat().st_size)
         handle = os.open(content, os.O_RDONLY)
     except FileNotFoundError:
-        raise storage.Corrupt(f"{name} of this run is missing: put it back, or start the run anew") from None
+        raise storage.Corrupt(Message("{name} of this run is missing: put it back, or start the run anew",
+                                      name=name)) from None
     holds.callback(os.close, handle)
     return zips.Slice(handle, os.fstat(handle).st_size)
 

@@ -25,6 +25,7 @@ from studio import edits, foreign, limited, storage, tensors
 from studio.bundle import layout
 from studio.bundle.layout import BadBundle
 from studio.datasets import decoding
+from studio.messages import Message
 
 MEMORY = 2 << 30  # bytes of address space
 SECONDS = 120  # of processor time for each file, or picture
@@ -45,9 +46,10 @@ def answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     except config_.ConfigError as error:
         return {"problems": [{"field": p.field[:200], "message": p.message[:2000]} for p in error.problems[:50]]}
     except (zipfile.BadZipFile, struct.error, NotImplementedError, EOFError) as error:
-        return {"problem": f"this is not a whole zip file ({str(error)[:200]}): fetch the bundle again"}
+        return {"problem": Message("this is not a whole zip file ({why}): fetch the bundle again",
+                                   why=str(error)[:200])}
     except MemoryError:
-        return {"problem": f"reading it needs more than {MEMORY >> 30} GB of memory"}
+        return {"problem": Message("reading it needs more than {size} GB of memory", size=MEMORY >> 30)}
     except OSError as error:
         return {"problem": str(error.strerror), "errno": error.errno}
 
@@ -76,16 +78,18 @@ def extract(archive: Path, staging: Path) -> tuple[dict[str, Any], dict[str, str
     with zipfile.ZipFile(archive) as opened:
         members = opened.infolist()
         if not members or members[0].filename != layout.NAME:
-            raise BadBundle(f"this zip is no bundle of a run: it does not begin with {layout.NAME}")
+            raise BadBundle(Message("this zip is no bundle of a run: it does not begin with {name}", name=layout.NAME))
         described = _described(_text(opened, members[0], layout.NAME_BYTES))
         listed: dict[str, Any] = described["files"]
         names = [member.filename for member in members[1:]]
         if len(set(names)) != len(names) or set(names) != set(listed):
             odd = sorted(set(names) ^ set(listed)) or ["a name that is there twice"]
-            raise BadBundle(f"the files of the bundle are not those that {layout.NAME} lists: {odd[0][:80]!r}")
+            raise BadBundle(Message("the files of the bundle are not those that {list} lists: {name}", list=layout.NAME,
+                                    name=repr(odd[0][:80])))
         size = sum(member.file_size for member in members)
         if size + (1 << 28) > storage.free_bytes(staging):
-            raise BadBundle(f"unpacking this needs {size / 1e9:.1f} GB and the disk has less free: free some space")
+            raise BadBundle(Message("unpacking this needs {size:.1f} GB and the disk has less free: free some space",
+                                    size=size / 1e9))
         digests = {member.filename: _extract_one(opened, member, listed[member.filename], staging)
                    for member in members[1:]}
     return described, digests
@@ -99,13 +103,14 @@ def _check_end(archive: Path) -> None:
         tail = file.read()
     at = tail.rfind(b"PK\5\6")
     if at < 0 or at + 22 > len(tail):
-        raise BadBundle("this is not a whole zip file (its directory is missing): fetch the bundle again")
+        raise BadBundle(Message("this is not a whole zip file (its directory is missing): fetch the bundle again"))
     count, directory = struct.unpack("<HI", tail[at + 10 : at + 16])
     far = tail.rfind(b"PK\6\6", 0, at)
     if far >= 0 and far + 56 <= len(tail) and 0xFFFF in (count, directory & 0xFFFF):
         count, directory = struct.unpack("<QQ", tail[far + 32 : far + 48])
     if max(count, directory // 400) > layout.MOST_FILES:
-        raise BadBundle(f"it lists {count:,} files; a bundle has at most {layout.MOST_FILES:,}")
+        raise BadBundle(Message("it lists {number:,} files; a bundle has at most {most:,}", number=count,
+                                most=layout.MOST_FILES))
 
 
 def _extract_one(opened: zipfile.ZipFile, member: zipfile.ZipInfo, listed: Any, staging: Path) -> str:
@@ -113,12 +118,15 @@ def _extract_one(opened: zipfile.ZipFile, member: zipfile.ZipInfo, listed: Any, 
     name = member.filename
     kind = layout.kind_of(name)
     if kind is None:
-        raise BadBundle(f"a bundle holds no file {name[:80]!r}: only settings, pictures, events and safetensors")
+        raise BadBundle(Message("a bundle holds no file {name}: only settings, pictures, events and safetensors",
+                                name=repr(name[:80])))
     if not isinstance(listed, dict) or member.file_size != listed.get("size"):
-        raise BadBundle(f"{name} has {member.file_size} bytes where {layout.NAME} says another size")
+        raise BadBundle(Message("{name} has {size} bytes where {list} says another size", name=name,
+                                size=member.file_size, list=layout.NAME))
     _check_size(name, kind, member.file_size)
     if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 0x1:
-        raise BadBundle(f"{name} is compressed or encrypted, which a bundle's files are not: fetch the bundle again")
+        raise BadBundle(Message("{name} is compressed or encrypted, which a bundle's files are not: fetch the bundle "
+                                "again", name=name))
     limited.allow_processor(SECONDS + member.file_size // (50 << 20))
     target = staging / name
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -130,28 +138,30 @@ def _extract_one(opened: zipfile.ZipFile, member: zipfile.ZipInfo, listed: Any, 
         writing.flush()
         os.fsync(writing.fileno())
     if digest.hexdigest() != listed.get("sha256"):
-        raise BadBundle(f"{name} does not match its SHA-256: it was damaged or changed on its way")
+        raise BadBundle(Message("{name} does not match its SHA-256: it was damaged or changed on its way", name=name))
     return digest.hexdigest()
 
 
 def _check_size(name: str, kind: str, size: int) -> None:
     most = layout.BYTES.get(kind)
     if most is not None and size > most:
-        raise BadBundle(f"{name} has {size / 1e6:.0f} MB; a bundle's may have at most {most / 1e6:.0f} MB")
+        raise BadBundle(Message("{name} has {size:.0f} MB; a bundle's may have at most {most:.0f} MB", name=name,
+                                size=size / 1e6, most=most / 1e6))
 
 
 def _text(opened: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> bytes:
     if member.file_size > most or member.compress_type != zipfile.ZIP_STORED:
-        raise BadBundle(f"{member.filename} is too large, or compressed")
+        raise BadBundle(Message("{name} is too large, or compressed", name=member.filename))
     return opened.read(member)
 
 
 def _described(data: bytes) -> dict[str, Any]:
     described = _json(data, layout.NAME)
     if not isinstance(described, dict) or described.get("bundle") != layout.FORMAT:
-        raise BadBundle(f"{layout.NAME} is not of a kind that this studio reads: update the studio, or pack it again")
+        raise BadBundle(Message("{name} is not of a kind that this studio reads: update the studio, or pack it again",
+                                name=layout.NAME))
     if not all(isinstance(described.get(key), dict) for key in ("run", "base", "files")):
-        raise BadBundle(f"{layout.NAME} lacks run, base or files")
+        raise BadBundle(Message("{name} lacks run, base or files", name=layout.NAME))
     return described
 
 
@@ -159,7 +169,7 @@ def _json(data: bytes, name: str) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
-        raise BadBundle(f"{name} is not JSON") from None
+        raise BadBundle(Message("{name} is not JSON", name=name)) from None
 
 
 def _about(run: dict[str, Any]) -> dict[str, Any]:
@@ -204,10 +214,10 @@ def _config(staging: Path) -> config_.Config:
     """The run's config, which is written anew: as this studio writes it."""
     path = staging / "config.json"
     if not path.is_file():
-        raise BadBundle("config.json is missing")
+        raise BadBundle(Message("config.json is missing"))
     config = config_.load(_json(path.read_bytes(), "config.json"))
     if config.train.max_steps is None or config.train.batch_size is None or config.train.seed is None:
-        raise BadBundle("config.json is not resolved: it is not of a run")
+        raise BadBundle(Message("config.json is not resolved: it is not of a run"))
     return config
 
 
@@ -219,31 +229,32 @@ def _edits(staging: Path, config: config_.Config) -> None:
     try:
         edits.edited(config, edits.sound(found.get("edits") if isinstance(found, dict) else None))
     except ValueError as error:
-        raise BadBundle(f"edits.json: {str(error)[:400]}") from None
+        raise BadBundle(Message("edits.json: {why}", why=str(error)[:400])) from None
 
 
 def _rows(staging: Path, digests: dict[str, str], *, pictures: bool) -> int:
     """Look at every row and at the picture it names; returns how many there are."""
     path = staging / "dataset.jsonl"
     if not path.is_file():
-        raise BadBundle("dataset.jsonl is missing")
+        raise BadBundle(Message("dataset.jsonl is missing"))
     known: dict[str, tuple[int, int]] = {}
     count = 0
     with open(path, "rb") as lines, open(path.with_name("rows.part"), "wb") as out:
         for count, line in enumerate(lines, 1):
             if count > layout.MOST_ROWS:
-                raise BadBundle(f"dataset.jsonl has more than {layout.MOST_ROWS:,} rows")
+                raise BadBundle(Message("dataset.jsonl has more than {number:,} rows", number=layout.MOST_ROWS))
             row = _row(line, count)
             out.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
             name = f"images/{row['image']}.{row['ext']}"
             if pictures and name not in known:
                 known[name] = _picture(staging, name, digests)
             if pictures and known[name] != (row["width"], row["height"]):
-                raise BadBundle(f"{name} cannot be used: its size is not that of its row")
+                raise BadBundle(Message("{name} cannot be used: {why}", name=name,
+                                        why=Message("its size is not that of its row")))
         out.flush()
         os.fsync(out.fileno())
     if not count:
-        raise BadBundle("dataset.jsonl has no pictures")
+        raise BadBundle(Message("dataset.jsonl has no pictures"))
     storage.rename(path.with_name("rows.part"), path)
     return count
 
@@ -252,9 +263,9 @@ def _row(line: bytes, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
-        raise BadBundle(f"dataset.jsonl: line {number} is not JSON") from None
+        raise BadBundle(Message("dataset.jsonl: line {number} is not JSON", number=number)) from None
     if not _sound(row):
-        raise BadBundle(f"dataset.jsonl: line {number} is no row of a picture")
+        raise BadBundle(Message("dataset.jsonl: line {number} is no row of a picture", number=number))
     return {key: value for key, value in row.items() if key in ROW or key in MORE}
 
 
@@ -287,14 +298,14 @@ def _picture(staging: Path, name: str, digests: dict[str, str]) -> tuple[int, in
     """Width and height of a picture that is whole and is the one that its name says; it must have come along, whatever
     the store has: a hash alone is no right to a picture."""
     if name not in digests:
-        raise BadBundle(f"{name} is missing, which dataset.jsonl names")
+        raise BadBundle(Message("{name} is missing, which dataset.jsonl names", name=name))
     if digests[name] != name.removeprefix("images/").partition(".")[0]:
-        raise BadBundle(f"{name} is not the picture that its name says")
+        raise BadBundle(Message("{name} is not the picture that its name says", name=name))
     limited.allow_processor(SECONDS)
     try:
         return decoding.normalise(staging / name).image.size
     except decoding.Unusable as problem:
-        raise BadBundle(f"{name} cannot be used: {problem}") from None
+        raise BadBundle(Message("{name} cannot be used: {why}", name=name, why=problem)) from None
 
 
 def _events(staging: Path) -> None:
@@ -330,12 +341,12 @@ def _look_at(staging: Path, name: str, kind: str) -> None:
         _check_weights(path, name)
     elif kind in ("state", "manifest", "base", "vocabulary"):
         if not isinstance(_json(path.read_bytes(), name), dict):
-            raise BadBundle(f"{name} is no JSON object")
+            raise BadBundle(Message("{name} is no JSON object", name=name))
     elif kind == "sample":
         with open(path, "rb") as file:
             head = file.read(12)
         if head[:4] != b"RIFF" or head[8:] != b"WEBP":
-            raise BadBundle(f"{name} is no WebP picture")
+            raise BadBundle(Message("{name} is no WebP picture", name=name))
 
 
 def _check_weights(path: Path, name: str) -> None:
@@ -347,14 +358,16 @@ def _check_weights(path: Path, name: str) -> None:
     except tensors.NotSafetensors as error:
         raise BadBundle(f"{name}: {error}") from None
     if types - tensors.WIDTH.keys():
-        raise BadBundle(f"{name}: it holds numbers of a kind that is not trained here ({min(types)[:20]})")
+        raise BadBundle(Message("{name}: it holds numbers of a kind that is not trained here ({kind})", name=name,
+                                kind=min(types)[:20]))
 
 
 def _check_checkpoints(staging: Path) -> None:
     """Raise BadBundle unless every checkpoint has the files of its manifest, and no others."""
     folders = list((staging / "checkpoints").glob("*"))
     if len(folders) > 1:
-        raise BadBundle(f"it holds {len(folders)} checkpoints where a bundle has the newest alone")
+        raise BadBundle(Message("it holds {number} checkpoints where a bundle has the newest alone",
+                                number=len(folders)))
     for folder in folders:
         limited.allow_processor(SECONDS * 60)
         try:
@@ -363,7 +376,7 @@ def _check_checkpoints(staging: Path) -> None:
             raise BadBundle(str(error)) from None
         there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
         if there != listed | {storage.MANIFEST}:
-            raise BadBundle(f"{folder.name} holds files that its manifest does not list")
+            raise BadBundle(Message("{folder} holds files that its manifest does not list", folder=folder.name))
 
 
 def main() -> None:

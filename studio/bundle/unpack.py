@@ -21,6 +21,7 @@ from studio.bundle import layout
 from studio.bundle.layout import BadBundle
 from studio.config import Config
 from studio.families import source
+from studio.messages import Message
 from studio.runs import Run
 
 READER = "studio.bundle.reading"
@@ -69,7 +70,7 @@ def read(archive: Path, staging: Path, parts: str) -> dict[str, Any]:
     try:
         answer = limited.ask_once(READER, request, staging, [archive], seconds=SECONDS)
     except limited.Stopped as stopped:
-        raise BadBundle(f"it cannot be read: {stopped}") from None
+        raise BadBundle(Message("it cannot be read: {why}", why=stopped)) from None
     if "errno" in answer:
         raise OSError(answer["errno"], answer["problem"])
     if "problems" in answer:
@@ -86,13 +87,13 @@ def _place_pictures(home: Path, staging: Path) -> None:
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         match = layout.PATTERNS["image"].fullmatch(f"images/{path.name}")
         if match is None or storage.sha256_file(path) != match["sha"]:
-            raise BadBundle(f"{path.name[:80]} is not the picture that its name says")
+            raise BadBundle(Message("{name} is not the picture that its name says", name=path.name[:80]))
         pairs.append((path, home / "images" / match["sha"][:2] / path.name))
     came = {path.name for path, _ in pairs}
     with open(staging / "dataset.jsonl", "rb") as lines:
         for number, line in enumerate(lines, 1):
             if not any(f"{row['image']}.{row['ext']}" in came for row in datasets.rows_named(line)):
-                raise BadBundle(f"dataset.jsonl: line {number} is no row of a picture")
+                raise BadBundle(Message("dataset.jsonl: line {number} is no row of a picture", number=number))
     storage.publish_files(pairs)
 
 
@@ -114,10 +115,11 @@ def _base(home: Path, staging: Path, config: Config, facts: dict[str, Any]) -> t
             model = config.model.model_copy(update={"base": str(target), "revision": None})
             return config.model_copy(update={"model": model}), target
         if config.model.base.startswith(("/", "~")):
-            raise BadBundle("the run's base is a folder of the machine it comes from, and the bundle does not bring it")
+            raise BadBundle(Message("the run's base is a folder of the machine it comes from, and the bundle does not "
+                                    "bring it"))
         base = source.locate(config.model.base, config.model.revision, config.model.variant)
     except families.BaseProblem as error:
-        raise BadBundle(f"its base model: {error}") from None
+        raise BadBundle(Message("its base model: {why}", why=error)) from None
     if base is not None:
         there = base.files()
         _compare(base.name, claimed, lambda name: storage.sha256_file(base.folder / name) if name in there else None)
@@ -128,8 +130,8 @@ def _compare(base: str, claimed: dict[str, str], actual: Callable[[str], str | N
     """Raise BadBundle unless the base's files are those of where the bundle was made."""
     for name, sha in claimed.items():
         if families.identity(actual(name) or "") != families.identity(sha):
-            raise BadBundle(f"{base}: {name[:80]} here is not the file that the run began with: get the same "
-                            "version of the base (or of the studio, for `embedded`)")
+            raise BadBundle(Message("{base}: {name} here is not the file that the run began with: get the same version "
+                                    "of the base (or of the studio, for `embedded`)", base=base, name=name[:80]))
 
 
 def _keep_base(brought: Path, target: Path) -> None:

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from studio import storage, trash
+from studio.messages import Message
 from studio.trash import Entry, Refused
 
 
@@ -45,7 +46,8 @@ def restore(args: argparse.Namespace) -> int:
         entry = trash.find(storage.home(), entry_id)
         try:
             if entry is None:
-                raise Refused("there is nothing of that id in the trash: `python -m studio trash list` shows what is")
+                raise Refused(Message("there is nothing of that id in the trash: `python -m studio trash list` shows "
+                                      "what is"))
             trash.restore(entry)
             print(f"restored: {entry.kind} {_title(entry)}")
         except Refused as refusal:

@@ -13,6 +13,7 @@ from studio.datasets.hubsource import REPO, HubSource, Rows
 from studio.datasets.options import Options
 from studio.datasets.sources import walk
 from studio.datasets.store import Dataset, NotFound, begin
+from studio.messages import Message
 
 
 def ensure(home: Path, data: Data, owner: str, token: str | None,
@@ -48,9 +49,10 @@ def ensure(home: Path, data: Data, owner: str, token: str | None,
 def advice(name: str) -> str:
     """What to do about a name that is no data set here."""
     if not REPO.fullmatch(name):
-        return "choose one of the list, or bring pictures in first"
-    return ("one of the Hub is imported before a run learns from it: on the page Datasets, by `POST /api/datasets`, or "
-            f"by `python -m studio.datasets import hub:{name}` (`python -m studio.train` does so by itself)")
+        return Message("choose one of the list, or bring pictures in first")
+    return Message("one of the Hub is imported before a run learns from it: on the page Datasets, by `POST "
+                   "/api/datasets`, or by `python -m studio.datasets import hub:{name}` (`python -m studio.train` does "
+                   "so by itself)", name=name)
 
 
 def _is_here(home: Path, name: str) -> bool:

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from studio.messages import Message
+
 LONGEST = 10_000  # characters; longer captions only burn the tokenizer's time
-ENCODED = "caption text was not UTF-8 and was read as {}"
-DAMAGED = "caption text has places that cannot be read in its encoding"
-CONTROL = "control characters were removed from captions"
-CUT = f"captions were cut at {LONGEST:,} characters"
+DAMAGED = Message("caption text has places that cannot be read in its encoding")
+CONTROL = Message("control characters were removed from captions")
+CUT = Message("captions were cut at {length:,} characters", length=LONGEST)
 MORE_KEYS = ("original_name", "crop", "repeats")  # what an export says of a picture beyond its captions
 
 
@@ -40,7 +41,7 @@ def digest(data: Any) -> str:
 
 def clean(text: str) -> tuple[str, set[str]]:
     """One line without control characters, lines joined by a space, and what was changed beyond white space."""
-    changes = {CUT} if len(text) > 4 * LONGEST else set()
+    changes: set[str] = {CUT} if len(text) > 4 * LONGEST else set()
     text = text[: 4 * LONGEST]
     line = " ".join(part.strip() for part in text.splitlines() if part.strip())
     kept = line if line.isprintable() else "".join(

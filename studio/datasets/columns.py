@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from studio.messages import Message
+
 # Data sets whose columns are not named as a guess would find them (repository: image, caption).
 KNOWN = {
     "lambdalabs/pokemon-blip-captions": ("image", "text"),
@@ -61,11 +63,12 @@ def choose(kinds: Mapping[str, str], image: str | None = None, caption: str | No
     among equals a usual name; then, of captions, what `samples` of the values say; then the place. Raises Unfit for a
     name that is not there or is of another kind."""
     known = KNOWN.get(repo, (None, None))
-    image = _asked(kinds, image, HOLDS_PICTURES, "pictures") or _there(kinds, known[0]) or _best(
+    image = _asked(kinds, image, HOLDS_PICTURES, Message("pictures")) or _there(kinds, known[0]) or _best(
         kinds, IMAGES, HOLDS_PICTURES)
     if image is None:
-        raise Unfit(f"There is no column of pictures among: {listed(kinds)}. Name one, or choose another data set.")
-    asked = _asked(kinds, caption, (TEXT, TEXTS), "captions") or _there(kinds, known[1])
+        raise Unfit(Message("There is no column of pictures among: {columns}. Name one, or choose another data set.",
+                            columns=listed(kinds)))
+    asked = _asked(kinds, caption, (TEXT, TEXTS), Message("captions")) or _there(kinds, known[1])
     if asked:
         return image, asked
     words = [name for kind in (TEXT, TEXTS) for name, found in kinds.items() if found == kind and name != image]
@@ -116,16 +119,18 @@ def is_tags(name: str) -> bool:
 
 def listed(kinds: Mapping[str, str]) -> str:
     """The columns with their kinds, for a sentence."""
-    return ", ".join(f"{name} ({kind})" for name, kind in kinds.items()) or "none at all"
+    return ", ".join(f"{name} ({kind})" for name, kind in kinds.items()) or Message("none at all")
 
 
 def _asked(kinds: Mapping[str, str], name: str | None, fit: tuple[str, ...], what: str) -> str | None:
     if not name:
         return None
     if name not in kinds:
-        raise Unfit(f"There is no column {name[:100]!r}; there are: {listed(kinds)}.")
+        raise Unfit(Message("There is no column {name}; there are: {columns}.", name=repr(name[:100]),
+                            columns=listed(kinds)))
     if kinds[name] not in fit:
-        raise Unfit(f"The column {name[:100]!r} holds no {what} ({kinds[name]}); there are: {listed(kinds)}.")
+        raise Unfit(Message("The column {name} holds no {what} ({kind}); there are: {columns}.", name=repr(name[:100]),
+                            what=what, kind=kinds[name], columns=listed(kinds)))
     return name
 
 

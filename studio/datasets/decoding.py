@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from studio import limited
 from studio.datasets import kinds, pixels
 from studio.datasets.workers import THUMB
+from studio.messages import Message
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")  # JPEG includes MPO; HEIF comes by pi-heif
 MEMORY = 1 << 30  # bytes of address space
@@ -65,13 +66,15 @@ def normalise(path: Path, background: str = pixels.WHITE) -> Normal:
     except (Unusable, SystemExit, KeyboardInterrupt):
         raise
     except MemoryError:
-        raise Unusable(f"decoding it needs more than {MEMORY >> 20} MB of memory") from None
+        raise Unusable(Message("decoding it needs more than {size} MB of memory", size=MEMORY >> 20)) from None
     except Exception as error:
         if isinstance(error, OSError) and error.errno:
-            raise Unusable(f"cannot be read ({error.strerror})") from None
+            raise Unusable(Message("cannot be read ({why})", why=error.strerror)) from None
         if isinstance(error, ValueError) and "MAX_TEXT" in str(error):  # Pillow's limits for what PNG chunks hold
-            raise Unusable("a text or colour profile in it unpacks to more than is read, as a bomb does") from None
-        raise Unusable(f"damaged or incomplete picture ({str(error)[:120] or type(error).__name__})") from None
+            raise Unusable(Message("a text or colour profile in it unpacks to more than is read, as a bomb "
+                                   "does")) from None
+        raise Unusable(Message("damaged or incomplete picture ({why})",
+                               why=str(error)[:120] or type(error).__name__)) from None
 
 
 def _opened(file: Any) -> Image.Image:
@@ -85,21 +88,25 @@ def _unidentified(path: Path) -> tuple[str, str]:
     with open(path, "rb") as file:
         head = file.read(kinds.HEAD)
     if not head:
-        return "the file is empty", ""
+        return Message("the file is empty"), ""
     if head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8")) or head[8:12] == b"WEBP":
-        return "damaged or incomplete picture (its header cannot be read)", ""
-    return f"not a picture in a format that is read here ({kinds.READ})", kinds.of_content(head)
+        return Message("damaged or incomplete picture (its header cannot be read)"), ""
+    return (Message("not a picture in a format that is read here (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC)"),
+            kinds.of_content(head))
 
 
 def check_size(width: int, height: int) -> None:
     """Refuse by the header alone, before a pixel is decoded. Raises Unusable."""
     if width * height > MAX_PIXELS:
         megapixels = width * height / 1e6
-        raise Unusable(f"{width} x {height} is {megapixels:.0f} MP; at most {MAX_PIXELS / 1e6:.0f} MP are read")
+        raise Unusable(Message("{width} x {height} is {size:.0f} MP; at most {most:.0f} MP are read", width=width,
+                               height=height, size=megapixels, most=MAX_PIXELS / 1e6))
     if min(width, height) < MIN_SIDE:
-        raise Unusable(f"{width} x {height} is smaller than {MIN_SIDE} px on one side")
+        raise Unusable(Message("{width} x {height} is smaller than {least} px on one side", width=width, height=height,
+                               least=MIN_SIDE))
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise Unusable(f"{width} x {height} is longer than {MAX_ASPECT} times its width")
+        raise Unusable(Message("{width} x {height} is longer than {most} times its width", width=width, height=height,
+                               most=MAX_ASPECT))
 
 
 def _verify(file: BinaryIO) -> None:
@@ -115,7 +122,7 @@ def _normal(path: Path, image: Image.Image, kind: str, background: str) -> Norma
     upright = pixels.upright(image, changes)
     result = pixels.to_srgb(upright, changes, background)
     if pixels.has_metadata(image):
-        changes.append("metadata removed")
+        changes.append(Message("metadata removed"))
     same = image.mode == "RGB" and set(changes) <= {"metadata removed"}
     data = path.read_bytes() if same and kind in ("JPEG", "MPO", "WEBP") else b""
     kept = pixels.bare_jpeg(data) if kind in ("JPEG", "MPO") else pixels.bare_webp(data)
@@ -163,7 +170,7 @@ def answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     except OSError as error:
         return {"problem": str(error), "errno": error.errno}
     except MemoryError:
-        return {"problem": f"decoding it needs more than {MEMORY >> 20} MB of memory"}
+        return {"problem": Message("decoding it needs more than {size} MB of memory", size=MEMORY >> 20)}
 
 
 def _add_heif() -> None:

@@ -13,6 +13,7 @@ from studio.datasets import captions, columns, matching, meanings
 from studio.datasets.listed import Table
 from studio.datasets.reporting import Report
 from studio.datasets.sources import Entry
+from studio.messages import Message
 
 if TYPE_CHECKING:
     from studio.datasets.layout import Layout
@@ -54,12 +55,15 @@ def tell(layout: Layout, rows: Rows) -> None:
     asked = layout.options.caption_column
     if asked and not _is_there(layout, asked):
         there = _columns_of(layout)
-        names = ", ".join(column["name"] for column in there) or "none"
-        asks.insert(0, _ask("column", "", 0, there, f"No table here has a column {asked[:100]!r}; there "
-                            f"are: {names[:600]}."))
+        names = ", ".join(column["name"] for column in there)[:600] or Message("none")
+        asks.insert(0,
+                    _ask("column", "", 0, there,
+                         Message("No table here has a column {name}; there are: {columns}.", name=repr(asked[:100]),
+                                 columns=names)))
     head = asks[0]["message"] if asks else None
     if head and bare:
-        head = f"{bare} of {pictures(len(rows))} came without words. {head}"
+        head = Message("{bare} of {pictures} came without words. {rest}", bare=bare, pictures=pictures(len(rows)),
+                       rest=head)
     report.more = {"headline": head, "asks": asks[:MOST_ASKS], "encodings": layout.texts.told()}
     for note in _of_columns(layout):
         report.note(note)
@@ -69,56 +73,63 @@ def remarks(report: Report, rows: Rows) -> Iterator[str]:
     """Names that mean something elsewhere and were not obeyed; placeholders that other trainers fill."""
     keys = [entry.key for entry in report.entries if report.is_taken(entry)]
     for folder, number in list(meanings.unclear_splits(keys).items())[:NAMED]:
-        yield (f"{pictures(number)} of the folder {Entry(folder).shown!r} trained on: call it test or validation to "
-               "hold them out.")
+        yield Message("{pictures} of the folder {folder} trained on: call it test or validation to hold them out.",
+                      pictures=pictures(number), folder=repr(Entry(folder).shown))
     if like := meanings.named_like_splits([key for key in keys if posixpath.splitext(key)[1][1:].casefold()
                                                in matching.PICTURE_SUFFIXES]):
         counts = ", ".join(f"{number} {split}" for split, number in like.items())
-        yield (f"Pictures are named like splits ({counts}) and are all trained on: put them into folders train, "
-               "test or validation to part them.")
+        yield Message("Pictures are named like splits ({counts}) and are all trained on: put them into folders train, "
+                      "test or validation to part them.", counts=counts)
     for folder, number in list(meanings.regularisation(keys).items())[:NAMED]:
-        yield (f"{pictures(number)} of the folder {Entry(folder).shown!r}, which other trainers take for "
-               "regularisation: trained on like any other.")
+        yield Message("{pictures} of the folder {folder}, which other trainers take for regularisation: trained on "
+                      "like any other.", pictures=pictures(number), folder=repr(Entry(folder).shown))
     numbers = [text for row in rows for text in row["captions"] if NUMBERS.fullmatch(text)]
     if numbers:
-        yield (f"{len(numbers)} captions are numbers alone, such as {numbers[0][:60]!r}: perhaps what another program "
-               "notes of its pictures.")
+        yield Message("{number} captions are numbers alone, such as {what}: perhaps what another program notes of its "
+                      "pictures.", number=len(numbers), what=repr(numbers[0][:60]))
     held = [match[0] for row in rows for text in row["captions"] if (match := meanings.PLACEHOLDER.search(text))]
     if held:
-        yield (f"{len(held)} captions hold {held[0]!r}, which other trainers fill in and this one "
-               "learns as it stands: replace it.")
+        yield Message("{number} captions hold {what}, which other trainers fill in and this one learns as it stands: "
+                      "replace it.", number=len(held), what=repr(held[0]))
 
 
 def _asks(layout: Layout, rows: Rows) -> Iterator[dict[str, Any]]:
     """What may hold the words of the pictures that have none."""
     for table in layout.tables:
         if table.named and not table.words.taken:
-            yield _ask("column", table.entry.shown, 1, _of_words(table), f"{table.entry.shown} names {table.named} of "
-                       f"the pictures, and none of its columns is known to hold captions ({columns.LOOKED_FOR} were "
-                       f"looked for): it has {_listed(table)}. Name the column.")
+            yield _ask("column", table.entry.shown, 1, _of_words(table),
+                       Message("{file} names {number} of the pictures, and none of its columns is known to hold "
+                               "captions ({names} were looked for): it has {columns}. Name the column.",
+                               file=table.entry.shown, number=table.named, names=columns.LOOKED_FOR,
+                               columns=_listed(table)))
         elif not table.named and table.rows:
-            yield _ask("image_column", table.entry.shown, 1, _columns(table), f"{table.entry.shown} names none of the "
-                       f"pictures: it has {_listed(table)}, and a column of their file names was looked for.")
+            yield _ask("image_column", table.entry.shown, 1, _columns(table),
+                       Message("{file} names none of the pictures: it has {columns}, and a column of their file names "
+                               "was looked for.", file=table.entry.shown, columns=_listed(table)))
     for given in layout.given:
         if not given.caption:
             shown = [{"name": name, "sample": given.samples.get(name, "")} for name in given.words]
-            yield _ask("column", given.name, 1, shown, f"{given.name} has pictures, and none of its columns is known "
-                       f"to hold captions ({columns.LOOKED_FOR} were looked for): it has "
-                       f"{columns.listed(given.kinds)}. Name the column.")
+            yield _ask("column", given.name, 1, shown,
+                       Message("{file} has pictures, and none of its columns is known to hold captions ({names} were "
+                               "looked for): it has {columns}. Name the column.", file=given.name,
+                               names=columns.LOOKED_FOR, columns=columns.listed(given.kinds)))
     unfit = layout.sidecars.unfit
     if unfit:
         first, values = next(iter(unfit.items()))
-        files = "1 JSON file" if len(unfit) == 1 else f"{len(unfit)} JSON files"
+        files = Message("1 JSON file") if len(unfit) == 1 else Message("{count} JSON files", count=len(unfit))
         yield _ask("column", first.shown, len(unfit), _shown(values),
-                   f"{files} beside pictures, such as {first.shown}, have none of {columns.LOOKED_FOR}: there is "
-                   f"{', '.join(values)[:300] or 'nothing'}. Name the one to take.")
+                   Message("{files} beside pictures, such as {file}, have none of {names}: there is {columns}. Name "
+                           "the one to take.", files=files, file=first.shown, names=columns.LOOKED_FOR,
+                           columns=", ".join(values)[:300] or Message("nothing")))
     orphans = [entry for entry in layout.sidecars.unclaimed if layout.report.verdict(entry) == "skipped"
                and entry.suffix != ".json"]
     if orphans:
         names = ", ".join(entry.shown for entry in orphans[:NAMED])
-        number = "1 caption file belongs" if len(orphans) == 1 else f"{len(orphans)} caption files belong"
-        yield _ask("orphans", orphans[0].shown, len(orphans), [], f"{number} to no picture: {names}. A caption file is "
-                   "named like its picture, as in cat.png and cat.txt.")
+        yield _ask("orphans", orphans[0].shown, len(orphans), [],
+                   Message("1 caption file belongs to no picture: {names}. A caption file is named like its picture, "
+                           "as in cat.png and cat.txt.", names=names) if len(orphans) == 1 else
+                   Message("{number} caption files belong to no picture: {names}. A caption file is named like its "
+                           "picture, as in cat.png and cat.txt.", number=len(orphans), names=names))
     yield from _of_unread(layout)
     yield from _of_folders(layout, rows)
 
@@ -134,7 +145,7 @@ def _of_unread(layout: Layout) -> Iterator[dict[str, Any]]:
     if unread:
         names = ", ".join(entry.shown for entry in list(unread)[:NAMED])
         yield _ask("unread", next(iter(unread)).shown, len(unread), [],
-                   f"Nothing could be taken from {names}: {next(iter(unread.values()))}.")
+                   Message("Nothing could be taken from {names}: {why}.", names=names, why=next(iter(unread.values()))))
 
 
 def _of_folders(layout: Layout, rows: Rows) -> Iterator[dict[str, Any]]:
@@ -149,9 +160,11 @@ def _of_folders(layout: Layout, rows: Rows) -> Iterator[dict[str, Any]]:
             found[folder] += 1
     if found:
         folder = found.most_common(1)[0][0]
-        yield _ask("folder name", folder, sum(found.values()), [], f"{pictures(sum(found.values()))} without words in "
-                   f"folders such as {Entry(folder).shown!r}, whose name {captions.of_name(folder)!r} kohya's trainer "
-                   "takes as their caption: choose the folder's name for it.")
+        yield _ask("folder name", folder, sum(found.values()), [],
+                   Message("{pictures} without words in folders such as {folder}, whose name {name} kohya's trainer "
+                           "takes as their caption: choose the folder's name for it.",
+                           pictures=pictures(sum(found.values())), folder=repr(Entry(folder).shown),
+                           name=repr(captions.of_name(folder))))
 
 
 def _of_columns(layout: Layout) -> Iterator[str]:
@@ -162,28 +175,33 @@ def _of_columns(layout: Layout) -> Iterator[str]:
         yield from _of_given(given, layout)
     beside = layout.sidecars
     if odd := [name for name in beside.columns if name not in columns.PLAIN]:
-        yield f"JSON files beside pictures: captions were taken from {', '.join(odd)[:300]!r}."
+        yield Message("JSON files beside pictures: captions were taken from {names}.", names=repr(", ".join(odd)[:300]))
     if beside.columns and beside.left:
-        yield f"JSON files beside pictures: words of other columns were not taken: {', '.join(beside.left)[:300]}."
+        yield Message("JSON files beside pictures: words of other columns were not taken: {names}.",
+                      names=", ".join(beside.left)[:300])
 
 
 def _of_table(table: Table) -> Iterator[str]:
     odd = [name for name in table.words.taken if name not in columns.PLAIN]
     if odd:
-        yield f"{table.entry.shown}: captions were taken from the column {', '.join(odd)!r}."
+        yield Message("{file}: captions were taken from the column {name}.", file=table.entry.shown,
+                      name=repr(", ".join(odd)))
     left = [name for name in table.words.left if name not in columns.PLAIN[:2]]
     if table.words.taken and left:
-        yield f"{table.entry.shown}: words of other columns were not taken: {', '.join(left)[:300]}."
+        yield Message("{file}: words of other columns were not taken: {names}.", file=table.entry.shown,
+                      names=", ".join(left)[:300])
 
 
 def _of_given(given: GivenTable, layout: Layout) -> Iterator[str]:
     if given.caption and given.caption not in columns.PLAIN and not layout.options.caption_column:
-        yield f"{given.name}: captions were taken from the column {given.caption!r}."
+        yield Message("{file}: captions were taken from the column {name}.", file=given.name, name=repr(given.caption))
     if given.caption and given.words:
-        yield f"{given.name}: words of other columns were not taken: {', '.join(given.words)[:300]}."
+        yield Message("{file}: words of other columns were not taken: {names}.", file=given.name,
+                      names=", ".join(given.words)[:300])
     others = [name for name, kind in given.kinds.items() if kind in columns.HOLDS_PICTURES and name != given.image]
     if others:
-        yield f"{given.name}: pictures of other columns were not taken: {', '.join(others)[:300]}."
+        yield Message("{file}: pictures of other columns were not taken: {names}.", file=given.name,
+                      names=", ".join(others)[:300])
 
 
 def _is_there(layout: Layout, column: str) -> bool:
@@ -221,6 +239,5 @@ def _ask(kind: str, file: str, files: int, found: list[dict[str, str]], message:
     return {"kind": kind, "file": file, "files": files, "columns": found, "message": message}
 
 
-def pictures(number: int) -> str:
-    """So many pictures, in words."""
-    return "1 picture" if number == 1 else f"{number} pictures"
+def pictures(number: int) -> Message:
+    return Message("1 picture") if number == 1 else Message("{number} pictures", number=number)

@@ -18,6 +18,7 @@ from studio.datasets import workers
 from studio.datasets.options import Wrong
 from studio.datasets.sources import MAX_FILE
 from studio.limited import wire
+from studio.messages import Message
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,199}", re.ASCII)
@@ -43,14 +44,17 @@ class HubSource:
 
     def __post_init__(self) -> None:
         if not REPO.fullmatch(self.name) or ".." in self.name or "--" in self.name:
-            raise Wrong(f"{self.name[:200]!r} is no Hub data set: give its id, such as user/name.")
+            raise Wrong(Message("{name} is no Hub data set: give its id, such as user/name.",
+                                name=repr(self.name[:200])))
         if self.revision and (not REVISION.fullmatch(self.revision) or ".." in self.revision):
-            raise Wrong(f"{self.revision[:200]!r} is no revision: give a branch, tag or commit, or leave it empty.")
+            raise Wrong(Message("{name} is no revision: give a branch, tag or commit, or leave it empty.",
+                                name=repr(self.revision[:200])))
         for path in (self.data_dir or "", *self.data_files):
             if path.startswith(("/", "~")) or "\\" in path or ":" in path or ".." in path.split("/"):
-                raise Wrong(f"{path[:200]!r} lies outside the data set: give a path or a pattern inside it.")
+                raise Wrong(Message("{path} lies outside the data set: give a path or a pattern inside it.",
+                                    path=repr(path[:200])))
         if self.max_rows is not None and not 1 <= self.max_rows <= MOST_ROWS:
-            raise Wrong(f"At most {MOST_ROWS:,} rows are read, and at least one.")
+            raise Wrong(Message("At most {most:,} rows are read, and at least one.", most=MOST_ROWS))
 
     @classmethod
     def of(cls, wish: dict[str, Any]) -> HubSource:
@@ -59,16 +63,17 @@ class HubSource:
         given = {key: value for key, value in wish.items() if value not in (None, "", [])}
         for key, value in given.items():
             if key not in kinds:
-                raise Wrong(f"A Hub source has no {key[:60]!r}; there are: {', '.join(kinds)}.")
+                raise Wrong(Message("A Hub source has no {name}; there are: {names}.", name=repr(key[:60]),
+                                    names=", ".join(kinds)))
             if key == "data_files" and isinstance(value, str):
                 given[key] = value = [value]
             if not isinstance(value, kinds[key]) or isinstance(value, bool):
-                raise Wrong(f"{key} of a Hub source is of the wrong kind.")
+                raise Wrong(Message("{name} of a Hub source is of the wrong kind.", name=key))
         files = given.pop("data_files", ())
         if not all(isinstance(file, str) for file in files):
-            raise Wrong("data_files of a Hub source is a list of paths or patterns.")
+            raise Wrong(Message("data_files of a Hub source is a list of paths or patterns."))
         if "name" not in given:
-            raise Wrong("A Hub source needs its name, such as user/name.")
+            raise Wrong(Message("A Hub source needs its name, such as user/name."))
         return cls(data_files=tuple(files), **given)
 
     def wish(self) -> dict[str, Any]:
@@ -118,8 +123,9 @@ class Rows:
         finally:
             watch.cancel()
         if found is None or len(data) != size:
-            why = "nothing came any more" if watch.finished.is_set() and self._process.wait() == -9 else "damaged"
-            raise Unreadable(f"Reading it broke off ({why}): check the network and try again.")
+            silent = watch.finished.is_set() and self._process.wait() == -9
+            why = Message("nothing came any more") if silent else Message("damaged")
+            raise Unreadable(Message("Reading it broke off ({why}): check the network and try again.", why=why))
         if "error" in found:
             raise Unreadable(found["error"])
         return {**found, "bytes": data} if "size" in found else found

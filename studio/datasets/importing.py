@@ -16,6 +16,7 @@ from studio.datasets.hubsource import HubSource
 from studio.datasets.options import Options, Wrong
 from studio.datasets.store import Dataset, take_lock
 from studio.limited import confine
+from studio.messages import Message
 
 Progress = Callable[[int, int], None]
 Begun = Callable[[], None]
@@ -56,7 +57,7 @@ def commit(dataset: Dataset, progress: Progress | None = None, options: Options 
     """`add` for the batches that wait (`Dataset.receive`). Raises Wrong when none does."""
     batches = dataset.batches()
     if not batches:
-        raise Wrong("No files wait to be imported: send some first.")
+        raise Wrong(Message("No files wait to be imported: send some first."))
     files = [(name, dataset.incoming / batch / f"{number:06d}")
              for batch, names in batches for number, name in enumerate(names)]
     return _run(dataset, {"files": _listed(files), "batches": [batch for batch, _ in batches]}, options, progress,
@@ -69,7 +70,8 @@ def read_again(dataset: Dataset, options: Options, progress: Progress | None = N
     one step of undo. Captions that were changed by hand since stay. Returns the report. Raises Wrong where those files
     were not kept."""
     if not words.are_kept(dataset):
-        raise Wrong("The files of words of this data set are not kept: import it again to read them otherwise.")
+        raise Wrong(Message("The files of words of this data set are not kept: import it again to read them "
+                            "otherwise."))
     return _run(dataset, {"again": True, "files": []}, options, progress, begun, place)
 
 

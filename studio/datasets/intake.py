@@ -31,16 +31,18 @@ from studio.datasets.sources import Entry, Given
 from studio.datasets.store import FULL, Dataset, picture_path
 from studio.datasets.tables import Record
 from studio.limited import confine
+from studio.messages import Message
 
 WORKERS = min(8, max(2, os.cpu_count() or 2))
 AHEAD = 2 * WORKERS  # pictures in hand at once
 MEMORY = 2 << 30  # bytes of address space for this process
 FEW = 100  # files that are opened to an import one by one; of more, the folders they lie in
-TOO_LARGE = "The import needs more than 2 GB of memory; nothing of it was kept. Import the files in smaller parts."
-TOO_MUCH_TEXT = (f"The captions have more than {MOST_TEXT // 10**6} million characters together; nothing of it was "
-                 "kept. Shorten them, or import the pictures in smaller parts.")
-UNTRUE = "it made its reader say what is not so: damaged, or made to do harm"
-CANCELLED = "The import was cancelled; nothing of it was kept."
+TOO_LARGE = Message("The import needs more than 2 GB of memory; nothing of it was kept. Import the files in smaller "
+                    "parts.")
+TOO_MUCH_TEXT = Message("The captions have more than {number} million characters together; nothing of it was kept. "
+                        "Shorten them, or import the pictures in smaller parts.", number=MOST_TEXT // 10**6)
+UNTRUE = Message("it made its reader say what is not so: damaged, or made to do harm")
+CANCELLED = Message("The import was cancelled; nothing of it was kept.")
 
 Tell = Callable[[Callable[[], dict[str, Any]]], None]
 
@@ -91,7 +93,7 @@ class Pool:
             if facts.get("errno") in faults.KNOWN:
                 raise OSError(facts["errno"], facts["problem"])
             return facts if "problem" in facts else self._believed(worker.folder, facts)
-        except sources.Refused as refusal:
+        except sources.NotTaken as refusal:
             return {"problem": str(refusal)}
         finally:
             entry.data = None
@@ -135,6 +137,15 @@ class Pool:
         storage.clear(self.staging)
 
 
+def _read_from(name: str, head: dict[str, Any]) -> Message:
+    """What a report says of the columns of a Hub data set."""
+    facts = {"name": name, "commit": head["sha"][:12], "image": repr(head["image"])}
+    if head["caption"]:
+        return Message("Read from {name} at {commit}: pictures of the column {image}, captions of {caption}.", **facts,
+                       caption=repr(head["caption"]))
+    return Message("Read from {name} at {commit}: pictures of the column {image}, captions of no column.", **facts)
+
+
 def staging_of(dataset: Dataset) -> Path:
     """Where decoded pictures wait: on the store's disk, so that they can be moved into it."""
     return dataset.home / "images" / f"{storage.STAGING}{dataset.id}"
@@ -168,7 +179,8 @@ class Intake:
             self.total = len(pictures) + sum(table.head.get("total", 0) for _, table in self.tables)
             needed = 1.2 * sum(entry.size for entry in (*pictures, *(entry for entry, _ in self.tables)))
             if needed > storage.free_bytes(self.dataset.home):
-                report.give_up(f"The disk is too full: the pictures need about {needed / 1e9:.1f} GB. Free some space.")
+                report.give_up(Message("The disk is too full: the pictures need about {size:.1f} GB. Free some space.",
+                                       size=needed / 1e9))
                 return self._commit(layout, [], [])
             return self._commit(layout, pictures, [self._of_file(layout, *table) for table in self.tables])
         finally:
@@ -182,8 +194,7 @@ class Intake:
         try:
             with Rows(self.dataset.path, {"hub": wish}, self.token) as table:
                 self.total = table.head["total"]
-                report.note(f"Read from {wish['name']} at {table.head['sha'][:12]}: pictures of the column "
-                            f"{table.head['image']!r}, captions of {table.head['caption'] or 'no column'!r}.")
+                report.note(_read_from(wish["name"], table.head))
                 return self._commit(layout, [], [self._of_table(layout, wish["name"], table)])
         except Unreadable as problem:
             report.give_up(str(problem))
@@ -203,7 +214,7 @@ class Intake:
             with table:
                 return [Record(row["number"], row["line"]) for row in table]
         except Unreadable as problem:
-            raise sources.Refused(str(problem)) from None
+            raise sources.NotTaken(str(problem)) from None
 
     def _of_file(self, layout: Layout, entry: Entry, table: Rows) -> Iterator[Entry]:
         """The pictures in a parquet file, which counts as its rows, as an archive does."""
@@ -226,7 +237,7 @@ class Intake:
             entry.given = Given(list(said), row["split"] or split or "train", row.get("more", {}), row.get("texts", {}))
             report.add(entry)
             if row.get("several", 1) > 1:
-                report.count("first picture of several in a row taken")
+                report.count(Message("first picture of several in a row taken"))
             if not entry.problem:
                 report.tried += 1
                 yield entry
@@ -244,7 +255,7 @@ class Intake:
                     self.tell(lambda: {**report.so_far(), "done": self.done, "total": max(self.total, self.done)})
             rows = layout.finish(rows)
             if len(rows) == 1 and not self.dataset.count:
-                report.note("It is the only picture of the set: what is trained on it will draw little else.")
+                report.note(Message("It is the only picture of the set: what is trained on it will draw little else."))
             check(self.dataset)
             with relying(self.dataset.home, self.pictures):
                 pool.file(rows)
@@ -351,8 +362,10 @@ def attempt(dataset: Dataset, task: dict[str, Any], tell: Tell, pictures: storag
         fault = faults.of(error)
         if fault is None:
             raise
-        fail(dataset, task, FULL if error.errno in storage.FULL else f"{fault.message} Nothing of the import was kept. "
-             f"{fault.hint} Then import again.")
+        fail(dataset, task,
+             FULL
+             if error.errno in storage.FULL else Message("{message} Nothing of the import was kept. {hint} Then import "
+                                                         "again.", message=fault.message, hint=fault.hint))
 
 
 if __name__ == "__main__":

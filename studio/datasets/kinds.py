@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import re
 
-SUFFIXES = {
-    "HEIC": "heic heif hif", "JPEG XL": "jxl", "JPEG 2000": "jp2 j2k jpf jpx jpm j2c", "SVG": "svg svgz",
-    "raw camera": "cr2 cr3 crw nef nrw arw srf sr2 dng raf orf rw2 pef srw 3fr iiq x3f", "Photoshop": "psd psb",
-    "GIMP": "xcf", "Krita": "kra ora", "Clip Studio": "clip", "Procreate": "procreate", "Affinity": "afphoto afdesign",
-    "Illustrator": "ai", "PostScript": "eps ps", "PDF": "pdf", "icon": "ico icns cur", "Targa": "tga",
-    "film or game": "exr hdr dds", "bitmap of another kind": "ppm pgm pbm pnm pcx qoi wmf emf fits jxr wdp bpg flif",
-    "video": "mp4 mov avi mkv webm m4v mpg mpeg wmv", "audio": "mp3 wav flac ogg m4a aac opus",
-    "document": "doc docx odt rtf md html htm epub pages", "spreadsheet": "xlsx xls ods numbers",
-    "archive": "tar gz tgz rar 7z bz2 xz zst", "data": "json parquet yaml yml toml xml csv npz npy pkl db sqlite lmdb",
-    "model": "safetensors ckpt pt pth bin onnx gguf", "shortcut": "lnk url webloc"}
-ADVICE = {
-    "HEIC": "convert it to JPEG first", "JPEG XL": "convert it to PNG first", "JPEG 2000": "convert it to PNG first",
-    "SVG": "save it as PNG first", "raw camera": "develop it to JPEG first", "Photoshop": "export it as PNG first",
-    "GIMP": "export it as PNG first", "Krita": "export it as PNG first", "Clip Studio": "export it as PNG first",
-    "Procreate": "export it as PNG first", "Affinity": "export it as PNG first",
-    "Illustrator": "export it as PNG first", "PostScript": "export it as PNG first",
-    "PDF": "save its pages as PNG first", "icon": "save it as PNG first", "Targa": "convert it to PNG first",
-    "film or game": "convert it to PNG first", "bitmap of another kind": "convert it to PNG first",
-    "video": "save frames of it as pictures", "spreadsheet": "save it as CSV", "archive": "unpack it, or make a zip",
-    "Git LFS pointer": "fetch the files themselves by `git lfs pull`",
-    "data": "captions are read from .txt and .json files, CSV, JSON lines and parquet"}
+from studio.messages import Message
+
+SUFFIXES = {Message("HEIC"): "heic heif hif", Message("JPEG XL"): "jxl",
+            Message("JPEG 2000"): "jp2 j2k jpf jpx jpm j2c", Message("SVG"): "svg svgz",
+            Message("raw camera"): "cr2 cr3 crw nef nrw arw srf sr2 dng raf orf rw2 pef srw 3fr iiq x3f",
+            Message("Photoshop"): "psd psb", Message("GIMP"): "xcf", Message("Krita"): "kra ora",
+            Message("Clip Studio"): "clip", Message("Procreate"): "procreate", Message("Affinity"): "afphoto afdesign",
+            Message("Illustrator"): "ai", Message("PostScript"): "eps ps", Message("PDF"): "pdf",
+            Message("icon"): "ico icns cur", Message("Targa"): "tga", Message("film or game"): "exr hdr dds",
+            Message("bitmap of another kind"): "ppm pgm pbm pnm pcx qoi wmf emf fits jxr wdp bpg flif",
+            Message("video"): "mp4 mov avi mkv webm m4v mpg mpeg wmv",
+            Message("audio"): "mp3 wav flac ogg m4a aac opus",
+            Message("document"): "doc docx odt rtf md html htm epub pages",
+            Message("spreadsheet"): "xlsx xls ods numbers", Message("archive"): "tar gz tgz rar 7z bz2 xz zst",
+            Message("data"): "json parquet yaml yml toml xml csv npz npy pkl db sqlite lmdb",
+            Message("model"): "safetensors ckpt pt pth bin onnx gguf", Message("shortcut"): "lnk url webloc"}
+ADVICE = {"HEIC": Message("convert it to JPEG first"), "JPEG XL": Message("convert it to PNG first"),
+          "JPEG 2000": Message("convert it to PNG first"), "SVG": Message("save it as PNG first"),
+          Message("raw camera"): Message("develop it to JPEG first"), "Photoshop": Message("export it as PNG first"),
+          "GIMP": Message("export it as PNG first"), "Krita": Message("export it as PNG first"),
+          Message("Clip Studio"): Message("export it as PNG first"), "Procreate": Message("export it as PNG first"),
+          "Affinity": Message("export it as PNG first"), "Illustrator": Message("export it as PNG first"),
+          "PostScript": Message("export it as PNG first"), "PDF": Message("save its pages as PNG first"),
+          "icon": Message("save it as PNG first"), "Targa": Message("convert it to PNG first"),
+          Message("film or game"): Message("convert it to PNG first"),
+          Message("bitmap of another kind"): Message("convert it to PNG first"),
+          "video": Message("save frames of it as pictures"), "spreadsheet": Message("save it as CSV"),
+          "archive": Message("unpack it, or make a zip"),
+          Message("Git LFS pointer"): Message("fetch the files themselves by `git lfs pull`"),
+          "data": Message("captions are read from .txt and .json files, CSV, JSON lines and parquet")}
 OF_SUFFIX = {f".{suffix}": kind for kind, suffixes in SUFFIXES.items() for suffix in suffixes.split()}
 NEVER = ("video", "audio", "archive", "data", "model", "spreadsheet", "shortcut")  # not worth reading as a picture
-READ = "JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC"
+_NAMES = {kind: kind for kind in (*ADVICE, *SUFFIXES)}  # as Messages
 _BEGINNINGS: tuple[tuple[str, bytes], ...] = (
     ("JPEG XL", rb"\xff\x0a|\x00\x00\x00\x0cJXL "), ("JPEG 2000", rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"),
     ("Git LFS pointer", rb"version https://git-lfs"),
@@ -53,9 +62,13 @@ def of_content(head: bytes) -> str:
 
 def reason(kind: str) -> str:
     """Why a file of a kind is left out that is not even read."""
-    return f"not a picture ({kind} file)" + (f": {ADVICE[kind]}" if kind in ADVICE else "")
+    if kind in ADVICE:
+        return Message("not a picture ({kind} file): {advice}", kind=_NAMES[kind], advice=ADVICE[kind])
+    return Message("not a picture ({kind} file)", kind=_NAMES.get(kind, kind))
 
 
 def with_advice(problem: str, kind: str) -> str:
     """A problem of a picture with what to do about files of its kind."""
-    return f"{problem} ({kind}: {ADVICE[kind]})" if kind in ADVICE else problem
+    if kind not in ADVICE:
+        return problem
+    return Message("{problem} ({kind}: {advice})", problem=problem, kind=_NAMES[kind], advice=ADVICE[kind])

@@ -19,15 +19,16 @@ from typing import Any
 
 from studio.datasets import captions, columns, headline, kinds, listed, meanings, tables
 from studio.datasets.captions import Line
+from studio.datasets.crops import crop_lies_in
 from studio.datasets.listed import Table
 from studio.datasets.matching import Match, Names
 from studio.datasets.options import Options
 from studio.datasets.reporting import Report
 from studio.datasets.sidecars import SUFFIXES, Sidecars
-from studio.datasets.sources import Entry, Refused, within
-from studio.datasets.store import crop_lies_in
+from studio.datasets.sources import Entry, NotTaken, within
 from studio.datasets.tables import NoTable, Record
 from studio.datasets.texts import Texts
+from studio.messages import Message
 
 MOST_REPEATS = 100
 MOST_CAPTIONS = 100  # of a picture; as many as an edit takes
@@ -35,7 +36,7 @@ MOST_TEXT = 32_000_000  # characters of all captions of an import: they are in t
 LINES, WHOLE, CELLS, ARROW = (".jsonl", ".ndjson", ".jsonlines", ".json1"), (".json",), (".csv", ".tsv", ".tab",
                               ".token"), (".parquet", ".arrow")
 TABLES = (*LINES, *WHOLE, *CELLS, *ARROW)  # of several of one name in a folder the first is taken
-ORPHAN = "a caption file without a picture that was taken"
+ORPHAN = Message("a caption file without a picture that was taken")
 Parquet = Callable[[Entry], Iterable[Record] | None]
 
 
@@ -46,7 +47,7 @@ class TooMuchText(Exception):
 class Layout:
     """Sorts a report's entries into pictures and what is said of them; turns decoded pictures into rows.
 
-    `parquet` reads the records of a parquet file, None where it holds pictures itself; it raises Refused for one that
+    `parquet` reads the records of a parquet file, None where it holds pictures itself; it raises NotTaken for one that
     cannot be read."""
 
     def __init__(self, report: Report, options: Options = Options(), parquet: Parquet | None = None):
@@ -98,15 +99,17 @@ class Layout:
         self._leave_out({entry: f"beside {partner}" if partner else "" for entry, partner in certain.items()})
         if perhaps:
             entry, partner = next(iter(perhaps.items()))
-            self.report.note(f"{headline.pictures(len(perhaps))} named like what others keep beside a picture "
-                             f"({entry.shown} beside {partner}): trained on like any other; take out what is not meant "
-                             "to be.")
+            self.report.note(Message("{pictures} named like what others keep beside a picture ({one} beside {other}): "
+                                     "trained on like any other; take out what is not meant to be.",
+                                     pictures=headline.pictures(len(perhaps)), one=entry.shown, other=partner))
 
     def _leave_out(self, beside: Mapping[Entry, str]) -> None:
         for entry, why in beside.items():
-            whose = f" ({why})" if why else ""
-            self.report.skip(entry, f"a mask or a picture that steers, as other trainers keep them{whose}: not learnt "
-                             "from here")
+            self.report.skip(entry,
+                             Message("a mask or a picture that steers, as other trainers keep them ({whose}): not "
+                                     "learnt from here", whose=why)
+                             if why else Message("a mask or a picture that steers, as other trainers keep them: not "
+                                                 "learnt from here"))
         self.pictures = [picture for picture in self.pictures if picture not in beside]
 
     def _learn(self, entries: Iterable[Entry]) -> None:
@@ -119,7 +122,9 @@ class Layout:
         if isinstance(error, MemoryError):
             raise error
         if self.report.verdict(entry) is None:
-            self.report.skip(entry, str(error) if isinstance(error, Refused) else f"cannot be read ({error})")
+            self.report.skip(entry,
+                             str(error)
+                             if isinstance(error, NotTaken) else Message("cannot be read ({why})", why=error))
 
     # ----------------------------------------------------------------------------------------------------------- tables
 
@@ -136,7 +141,7 @@ class Layout:
             if entry.suffix in TABLES:
                 self.report.skip(entry, str(why))
             return  # an orphan
-        except Refused as refusal:
+        except NotTaken as refusal:
             self.report.skip(entry, str(refusal))
             return
         if records is None:  # it holds pictures itself
@@ -164,7 +169,7 @@ class Layout:
                 self._note(entry, "")
 
     def _records(self, entry: Entry, is_name: tables.IsName) -> Iterable[Record] | None:
-        """The records of a table. Raises NoTable, Refused."""
+        """The records of a table. Raises NoTable, NotTaken."""
         if entry.suffix in ARROW:
             return self._parquet(entry) if self._parquet else ()
         if entry.suffix in LINES:
@@ -234,18 +239,18 @@ class Layout:
             row.pop("repeats", None)
             row.update({"repeats": repeats} if repeats > 1 else {})
         elif repeats not in (None, ""):
-            self.report.count("repeats that is no whole number from 1 to 100, left out")
+            self.report.count(Message("repeats that is no whole number from 1 to {most}, left out", most=MOST_REPEATS))
         if isinstance(crop, list) and len(crop) == 3 and all(type(number) is int for number in crop) and crop[2]:
             if crop_lies_in(row, crop):
                 row["crop"] = crop
             else:
-                self.report.count("crop that does not lie in its picture, left out")
+                self.report.count(Message("crop that does not lie in its picture, left out"))
 
     def _captions(self, entry: Entry, lines: list[Line]) -> list[str]:
         """What a picture is called, the name that was chosen where it came without a caption. Raises TooMuchText."""
         texts = [text for text in self._said(entry, lines) if text] or [self._named(entry)]
         if len(texts) > MOST_CAPTIONS:
-            self.report.count(f"captions beyond the first {MOST_CAPTIONS} of a picture, left out")
+            self.report.count(Message("captions beyond the first {most} of a picture, left out", most=MOST_CAPTIONS))
         self._text_left -= sum(map(len, texts[:MOST_CAPTIONS]))
         if self._text_left < 0:
             raise TooMuchText
@@ -295,7 +300,7 @@ class Layout:
             self._refuse(file, error)
             return ()
         if said.problem:
-            self.report.skip(file, f"nothing was taken from it: {said.problem}")
+            self.report.skip(file, Message("nothing was taken from it: {why}", why=said.problem))
             return ()
         self._changes[file] = set(said.changes)
         return said.captions
@@ -322,7 +327,7 @@ class Layout:
             owners = self.sidecars.owners.get(entry, [])
             self._judge(entry, ORPHAN if not owners or not any(self.report.is_taken(p) for p in owners) else "")
         if rows and all(row["split"] != "train" for row in rows):
-            self.report.note("All pictures lie in test or validation folders: they are taken for training.")
+            self.report.note(Message("All pictures lie in test or validation folders: they are taken for training."))
             rows = [{**row, "split": "train"} for row in rows]
         self._notes(rows)
         return rows
@@ -336,23 +341,27 @@ class Layout:
             self.report.use(entry, self._changes.get(entry, set()))
             return
         instead = next(iter(taken), "")
-        self.report.skip(entry, f"{instead} was taken instead" if instead else why or ORPHAN)
+        self.report.skip(entry, Message("{file} was taken instead", file=instead) if instead else why or ORPHAN)
 
     def _notes(self, rows: list[dict[str, Any]]) -> None:
         note = self.report.note
         bare = sum(not any(row["captions"]) for row in rows)
         if bare:
-            note(f"{bare} of {headline.pictures(len(rows))} without a caption.")
+            note(Message("{bare} of {pictures} without a caption.", bare=bare, pictures=headline.pictures(len(rows))))
         several = sum(len(row["captions"]) > 1 for row in rows)
         if several:
-            note(f"{headline.pictures(several)} with several captions; each time one of them is taken.")
+            note(Message("{pictures} with several captions; each time one of them is taken.",
+                         pictures=headline.pictures(several)))
         for split, number in Counter(row["split"] for row in rows if row["split"] != "train").items():
-            note(f"{headline.pictures(number)} held out for {split}, not trained on.")
+            note(Message("{pictures} held out for {split}, not trained on.", pictures=headline.pictures(number),
+                         split=split))
         for times, number in sorted(Counter(row["repeats"] for row in rows if "repeats" in row).items()):
-            note(f"{headline.pictures(number)} counted {times} times, as its folder or its line says.")
+            note(Message("{pictures} counted {times} times, as its folder or its line says.",
+                         pictures=headline.pictures(number), times=times))
         copies = len(rows) - len({row["image"] for row in rows})
         if copies:
-            note(f"{headline.pictures(copies)} exactly like another; kept, and trained on as often.")
+            note(Message("{pictures} exactly like another; kept, and trained on as often.",
+                         pictures=headline.pictures(copies)))
         for table in self.tables:
             for text, times in table.counted.items():
                 self.report.count(text, times)
@@ -369,11 +378,12 @@ def _why_unused(table: Table) -> str:
     """Why nothing was taken from a table; "" where its pictures were not taken."""
     names = ", ".join(table.samples)[:300] or "nothing"
     if not table.named:
-        return f"names no picture that came along; it has: {names}"
+        return Message("names no picture that came along; it has: {columns}", columns=names)
     if table.words.taken and not any(line.says_something for lines in table.lines.values() for line in lines):
-        return f"its column {', '.join(table.words.taken)} says nothing of any picture"
+        return Message("its column {names} says nothing of any picture", names=", ".join(table.words.taken))
     if not table.words.taken:
-        return f"none of its columns is known to hold captions ({columns.LOOKED_FOR}); it has: {names}"
+        return Message("none of its columns is known to hold captions ({names}); it has: {columns}",
+                       names=columns.LOOKED_FOR, columns=names)
     return ""
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from studio import storage
 from studio.datasets.sample import SAMPLE, Sample
 from studio.datasets.store import ID, Dataset, NotFound
+from studio.messages import Message
 
 
 def find(home: Path, id: str) -> Dataset:
@@ -16,7 +17,7 @@ def find(home: Path, id: str) -> Dataset:
     if id == SAMPLE and Sample(home).available():
         return Sample(home)
     if not ID.fullmatch(id) or not (home / "datasets" / id / "dataset.json").is_file():
-        raise NotFound(f"there is no data set {id[:64]!r}")
+        raise NotFound(Message("there is no data set {name}", name=repr(id[:64])))
     return Dataset(home, id)
 
 

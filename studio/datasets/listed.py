@@ -13,15 +13,16 @@ from studio.datasets.captions import Line
 from studio.datasets.matching import Match
 from studio.datasets.sources import Entry, Given
 from studio.datasets.tables import Record
+from studio.messages import Message
 
 SAMPLED = 300  # rows by which columns are told apart
 MOST_COLUMNS = 300
 MOST_PROBLEMS = 300  # of a table, told one by one
 SHOWN = 80  # characters of a value that is shown
-SURPLUS = "row with more cells than the header has: the rest was taken into its caption"
-NO_SPLIT = "split in a table that is none (train, validation, test), trained on"
-BY_END = "name in a table that is a picture's only in part"
-NO_CAPTION = "has a caption that is neither text nor a list of texts"
+SURPLUS = Message("row with more cells than the header has: the rest was taken into its caption")
+NO_SPLIT = Message("split in a table that is none (train, validation, test), trained on")
+BY_END = Message("name in a table that is a picture's only in part")
+NO_CAPTION = Message("has a caption that is neither text nor a list of texts")
 Find = Callable[[str], Match]
 
 
@@ -43,9 +44,10 @@ class Table:
     def note(self, number: int, problem: str) -> None:
         """A row that cannot be used."""
         if len(self.problems) < MOST_PROBLEMS:
-            self.problems.append(f"{self.entry.shown} line {number} {problem}: left out")
+            self.problems.append(Message("{file} line {number} {problem}: left out", file=self.entry.shown,
+                                         number=number, problem=problem))
         elif len(self.problems) == MOST_PROBLEMS:
-            self.problems.append(f"{self.entry.shown}: more lines like these are left out")
+            self.problems.append(Message("{file}: more lines like these are left out", file=self.entry.shown))
 
 
 def read(entry: Entry, records: Sequence[Record], find: Find, *, picture: str | None = None,
@@ -99,7 +101,7 @@ def coded_picture(table: Entry, record: Record, column: str, words: columns.Capt
     value = record.fields.get(column)
     if not entry.problem:
         entry.data = coded.decode(value) if isinstance(value, str) else None
-        entry.problem = "" if entry.data else "the row has no picture"
+        entry.problem = "" if entry.data else Message("the row has no picture")
         entry.size = len(entry.data or b"")
     texts = {name: found for name, value in record.fields.items()
              if name != column and (found := tables.texts_of(value, joined=columns.is_tags(name)))}
@@ -197,7 +199,7 @@ def _add(table: Table, picture: Entry, record: Record, others: set[str], find: F
         table.note(record.number, NO_CAPTION)
         return
     if record.surplus and (not table.words.taken or [*record.fields][-1] not in table.words.taken):
-        table.note(record.number, "has more columns than the header")
+        table.note(record.number, Message("has more columns than the header"))
         return
     table.counted[SURPLUS] += record.surplus
     said = record.fields.get("split")

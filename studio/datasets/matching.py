@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from studio.datasets.sources import Entry
+from studio.messages import Message
 
 PICTURE_SUFFIXES = frozenset((
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif", "avif", "heic", "heif", "jxl", "jp2"))
@@ -19,7 +20,7 @@ OF_WORDS = frozenset(("caption", "captions", "text", "texts", "txt", "label", "l
                       "prompts", "annotation", "annotations"))
 NUMBERED = re.compile(r"#\d+$")  # what Flickr's lists put behind a name: the how manieth caption of it this is
 DRIVE = re.compile(r"[A-Za-z]:/")
-OUTSIDE = "names a file outside the data set"
+OUTSIDE = Message("names a file outside the data set")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Names:
 
     def _find(self, name: str, folder: str, source: int) -> Match:
         if not name or "\0" in name or "://" in name:
-            return Match(problem=OUTSIDE if name else "has no file_name")
+            return Match(problem=OUTSIDE if name else Message("has no file_name"))
         absolute = name.startswith("/") or DRIVE.match(name) is not None
         below = posixpath.normpath(posixpath.join(folder, name))
         for key in () if absolute else (below, posixpath.normpath(name)):
@@ -87,9 +88,11 @@ class Names:
             return Match(found[0])
         shown = Entry(name).shown[:200]
         if found:
-            return Match(problem=f"names {shown!r}, which may be any of {len(found)} pictures")
+            return Match(problem=Message("names {name}, which may be any of {number} pictures", name=repr(shown),
+                                         number=len(found)))
         outside = absolute or below.startswith("../") or below == ".." or ":" in name.split("/")[0]
-        return Match(problem=OUTSIDE if outside else f"names {shown!r}, which is not among the pictures")
+        return Match(problem=OUTSIDE if outside else
+                     Message("names {file}, which is not among the pictures", file=repr(shown)))
 
     def _elsewhere(self, key: str, source: int) -> Iterator[Entry]:
         """What another source has under that very path: a loose table speaks of a zip that came with it."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from studio.datasets.sources import Entry
+from studio.messages import Message
 
 # What `datasets` takes a folder's or a file's name for.
 SPLITS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
@@ -37,11 +38,11 @@ REGULARISATION = frozenset(("reg", "regs", "reg_data", "regularization_data", "c
                             "regularisation", "reg_images", "regularization_images", "regularisation_images",
                             "class_images"))
 # Files of other trainers that change how their pictures are learnt from.
-SETTINGS = {
-    "multiply.txt": "EveryDream counts this folder's pictures so many times by it: name the folder 10_name for ten",
-    "cond_dropout.txt": "EveryDream's caption dropout: set data.caption_dropout",
-    "flip_p.txt": "EveryDream's share of mirrored pictures: set data.random_flip",
-    "shuffle_tags.txt": "EveryDream's wish for shuffled tags: there is no such setting here"}
+SETTINGS = {"multiply.txt": Message("EveryDream counts this folder's pictures so many times by it: name the folder "
+                                    "10_name for ten"),
+            "cond_dropout.txt": Message("EveryDream's caption dropout: set data.caption_dropout"),
+            "flip_p.txt": Message("EveryDream's share of mirrored pictures: set data.random_flip"),
+            "shuffle_tags.txt": Message("EveryDream's wish for shuffled tags: there is no such setting here")}
 CONFIGS = re.compile(r"(dataset|config|.*[-_.](dataset|config))\.(toml|ya?ml)|(global|local)\.ya?ml"
                      r"|dataset_infos?\.json|dataset_dict\.json|multidatabackend.*\.json")
 PLACEHOLDER = re.compile(r"\[(?:trigger|name|filewords)\]|\{trigger\}|<trigger>", re.IGNORECASE)
@@ -112,8 +113,8 @@ def regularisation(keys: Iterable[str]) -> dict[str, int]:
 def setting_of_another(name: str) -> str:
     """What a file of another trainer's settings means there; "" for any other file."""
     base = posixpath.basename(name).casefold()
-    return SETTINGS.get(base) or ("settings of another program, which are not read here" if CONFIGS.fullmatch(base)
-                                  else "")
+    other = Message("settings of another program, which are not read here") if CONFIGS.fullmatch(base) else ""
+    return SETTINGS.get(base) or other
 
 
 def _split(folder: str) -> str:

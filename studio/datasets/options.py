@@ -8,6 +8,7 @@ from pathlib import Path
 
 from studio.datasets import encodings
 from studio.datasets.pixels import WHITE
+from studio.messages import Message
 
 NAMES = ("nothing", "file name", "folder name")  # what a picture without a caption takes
 LONGEST = 200  # characters of a column's name
@@ -35,15 +36,19 @@ class Options:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"#[0-9a-fA-F]{6}", self.background):
-            raise Wrong(f"The background {self.background[:40]!r} is no colour: write it as #rrggbb, such as #ffffff.")
+            raise Wrong(Message("The background {colour} is no colour: write it as #rrggbb, such as #ffffff.",
+                                colour=repr(self.background[:40])))
         if self.caption_from not in NAMES:
-            raise Wrong(f"Captions cannot be taken from {self.caption_from[:40]!r}; there are: {', '.join(NAMES)}.")
+            raise Wrong(Message("Captions cannot be taken from {name}; there are: {names}.",
+                                name=repr(self.caption_from[:40]), names=", ".join(NAMES)))
         for name in (self.image_column, self.caption_column):
             if name is not None and len(name) > LONGEST:
-                raise Wrong(f"{name[:40]!r} is no column's name: it has more than {LONGEST} characters.")
+                raise Wrong(Message("{name} is no column's name: it has more than {most} characters.",
+                                    name=repr(name[:40]), most=LONGEST))
         if self.encoding is not None and self.codec is None:
             known = ", ".join(name for name, _ in encodings.KNOWN.values())
-            raise Wrong(f"There is no encoding {self.encoding[:40]!r}; there are: {known}.")
+            raise Wrong(Message("There is no encoding {name}; there are: {names}.", name=repr(self.encoding[:40]),
+                                names=known))
 
     @property
     def codec(self) -> str | None:

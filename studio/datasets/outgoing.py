@@ -22,6 +22,7 @@ from typing import Any
 from studio import storage, zips
 from studio.datasets import card
 from studio.datasets.store import Dataset
+from studio.messages import Message
 
 Row = dict[str, Any]
 WHOLE = [0, 0, 0]  # the crop of a picture that is learned from as a whole
@@ -35,7 +36,8 @@ def ready(dataset: Dataset) -> Sequence[Row]:
     """The rows to take away. Raises Nothing."""
     rows = dataset.snapshot().rows
     if not rows:
-        raise Nothing(f"The data set {dataset.name!r} has no pictures to take away ({dataset.state}).")
+        raise Nothing(Message("The data set {name} has no pictures to take away ({state}).", name=repr(dataset.name),
+                              state=dataset.state))
     return rows
 
 
@@ -58,7 +60,8 @@ def stored_sizes(dataset: Dataset, rows: Iterable[Row]) -> list[tuple[Path, int]
         try:
             found.append((path, os.stat(path).st_size))
         except FileNotFoundError:
-            raise storage.Corrupt(f"the stored picture of {row['name']!r} is missing; import it again") from None
+            raise storage.Corrupt(Message("the stored picture of {name} is missing; import it again",
+                                          name=repr(row["name"]))) from None
     return found
 
 

@@ -8,6 +8,8 @@ from functools import lru_cache
 
 from PIL import Image, ImageCms, ImageOps
 
+from studio.messages import Message
+
 SRGB = ImageCms.createProfile("sRGB")
 ORIENTATION = 0x0112
 WHITE = "#ffffff"
@@ -17,7 +19,7 @@ TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
 def upright(image: Image.Image, changes: list[str]) -> Image.Image:
     """The picture turned as its EXIF orientation says; unreadable EXIF is dropped. First frame of an animation."""
     if getattr(image, "is_animated", False) and image.format not in ("MPO", "HEIF"):
-        changes.append("first frame of several taken")
+        changes.append(Message("first frame of several taken"))
         image.seek(0)
         image.load()
     try:
@@ -26,7 +28,7 @@ def upright(image: Image.Image, changes: list[str]) -> Image.Image:
         return image
     if orientation not in range(2, 9):
         return image
-    changes.append("turned upright by its EXIF orientation")
+    changes.append(Message("turned upright by its EXIF orientation"))
     return ImageOps.exif_transpose(image)
 
 
@@ -44,14 +46,14 @@ def to_srgb(image: Image.Image, changes: list[str], background: str = WHITE) -> 
 def _eight_bits(image: Image.Image, changes: list[str]) -> Image.Image:
     """Scale 16-bit and floating point grey to 8 bits; a plain convert would clip it to white or black."""
     if image.mode.startswith("I;16"):
-        changes.append("16-bit grey scaled to 8 bits")
+        changes.append(Message("16-bit grey scaled to 8 bits"))
         return image.convert("I").point([round(v / 257) for v in range(65536)], "L")
     if image.mode not in ("I", "F"):
         return image
     low, high = (float(v) for v in image.getextrema())  # type: ignore[misc]
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError("its pixels are not finite numbers")
-    changes.append("wide grey range scaled to 8 bits")
+    changes.append(Message("wide grey range scaled to 8 bits"))
     if image.mode == "F" and low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     elif image.mode == "I" and low >= 0 and high <= 65535:
@@ -70,7 +72,8 @@ def _flatten(image: Image.Image, icc: bytes | None, changes: list[str], backgrou
         colour = _apply_profile(colour, icc, changes)
     if alpha.getextrema() == (255, 255):
         return colour
-    changes.append(f"transparency laid on {'white' if background == WHITE else background}")
+    changes.append(Message("transparency laid on white") if background == WHITE else
+                   Message("transparency laid on {colour}", colour=background))
     result = Image.new("RGB", colour.size, background)
     result.paste(colour, mask=alpha)
     return result
@@ -79,8 +82,10 @@ def _flatten(image: Image.Image, icc: bytes | None, changes: list[str], backgrou
 def _plain(image: Image.Image, changes: list[str]) -> Image.Image:
     if image.mode == "RGB":
         return image
-    names = {"CMYK": "CMYK without a colour profile converted to RGB", "P": "palette converted to RGB"}
-    changes.append(names.get(image.mode, "grey converted to RGB" if image.mode in ("L", "1") else "converted to RGB"))
+    grey = Message("grey converted to RGB")
+    names = {"CMYK": Message("CMYK without a colour profile converted to RGB"),
+             "P": Message("palette converted to RGB"), "L": grey, "1": grey}
+    changes.append(names.get(image.mode, Message("converted to RGB")))
     return image.convert("RGB")
 
 
@@ -94,9 +99,9 @@ def _apply_profile(image: Image.Image, icc: bytes, changes: list[str]) -> Image.
         source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
         result = ImageCms.profileToProfile(image, source, SRGB, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        changes.append("unreadable colour profile left out")
+        changes.append(Message("unreadable colour profile left out"))
         return _plain(image, changes)
-    changes.append("colour profile converted to sRGB")
+    changes.append(Message("colour profile converted to sRGB"))
     return result or image
 
 

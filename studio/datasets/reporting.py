@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import Any
 
 from studio.datasets.sources import SYSTEM_FILE, Entry
+from studio.messages import Message, listed, without_stop
 
 MOST_NOTES = 200
 MOST_SKIPPED = 5000  # named one by one in report.json, which is read often; report.csv has all of them
@@ -124,21 +125,26 @@ class Report:
 
     def _summary(self) -> list[str]:
         system = sum(reason == SYSTEM_FILE for reason in self._reasons.values())
-        lines = [*self._notes, *(f"{number} x {text}" for text, number in self._counted.most_common())]
+        lines = [*self._notes, *(_times(number, text) for text, number in self._counted.most_common())]
         if system:
-            lines.append(f"{system} x system files ignored (__MACOSX, .DS_Store, Thumbs.db and the like)")
+            ignored = Message("system files ignored (__MACOSX, .DS_Store, Thumbs.db and the like)")
+            lines.append(_times(system, ignored))
         if len(lines) > MOST_NOTES:
-            lines[MOST_NOTES:] = [f"... and {len(lines) - MOST_NOTES} more lines like these"]
+            lines[MOST_NOTES:] = [Message("... and {count} more lines like these", count=len(lines) - MOST_NOTES)]
         return lines
 
     def _why(self, skipped: list[dict[str, str]]) -> str:
         if not self.entries:
-            return "No pictures: nothing was chosen. Choose pictures, or a zip of pictures."
+            return Message("No pictures: nothing was chosen. Choose pictures, or a zip of pictures.")
         if len(skipped) == 1 == len(self.entries):
-            return f"{skipped[0]['file']}: {skipped[0]['reason'].removesuffix('.')}."
+            return Message("{name}: {fault}.", name=skipped[0]["file"], fault=without_stop(skipped[0]["reason"]))
         if not self.tried:
-            return (f"There are no pictures among the {len(self.entries)} files. "
-                    "Choose JPEG, PNG or WebP pictures, or a zip of them.")
+            return Message("There are no pictures among the {count} files. Choose JPEG, PNG or WebP pictures, or a zip "
+                           "of them.", count=len(self.entries))
         reasons = Counter(line["reason"] for line in skipped).most_common(2)
-        why = "; ".join(f"{number} x {reason.removesuffix('.')}" for reason, number in reasons)
-        return f"None of the {len(self.entries)} files can be used: {why}."
+        why = listed(_times(number, without_stop(reason)) for reason, number in reasons)
+        return Message("None of the {count} files can be used: {why}.", count=len(self.entries), why=why)
+
+
+def _times(number: int, what: str) -> Message:
+    return Message("{number} x {what}", number=number, what=what)

@@ -14,6 +14,7 @@ from studio.datasets import captions
 from studio.datasets.captions import spread
 from studio.datasets.fold import Snapshot
 from studio.datasets.store import Dataset, picture_path
+from studio.messages import Message
 
 SAMPLE = "sample"
 FOLDER = Path(__file__).resolve().parent.parent / "assets" / "sample"
@@ -42,7 +43,7 @@ class Sample(Dataset):
     def commit(self) -> dict[str, Any]:
         count = self.count
         return {"seen": count, "used": count, "converted": 0, "skipped": [], "imports": [SAMPLE],
-                "notes": ["This data set ships with the studio."], "error": None}
+                "notes": [Message("This data set ships with the studio.")], "error": None}
 
     def picture(self, pid: str) -> Path:
         return self.path / self.row(pid)["name"]

@@ -13,12 +13,13 @@ from studio.datasets import captions, columns, tables
 from studio.datasets.matching import Names
 from studio.datasets.sources import Entry
 from studio.datasets.texts import Texts
+from studio.messages import Message
 
 # The endings of such files, those that come first where a picture has several; a `.json` may be a table as well.
 SUFFIXES = (".txt", ".caption", ".captions", ".description", ".text", ".cap", ".prompt", ".tags", ".tag", ".json")
 LARGEST_JSON = 1 << 20  # bytes
 TAGS = (".tags", ".tag")
-DRAWN = "settings of a program that draws, behind a caption: left out"
+DRAWN = Message("settings of a program that draws, behind a caption: left out")
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Sidecars:
         return self._of.get(picture, [])
 
     def read(self, entry: Entry) -> Said:
-        """What one says. Raises sources.Refused, OSError."""
+        """What one says. Raises sources.NotTaken, OSError."""
         text, changes = self.texts.decode(entry)
         if entry.suffix == ".json":
             return self._of_json(entry, text, changes)
@@ -93,12 +94,12 @@ class Sidecars:
         try:
             found = tables.parsed(text[:LARGEST_JSON])
         except (ValueError, RecursionError):
-            return Said(problem="it is not JSON")
+            return Said(problem=Message("it is not JSON"))
         if isinstance(found, str | list) and (texts := tables.texts_of(found)):
             said, more = captions.of_texts(texts)
             return Said(said, frozenset(changes | more))
         if not isinstance(found, dict):
-            return Said(problem="it holds no object")
+            return Said(problem=Message("it holds no object"))
         return self._of_object(entry, dict(tables.flat(found)), changes)
 
     def _of_object(self, entry: Entry, fields: dict[str, Any], changes: set[str]) -> Said:
@@ -107,7 +108,7 @@ class Sidecars:
         for name in chosen.taken:
             texts = tables.texts_of(fields.get(name), joined=columns.is_tags(name))
             if texts is None:
-                return Said(problem="its caption is neither text nor a list of texts")
+                return Said(problem=Message("its caption is neither text nor a list of texts"))
             if any(text.strip() for text in texts):
                 self.columns[name] += 1
                 said, more = captions.of_texts(texts)
@@ -115,7 +116,8 @@ class Sidecars:
         if chosen.taken:
             return Said(("",), frozenset(changes))
         self.unfit[entry] = {name: captions.clean(str(value))[0][:80] for name, value in fields.items()}
-        return Said(problem=f"it has none of {columns.LOOKED_FOR}; it has: {', '.join(fields)[:300] or 'nothing'}")
+        return Said(problem=Message("it has none of {names}; it has: {columns}", names=columns.LOOKED_FOR,
+                                    columns=", ".join(fields)[:300] or Message("nothing")))
 
 
 def _prompt(text: str, changes: set[str]) -> tuple[str, set[str]]:

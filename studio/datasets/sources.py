@@ -16,18 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from studio.errors import StudioError
+from studio.messages import Message
+
 MAX_ENTRIES = 100_000
 MAX_TOTAL = 10 << 30  # bytes unpacked, all archives together
 MAX_FILE = 64 << 20
 MAX_RATIO = 200  # unpacked to packed, for archives that unpack to more than MAX_FILE, and files to more than MAX_FLAT
 LONGEST_NAME = 500  # characters of a name that are shown and kept
 MAX_FLAT = 8 << 20  # bytes; a picture of one colour packs as well as a bomb does
-SYSTEM_FILE = "a system file, ignored"
+SYSTEM_FILE = Message("a system file, ignored")
 SYSTEM = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
 BIDI = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
-class Refused(Exception):
+class NotTaken(StudioError):
     """An archive or an import that is not taken; the message is the reason a person reads."""
 
 
@@ -87,7 +90,7 @@ class Entry:
         return PurePosixPath(self.name).suffix.lower()
 
     def on_disk(self, spool: Path) -> Path:
-        """A path to the content; an archive's entry is written to `spool`. Raises Refused."""
+        """A path to the content; an archive's entry is written to `spool`. Raises NotTaken."""
         if self.path is not None:
             return self.path
         with open(spool, "wb") as out:
@@ -95,7 +98,7 @@ class Entry:
         return spool
 
     def read(self) -> bytes:
-        """The content of a small file. Raises Refused."""
+        """The content of a small file. Raises NotTaken."""
         if self.path is not None:
             return self.path.read_bytes()
         out = _Buffer()
@@ -120,10 +123,10 @@ class Entry:
                 while block := file.read(1 << 18):
                     taken += len(block)
                     if taken > MAX_FILE:
-                        raise Refused(f"unpacks to more than {MAX_FILE >> 20} MB")
+                        raise NotTaken(Message("unpacks to more than {size} MB", size=MAX_FILE >> 20))
                     out.write(block)  # type: ignore[attr-defined]
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error) as error:
-            raise Refused(f"damaged in the zip ({error})") from None
+            raise NotTaken(Message("damaged in the zip ({why})", why=error)) from None
 
 
 class _Buffer(bytearray):
@@ -143,7 +146,7 @@ def entries(files: Iterable[tuple[str, Path]]) -> list[Entry]:
         archives += 1
         try:
             inside = ARCHIVES[entry.suffix](path, archives, left)
-        except Refused as refusal:
+        except NotTaken as refusal:
             entry.problem = str(refusal)
             inside = [entry]
         for one in inside:
@@ -177,15 +180,15 @@ def _loose(name: str, path: Path) -> Entry:
     try:
         status = path.lstat()
     except OSError as error:
-        entry.problem = f"cannot be read ({error.strerror})"
+        entry.problem = Message("cannot be read ({why})", why=error.strerror)
         return entry
     entry.size = status.st_size
     if not stat.S_ISREG(status.st_mode):
-        entry.problem = "not a regular file"
+        entry.problem = Message("not a regular file")
     elif _is_system(parts):
         entry.problem = SYSTEM_FILE
     elif status.st_size > MAX_FILE and entry.suffix not in (*ARCHIVES, ".parquet"):
-        entry.problem = f"larger than {MAX_FILE >> 20} MB"
+        entry.problem = Message("larger than {size} MB", size=MAX_FILE >> 20)
     return entry
 
 
@@ -194,16 +197,18 @@ def _archive(path: Path, source: int, left: int) -> list[Entry]:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, EOFError) as error:
-        raise Refused(f"not a zip, or a damaged or incomplete one ({error})") from None
+        raise NotTaken(Message("not a zip, or a damaged or incomplete one ({why})", why=error)) from None
     infos = [info for info in archive.infolist() if not info.is_dir()]
     unpacked = sum(i.file_size for i in infos)
     packed = min(path.stat().st_size, sum(i.compress_size for i in infos))  # entries may claim the same bytes
     if not infos:
-        raise Refused("the zip is empty")
+        raise NotTaken(Message("the zip is empty"))
     if unpacked > left:
-        raise Refused(f"the zip unpacks to {unpacked / 1e9:.1f} GB; at most {MAX_TOTAL >> 30} GB are taken at once")
+        raise NotTaken(Message("the zip unpacks to {size:.1f} GB; at most {most} GB are taken at once",
+                               size=unpacked / 1e9, most=MAX_TOTAL >> 30))
     if unpacked > MAX_FILE and unpacked > MAX_RATIO * max(packed, 1):
-        raise Refused(f"the zip unpacks to more than {MAX_RATIO} times its size, as a zip bomb does")
+        raise NotTaken(Message("the zip unpacks to more than {times} times its size, as a zip bomb does",
+                               times=MAX_RATIO))
     return [_inside(archive, info, source) for info in infos]
 
 
@@ -219,13 +224,15 @@ def _tar(path: Path, source: int, left: int) -> list[Entry]:
                 found.append(_in_tar(info, path, source))
                 total += info.size if found[-1].part else 0
                 if len(found) > MAX_ENTRIES:
-                    raise Refused(f"the tar lists more than {MAX_ENTRIES:,} files; no more are taken at once")
+                    raise NotTaken(Message("the tar lists more than {most:,} files; no more are taken at once",
+                                           most=MAX_ENTRIES))
                 if total > left:
-                    raise Refused(f"the tar holds more than the {MAX_TOTAL >> 30} GB that are taken at once")
+                    raise NotTaken(Message("the tar holds more than the {most} GB that are taken at once",
+                                           most=MAX_TOTAL >> 30))
     except (tarfile.TarError, OSError, ValueError, EOFError, MemoryError, RecursionError) as error:
-        raise Refused(f"not a tar, or a damaged, compressed or incomplete one ({error})") from None
+        raise NotTaken(Message("not a tar, or a damaged, compressed or incomplete one ({why})", why=error)) from None
     if not found:
-        raise Refused("the tar is empty")
+        raise NotTaken(Message("the tar is empty"))
     return found
 
 
@@ -233,7 +240,7 @@ def _in_tar(info: tarfile.TarInfo, path: Path, source: int) -> Entry:
     entry = Entry(info.name.removeprefix("./"), source, info.size)
     parts = entry.name.split("/")
     if not info.isreg() or info.issparse():
-        entry.problem = "a link or device, not a file"
+        entry.problem = Message("a link or device, not a file")
     else:
         entry.problem = _problem(entry, parts)
     if not entry.problem:
@@ -244,29 +251,31 @@ def _in_tar(info: tarfile.TarInfo, path: Path, source: int) -> Entry:
 def _problem(entry: Entry, parts: list[str]) -> str:
     """Why an archive's entry cannot be taken, judged by its name and size; "" for one that can."""
     if entry.name.startswith("/") or re.match(r"[A-Za-z]:", entry.name) or ".." in parts:
-        return "its name points outside the archive"
+        return Message("its name points outside the archive")
     if _is_system(parts):
         return SYSTEM_FILE
     if entry.size > MAX_FILE:
-        return f"larger than {MAX_FILE >> 20} MB"
-    return f"a {entry.suffix[1:]} inside an archive: unpack it first" if entry.suffix in ARCHIVES else ""
+        return Message("larger than {size} MB", size=MAX_FILE >> 20)
+    return (Message("a {kind} inside an archive: unpack it first", kind=entry.suffix[1:])
+            if entry.suffix in ARCHIVES else "")
 
 
 def _check_directory(path: Path) -> None:
-    """Refuse by the end record, before the directory is read into memory. Raises Refused."""
+    """Refuse by the end record, before the directory is read into memory. Raises NotTaken."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         file.seek(max(0, size - 65_557))
         tail = file.read()
     at = tail.rfind(b"PK\5\6")
     if at < 0 or at + 22 > len(tail):
-        raise Refused("not a zip, or an incomplete one (its directory is missing)")
+        raise NotTaken(Message("not a zip, or an incomplete one (its directory is missing)"))
     count, directory = struct.unpack("<HI", tail[at + 10 : at + 16])
     far = tail.rfind(b"PK\6\6", 0, at)
     if far >= 0 and far + 56 <= len(tail) and 0xFFFF in (count, directory & 0xFFFF):
         count, directory = struct.unpack("<QQ", tail[far + 32 : far + 48])
     if max(count, directory // 400) > MAX_ENTRIES:
-        raise Refused(f"the zip lists {count:,} files; at most {MAX_ENTRIES:,} are taken at once")
+        raise NotTaken(Message("the zip lists {count:,} files; at most {most:,} are taken at once", count=count,
+                               most=MAX_ENTRIES))
 
 
 def _inside(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: int) -> Entry:
@@ -274,11 +283,11 @@ def _inside(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: int) -> Ent
     entry = Entry(name, source, info.file_size, archive=archive, info=info)
     parts, mode = name.split("/"), info.external_attr >> 16
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-        entry.problem = "a link or device, not a file"
+        entry.problem = Message("a link or device, not a file")
     elif info.flag_bits & 0x1:
-        entry.problem = "password protected: make a zip without a password"
+        entry.problem = Message("password protected: make a zip without a password")
     elif info.file_size > MAX_FLAT and info.file_size > MAX_RATIO * max(info.compress_size, 1):
-        entry.problem = f"unpacks to more than {MAX_RATIO} times its size, as a zip bomb does"
+        entry.problem = Message("unpacks to more than {times} times its size, as a zip bomb does", times=MAX_RATIO)
     else:
         entry.problem = _problem(entry, parts)
     return entry

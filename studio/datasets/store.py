@@ -24,18 +24,20 @@ from typing import Any
 
 from studio import storage
 from studio.datasets import captions as captions_
-from studio.datasets import compacting, workers
+from studio.datasets import compacting, crops, workers
 from studio.datasets.fold import Fold, Snapshot, SnapshotCache
 from studio.datasets.naming import relying
+from studio.messages import Message
 from studio.work import Refused
 
 ID = re.compile(r"[0-9a-f]{32}")
-MIN_CROP = 16  # pixels
 ROW_KEYS = ("image", "ext", "width", "height", "captions", "split", "name", "crop", "repeats")
 NOT_TOLD = ("imports", "batches", "readings")  # of report.json
-INTERRUPTED = "The import was interrupted before it finished; nothing of it was kept. Import the files again."
-FULL = "The disk became full during the import; nothing of it was kept. Free some space, then import again."
-STILL_WAIT = "The import was interrupted before it finished; the files that were sent still wait: import them again."
+INTERRUPTED = Message("The import was interrupted before it finished; nothing of it was kept. Import the files again.")
+FULL = Message("The disk became full during the import; nothing of it was kept. Free some space, then import again.")
+ADDING = Message("pictures are being added to this data set already: wait until that import has ended")
+STILL_WAIT = Message("The import was interrupted before it finished; the files that were sent still wait: import them "
+                     "again.")
 
 
 class NotFound(LookupError):
@@ -51,12 +53,6 @@ def picture_path(home: Path, row: dict[str, Any]) -> Path:
     return home / "images" / row["image"][:2] / f"{row['image']}.{row['ext']}"
 
 
-def crop_lies_in(row: Mapping[str, Any], crop: list[int]) -> bool:
-    """Whether a square [x, y, side] is large enough, and part of a row's picture."""
-    x, y, side = crop
-    return side >= MIN_CROP and 0 <= x <= row["width"] - side and 0 <= y <= row["height"] - side
-
-
 class Dataset:
     """One data set. Cheap to make; files are read on demand; safe to use from several threads."""
 
@@ -69,7 +65,7 @@ class Dataset:
         """dataset.json: name, owner, created. Raises NotFound for a data set that was deleted."""
         found = storage.read_json(self.path / "dataset.json")
         if not isinstance(found, dict):
-            raise NotFound(f"there is no data set {self.id!r}")
+            raise NotFound(Message("there is no data set {name}", name=repr(self.id)))
         return found
 
     @property
@@ -200,7 +196,7 @@ class Dataset:
         Raises NotFound."""
         found = self.snapshot().by_pid.get(pid)
         if found is None:
-            raise NotFound(f"there is no picture {pid[:80]!r} in this data set")
+            raise NotFound(Message("there is no picture {name} in this data set", name=repr(pid[:80])))
         return dict(found)
 
     def picture(self, pid: str) -> Path:
@@ -228,7 +224,8 @@ class Dataset:
         rows = [{k: row[k] for k in ROW_KEYS if k in row} for row in self.snapshot().rows]
         for row in rows:
             if not picture_path(self.home, row).is_file():
-                raise storage.Corrupt(f"the stored picture of {row['name']!r} is missing; import it again")
+                raise storage.Corrupt(Message("the stored picture of {name} is missing; import it again",
+                                              name=repr(row["name"])))
         return rows
 
     def set_captions(self, pid: str, captions: list[str]) -> dict[str, Any]:
@@ -242,9 +239,8 @@ class Dataset:
         """Train on a square [x, y, side] of a picture, in its pixels, or on all of it (None); returns the new row.
         Raises NotFound, ReadOnly, ValueError for a square that does not lie in the picture."""
         row = self.row(pid)
-        if crop is not None and not crop_lies_in(row, crop):
-            raise ValueError(f"a crop [x, y, side] of at least {MIN_CROP} px must lie in the picture of "
-                             f"{row['width']} x {row['height']} px, not at {crop}")
+        if crop is not None:
+            crops.check(row, crop)
         self.edit({pid: {"crop": crop}}, "crop")
         return self.row(pid)
 
@@ -288,7 +284,7 @@ class Dataset:
         with relying(self.home):
             rows = self.freeze()
             report = {"seen": len(rows), "used": len(rows), "converted": 0, "skipped": [],
-                      "notes": [f"Copied from {self.name}."], "error": None}
+                      "notes": [Message("Copied from {name}.", name=self.name)], "error": None}
             return _establish(self.home, name, owner, fill=lambda made: made.add_rows(rows, report))
 
     def add_rows(self, rows: list[dict[str, Any]], report: dict[str, Any], table: bytes | None = None,
@@ -312,7 +308,8 @@ class Dataset:
 
     def _writable(self) -> None:
         if self.read_only:
-            raise ReadOnly(f"the data set {self.name!r} ships with the studio and cannot be changed: copy it first")
+            raise ReadOnly(Message("the data set {name} ships with the studio and cannot be changed: copy it first",
+                                   name=repr(self.name)))
 
     def _append(self, lines: list[dict[str, Any]], edit: bool = False) -> None:
         self._writable()
@@ -382,7 +379,7 @@ def take_lock(dataset: Dataset) -> storage.Lock:
     if lock is None:
         lock = storage.Lock(dataset.lock_file)
         if not lock.acquire():
-            raise Refused("pictures are being added to this data set already: wait until that import has ended")
+            raise Refused(ADDING)
     return lock
 
 

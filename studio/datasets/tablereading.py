@@ -21,6 +21,7 @@ from studio.datasets import captions, coded, columns, meanings, tables
 from studio.datasets.hubsource import MOST_ROWS, HubSource
 from studio.datasets.sources import MAX_FILE
 from studio.limited import wire
+from studio.messages import Message
 
 MEMORY = 6 << 30  # bytes of address space; Arrow maps far more than it uses
 FILE_BYTES = 4 << 30  # the largest file it may write, into its own cache
@@ -43,11 +44,13 @@ def hub_splits(source: HubSource, token: str | None) -> tuple[dict[str, Any], di
     for split, files in (builder.config.data_files or {}).items():
         for file in files:
             if not _inside(str(file), where):
-                raise Stop(f"{source.name} points outside its repository (split {split}): such data sets are not read.")
+                raise Stop(Message("{name} points outside its repository (split {split}): such data sets are not read.",
+                                   name=source.name, split=split))
     streams: Any = builder.as_streaming_dataset()
     if source.split:
         if source.split not in streams:
-            raise Stop(f"There is no split {source.split[:100]!r} in {source.name}; there are: {', '.join(streams)}.")
+            raise Stop(Message("There is no split {split} in {name}; there are: {names}.",
+                               split=repr(source.split[:100]), name=source.name, names=", ".join(streams)))
         streams = {source.split: streams[source.split]}
     known = builder.info.splits or {}
     info["splits"] = {name: known[name].num_examples if name in known else None for name in streams}
@@ -72,22 +75,23 @@ def _repository(source: HubSource, token: str | None) -> dict[str, Any]:
     except GatedRepoError:
         raise Stop(_gated(source)) from None
     except RepositoryNotFoundError:
-        raise Stop(f"There is no data set {source.name} on the Hub, or it is private: check the name, and give a token "
-                   "that may read it.") from None
+        raise Stop(Message("There is no data set {name} on the Hub, or it is private: check the name, and give a token "
+                           "that may read it.", name=source.name)) from None
     except RevisionNotFoundError:
-        raise Stop(f"{source.name} has no revision {source.revision!r}: give a branch, tag or commit of it.") from None
+        raise Stop(Message("{name} has no revision {revision}: give a branch, tag or commit of it.", name=source.name,
+                           revision=repr(source.revision))) from None
     names = [entry.rfilename for entry in found.siblings or []]
     script = f"{source.name.rpartition('/')[2]}.py"
     if script in names:
-        raise Stop(f"{source.name} is made by a loading script ({script}), which is never run here: choose a data set "
-                   "of parquet files or pictures; the Hub has a parquet copy of many under the revision "
-                   "refs/convert/parquet.")
+        raise Stop(Message("{name} is made by a loading script ({script}), which is never run here: choose a data set "
+                           "of parquet files or pictures; the Hub has a parquet copy of many under the revision "
+                           "refs/convert/parquet.", name=source.name, script=script))
     return {"sha": found.sha, "private": bool(found.private), "gated": bool(found.gated)}
 
 
 def _gated(source: HubSource) -> str:
-    return (f"{source.name} is gated: accept its terms at https://huggingface.co/datasets/{source.name}, and give a "
-            "token of that account.")
+    return Message("{name} is gated: accept its terms at {page}, and give a token of that account.", name=source.name,
+                   page=f"https://huggingface.co/datasets/{source.name}")
 
 
 def _builder(source: HubSource, sha: str, token: str | None) -> Any:
@@ -103,8 +107,9 @@ def _builder(source: HubSource, sha: str, token: str | None) -> Any:
         raise Stop(_gated(source) if "gated" in str(error) else f"{source.name}: {error}") from None
     except (ValueError, RuntimeError, FileNotFoundError, TypeError) as error:
         place = " ".join([*source.data_files, source.data_dir or ""]).strip()
-        where = f" (of {place})" if place else ""
-        raise Stop(f"{source.name}{where} cannot be read: {_first_line(error)}") from None
+        raise Stop(Message("{name} (of {place}) cannot be read: {why}", name=source.name, place=place,
+                           why=_first_line(error)) if place else
+                   Message("{name} cannot be read: {why}", name=source.name, why=_first_line(error))) from None
 
 
 def _first_line(error: BaseException) -> str:
@@ -213,7 +218,8 @@ class Table:
         except MemoryError:
             raise
         except Exception as error:
-            raise Stop(f"Reading the split {split} broke off: {_first_line(error)}") from None
+            raise Stop(Message("Reading the split {split} broke off: {why}", split=split,
+                               why=_first_line(error))) from None
 
     def _row(self, split: str, number: int, row: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         assert self.image
@@ -259,16 +265,16 @@ class Table:
         if isinstance(value, bytes):
             value = {"bytes": value}
         if not isinstance(value, dict):
-            raise Stop("the row has no picture")
+            raise Stop(Message("the row has no picture"))
         data, path = value.get("bytes"), value.get("path")
         if data is None and path:
             if self.repository is None:
-                raise Stop("the row names a file outside its data set")
+                raise Stop(Message("the row names a file outside its data set"))
             data = self.repository.read(str(path))
         if not data:
-            raise Stop("the row has no picture")
+            raise Stop(Message("the row has no picture"))
         if len(data) > MAX_FILE:
-            raise Stop(f"larger than {MAX_FILE >> 20} MB")
+            raise Stop(Message("larger than {size} MB", size=MAX_FILE >> 20))
         return data, path
 
 
@@ -284,7 +290,7 @@ class Repository:
         """The bytes of a file of it, or of `zip://name::` in a zip of it. Raises Stop, for any other place too."""
         inner, archive = path.split("::") if path.count("::") == 1 and path.startswith("zip://") else ("", path)
         if not _inside(archive, self.where):
-            raise Stop("the row names a file outside its data set")
+            raise Stop(Message("the row names a file outside its data set"))
         try:
             with ExitStack() as opened:
                 file: Any = opened.enter_context(self._files.open(archive.removeprefix("hf://"), "rb"))
@@ -295,7 +301,7 @@ class Repository:
         except MemoryError:
             raise
         except Exception as error:  # of the Hub's client or of a zip, of many kinds: it costs this row alone
-            raise Stop(f"cannot be fetched ({_first_line(error)[:200]})") from None
+            raise Stop(Message("cannot be fetched ({why})", why=_first_line(error)[:200])) from None
 
 
 def _file(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -307,7 +313,7 @@ def _file(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         return {}, {"train": datasets.load_dataset(kind, data_files=[path], split="train", streaming=True)}
     except (ValueError, OSError) as error:
-        raise Stop(f"not a parquet file that can be read ({_first_line(error)[:200]})") from None
+        raise Stop(Message("not a parquet file that can be read ({why})", why=_first_line(error)[:200])) from None
 
 
 def _value(row: dict[str, Any], name: str | None) -> Any:
@@ -360,7 +366,8 @@ def main() -> None:
     except ConnectionError as error:
         wire.send(answers, {"error": f"The Hub cannot be reached: check the network and try again ({error})."})
     except Exception as error:
-        wire.send(answers, {"error": f"It cannot be read ({type(error).__name__}: {_first_line(error)})."})
+        wire.send(answers, {"error": Message("It cannot be read ({kind}: {why}).", kind=type(error).__name__,
+                                              why=_first_line(error))})
     answers.flush()
     os._exit(0)  # threads of a broken stream may never end
 

@@ -14,6 +14,7 @@ from typing import Any
 from studio.datasets.columns import CAPTIONS, FILES
 from studio.datasets.encodings import Decoded, Reader
 from studio.datasets.matching import NUMBERED
+from studio.messages import Message
 
 IsName = Callable[[str], bool]  # whether a text names a picture that came along
 FILE = "file_name"  # the column of a record's picture where its table has no name for it
@@ -59,7 +60,7 @@ def json_lines(data: bytes, reader: Reader) -> tuple[list[Record], list[Decoded]
             if text.strip(" \t\r\ufeff"):
                 found.append(_of_json_line(number, text))
     if found and any(keys <= found[0].fields.keys() for keys in OWN_ROWS):
-        raise NoTable("holds the rows of a data set of a studio")
+        raise NoTable(Message("holds the rows of a data set of a studio"))
     return found, read
 
 
@@ -81,10 +82,10 @@ def json_whole(text: str, is_name: IsName) -> list[Record]:
         lines = [_of_json_line(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
         if len(lines) > 1 and sum(not line.problem for line in lines) >= 0.5 * len(lines):
             return lines
-        raise NoTable("is not JSON") from None
+        raise NoTable(Message("is not JSON")) from None
     if isinstance(found, dict):
         if {"seen", "used", "converted", "skipped"} <= found.keys():
-            raise NoTable("is a report of an import")
+            raise NoTable(Message("is a report of an import"))
         found = _of_object(found, is_name)
     return [_record(number, entry) for number, entry in enumerate(found if isinstance(found, list) else [found], 1)]
 
@@ -109,9 +110,9 @@ def delimited(text: str, is_name: IsName) -> list[Record]:
                 columns = _header(cells)
             found.append(_of_cells(reader.line_num, cells, columns, delimiter))
     except csv.Error as error:
-        found.append(Record(reader.line_num, problem=f"is not CSV ({error})"))
+        found.append(Record(reader.line_num, problem=Message("is not CSV ({why})", why=error)))
     if columns == OWN_REPORT:
-        raise NoTable("is a report of an import")
+        raise NoTable(Message("is a report of an import"))
     if not _is_bare(found, is_name):
         return found[1:]
     numbered = {name: str(place) for place, name in enumerate(columns, 1)}
@@ -136,7 +137,7 @@ def plain_list(text: str, is_name: IsName) -> list[Record]:
         split = [(n, *line.partition(separator)[::2]) for n, line in enumerate(lines, 1) if line]
         if split and sum(names(name) for _, name, _ in split) >= 0.5 * len(split):
             return [Record(n, {"1": name, "2": said.strip()}) for n, name, said in split]
-    raise NoTable("names no pictures")
+    raise NoTable(Message("names no pictures"))
 
 
 def unnumbered(name: str) -> str:
@@ -166,14 +167,14 @@ def _of_json_line(number: int, text: str) -> Record:
     try:
         return _record(number, parsed(text.strip(" \t\r\ufeff,")))
     except (ValueError, RecursionError):
-        return Record(number, problem="is not JSON")
+        return Record(number, problem=Message("is not JSON"))
 
 
 def _record(number: int, entry: Any) -> Record:
     if isinstance(entry, list) and entry and all(isinstance(cell, str) for cell in entry):
         return Record(number, {str(n): cell for n, cell in enumerate(entry, 1)})
     if not isinstance(entry, dict):
-        return Record(number, problem="is not an object")
+        return Record(number, problem=Message("is not an object"))
     return Record(number, dict(flat(entry)))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from studio.datasets import captions, encodings
 from studio.datasets.encodings import Decoded, Reader
 from studio.datasets.sources import Entry
+from studio.messages import Message
 
 KEPT = 64 << 20  # bytes of them that stay in memory, and with the data set to be read again
 SHOWN = 120  # characters of a sample
@@ -38,7 +39,7 @@ class Texts:
         self._seen: dict[str, Seen] = {}
 
     def content(self, entry: Entry) -> bytes:
-        """The bytes of a file of words. Raises sources.Refused, OSError."""
+        """The bytes of a file of words. Raises sources.NotTaken, OSError."""
         if entry in self.kept:
             return self.kept[entry]
         data = entry.read()
@@ -71,7 +72,7 @@ class Texts:
                 found.add(captions.DAMAGED)
             if decoded.codec == "utf-8" or not decoded.text.strip() or decoded.text.isascii():
                 continue
-            found.add(captions.ENCODED.format(decoded.name))
+            found.add(Message("caption text was not UTF-8 and was read as {encoding}", encoding=decoded.name))
             self._note(entry, data, decoded)
         return found
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import limited, storage
+from studio.messages import Message
 
 MEMORY = 4 << 30  # bytes of address space
 SECONDS = 60  # of processor time a request
@@ -39,7 +40,7 @@ def answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     except Unreadable as problem:
         return {"problem": str(problem)}
     except MemoryError:
-        return {"problem": f"it needs more than {MEMORY >> 30} GB of memory"}
+        return {"problem": Message("it needs more than {size} GB of memory", size=MEMORY >> 30)}
 
 
 @lru_cache(maxsize=4)
@@ -49,7 +50,8 @@ def load(folder: Path) -> tuple[Any, int]:
 
     large = [path.name for path in folder.iterdir() if path.is_file() and path.stat().st_size > FILE_BYTES]
     if large:
-        raise Unreadable(f"{folder.name}/{large[0]} is larger than {FILE_BYTES >> 20} MB: repair or replace it")
+        raise Unreadable(Message("{folder}/{name} is larger than {size} MB: repair or replace it", folder=folder.name,
+                                 name=large[0], size=FILE_BYTES >> 20))
     try:
         config = storage.read_json(folder / "tokenizer_config.json") or {}
         if (folder / "tokenizer.json").is_file():
@@ -61,7 +63,8 @@ def load(folder: Path) -> tuple[Any, int]:
         most = config.get("model_max_length") or 77
         return tokenizer, int((most if most < ENDLESS else 512) - tokenizer.num_special_tokens_to_add(False))
     except Exception as error:  # tokenizers raises plain Exception for a bad file
-        raise Unreadable(f"{folder.name} cannot be read ({str(error)[:200]}): repair or replace its files") from None
+        raise Unreadable(Message("{name} cannot be read ({why}): repair or replace its files", name=folder.name,
+                                 why=str(error)[:200])) from None
 
 
 def _clip(folder: Path, config: dict[str, Any]) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from studio import limited
 from studio.families import BaseProblem, Source
+from studio.messages import Message
 
 TOGETHER = 5000  # texts in one request
 _readers = limited.Readers("studio.datasets.tokenreading")
@@ -51,7 +52,7 @@ def encoders(source: Source) -> list[Encoder]:
     """The tokenizers of a base's files, in the order of its encoders. Raises BaseProblem."""
     listed = _ask(source.folder, {"encoders": True})["encoders"]
     if not listed:
-        raise BaseProblem(f"{source.name} has no tokenizer that can be read here")
+        raise BaseProblem(Message("{name} has no tokenizer that can be read here", name=source.name))
     return [Encoder(one["name"], one["limit"], source.folder) for one in listed]
 
 
@@ -59,7 +60,7 @@ def _ask(base: Path, request: dict[str, Any]) -> dict[str, Any]:
     try:
         answer = _readers.ask(base, {**request, "base": str(base)})
     except limited.Stopped as stopped:
-        raise BaseProblem(f"the base's tokenizer cannot be used: {stopped}") from None
+        raise BaseProblem(Message("the base's tokenizer cannot be used: {why}", why=stopped)) from None
     if "problem" in answer:
         raise BaseProblem(answer["problem"])
     return answer

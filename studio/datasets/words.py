@@ -25,9 +25,10 @@ from studio.datasets.hubsource import Rows, Unreadable
 from studio.datasets.layout import ARROW, Layout
 from studio.datasets.options import Options
 from studio.datasets.reporting import Report
-from studio.datasets.sources import Entry, Given, Refused
+from studio.datasets.sources import Entry, Given, NotTaken
 from studio.datasets.store import Dataset
 from studio.datasets.tables import Record
+from studio.messages import Message
 
 KEPT = 96 << 20  # bytes of words, and of what is known of each file
 LARGEST_TABLE = 16 << 20  # bytes of a parquet file of names
@@ -97,7 +98,8 @@ def read_again(dataset: Dataset, options: Options) -> None:
         else:
             kept += 1
     if kept:
-        layout.report.note(f"{kept} captions were changed by hand since the import and stay as they are.")
+        layout.report.note(Message("{number} captions were changed by hand since the import and stay as they are.",
+                                   number=kept))
     report = {**layout.report.result(len(now)), "read_as": read_as(options), "readings": readings}
     dataset.edit(changes, WHAT)
     storage.write_bytes(dataset.path / "report.csv", layout.report.table())
@@ -132,7 +134,7 @@ def _line(entry: Entry, layout: Layout, pids: Mapping[Entry, str],
         return line, None
     content = layout.texts.kept.get(entry) if entry in layout.words else None
     if content is None and entry in layout.words and entry.suffix in ARROW and entry.size <= LARGEST_TABLE:
-        with suppress(Refused):  # damaged in its archive, as the report says
+        with suppress(NotTaken):  # damaged in its archive, as the report says
             content = entry.read()
     if content is None:
         line["problem"] = layout.report.why(entry)
@@ -175,11 +177,11 @@ def _reading(dataset: Dataset, packed: zipfile.ZipFile, options: Options) -> tup
 
 
 def _records(dataset: Dataset, entry: Entry) -> list[Record]:
-    """The records of a parquet file of names. Raises Refused."""
+    """The records of a parquet file of names. Raises NotTaken."""
     spool = dataset.path / ".spool-again.parquet"
     try:
         path = entry.on_disk(spool).absolute()
         with Rows(dataset.path, {"parquet": os.fsencode(path).hex()}, read=[path]) as table:
             return [Record(row["number"], row["line"]) for row in table if "line" in row]
     except Unreadable as problem:
-        raise Refused(str(problem)) from None
+        raise NotTaken(str(problem)) from None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import limited, storage
+from studio.messages import Message
 
 THUMB = 256  # pixels, the longer side of a thumbnail
 
@@ -69,7 +70,8 @@ def ensure_thumb(home: Path, row: dict[str, Any], picture: Path) -> Path:
     try:
         problem = worker.thumbnail(picture, "thumb").get("problem")
         if problem:
-            raise storage.Corrupt(f"the stored picture of {row['name']!r} cannot be shown: {problem}")
+            raise storage.Corrupt(Message("the stored picture of {name} cannot be shown: {why}", name=repr(row["name"]),
+                                          why=problem))
         place(folder / "thumb", target)
     finally:
         worker.close()

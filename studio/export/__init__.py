@@ -14,6 +14,7 @@ from typing import Any
 
 from studio import storage, tensors, zips
 from studio.export.offers import Item, Piece, base_of, holds_base, offers, slug
+from studio.messages import Message
 from studio.runs import Run
 from studio.zips import Download
 
@@ -117,7 +118,8 @@ def _opened(piece: Piece, path: str, holds: ExitStack) -> list[bytes | zips.Part
             holds.callback(os.close, handles[file])
             size, expected = os.fstat(handles[file]).st_size, piece.sizes.get(file)
             if expected is not None and size != expected:
-                raise storage.Corrupt(f"{piece.name} has {size} bytes instead of {expected}: it was changed on disk")
+                raise storage.Corrupt(Message("{name} has {size} bytes instead of {expected}: it was changed on disk",
+                                              name=piece.name, size=size, expected=expected))
         return handles[file]
 
     return _parts(piece, handle_of)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from studio import config, storage, tensors
+from studio.messages import Message
 from studio.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -78,10 +79,12 @@ class Source:
         try:
             found = storage.read_json(self.folder / path, JSON_BYTES)
         except (storage.Corrupt, OSError, RecursionError) as error:
-            raise BaseProblem(f"{self.name}: {path} cannot be read ({error}): repair or replace the file") from None
+            raise self.problem(Message("{path} cannot be read ({why}): repair or replace the file", path=path,
+                                       why=error)) from None
         if not isinstance(found, dict):
-            fault = "is missing" if found is None else "is not a JSON object"
-            raise BaseProblem(f"{self.name}: {path} {fault}: choose a complete diffusers folder")
+            raise self.problem(Message("{path} is missing: choose a complete diffusers folder", path=path)
+                               if found is None else
+                               Message("{path} is not a JSON object: choose a complete diffusers folder", path=path))
         return found
 
     def suggestions(self, path: str) -> dict[str, Any]:
@@ -91,7 +94,12 @@ class Source:
         try:
             return config.suggestions(self.read_json(path))
         except config.ConfigError as error:
-            raise BaseProblem(f"{self.name}: {path} is not a partial config of this studio: {error}") from None
+            raise self.problem(Message("{path} is not a partial config of this studio: {why}", path=path,
+                                       why=error)) from None
+
+    def problem(self, fault: Message) -> BaseProblem:
+        """A fault of this base, to be raised."""
+        return BaseProblem(Message("{name}: {fault}", name=self.name, fault=fault))
 
 
 @dataclass(frozen=True)
@@ -287,7 +295,8 @@ def names() -> list[str]:
 def get(name: str) -> Family:
     """The family of that name. Raises BaseProblem listing the families there are."""
     if name not in names():
-        raise BaseProblem(f"there is no model family {name[:40]!r}; there are: {', '.join(names())}")
+        raise BaseProblem(Message("there is no model family {name}; there are: {names}", name=repr(name[:40]),
+                                  names=", ".join(names())))
     return importlib.import_module(f"{__name__}.{name}").FAMILY
 
 
@@ -299,6 +308,40 @@ def of(source: Source) -> Family:
     for family in map(get, names()):
         if pipeline in family.pipelines:
             return family
-    what = "custom pipeline code" if isinstance(pipeline, list) else f"a {str(pipeline)[:80]}"
     known = ", ".join(f"{kind} ({family.title})" for family in map(get, names()) for kind in family.pipelines[:1])
-    raise BaseProblem(f"{source.name} is {what}; this studio trains {known}: choose such a base")
+    if isinstance(pipeline, list):
+        raise BaseProblem(Message("{name} is custom pipeline code; this studio trains {pipelines}: choose such a base",
+                                  name=source.name, pipelines=known))
+    raise BaseProblem(Message("{name} is a {what}; this studio trains {pipelines}: choose such a base",
+                              name=source.name, what=str(pipeline)[:80], pipelines=known))
+
+
+def no_formula(name: str, learns: str) -> Message:
+    """That a setting of the objective (one of FORMULAS) has no formula for what the run learns, and what to do."""
+    if name == "dream":
+        return Message("DREAM has a formula for epsilon only, and this run learns {kind}: turn it off", kind=learns)
+    if name == "snr_gamma":
+        return Message("min-SNR weights have formulas for epsilon and v_prediction, and this run learns {kind}: set 0",
+                       kind=learns)
+    if name == "zero_terminal_snr" and learns == "flow":
+        return Message("a flow's last time is noise alone already: turn this off")
+    if name == "zero_terminal_snr":
+        return Message("at the last time the input is noise alone: a model that predicts the noise learns nothing "
+                       "there, and drawing would divide by zero: set objective.prediction_type `v_prediction`, or "
+                       "turn this off")
+    return Message("times are chosen only where a model learns flow, and this run learns {kind}: leave it empty",
+                   kind=learns)
+
+
+def side_problems(family: Family, base: Source | None, sides: dict[str, int | None]) -> list[config.Problem]:
+    """Sides in pixels, by their field, that the family cannot draw or the base's layers would cut, silently or not.
+
+    A base that is gone (None) says nothing of what its sides are multiples of."""
+    step = family.side_step(base) if base else 1
+    found = [config.Problem(field, Message(
+        "every side of a picture is a multiple of {step} pixels for this base: set {side}", step=step,
+        side=max(1, round(side / step)) * step)) for field, side in sides.items() if side and side % step]
+    large = Message("{family} takes sides of at most {side} pixels: set fewer", family=family.title,
+                    side=family.largest_side)
+    most = family.largest_side
+    return found + [config.Problem(field, large) for field, side in sides.items() if side and side > most]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from studio import config
 from studio.families import BaseProblem, Family, Part, Source
+from studio.messages import Message
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +68,7 @@ class DiffusersFamily(Family):
         files = source.files()
         for name, part in parts.items():
             if part.role == "texts" and f"{name}/adapter_config.json" in files:
-                raise BaseProblem(f"{source.name}: {name}/ holds an adapter: merge it into the weights first")
+                raise source.problem(Message("{part}/ holds an adapter: merge it into the weights first", part=name))
             if part.role == "tokenizer":
                 _check_tokenizer(source, name, files)
             elif part.role != "scheduler":
@@ -175,27 +176,36 @@ class DiffusersFamily(Family):
             pixels = self.decode_latents({"vae": pipeline.vae}, self.unpacked(latents, pipeline, size))
         return pipeline.image_processor.postprocess(pixels)[0]
 
+    def _not_of_it(self, source: Source, pipeline: Any) -> Message:
+        """Why a base with that pipeline is none of this family."""
+        if isinstance(pipeline, list):
+            return Message("{name} is custom pipeline code; this family trains {pipeline} ({family}): choose such a "
+                           "base", name=source.name, pipeline=self.pipelines[0], family=self.title)
+        return Message("{name} is a {what}; this family trains {pipeline} ({family}): choose such a base",
+                       name=source.name, what=str(pipeline)[:80], pipeline=self.pipelines[0], family=self.title)
+
     def _check_classes(self, source: Source) -> dict[str, Part]:
         """The parts that the base has. Raises BaseProblem for any that is not as in the table."""
         index = source.read_json("model_index.json")
         pipeline = index.get("_class_name")
         if pipeline not in self.pipelines:
-            what = "custom pipeline code" if isinstance(pipeline, list) else f"a {str(pipeline)[:80]}"
-            raise BaseProblem(f"{source.name} is {what}; this family trains {self.pipelines[0]} "
-                              f"({self.title}): choose such a base")
+            raise BaseProblem(self._not_of_it(source, pipeline))
         parts = self.present(source)
         for name, part in parts.items():
             entry = index.get(name)
             if (not isinstance(entry, list) or len(entry) != 2 or entry[0] != part.library
                     or entry[1] not in part.classes):
-                shown = "missing" if entry in (None, [None, None]) else str(entry)[:120]
-                raise BaseProblem(f"{source.name}: model_index.json's {name} is {shown}; only "
-                                  f"{part.library}'s {' or '.join(part.classes)} is loaded")
+                there = entry not in (None, [None, None])
+                raise source.problem(
+                    Message("model_index.json's {part} is {found}; only {library}'s {classes} is loaded", part=name,
+                            found=str(entry)[:120], library=part.library, classes=" or ".join(part.classes)) if there
+                    else Message("model_index.json's {part} is missing; only {library}'s {classes} is loaded",
+                                 part=name, library=part.library, classes=" or ".join(part.classes)))
         foreign = [key for key, value in index.items()
                    if isinstance(value, list) and value != [None, None] and key not in (*self.parts, *self.unused)]
         if foreign:
-            raise BaseProblem(f"{source.name}: model_index.json lists parts this family does not know: "
-                              f"{', '.join(sorted(foreign))[:200]}")
+            raise source.problem(Message("model_index.json lists parts this family does not know: {parts}",
+                                         parts=", ".join(sorted(foreign))[:200]))
         return parts
 
 
@@ -223,15 +233,15 @@ def weight_files(source: Source, name: str, part: Part) -> list[str]:
         return [f"{stem}{v}.safetensors"]
     index = f"{stem}.safetensors.index{v}.json"
     if index not in files:
-        raise BaseProblem(f"{source.name}: {_no_weights(files, name, weights_stem(part), source.variant)}")
+        raise source.problem(_no_weights(files, name, weights_stem(part), source.variant))
     shards = source.read_json(index).get("weight_map")
     names = sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else []
     for shard in names:
         if not re.fullmatch(r"[\w.-]+\.safetensors", shard) or f"{name}/{shard}" not in files:
-            raise BaseProblem(f"{source.name}: {index} names {shard[:80]!r}, which is not in {name}/: the download or "
-                              "copy is incomplete, fetch it again")
+            raise source.problem(Message("{index} names {name}, which is not in {part}/: the download or copy is "
+                                         "incomplete, fetch it again", index=index, name=repr(shard[:80]), part=name))
     if not names:
-        raise BaseProblem(f"{source.name}: {index} names no files: fetch the base again")
+        raise source.problem(Message("{index} names no files: fetch the base again", index=index))
     return [index, *(f"{name}/{shard}" for shard in names)]
 
 
@@ -269,34 +279,42 @@ def _check_config(source: Source, name: str, part: Part, found: dict[str, Any]) 
     path = config_file(name, part)
     for key in ("auto_map", "custom_pipelines", "quantization_config"):
         if found.get(key):
-            why = "quantized weights cannot be trained in full" if "quant" in key else "a base's own code is never run"
-            raise BaseProblem(f"{source.name}: {path} has {key}: {why}; choose a base without it")
+            raise source.problem(
+                Message("{path} has {key}: quantized weights cannot be trained in full; choose a base without it",
+                        path=path, key=key) if "quant" in key else
+                Message("{path} has {key}: a base's own code is never run; choose a base without it", path=path,
+                        key=key))
     named = found.get("tokenizer_class") if part.role == "tokenizer" else found.get("_class_name")
     if part.role == "texts":
         named = part.classes[0] if found.get("model_type") in part.model_types else found.get("model_type")
     if named is not None and named not in part.classes:
-        raise BaseProblem(f"{source.name}: {path} names {str(named)[:80]!r}; only {' or '.join(part.classes)} is "
-                          "loaded")
+        raise source.problem(Message("{path} names {found}; only {classes} is loaded", path=path,
+                                     found=repr(str(named)[:80]), classes=" or ".join(part.classes)))
 
 
 def _check_tokenizer(source: Source, name: str, files: frozenset[str]) -> None:
     if f"{name}/tokenizer.json" not in files and not {f"{name}/vocab.json", f"{name}/merges.txt"} <= files:
-        raise BaseProblem(f"{source.name}: {name}/ has neither tokenizer.json nor vocab.json with merges.txt")
+        raise source.problem(Message("{part}/ has neither tokenizer.json nor vocab.json with merges.txt", part=name))
 
 
-def _no_weights(files: frozenset[str], part: str, weights: str, variant: str | None) -> str:
+def _no_weights(files: frozenset[str], part: str, weights: str, variant: str | None) -> Message:
     """Why `part` has no weights to load, and what there is."""
     stem = re.escape(weights)
     pattern = re.compile(rf"{part}/{stem}(?:{SHARD})?(?:\.([A-Za-z]\w*))?(?:{SHARD})?\.safetensors")
     variants = {m[1] for name in files if (m := pattern.fullmatch(name))}
     if variants:
-        there = ", ".join(sorted(v or "no variant (leave it empty)" for v in variants))
-        return f"{part}/ has no {f'variant {variant!r}' if variant else 'weights without a variant'}; there is: {there}"
+        plain = Message("no variant (leave it empty)")
+        there = plain if variants == {None} else ", ".join(sorted(v or plain for v in variants))
+        if variant:
+            return Message("{part}/ has no variant {variant}; there is: {there}", part=part, variant=repr(variant),
+                           there=there)
+        return Message("{part}/ has no weights without a variant; there is: {there}", part=part, there=there)
     if any(re.fullmatch(rf"{part}/.*\.(bin|ckpt|pt|pth)", name) for name in files):
-        return (f"{part}/ has pickle weights (.bin) only, which can run code when they are read, so they are refused: "
-                "choose a version with .safetensors, or convert it where you trust it "
-                "(diffusers: pipeline.save_pretrained(folder, safe_serialization=True))")
-    return f"{part}/ has no weights ({weights}.safetensors): choose a complete diffusers folder"
+        return Message("{part}/ has pickle weights (.bin) only, which can run code when they are read, so they are "
+                       "refused: choose a version with .safetensors, or convert it where you trust it (diffusers: "
+                       "pipeline.save_pretrained(folder, safe_serialization=True))", part=part)
+    return Message("{part}/ has no weights ({file}): choose a complete diffusers folder", part=part,
+                   file=f"{weights}.safetensors")
 
 
 def _part_files(source: Source, name: str, part: Part) -> dict[str, bytes | Path]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from studio.families import BaseProblem, Source
+from studio.families import Source
 from studio.families._diffusers import DiffusersFamily
+from studio.messages import Message
 
 if TYPE_CHECKING:
     import torch
@@ -101,8 +102,9 @@ class FlowFamily(DiffusersFamily):
         if not faults and schedule["base_image_seq_len"] == schedule["max_image_seq_len"]:
             faults = ["max_image_seq_len"]  # the shift by length is a line through two points
         for key in faults[:1]:
-            raise BaseProblem(f"{source.name}: {SCHEDULER} has {key} {str(numbers[key])[:40]!r}, which is no number "
-                              "that times are told by: repair or replace the file")
+            raise source.problem(Message("{path} has {key} {value}, which is no number that times are told by: repair "
+                                         "or replace the file", path=SCHEDULER, key=key,
+                                         value=repr(str(numbers[key])[:40])))
         return {"kind": "flow", **schedule, "density": SCHEDULE["density"], "shift": shift}
 
     def objective_of(self, source: Source) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from studio.families import BaseProblem, Part, Source, _lora, _sd_layout
+from studio.families import Part, Source, _lora, _sd_layout
 from studio.families._diffusers import DiffusersFamily, factor
+from studio.messages import Message
 from studio.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -58,17 +59,18 @@ class StableDiffusion(DiffusersFamily):
         unet, vae, text = configs["unet"], configs["vae"], configs["text_encoder"]
         channels, latents = unet.get("in_channels", 4), vae.get("latent_channels", 4)
         if channels != latents:
-            kind = "an inpainting model" if channels == 9 else "not a plain text-to-image model"
-            raise BaseProblem(f"{source.name}: its UNet takes {channels} channels where the VAE gives {latents}: it is "
-                              f"{kind}, which this family does not train; choose the text-to-image version")
+            kind = Message("an inpainting model") if channels == 9 else Message("not a plain text-to-image model")
+            raise source.problem(Message("its UNet takes {channels} channels where the VAE gives {latents}: it is "
+                                         "{kind}, which this family does not train; choose the text-to-image version",
+                                         channels=channels, latents=latents, kind=kind))
         extra = [key for key in ("addition_embed_type", "class_embed_type", "encoder_hid_dim_type") if unet.get(key)]
         if extra:
-            raise BaseProblem(f"{source.name}: its UNet needs {', '.join(extra)}, which Stable Diffusion 1.x and 2.x "
-                              "have not: choose such a base")
+            raise source.problem(Message("its UNet needs {what}, which Stable Diffusion 1.x and 2.x have not: choose "
+                                         "such a base", what=", ".join(extra)))
         width, cross = text.get("hidden_size"), unet.get("cross_attention_dim")
         if isinstance(width, int) and isinstance(cross, int) and width != cross:
-            raise BaseProblem(f"{source.name}: the text encoder gives {width} numbers a token and the UNet takes "
-                              f"{cross}: the parts come from different models")
+            raise source.problem(Message("the text encoder gives {width} numbers a token and the UNet takes {cross}: "
+                                         "the parts come from different models", width=width, cross=cross))
 
     def recommended(self, source: Source) -> dict[str, Any]:
         unet, vae = source.read_json(UNET), source.read_json(VAE)
@@ -114,8 +116,8 @@ class StableDiffusion(DiffusersFamily):
         schedule = {key: found.get(key, default) for key, default in SCHEDULE.items()}
         for key, allowed in (("prediction_type", self.prediction_types), ("beta_schedule", BETA_SCHEDULES)):
             if schedule[key] not in allowed:
-                raise BaseProblem(f"{source.name}: {SCHEDULER} has {key} {str(schedule[key])[:40]!r}; this "
-                                  f"family trains {', '.join(allowed)}")
+                raise source.problem(Message("{path} has {key} {value}; this family trains {names}", path=SCHEDULER,
+                                             key=key, value=repr(str(schedule[key])[:40]), names=", ".join(allowed)))
         return schedule
 
     def predict(self, denoiser: Any, x_t: torch.Tensor, t: torch.Tensor, cond: Tensors) -> torch.Tensor:

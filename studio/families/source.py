@@ -14,6 +14,7 @@ from typing import Any
 
 from studio import families, storage
 from studio.families import EMBEDDED, BaseProblem, Family, NeedsToken, Progress, Source
+from studio.messages import Message
 
 HUB_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,199}", re.ASCII)
@@ -31,7 +32,8 @@ def locate(base: str, revision: str | None = None, variant: str | None = None) -
     _check_names(base, revision, variant)
     if base == "embedded" or base.startswith(("/", "~")):
         if revision:
-            raise BaseProblem(f"{base} is a folder on this machine and has no revisions: leave the revision empty")
+            raise BaseProblem(Message("{base} is a folder on this machine and has no revisions: leave the revision "
+                                      "empty", base=base))
         folder = EMBEDDED if base == "embedded" else _folder(base)
         return Source(folder, base, variant, None)
     found = _cached(base, revision, variant)
@@ -108,25 +110,30 @@ def fetch(family: Family, base: str, revision: str | None = None, variant: str |
 
 def _check_names(base: str, revision: str | None, variant: str | None) -> None:
     if not base.startswith(("/", "~")) and (not HUB_ID.fullmatch(base) or ".." in base or "--" in base):
-        raise BaseProblem(f"{base[:200]!r} is no base model: give `embedded`, a diffusers folder from / or ~, or a Hub "
-                          "id such as org/name")
+        raise BaseProblem(Message("{base} is no base model: give `embedded`, a diffusers folder from / or ~, or a Hub "
+                                  "id such as org/name", base=repr(base[:200])))
     if revision and (not REVISION.fullmatch(revision) or ".." in revision):
-        raise BaseProblem(f"{revision[:200]!r} is no revision: give a branch, tag or commit, or leave it empty")
+        raise BaseProblem(Message("{name} is no revision: give a branch, tag or commit, or leave it empty",
+                                  name=repr(revision[:200])))
     if variant and not VARIANT.fullmatch(variant):
-        raise BaseProblem(f"{variant[:40]!r} is no variant: give a word such as fp16, or leave it empty")
+        raise BaseProblem(Message("{variant} is no variant: give a word such as fp16, or leave it empty",
+                                  variant=repr(variant[:40])))
 
 
 def _folder(base: str) -> Path:
     try:
         folder = Path(base).expanduser().resolve()
     except RuntimeError:
-        raise BaseProblem(f"there is no home folder for {base[:200]}: give a path from /") from None
+        raise BaseProblem(Message("there is no home folder for {base}: give a path from /", base=base[:200])) from None
     if folder.is_file():
-        raise BaseProblem(f"{base} is a single file; a base is a diffusers folder: convert it with diffusers "
-                          "(StableDiffusionPipeline.from_single_file, then save_pretrained)")
+        raise BaseProblem(Message("{base} is a single file; a base is a diffusers folder: convert it with diffusers "
+                                  "(StableDiffusionPipeline.from_single_file, then save_pretrained)", base=base))
     if not (folder / INDEX).is_file():
-        what = "has no model_index.json, so it is no diffusers folder" if folder.is_dir() else "does not exist"
-        raise BaseProblem(f"{base} {what}: give a folder written by a diffusers pipeline's save_pretrained")
+        raise BaseProblem(
+            Message("{base} has no model_index.json, so it is no diffusers folder: give a folder written by a "
+                    "diffusers pipeline's save_pretrained", base=base) if folder.is_dir() else
+            Message("{base} does not exist: give a folder written by a diffusers pipeline's save_pretrained",
+                    base=base))
     return folder
 
 
@@ -161,8 +168,8 @@ def _sizes(base: str, commit: str, token: str | None) -> dict[str, int]:
     tree = HfApi(token=token or False).list_repo_tree(base, recursive=True, revision=commit)
     sizes = {entry.path: entry.size for entry in islice(tree, MOST_FILES + 1) if isinstance(entry, RepoFile)}
     if len(sizes) > MOST_FILES:
-        raise BaseProblem(f"{base} on the Hub holds more than {MOST_FILES:,} files, so it is no base model: choose a "
-                          "diffusers repository")
+        raise BaseProblem(Message("{base} on the Hub holds more than {number:,} files, so it is no base model: choose "
+                                  "a diffusers repository", base=base, number=MOST_FILES))
     return sizes
 
 
@@ -171,15 +178,17 @@ def _check_small(base: str, patterns: list[str], sizes: dict[str, int]) -> None:
     for name, size in sizes.items():
         most = VOCABULARY_BYTES if "tokenizer" in name else families.JSON_BYTES
         if size > most and any(fnmatchcase(name, pattern) for pattern in patterns):
-            raise BaseProblem(f"{base}: {name[:100]} has {size / 1e6:.0f} MB where a base model's has less than "
-                              f"{most / 1e6:.0f}: choose another repository")
+            raise BaseProblem(Message("{base}: {name} has {size:.0f} MB where a base model's has less than {most:.0f}: "
+                                      "choose another repository", base=base, name=name[:100], size=size / 1e6,
+                                      most=most / 1e6))
 
 
 def _check_repository(base: str, names: frozenset[str]) -> None:
     if INDEX not in names:
-        kind = "single-file weights" if any(n.endswith((".safetensors", ".ckpt")) for n in names) else "other files"
-        raise BaseProblem(f"{base} on the Hub holds {kind}, not a diffusers folder (no model_index.json): choose a "
-                          "diffusers repository")
+        single = any(n.endswith((".safetensors", ".ckpt")) for n in names)
+        kind = Message("single-file weights") if single else Message("other files")
+        raise BaseProblem(Message("{base} on the Hub holds {kind}, not a diffusers folder (no model_index.json): "
+                                  "choose a diffusers repository", base=base, kind=kind))
 
 
 def _snapshot(base: str, revision: str | None, token: str | None, patterns: list[str], bar: Any) -> Path:
@@ -227,15 +236,17 @@ def _explained(base: str, revision: str | None) -> Iterator[None]:
         yield
     except errors.GatedRepoError as error:
         page = f"https://huggingface.co/{base}"
-        raise NeedsToken(f"{base} is gated: accept its licence at {page} while signed in, then give a token of that "
-                         "account that may read it") from error
+        raise NeedsToken(Message("{base} is gated: accept its licence at {page} while signed in, then give a token of "
+                                 "that account that may read it", base=base, page=page)) from error
     except errors.RevisionNotFoundError as error:
-        raise BaseProblem(f"{base} has no revision {revision!r}: give one of its branches, tags or commits") from error
+        raise BaseProblem(Message("{base} has no revision {revision}: give one of its branches, tags or commits",
+                                  base=base, revision=repr(revision))) from error
     except errors.RepositoryNotFoundError as error:
-        raise NeedsToken(f"there is no model {base} on the Hub, or it is private: check the name, or give a token of "
-                         "an account that may read it") from error
+        raise NeedsToken(Message("there is no model {base} on the Hub, or it is private: check the name, or give a "
+                                 "token of an account that may read it", base=base)) from error
     except errors.HfHubHTTPError as error:
-        raise BaseProblem(f"the Hub answered {error.response.status_code} for {base}: try again later") from error
+        raise BaseProblem(Message("the Hub answered {status} for {base}: try again later",
+                                  status=error.response.status_code, base=base)) from error
     except (httpx2.HTTPError, errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, ConnectionError) as error:
-        raise BaseProblem(f"{base} is not on this machine and the Hub cannot be reached: check the network, or choose "
-                          "the embedded base or a folder") from error
+        raise BaseProblem(Message("{base} is not on this machine and the Hub cannot be reached: check the network, or "
+                                  "choose the embedded base or a folder", base=base)) from error

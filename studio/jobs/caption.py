@@ -16,12 +16,13 @@ from PIL import Image
 
 from studio import datasets
 from studio.datasets import suggestions
-from studio.jobs.running import Problem, RunningJob
+from studio.jobs.running import JobError, RunningJob
+from studio.messages import Message
 
 FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 PROMPT = "Describe this picture in one sentence, as a caption."
 KEEP = 8  # pictures between two savings
-HINT = "Choose a captioning model with safetensors weights of a class that transformers has."
+HINT = Message("Choose a captioning model with safetensors weights of a class that transformers has.")
 
 
 def main(job: RunningJob) -> None:
@@ -64,8 +65,8 @@ class Captioner:
                 self.processor = _Pair(AutoImageProcessor.from_pretrained(folder, **options),
                                        AutoTokenizer.from_pretrained(folder, **options))
         except (OSError, ValueError, KeyError, ImportError) as error:
-            raise Problem(f"{folder.name} cannot be loaded for captioning: {str(error).splitlines()[0][:300]}", HINT,
-                          "captioning_model") from error
+            raise JobError(Message("{model} cannot be loaded for captioning: {why}", model=folder.name,
+                                   why=str(error).splitlines()[0][:300]), HINT, "captioning_model") from error
 
     @torch.inference_mode()
     def caption(self, path: Path) -> str:
@@ -101,7 +102,8 @@ class _Pair:
 
     def __call__(self, images: Image.Image, return_tensors: str, text: str = "") -> Any:
         if text:
-            raise Problem("This model takes no prompt.", "Leave the prompt empty, then start it again.")
+            raise JobError(Message("This model takes no prompt."),
+                           Message("Leave the prompt empty, then start it again."))
         return self.images(images=images, return_tensors=return_tensors)
 
 
@@ -113,12 +115,12 @@ def _model(folder: Path, options: dict[str, Any]) -> Any:
 
 
 def _folder(model: str) -> Path:
-    """The model's files on this machine, downloaded where they are missing. Raises Problem."""
+    """The model's files on this machine, downloaded where they are missing. Raises JobError."""
     if model.startswith(("/", "~")):
         path = Path(model).expanduser()
         if not (path / "config.json").is_file():
-            raise Problem(f"{model} is no folder of a transformers model: it has no config.json.", HINT,
-                          "captioning_model")
+            raise JobError(Message("{model} is no folder of a transformers model: it has no config.json.", model=model),
+                           HINT, "captioning_model")
         return path
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -126,6 +128,7 @@ def _folder(model: str) -> Path:
     try:
         return Path(snapshot_download(model, allow_patterns=FILES, token=os.environ.get("HF_TOKEN") or False))
     except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, ConnectionError) as error:
-        raise Problem(f"{model} could not be fetched from the Hub: {str(error).splitlines()[0][:300]}",
-                      "Check the name and the network; a private or gated model needs a token that may read it.",
-                      "captioning_model") from error
+        raise JobError(Message("{model} could not be fetched from the Hub: {why}", model=model,
+                               why=str(error).splitlines()[0][:300]),
+                       Message("Check the name and the network; a private or gated model needs a token that may read "
+                               "it."), "captioning_model") from error

@@ -21,7 +21,8 @@ from studio import config as config_
 from studio import datasets, machine, prepare, storage, work
 from studio.config import Config
 from studio.events import EventWriter
-from studio.jobs.running import Problem, RunningJob
+from studio.jobs.running import JobError, RunningJob
+from studio.messages import Message
 from studio.runs import Run
 from studio.train import errors, loop
 from studio.train.build import Trainer, build
@@ -73,7 +74,7 @@ def main(job: RunningJob) -> None:
     except Exception as error:
         told = errors.explain(error, run)
         if told["code"] == "out_of_memory":
-            raise Problem(told["message"], told["hint"], told["code"]) from error
+            raise JobError(told["message"], told["hint"], told["code"]) from error
         raise
     finally:
         storage.clear(run.path)
@@ -86,7 +87,7 @@ def _asked(job: RunningJob) -> tuple[Config, list[dict[str, Any]]]:
     kept = prepare.chosen_rows(chosen.freeze(), config.data, config.validation, config.train.seed or 0)
     rows = [row for row in kept if row["split"] == "train"]
     if not rows:
-        raise Problem("The data set has no pictures to train on.", "Add some, then check again.")
+        raise JobError(Message("The data set has no pictures to train on."), Message("Add some, then check again."))
     prompts = [*(config.sample.prompts or []), *rows[0]["captions"], ""][:1]
     window = (config.train.batch_size or 1) * config.train.gradient_accumulation_steps
     asked = config_.merge(job.args["config"], {"sample": {"prompts": prompts}})

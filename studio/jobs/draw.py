@@ -21,7 +21,8 @@ from studio import config as config_
 from studio import machine, runs, storage
 from studio.config import Config
 from studio.families import source as source_
-from studio.jobs.running import Problem, RunningJob
+from studio.jobs.running import JobError, RunningJob
+from studio.messages import Message
 from studio.train import build
 from studio.train.adapters import Lora
 from studio.train.cache import CachedTexts, Encoders
@@ -35,7 +36,8 @@ def main(job: RunningJob) -> None:
     try:
         run = runs.find(job.home, job.args["run"])
     except runs.NotFound:
-        raise Problem("The run is no longer here.", "Choose another run, and draw again.", "gone") from None
+        raise JobError(Message("The run is no longer here."), Message("Choose another run, and draw again."),
+                       "gone") from None
     config = run.config()
     if not machine.facts(job.home)["gpus"]:
         os.environ["ACCELERATE_USE_CPU"] = "true"  # as a run is started
@@ -51,8 +53,9 @@ def _host(job: RunningJob, config: Config) -> Host:
     try:
         return Host(config)
     except WrongPrecision as problem:
-        job.warn("precision", f"The run was trained in another precision than this machine has ({problem}): the "
-                 "pictures are drawn in fp32, and differ a little from the run's own.")
+        job.warn("precision",
+                 Message("The run was trained in another precision than this machine has ({why}): the pictures are "
+                         "drawn in fp32, and differ a little from the run's own.", why=problem))
         return Host(config_.load(config_.merge(config_.dump(config), {"train": {"mixed_precision": "no"}})))
 
 
@@ -98,7 +101,8 @@ class Drawing:
         try:
             storage.verify(folder, runs.parts_of(storage.manifest(folder), weights))
         except storage.Corrupt as problem:
-            self.job.warn("damaged_checkpoint", f"{name} is damaged, so nothing is drawn with it: {problem}")
+            self.job.warn("damaged_checkpoint",
+                          Message("{name} is damaged, so nothing is drawn with it: {why}", name=name, why=problem))
             return False
         self.trained.load(folder, "_ema" if weights == "ema" else "")
         if isinstance(self.trained, Lora):

@@ -12,7 +12,8 @@ from PIL import Image
 
 from studio import datasets, runs
 from studio.datasets import likeness
-from studio.jobs.running import Problem, RunningJob
+from studio.jobs.running import JobError, RunningJob
+from studio.messages import Message
 from studio.train.data import CENTRE, Framing, Sample
 
 BATCH = 16
@@ -23,7 +24,7 @@ def main(job: RunningJob) -> None:
     try:
         run = runs.find(job.home, job.args["run"])
     except runs.NotFound:
-        raise Problem("The run is no longer here.", "Choose another run.", "gone") from None
+        raise JobError(Message("The run is no longer here."), Message("Choose another run."), "gone") from None
     done = likeness.known(job.home, run.id)
     missing = [path for path in sorted(run.samples.glob("*.webp")) if path.name not in done]
     if not missing:

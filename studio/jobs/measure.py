@@ -12,6 +12,7 @@ from typing import Any
 from studio import datasets
 from studio.datasets import measures
 from studio.jobs.running import RunningJob
+from studio.messages import Message
 
 THREADS = 2  # decoding and resizing happen outside Python's lock
 BATCH = 64
@@ -33,7 +34,9 @@ def main(job: RunningJob) -> None:
                                                 for row, facts in zip(batch, found, strict=True) if facts is not None])
     job.phase("measuring", len(todo), len(todo), "pictures")
     if bad:
-        job.warn("unreadable", f"{len(bad)} stored pictures cannot be read, the first is {bad[0]!r}: import it again")
+        job.warn("unreadable",
+                 Message("{count} stored pictures cannot be read, the first is {name}: import it again", count=len(bad),
+                         name=repr(bad[0])))
 
 
 def _measure(path: Path) -> dict[str, Any] | None:

@@ -13,25 +13,27 @@ from pathlib import Path
 from studio import datasets, hub, storage, work
 from studio.datasets import card
 from studio.datasets.shards import Shard, shards
-from studio.jobs.running import Problem, RunningJob
+from studio.jobs.running import JobError, RunningJob
+from studio.messages import Message
 
 
 def main(job: RunningJob) -> None:
     """Write and upload one file after the other, so that the disk holds one of them; they appear there all at once."""
     token = os.environ.get("HF_TOKEN")
     if not token:
-        raise Problem("There is no token to push with.", "Push again with a token that may write: none is ever kept, "
-                      "so it is asked for each time.", "no_token")
+        raise JobError(Message("There is no token to push with."),
+                       Message("Push again with a token that may write: none is ever kept, so it is asked for each "
+                               "time."), "no_token")
     dataset, private = datasets.find(job.home, job.args["dataset"]), job.args["private"]
     try:
         parts = shards(dataset)
         total = sum(part.size for part in parts)
         if 1.1 * max(part.size for part in parts) > storage.free_bytes(job.home):
-            raise Problem("The disk has no room for a part of the data set.", "Free some space, then push again.",
-                          "disk_full")
+            raise JobError(Message("The disk has no room for a part of the data set."),
+                           Message("Free some space, then push again."), "disk_full")
         job.phase("uploading", 0, total, "bytes")
         to = hub.Repository(job.args["repo"], "dataset", private=private, token=token, waiting=lambda why: job.warn(
-            "upload_retried", f"The upload is tried again: {why}"))
+            "upload_retried", Message("The upload is tried again: {why}", why=why)))
         done = 0
         for part in parts:
             _send(job, to, part)
@@ -41,9 +43,9 @@ def main(job: RunningJob) -> None:
         readme = card.repository(dataset.name, splits, dataset.fingerprint(), to.id)
         to.commit("README.md", readme.encode(), replacing="data/*.parquet", message=f"{sum(splits.values())} pictures")
     except datasets.Nothing as problem:
-        raise Problem(str(problem), "Add pictures first.", "nothing") from None
-    except hub.PublishProblem as problem:
-        raise Problem(str(problem), problem.hint, "publish") from None
+        raise JobError(str(problem), Message("Add pictures first."), "nothing") from None
+    except hub.PublishError as problem:
+        raise JobError(str(problem), problem.hint, "publish") from None
     job.result("pushed.json", work.as_json({"url": to.url}), "application/json", published=to.url, private=private)
 
 

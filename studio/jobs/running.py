@@ -9,8 +9,10 @@ from typing import Any
 
 from studio import faults, storage
 from studio.datasets import NotFound
+from studio.errors import StudioError
 from studio.events import EventWriter, redact
 from studio.families import BaseProblem
+from studio.messages import Message, line
 from studio.train.control import Controls
 from studio.work import Job, why_ended
 
@@ -27,12 +29,10 @@ class Cancelled(Exception):
         self.result, self.why = result, why
 
 
-class Problem(Exception):
-    """A job that cannot be done, in words for a person: what is wrong, and what to do next."""
+class JobError(StudioError):
+    """A job that cannot be done."""
 
-    def __init__(self, message: str, hint: str, code: str = "job"):
-        super().__init__(message)
-        self.hint, self.code = hint, code
+    code = "job"
 
 
 class RunningJob:
@@ -82,20 +82,20 @@ class RunningJob:
 def explain(error: Exception) -> dict[str, Any]:
     """{code, message, hint, evidence} of the exception that ended a job; the traceback is in job.log."""
     evidence = redact(f"{type(error).__name__}: {str(error)[:500]}")
-    text = redact(str(error)).strip().splitlines()
-    sentence = (text[0] if text else type(error).__name__)[:500]
-    code, message, hint = "failed", f"The job stopped on an error: {sentence}", "The log has the details."
-    if isinstance(error, Problem):
+    sentence = line(redact(str(error)), 500) or type(error).__name__
+    code, message, hint = ("failed", Message("The job stopped on an error: {why}", why=sentence),
+                           Message("The log has the details."))
+    if isinstance(error, JobError):
         code, message, hint = error.code, sentence, error.hint
     elif isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error):
-        code, message = "out_of_memory", "The job ran out of memory."
-        hint = "Close other programs or choose a smaller model, then start it again."
+        code, message = "out_of_memory", Message("The job ran out of memory.")
+        hint = Message("Close other programs or choose a smaller model, then start it again.")
     elif isinstance(error, BaseProblem):
-        code, message, hint = "base_model", sentence, "Choose another model, or put its files right."
+        code, message, hint = "base_model", sentence, Message("Choose another model, or put its files right.")
     elif isinstance(error, NotFound):
-        code, message, hint = "gone", sentence, "It may have been deleted meanwhile."
+        code, message, hint = "gone", sentence, Message("It may have been deleted meanwhile.")
     elif isinstance(error, storage.Corrupt):
-        code, message, hint = "damaged_file", sentence, "Restore the file named here, then start it again."
+        code, message, hint = "damaged_file", sentence, Message("Restore the file named here, then start it again.")
     elif fault := faults.of(error):
-        code, message, hint = fault.code, fault.message, f"{fault.hint} Then start it again."
+        code, message, hint = fault.code, fault.message, Message("{hint} Then start it again.", hint=fault.hint)
     return {"code": code, "message": message, "hint": hint, "evidence": evidence}

@@ -17,7 +17,8 @@ from PIL import Image
 from studio import config, datasets, families
 from studio.datasets.buckets import Buckets
 from studio.families import source as source_
-from studio.jobs.running import Problem, RunningJob
+from studio.jobs.running import JobError, RunningJob
+from studio.messages import Message
 from studio.train.data import CENTRE, Framing, Sample, box
 
 FULL_RED = 48  # levels of difference (0...255) that are marked fully red: plain to see at a glance
@@ -53,8 +54,8 @@ def main(job: RunningJob) -> None:
 def _base(name: str) -> tuple[families.Family, families.Source]:
     source = source_.locate(name)
     if source is None:
-        raise Problem(f"{name} is not on this machine.", "Start a run with it, which downloads it, and look again.",
-                      "base_model")
+        raise JobError(Message("{base} is not on this machine.", base=name),
+                       Message("Start a run with it, which downloads it, and look again."), "base_model")
     family = families.of(source)
     family.check(source)
     return family, source

@@ -7,8 +7,9 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from studio import events, faults, storage
+from studio import events, faults, messages, storage
 from studio.config import needs_less_memory
+from studio.messages import Message, word
 from studio.runs import LOST, Run
 from studio.work import Work
 
@@ -49,36 +50,48 @@ def error(run: Work, *, returncode: int, number: int | None, oom: bool, began: b
           lost: bool = False) -> dict[str, Any]:
     """The cause in words: {code, message, hint, evidence}. `began`: the process had written its first event. `lost`:
     one process of several was gone, and the others had to be ended."""
-    hint, what = what_next(run), run.worker
+    hint, what = what_next(run), word(run.worker)
     if number == signal.SIGKILL and oom:
-        return _words("out_of_memory", f"The operating system ended the {what} because memory ran out (signal 9, "
-                      "and its OOM killer struck).", f"{_smaller(run)} {hint[:1].lower()}{hint[1:]}", evidence)
+        return _words("out_of_memory",
+                      Message("The operating system ended the {what} because memory ran out (signal 9, and its OOM "
+                              "killer struck).", what=what), _smaller(run, messages.lowered(hint)), evidence)
     if number is not None and number in _CRASHES:
-        return _words("crashed", f"The {what} process crashed with signal {_named(number)}.",
-                      f"{hint} If it happens again, the last lines of the log name the library.", evidence)
+        return _words("crashed",
+                      Message("The {what} process crashed with signal {signal}.", what=what, signal=_named(number)),
+                      Message("{hint} If it happens again, the last lines of the log name the library.", hint=hint),
+                      evidence)
     if number is not None:
-        memory = " Memory may have run out." if number == signal.SIGKILL else ""
-        return _words("killed", f"The {what} process was ended from outside by signal {_named(number)}.{memory}",
-                      hint, evidence)
+        killed = (Message("The {what} process was ended from outside by signal {signal}. Memory may have run out.",
+                          what=what, signal=_named(number)) if number == signal.SIGKILL else
+                  Message("The {what} process was ended from outside by signal {signal}.", what=what,
+                          signal=_named(number)))
+        return _words("killed", killed, hint, evidence)
     said = _exception(evidence)
     if not said and (lost or LOST in evidence):
-        return _words("lost_process", "One of the run's processes, here or on another machine, was lost without a "
-                      "word, and the others cannot go on without it.", hint, evidence)
+        return _words("lost_process",
+                      Message("One of the run's processes, here or on another machine, was lost without a word, and "
+                              "the others cannot go on without it."), hint, evidence)
     if disk := of_disk(run, faults.FULL if storage.is_full(run.path) else faults.told(said), evidence):
         return disk
     if returncode == 0:
-        return _words("no_end", f"The {what} process left without saying how it ended.", hint, evidence)
+        return _words("no_end", Message("The {what} process left without saying how it ended.", what=what), hint,
+                      evidence)
     if not began:
-        message = f"The {what} did not start: {said or f'its process ended with status {returncode}'}"
+        message = (Message("The {what} did not start: {said}", what=what, said=said) if said else
+                   Message("The {what} did not start: its process ended with status {status}", what=what,
+                           status=returncode))
         return _words("start_failed", message, _start_hint(run, said), evidence)
-    return _words("died", f"The {what} ended with an error: {said or f'status {returncode}'}", hint, evidence)
+    return _words("died",
+                  Message("The {what} ended with an error: {said}", what=what, said=said) if said else
+                  Message("The {what} ended with an error: status {status}", what=what, status=returncode),
+                  hint, evidence)
 
 
 def of_disk(run: Work, fault: faults.Fault | None, evidence: str) -> dict[str, Any] | None:
     """What the disk refused, as the end of an attempt; None where it refused nothing."""
     if fault is None:
         return None
-    return _words(fault.code, fault.message, f"{fault.hint} Then {again(run)}.", evidence)
+    return _words(fault.code, fault.message, Message("{hint} Then {what}.", hint=fault.hint, what=again(run)), evidence)
 
 
 def supervisor_error(code: str, message: str, hint: str, evidence: str = "") -> dict[str, Any]:
@@ -92,29 +105,30 @@ def _words(code: str, message: str, hint: str, evidence: str) -> dict[str, Any]:
 
 def again(run: Work) -> str:
     """What a person does to try once more."""
-    return "resume" if run.resumable else "start it again"
+    return Message("resume") if run.resumable else Message("start it again")
 
 
 def what_next(run: Work) -> str:
     """What a person can do now that an attempt has ended."""
     if not isinstance(run, Run):
-        return "Start it again."
+        return Message("Start it again.")
     newest = next(run.valid_checkpoints(), None)
     if newest is None:
-        return "Resume starts it again from the first step: nothing had been saved yet."
-    return f"Resume continues from {newest[0].name}."
+        return Message("Resume starts it again from the first step: nothing had been saved yet.")
+    return Message("Resume continues from {name}.", name=newest[0].name)
 
 
-def _smaller(run: Work) -> str:
+def _smaller(run: Work, hint: str) -> Message:
     if not isinstance(run, Run):
-        return "Close other programs, or choose a smaller model:"
-    return f"{needs_less_memory(run.config())} Or close other programs:"
+        return Message("Close other programs, or choose a smaller model: start it again.")
+    return Message("{advice} Or close other programs: {hint}", advice=needs_less_memory(run.config()), hint=hint)
 
 
 def _start_hint(run: Work, said: str) -> str:
     if said.startswith(("ModuleNotFoundError", "ImportError")):
-        return f"Install the studio's requirements again (pip install -r requirements.txt), then {again(run)}."
-    return f"The last lines of the log say more. Put it right, then {again(run)}."
+        return Message("Install the studio's requirements again (pip install -r requirements.txt), then {what}.",
+                       what=again(run))
+    return Message("The last lines of the log say more. Put it right, then {what}.", what=again(run))
 
 
 def _exception(evidence: str) -> str:

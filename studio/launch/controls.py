@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from studio import runs
+from studio.messages import Message, word
 from studio.runs import Refused, Run
 from studio.storage.spare import Spare
 from studio.work import Reader, Work, as_json
@@ -111,14 +112,19 @@ def cancel(run: Work, error: dict[str, Any] | None = None) -> bool:
 
 
 def _refusal(run: Work, state: str, kind: str) -> str:
-    what = f"the {run.word}"
+    what, kind, state_word = word(run.word), word(kind), word(state)
     if state == "queued":
-        return f"{what} has not started, so there is nothing to {kind}: cancel it, or let it wait"
+        return Message("the {what} has not started, so there is nothing to {kind}: cancel it, or let it wait",
+                       what=what, kind=kind)
     if state == "starting":
-        return f"{what} is still starting: ask to {kind} when its first step is done"
+        return Message("the {what} is still starting: ask to {kind} when its first step is done", what=what, kind=kind)
     if state == "stopping":
-        return f"{what} is stopping already: wait for it to end before you {kind}"
+        return Message("the {what} is stopping already: wait for it to end before you {kind}", what=what, kind=kind)
     if not run.resumable:
-        return f"{what} has ended ({state}), so there is nothing to {kind}"
-    after = "resume it to train on" if state in run.resumable else "its checkpoints stay as they are"
-    return f"{what} has ended ({state}), so there is nothing to {kind}: {after}"
+        return Message("the {what} has ended ({state}), so there is nothing to {kind}", what=what, state=state_word,
+                       kind=kind)
+    if state in run.resumable:
+        return Message("the {what} has ended ({state}), so there is nothing to {kind}: resume it to train on",
+                       what=what, state=state_word, kind=kind)
+    return Message("the {what} has ended ({state}), so there is nothing to {kind}: its checkpoints stay as they are",
+                   what=what, state=state_word, kind=kind)

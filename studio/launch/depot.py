@@ -13,19 +13,18 @@ from pathlib import Path
 from typing import TypeVar
 
 from studio import hub
+from studio.errors import StudioError
+from studio.messages import Message
 
 T = TypeVar("T")
 KIND = "dataset"
 WAITS = (1.0, 4.0, 15.0)  # seconds before what may pass is tried again
-SIGN_IN = "Sign in again, or give a token of yours that may write to your repositories and run Jobs; then resume."
+SIGN_IN = Message("Sign in again, or give a token of yours that may write to your repositories and run Jobs; then "
+                  "resume.")
 
 
-class Problem(Exception):
-    """What ends an attempt on a rented machine, as it goes into an error: {code, message, hint}."""
-
-    def __init__(self, code: str, message: str, hint: str):
-        super().__init__(message)
-        self.code, self.hint = code, hint
+class RemoteError(StudioError):
+    """What ends an attempt on a rented machine."""
 
 
 class Depot:
@@ -37,11 +36,11 @@ class Depot:
         self.repo, self._api = repo, HfApi(token=token)
 
     def make(self) -> None:
-        """Make it, private. Raises Problem, as everything here does."""
+        """Make it, private. Raises RemoteError, as everything here does."""
         call(lambda: self._api.create_repo(self.repo, repo_type=KIND, private=True, exist_ok=True), "make repositories")
         if not call(lambda: self._api.repo_info(self.repo, repo_type=KIND), "read your repositories").private:
-            raise Problem("not_private", f"{self.repo} is there already, and everyone can see it.",
-                          "Delete it on the Hub, or make it private there; then resume.")
+            raise RemoteError(Message("{repo} is there already, and everyone can see it.", repo=self.repo),
+                              Message("Delete it on the Hub, or make it private there; then resume."), "not_private")
 
     def put(self, files: Mapping[str, Path | bytes], message: str) -> str:
         """Upload these files at once; returns the commit."""
@@ -82,7 +81,7 @@ class Depot:
 
 
 def call(work: Callable[[], T], may: str) -> T:
-    """What `work` returns, after some tries where an error may pass. Raises Problem; `may` says what the token has to
+    """What `work` returns, after tries where an error may pass. Raises RemoteError; `may` says what the token has to
     be allowed."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -98,27 +97,33 @@ def call(work: Callable[[], T], may: str) -> T:
         except LocalEntryNotFoundError as error:  # the Hub's word for a line that broke at a download
             why = error
         except Exception as error:  # a broken line arrives as one of many kinds of the HTTP client
-            if isinstance(error, TypeError | AttributeError | NameError | Problem):
+            if isinstance(error, TypeError | AttributeError | NameError | RemoteError):
                 raise
             why = error
         if pause is not None:
             time.sleep(pause)
-    raise Problem("unreachable", f"The Hub could not be reached in {len(WAITS) + 1} tries: "
-                  f"{hub.redact(str(why))[:300]}", "Look at the connection, then resume.")
+    raise RemoteError(Message("The Hub could not be reached in {tries} tries: {why}", tries=len(WAITS) + 1,
+                              why=hub.redact(str(why))[:300]), Message("Look at the connection, then resume."),
+                      "unreachable")
 
 
-def _refused(status: int, may: str, said: str) -> Problem:
+def _refused(status: int, may: str, said: str) -> RemoteError:
     """A refusal in words."""
     if status == 401:
-        return Problem("token_refused", "The Hub does not take the token (401): it is wrong, or has expired.", SIGN_IN)
+        return RemoteError(Message("The Hub does not take the token (401): it is wrong, or has expired."), SIGN_IN,
+                           "token_refused")
     if status == 402:
-        return Problem("no_credit", "The Hub refused the job (402): Jobs are paid by the minute, and this account has "
-                       "no credit for them.", "Add credit at https://huggingface.co/settings/billing, then resume; or "
-                       "train here, in a new run with compute.backend `local`.")
+        return RemoteError(Message("The Hub refused the job (402): Jobs are paid by the minute, and this account has "
+                                   "no credit for them."),
+                           Message("Add credit at {page}, then resume; or train here, in a new run with "
+                                   "compute.backend `local`.", page="https://huggingface.co/settings/billing"),
+                           "no_credit")
     if status == 403:
-        return Problem("token_refused", f"The Hub forbids this (403): the token may not {may}.", SIGN_IN)
+        return RemoteError(Message("The Hub forbids this (403): the token may not {what}.", what=may), SIGN_IN,
+                           "token_refused")
     if status == 404:
-        return Problem("remote_gone", f"This is not on the Hub (any more) (404): {said[:200]}",
-                       "Resume begins a new job from the last checkpoint that came back.")
-    return Problem("remote_refused", f"The Hub refused what it was asked ({status}): {said[:400]}",
-                   "Change the setting it names in a new run: compute.flavor, compute.image or compute.timeout_hours.")
+        return RemoteError(Message("This is not on the Hub (any more) (404): {why}", why=said[:200]),
+                           Message("Resume begins a new job from the last checkpoint that came back."), "remote_gone")
+    return RemoteError(Message("The Hub refused what it was asked ({status}): {why}", status=status, why=said[:400]),
+                       Message("Change the setting it names in a new run: compute.flavor, compute.image or "
+                               "compute.timeout_hours."), "remote_refused")

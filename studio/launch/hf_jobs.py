@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import bundle
-from studio.launch.depot import Depot, Problem, call
+from studio.launch.depot import Depot, RemoteError, call
 from studio.runs import Run
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -60,7 +60,7 @@ class HfJobs:
 
     def submit(self, run: Run, intent: str) -> dict[str, Any]:
         """The job of this `intent` (a name of our own for it), made where there is none yet: asking twice is asking
-        once. Returns its handle, which is JSON and no secret. Raises Problem, as everything here does."""
+        once. Returns its handle, which is JSON and no secret. Raises RemoteError, as everything here does."""
         who = call(self._api.whoami, "tell whose it is")["name"]
         handle = {"namespace": who, "repo": f"{who}/studio-{run.id[:8]}-{intent[:8]}"}
         made = call(lambda: list(self._api.list_jobs(labels={LABEL: intent}, namespace=who)), JOBS)
@@ -73,7 +73,7 @@ class HfJobs:
 
         try:
             found = call(lambda: self._api.inspect_job(job_id=handle["job"], namespace=handle["namespace"]), JOBS)
-        except Problem as problem:
+        except RemoteError as problem:
             if problem.code != "remote_gone":
                 raise
             return Status("over", "GONE")

@@ -21,8 +21,9 @@ from typing import Any
 
 from studio import bundle, config, events, faults, runs, storage
 from studio.launch import elsewhere
-from studio.launch.depot import Depot, Problem
+from studio.launch.depot import Depot, RemoteError
 from studio.launch.supervisor import supervise
+from studio.messages import Message
 from studio.runs import Run
 
 MARK = "@studio "
@@ -60,7 +61,7 @@ class Voice:
             try:
                 self._listen()
                 self._speak(last)
-            except (Problem, OSError, storage.Corrupt) as problem:  # the run goes on; what was not said is said later
+            except (RemoteError, OSError, storage.Corrupt) as problem:  # the run goes on; this is said later
                 say(f"the depot could not be used: {problem}")
             if last:
                 return
@@ -72,7 +73,7 @@ class Voice:
                 self.saved.clear()
                 try:
                     self.leave_result()
-                except (Problem, OSError, storage.Corrupt) as problem:
+                except (RemoteError, OSError, storage.Corrupt) as problem:
                     say(f"what was made so far could not be sent: {problem}")
 
     def leave_result(self) -> None:
@@ -133,8 +134,8 @@ def main(argv: list[str] | None = None) -> int:
         attempt = runs.resume(run, reader)
         voice = Voice(run, Depot(args.repo, os.environ["HF_TOKEN"]))
     except (bundle.BadBundle, config.ConfigError, runs.Refused, OSError, KeyError) as error:
-        tell(over={"code": "remote_failed", "message": f"The rented machine could not begin: {error}",
-                   "hint": "Resume tries it again.", "evidence": ""})
+        tell(over={"code": "remote_failed", "message": Message("The rented machine could not begin: {why}", why=error),
+                   "hint": Message("Resume tries it again."), "evidence": ""})
         return 1
     threads = [threading.Thread(target=work, daemon=True) for work in (voice.live, voice.leave_results)]
     for thread in threads:
@@ -151,9 +152,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if state != "cancelled":
             voice.leave_result()
-    except (Problem, OSError, storage.Corrupt) as problem:
-        error = {"code": "remote_failed", "message": f"What the run made could not be sent back: {problem}",
-                 "hint": "Resume goes on from what came back before.", "evidence": ""}
+    except (RemoteError, OSError, storage.Corrupt) as problem:
+        error = {"code": "remote_failed",
+                 "message": Message("What the run made could not be sent back: {why}", why=problem),
+                 "hint": Message("Resume goes on from what came back before."), "evidence": ""}
     tell(over=error)
     return 0 if state in elsewhere.GOOD and error is None else 1
 

@@ -20,15 +20,18 @@ from studio import faults, storage
 from studio.config import ConfigError
 from studio.launch import cause, command, controls, turns, webhook
 from studio.launch.turns import Live, Turns, Waiting
+from studio.messages import Message
 from studio.runs import TURN, Run
 from studio.work import Job, Work
 
 log = logging.getLogger(__name__)
 TICK = 0.5
 AT_ONCE = {"heavy": 1, "light": 2, "away": 8}
-SEVERAL_MACHINES = cause.supervisor_error(
-    "several_machines", "A run of several machines would open a port of this server to the network.",
-    "Branch it with compute.num_machines 1, or train it on machines of your own.")
+SEVERAL_MACHINES = cause.supervisor_error("several_machines",
+                                          Message("A run of several machines would open a port of this server to the "
+                                                  "network."),
+                                          Message("Branch it with compute.num_machines 1, or train it on machines of "
+                                                  "your own."))
 RETRY_SECONDS = (1.0, 5.0, 30.0, 60.0)
 ASK_AGAIN = 60.0  # seconds after which work that did not make way (the disk was full) is asked once more
 MAKES_WAY = ("heavy", "light")  # a rented machine is its owner's, and pausing costs: there only places are shared out

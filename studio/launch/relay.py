@@ -12,8 +12,9 @@ from typing import Any, BinaryIO
 from studio import edits, events, foreign, storage
 from studio.bundle import layout
 from studio.events import EventWriter
-from studio.launch.depot import Depot, Problem
+from studio.launch.depot import Depot, RemoteError
 from studio.launch.job import MARK
+from studio.messages import Message
 from studio.runs import Run
 
 LINE = 1 << 20  # characters of a line that are read at most
@@ -80,7 +81,7 @@ class Relay:
             return False
         try:
             path = self.depot.get(f"samples/{name}", self.run.path / COMING)
-        except Problem:
+        except RemoteError:
             return True
         if path is None:
             return True
@@ -107,7 +108,9 @@ class Relay:
         try:
             edits.sound([*self.run.edits(), made])
         except (ValueError, storage.Corrupt) as error:
-            self.writer.warning("edit_lost", f"The edit holds on the rented machine, and cannot be kept here: {error}")
+            self.writer.warning("edit_lost",
+                                Message("The edit holds on the rented machine, and cannot be kept here: {why}",
+                                        why=error))
             return
         self.run.add_edit(made)
 

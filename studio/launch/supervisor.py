@@ -22,7 +22,9 @@ import psutil
 from studio import config as config_
 from studio import events, faults, storage
 from studio import work as work_
+from studio.errors import StudioError
 from studio.launch import cause, command, tree
+from studio.messages import Message, word
 from studio.runs import Run
 from studio.storage.spare import Spare
 from studio.work import Job, NotFound, Work, as_json
@@ -38,12 +40,8 @@ LOST_PATIENCE = 5.0  # seconds that a run's processes have to leave by themselve
 END_GRACE = 2.0  # seconds between SIGTERM and SIGKILL for what a trainer leaves behind
 
 
-class CannotStart(Exception):
-    """The attempt cannot begin; bears the error as it goes into exit.json."""
-
-    def __init__(self, code: str, message: str, hint: str, evidence: str = ""):
-        super().__init__(message)
-        self.error = cause.supervisor_error(code, message, hint, evidence)
+class CannotStart(StudioError):
+    """The attempt cannot begin."""
 
 
 def work_in(path: Path) -> Work:
@@ -51,7 +49,7 @@ def work_in(path: Path) -> Work:
     for kind in (Run, Job):
         if (path / kind.record_name).is_file():
             return kind(path)
-    raise NotFound(f"{path} is no folder of a run or a job: it has no run.json or job.json")
+    raise NotFound(Message("{path} is no folder of a run or a job: it has no run.json or job.json", path=path))
 
 
 def supervise(run: Work, attempt: int, argv: list[str] | None = None) -> bool:
@@ -105,11 +103,12 @@ class _Attempt:
             self._start()
             self._watch()
         except CannotStart as problem:
-            error = problem.error
+            error = cause.supervisor_error(problem.code, problem.message, problem.hint)
         except (OSError, storage.Corrupt, config_.ConfigError) as problem:
             error = cause.of_disk(self.run, faults.of(problem), str(problem)) or cause.supervisor_error(
-                "supervisor_failed", f"The {self.run.worker} could not be looked after: {problem}",
-                f"Put it right, then {cause.again(self.run)}.")
+                "supervisor_failed",
+                Message("The {what} could not be looked after: {why}", what=word(self.run.worker), why=problem),
+                Message("Put it right, then {what}.", what=cause.again(self.run)))
         finally:
             left = tree.end_all(self.run.path, 0.0 if self.result else END_GRACE)
             self._write_exit(error, left)
@@ -139,9 +138,10 @@ class _Attempt:
         left = tree.end_all(self.run.path, END_GRACE)
         if left or storage.is_locked(path):
             pids = ", ".join(str(p.pid) for p in left) or "unknown"
-            raise CannotStart("leftover_trainer", f"A process of an earlier attempt is still there (process {pids}) "
-                              "and could not be ended.", "End that process or restart the machine, then "
-                              f"{cause.again(self.run)}.")
+            raise CannotStart(Message("A process of an earlier attempt is still there (process {pids}) and could not "
+                                      "be ended.", pids=pids),
+                              Message("End that process or restart the machine, then {what}.",
+                                      what=cause.again(self.run)), "leftover_trainer")
 
     def _start(self) -> None:
         argv, environment = self._command()
@@ -247,8 +247,10 @@ class _Attempt:
                 error = error or (work_.why_ended(args) if kind == "cancel" else None)
                 storage.clear(path)
         if left:
-            error = cause.supervisor_error("leftover", f"Processes of this {self.run.word} could not be ended: "
-                                           + ", ".join(str(p.pid) for p in left), "Restart the machine.", evidence)
+            error = cause.supervisor_error("leftover",
+                                           Message("Processes of this {what} could not be ended: {pids}",
+                                                   what=word(self.run.word), pids=", ".join(str(p.pid) for p in left)),
+                                           Message("Restart the machine."), evidence)
         said = {"attempt": self.number, "returncode": returncode, "signal": number, "oom_kill": oom,
                 "result": self.result, "error": error, "ended": time.time()}
         try:

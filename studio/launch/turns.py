@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import events, storage
+from studio.messages import Message
 from studio.runs import Run
 from studio.work import Work
 
@@ -22,9 +23,9 @@ FORGET_SECONDS = 90 * 86400  # who had no turn for so long waits like somebody w
 TAIL_BYTES = 1 << 18  # of the events, in which the last attempt's end is looked for
 IN_TRAINING = ("training", "sampling", "validating", "saving")  # phases that count from where a resume goes on
 TOLD = {  # what work that makes way for others says, and what a person can do
-    "run": ("Paused for others: it goes on by itself when its turn comes.", "Wait, or cancel it."),
-    "job": ("It had its turn and others wait, so it was ended: what it has made so far is kept.",
-            "Start it again for the rest."),
+    "run": (Message("Paused for others: it goes on by itself when its turn comes."), Message("Wait, or cancel it.")),
+    "job": (Message("It had its turn and others wait, so it was ended: what it has made so far is kept."),
+            Message("Start it again for the rest.")),
 }
 
 

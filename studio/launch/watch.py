@@ -22,9 +22,10 @@ from typing import Any
 
 from studio import bundle, events, faults, storage
 from studio.launch import cause, relay
-from studio.launch.depot import SIGN_IN, Problem
+from studio.launch.depot import SIGN_IN, RemoteError
 from studio.launch.hf_jobs import HfJobs, Status
 from studio.launch.job import RESULT
+from studio.messages import Message
 from studio.runs import Reader, Run
 from studio.work import as_json
 
@@ -56,7 +57,7 @@ class Watch:
                                  f"{self.place.title}, {self.run.config().compute.flavor}", self.handle["start"])
         if self.relay.origin:
             self.writer.add("resumed", from_step=self.reader.story(self.run).step, checkpoint=None, exact=True,
-                            note="the job on the rented machine went on meanwhile, and was joined again")
+                            note=Message("the job on the rented machine went on meanwhile, and was joined again"))
         self._listen()
         with open(self.run.log_file, "ab", buffering=0) as log:
             status = self._follow(log)
@@ -87,7 +88,9 @@ class Watch:
         self.writer.phase("uploading")
         self._keep(kept | self.place.submit(self.run, kept["intent"]))
         self.writer.phase("renting")
-        self.writer.warning("rented", f"This run trains on a machine rented by your account: {self.handle['url']}")
+        self.writer.warning("rented",
+                            Message("This run trains on a machine rented by your account: {url}",
+                                    url=self.handle["url"]))
 
     def _keep(self, handle: dict[str, Any]) -> None:
         self.handle = handle
@@ -165,9 +168,9 @@ class Watch:
         self.sent.add(id_)
         try:
             self.relay.depot.put({f"control/{id_}.json": as_json({"kind": kind, "args": args})}, f"Asked: {kind}")
-        except Problem as problem:
+        except RemoteError as problem:
             self.writer.add("control", id=id_, control=kind, result="refused",
-                            message=f"it did not reach the rented machine: {problem}")
+                            message=Message("it did not reach the rented machine: {why}", why=problem))
             storage.clear(path)
 
     def _poll(self) -> Status | None:
@@ -175,7 +178,7 @@ class Watch:
         self.polled = time.monotonic()
         try:
             return self.place.poll(self.handle)
-        except Problem as problem:
+        except RemoteError as problem:
             if problem.code != "unreachable":
                 raise
             print(f"the job goes on unseen: {problem}", file=sys.stderr, flush=True)
@@ -216,15 +219,18 @@ class Watch:
                     bundle.take_back(self.run, packed)
             except bundle.BadBundle as error:
                 self._keep({**self.handle, "over": True})
-                return cause.supervisor_error(
-                    "bad_result", f"What came back from the rented machine was refused: {error}",
-                    f"It is kept in your repository {self.handle['repo']}. {cause.what_next(self.run)}")
+                return cause.supervisor_error("bad_result",
+                                              Message("What came back from the rented machine was refused: {why}",
+                                                      why=error),
+                                              Message("It is kept in your repository {repo}. {hint}",
+                                                      repo=self.handle["repo"], hint=cause.what_next(self.run)))
         self._keep({**self.handle, "over": True})
         try:
             depot.delete()
-        except Problem as problem:
-            self.writer.warning("depot_left", f"The repository {self.handle['repo']} could not be deleted, delete it "
-                                f"on the Hub: {problem}")
+        except RemoteError as problem:
+            self.writer.warning("depot_left",
+                                Message("The repository {repo} could not be deleted, delete it on the Hub: {why}",
+                                        repo=self.handle["repo"], why=problem))
         return None
 
     def _why(self, status: Status | None) -> dict[str, Any]:
@@ -233,23 +239,28 @@ class Watch:
         tail, after = cause.tail(self.run.log_file, 0), cause.what_next(self.run)
         if "timeout" in said.lower() or "timed out" in said.lower():
             hours = self.run.config().compute.timeout_hours
-            return cause.supervisor_error("remote_timeout", f"The job was ended after {hours} hours, the longest it "
-                                          "may last.", f"{after} It then has as long again; a new run may have a "
-                                          "longer compute.timeout_hours.", tail)
+            return cause.supervisor_error("remote_timeout",
+                                          Message("The job was ended after {hours} hours, the longest it may last.",
+                                                  hours=hours),
+                                          Message("{hint} It then has as long again; a new run may have a longer "
+                                                  "compute.timeout_hours.", hint=after), tail)
         if stage == "CANCELED":
-            return cause.supervisor_error("remote_cancelled", "The job was cancelled on the Hub.", after, tail)
+            return cause.supervisor_error("remote_cancelled", Message("The job was cancelled on the Hub."), after, tail)
         if stage in ("DELETED", "GONE"):
-            return cause.supervisor_error("remote_gone", "The job is not on the Hub any more.", after, tail)
-        return cause.supervisor_error("remote_failed", f"The job ended on the Hub without a result ({stage}"
-                                      f"{f': {said}' if said else ''}).", f"The end of the log says more. {after}",
-                                      tail)
+            return cause.supervisor_error("remote_gone", Message("The job is not on the Hub any more."), after, tail)
+        return cause.supervisor_error("remote_failed",
+                                      Message("The job ended on the Hub without a result ({stage}: {why}).",
+                                              stage=stage, why=said)
+                                      if said else Message("The job ended on the Hub without a result ({stage}).",
+                                                           stage=stage),
+                                      Message("The end of the log says more. {hint}", hint=after), tail)
 
 
 def _place_of(run: Run) -> HfJobs:
     token = os.environ.get("HF_TOKEN")
     if not token:
-        raise Problem("no_token", "There is no Hugging Face token to rent a machine with: none is ever kept, so one is "
-                      "needed at each start.", SIGN_IN)
+        raise RemoteError(Message("There is no Hugging Face token to rent a machine with: none is ever kept, so one is "
+                                  "needed at each start."), SIGN_IN, "no_token")
     return PLACES[run.config().compute.backend](token)
 
 
@@ -268,10 +279,12 @@ def main() -> int:
             return 1 if Watch(run, writer, _place_of(run)).live() in ("failed", "diverged") else 0
         except Left as left:
             if storage.is_locked(run.lock.path):
-                writer.warning("detached", f"The job goes on without this machine ({left}): resume joins it again.")
+                writer.warning("detached",
+                               Message("The job goes on without this machine ({why}): resume joins it again.",
+                                       why=left))
                 writer.add("end", result="interrupted", step=Reader().story(run).step, error=None)
             return 3
-        except (Problem, storage.Corrupt, OSError) as problem:
+        except (RemoteError, storage.Corrupt, OSError) as problem:
             code, hint = getattr(problem, "code", "supervisor_failed"), getattr(problem, "hint", cause.what_next(run))
             error = cause.of_disk(run, faults.of(problem), "") or cause.supervisor_error(code, str(problem), hint)
             writer.add("end", result="failed", step=Reader().story(run).step, error=error)

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from studio.limited import confine, wire
+from studio.messages import Message
 
 NOWHERE = Path("/")  # where a process works that writes nothing
 SECONDS = 30.0  # that an answer may take, whatever it waits for
@@ -53,7 +54,8 @@ class LimitedProcess:
             watch.cancel()
         if answer is None:
             why = self._death(process)
-            raise Stopped(f"it took longer than {self.seconds:.0f} s" if late.is_set() else why)
+            late_by = Message("it took longer than {seconds:.0f} s", seconds=self.seconds)
+            raise Stopped(late_by if late.is_set() else why)
         return answer
 
     def started(self) -> subprocess.Popen[bytes]:
@@ -94,8 +96,8 @@ class LimitedProcess:
         code = process.poll()
         self.close()
         if code == -signal.SIGXCPU:
-            return "it took too much processor time"
-        return f"it made its reader stop (exit {code}): damaged, or made to do harm"
+            return Message("it took too much processor time")
+        return Message("it made its reader stop (exit {code}): damaged, or made to do harm", code=code)
 
 
 class Readers:

@@ -6,6 +6,8 @@ import json
 import struct
 from typing import IO, Any
 
+from studio import messages
+
 MOST = 64 << 20  # bytes of a message; a limited process that was taken over must not fill the memory of who asks it
 
 
@@ -19,7 +21,7 @@ def receive(stream: IO[bytes], most: int = MOST) -> dict[str, Any] | None:
     if len(data) < length:
         return None
     try:
-        message = json.loads(data)
+        message = messages.loads(data)
     except (ValueError, RecursionError):
         return None
     return message if isinstance(message, dict) else None
@@ -27,6 +29,6 @@ def receive(stream: IO[bytes], most: int = MOST) -> dict[str, Any] | None:
 
 def send(stream: IO[bytes], message: dict[str, Any]) -> None:
     """Write one message."""
-    data = json.dumps(message).encode()
+    data = json.dumps(messages.stored(message)).encode()
     stream.write(struct.pack(">I", len(data)) + data)
     stream.flush()

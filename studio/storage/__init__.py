@@ -19,6 +19,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from studio import messages
+from studio.messages import Message
 from studio.storage.disk import (
     FULL,
     NO_LINKS,
@@ -129,7 +131,8 @@ def write_empty(path: Path) -> None:
 
 def write_json(path: Path, data: Any, mode: int = 0o644) -> None:
     """Replace `path` by strict JSON (NaN is refused with ValueError)."""
-    write_bytes(path, json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n", mode)
+    write_bytes(path, json.dumps(messages.stored(data), ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n",
+                mode)
 
 
 def write_cache(path: Path, data: Any) -> bool:
@@ -138,7 +141,7 @@ def write_cache(path: Path, data: Any) -> bool:
     part = part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(json.dumps(data, ensure_ascii=False, allow_nan=False).encode())
+        part.write_bytes(json.dumps(messages.stored(data), ensure_ascii=False, allow_nan=False).encode())
         os.replace(part, path)
     except OSError as error:
         if error.errno not in UNWRITABLE:
@@ -158,19 +161,19 @@ def read_json(path: Path, most: int | None = None) -> Any | None:
     except OSError as error:
         if error.errno != errno.EIO:
             raise
-        raise Corrupt(f"{path.name} cannot be read: {error.strerror}") from error
+        raise Corrupt(Message("{name} cannot be read: {why}", name=path.name, why=error.strerror)) from error
     if most is not None and len(data) > most:
-        raise Corrupt(f"{path.name} is larger than {most >> 10} kB")
+        raise Corrupt(Message("{name} is larger than {size} kB", name=path.name, size=most >> 10))
     try:
-        return json.loads(data)
+        return messages.loads(data)
     except (ValueError, RecursionError) as error:
-        raise Corrupt(f"{path.name} is not readable JSON: {error}") from None
+        raise Corrupt(Message("{name} is not readable JSON: {why}", name=path.name, why=error)) from None
 
 
 def append_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     """Add JSON objects, a line each, durably; a line that a kill tore before stays alone. Of several writers each waits
     for the one before. Where it raises, nothing was added."""
-    data = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+    data = "".join(json.dumps(messages.stored(line), ensure_ascii=False) + "\n" for line in lines).encode()
     with open(path, "a+b", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         size = file.seek(0, os.SEEK_END)
@@ -209,7 +212,8 @@ def _sha256(path: Path) -> str:
     except OSError as error:
         if error.errno != errno.EIO:
             raise
-        raise Corrupt(f"{path.parent.name}/{path.name} cannot be read: {error.strerror}") from error
+        raise Corrupt(Message("{folder}/{name} cannot be read: {why}", folder=path.parent.name, name=path.name,
+                              why=error.strerror)) from error
 
 
 def sha256_file(path: Path) -> str:
@@ -295,7 +299,8 @@ def manifest(folder: Path) -> dict[str, Any]:
     files = found.get("files") if isinstance(found, dict) else None
     entries = files.values() if isinstance(files, dict) else [None]
     if not isinstance(found, dict) or not all(isinstance(e, dict) and {"size", "sha256"} <= e.keys() for e in entries):
-        raise Corrupt(f"{folder.name} has no readable {MANIFEST}: it was never finished")
+        raise Corrupt(Message("{name} has no readable {manifest}: it was never finished", name=folder.name,
+                              manifest=MANIFEST))
     return found
 
 
@@ -308,9 +313,11 @@ def verify(folder: Path, parts: Collection[str] | None = None) -> dict[str, Any]
             continue
         path = folder / name
         if not path.is_file():
-            raise Corrupt(f"{folder.name}/{name} is missing")
+            raise Corrupt(Message("{folder}/{name} is missing", folder=folder.name, name=name))
         if path.stat().st_size != want["size"]:
-            raise Corrupt(f"{folder.name}/{name} has {path.stat().st_size} bytes instead of {want['size']}")
+            raise Corrupt(Message("{folder}/{name} has {size} bytes instead of {expected}", folder=folder.name,
+                                  name=name, size=path.stat().st_size, expected=want["size"]))
         if _sha256(path) != want["sha256"]:
-            raise Corrupt(f"{folder.name}/{name} does not match its SHA-256: it was changed or damaged on disk")
+            raise Corrupt(Message("{folder}/{name} does not match its SHA-256: it was changed or damaged on disk",
+                                  folder=folder.name, name=name))
     return found

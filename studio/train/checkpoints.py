@@ -10,8 +10,9 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 
 from studio import faults, storage
-from studio.config import Config, dump, load
+from studio.config import Config, differs, dump, load
 from studio.events import EventWriter, trace
+from studio.messages import Message, listed
 from studio.runs import Run
 from studio.train.adapters import Whole
 from studio.train.cache import digest
@@ -32,7 +33,7 @@ class Unsaved(Exception):
     """The last checkpoint could not be written."""
 
     def __init__(self, why: str):
-        super().__init__(f"the last checkpoint could not be saved: {why}")
+        super().__init__(Message("the last checkpoint could not be saved: {why}", why=why))
 
 
 def training_fields(config: Config) -> dict[str, Any]:
@@ -51,14 +52,21 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     known, found = training_fields(load({})), []
     for section, values in now.items():
         if not isinstance(values, dict):
-            found += [f"{section} was {before.get(section)}, is {values}"] if before.get(section) != values else []
+            found += [differs(section, before.get(section), values)] if before.get(section) != values else []
             continue
         older = {**known[section], **before.get(section, {})}
         for name in values.keys() | older.keys():
             unknown = name not in before.get(section, {}) and known[section].get(name) is None
             if older.get(name) != values.get(name) and not unknown:
-                found.append(f"{section}.{name} was {older.get(name)}, is {values.get(name)}")
+                found.append(differs(f"{section}.{name}", older.get(name), values.get(name)))
     return sorted(found)
+
+
+def _together(parts: list[str]) -> str:
+    *before, last = parts
+    for part in reversed(before):
+        last = Message("{first} and {second}", first=part, second=last)
+    return last
 
 
 @dataclass
@@ -161,15 +169,16 @@ class Keeper:
                 storage.verify(path)
             except storage.Corrupt as error:
                 if path.name == promised:
-                    raise CannotResume(f"{promised}, from which this run goes on, is damaged ({error}): branch it once "
-                                       "more, or restore that checkpoint") from None
+                    raise CannotResume(Message("{name}, from which this run goes on, is damaged ({why}): branch it "
+                                               "once more, or restore that checkpoint", name=promised,
+                                               why=error)) from None
                 self._drop_damaged(path, error)
                 continue
             self.saved = step
             return path
         if promised:
-            raise CannotResume(f"{promised}, from which this run goes on, is not here: branch it once more, or restore "
-                               "that checkpoint")
+            raise CannotResume(Message("{name}, from which this run goes on, is not here: branch it once more, or "
+                                       "restore that checkpoint", name=promised))
         return None
 
     def _drop_damaged(self, path: Path, why: storage.Corrupt) -> None:
@@ -177,11 +186,13 @@ class Keeper:
         try:
             storage.to_trash(path, self.run.home / "trash")
         except OSError as error:
-            self.events.warning("damaged_checkpoint", f"{path.name} is damaged ({why}) and could not be put into the "
-                                f"trash: {faults.plain(error)}")
+            self.events.warning("damaged_checkpoint",
+                                Message("{name} is damaged ({why}) and could not be put into the trash: {error}",
+                                        name=path.name, why=why, error=faults.plain(error)))
             return
         self.events.add("retired", name=path.name)
-        self.events.warning("damaged_checkpoint", f"{path.name} is damaged and was put into the trash: {why}")
+        self.events.warning("damaged_checkpoint",
+                            Message("{name} is damaged and was put into the trash: {why}", name=path.name, why=why))
 
     def named(self, name: str) -> Path:
         """The whole checkpoint of that name. Raises CannotResume, saying which there are."""
@@ -190,11 +201,13 @@ class Keeper:
         there = ", ".join(path.name for path in known) or "none"
         path = next((path for path in known if path.name == name), None)
         if path is None:
-            raise CannotResume(f"there is no checkpoint {name[:40]!r} in this run; there are: {there}")
+            raise CannotResume(Message("there is no checkpoint {name} in this run; there are: {names}",
+                                       name=repr(name[:40]), names=there))
         try:
             storage.verify(path)
         except storage.Corrupt as error:
-            raise CannotResume(f"{name} is damaged ({error}); choose another, there are: {there}") from None
+            raise CannotResume(Message("{name} is damaged ({why}); choose another, there are: {names}", name=name,
+                                       why=error, names=there)) from None
         return path
 
     def drop_later(self) -> None:
@@ -221,8 +234,9 @@ class Keeper:
     def _not_removed(self, name: str, error: OSError) -> None:
         """What cannot be removed now is no reason to end the training."""
         trace()
-        self.events.warning("not_removed", f"{name} could not be removed ({faults.plain(error)}); it is tried again at "
-                            "the next save.")
+        self.events.warning("not_removed",
+                            Message("{name} could not be removed ({why}); it is tried again at the next save.",
+                                    name=name, why=faults.plain(error)))
 
     def load(self, path: Path) -> tuple[int, list[str]]:
         """Continue from `path`: its step, and what makes the continuation not bit-identical (nothing, mostly).
@@ -230,21 +244,26 @@ class Keeper:
         Raises CannotResume."""
         state = storage.read_json(path / "state.json") or {}
         if state.get("format") != FORMAT:
-            raise CannotResume(f"{path.name} was saved by studio {state.get('versions', {}).get('studio', 'unknown')} "
-                               f"in checkpoint format {state.get('format', 1)}, and this one reads format {FORMAT}: "
-                               "resume with the studio that saved it, or start a new run")
+            raise CannotResume(Message("{name} was saved by studio {version} in checkpoint format {format}, and this "
+                                       "one reads format {own}: resume with the studio that saved it, or start a new "
+                                       "run", name=path.name,
+                                       version=state.get("versions", {}).get("studio") or Message("unknown"),
+                                       format=state.get("format", 1), own=FORMAT))
         found, allowed = changes(state["settings"], self.facts["settings"]), self.origin(path) is not None
         if not allowed and (made := state.get("edits") or []) != self.steering.edits[: len(made)]:
-            found.append("the edits made before it are not those of this run")
-        wrong = [f"the run's settings changed ({'; '.join(found)})"] if found and not allowed else []
-        wrong += [f"{what} changed" for key, what in (("data_sha", "the run's pictures"), ("base_sha", "the base "
-                   "model's files")) if state.get(key) != self.facts[key]]
+            found.append(Message("the edits made before it are not those of this run"))
+        wrong: list[str] = []
+        if found and not allowed:
+            wrong.append(Message("the run's settings changed ({what})", what=listed(found)))
+        wrong += [what for key, what in (("data_sha", Message("the run's pictures changed")),
+                                         ("base_sha", Message("the base model's files changed")))
+                  if state.get(key) != self.facts[key]]
         if wrong:
-            raise CannotResume(f"{' and '.join(wrong)} since {path.name} was saved; restore what it was, or start a "
-                               "new run")
+            raise CannotResume(Message("{what} since {name} was saved; restore what it was, or start a new run",
+                                       what=_together(wrong), name=path.name))
         self.weights.read(path, state["ema_updates"], state["scaler"])
         self.saved = state["step"]
-        differences = found + [f"{key} was {state.get(key)}, is {self.facts[key]}" for key in CONDITIONS
+        differences = found + [differs(key, state.get(key), self.facts[key]) for key in CONDITIONS
                                if state.get(key) != self.facts[key]]
         return state["step"], differences
 
@@ -254,7 +273,10 @@ class Keeper:
         if path.name != parent.get("checkpoint"):
             return None
         changed = parent.get("changes") or []
-        return f"branched from {path.name} of run {parent['id']}" + (f": {'; '.join(changed)}" if changed else "")
+        if not changed:
+            return Message("branched from {name} of run {id}", name=path.name, id=parent["id"])
+        return Message("branched from {name} of run {id}: {changes}", name=path.name, id=parent["id"],
+                       changes=listed(changed))
 
     def adopt(self, path: Path) -> None:
         """Tell of a checkpoint that was there before the run began."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from studio import storage
 from studio.events import EventWriter
+from studio.messages import Message, word
 from studio.work import Work
 
 LEAVING = ("cancel", "stop", "pause", "terminate")  # the strongest first; "terminate" is SIGTERM
@@ -43,7 +44,7 @@ class Controls:
             if request.id in kept:
                 self.drop(request)
             elif request.id in earlier:
-                self.answer(request, "refused", "asked before this attempt began")
+                self.answer(request, "refused", Message("asked before this attempt began"))
 
     def listen(self) -> None:
         """Take SIGTERM as a request from now on; a second one changes nothing."""
@@ -83,7 +84,8 @@ class Controls:
         """Refuse what came too late, and hear no more signals."""
         signal.signal(signal.SIGTERM, self._before)
         for request in self._waiting():
-            self.answer(request, "refused", f"the {self.run.word} has ended ({result})")
+            self.answer(request, "refused", Message("the {what} has ended ({state})", what=word(self.run.word),
+                                                    state=word(result)))
 
     def _waiting(self) -> list[Request]:
         found = self.run.requests()

@@ -16,6 +16,7 @@ from accelerate.utils import InitProcessGroupKwargs, check_cuda_p2p_ib_support
 
 from studio import __version__
 from studio.config import Config
+from studio.messages import Message
 from studio.runs import RENDEZVOUS
 
 PATIENCE = timedelta(hours=12)  # ranks wait for rank 0 while it draws or saves; a dead one is noticed by the launcher
@@ -124,7 +125,7 @@ def precision_of(asked: str, *, mps: bool, cuda: bool) -> str:
     if mps:
         return "no"
     if asked == "fp16" and not cuda:
-        raise WrongPrecision("fp16 needs a GPU; choose bf16 or no")
+        raise WrongPrecision(Message("fp16 needs a GPU; choose bf16 or no"))
     return asked
 
 

@@ -18,6 +18,7 @@ import torch
 from studio import events as events_
 from studio import faults, storage
 from studio.events import EventWriter, trace
+from studio.messages import Message, listed
 from studio.runs import LOST, Run
 from studio.train import control, steering, track
 from studio.train.build import Trainer, build
@@ -128,19 +129,20 @@ def _resume(trainer: Trainer, progress: Progress, *, first: bool, checkpoint: st
         raise found
     if found is None:
         if not first:
-            note = "no checkpoint is whole any more" if trainer.keeper.damaged else "no checkpoint was saved yet"
+            note = (Message("no checkpoint is whole any more") if trainer.keeper.damaged else
+                    Message("no checkpoint was saved yet"))
             trainer.events.add("resumed", from_step=0, checkpoint=None, exact=True, note=note)
         return
     progress.step, differences = trainer.load(Path(found))
     if checkpoint and host.main:
         trainer.keeper.drop_later()
     if not host.exact:
-        differences = [*differences, "this GPU's kernels may add in another order each time, unless compute."
-                                     "deterministic is on"]
+        differences = [*differences, Message("this GPU's kernels may add in another order each time, unless "
+                                             "compute.deterministic is on")]
     origin = trainer.keeper.origin(Path(found))
     further = [words for words in differences if words not in (origin or "")]
     trainer.events.add("resumed", from_step=progress.step, checkpoint=Path(found).name, exact=not differences,
-                       note="; ".join([origin, *further] if origin else further) or None)
+                       note=listed([origin, *further] if origin else further) or None)
     if origin and first:
         trainer.keeper.adopt(Path(found))
 
@@ -230,13 +232,20 @@ def report(trainer: Trainer, progress: Progress, keep: int) -> None:
         finite = math.isfinite(loss) and (trainer.update.scaler is not None or math.isfinite(norm))
         progress.bad = 0 if finite else progress.bad + 1
         if not finite:
-            what = "loss" if not math.isfinite(loss) else "gradient"
-            part = " for the weights whose gradient that is" if trainer.update.partial and what == "gradient" else ""
-            trainer.events.warning("skipped_update", f"Step {event['step']} was skipped{part}: its {what} was not "
-                                   "finite.")
+            trainer.events.warning("skipped_update", _skipped(trainer, event["step"], loss))
         if progress.bad >= PATIENCE:
-            raise Diverged(f"the loss or its gradient was not finite {PATIENCE} times in a row, last at step "
-                           f"{event['step']}")
+            raise Diverged(Message("the loss or its gradient was not finite {times} times in a row, last at step "
+                                   "{step}", times=PATIENCE, step=event["step"]))
+
+
+def _skipped(trainer: Trainer, step: int, loss: float) -> Message:
+    """What is said of a step whose loss, or else its gradient, was not finite."""
+    if not math.isfinite(loss):
+        return Message("Step {step} was skipped: its {what} was not finite.", step=step, what=Message("loss"))
+    if not trainer.update.partial:
+        return Message("Step {step} was skipped: its {what} was not finite.", step=step, what=Message("gradient"))
+    return Message("Step {step} was skipped for the weights whose gradient that is: its {what} was not finite.",
+                   step=step, what=Message("gradient"))
 
 
 def _boundary(trainer: Trainer, progress: Progress, asked: list[Request]) -> str | None:
@@ -261,7 +270,7 @@ def _boundary(trainer: Trainer, progress: Progress, asked: list[Request]) -> str
         return None
     for request in asked:
         if request is not leaving:
-            trainer.controls.answer(request, "refused", f"the run is leaving ({leaving.kind})")
+            trainer.controls.answer(request, "refused", Message("the run is leaving ({kind})", kind=leaving.kind))
     trainer.controls.accept(leaving, leaving.args.get("message"))
     return _leave(trainer, progress, leaving)
 
@@ -270,7 +279,7 @@ def _without_late_pauses(trainer: Trainer, step: int, asked: list[Request]) -> l
     """What is asked, but for pauses for others after the last step: there is nothing left to go on with."""
     late = [r for r in asked if r.kind == "pause" and r.args.get("why")] if step >= trainer.total_steps else []
     for request in late:
-        trainer.controls.answer(request, "refused", "all its steps are made, so it finishes")
+        trainer.controls.answer(request, "refused", Message("all its steps are made, so it finishes"))
     return [r for r in asked if r not in late]
 
 
@@ -293,7 +302,7 @@ def _serve(trainer: Trainer, progress: Progress, request: Request) -> None:
     if request.kind == "save":
         done, fault = _save(trainer, progress), trainer.keeper.error
     else:
-        done, fault = _draw(trainer, progress, request.args.get("prompt") or None), "see the warning"
+        done, fault = _draw(trainer, progress, request.args.get("prompt") or None), Message("see the warning")
     trainer.controls.answer(request, "done" if done else "refused", None if done else fault)
 
 
@@ -306,9 +315,10 @@ def _leave(trainer: Trainer, progress: Progress, request: Request) -> str | None
     if request.kind == "terminate":
         return _terminate(trainer, progress)
     if not _save(trainer, progress):
-        message = f"not saved, so the run goes on ({trainer.keeper.error}): put it right, or cancel"
+        message = Message("not saved, so the run goes on ({why}): put it right, or cancel", why=trainer.keeper.error)
         if (fault := faults.told(trainer.keeper.error)) and fault.code == "disk_full":
-            message = f"not saved, so the run goes on ({trainer.keeper.error}): free some space, or cancel"
+            message = Message("not saved, so the run goes on ({why}): free some space, or cancel",
+                              why=trainer.keeper.error)
         trainer.controls.answer(request, "refused", message)
         trainer.events.phase("training", step, trainer.total_steps, "steps")
         return None
@@ -322,8 +332,11 @@ def _terminate(trainer: Trainer, progress: Progress) -> str:
     """SIGTERM: save when the time that is left allows it, then leave to be resumed."""
     enough = trainer.host.tell(trainer.controls.seconds_left() > 1.0 + 1.5 * trainer.keeper.seconds)
     saved = enough and _save(trainer, progress)
-    kept = f"step {progress.step} was saved" if saved else f"the last checkpoint is that of step {trainer.keeper.saved}"
-    trainer.events.warning("terminated", f"The machine asked the training to end; {kept}. Resume continues from there.")
+    trainer.events.warning("terminated",
+                           Message("The machine asked the training to end; step {step} was saved. Resume continues "
+                                   "from there.", step=progress.step) if saved else
+                           Message("The machine asked the training to end; the last checkpoint is that of step "
+                                   "{step}. Resume continues from there.", step=trainer.keeper.saved))
     return "terminated"
 
 
@@ -345,7 +358,7 @@ def _leave_early(controls: Controls, progress: Progress) -> str:
     first = min(leaving, key=lambda r: control.LEAVING.index(r.kind))
     controls.accept(first, first.args.get("message"))
     controls.answer(first, "done",
-                    first.args.get("message") or "before the first step, so there was nothing to save")
+                    first.args.get("message") or Message("before the first step, so there was nothing to save"))
     return {"cancel": "cancelled", "stop": "stopped", "pause": "paused", "terminate": "terminated"}[first.kind]
 
 

@@ -18,6 +18,7 @@ from studio.config import Config, Data
 from studio.datasets.buckets import STEP, Buckets
 from studio.events import EventWriter
 from studio.families import Family, Source, source
+from studio.messages import Message
 from studio.runs import Run
 from studio.train import trim, validation
 from studio.train.cache import CachedPictures, CachedTexts, Encoders, LivePictures, digest, part_hashes
@@ -98,12 +99,14 @@ def _encodings(run: Run, config: Config, encoders: Encoders, draws: Draws, frami
 
     texts = None if config.model.train_text_encoder else CachedTexts(home, encoders)
     if texts is None:
-        events.warning("texts_not_cached", "The text encoder learns, so every step encodes its captions again.")
+        events.warning("texts_not_cached",
+                       Message("The text encoder learns, so every step encodes its captions again."))
     pictures = fixed = CachedPictures(home, encoders, framing, path_of)
     if draws.random_crops and not draws.crop_variants:
         pictures = LivePictures(home, encoders, framing, path_of, config.compute.num_workers)
-        events.warning("not_cached", "Random crops cannot be cached: every step encodes its pictures again, which is "
-                       "slower. Turn on the centre crop, or set crop variants, for speed.")
+        events.warning("not_cached",
+                       Message("Random crops cannot be cached: every step encodes its pictures again, which is slower. "
+                               "Turn on the centre crop, or set crop variants, for speed."))
     return pictures, fixed, texts
 
 

@@ -13,6 +13,7 @@ from studio import config as config_
 from studio import faults, storage
 from studio.config import Config
 from studio.events import EventWriter, trace
+from studio.messages import Message
 from studio.runs import Run
 from studio.train.cache import CachedTexts, Encoders, Tensors
 from studio.train.ema import Ema
@@ -74,8 +75,9 @@ class Sampler:
                 self._draw(step, prompts, kinds, requested=bool(prompt))
         except Exception as error:  # a picture is never worth a run
             trace()
-            self.events.warning("sampling_failed", f"Sample pictures of step {step} could not be drawn: "
-                                f"{faults.plain(error)[:220]}. Training goes on.")
+            self.events.warning("sampling_failed",
+                                Message("Sample pictures of step {step} could not be drawn: {why}. Training goes on.",
+                                        step=step, why=faults.plain(error)[:220]))
             return False
         finally:
             self.seconds = time.monotonic() - began

@@ -12,6 +12,7 @@ from typing import Any
 from studio import edits, events, faults, storage
 from studio.config import Config, ConfigError
 from studio.edits import Edit
+from studio.messages import Message
 from studio.runs import Run
 from studio.train.control import Request
 
@@ -42,8 +43,10 @@ class Steering:
             events.trace()
             fault = faults.of(error)
             if fault and fault.code == "disk_full":
-                return f"it could not be kept, so nothing changed ({fault.message}): free some space and ask again"
-            return f"it could not be kept, so nothing changed ({faults.plain(error)}): put it right and ask again"
+                return Message("it could not be kept, so nothing changed ({why}): free some space and ask again",
+                               why=fault.message)
+            return Message("it could not be kept, so nothing changed ({why}): put it right and ask again",
+                           why=faults.plain(error))
         return edit
 
     def taken(self) -> list[Edit]:
@@ -68,7 +71,7 @@ def serve(trainer: Any, request: Request, step: int) -> None:
     if isinstance(answer, str):
         trainer.controls.answer(request, "refused", answer)
         return
-    later = f"from step {answer['step']} on, where the edit before it holds again"
+    later = Message("from step {step} on, where the edit before it holds again", step=answer["step"])
     trainer.controls.accept(request, later if answer["step"] > step else None)
     steering.edits = [*steering.edits, answer]
     follow(trainer, step)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from studio import runs, storage
 from studio.events import EventWriter
+from studio.messages import Message
 from studio.runs import Run
 
 SHARDS = ("images/*/*.safetensors", "texts/*/*.safetensors")
@@ -43,9 +44,10 @@ def trim(run: Run, events: EventWriter) -> None:
             storage.clear(path)
             total -= found[path].st_size
     if total > limit:
-        events.warning("cache_full", f"The cache holds {total / 1e9:.3g} GB where {limit / 1e9:.3g} GB are allowed, "
-                       "and runs that can go on use all of it: delete runs that are not needed any more, or raise "
-                       "STUDIO_CACHE_GB.")
+        events.warning("cache_full",
+                       Message("The cache holds {total:.3g} GB where {limit:.3g} GB are allowed, and runs that can go "
+                               "on use all of it: delete runs that are not needed any more, or raise STUDIO_CACHE_GB.",
+                               total=total / 1e9, limit=limit / 1e9))
 
 
 def _limit(home: Path, held: int, events: EventWriter) -> float:
@@ -55,8 +57,9 @@ def _limit(home: Path, held: int, events: EventWriter) -> float:
         return float(text) * 1e9
     except ValueError:
         if text:
-            events.warning("cache_limit", f"STUDIO_CACHE_GB must be a number of gigabytes, not {text[:40]!r}; the "
-                           "default is taken.")
+            events.warning("cache_limit",
+                           Message("STUDIO_CACHE_GB must be a number of gigabytes, not {text}; the default is taken.",
+                                   text=repr(text[:40])))
     return max(LEAST, (held + storage.free_bytes(home)) / 4)
 
 

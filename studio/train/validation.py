@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from studio.events import EventWriter
+from studio.messages import Message
 from studio.train.cache import CachedPictures
 from studio.train.data import CENTRE, Draws, Sample, normal, share, uniform
 from studio.train.ema import Ema
@@ -43,8 +44,10 @@ class Validator:
             self._measure(step)
         except Exception as error:  # a number is never worth a run
             traceback.print_exc()
-            self.events.warning("validation_failed", f"The validation loss of step {step} could not be measured: "
-                                f"{type(error).__name__}: {str(error)[:200]}. Training goes on.")
+            self.events.warning("validation_failed",
+                                Message("The validation loss of step {step} could not be measured: {kind}: {why}. "
+                                        "Training goes on.", step=step, kind=type(error).__name__,
+                                        why=str(error)[:200]))
             return False
         return True
 

@@ -29,8 +29,10 @@ from pydantic import BaseModel
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message as ASGIMessage
+from starlette.types import Receive, Scope, Send
 
+from studio.messages import Message
 from studio.web.access import viewer_of
 from studio.web.bodies import json_body
 from studio.web.errors import Busy, NotFound, TooMany, WebError
@@ -76,9 +78,11 @@ class Sessions:
             most = self.of_one if owner else MOST_OF_NOBODY
             theirs = [other for other, one in self.open.items() if one.owner == owner]
             if len(theirs) >= most and not await self._forget_one(theirs):
-                raise TooMany("Too many of your pages are open.", "Close some of them, and load this one again.")
+                raise TooMany(Message("Too many of your pages are open."),
+                              Message("Close some of them, and load this one again."))
             if len(self.open) >= MOST and not await self._forget_one(list(self.open)):
-                raise Busy("The studio has as many pages open as it takes.", "Try again in a few seconds.")
+                raise Busy(Message("The studio has as many pages open as it takes."),
+                           Message("Try again in a few seconds."))
             self.open[name] = make()
         session = self.open[name]
         self.open.move_to_end(name)
@@ -86,7 +90,8 @@ class Sessions:
         await self._forget_silent()
         waiting = sum(one.events() for one in self.open.values() if one.owner == owner)
         if session.events() >= MOST_EVENTS or waiting >= MOST_EVENTS_OF_ALL:
-            raise TooMany("There are too many requests of yours at once.", "Wait until some of them are answered.")
+            raise TooMany(Message("There are too many requests of yours at once."),
+                          Message("Wait until some of them are answered."))
         return session
 
     async def _forget_silent(self) -> None:
@@ -145,7 +150,7 @@ class Gate:
 
     def _named(self, owner: tuple[str, str], session_hash: Any) -> str:
         if not isinstance(session_hash, str) or not NAME.fullmatch(session_hash):
-            raise WebError("The page's session has no name that can be one.", "Load the page again.")
+            raise WebError(Message("The page's session has no name that can be one."), Message("Load the page again."))
         told = "\n".join((*owner, session_hash)).encode()
         return hmac.new(self.key, told, hashlib.sha256).hexdigest()[:32]
 
@@ -154,11 +159,11 @@ class Gate:
         name = self._named(owner, body.get("session_hash"))
         index = body.get("fn_index")
         if type(index) is not int or index not in self.handlers:
-            raise NotFound("The page has no such handler.", "Load the page again.")
+            raise NotFound(Message("The page has no such handler."), Message("Load the page again."))
         data, event = body.get("data"), body.get("event_data")
         if not (isinstance(data, list) and len(data) <= MOST_VALUES and all(map(_is_typed, data))
                 and (event is None or (isinstance(event, dict) and all(map(_is_plain, event.values()))))):
-            raise WebError("This is not what the page's form holds.", "Load the page again.")
+            raise WebError(Message("This is not what the page's form holds."), Message("Load the page again."))
         trigger = body.get("trigger_id")
         await self.sessions.enter(name, owner[0], lambda: self._session(name, owner[0]))
         told = json.dumps({"data": data, "event_data": event, "fn_index": index, "session_hash": name,
@@ -172,7 +177,7 @@ class Gate:
         name = self._named(owner, next((value for key, _, value in query if key == "session_hash"), None))
         session = self.sessions.open.get(name)
         if session is None:
-            raise NotFound("There is no such session of a page.", "Load the page again.")
+            raise NotFound(Message("There is no such session of a page."), Message("Load the page again."))
         session.listeners += 1
         try:
             messages = self._messages(name, session.turn)
@@ -242,7 +247,7 @@ def _once(body: bytes, otherwise: Receive) -> Receive:
     """A body that is here already; after it, what else the connection says."""
     left = [body]
 
-    async def receive() -> Message:
+    async def receive() -> ASGIMessage:
         return {"type": "http.request", "body": left.pop(), "more_body": False} if left else await otherwise()
     return receive
 
@@ -251,7 +256,7 @@ def _with_cookie(send: Send, browser: str, request: Request) -> Send:
     secure = request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
     flags = "SameSite=None; Secure; Partitioned" if secure else "SameSite=Lax"  # on a Space the page is in a frame
 
-    async def sending(message: Message) -> None:
+    async def sending(message: ASGIMessage) -> None:
         if message["type"] == "http.response.start":
             MutableHeaders(scope=message).append("set-cookie", f"{BROWSER}={browser}; Path=/; HttpOnly; {flags}")
         await send(message)

@@ -17,7 +17,7 @@ from gradio.context import Context
 from studio import presets
 from studio.ui import parts, texts
 from studio.ui.form import Form, number_text
-from studio.web import messages
+from studio.web import translation
 from studio.web.access import viewer_of
 from studio.web.errors import explain
 from studio.web.service import Studio
@@ -145,7 +145,7 @@ class TrainPage:
 
     def _told(self, said: dict[str, Any]) -> dict[str, Any]:
         """What the studio says, in the page's language, and to strangers without the server's paths."""
-        return messages.told(self.studio.hidden.data(said), self.language)
+        return translation.told(self.studio.hidden.data(said), self.language)
 
 
 def command(asked: Mapping[str, Any]) -> str:

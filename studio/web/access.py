@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from studio import hub
+from studio.messages import Message, word
 from studio.web.errors import Forbidden, LoginNeeded, NotFound
 from studio.web.headers import cookie
 from studio.web.settings import Settings
@@ -53,10 +54,13 @@ def require(viewer: Viewer, owner: str | None, action: str, what: str) -> None:
     if may(viewer, owner, action):
         return
     if not viewer.id and action != "read":
-        raise LoginNeeded("Sign in first: this changes something.", "Sign in with Hugging Face at the top of the page.")
+        raise LoginNeeded(Message("Sign in first: this changes something."),
+                          Message("Sign in with Hugging Face at the top of the page."))
     if action == "administer":
-        raise Forbidden("Only an administrator of this studio may do this.", "Ask the person who runs it.")
-    raise NotFound(f"There is no {what} of that id.", "It may have been deleted; look at the list.")
+        raise Forbidden(Message("Only an administrator of this studio may do this."),
+                        Message("Ask the person who runs it."))
+    raise NotFound(Message("There is no {what} of that id.", what=word(what)),
+                   Message("It may have been deleted; look at the list."))
 
 
 def viewer_of(request: Any) -> Viewer:

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from studio import __version__, faults, launch, runs, storage
+from studio.messages import Message
 from studio.storage.spare import Spare
 from studio.web import (
     access,
@@ -104,7 +105,8 @@ def _handlers() -> dict[Any, Any]:
         return error_response(error, request)
 
     def http(request: Request, error: HTTPException) -> Response:
-        known = {404: NotFound("There is no such address.", "The README shows how a program uses the API.")}
+        known = {404: NotFound(Message("There is no such address."),
+                               Message("The README shows how a program uses the API."))}
         plain = WebError(str(error.detail)[:200], "")
         plain.status, plain.code = error.status_code, "http"
         return error_response(known.get(error.status_code, plain), request)

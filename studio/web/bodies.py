@@ -9,6 +9,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from studio.messages import Message
 from studio.web.errors import TooLarge, WebError
 
 BODY_BYTES = 1 << 20
@@ -27,14 +28,17 @@ async def json_body(request: Request) -> dict[str, Any]:
     if not data.strip():
         return {}
     if kind != "application/json":
-        raise WebError("The body must be JSON.", "Send it with Content-Type: application/json.", code="content_type")
+        raise WebError(Message("The body must be JSON."), Message("Send it with Content-Type: application/json."),
+                       code="content_type")
     if len(data) > SMALL:
         values = sum(map(data.count, (b",", b"[", b"{")))
         if values > MOST_VALUES:
-            raise TooLarge(f"The request holds more than {MOST_VALUES:,} values.", "Send them in several requests.")
+            raise TooLarge(Message("The request holds more than {count:,} values.", count=MOST_VALUES),
+                           Message("Send them in several requests."))
     document = parse(data) if len(data) <= AT_ONCE else await run_in_threadpool(parse, data)
     if not isinstance(document, dict):
-        raise WebError("The body must be a JSON object.", 'For example {"name": "My run", "config": {}}.')
+        raise WebError(Message("The body must be a JSON object."),
+                       Message('For example {"name": "My run", "config": {}}.'))
     return document
 
 
@@ -42,7 +46,8 @@ async def _whole(request: Request) -> bytearray:
     """The body's bytes, counted. Raises TooLarge, TooMany, Busy."""
     length, reserved, data = request.headers.get("content-length"), request.state.reserved, bytearray()
     declared = int(length) if length and length.isdigit() else None
-    too_large = TooLarge("The request is larger than 1 MB.", "Send pictures as files, settings as JSON.")
+    too_large = TooLarge(Message("The request is larger than 1 MB."),
+                         Message("Send pictures as files, settings as JSON."))
     if (declared or 0) > BODY_BYTES:
         raise too_large
     if (declared or 0) > SMALL:
@@ -64,7 +69,8 @@ def parse(data: bytes | bytearray) -> Any:
         if b"\\ud" in data or b"\\uD" in data:  # half of a pair is no text that can be written down
             json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise WebError(f"The body is not valid JSON: {str(error)[:200]}", "Correct it and send it again.") from None
+        raise WebError(Message("The body is not valid JSON: {why}", why=str(error)[:200]),
+                       Message("Correct it and send it again.")) from None
     return document
 
 

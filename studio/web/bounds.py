@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from studio.config import Config, Problem, local_processes
+from studio.messages import Message
 
 MOST_DRAWN = 2000  # sample pictures of a run
 OPEN_REQUESTS = 20  # that a live run has not answered yet
@@ -17,17 +18,16 @@ EDITS_BYTES = 1 << 20  # of a run's edits, which are written anew with each
 SHARE = 0.5  # of the memory, that the pictures of one batch may take by the least that any model makes of them
 LATENT_BYTES = 0.5  # per pixel that an encoding keeps: mean and deviation of four channels at an eighth of the side
 LEAST_BYTES = 8.0  # per pixel of a batch: 64 channels of fp32, twice, at an eighth of the side
-LONE_TRACKERS = {
-    "wandb": "it would write into the account of whoever runs this server: leave it out",
-    "trackio": "it opens a port of this server: leave it out, or take `tensorboard`",
-}
+LONE_TRACKERS = {"wandb": Message("it would write into the account of whoever runs this server: leave it out"),
+                 "trackio": Message("it opens a port of this server: leave it out, or take `tensorboard`")}
 
 
 def machines(config: Config) -> Iterator[Problem]:
     """Several machines have to reach this one, by a port that asks for no password."""
     if config.compute.num_machines > 1:
-        yield Problem(field="compute.num_machines", message="several machines would open a port of this server, which "
-                      "others use too, to the network: set 1, or train on machines of your own")
+        yield Problem(field="compute.num_machines",
+                      message=Message("several machines would open a port of this server, which others use too, to the "
+                                      "network: set 1, or train on machines of your own"))
 
 
 def here(config: Config, facts: dict[str, Any]) -> Iterator[Problem]:
@@ -39,15 +39,18 @@ def here(config: Config, facts: dict[str, Any]) -> Iterator[Problem]:
     if compute.backend != "local":
         return
     if (compute.num_threads or 1) * processes > max(cores, processes):
-        yield Problem(field="compute.num_threads", message=f"{compute.num_threads} threads are more than the {cores} "
-                      f"cores of this machine, which others use too: set at most {max(1, cores // processes)}, or "
-                      "leave it empty")
+        yield Problem(field="compute.num_threads",
+                      message=Message("{threads} threads are more than the {cores} cores of this machine, which others "
+                                      "use too: set at most {most}, or leave it empty", threads=compute.num_threads,
+                                      cores=cores, most=max(1, cores // processes)))
     if compute.num_workers > cores:
-        yield Problem(field="compute.num_workers", message=f"{compute.num_workers} threads that read ahead are more "
-                      f"than the {cores} cores of this machine, which others use too: set at most {cores}")
+        yield Problem(field="compute.num_workers",
+                      message=Message("{threads} threads that read ahead are more than the {cores} cores of this "
+                                      "machine, which others use too: set at most {most}", threads=compute.num_workers,
+                                      cores=cores, most=cores))
     if compute.thread_wait == "spin":
-        yield Problem(field="compute.thread_wait", message="threads that spin take the cores from the others on this "
-                      "machine: set `sleep`")
+        yield Problem(field="compute.thread_wait",
+                      message=Message("threads that spin take the cores from the others on this machine: set `sleep`"))
     yield from _memory(config, facts)
 
 
@@ -55,7 +58,8 @@ def trackers(config: Config) -> Iterator[Problem]:
     """Trackers that are the server owner's, or that serve the network."""
     for name in dict.fromkeys(config.track.report_to):
         if name in LONE_TRACKERS:
-            yield Problem(field="track.report_to", message=f"{name} cannot be used here: {LONE_TRACKERS[name]}")
+            yield Problem(field="track.report_to",
+                          message=Message("{name} cannot be used here: {why}", name=name, why=LONE_TRACKERS[name]))
 
 
 def drawn(config: Config) -> Iterator[Problem]:
@@ -64,8 +68,9 @@ def drawn(config: Config) -> Iterator[Problem]:
     times = 2 + (steps // every if every else 0)
     count = times * len(config.sample.prompts or []) * (2 if config.ema.enabled else 1)
     if count > MOST_DRAWN:
-        yield Problem(field="sample.every_steps", message=f"this run would draw {count:,} sample pictures, and at most "
-                      f"{MOST_DRAWN:,} are drawn here: draw less often, or with fewer prompts")
+        yield Problem(field="sample.every_steps",
+                      message=Message("this run would draw {count:,} sample pictures, and at most {most:,} are drawn "
+                                      "here: draw less often, or with fewer prompts", count=count, most=MOST_DRAWN))
 
 
 def cached(config: Config, pictures: int, limit: float) -> Iterator[Problem]:
@@ -75,9 +80,11 @@ def cached(config: Config, pictures: int, limit: float) -> Iterator[Problem]:
         return
     size = pictures * (1 + data.random_flip) * max(1, data.crop_variants) * (data.resolution or 0) ** 2 * LATENT_BYTES
     if size > limit:
-        yield Problem(field="data.resolution", message=f"the encodings of {pictures:,} pictures would take "
-                      f"{size / 1e9:.1f} GB, and the cache, which all runs here share, has {limit / 1e9:.1f} GB: take "
-                      "fewer pictures (data.max_samples), fewer crop variants, or a lower resolution")
+        yield Problem(field="data.resolution",
+                      message=Message("the encodings of {count:,} pictures would take {size:.1f} GB, and the cache, "
+                                      "which all runs here share, has {limit:.1f} GB: take fewer pictures "
+                                      "(data.max_samples), fewer crop variants, or a lower resolution", count=pictures,
+                                      size=size / 1e9, limit=limit / 1e9))
 
 
 def _memory(config: Config, facts: dict[str, Any]) -> Iterator[Problem]:
@@ -86,6 +93,9 @@ def _memory(config: Config, facts: dict[str, Any]) -> Iterator[Problem]:
     batch, side = config.train.batch_size or 1, config.data.resolution or 0
     if batch * side**2 * LEAST_BYTES > SHARE * memory:
         most = max(1, int(SHARE * memory / (side**2 * LEAST_BYTES)))
-        yield Problem(field="train.batch_size", message=f"a batch of {batch:,} pictures of {side} px takes at least "
-                      f"{batch * side**2 * LEAST_BYTES / 1e9:.1f} GB of memory, and {where} has {memory / 1e9:.1f} GB "
-                      f"for all: set at most {most:,}, and gradient accumulation for the same effect")
+        yield Problem(field="train.batch_size",
+                      message=Message("a batch of {batch:,} pictures of {side} px takes at least {size:.1f} GB of "
+                                      "memory, and {where} has {memory:.1f} GB for all: set at most {most:,}, and "
+                                      "gradient accumulation for the same effect", batch=batch, side=side,
+                                      size=batch * side ** 2 * LEAST_BYTES / 1e9, where=where, memory=memory / 1e9,
+                                      most=most))

@@ -23,6 +23,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from studio.messages import Message
 from studio.web.capacity import Limits
 
 BACKLOG = 128  # connections that the system holds for us: as many are taken at once, before the cap is looked at
@@ -208,7 +209,7 @@ class LimitedProtocol(H11Protocol):
             return
         self._moved, self._unsent = now, self.unsent
         if phase is Phase.HEAD and self._coming and waited > self.limits.head:
-            self._refuse(408, "The request did not come to its end in time.")
+            self._refuse(408, Message("The request did not come to its end in time."))
         elif ((phase is Phase.HEAD and waited > (self.limits.head if self.cycle is None else self.limits.keep_alive))
               or (phase is Phase.LINGERING and waited > self.limits.linger)):
             self.transport.real.close()
@@ -230,8 +231,8 @@ class LimitedProtocol(H11Protocol):
         if plain is not None and _NOTSENT_LOWAT is not None and plain.family in (socket.AF_INET, socket.AF_INET6):
             plain.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, UNSENT_LOW)
         if not self.pool.enter(self, self.loop):
-            transport.write(_answer(503, "busy", "The studio is busy with other requests.",
-                                    "Try again in a few seconds.", "retry-after: 5\r\n"))
+            transport.write(_answer(503, "busy", Message("The studio is busy with other requests."),
+                                    Message("Try again in a few seconds."), "retry-after: 5\r\n"))
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -265,7 +266,7 @@ class LimitedProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """What came is no HTTP."""
-        self._refuse(400, "This is no HTTP request that can be read.")
+        self._refuse(400, Message("This is no HTTP request that can be read."))
 
     def finish(self) -> None:
         """Close once the answer is read: who still sends a body would be cut off before they read it."""
@@ -319,12 +320,12 @@ class LimitedProtocol(H11Protocol):
         if ends is None:
             self._searched = max(0, len(self._coming) - 3)
             if len(self._coming) >= MOST_HEAD:
-                self._refuse(431, "The request's head is too large.")
+                self._refuse(431, Message("The request's head is too large."))
             elif not 0x21 <= self._coming[0] < 0x7F:  # an encrypted connection, for one
-                self._refuse(400, "This is no HTTP request that can be read.")
+                self._refuse(400, Message("This is no HTTP request that can be read."))
             return False
         if self._coming.count(b"\n", 0, ends.end()) > MOST_HEADERS + 2:
-            self._refuse(431, "The request's head has too many lines.")
+            self._refuse(431, Message("The request's head has too many lines."))
             return False
         self._searched, self._body_left = 0, 0
         self._give(ends.end())
@@ -346,7 +347,7 @@ class LimitedProtocol(H11Protocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self.transport.write(_answer(status, "bad_request", message, "Correct it and send it again."))
+            self.transport.write(_answer(status, "bad_request", message, Message("Correct it and send it again.")))
             self._stop_reading()
         else:
             self.transport.real.close()

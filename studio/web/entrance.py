@@ -8,6 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from studio.messages import Message
 from studio.web.access import Door, TokenDoor, bearer
 from studio.web.errors import Forbidden, LoginNeeded, TooLarge, TooMany, WebError
 from studio.web.headers import is_browser, shows_a_page
@@ -51,7 +52,7 @@ class Entrance:
             return _check_sign_in(request)
         if viewer.id or method in SAFE or path.startswith("/api/") or path == WITHOUT_LOGIN:
             return None  # the API's routes ask `may` themselves
-        raise LoginNeeded("Sign in first.", "Sign in with Hugging Face at the top of the page.")
+        raise LoginNeeded(Message("Sign in first."), Message("Sign in with Hugging Face at the top of the page."))
 
     async def _by_token(self, request: Request, door: TokenDoor, known: bool) -> Response | None:
         is_link = request.method == "GET" and "token" in request.query_params
@@ -71,10 +72,12 @@ class Entrance:
         if tried and await self.guesses.wrong(request):
             if page:
                 return _token_page(request, "token_braked", 429)
-            raise TooMany("There were too many wrong tokens.", "Wait a minute, then send the right one.")
+            raise TooMany(Message("There were too many wrong tokens."),
+                          Message("Wait a minute, then send the right one."))
         if page:
             return _token_page(request, "token_wrong" if tried else "token", 401)
-        raise LoginNeeded("Sign in first.", "Open the link with ?token= that the studio printed when it started.")
+        raise LoginNeeded(Message("Sign in first."),
+                          Message("Open the link with ?token= that the studio printed when it started."))
 
 
 async def _typed(request: Request) -> str:
@@ -84,7 +87,7 @@ async def _typed(request: Request) -> str:
         async for chunk in request.stream():
             data += chunk
             if len(data) > FORM_BYTES:
-                raise TooLarge("The form is too large.", "Send the token alone.")
+                raise TooLarge(Message("The form is too large."), Message("Send the token alone."))
     except ClientDisconnect:
         return ""
     fields = (part.partition("=") for part in data.decode("utf-8", "replace").split("&"))
@@ -112,15 +115,17 @@ def _check_sign_in(request: Request) -> Response | None:
     for target in request.query_params.getlist("_target_url"):
         plain = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
         if not plain or "\\" in target:
-            raise WebError("The address to return to is not on this site.", "Start from the studio's own page.")
+            raise WebError(Message("The address to return to is not on this site."),
+                           Message("Start from the studio's own page."))
     redirects = request.query_params.get("_nb_redirects", "0")
     if not (redirects.isascii() and redirects.isdigit() and len(redirects) <= REDIRECTS):
-        raise WebError("The address to return to is not on this site.", "Start from the studio's own page.")
+        raise WebError(Message("The address to return to is not on this site."),
+                       Message("Start from the studio's own page."))
     if request.method not in SAFE:
         return None
     if not shows_a_page(request.headers):
-        raise Forbidden("Signing in and out is done by a person, from a page.", "Use the studio's own page.",
-                        code="not_a_page")
+        raise Forbidden(Message("Signing in and out is done by a person, from a page."),
+                        Message("Use the studio's own page."), code="not_a_page")
     if request.url.path == LOGOUT and is_browser(request.headers):  # an address alone signs nobody out
         return HTMLResponse(plain_page("sign_out", spoken(request.headers), form="sign_out"),
                             headers={"cache-control": "no-store"})

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from studio import bundle, config, datasets, families, faults, hub, storage, work
+from studio.errors import Refused, StudioError
+from studio.messages import Message, sentence
 
 log = logging.getLogger("studio.web")
 _troubles = faults.Log(log)
 
 
-class WebError(Exception):
-    """An error with its status, a stable code, a sentence, and a hint on what to do next."""
+class WebError(StudioError):
+    """An error with the status that it is answered with."""
 
     status, code = 400, "bad_request"
     retry_after: int | None = None  # seconds after which it may be tried again
-
-    def __init__(self, message: str, hint: str = "", *, code: str | None = None):
-        super().__init__(message)
-        self.message, self.hint, self.code = message, hint, code or self.code
 
 
 class NotFound(WebError):
@@ -34,12 +32,6 @@ class LoginNeeded(WebError):
     """Nobody is signed in and the action needs somebody."""
 
     status, code = 401, "login_needed"
-
-
-class Refused(WebError):
-    """The request is understood and does not fit the present state."""
-
-    status, code = 409, "refused"
 
 
 class TooLarge(WebError):
@@ -72,12 +64,26 @@ class Busy(WebError):
     status, code, retry_after = 503, "busy", 5
 
 
+def there_are(names: Iterable[str]) -> Message:
+    """A hint that lists what may be asked for instead."""
+    return Message("There are: {names}.", names=", ".join(names))
+
+
 def _config(error: Any) -> tuple[int, dict[str, Any]]:
     problems = [{"field": p.field, "message": p.message} for p in error.problems]
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    first = ": ".join(filter(None, problems[0].values())) if problems else "the config cannot be used"
-    hint = "Change the named settings and try again."
-    return 422, {"code": "config", "message": first + more, "hint": hint, "problems": problems}
+    first = problems[0] if problems else {"field": "", "message": Message("the config cannot be used")}
+    hint = Message("Change the named settings and try again.")
+    return 422, {"code": "config", "message": _first(**first, more=len(problems) - 1), "hint": hint,
+                 "problems": problems}
+
+
+def _first(field: str, message: str, more: int) -> str:
+    """The first problem of a config, and how many more there are."""
+    if field and more > 0:
+        return Message("{field}: {message} (and {count} more)", field=field, message=message, count=more)
+    if more > 0:
+        return Message("{message} (and {count} more)", message=message, count=more)
+    return Message("{name}: {fault}", name=field, fault=message) if field else message
 
 
 def _disk(error: BaseException) -> tuple[int, dict[str, Any]] | None:
@@ -85,12 +91,13 @@ def _disk(error: BaseException) -> tuple[int, dict[str, Any]] | None:
     fault = faults.of(error)
     if fault is None:
         return None
-    return 507 if fault.code == "disk_full" else 503, _body(fault.code, fault.message, f"{fault.hint} Then try again.")
+    return (507 if fault.code == "disk_full" else 503,
+            _body(fault.code, fault.message, Message("{hint} Then try again.", hint=fault.hint)))
 
 
 def _damaged(error: Exception) -> tuple[int, dict[str, Any]]:
-    hint = "Restore it from a backup, or delete what it belongs to."
-    return _disk(error) or (500, _body("corrupt", f"A file of the studio is damaged: {error}", hint))
+    hint = Message("Restore it from a backup, or delete what it belongs to.")
+    return _disk(error) or (500, _body("corrupt", Message("A file of the studio is damaged: {why}", why=error), hint))
 
 
 def _body(code: str, message: str, hint: str = "") -> dict[str, Any]:
@@ -98,7 +105,7 @@ def _body(code: str, message: str, hint: str = "") -> dict[str, Any]:
 
 
 def _not_found(error: Exception) -> tuple[int, dict[str, Any]]:
-    return 404, _body("not_found", _sentence(error), "It may have been deleted; look at the list.")
+    return 404, _body("not_found", _sentence(error), Message("It may have been deleted; look at the list."))
 
 
 def _known(error: BaseException) -> tuple[int, dict[str, Any]] | None:
@@ -108,13 +115,13 @@ def _known(error: BaseException) -> tuple[int, dict[str, Any]] | None:
         (config.ConfigError, _config),
         (work.NotFound, _not_found),
         (datasets.NotFound, _not_found),
-        (datasets.Wrong, lambda e: (422, _body("source", _sentence(e), "Correct it and try again."))),
-        (datasets.Unreadable, lambda e: (422, _body("source", _sentence(e), "Correct it and try again."))),
-        (datasets.Nothing, lambda e: (409, _body("refused", _sentence(e), "Add pictures first."))),
+        (datasets.Wrong, lambda e: (422, _body("source", _sentence(e), Message("Correct it and try again.")))),
+        (datasets.Unreadable, lambda e: (422, _body("source", _sentence(e), Message("Correct it and try again.")))),
+        (datasets.Nothing, lambda e: (409, _body("refused", _sentence(e), Message("Add pictures first.")))),
         (datasets.ReadOnly, lambda e: (409, _body("read_only", _sentence(e)))),
-        (work.Refused, lambda e: (409, _body("refused", _sentence(e)))),
-        (bundle.BadBundle, lambda e: (422, _body("bundle", _sentence(e), "Nothing of it was kept."))),
-        (families.BaseProblem, lambda e: (422, _body("base", _sentence(e), "Choose another base model."))),
+        (Refused, lambda e: (409, _body(e.code, _sentence(e), e.hint))),
+        (bundle.BadBundle, lambda e: (422, _body("bundle", _sentence(e), Message("Nothing of it was kept.")))),
+        (families.BaseProblem, lambda e: (422, _body("base", _sentence(e), Message("Choose another base model.")))),
         (storage.Corrupt, _damaged),
         (Exception, _disk),
     )
@@ -123,8 +130,7 @@ def _known(error: BaseException) -> tuple[int, dict[str, Any]] | None:
 
 
 def _sentence(error: Exception) -> str:
-    text = str(error)
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    return sentence(str(error))
 
 
 def explain(error: BaseException, request_id: str | None = None) -> tuple[int, dict[str, Any]]:
@@ -143,6 +149,6 @@ def explain(error: BaseException, request_id: str | None = None) -> tuple[int, d
             log.error("request %s: %s", request_id, error, exc_info=error)
         return status, {**hub.redact_data(body), "request_id": request_id}
     log.error("request %s failed", request_id, exc_info=error)
-    message = "Something went wrong in the studio itself."
-    hint = f"The studio's log has the details under the request id {request_id}."
+    message = Message("Something went wrong in the studio itself.")
+    hint = Message("The studio's log has the details under the request id {id}.", id=request_id)
     return 500, {**_body("internal", message, hint), "request_id": request_id}

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from studio import messages
 from studio.web.settings import Settings
 
 PROGRAM = Path(__file__).resolve().parents[2]
@@ -45,7 +46,7 @@ class Hidden:
     def data(self, data: Any) -> Any:
         """JSON without them, but for what people wrote."""
         if isinstance(data, str):
-            return self.text(data)
+            return messages.changed(data, self.text)
         if isinstance(data, dict):
             return {key: value if key in THEIRS else self.data(value) for key, value in data.items()}
         if isinstance(data, list):

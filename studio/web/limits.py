@@ -14,8 +14,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message as ASGIMessage
 
+from studio.messages import Message
 from studio.web.access import viewer_of
 from studio.web.errors import Busy, TooMany
 
@@ -64,10 +66,11 @@ class Budget:
     def take(self, who: str, count: int) -> None:
         """Raises TooMany, Busy."""
         if self.taken[who] + count > self.of_one:
-            raise TooMany("Your requests hold more data than the studio takes from one person at once.",
-                          "Wait until they are answered, or send less at a time.")
+            raise TooMany(Message("Your requests hold more data than the studio takes from one person at once."),
+                          Message("Wait until they are answered, or send less at a time."))
         if self.taken.total() + count > self.of_all:
-            raise Busy("The studio has as many requests in hand as it takes.", "Try again in a few seconds.")
+            raise Busy(Message("The studio has as many requests in hand as it takes."),
+                       Message("Try again in a few seconds."))
         self.taken[who] += count
 
     def give_back(self, who: str, count: int) -> None:
@@ -113,7 +116,7 @@ class Load:
         request.state.reserved = reserved = Reservation(self.budget, who)
         entered = kind != "change"
 
-        async def received() -> Message:
+        async def received() -> ASGIMessage:
             nonlocal entered
             message = await receive()
             if not entered and not message.get("more_body"):
@@ -133,9 +136,11 @@ class Load:
     def _enter(self, who: str, kind: str) -> None:
         share = SHARES[kind]
         if not self.one_owner and self.in_hand[who, kind] >= share.of_one:
-            raise TooMany("There are too many requests of yours at once.", "Wait until some of them are answered.")
+            raise TooMany(Message("There are too many requests of yours at once."),
+                          Message("Wait until some of them are answered."))
         if self.of_all[kind] >= share.of_all:
-            raise Busy("The studio has as many requests in hand as it takes.", "Try again in a few seconds.")
+            raise Busy(Message("The studio has as many requests in hand as it takes."),
+                       Message("Try again in a few seconds."))
         self.in_hand[who, kind] += 1
         self.of_all[kind] += 1
 

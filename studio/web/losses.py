@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from studio import runs, storage
+from studio.messages import Message
 from studio.web import names
 
 SORTS = ("place", "loss", "-loss")
@@ -50,7 +51,8 @@ def _numbers(run: runs.Run, count: int) -> tuple[int | None, np.ndarray, np.ndar
             except FileNotFoundError:
                 continue  # retired in this moment
             except SafetensorError as error:
-                raise storage.Corrupt(f"{path.name}/{runs.PICTURES} is damaged: {error}") from None
+                raise storage.Corrupt(Message("{folder}/{file} is damaged: {why}", folder=path.name, file=runs.PICTURES,
+                                              why=error)) from None
             if found["sum"].shape == found["count"].shape == (count,):
                 return int(path.name.rpartition("-")[2]), found["sum"], found["count"]
     return None, np.zeros(count, np.int64), np.zeros(count, np.int64)

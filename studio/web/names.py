@@ -6,7 +6,10 @@ A run may come from anywhere, so its files say nothing for certain: a sample's n
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
+
+from studio.families.source import HUB_ID
 
 _SAMPLE = re.compile(r"[\w-][\w.-]{0,119}\.(webp|png|jpg)", re.ASCII)
 _RESULT = re.compile(r"[\w-][\w.-]{0,119}", re.ASCII)
@@ -38,3 +41,14 @@ def thumb_url(dataset_id: Any, image: Any) -> str | None:
     """Where the thumbnail of a data set's picture is served; None for what cannot be there."""
     good = _fits(_DATASET, dataset_id) and _fits(_IMAGE, image)
     return f"/api/datasets/{dataset_id}/images/{image}/thumb" if good else None
+
+
+def is_hub_id(base: str) -> bool:
+    """Whether this is the name of a repository, `owner/name`, and no folder."""
+    return "/" in base and ".." not in base and "--" not in base and HUB_ID.fullmatch(base) is not None
+
+
+def clean_name(name: Any) -> str:
+    """A run's name as one line of at most 200 characters; without one, the hour."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(name or "")).split())[:200]
+    return text or time.strftime("Run of %Y-%m-%d %H:%M")

@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from studio.messages import Message
 from studio.web.errors import NotFound
 from studio.web.languages import plain_page, spoken
 
@@ -38,7 +39,8 @@ class Static:
         elif name in GRADIO_FILES:
             await self.otherwise({**scope, "root_path": scope.get("app_root_path", "")}, receive, send)
         else:
-            raise NotFound("There is no such address.", "The README shows how a program uses the API.")
+            raise NotFound(Message("There is no such address."),
+                           Message("The README shows how a program uses the API."))
 
 
 class Pages:

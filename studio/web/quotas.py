@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import events, storage
+from studio.messages import Message
 from studio.runs import Run
 from studio.web.access import Viewer
 from studio.web.bounds import EDITS_BYTES, MOST_DRAWN, MOST_EDITS, OPEN_REQUESTS
@@ -138,11 +139,13 @@ class Quotas:
     def over(self, size: int, room: int) -> OverQuota:
         """What is said where `size` bytes do not fit into `room`."""
         limit = self.limits.bytes if self.limits else 0
-        hint = "Delete runs or data sets that you do not need any more; what lies in the trash does not count."
-        used = f"Your things take {gb(limit - room)} of the {gb(limit)} that you may keep here"
+        hint = Message("Delete runs or data sets that you do not need any more; what lies in the trash does not count.")
+        used = {"used": gb(limit - room), "limit": gb(limit)}
         if room <= 0:
-            return OverQuota(f"{used}: there is no room for more.", hint)
-        return OverQuota(f"{used}, and this needs {gb(size)} more.", hint)
+            return OverQuota(Message("Your things take {used} of the {limit} that you may keep here: there is no room "
+                                     "for more.", **used), hint)
+        return OverQuota(Message("Your things take {used} of the {limit} that you may keep here, and this needs {size} "
+                                 "more.", **used, size=gb(size)), hint)
 
     @contextmanager
     def receiving(self, viewer: Viewer, size: int | None) -> Iterator[Callable[[int], None]]:
@@ -179,9 +182,10 @@ class Quotas:
         if self.limits is None:
             return {}
         room = max(0, self.limits.bytes - self.stored.of(viewer.id, 1.0).bytes)
-        return {"room": room, "no_room": f"These pictures take more than the {gb(room)} that are left of the "
-                f"{gb(self.limits.bytes)} that you may keep here. Nothing of this import was kept: delete something, "
-                "then import it again."}
+        return {"room": room, "no_room": Message(
+            "These pictures take more than the {room} that are left of the {limit} that you may keep here. Nothing of "
+            "this import was kept: delete something, then import it again.", room=gb(room),
+            limit=gb(self.limits.bytes))}
 
     def arriving(self, viewer: Viewer, size: int | None, *kinds: str) -> Arrival:
         """Places for what an upload of `size` bytes becomes, and room for it. Raises OverQuota."""
@@ -198,14 +202,15 @@ class Quotas:
         if self.limits is None:
             return
         if len(run.requests()) >= OPEN_REQUESTS:
-            raise OverQuota(f"{OPEN_REQUESTS} requests wait for this run's next step already.",
-                            "Wait until it has answered them.")
+            raise OverQuota(Message("{count} requests wait for this run's next step already.", count=OPEN_REQUESTS),
+                            Message("Wait until it has answered them."))
 
     def drawn(self, story: events.Story) -> None:
         """Return if a run may draw one more picture on request. Raises OverQuota."""
         if self.limits is not None and len(story.samples) >= MOST_DRAWN:
-            raise OverQuota(f"This run has {len(story.samples)} sample pictures, and {MOST_DRAWN} are drawn at most.",
-                            "Draw with a checkpoint in the playground.")
+            raise OverQuota(Message("This run has {count} sample pictures, and {most} are drawn at most.",
+                                    count=len(story.samples), most=MOST_DRAWN),
+                            Message("Draw with a checkpoint in the playground."))
 
     def edits(self, run: Run) -> None:
         """Return if a run may be changed once more. Raises OverQuota."""
@@ -213,20 +218,22 @@ class Quotas:
             return
         size = (storage.stamp(run.edits_file) or (0, 0, 0))[2]
         if size > EDITS_BYTES or len(run.edits()) >= MOST_EDITS:
-            raise OverQuota(f"This run was changed {len(run.edits())} times, with {size // 1024} kB of settings: a run "
-                            f"may have {MOST_EDITS} changes and {EDITS_BYTES // 1024} kB of them here.",
-                            "Start a new run with the settings as they are now.")
+            raise OverQuota(Message("This run was changed {count} times, with {size} kB of settings: a run may have "
+                                    "{most} changes and {room} kB of them here.", count=len(run.edits()),
+                                    size=size // 1024, most=MOST_EDITS, room=EDITS_BYTES // 1024),
+                            Message("Start a new run with the settings as they are now."))
 
     def votes(self, file: Path) -> None:
         """Return if a run's file of votes may grow. Raises OverQuota."""
         if self.limits is not None and file.exists() and file.stat().st_size > VOTES_BYTES:
-            raise OverQuota("This run has as many votes as are kept here.", "Vote on a drawing of another run.")
+            raise OverQuota(Message("This run has as many votes as are kept here."),
+                            Message("Vote on a drawing of another run."))
 
     def preset(self, size: int) -> None:
         """Return if a preset of `size` bytes may be kept. Raises OverQuota."""
         if self.limits is not None and size > PRESET_BYTES:
-            raise OverQuota(f"A preset may have {PRESET_BYTES // 1024} kB here, and this one has {size // 1024} kB.",
-                            "Shorten its texts.")
+            raise OverQuota(Message("A preset may have {most} kB here, and this one has {size} kB.",
+                                    most=PRESET_BYTES // 1024, size=size // 1024), Message("Shorten its texts."))
 
     def figures(self, owner: str) -> dict[str, Any]:
         """What a person has: {bytes, kinds, trash, waiting: {runs, jobs}, kept: {runs, datasets}}."""
@@ -292,19 +299,21 @@ def _is_draft(path: Path) -> bool:
 # What may be counted: the field of `Limits`, and what is said to who has as many as that.
 RULES: dict[str, tuple[str, Callable[[int, int], OverQuota]]] = {
     "run": ("runs", lambda there, most: OverQuota(
-        f"You have {there} runs waiting, and {most} may wait at once.",
-        "Wait until one of them begins, or cancel one: the page Runs lists them.")),
+        Message("You have {there} runs waiting, and {most} may wait at once.", there=there, most=most),
+        Message("Wait until one of them begins, or cancel one: the page Runs lists them."))),
     "job": ("jobs", lambda there, most: OverQuota(
-        f"You have {there} jobs waiting, and {most} may wait at once.",
-        "Wait until one of them begins, or cancel one.")),
+        Message("You have {there} jobs waiting, and {most} may wait at once.", there=there, most=most),
+        Message("Wait until one of them begins, or cancel one."))),
     "import": ("imports", lambda there, most: OverQuota(
-        f"You have {there} imports under way, and {most} may be at once.",
-        "Wait until one of them has ended, or cancel one: the page Datasets lists them.")),
+        Message("You have {there} imports under way, and {most} may be at once.", there=there, most=most),
+        Message("Wait until one of them has ended, or cancel one: the page Datasets lists them."))),
     "draft": ("drafts", lambda there, most: OverQuota(
-        f"You have {there} data sets that wait for their files, and {most} may at once.",
-        "Import their files, or delete one of them.")),
+        Message("You have {there} data sets that wait for their files, and {most} may at once.", there=there,
+                most=most), Message("Import their files, or delete one of them."))),
     "kept run": ("kept", lambda there, most: OverQuota(
-        f"You have {there} runs, and {most} may be kept.", "Delete runs that you do not need any more.")),
+        Message("You have {there} runs, and {most} may be kept.", there=there, most=most),
+        Message("Delete runs that you do not need any more."))),
     "data set": ("kept", lambda there, most: OverQuota(
-        f"You have {there} data sets, and {most} may be kept.", "Delete data sets that you do not need any more.")),
+        Message("You have {there} data sets, and {most} may be kept.", there=there, most=most),
+        Message("Delete data sets that you do not need any more."))),
 }

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Literal
 
+from studio.messages import Message, sentence
 from studio.web.access import Viewer
 from studio.web.errors import Unavailable, WebError
 
@@ -28,6 +29,14 @@ class Silent(Exception):
     """The Hub gave no answer."""
 
 
+def _not_there(kind: Kind, name: str) -> Message:
+    if kind == "dataset":
+        return Message("there is no data set {name} on the Hub, or it is private: check the name, or give a token of "
+                       "an account that may read it", name=name)
+    return Message("there is no model {base} on the Hub, or it is private: check the name, or give a token of an "
+                   "account that may read it", base=name)
+
+
 def ask_hub(kind: Kind, name: str, token: str | None) -> str | None:
     """None where the token (or nobody, without one) may read the repository's files, else why not, in words.
 
@@ -35,7 +44,7 @@ def ask_hub(kind: Kind, name: str, token: str | None) -> str | None:
     import httpx2
     from huggingface_hub import HfApi, errors
 
-    api, what = HfApi(token=token or False), "data set" if kind == "dataset" else "model"
+    api = HfApi(token=token or False)
     address = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{name}"
     try:
         try:
@@ -46,15 +55,13 @@ def ask_hub(kind: Kind, name: str, token: str | None) -> str | None:
             _look(api, kind, name, token)  # a mirror of the Hub may not know the question itself
         return None
     except (errors.GatedRepoError, errors.DisabledRepoError):
-        return (f"{name} is gated: accept its licence at {address} while signed in, then give a token of that account "
-                "that may read it")
+        return Message("{base} is gated: accept its licence at {page} while signed in, then give a token of that "
+                       "account that may read it", base=name, page=address)
     except errors.RepositoryNotFoundError:
-        return (f"there is no {what} {name} on the Hub, or it is private: check the name, or give a token of an "
-                "account that may read it")
+        return _not_there(kind, name)
     except errors.HfHubHTTPError as error:
         if error.response.status_code in (401, 403):
-            return (f"there is no {what} {name} on the Hub, or it is private: check the name, or give a token of an "
-                    "account that may read it")
+            return _not_there(kind, name)
         raise Silent from error
     except (httpx2.HTTPError, errors.OfflineModeIsEnabled, ConnectionError, OSError) as error:
         raise Silent from error
@@ -93,7 +100,8 @@ class Repositories:
         try:
             reason = self._ask(kind, name, token)
         except Silent:
-            raise Unavailable(f"The Hub did not say whether you may read {name}.", "Ask again in a moment.") from None
+            raise Unavailable(Message("The Hub did not say whether you may read {name}.", name=name),
+                              Message("Ask again in a moment.")) from None
         with self._lock:
             self._answers[key] = (now + (REFUSED_SECONDS if reason else ALLOWED_SECONDS), reason)
             self._answers.move_to_end(key)
@@ -105,4 +113,4 @@ class Repositories:
         """Return if the viewer may read the repository. Raises NotReadable, Unavailable."""
         reason = self.why_not(viewer, name, kind, token)
         if reason is not None:
-            raise NotReadable(f"{reason[:1].upper()}{reason[1:]}.", "Choose another, or sign in as who may read it.")
+            raise NotReadable(sentence(reason), Message("Choose another, or sign in as who may read it."))

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from studio.web.languages import spoken
-from studio.web.messages import told
+from studio.web.translation import told
 
 GZIP_FROM = 600
 

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from studio.messages import Message
 from studio.web import uploads
 from studio.web.access import Viewer, require
 from studio.web.dependencies import Service, Who, also, api_router, files
@@ -166,7 +167,7 @@ def set_captions(request: Request, studio: Service, who: Who, dataset_id: str, p
     if body.model_fields_set == {"crop"}:
         return respond(request, studio.datasets.set_crop(who, dataset_id, pid, body.crop))
     if "crop" in body.model_fields_set:
-        raise WebError("Captions and crop are changed one at a time.", "Send two requests.")
+        raise WebError(Message("Captions and crop are changed one at a time."), Message("Send two requests."))
     texts = body.captions if body.captions is not None else body.caption or ""
     return respond(request, studio.datasets.set_caption(who, dataset_id, pid, texts))
 
@@ -180,8 +181,8 @@ def get_thumbnail(request: Request, studio: Service, who: Who, dataset_id: str, 
 
 async def _import_source(request: Request, studio: Studio, who: Viewer, body: schemas.NewDataset) -> Response:
     if body.source is None and not body.name:
-        raise WebError("A data set needs a name, and files or a source.", "Send files as multipart/form-data, or JSON "
-                       "with a name, or with a source.")
+        raise WebError(Message("A data set needs a name, and files or a source."),
+                       Message("Send files as multipart/form-data, or JSON with a name, or with a source."))
     if body.source is None:
         return respond(request, await run_in_threadpool(studio.datasets.draft, who, body.name or ""), 201)
     wishes = {name: value for name, value in body.sent().items() if name in WISHES}

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from studio.datasets.wording import Change
+from studio.messages import Message
 from studio.web.dependencies import Service, Who, api_router
 from studio.web.errors import WebError
 from studio.web.responses import respond
@@ -103,5 +104,6 @@ def _ids(given: Any) -> list[str] | None:
 
 def _resolution(given: int | None) -> int | None:
     if given is not None and not 8 <= given <= 8192:
-        raise WebError("The resolution must be between 8 and 8192 pixels.", "Correct it and try again.")
+        raise WebError(Message("The resolution must be between 8 and 8192 pixels."),
+                       Message("Correct it and try again."))
     return given

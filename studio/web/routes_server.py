@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from studio import __version__
+from studio.messages import Message
 from studio.web.dependencies import Service, Who, also, api_router
 from studio.web.errors import NotFound
 from studio.web.responses import respond
@@ -65,4 +66,4 @@ def looking(request: Request, studio: Service, who: Who) -> Response:
 @last.api_route("/api/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
 def nothing(path: str) -> Response:
     """Whatever else is asked for under /api."""
-    raise NotFound("There is no such address.", "The README shows how a program uses the API.")
+    raise NotFound(Message("There is no such address."), Message("The README shows how a program uses the API."))

@@ -11,6 +11,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 
+from studio.messages import Message
 from studio.web.bodies import json_body
 from studio.web.errors import WebError
 from studio.web.schemas.base import UNKNOWN_FIELD
@@ -86,8 +87,10 @@ def refusal(error: RequestValidationError) -> WebError:
     name = ".".join(str(part) for part in first["loc"] if part not in ("query", "path", "body"))
     if first["type"] == UNKNOWN_FIELD:
         unknown, known = first["ctx"]["field"], first["ctx"]["known"]
-        return WebError(f"Unknown field {unknown[:60]!r}.", f"There are: {', '.join(known)}.")
+        return WebError(Message("Unknown field {name}.", name=repr(unknown[:60])),
+                        Message("There are: {names}.", names=", ".join(known)))
     if first["loc"][0] == "body" and first["type"] in WORDS:
         wanted = WORDS[first["type"]]
-        return WebError(f"The field {name!r} must be of type {wanted}.", "Correct it and send it again.")
-    return WebError(f"{name}: {first['msg'].removeprefix('Input ')}.", "Correct it and try again.")
+        return WebError(Message("The field {name} must be of type {kind}.", name=repr(name), kind=wanted),
+                        Message("Correct it and send it again."))
+    return WebError(f"{name}: {first['msg'].removeprefix('Input ')}.", Message("Correct it and try again."))

@@ -12,17 +12,19 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message as ASGIMessage
 
+from studio.messages import Message
 from studio.web.access import token_cookie
 from studio.web.errors import Forbidden, NotFound, explain
 from studio.web.headers import without_foreign_cookies
 from studio.web.hidden import Hidden
 from studio.web.languages import COOKIE as LANGUAGE
 from studio.web.languages import spoken
-from studio.web.messages import told
 from studio.web.sessions import BROWSER, COOKIE
 from studio.web.settings import Settings
+from studio.web.translation import told
 
 log = logging.getLogger("studio.web")
 OPEN = ("/healthz", "/readyz")
@@ -34,7 +36,8 @@ GRADIO = {"/": SAFE, "/config": SAFE, "/theme.css": SAFE, "/gradio_api/queue/joi
 ASSET = re.compile(r"/assets/[\w.-]{1,120}", re.ASCII)
 MOST_PATH = 2000  # characters of a path: ours have some hundreds
 MOST_HOST = 300
-MESSAGES = {"cross": "This request came from another site.", "host": "The studio does not answer under this name."}
+MESSAGES = {"cross": Message("This request came from another site."),
+            "host": Message("The studio does not answer under this name.")}
 
 
 class Guard:
@@ -55,7 +58,7 @@ class Guard:
         scope["headers"] = without_foreign_cookies(scope["headers"], self.cookies)
         scope.setdefault("state", {})["request_id"] = request_id
 
-        async def answer(message: Message) -> None:
+        async def answer(message: ASGIMessage) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
@@ -79,14 +82,16 @@ class Guard:
             return
         host = headers.get("host", "")
         if not self._known(host):
-            raise Forbidden(MESSAGES["host"], "Open it under its own address, or name this one in "
-                            "STUDIO_ALLOWED_HOSTS.", code="host")
+            raise Forbidden(MESSAGES["host"],
+                            Message("Open it under its own address, or name this one in STUDIO_ALLOWED_HOSTS."),
+                            code="host")
         if scope["method"] not in SAFE and not self._same_site(headers, host):
-            raise Forbidden(MESSAGES["cross"], "Use the studio's own page.", code="cross_site")
+            raise Forbidden(MESSAGES["cross"], Message("Use the studio's own page."), code="cross_site")
         enters = self.settings.auth == "token" and scope["method"] == "POST" and scope["path"] == "/"  # with its form
         if not enters and not is_open(scope["method"], scope["path"]):
-            raise NotFound("There is nothing here.", "A program uses the routes under /api: the README has an "
-                           "example, /docs describes them.")
+            raise NotFound(Message("There is nothing here."),
+                           Message("A program uses the routes under /api: the README has an example, /docs describes "
+                                   "them."))
 
     def _known(self, host: str) -> bool:
         """Names on the list and plain addresses: a page of another site can point its own name here, never those."""

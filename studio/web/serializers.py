@@ -11,6 +11,7 @@ import numpy as np
 
 from studio import events, launch, runs, storage
 from studio.launch import turns
+from studio.messages import Message
 from studio.web import fixes, names
 from studio.work import Job, Work
 
@@ -38,7 +39,8 @@ def note(facts: dict[str, Any], state: str, queue_position: int | None) -> str |
     last, waits = held.get("attempt") == facts["attempt"], held.get("attempt") == facts["attempt"] - 1
     if held.get("why") == runs.TURN and (state in ("stopping", "queued") and last or state == "queued" and waits):
         if queue_position:
-            return f"Paused for others: it goes on by itself, place {queue_position} in the queue."
+            return Message("Paused for others: it goes on by itself, place {number} in the queue.",
+                           number=queue_position)
         return turns.TOLD["run"][0]
     if held.get("why") == runs.QUOTA and state in ("stopping", "paused") and last:
         return f"{held['message']} {held['hint']}"
@@ -69,9 +71,13 @@ def disk(run: runs.Run, state: str) -> list[dict[str, str]]:
     """What the server itself sees of a full disk, on which a run can say little: a warning for one that goes on."""
     if not (state == "queued" or state in events.ACTIVE) or not storage.is_full(run.home):
         return []
-    waits = "the run begins" if state == "queued" else "what it makes is kept"
-    return [{"code": "disk_full", "message": f"The disk of the studio is full: {waits} when there is room again. Empty "
-             "the trash, or remove other things from the disk."}]
+    if state == "queued":
+        message = Message("The disk of the studio is full: the run begins when there is room again. Empty the trash, "
+                          "or remove other things from the disk.")
+    else:
+        message = Message("The disk of the studio is full: what it makes is kept when there is room again. Empty the "
+                          "trash, or remove other things from the disk.")
+    return [{"code": "disk_full", "message": message}]
 
 
 def record(run: runs.Run, facts: dict[str, Any], config: dict[str, Any], state: str, story: events.Story,

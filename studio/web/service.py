@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import config, events, hub, launch, machine, reference, runs
+from studio.messages import Message
 from studio.web.access import Viewer, may
 from studio.web.core import Core
 from studio.web.errors import WebError
@@ -72,7 +73,8 @@ class Studio:
         try:
             return hub.redact_data(reference.from_command(command))
         except reference.CommandError as error:
-            raise WebError(f"This cannot be read: {error}.", "Paste the command as you would run it.") from None
+            raise WebError(Message("This cannot be read: {why}.", why=error),
+                           Message("Paste the command as you would run it.")) from None
 
     def machine(self, viewer: Viewer) -> dict[str, Any]:
         """Facts about this machine: cores, memory, GPUs, the fastest precision."""

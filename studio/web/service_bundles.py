@@ -7,6 +7,7 @@ from typing import Any
 
 from studio import bundle, export
 from studio import config as config_
+from studio.messages import Message
 from studio.web import bounds
 from studio.web.access import Viewer, require
 from studio.web.core import Core, Service
@@ -36,7 +37,7 @@ class BundleService(Service):
         """A bundle as a run of the viewer's, waiting to be resumed; returns its record."""
         require(viewer, None, "create", "run")
         if len(files) != 1:
-            raise WebError("A bundle is sent as one file.", "Send the zip as multipart `files`.")
+            raise WebError(Message("A bundle is sent as one file."), Message("Send the zip as multipart `files`."))
 
         def accept(config: config_.Config) -> config_.Config:
             self.runs.check_config(viewer, {"model": {"base": config.model.base}})

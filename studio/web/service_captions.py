@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from studio.datasets import suggestions, wording
+from studio.messages import Message
 from studio.web.access import Viewer
 from studio.web.core import Core, Service
-from studio.web.errors import WebError
+from studio.web.errors import WebError, there_are
+from studio.web.names import is_hub_id
 from studio.web.service_datasets import DatasetService, brief, image
 from studio.web.service_jobs import JobService
-from studio.web.service_runs import is_hub_id
 
 PREVIEWED = 20
 LENGTH = 2000  # characters of a text that is found, put in, or asked with
@@ -40,9 +41,10 @@ class CaptionService(Service):
         self.datasets.check_writable(viewer, dataset_id)
         texts = (change.find, change.replace, change.prefix, change.suffix, change.trigger)
         if any(len(text) > LENGTH for text in texts):
-            raise WebError(f"Each text may have at most {LENGTH} characters.", "Shorten it and try again.")
+            raise WebError(Message("Each text may have at most {length} characters.", length=LENGTH),
+                           Message("Shorten it and try again."))
         if not any((change.find, change.prefix, change.suffix, change.trigger)):
-            raise WebError("Nothing to change was given.", "Give find, prefix, suffix or trigger.")
+            raise WebError(Message("Nothing to change was given."), Message("Give find, prefix, suffix or trigger."))
         snapshot = self.datasets.find(viewer, dataset_id, "read").snapshot()
         only = None if ids is None else set(ids)
         rows = [row for row in snapshot.search(q) if only is None or row["pid"] in only]
@@ -61,18 +63,21 @@ class CaptionService(Service):
         one). The suggestions wait until somebody applies them."""
         self.datasets.check_writable(viewer, dataset_id)
         if not model or len(model) > 300 or len(prompt) > LENGTH or not 1 <= max_new_tokens <= 512:
-            raise WebError("A captioning model is a Hub id or a folder; the prompt has at most 2,000 characters; "
-                           "max_new_tokens is between 1 and 512.", "Correct it and try again.")
+            raise WebError(Message("A captioning model is a Hub id or a folder; the prompt has at most 2,000 "
+                                   "characters; max_new_tokens is between 1 and 512."),
+                           Message("Correct it and try again."))
         if self.settings.public:
             if not is_hub_id(model):
-                raise WebError("A captioning model here is a Hub id, not a folder of the server.", "Choose another.")
+                raise WebError(Message("A captioning model here is a Hub id, not a folder of the server."),
+                               Message("Choose another."))
             self.quotas.ask(viewer, "job")
             self.repositories.require(viewer, model)
         dataset, only = self.datasets.editable(viewer, dataset_id), None if ids is None else set(ids)
         rows = [row for row in dataset.snapshot().rows if (only is None or row["pid"] in only)
                 and not (missing_only and any(text.strip() for text in row["captions"]))]
         if not rows:
-            raise WebError("There is no picture to caption.", "Choose others, or caption those that have one too.")
+            raise WebError(Message("There is no picture to caption."),
+                           Message("Choose others, or caption those that have one too."))
         args = {"dataset": dataset.id, "model": model, "prompt": prompt, "max_new_tokens": max_new_tokens,
                 "pids": [row["pid"] for row in rows] if ids is not None or missing_only else None}
         return self.jobs.submit(viewer, "caption", args, name=f"Caption {dataset.name}", light=False,
@@ -93,9 +98,11 @@ class CaptionService(Service):
         `changed`."""
         dataset = self.datasets.find(viewer, dataset_id, "write")
         if apply is None:
-            raise WebError("Say whether to apply the suggestions.", 'Send {"apply": true}, or false to dismiss them.')
+            raise WebError(Message("Say whether to apply the suggestions."),
+                           Message('Send {"apply": true}, or false to dismiss them.'))
         if how not in HOW:
-            raise WebError(f"There is no way {how[:20]!r} to apply a suggestion.", f"There are: {', '.join(HOW)}.")
+            raise WebError(Message("There is no way {how} to apply a suggestion.", how=repr(how[:20])),
+                           there_are(HOW))
         only = None if ids is None else set(ids)
         chosen = {pid: entry for pid, entry in suggestions.waiting(dataset).items() if only is None or pid in only}
         changed = 0

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from studio import datasets, storage, zips
+from studio.errors import Refused
+from studio.messages import Message, sentence
 from studio.web.access import Viewer, may, require
 from studio.web.core import Service
-from studio.web.errors import NotFound, Refused, WebError
+from studio.web.errors import NotFound, WebError
 from studio.web.quotas import Arrival
 
 log = logging.getLogger("studio.web")
@@ -60,7 +62,8 @@ class DatasetService(Service):
             if into is None:
                 require(viewer, None, "create", "data set")
             if not files:
-                raise WebError("No pictures were sent.", "Choose pictures, or a zip of pictures, and send them again.")
+                raise WebError(Message("No pictures were sent."),
+                               Message("Choose pictures, or a zip of pictures, and send them again."))
             options = self._options(viewer, wishes)
             dataset = datasets.begin(self.home, name, viewer.id) if into is None else self.editable(viewer, into)
         except BaseException:
@@ -115,14 +118,15 @@ class DatasetService(Service):
         """One more batch for `commit`; {id, waiting}."""
         dataset = self.editable(viewer, dataset_id)
         if not files:
-            raise WebError("No pictures were sent.", "Choose pictures, or a zip of pictures, and send them again.")
+            raise WebError(Message("No pictures were sent."),
+                           Message("Choose pictures, or a zip of pictures, and send them again."))
         return {"id": dataset.id, "waiting": dataset.receive(files)}
 
     def commit(self, viewer: Viewer, dataset_id: str, wishes: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         """Import every batch that waits; True when that ended within 20 s."""
         dataset, options = self.find(viewer, dataset_id, "write"), self._options(viewer, wishes)
         if not dataset.batches():
-            raise Refused("No files wait to be imported.", "Send some first.")
+            raise Refused(Message("No files wait to be imported."), Message("Send some first."))
         arrival = self.quotas.arriving(viewer, 1, "import")
         admitted = self._admitted(dataset)
         return self._started(viewer, dataset, lambda begun: datasets.commit(dataset, None, options, begun, admitted),
@@ -140,8 +144,8 @@ class DatasetService(Service):
         that ended within 20 s."""
         dataset = self.find(viewer, dataset_id, "write")
         if not datasets.can_read_again(dataset):
-            raise Refused("The files of words of this data set are not kept.",
-                          "Import it again to read them otherwise.")
+            raise Refused(Message("The files of words of this data set are not kept."),
+                          Message("Import it again to read them otherwise."))
         options = self._options(viewer, {**datasets.read_before(dataset), **wishes})
         arrival = self.quotas.arriving(viewer, 1, "import")
         admitted = self._admitted(dataset)
@@ -152,14 +156,15 @@ class DatasetService(Service):
         """End an import under way; nothing of it is kept."""
         dataset = self.find(viewer, dataset_id, "write")
         if not dataset.cancel():
-            raise Refused("No import is under way.", "")
+            raise Refused(Message("No import is under way."), "")
         return brief(dataset)
 
     def report_table(self, viewer: Viewer, dataset_id: str) -> Path:
         """Where the last report lies, file by file, as CSV."""
         path = self.find(viewer, dataset_id, "read").path / "report.csv"
         if not path.is_file():
-            raise NotFound("There is no report of this data set.", "It appears when an import has ended.")
+            raise NotFound(Message("There is no report of this data set."),
+                           Message("It appears when an import has ended."))
         return path
 
     def _options(self, viewer: Viewer, wishes: dict[str, Any] | None) -> datasets.Options:
@@ -170,21 +175,23 @@ class DatasetService(Service):
         """A folder of this machine, inside the roots. Raises WebError."""
         roots = self.settings.import_roots
         if not roots:
-            raise WebError("Folders of this machine are not open to imports here.",
-                           "Start the studio with STUDIO_IMPORT_ROOTS=/path/to/pictures, or upload the pictures.")
+            raise WebError(Message("Folders of this machine are not open to imports here."),
+                           Message("Start the studio with STUDIO_IMPORT_ROOTS=/path/to/pictures, or upload the "
+                                   "pictures."))
         folder = Path(path).expanduser() if isinstance(path, str) and "\0" not in path else None
         if folder is None or not folder.is_absolute() or not datasets.within(folder, roots) or not folder.is_dir():
-            raise WebError("There is no such folder inside the folders that are open to imports.",
-                           f"Give a folder inside: {', '.join(map(str, roots))}.")
+            raise WebError(Message("There is no such folder inside the folders that are open to imports."),
+                           Message("Give a folder inside: {roots}.", roots=", ".join(map(str, roots))))
         return folder.resolve()
 
     def _hub(self, viewer: Viewer, source: dict[str, Any]) -> tuple[datasets.HubSource, str | None]:
         """A Hub source and the token to read it with: the one sent along, else the viewer's."""
         kind, token = source.pop("kind", "hub"), source.pop("token", None) or viewer.token
         if kind != "hub":
-            raise WebError(f"There is no source {str(kind)[:40]!r}.", "There are: hub, folder.")
+            raise WebError(Message("There is no source {kind}.", kind=repr(str(kind)[:40])),
+                           Message("There are: hub, folder."))
         if token is not None and not isinstance(token, str):
-            raise WebError("The token must be text.", "Copy it from your Hugging Face settings.")
+            raise WebError(Message("The token must be text."), Message("Copy it from your Hugging Face settings."))
         return datasets.HubSource.of(source), token
 
     def _started(self, viewer: Viewer, dataset: datasets.Dataset, work: Callable[[Callable[[], None]], Any],
@@ -245,7 +252,8 @@ class DatasetService(Service):
         The shipped set is copied first: the answer then names the copy."""
         texts = [text] if isinstance(text, str) else text
         if not all(isinstance(t, str) and len(t) <= CAPTION_LENGTH for t in texts) or len(texts) > 100:
-            raise WebError(f"A caption is text of at most {CAPTION_LENGTH} characters.", "Shorten it and save again.")
+            raise WebError(Message("A caption is text of at most {length} characters.", length=CAPTION_LENGTH),
+                           Message("Shorten it and save again."))
         require(viewer, None, "create", "data set")
         self.find(viewer, dataset_id, "read").row(pid)  # before anything is copied
         dataset = self.editable(viewer, dataset_id)
@@ -254,20 +262,21 @@ class DatasetService(Service):
     def set_crop(self, viewer: Viewer, dataset_id: str, pid: str, crop: list[Any] | None) -> dict[str, Any]:
         """Train on the square [x, y, side] of a picture (its pixels), or on all of it (None); as `set_caption`."""
         if crop is not None and (len(crop) != 3 or not all(type(n) is int for n in crop)):
-            raise WebError("A crop is [x, y, side] in whole pixels of the picture, or null.", "Correct it.")
+            raise WebError(Message("A crop is [x, y, side] in whole pixels of the picture, or null."),
+                           Message("Correct it."))
         require(viewer, None, "create", "data set")
         self.find(viewer, dataset_id, "read").row(pid)
         dataset = self.editable(viewer, dataset_id)
         try:
             return {**image(dataset, dataset.set_crop(pid, crop)), "dataset": dataset.id}
         except ValueError as error:
-            raise WebError(f"{str(error)[:1].upper()}{str(error)[1:]}.", "Move it into the picture.") from None
+            raise WebError(sentence(str(error)), Message("Move it into the picture.")) from None
 
     def undo(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
         """Take the last caption edit back."""
         dataset = self.find(viewer, dataset_id, "write")
         if not dataset.undo():
-            raise Refused("There is no edit to take back.", "")
+            raise Refused(Message("There is no edit to take back."), "")
         return brief(dataset)
 
     def rename(self, viewer: Viewer, dataset_id: str, name: str) -> dict[str, Any]:
@@ -299,8 +308,8 @@ class DatasetService(Service):
             require(viewer, None, action, "data set")
             raise
         if dataset.read_only and action == "write" and may(viewer, None, "create"):
-            raise Refused("The sample data set is shipped with the studio and stays as it is.",
-                          "Edit a caption: that makes a copy of your own.")
+            raise Refused(Message("The sample data set is shipped with the studio and stays as it is."),
+                          Message("Edit a caption: that makes a copy of your own."))
         require(viewer, owner, action, "data set")
         return dataset
 

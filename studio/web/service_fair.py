@@ -6,6 +6,7 @@ from typing import Any
 
 from studio import config as config_
 from studio import launch, machine, prepare, runs, storage
+from studio.messages import Message
 from studio.web import bounds
 from studio.web.access import Viewer
 from studio.web.core import Service
@@ -35,7 +36,8 @@ class FairService(Service):
         room = self.quotas.room(viewer) if viewer.id else None
         if room is not None and plan.disk_bytes > room:
             over = self.quotas.over(plan.disk_bytes, room)
-            plan.fault("checkpoint.keep", f"{over.message} Keep fewer checkpoints, or delete something.")
+            plan.fault("checkpoint.keep",
+                       Message("{what} Keep fewer checkpoints, or delete something.", what=over.message))
 
     def check_edit(self, run: runs.Run, config: dict[str, Any]) -> None:
         """As `check_plan`, for a change of a run on its way."""

@@ -8,12 +8,13 @@ from typing import Any
 from studio import datasets, families
 from studio.datasets import health, measures, tokens
 from studio.families import source as source_
+from studio.messages import Message
 from studio.web.access import Viewer, require
 from studio.web.core import Core, Service
-from studio.web.errors import WebError
+from studio.web.errors import WebError, there_are
+from studio.web.names import is_hub_id
 from studio.web.service_datasets import DatasetService, brief, image
 from studio.web.service_jobs import JobService
-from studio.web.service_runs import is_hub_id
 
 MOST_ITEMS = 50
 
@@ -60,10 +61,11 @@ class HealthService(Service):
         goal, rows, found = self._examined(viewer, dataset, wanted)
         finding = next((f for f in found if f.code == code), None)
         if finding is None:
-            raise WebError(f"There is no finding {code[:40]!r} in this data set.",
-                           f"There are: {', '.join(f.code for f in found) or 'none'}.")
+            raise WebError(Message("There is no finding {code} in this data set.", code=repr(code[:40])),
+                           Message("There are: {names}.", names=", ".join(f.code for f in found) or Message("none")))
         if fix not in finding.fixes:
-            raise WebError(f"{code} has no fix {fix[:40]!r}.", f"There are: {', '.join(finding.fixes)}.")
+            raise WebError(Message("{code} has no fix {fix}.", code=code, fix=repr(fix[:40])),
+                           there_are(finding.fixes))
         changes = health.changes(rows, finding, fix, goal, None if ids is None else set(ids))
         dataset = self.datasets.editable(viewer, dataset_id)
         changed = dataset.edit(changes, f"{code}/{fix}")
@@ -94,8 +96,8 @@ class HealthService(Service):
         resolution, base = wanted.get("resolution"), _base(wanted)
         if self.settings.public and base != "embedded":
             if not is_hub_id(base):
-                raise WebError("A base model here is `embedded` or a Hub id, no folder of the server.",
-                               "Choose another.")
+                raise WebError(Message("A base model here is `embedded` or a Hub id, no folder of the server."),
+                               Message("Choose another."))
             self.repositories.require(viewer, base)
         found = source_.locate(base)
         if resolution is None:  # what a run of this base would train at

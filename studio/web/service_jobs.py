@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import events, hub, launch, storage, work
+from studio.messages import Message
 from studio.web import serializers
 from studio.web.access import Viewer, may, require
 from studio.web.core import Service
@@ -69,7 +70,8 @@ class JobService(Service):
         known = self.reader.story(job).results.get(name)
         path = job.results / name
         if known is None or Path(name).name != name or not path.is_file():
-            raise NotFound("There is no such result in this job.", "The job's record lists its results.")
+            raise NotFound(Message("There is no such result in this job."),
+                           Message("The job's record lists its results."))
         return path, str(known.get("media_type") or "application/octet-stream")
 
     def submit(self, viewer: Viewer, kind: str, args: dict[str, Any], *, name: str, light: bool,

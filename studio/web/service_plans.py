@@ -8,9 +8,11 @@ from typing import Any
 
 from studio import config as config_
 from studio import datasets, estimate, machine, prepare, presets, storage
+from studio.errors import Refused
+from studio.messages import Message
 from studio.web.access import Viewer, may, require
 from studio.web.core import Core, Service
-from studio.web.errors import NotFound, Refused, WebError
+from studio.web.errors import NotFound, WebError
 from studio.web.index import W
 from studio.web.service_fair import FairService
 from studio.web.service_jobs import JobService
@@ -35,7 +37,7 @@ class PlanService(Service):
         try:
             self.runs.check_config(viewer, config)
         except config_.ConfigError as error:
-            return {"problems": [p.model_dump() for p in error.problems], "warnings": [], "config": None,
+            return {"problems": [vars(problem) for problem in error.problems], "warnings": [], "config": None,
                     "disk_bytes": None, "estimate": None}
         plan = prepare.plan(self.home, config, token=viewer.token)
         self.fair.check_plan(viewer, plan)
@@ -54,7 +56,7 @@ class PlanService(Service):
         plan = prepare.plan(self.home, config, token=viewer.token)
         self.fair.check_plan(viewer, plan)
         if plan.config is not None and plan.config.compute.num_processes > 1:
-            plan.fault("compute.num_processes", "a check works in one process: check with 1, or start the run")
+            plan.fault("compute.num_processes", Message("a check works in one process: check with 1, or start the run"))
         if plan.config is None or plan.problems:
             raise config_.ConfigError(plan.problems)
         return self.jobs.submit(viewer, "check", {"config": config_.dump(plan.config)}, light=False,
@@ -72,7 +74,8 @@ class PlanService(Service):
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise WebError(f"This is not JSON: {error}.", "Copy the whole text, from { to }.") from None
+            raise WebError(Message("This is not JSON: {why}.", why=error),
+                           Message("Copy the whole text, from { to }.")) from None
         config_.load(found)
         return found
 
@@ -91,12 +94,12 @@ class PlanService(Service):
         require(viewer, None, "create", "preset")
         clean = " ".join("".join(c if c.isprintable() else " " for c in name).split())[:NAME_LENGTH]
         if not clean:
-            raise WebError("A preset needs a name.", "Give it one of at most 100 characters.")
+            raise WebError(Message("A preset needs a name."), Message("Give it one of at most 100 characters."))
         self.quotas.preset(len(json.dumps(config)))
         try:
             made = presets.save(self.home, name=clean, owner=viewer.id, config=config)
-        except presets.Refused as error:
-            raise Refused(f"The preset was not kept: {error}.", "") from None
+        except Refused as error:
+            raise Refused(Message("The preset was not kept: {why}.", why=error), "") from None
         return {"id": made["id"], "name": made["name"], "help": "", "own": True, "config": made["config"]}
 
     def delete_preset(self, viewer: Viewer, preset_id: str) -> None:
@@ -132,7 +135,8 @@ class PlanService(Service):
         try:
             owner = datasets.find(self.home, dataset).owner
         except datasets.NotFound:
-            raise NotFound("There is no data set of that id.", "Look at the list of data sets.") from None
+            raise NotFound(Message("There is no data set of that id."),
+                           Message("Look at the list of data sets.")) from None
         require(viewer, owner, "read", "data set")
         config = {"data": {"dataset": dataset}, "model": {"base": base}}
         self.runs.check_config(viewer, config)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from studio import config as config_
-from studio import events, export, prepare, runs
+from studio import events, export, families, runs
+from studio.errors import Refused
 from studio.families import source as source_
+from studio.messages import Message
 from studio.web import overfitting, votes
 from studio.web.access import Viewer, require
 from studio.web.core import Core, Service
-from studio.web.errors import NotFound, Refused, WebError
+from studio.web.errors import NotFound, WebError, there_are
 from studio.web.service_jobs import JobService
 from studio.web.service_runs import PROMPT_LENGTH, RunService
 from studio.work import Job
@@ -83,11 +85,14 @@ class PlayService(Service):
         job = self.jobs.find(viewer, job_id, "write")
         shown, file, ballot = self._ballot(viewer, job, "write")
         if file is None:
-            raise NotFound("There is no such drawing.", "A vote is on pictures that were drawn in the playground.")
+            raise NotFound(Message("There is no such drawing."),
+                           Message("A vote is on pictures that were drawn in the playground."))
         if self.reader.state(job)[0] not in events.FINAL:
-            raise Refused("The pictures are still being drawn.", "Wait until they are all there, then vote.")
+            raise Refused(Message("The pictures are still being drawn."),
+                          Message("Wait until they are all there, then vote."))
         if ballot.ended:
-            raise Refused("This vote has ended.", "Draw again, perhaps with other seeds, for another one.")
+            raise Refused(Message("This vote has ended."),
+                          Message("Draw again, perhaps with other seeds, for another one."))
         self.quotas.votes(file)
         if undo and ballot.last:
             votes.cast(file, job.id, ballot, {"pair": ballot.last, "choice": None})
@@ -95,8 +100,8 @@ class PlayService(Service):
             votes.cast(file, job.id, ballot, {"end": True})
         elif not undo:
             if pair not in ballot.pairs or choice not in votes.CHOICES:
-                raise WebError("A vote is {pair, choice}: a pair of this drawing and left, right or tie.",
-                               "Ask for the next pair first.")
+                raise WebError(Message("A vote is {pair, choice}: a pair of this drawing and left, right or tie."),
+                               Message("Ask for the next pair first."))
             votes.cast(file, job.id, ballot, {"pair": pair, "choice": choice})
         return _standing(job, shown, ballot)
 
@@ -142,7 +147,7 @@ def _asked(run: runs.Run, wanted: dict[str, Any]) -> dict[str, Any]:
     wanted = wanted | {side: square for side in ("width", "height") if wanted.get(side) is None}
     found = {name: _number(name, wanted.get(name), own[name]) for name in NUMBERS}
     sides = {name: found[name] for name in ("width", "height")}
-    if problems := prepare.side_problems(source_.family_of(config.model), export.base_of(run), sides):
+    if problems := families.side_problems(source_.family_of(config.model), export.base_of(run), sides):
         raise config_.ConfigError(problems)
     prompts = wanted.get("prompts")
     found["prompts"] = _prompts((config.sample.prompts or [""])[:1] if prompts is None else prompts)
@@ -151,8 +156,8 @@ def _asked(run: runs.Run, wanted: dict[str, Any]) -> dict[str, Any]:
     found["columns"] = _columns(run, config.model.method == "lora", wanted.get("columns"))
     count = len(found["columns"]) * len(found["prompts"]) * len(found["seeds"])
     if count > MOST_PICTURES:
-        raise WebError(f"These are {count} pictures; at most {MOST_PICTURES} are drawn at once.",
-                       "Take fewer checkpoints, prompts or seeds.")
+        raise WebError(Message("These are {count} pictures; at most {most} are drawn at once.", count=count,
+                               most=MOST_PICTURES), Message("Take fewer checkpoints, prompts or seeds."))
     return found
 
 
@@ -160,15 +165,18 @@ def _number(name: str, value: Any, own: Any) -> Any:
     kind, least, most = NUMBERS[name]
     value = own if value is None else value
     if isinstance(value, bool) or not isinstance(value, int | kind) or not least <= value <= most:
-        what = "a whole number" if kind is int else "a number"
-        raise WebError(f"The field {name!r} must be {what} from {least} to {most}.", "Correct it and try again.")
+        raise WebError(
+            Message("The field {name} must be a whole number from {least} to {most}.", name=repr(name), least=least,
+                    most=most) if kind is int else
+            Message("The field {name} must be a number from {least} to {most}.", name=repr(name), least=least,
+                    most=most), Message("Correct it and try again."))
     return kind(value)
 
 
 def _prompts(texts: list[Any]) -> list[str]:
     if not texts or not all(isinstance(text, str) and len(text) <= PROMPT_LENGTH for text in texts):
-        raise WebError(f"Every prompt must be text of at most {PROMPT_LENGTH} characters, and there must be one.",
-                       "Correct them and try again.")
+        raise WebError(Message("Every prompt must be text of at most {length} characters, and there must be one.",
+                               length=PROMPT_LENGTH), Message("Correct them and try again."))
     return [" ".join(text.split()) for text in texts]
 
 
@@ -177,7 +185,8 @@ def _seeds(seeds: list[Any] | None) -> list[int]:
         return [secrets.randbelow(2**32)]
     whole = all(isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**53 for seed in seeds)
     if not seeds or not whole or len(set(seeds)) < len(seeds):
-        raise WebError("Seeds must be different whole numbers from 0 on.", "Leave them out for a random one.")
+        raise WebError(Message("Seeds must be different whole numbers from 0 on."),
+                       Message("Leave them out for a random one."))
     return seeds
 
 
@@ -186,29 +195,36 @@ def _columns(run: runs.Run, lora: bool, columns: list[Any] | None) -> list[dict[
     there = {path.name: {w for w in ("ema", "raw") if runs.parts_of(manifest, w)}
              for path, manifest in run.valid_checkpoints()}
     if not there:
-        raise WebError("This run has no checkpoint yet.", "Wait for the first one, or press Save now.")
+        raise WebError(Message("This run has no checkpoint yet."),
+                       Message("Wait for the first one, or press Save now."))
     newest = next(iter(there))
     if columns is None:
         columns = [{}, {"checkpoint": newest, "weights": "ema" if "ema" in there[newest] else "raw"}]
     found = [_column(column, there, lora) for column in columns]
     if not found or len(found) > MOST_COLUMNS or any(one in found[:at] for at, one in enumerate(found)):
-        raise WebError(f"There must be from 1 to {MOST_COLUMNS} columns, all different.", "Add or take away some.")
+        raise WebError(Message("There must be from 1 to {most} columns, all different.", most=MOST_COLUMNS),
+                       Message("Add or take away some."))
     return found
 
 
 def _column(column: Any, there: dict[str, set[str]], lora: bool) -> dict[str, Any]:
     if not isinstance(column, dict) or set(column) - {"checkpoint", "weights", "scale"}:
-        raise WebError("A column is {checkpoint, weights, scale}.", "A checkpoint of null is the base.")
+        raise WebError(Message("A column is {checkpoint, weights, scale}."),
+                       Message("A checkpoint of null is the base."))
     name, weights, scale = column.get("checkpoint"), column.get("weights") or "ema", column.get("scale")
     if name is None:
         return {"checkpoint": None, "weights": None, "scale": None}
     if not isinstance(name, str) or name not in there:
-        raise WebError(f"There is no checkpoint {str(name)[:40]!r} in this run.", f"There are: {', '.join(there)}.")
+        raise WebError(Message("There is no checkpoint {name} in this run.", name=repr(str(name)[:40])),
+                       there_are(there))
     if weights not in there[name]:
-        raise WebError(f"{name} has no weights {str(weights)[:20]!r}.", f"There are: {', '.join(sorted(there[name]))}.")
+        raise WebError(Message("{name} has no weights {weights}.", name=name, weights=repr(str(weights)[:20])),
+                       there_are(sorted(there[name])))
     number = isinstance(scale, int | float) and not isinstance(scale, bool)
     if scale is not None and not (number and 0 <= scale <= MOST_SCALE):
-        raise WebError(f"A scale is a number from 0 to {MOST_SCALE}.", "1 is the LoRA as it was trained.")
+        raise WebError(Message("A scale is a number from 0 to {most}.", most=MOST_SCALE),
+                       Message("1 is the LoRA as it was trained."))
     if scale not in (None, 1) and not lora:
-        raise WebError("Only a LoRA has a scale; this run trained every weight.", "Leave the scale out.")
+        raise WebError(Message("Only a LoRA has a scale; this run trained every weight."),
+                       Message("Leave the scale out."))
     return {"checkpoint": name, "weights": weights, "scale": float(1 if scale is None else scale)}

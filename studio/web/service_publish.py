@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from studio import datasets, hub
+from studio.errors import Refused
+from studio.messages import Message
 from studio.web.access import Viewer, require
 from studio.web.core import Core, Service
-from studio.web.errors import Refused, WebError
+from studio.web.errors import WebError
 from studio.web.service_datasets import DatasetService
 from studio.web.service_jobs import JobService
 from studio.web.service_runs import RunService
@@ -36,10 +38,11 @@ class PublishService(Service):
         lender = _lender(viewer, repo, token)
         self.runs.check_base(viewer, run)
         if precision not in PRECISIONS or weights not in ("", "ema", "raw"):
-            raise WebError("There are no such weights.", f"weights: ema, raw; precision: {', '.join(PRECISIONS)}.")
+            raise WebError(Message("There are no such weights."),
+                           Message("weights: ema, raw; precision: {names}.", names=", ".join(PRECISIONS)))
         try:
             hub.choose(run, weights, step, precision)
-        except hub.PublishProblem as problem:
+        except hub.PublishError as problem:
             raise Refused(str(problem), problem.hint) from None
         args = {"run": run.id, "repo": repo, "private": private, "weights": weights, "step": step,
                 "precision": precision}
@@ -65,9 +68,9 @@ def _lender(viewer: Viewer, repo: str, token: str | None) -> Viewer:
     """The viewer with the token that is lent to a job. Raises WebError for a name or a token that cannot be one."""
     token = token or viewer.token
     if repo and (not REPO.fullmatch(repo) or ".." in repo or "--" in repo):
-        raise WebError(f"{repo[:60]!r} is no name of a repository.", "Give `my-name` or `me/my-name`: letters, digits, "
-                       "and single - . _ between them.")
+        raise WebError(Message("{repo} is no name of a repository.", repo=repr(repo[:60])),
+                       Message("Give `my-name` or `me/my-name`: letters, digits, and single - . _ between them."))
     if not token or not TOKEN.fullmatch(token):
-        raise WebError("There is no token to publish with.", "Sign in, or give a Hugging Face token that may write as "
-                       "`token`.", code="no_token")
+        raise WebError(Message("There is no token to publish with."),
+                       Message("Sign in, or give a Hugging Face token that may write as `token`."), code="no_token")
     return replace(viewer, token=token)

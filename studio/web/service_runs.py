@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from studio import config as config_
 from studio import datasets, events, export, hub, launch, prepare, runs, storage
-from studio.families import source
+from studio.errors import Refused
+from studio.messages import Message
 from studio.web import losses, serializers
 from studio.web.access import Viewer, may, require
 from studio.web.core import Core, Service
-from studio.web.errors import NotFound, Refused, Unavailable, WebError
+from studio.web.errors import NotFound, Unavailable, WebError, there_are
+from studio.web.names import clean_name, is_hub_id
 from studio.web.repositories import NotReadable
 from studio.web.service_fair import FairService
 from studio.web.service_jobs import JobService
@@ -23,7 +24,6 @@ from studio.work import Job
 
 LOG_BYTES = 64 * 1024
 MOST_EVENTS = 1000
-NAME_LENGTH = 200
 PROMPT_LENGTH = 2000
 _SAMPLE_TYPES = {".webp", ".png", ".jpg"}
 
@@ -80,7 +80,8 @@ class RunService(Service):
                else self.find(viewer, id_, "write") for id_ in dict.fromkeys(order)]
         started = [found.id for found in own if found.id not in waiting]
         if started:
-            raise Refused(f"Not waiting any more: {', '.join(started)}.", "Look at the queue and try again.")
+            raise Refused(Message("Not waiting any more: {ids}.", ids=", ".join(started)),
+                          Message("Look at the queue and try again."))
         ranks = sorted(run.record()["rank"] for run in own)
         for run, rank in zip(own, ranks, strict=True):
             run.update(rank=rank)
@@ -138,7 +139,8 @@ class RunService(Service):
         keys = list(dict.fromkeys(keys or ["loss", "lr"]))
         unknown = [key for key in keys if key not in serializers.SERIES]
         if unknown:
-            raise WebError(f"There is no series {unknown[0][:40]!r}.", f"There are: {', '.join(serializers.SERIES)}.")
+            raise WebError(Message("There is no series {name}.", name=repr(unknown[0][:40])),
+                           there_are(serializers.SERIES))
         run = self.find(viewer, run_id, "read")
         state, story = self.reader.state(run)
         points = max(1, min(points, serializers.MOST_POINTS))
@@ -149,7 +151,8 @@ class RunService(Service):
         """The run's training pictures with what each cost the model so far; see `losses.pictures`."""
         run = self.find(viewer, run_id, "read")
         if sort not in losses.SORTS:
-            raise WebError(f"Pictures cannot be sorted by {sort[:40]!r}.", f"There are: {', '.join(losses.SORTS)}.")
+            raise WebError(Message("Pictures cannot be sorted by {name}.", name=repr(sort[:40])),
+                           there_are(losses.SORTS))
         dataset = run.record().get("dataset") or {}
         return losses.pictures(run, dataset.get("id"), sort, max(0, offset), max(1, min(limit, 500)))
 
@@ -194,7 +197,8 @@ class RunService(Service):
         run = self.find(viewer, run_id, "write")
         known = [*(control for control in runs.CONTROLS if control != "edit"), "resume"]
         if kind not in known:
-            raise WebError(f"There is no control {kind[:40]!r}.", f"There are: {', '.join(known)}.")
+            raise WebError(Message("There is no control {name}.", name=repr(kind[:40])),
+                           there_are(known))
         args = _control_args(kind, args or {})
         if kind == "resume":
             self.check_base(viewer, run, args.get("token"))
@@ -258,7 +262,8 @@ class RunService(Service):
         try:
             return export.open_item(run, path)
         except KeyError:
-            raise NotFound("There is no such file in this run.", "The run's list of files has what there is.") from None
+            raise NotFound(Message("There is no such file in this run."),
+                           Message("The run's list of files has what there is.")) from None
 
     def sample_file(self, viewer: Viewer, run_id: str, name: str) -> Path:
         """Where a sample picture lies; `name` must be one of the run's own samples."""
@@ -266,7 +271,8 @@ class RunService(Service):
         path = run.samples / name
         known = any(s["file"] == name for s in self.reader.story(run).samples)
         if not known or "/" in name or path.suffix not in _SAMPLE_TYPES or not path.is_file():
-            raise NotFound("There is no such sample picture in this run.", "The run's record lists its samples.")
+            raise NotFound(Message("There is no such sample picture in this run."),
+                           Message("The run's record lists its samples."))
         return path
 
     # ------------------------------------------------------------------------------------------------- inside
@@ -319,11 +325,11 @@ class RunService(Service):
         section = config.get("model")
         base = section.get("base", "embedded") if isinstance(section, dict) else "embedded"
         if self.settings.public and isinstance(base, str) and base != "embedded" and not is_hub_id(base):
-            raise config_.ConfigError([config_.Problem(
-                field="model.base", message="a base model here is `embedded` or a Hub id such as "
-                "`stable-diffusion-v1-5/stable-diffusion-v1-5`, not a folder of the server")])
+            raise config_.fault("model.base",
+                                Message("a base model here is `embedded` or a Hub id such as "
+                                        "`stable-diffusion-v1-5/stable-diffusion-v1-5`, not a folder of the server"))
         if isinstance(base, str) and (reason := self.why_not(viewer, base)):
-            raise config_.ConfigError([config_.Problem(field="model.base", message=reason)])
+            raise config_.fault("model.base", reason)
         self._check_dataset(viewer, config)
 
     def why_not(self, viewer: Viewer, base: str, token: str | None = None) -> str | None:
@@ -350,14 +356,7 @@ class RunService(Service):
         except datasets.NotFound:
             return  # prepare says so
         if not may(viewer, owner, "read"):
-            raise config_.ConfigError([config_.Problem(field="data.dataset",
-                                                       message=f"there is no data set {wanted[:64]!r}")])
-
-
-def clean_name(name: Any) -> str:
-    """A run's name as one line of at most 200 characters; without one, the hour."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(name or "")).split())[:NAME_LENGTH]
-    return text or time.strftime("Run of %Y-%m-%d %H:%M")
+            raise config_.fault("data.dataset", Message("there is no data set {name}", name=repr(wanted[:64])))
 
 
 def _control_args(kind: str, args: dict[str, Any]) -> dict[str, str]:
@@ -366,18 +365,13 @@ def _control_args(kind: str, args: dict[str, Any]) -> dict[str, str]:
     names = {"sample": {"prompt"}, "resume": {"checkpoint", "token"}}.get(kind, set())
     args = {key: value for key, value in args.items() if value is not None}
     if set(args) - names:
-        raise WebError(f"{kind} takes no such settings.", "Only sample takes one, prompt, and resume, checkpoint and "
-                       "token.")
+        raise WebError(Message("{kind} takes no such settings.", kind=kind),
+                       Message("Only sample takes one, prompt, and resume, checkpoint and token."))
     for name, value in args.items():
         if not isinstance(value, str) or len(value) > PROMPT_LENGTH:
-            raise WebError(f"The {name} must be text of at most {PROMPT_LENGTH} characters.",
-                           "Shorten it and try again.")
+            raise WebError(Message("The {name} must be text of at most {length} characters.", name=name,
+                                   length=PROMPT_LENGTH), Message("Shorten it and try again."))
     return args
-
-
-def is_hub_id(base: str) -> bool:
-    """Whether this is the name of a repository, `owner/name`, and no folder."""
-    return "/" in base and ".." not in base and "--" not in base and source.HUB_ID.fullmatch(base) is not None
 
 
 def _shown(run: runs.Run, event: dict[str, Any]) -> dict[str, Any]:
@@ -397,4 +391,5 @@ def _place(token: str) -> tuple[float, str]:
         created, run_id = json.loads(base64.urlsafe_b64decode(token.encode()))
         return float(created), str(run_id)
     except (ValueError, TypeError, OverflowError, RecursionError):
-        raise WebError("`after` is not a token of this list.", "Use `next` of the page before.") from None
+        raise WebError(Message("`after` is not a token of this list."),
+                       Message("Use `next` of the page before.")) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from studio import trash
+from studio.messages import Message
 from studio.web.access import Viewer, may, require
 from studio.web.core import Service
 from studio.web.errors import WebError
@@ -43,9 +44,11 @@ class TrashService(Service):
         {"removed", "bytes"}."""
         require(viewer, None, "administer" if everybody else "create", "trash")
         if everybody and ids is not None:
-            raise WebError("Either `ids` or `everybody` says what is to go.", "Leave one of them out.")
+            raise WebError(Message("Either `ids` or `everybody` says what is to go."),
+                           Message("Leave one of them out."))
         if ids is not None and not all(isinstance(entry_id, str) for entry_id in ids):
-            raise WebError("The ids of things in the trash are texts.", "The list of the trash has them.")
+            raise WebError(Message("The ids of things in the trash are texts."),
+                           Message("The list of the trash has them."))
         chosen = [(self._entry(viewer, entry_id), viewer.id) for entry_id in dict.fromkeys(ids or ())]
         if ids is None:
             chosen = [(entry, owner) for entry, owner in self.stored.discarded()

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from studio import storage
+from studio.messages import Message
 from studio.web.errors import TooLarge, WebError
 from studio.web.settings import GIB, Settings
 
@@ -53,12 +54,12 @@ async def receive(request: Request, settings: Settings, received: Callable[[int]
             await run_in_threadpool(parser.write, chunk)
         parser.finalize()
         if not sink.ended:
-            raise WebError("The upload broke off before its end.", "Send it again.")
+            raise WebError(Message("The upload broke off before its end."), Message("Send it again."))
     except BaseException as error:
         sink.close()
         await run_in_threadpool(upload.remove)
         if isinstance(error, FormParserError | ClientDisconnect):
-            raise WebError("The upload could not be read to its end.", "Send it again.") from None
+            raise WebError(Message("The upload could not be read to its end."), Message("Send it again.")) from None
         raise
     finally:
         room.leave()
@@ -76,7 +77,8 @@ def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type", "")[:MOST_TYPE])
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary:
-        raise WebError("Pictures are sent as multipart/form-data.", "Send a field `name` and one or more `files`.")
+        raise WebError(Message("Pictures are sent as multipart/form-data."),
+                       Message("Send a field `name` and one or more `files`."))
     return boundary
 
 
@@ -110,12 +112,12 @@ class _Room:
             self._refuse()
         storage.writable(self.settings.home)
         if count + sum(self.promised.values()) + SPARE_BYTES > storage.free_bytes(self.settings.home):
-            raise TooLarge("The disk of the studio has not enough room for this upload.",
-                           "Free space on it, or send fewer pictures.", code="disk_full")
+            raise TooLarge(Message("The disk of the studio has not enough room for this upload."),
+                           Message("Free space on it, or send fewer pictures."), code="disk_full")
 
     def _refuse(self) -> None:
-        raise TooLarge(f"That is more than the {self.settings.upload_bytes / GIB:.0f} GB the studio takes in one "
-                       "upload.", "Send the pictures in several parts.")
+        raise TooLarge(Message("That is more than the {size:.0f} GB the studio takes in one upload.",
+                               size=self.settings.upload_bytes / GIB), Message("Send the pictures in several parts."))
 
 
 class _Sink:
@@ -160,7 +162,8 @@ class _Sink:
         if b"filename" not in options:
             return
         if len(self.upload.files) >= self.limit:
-            raise TooLarge(f"More than {self.limit:,} files in one upload.", "Pack them into a zip, or send parts.")
+            raise TooLarge(Message("More than {count:,} files in one upload.", count=self.limit),
+                           Message("Pack them into a zip, or send parts."))
         path = self.upload.folder / f"{len(self.upload.files):06d}"
         self._file = open(path, "wb")  # noqa: SIM115 - open until the part ends, in another call
         if name := _relative(options[b"filename"].decode("utf-8", "replace")):
@@ -172,7 +175,7 @@ class _Sink:
             return
         self._text += data[start:end]
         if len(self._text) > FIELD_BYTES:
-            raise TooLarge("A text field of the upload is too long.", "Send pictures as files.")
+            raise TooLarge(Message("A text field of the upload is too long."), Message("Send pictures as files."))
 
     def _part_end(self) -> None:
         if self._file:
@@ -180,7 +183,7 @@ class _Sink:
             return
         self._fields += 1
         if self._fields > MOST_FIELDS:
-            raise TooLarge("The upload has too many text fields.", "Send pictures as files.")
+            raise TooLarge(Message("The upload has too many text fields."), Message("Send pictures as files."))
         self.upload.fields[self._field] = self._text.decode("utf-8", "replace")
 
     def _end(self) -> None:

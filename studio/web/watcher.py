@@ -11,6 +11,7 @@ from pathlib import Path
 
 from studio import datasets, faults, launch, runs, storage, work
 from studio.launch import turns
+from studio.messages import Message
 from studio.web.quotas import gb
 from studio.web.service import Studio
 from studio.web.stored import Discarded
@@ -65,15 +66,16 @@ class Watcher:
         used = self.studio.stored.of(owner, WATCH_SECONDS / 2).bytes
         if used <= limit:
             return
-        message = f"Your things take {gb(used)}, and you may keep {gb(limit)} here."
-        hint = "Delete runs or data sets that you do not need any more, then go on."
+        message = Message("Your things take {used}, and you may keep {limit} here.", used=gb(used), limit=gb(limit))
+        hint = Message("Delete runs or data sets that you do not need any more, then go on.")
         now = time.monotonic()
         for one in live:
             if one.owner == owner and now - self._asked.get(one.work.path, -ASK_AGAIN) >= ASK_AGAIN:
                 self._asked[one.work.path] = now
                 self._try("asking work to make way",
                           lambda one=one: launch.make_way(one.work, runs.QUOTA, message, hint))
-        why = f"{message} Nothing of this import was kept: delete something, then import it again."
+        why = Message("Your things take {used}, and you may keep {limit} here. Nothing of this import was kept: delete "
+                      "something, then import it again.", used=gb(used), limit=gb(limit))
         for path, whose in importing:
             if whose == owner:
                 dataset = datasets.Dataset(self.studio.home, path.name)

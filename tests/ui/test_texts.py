@@ -5,28 +5,41 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from studio import config, presets
-from studio.ui import texts, texts_settings
+import polib
+import pytest
+
+from studio.ui import texts
+from studio.web import languages, translation
+from studio.web.languages import NAMES
+from studio.web.translation import ENGLISH, catalogue
 
 UI = Path(texts.__file__).parent
 PLACEHOLDER = re.compile(r"\{\w*\}")
 
 
 def test_every_text_has_every_language() -> None:
-    columns = len(texts.LANGUAGES)
-    assert not {key: row for key, row in texts.TABLE.items() if len(row) != columns or not all(row)}
+    """That every catalogue has it, with the same values put in; see also tests/web/test_messages.py."""
+    assert all(texts.TABLE.values())
+    for language in NAMES:
+        table = texts.table(language)
+        assert table.keys() == texts.TABLE.keys()
+        assert not {key: said for key, said in table.items()
+                    if set(PLACEHOLDER.findall(said)) != set(PLACEHOLDER.findall(texts.TABLE[key]))}
+        assert language == ENGLISH or table.keys() <= catalogue(language).texts.keys()
 
 
-def test_every_setting_and_goal_that_is_named_is_one() -> None:
-    there = {field["path"] for section in config.schema()["sections"] for field in section["fields"]}
-    assert texts_settings.SETTINGS.keys() == there
-    assert texts_settings.GOALS.keys() == {goal.id for goal in presets.GOALS}
-    assert texts_settings.SECTIONS.keys() == {section["name"] for section in config.schema()["sections"]}
-
-
-def test_every_language_puts_in_the_same_values() -> None:
-    values = {key: {frozenset(PLACEHOLDER.findall(text)) for text in row} for key, row in texts.TABLE.items()}
-    assert not {key: texts.TABLE[key] for key, found in values.items() if len(found) > 1}
+def test_a_language_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made of the English: no text of a page is outside of the brackets that stand around each there."""
+    pseudo = polib.POFile()
+    pseudo.metadata = {"Language": "xx", "X-Name": "Pseudo", "Content-Type": "text/plain; charset=UTF-8"}
+    for row in polib.pofile(str(translation.LOCALE / "ja.po")):
+        pseudo.append(polib.POEntry(msgctxt=row.msgctxt, msgid=row.msgid, msgstr=f"[{row.msgid}]"))
+    pseudo.save(str(tmp_path / "xx.po"))
+    monkeypatch.setattr(translation, "LOCALE", tmp_path)
+    assert texts.table("xx") == {key: f"[{english}]" for key, english in texts.TABLE.items()}
+    page = languages.plain_page("token", "xx", form="token")
+    shown = re.sub(r"<[^>]*>", " ", page.partition("<main>")[2])
+    assert shown.replace("Studio", "", 1).count("[") == shown.count("]") == 4, shown
 
 
 def test_texts_are_said_in_the_language_spoken() -> None:

@@ -1,118 +1,126 @@
-"""What the studio says has a row in the table of messages, in every language, and the API answers in the asker's."""
+"""What the studio says has a row in the catalogue of every language, and the API answers in the asker's."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import httpx
+import polib
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from studio.web import messages
+from studio import config, messages
+from studio.config import ConfigError
+from studio.datasets import kinds
+from studio.datasets.reporting import Report
+from studio.datasets.sources import Entry
+from studio.messages import Message
+from studio.web import translation
+from studio.web.errors import explain
 from studio.web.languages import NAMES
 
 from .conftest import Server, make_run
-from .said import sentences
 
+ROOT = Path(__file__).resolve().parents[2]
 JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龠]")
-VALUES = ("'⟦a⟧'", "⟦b⟧", "⟦c⟧", "⟦d⟧", "⟦e⟧", "⟦f⟧", "⟦g⟧", "⟦h⟧")
+CATALOGUES = sorted(translation.LOCALE.glob("*.po"))
+ROWS = [row for row in polib.pofile(str(translation.LOCALE / "ja.po")) if row.msgctxt is None]
+THEIRS = st.one_of(st.sampled_from([row.msgid for row in ROWS]), st.sampled_from([row.msgstr for row in ROWS]),
+                   st.text(alphabet="{}ab:!.;, 。日本", max_size=40))
 
 
-def shape(text: str) -> str:
-    """A sentence or a row with `{}` for each value."""
-    text = " ".join(messages.VALUE.sub("{}", text).split())
-    return text[:1].lower() + text[1:].removesuffix(".")
+def test_everything_the_studio_says_has_a_row_and_every_row_a_user() -> None:
+    checked = subprocess.run([sys.executable, "tools/catalogues.py"], cwd=ROOT, capture_output=True, text=True)
+    assert (checked.returncode, checked.stdout) == (0, ""), checked.stdout + checked.stderr
 
 
-ROWS = {shape(row[0]) for row in (*messages.ROWS, *messages.WORDS)}
+@pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: path.stem)
+def test_every_row_has_its_values(path: Path) -> None:
+    rows = [row for row in polib.pofile(str(path)) if row.msgctxt is None]
+    assert len(rows) > 900
+    for row in rows:
+        assert messages.names(row.msgid) == messages.names(row.msgstr), row.msgid
+        assert not row.fuzzy and not row.obsolete
+    assert len({messages.key(row.msgid) for row in rows}) == len(rows)
 
 
-def worded(template: str) -> bool:
-    """Whether a sentence of the sources has a row, alone or as part of one."""
-    values = iter(VALUES)
-    told = messages.said(re.sub(r"\{\}", lambda _: next(values), template), "ja")
-    return shape(template) in ROWS or bool(JAPANESE.search(told)) and not re.search(r"[a-z]{3,} [a-z]{3,}", told)
+def test_every_row_in_japanese_is_so() -> None:
+    for row in ROWS:
+        words = messages.FIELD.sub("", row.msgstr)
+        assert JAPANESE.search(words) or not re.search("[a-z]{2}", words), row.msgid
 
 
-def test_everything_the_studio_says_has_a_row() -> None:
-    found = {text: where for where, text in sentences()}
-    assert len(found) > 500
-    assert not {where: text for text, where in found.items() if not worded(text)}
+def faults(data: dict[str, object]) -> dict[str, str]:
+    with pytest.raises(ConfigError) as caught:
+        config.load(data)
+    return {problem.field: translation.translated(problem.message, "ja") for problem in caught.value.problems}
 
 
-def test_every_row_has_every_language_and_its_values() -> None:
-    for row in (*messages.ROWS, *messages.WORDS):
-        assert len(row) == len(NAMES), row
-        names = [{name for name, _ in messages.VALUE.findall(cell)} for cell in row]
-        assert all(one == names[0] for one in names), row
-        assert JAPANESE.search(row[1]) or not re.search("[a-z]", messages.VALUE.sub("", row[1])), row
-    english = [row[0] for row in messages.ROWS]
-    assert len(set(english)) == len(english)
+def test_sentences_within_sentences_are_worded_too() -> None:
+    assert faults({"train": {"batch_size": 0}})["train.batch_size"] == (
+        "1 以上にしてください。使える値：>= 1, <= 4096（入力：'0'）")
+    assert faults({"data": {"resolution": 9}})["data.resolution"].startswith("8 の倍数にしてください。使える値：")
+    assert faults({"train": {"batch_size": True}})["train.batch_size"].startswith("true や false ではなく")
+    assert faults({"model": {"method": "x"}})["model.method"].startswith("次のいずれかにしてください：")
+    report = Report([])
+    for name, reason in (("a.bin", Message("larger than {size} MB", size=100)), ("b.jpg", Message("the file is empty")),
+                         ("c.bin", Message("larger than {size} MB", size=100))):
+        report.add(entry := Entry(name))
+        report.skip(entry, reason)
+    report.tried = 1
+    why = report.result(0)["error"]
+    assert why == "None of the 3 files can be used: 2 x larger than 100 MB; 1 x the file is empty."
+    assert translation.translated(why, "ja") == (
+        "3 個のファイルはどれも使えません。2 件：100 MB を超えています。1 件：ファイルが空です。")
+    assert translation.translated(kinds.reason("HEIC"), "ja") == (
+        "画像ではありません（HEIC ファイル）。先に JPEG に変換してください。")
+    ways = config.needs_less_memory(config.load({"data": {"resolution": 512}, "model": {"method": "lora"},
+                                                 "train": {"gradient_checkpointing": True}, "ema": {"enabled": True}}))
+    assert ways == "In a new run, lower the resolution (now 512), or turn off the EMA (now on)."
+    assert translation.translated(ways, "ja") == (
+        "新しい実行で、解像度を下げてください（いまは 512）。または、EMA をオフにしてください（いまはオン）。")
 
 
-@pytest.mark.parametrize("english, japanese", [
-    ("should be greater than or equal to 1; allowed: >= 1, a multiple of 8 (given: 0)",
-     "1 以上にしてください。使える値：>= 1、8 の倍数（入力：0）"),
-    ("There is no data set 'no such.': choose one of the list, or bring pictures in first.",
-     "データセット 'no such.' はありません。一覧から選ぶか、先に画像を取り込んでください。"),
-    ("None of the 3 files can be used: 2 x larger than 100 MB; 1 x the file is empty.",
-     "3 個のファイルはどれも使えません。2 件：100 MB を超えています。1 件：ファイルが空です。"),
-    ("In a new run, lower the resolution (now 512), or turn off the EMA (now on). Or close other programs: resume "
-     "continues from checkpoint-5.",
-     "新しい実行で、解像度を下げてください（いまは 512）。または、EMA をオフにしてください（いまはオン）。または、"
-     "ほかのプログラムを閉じてください。再開すると checkpoint-5 から続きます。"),
-    ("a/b: unet/ has no weights (diffusion_pytorch_model.safetensors): choose a complete diffusers folder",
-     "a/b: unet/ に重み（diffusion_pytorch_model.safetensors）がありません。"
-     "揃った diffusers フォルダーを選んでください。"),
-    ("The run has ended (failed), so there is nothing to pause: resume it to train on.",
-     "実行は終わっているため（失敗）、一時停止はできません。続けるには再開してください。"),
-    ("RuntimeError: of a library's own", "RuntimeError: of a library's own"),
-])
-def test_a_sentence_within_a_sentence_is_worded_too(english: str, japanese: str) -> None:
-    assert messages.said(english, "ja") == japanese
-    assert messages.said(english, "en") == english
+def test_what_is_no_message_stays_as_it_is() -> None:
+    data = {"message": "The disk of the studio is full.", "note": "{name}", "list": ["a", Message("the file is empty")]}
+    assert translation.told(data, "ja") == {**data, "list": ["a", "ファイルが空です。"]}
+    assert translation.told(data, "en") is data
+    odd = Message("nobody has ever said {what}", what=Message("the file is empty"))
+    assert translation.translated(odd, "ja") == odd
 
 
-@pytest.mark.parametrize("piece", [" (given: ", "; allowed: ", " and ", ", or ", ": ", "x: y (z: w) ", " (and ", "'",
-                                   "a", ". ", " Or close other programs: ", " files", "日本"])
-def test_what_strangers_put_into_a_sentence_costs_nothing(piece: str) -> None:
-    """In time that grows with its length alone, and what is kept of it is little."""
-    rows = ("{}", "There is no data set '{}': choose one of the list, or bring pictures in first.",
-            "{}; allowed: {} (given: {})", "should be a valid string (given: '{}')", "{}: {} (and 3 more)")
-    for size in (300, 880, 3900, 9000, 1_000_000):
-        for row in rows:
-            text = row.replace("{}", (piece * size)[:size])
-            began = time.process_time()
-            told = messages.told({"message": text}, "ja")["message"]
-            assert time.process_time() - began < 0.1, (row, size)
-            assert size > 300 or not row.startswith("There") or told.startswith("データセット")
-    kept = sum(len(text) + len(worded) for (text, _), worded in messages._remembered.items())
-    assert kept < 400_000
-
-
-def test_an_answer_of_very_many_sentences_costs_little() -> None:
-    problems = [{"field": "x", "message": f"should be a valid string (given: '{number}')"} for number in range(20_000)]
+@settings(deadline=None)
+@given(name=THEIRS, caption=THEIRS)
+def test_what_a_person_wrote_neither_changes_nor_slows_a_message(name: str, caption: str) -> None:
+    """Names, captions and prompts that are the studio's own sentences, rows and braces."""
+    _, body = explain(ConfigError([config.Problem("data.dataset", Message(
+        "there is no data set {name}: {advice}", name=repr(name), advice=Message(
+            "choose one of the list, or bring pictures in first")))]))
+    assert body["problems"][0]["message"] == (
+        f"there is no data set {name!r}: choose one of the list, or bring pictures in first")
+    told = translation.told({"name": name, "prompt": caption, **body}, "ja")
+    assert told["name"] == name and told["prompt"] == caption
+    assert told["problems"][0]["message"] == (
+        f"データセット {name!r} はありません。一覧から選ぶか、先に画像を取り込んでください。")
     began = time.process_time()
-    told = messages.told({"problems": problems}, "ja")["problems"]
+    long = Message("there is no data set {name}", name=name * 20_000)
+    assert name * 20_000 in translation.translated(long, "ja")
     assert time.process_time() - began < 0.5
-    assert JAPANESE.search(told[0]["message"]) and told[-1] == problems[-1]
 
 
-@pytest.mark.parametrize("value", ["cat", "'x y'", "12", "3.5e-4", "a/b: c", ". ", "; and ", "(given: ", ", or ", "x)",
-                                   "日本", "\n", "{name}", "e"])
-def test_every_row_is_found_whatever_its_values(value: str) -> None:
-    """Alone, with a capital, without its stop; values that look like another sentence may make it that one."""
-    for row in messages.ROWS:
-        text = messages.VALUE.sub(lambda place: "1,000" if place[1] == "number" else value, row[0])
-        for one in (text, text[:1].upper() + text[1:], text.removesuffix(".")):
-            told = messages.said(one, "ja")
-            sentence = any(kind == "!" for _, kind in messages.VALUE.findall(row[0]))
-            assert sentence or told != one or not re.search("[a-z]", messages.VALUE.sub("", row[1])), (row, told)
-
-
-def test_what_a_person_wrote_is_never_worded() -> None:
-    data = {"name": "The disk is full.", "config": {"note": "The disk is full."}, "message": "The disk is full."}
-    assert messages.told(data, "ja") == {**data, "message": "ディスクがいっぱいです。"}
+def test_an_answer_of_very_many_sentences_is_worded_whole() -> None:
+    problems = [{"field": "x", "message": Message("{message} (given: {value})", value=repr(str(number)),
+                                                  message=Message("should be a valid string"))}
+                for number in range(20_000)]
+    began = time.process_time()
+    told = translation.told({"problems": problems}, "ja")["problems"]
+    assert time.process_time() - began < 3
+    assert told[-1]["message"] == "文字列にしてください（入力：'19999'）"
 
 
 def test_the_api_answers_in_the_language_that_is_asked_for(server: Server, api: httpx.Client) -> None:
@@ -131,3 +139,23 @@ def test_the_api_answers_in_the_language_that_is_asked_for(server: Server, api: 
     assert tags["en"] != tags["ja"]  # a page in another language never gets the answer that this one knows
     assert api.get(where, headers={**japanese, "if-none-match": tags["ja"]}).status_code == 304
     assert api.get(where, headers={**japanese, "if-none-match": tags["en"]}).status_code == 200
+
+
+def test_a_language_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made of the English: each sentence between brackets, and nothing is told outside of them."""
+    pseudo = polib.POFile()
+    pseudo.metadata = {"Language": "xx", "X-Name": "Pseudo", "Content-Type": "text/plain; charset=UTF-8"}
+    for row in ROWS:
+        pseudo.append(polib.POEntry(msgid=row.msgid, msgstr=f"[{row.msgid}]"))
+    pseudo.save(str(tmp_path / "xx.po"))
+    monkeypatch.setattr(translation, "LOCALE", tmp_path)
+    _, body = explain(ConfigError([config.Problem("train.batch_size", Message(
+        "{message} (given: {value})", message=Message("should be a valid integer"), value="'x'"))]))
+    told = translation.told(body, "xx")
+    assert told["message"].startswith("[train.batch_size: [[should be a valid integer] (given: 'x')]")
+    assert told["hint"] == "[Change the named settings and try again.]"
+    for row in ROWS:
+        values = {name: "0" for name in messages.names(row.msgid)}
+        said = translation.translated(Message(row.msgid, **values), "xx")
+        assert said.startswith("[") and said.endswith("]"), row.msgid
+    assert "en" in NAMES

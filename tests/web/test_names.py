@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from studio import events, storage
-from studio.web.service_runs import is_hub_id
+from studio.web.names import is_hub_id
 
 from .conftest import Server, finish, make_run, tell
 
