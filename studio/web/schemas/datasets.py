@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from studio.datasets.options import NAMES
-from studio.web.schemas.base import Request, Texts
+from studio.web.schemas.base import Numbers, Request, Texts
 
 Files = Annotated[list[bytes], WithJsonSchema({"type": "array", "items": {"type": "string", "format": "binary"}})]
 
@@ -42,8 +42,9 @@ class NewDataset(Request):
     """A data set from a source; without one it waits for batches of files and `commit`."""
 
     name: str | None = None
-    source: dict[str, Any] | None = Field(None, description='{"kind": "hub", "name": "user/name", ...} or {"kind": '
-                                          '"folder", "path": ...} inside the folders that are open to imports')
+    source: dict[str, Any] | None = Field(
+        default=None, description='{"kind": "hub", "name": "user/name", ...} or {"kind": "folder", "path": ...} inside '
+        "the folders that are open to imports")
     background: Background = None
     caption_from: CaptionFrom = None
     image_column: Column = None
@@ -197,7 +198,7 @@ class Image(BaseModel):
     captions: list[str]
     split: str | None = None
     name: str | None = None
-    crop: list[int] | None = Field(None, description="[x, y, side] in pixels: what is trained on.")
+    crop: list[int] | None = Field(default=None, description="[x, y, side] in pixels: what is trained on.")
     repeats: int | None = None
 
 
@@ -214,8 +215,7 @@ class ImageChange(Request):
 
     caption: str | None = None
     captions: Texts | None = None
-    crop: list[Any] | None = Field(None, description="[x, y, side] in whole pixels of the picture.",
-                                   json_schema_extra={"items": {"type": "integer"}})
+    crop: Numbers | None = Field(default=None, description="[x, y, side] in whole pixels of the picture.")
 
 
 class ChangedImage(Image):

@@ -166,7 +166,7 @@ class EditPreview(BaseModel):
 class Captioning(Request):
     """A model to suggest captions, of `ids` or of pictures without one."""
 
-    model: str | None = Field(None, description="A Hub id, or a folder where the server is one's own.")
+    model: str | None = Field(default=None, description="A Hub id, or a folder where the server is one's own.")
     ids: Texts | None = None
     prompt: str | None = None
     missing_only: bool | None = None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from studio.web.schemas.base import Failure, Numbers, Remark, Request, State, Texts, Weights
 from studio.web.schemas.runs import Event, SamplePicture
@@ -78,11 +78,15 @@ class DrawnColumn(BaseModel):
     scale: float | None = None
 
 
+# Looked at where they are used, as all lists of requests are.
+Columns = Annotated[list[Any], WithJsonSchema({"type": "array", "items": DrawnColumn.model_json_schema()})]
+
+
 class Drawing(Request):
     """Pictures of every prompt and seed by every column. What is left out is as in the run's own samples; the columns
     are the base and the newest checkpoint, the seed is random."""
 
-    columns: list[Any] | None = Field(None, json_schema_extra={"items": DrawnColumn.model_json_schema()})
+    columns: Columns | None = None
     prompts: Texts | None = None
     negative_prompt: str | None = None
     seeds: Numbers | None = None
@@ -90,14 +94,14 @@ class Drawing(Request):
     num_inference_steps: int | None = None
     width: int | None = None
     height: int | None = None
-    resolution: int | None = Field(None, description="Both sides of a square.")
+    resolution: int | None = Field(default=None, description="Both sides of a square.")
 
 
 class Vote(Request):
     """A choice on a pair, or `undo`, the last one taken back, or `end`."""
 
     pair: str | None = None
-    choice: str | None = Field(None, description="left, right or tie")
+    choice: str | None = Field(default=None, description="left, right or tie")
     undo: bool | None = None
     end: bool | None = None
 

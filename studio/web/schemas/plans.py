@@ -13,7 +13,7 @@ class Plan(Request):
     """A config that is to be looked at; a name is taken too, as it is in a new run."""
 
     name: str | None = None
-    config: Settings | None = Field(None, description="What is left out takes its default.")
+    config: Settings | None = Field(default=None, description="What is left out takes its default.")
 
 
 class NewPreset(Request):

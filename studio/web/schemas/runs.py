@@ -13,7 +13,7 @@ class NewRun(Request):
     """A run to submit."""
 
     name: str | None = None
-    config: Settings | None = Field(None, description="What is left out takes its default.")
+    config: Settings | None = Field(default=None, description="What is left out takes its default.")
 
 
 class NewName(Request):
@@ -38,9 +38,9 @@ class Publication(Request):
 
     repo: str | None = None
     private: bool | None = None
-    weights: str | None = Field(None, description="ema or raw")
+    weights: str | None = Field(default=None, description="ema or raw")
     step: int | None = None
-    precision: str | None = Field(None, description="fp32, fp16 or bf16")
+    precision: str | None = Field(default=None, description="fp32, fp16 or bf16")
     token: str | None = None
 
 
@@ -169,7 +169,7 @@ class Parent(BaseModel):
 
     id: str | None = None
     checkpoint: str | None = None
-    changes: list[str] = Field([], description="What its config changes, in words.")
+    changes: list[str] = Field(default=[], description="What its config changes, in words.")
     bundle: str | None = None
 
 

@@ -41,7 +41,8 @@ class Machine(BaseModel):
     precision: str
     precision_reason: str
     torch: str | None = None
-    kernels: dict[str, Any] | None = Field(None, description="`compute.attention` and `compute.linear` by precision.")
+    kernels: dict[str, Any] | None = Field(
+        default=None, description="`compute.attention` and `compute.linear` by precision.")
 
 
 class Session(BaseModel):
