@@ -96,7 +96,7 @@ def trespasses(path: Path) -> list[str]:
 def test_the_law_is_read_as_it_is_written() -> None:
     assert LAW["storage"] == LAW["fields"] == LAW["zips"] == set() and LAW["config"] == {"settings", "fields"}
     below = {"tensors", "reference", "requests", "faults", "storage", "zips", "limited", "curves", "commandline",
-             "surroundings", "shell", "config"}
+             "surroundings", "lean", "shell", "config"}
     assert LAW["events"] == LAW["families"] == LAW["optimizers"] == below
     assert "web" in LAW["ui"] and "ui" not in LAW["web"]
     assert not LAW["train"] & {"ui", "web", "launch", "hub", "export", "jobs"}
