@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from studio import edits, events, families
-from studio.datasets import encodings, layout, options, sidecars, sources, store
+from studio.datasets import crops, encodings, layout, options, sidecars, sources
 from studio.export.offers import PRECISIONS, SETTINGS_KEY, WEIGHTS, WHOLE_KINDS
-from studio.web import service_captions, service_datasets, service_plans, service_play, service_runs
+from studio.web import names, service_captions, service_datasets, service_plans, service_play, service_runs
 
 NAVIGATION = ("train", "runs", "datasets", "play")  # the pages that the header leads to; the first shows by default
 PAGES = (*NAVIGATION, "trash")
@@ -33,12 +33,12 @@ def table() -> dict[str, Any]:
         "caption_sources": options.NAMES,
         "encodings": [name for name, _ in encodings.KNOWN.values()],
         "uploads": (*PICTURES, *sources.ARCHIVES, *dict.fromkeys((*sidecars.SUFFIXES, *layout.TABLES))),
-        "least_crop": store.MIN_CROP,
+        "least_crop": crops.MIN_CROP,
         "drawing": {name: {"least": least, "most": most} for name, (_, least, most) in service_play.NUMBERS.items()},
         "most_columns": service_play.MOST_COLUMNS,
         "most_scale": service_play.MOST_SCALE,
         "longest": {
-            "name": service_runs.NAME_LENGTH,
+            "name": names.NAME_LENGTH,
             "preset_name": service_plans.NAME_LENGTH,
             "prompt": service_runs.PROMPT_LENGTH,
             "caption": service_datasets.CAPTION_LENGTH,

@@ -11,6 +11,7 @@ from typing import Any
 
 from studio.families.source import HUB_ID
 
+NAME_LENGTH = 200  # characters of a run's name
 _SAMPLE = re.compile(r"[\w-][\w.-]{0,119}\.(webp|png|jpg)", re.ASCII)
 _RESULT = re.compile(r"[\w-][\w.-]{0,119}", re.ASCII)
 _CHECKPOINT = re.compile(r"checkpoint-[0-9]{1,12}", re.ASCII)
@@ -49,6 +50,6 @@ def is_hub_id(base: str) -> bool:
 
 
 def clean_name(name: Any) -> str:
-    """A run's name as one line of at most 200 characters; without one, the hour."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(name or "")).split())[:200]
+    """A run's name as one line of at most NAME_LENGTH characters; without one, the hour."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(name or "")).split())[:NAME_LENGTH]
     return text or time.strftime("Run of %Y-%m-%d %H:%M")
