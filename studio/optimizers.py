@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from studio import lean
 from studio.config import Config, Problem
 from studio.messages import Message
 
@@ -89,7 +90,8 @@ class AdamW8bit(AdamW):
     constants = ("qmap1", "qmap2")  # the two code books
 
     def build(self, groups: list[dict[str, Any]], settings: Any) -> torch.optim.Optimizer:
-        from bitsandbytes.optim.adamw import AdamW8bit as Built
+        with lean.without_kernels():
+            from bitsandbytes.optim.adamw import AdamW8bit as Built
 
         return Built(groups, **self._hyperparameters(settings), min_8bit_size=SMALL)
 

@@ -97,7 +97,7 @@ def test_the_law_is_read_as_it_is_written() -> None:
     assert LAW["storage"] == LAW["fields"] == LAW["zips"] == {"errors", "messages"} and not LAW["messages"]
     assert LAW["config"] == {"settings", "fields", "errors", "messages"}
     below = {"tensors", "scripts", "requests", "faults", "storage", "zips", "limited", "curves", "commandline",
-             "surroundings", "shell", "config", "errors", "messages"}
+             "surroundings", "lean", "shell", "config", "errors", "messages"}
     assert LAW["events"] == LAW["families"] == LAW["optimizers"] == below
     assert "web" in LAW["ui"] and "ui" not in LAW["web"]
     assert not LAW["train"] & {"ui", "web", "launch", "hub", "export", "jobs"}

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from studio import config
+from studio import config, lean
 from studio.families import BaseProblem, Family, Part, Source
 from studio.messages import Message
 
@@ -109,7 +109,7 @@ class DiffusersFamily(Family):
             raise ValueError(f"unknown part {part!r}; there are: {there}")
         folder = source.folder / part
         with quiet():
-            kind: Any = getattr(importlib.import_module(facts.library), facts.classes[0])
+            kind = _class_of(facts)
             if facts.role == "tokenizer":
                 return kind.from_pretrained(folder, local_files_only=True)
             wanted = getattr(torch, dtype or facts.dtype)
@@ -256,9 +256,17 @@ def factor(config: dict[str, Any]) -> int:
     return 2 ** (min(len(blocks), 6) - 1) if isinstance(blocks, list) and blocks else 8
 
 
+def _class_of(part: Part) -> Any:
+    """The class that a part is loaded with."""
+    if part.library == "diffusers":
+        return lean.diffusers_model(part.classes[0])
+    return getattr(importlib.import_module(part.library), part.classes[0])
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without the libraries' progress bars and transformers' hints on parts that are not used here."""
+    lean.load_diffusers()
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from studio import datasets
+from studio import datasets, lean
 from studio.datasets import suggestions
 from studio.jobs.running import JobError, RunningJob
 from studio.messages import Message
@@ -51,6 +51,7 @@ class Captioner:
     """A captioning model on the accelerator, or on the CPU where there is none."""
 
     def __init__(self, folder: Path, prompt: str, most: int):
+        lean.stand_in_for_compiler()
         from transformers import AutoTokenizer
         from transformers.models.auto.image_processing_auto import AutoImageProcessor
         from transformers.models.auto.processing_auto import AutoProcessor

@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 
-from studio import storage
+from studio import lean, storage
 from studio.config import Config
 from studio.families import LORA_WEIGHTS, Family
 from studio.train.data import key
@@ -78,9 +76,7 @@ class Lora(Whole):
             self.facts[part] = {"r": settings.rank, "lora_alpha": settings.alpha, "lora_dropout": settings.dropout,
                                 "use_dora": settings.dora, "target_modules": list(targets)}
             module.requires_grad_(False)
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(key(seed, "lora" if denoises else f"lora/{part}", 0, 0))
-                inject_adapter_in_model(LoraConfig(**self.facts[part], init_lora_weights="gaussian"), module, ADAPTER)
+            _inject(module, self.facts[part], key(seed, "lora" if denoises else f"lora/{part}", 0, 0))
         for parameter in self.named().values():
             parameter.data = parameter.data.float()
         # DoRA's lengths are those of the base's weights until they learn.
@@ -89,6 +85,8 @@ class Lora(Whole):
     def scale(self, strength: float) -> None:
         """Have the layers that were just loaded add `strength` times what they learnt: 0 draws like the base, 1 like
         the run."""
+        from peft.tuners.lora import LoraLayer
+
         for part in self.parts.values():
             for layer in part.modules():
                 if isinstance(layer, LoraLayer):
@@ -132,6 +130,16 @@ def make(family: Family, parts: dict[str, Any], config: Config) -> Whole:
     if config.model.method == "full":
         return Whole(family, parts)
     return Lora(family, parts, config.lora, config.train.seed or 0)
+
+
+def _inject(module: torch.nn.Module, facts: dict[str, Any], seed: int) -> None:
+    """Put LoRA layers into a module; peft is loaded for a run that has some, and does not look for quantized ones."""
+    with lean.without("bitsandbytes"):
+        from peft import LoraConfig, inject_adapter_in_model
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            inject_adapter_in_model(LoraConfig(**facts, init_lora_weights="gaussian"), module, ADAPTER)
 
 
 def _saved(name: str) -> str:

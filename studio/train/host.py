@@ -139,7 +139,8 @@ def _choose_kernels(config: Config) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     memory: Any = torch.utils.deterministic
     memory.fill_uninitialized_memory = False  # it finds bugs and costs time; it orders nothing
-    torch.use_deterministic_algorithms(deterministic)
+    if deterministic != torch.are_deterministic_algorithms_enabled():  # it imports torch's compiler, a second or more
+        torch.use_deterministic_algorithms(deterministic)
 
 
 def _distributed(backend: str) -> list[Any]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import diffusers  # noqa: F401 - whole, as those have it who open the results; a trainer loads less (studio/lean.py)
 import numpy as np
 import pytest
 from accelerate.state import AcceleratorState
