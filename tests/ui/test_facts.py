@@ -10,7 +10,8 @@ import pytest
 
 from studio import edits, events
 from studio.datasets import encodings
-from studio.ui import facts, texts, theme
+from studio.ui import facts, theme
+from studio.web.languages import NAMES
 
 UI = Path(theme.__file__).parent
 SCRIPTS = [path for path in (UI / "static").rglob("*.js") if "vendor" not in path.parts]
@@ -26,7 +27,7 @@ def served(language: str) -> dict[str, object]:
     return json.loads(found[1])
 
 
-@pytest.mark.parametrize("language", texts.LANGUAGES)
+@pytest.mark.parametrize("language", NAMES)
 def test_the_head_of_every_page_has_what_is_enforced(language: str) -> None:
     head = served(language)
     assert set(head["live_states"]) == set(events.STATES) - set(events.FINAL)  # type: ignore[call-overload]
