@@ -34,7 +34,7 @@ from studio.settings import (
 
 __all__ = ["LR_SCHEDULES", "Compute", "Config", "ConfigError", "Data", "Lora", "Model", "Problem", "Section", "Train",
            "Validation", "differences", "dump", "load", "local_processes", "merge", "migrate", "needs_less_memory",
-           "preview_size", "resolve", "schema", "steps_per_epoch"]
+           "preview_size", "refusal", "resolve", "schema", "steps_per_epoch"]
 
 SCHEMA = 1
 MOST_SETTINGS = 2000  # all there are, many times over

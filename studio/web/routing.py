@@ -11,6 +11,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
 
+from studio import config
 from studio.messages import Message
 from studio.web.bodies import json_body
 from studio.web.errors import WebError
@@ -93,4 +94,5 @@ def refusal(error: RequestValidationError) -> WebError:
         wanted = WORDS[first["type"]]
         return WebError(Message("The field {name} must be of type {kind}.", name=repr(name), kind=wanted),
                         Message("Correct it and send it again."))
-    return WebError(f"{name}: {first['msg'].removeprefix('Input ')}.", Message("Correct it and try again."))
+    return WebError(Message("{name}: {fault}.", name=name, fault=config.refusal(first)),
+                    Message("Correct it and try again."))

@@ -94,6 +94,12 @@ def test_a_body_that_does_not_fit_is_told_so_in_a_sentence(api: httpx.Client, do
         assert answer.json()["error"]["hint"] == f"There are: {', '.join(known)}."
 
 
+def test_a_query_that_does_not_fit_is_told_so_in_both_languages(api: httpx.Client) -> None:
+    said = [api.get("/api/jobs", params={"limit": 0}, headers={"accept-language": language}).json()["error"]["message"]
+            for language in ("en", "ja")]
+    assert said == ["limit: should be greater than or equal to 1.", "limit：1 以上にしてください。"]
+
+
 def test_every_reference_in_the_description_leads_somewhere(api: httpx.Client) -> None:
     text = api.get("/api/openapi.json").text
     names = set(api.get("/api/openapi.json").json()["components"]["schemas"])
