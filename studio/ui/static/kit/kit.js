@@ -138,11 +138,12 @@ export class ApiError extends Error {
 export const wordsOf = (error, otherwise = t("app.reconnecting")) =>
   error instanceof ApiError ? error.words : otherwise;
 
-/** The address of something under /api, also when the studio lies below another path; null for one outside it.
- * @param {string} path */
+/** The address of something under /api, also when the studio lies below another path; null for one outside it, and for
+ * none. @param {string | null | undefined} path */
 export function address(path) {
+  if (!path) return null;
   const api = new URL("api/", document.baseURI).href;
-  const { href } = new URL(path.replace(/^\//, ""), document.baseURI);
+  const { href } = new URL(String(path).replace(/^\//, ""), document.baseURI);
   return href.startsWith(api) ? href : null;
 }
 

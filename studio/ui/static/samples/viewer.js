@@ -20,7 +20,7 @@ import { address, button, el, number, t, whole } from "../kit/kit.js";
  */
 
 /** Where a sample picture lies. @param {Pick<Shot, "url">} shot */
-export const source = (shot) => (shot.url === null ? null : address(shot.url));
+export const source = (shot) => address(shot.url);
 
 /** A picture's text alternative. @param {Shot} shot */
 export function alt(shot) {
