@@ -190,10 +190,11 @@ def test_a_lora_says_what_a1111_looks_for(tmp_path: Path, architecture: str, pre
     settings = config.load({"model": {"method": "lora"}, "objective": {"prediction_type": prediction}})
     family = families.get("sd")
     monkeypatch.setattr(type(family), "architecture", lambda self, source: architecture)
-    found = described.lora(settings, name="mine", base="a/b", step=5, rows=rows)
+    found = described.lora(settings, alpha=4.0, name="mine", base="a/b", step=5, rows=rows)
     found |= family.lora_words(source.locate("embedded"), settings.objective)
     assert (found["ss_v2"], found["ss_base_model_version"], found["ss_sd_model_name"]) == (second, version, "a/b")
     assert found["modelspec.trigger_phrase"] == "my style" and found["ss_output_name"] == "mine"
+    assert found["ss_network_alpha"] == "4.0"
     assert all(isinstance(value, str) for value in found.values())
 
 
