@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
+from playwright.sync_api import Browser, expect
 
 from ..fakes.hub import WRITER
 from ..fakes.jobs import JobsHub
@@ -234,3 +236,33 @@ def test_a_pasted_command_of_its_script_trains_it(root: Path, api: httpx.Client,
     config = json.loads((run / "config.json").read_text())
     assert (config["model"]["family"], config["objective"]["logit_mean"], config["lora"]["alpha"]) == ("rf", -0.5, 4)
     assert (run / "checkpoints" / "checkpoint-2" / "transformer_lora").is_dir()
+
+
+def test_the_page_trains_it_and_takes_it_away(browser: Browser, server: Server, base: Path) -> None:
+    """From a pasted command in the box to the pictures of the run, its files and the playground."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.goto(server.url)
+    page.get_by_role("button", name="Paste a command").click()
+    page.locator("#pasted-command textarea").fill(
+        f"accelerate launch train_dreambooth_lora_rf.py --pretrained_model_name_or_path={base} --resolution=32 "
+        "--instance_data_dir=pictures --instance_prompt='a cat' --rank=2 --lora_alpha=4 --logit_mean=0.5 "
+        "--train_batch_size=2 --max_train_steps=3 --validation_prompt='a cat' --num_validation_images=1")
+    page.get_by_role("button", name="Fill the form").click()
+    expect(page.locator("#field-model-base input")).to_have_value(str(base))
+    expect(page.get_by_label("Steps", exact=True)).to_have_value("3")
+    expect(page.locator("#notice")).to_contain_text("Nothing is in the way.")
+    page.get_by_role("button", name="Start training").click()
+    page.wait_for_url("**/?run=*")
+    expect(page.locator(".st-badge")).to_have_text("Finished", timeout=240_000)
+    expect(page.locator("#loss-chart")).to_have_attribute("aria-label", re.compile("step 3"))
+    page.wait_for_function("() => [...document.querySelectorAll('#samples img')].some((i) => i.naturalWidth === 32)")
+    expect(page.locator("#downloads")).to_contain_text("LoRA for diffusers and ComfyUI")
+    (run,) = (path for path in (server.home / "runs").iterdir() if path.name in page.url)
+    config = json.loads((run / "config.json").read_text())
+    assert (config["objective"]["logit_mean"], config["lora"]["alpha"], config["model"]["method"]) == (-0.5, 4, "lora")
+    page.locator("#downloads").get_by_role("link", name="Try step 3").click()
+    page.locator("#play-draw").click()
+    drawn = "() => [...document.querySelectorAll('#play-pictures img')].some((i) => i.naturalWidth === 32)"
+    page.wait_for_function(drawn, timeout=240_000)
+    context.close()
