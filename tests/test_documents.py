@@ -12,7 +12,8 @@ from studio import events, runs, work
 from studio.messages import Message, stored
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ["ARCHITECTURE.md", "SECURITY.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+DOCUMENTS = ["ARCHITECTURE.md", "README.md", "SECURITY.md",
+             *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 MAP_LINES, COLUMNS = 250, 120
 TOPS = "studio|tests|tools|docs|benchmarks"
 NAMED = re.compile(rf"`((?:{TOPS})/[^`\s]+|[\w-]+\.(?:md|txt)|\.ci/run)`")
