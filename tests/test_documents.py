@@ -96,6 +96,15 @@ def test_each_place_of_the_home_is_told() -> None:
         assert not sorted(name for name in names if f"`{name}" not in part)
 
 
+def test_each_file_of_a_data_set_is_told() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "studio" / "datasets").rglob("*.py")
+                   if path.name != "sample.py")  # which lies in the studio
+    names = set(re.findall(r'\b(?:self|dataset)\.path / "([\w.]+)"', code))
+    assert len(names) > 8
+    table = FILES.partition("## A data set")[2].partition("### Rows")[0]
+    assert not sorted(name for name in names if f"`{name}" not in table)
+
+
 def test_the_message_in_a_file_is_as_it_is_shown() -> None:
     shown = json.loads(re.findall(r"```json\n(\{\"message.*?)\n```", FILES, re.S)[0])
     assert shown == stored({"message": Message("The disk {disk} is full", disk="/")})
