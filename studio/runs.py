@@ -1,7 +1,7 @@
 """A run is a folder; this is the only file that knows its layout.
 
 workspace/runs/<id>/   config.json dataset.jsonl run.json launch.yaml process.json lock trainer.lock exit.json
-edits.json events.jsonl train.log control/ samples/ checkpoints/       (who writes what: ARCHITECTURE.md)
+edits.json events.jsonl train.log control/ samples/ checkpoints/       (who writes what: docs/run-folder.md)
 """
 
 from __future__ import annotations

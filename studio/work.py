@@ -1,7 +1,7 @@
 """Long work is a folder with a supervisor: what a run and a job have in common, and what a job is.
 
 workspace/jobs/<id>/   job.json process.json lock worker.lock exit.json events.jsonl job.log control/ inputs/ results/
-                       (who writes what: ARCHITECTURE.md; the folder of a run: runs.py)
+                       (who writes what: docs/run-folder.md; the folder of a run: runs.py)
 """
 
 from __future__ import annotations

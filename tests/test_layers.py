@@ -7,6 +7,7 @@ The order of the rooms is read from ARCHITECTURE.md, the one place where it is w
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -33,11 +34,11 @@ def law_text() -> str:
 def read_law() -> dict[str, set[str]]:
     """Each room with the rooms it may import: what stands to its right on a line of the law that it opens or is in.
 
-    A line that ends in "..." goes on as the line that its last room opens.
+    A line that ends in ">" goes on below, and one that ends in "..." as the line that its last room opens.
     """
     law: dict[str, set[str]] = {}
     lines = [[[room.strip() for room in column.split(",")] for column in line.split(">")]
-             for line in law_text().splitlines()]
+             for line in re.sub(r">\s*\n", "> ", law_text()).splitlines()]
     for columns in lines:
         if columns[-1] == ["..."]:
             columns = columns[:-2] + next(line for line in lines if line[0] == columns[-2])

@@ -270,7 +270,7 @@ def _row(line: bytes, number: int) -> dict[str, Any]:
 
 
 def _sound(row: Any) -> bool:
-    """Whether this is a row as ARCHITECTURE.md has it; its picture's name is then one that a bundle may hold."""
+    """Whether this is a row as docs/run-folder.md has it; its picture's name is then one that a bundle may hold."""
     if not isinstance(row, dict) or not all(isinstance(row.get(key), kind) for key, kind in ROW.items()):
         return False
     if not layout.PATTERNS["image"].fullmatch(f"images/{row['image']}.{row['ext']}"):

@@ -135,13 +135,13 @@ def export_dataset(request: Request, studio: Service, who: Who, dataset_id: str)
 @router.post("/{dataset_id}/push", status_code=202, response_model=Job)
 def push_dataset(request: Request, studio: Service, who: Who, dataset_id: str,
                  body: schemas.Push = schemas.Push()) -> Response:
-    """202 with the job that uploads it to the Hub."""
+    """202 with the job that uploads it to the Hub; its result `pushed.json` has the address as `published`."""
     return respond(request, studio.publish.dataset(who, dataset_id, **body.given()), 202)
 
 
 @router.post("/{dataset_id}/undo", response_model=schemas.Brief)
 def undo(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
-    """Take the last caption edit back."""
+    """Take the last change back; the data set's `last_edit` names it."""
     return respond(request, studio.datasets.undo(who, dataset_id))
 
 

@@ -31,7 +31,7 @@ def get_health(request: Request, studio: Service, who: Who, dataset_id: str, res
 
 @router.post("/health", status_code=202, response_model=Job)
 def measure(request: Request, studio: Service, who: Who, dataset_id: str) -> Response:
-    """Measure the pictures that were not measured yet: 202 with the job."""
+    """Measure the pictures that were not measured yet: 202 with the job. Then near copies and blur are known, too."""
     return respond(request, studio.health.measure(who, dataset_id), 202)
 
 

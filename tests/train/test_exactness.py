@@ -1,4 +1,4 @@
-"""A resumed run equals an unbroken one bit for bit, wherever it was broken; windows are what ARCHITECTURE says."""
+"""A resumed run equals an unbroken one bit for bit, wherever broken; windows are as docs/how-it-works.md says."""
 
 from __future__ import annotations
 

@@ -110,7 +110,8 @@ class Report(BaseModel):
 
 
 class Brief(BaseModel):
-    """A data set as lists show it; `cover` has the thumbnails of its first pictures."""
+    """A data set as lists show it; `cover` has the thumbnails of its first pictures, and `last_edit` names what an undo
+    takes back."""
 
     id: str
     name: str

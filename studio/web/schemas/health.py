@@ -39,13 +39,20 @@ class Encoder(BaseModel):
 
 
 class FlawedImage(Image):
-    """A picture with what is wrong with it, by the kind of finding."""
+    """A picture with what is wrong with it, by the kind of finding: `of`, the copy that is kept; `side`, `aspect` or
+    `blur`; `times` that a caption is used; `encoders` that cut captions, each {encoder, tokens, limit, caption,
+    cut}."""
 
     model_config = ConfigDict(extra="allow")
 
 
 class Finding(BaseModel):
-    """One kind of fault: how many pictures have it, the first of them, its fixes; copies come in `groups` of ids."""
+    """One kind of fault: how many pictures have it, the first 50 of them, its fixes, the best first; copies, and
+    pictures of one caption, come in `groups` of ids.
+
+    `exact_duplicates`, `near_duplicates` (few of 64 bits apart, with like colours), `too_small`, `extreme_aspect` and
+    `blurred` are put right by `exclude`; `no_caption` by `name_as_caption`, `duplicate_captions` by `add_name`,
+    `long_captions` by `shorten`, `no_trigger` by `add_trigger`."""
 
     code: str
     count: int
@@ -86,7 +93,8 @@ class Health(BaseModel):
 
 
 class Changed(Brief):
-    """The data set (a copy of the shipped one), and how many pictures were changed."""
+    """The data set, and how many pictures were changed. A change of the shipped set makes a copy first: go on with the
+    `id` here."""
 
     changed: int
 

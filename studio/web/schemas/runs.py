@@ -205,7 +205,7 @@ class Runs(BaseModel):
 
 
 class Event(BaseModel):
-    """Something that happened; ARCHITECTURE.md lists the kinds and their fields."""
+    """Something that happened; docs/run-folder.md lists the kinds and their fields."""
 
     model_config = ConfigDict(extra="allow")
 
