@@ -29,15 +29,16 @@ def test_every_text_has_every_language() -> None:
 
 
 def test_a_language_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made of the English: no text of a page is outside of the brackets that stand around each there."""
+    """Made of the English: no text of a page is outside of the brackets that stand around each there. A catalogue is read
+    once in a process, so no other test has a language of this name."""
     pseudo = polib.POFile()
-    pseudo.metadata = {"Language": "xx", "X-Name": "Pseudo", "Content-Type": "text/plain; charset=UTF-8"}
+    pseudo.metadata = {"Language": "xy", "X-Name": "Pseudo", "Content-Type": "text/plain; charset=UTF-8"}
     for row in polib.pofile(str(translation.LOCALE / "ja.po")):
         pseudo.append(polib.POEntry(msgctxt=row.msgctxt, msgid=row.msgid, msgstr=f"[{row.msgid}]"))
-    pseudo.save(str(tmp_path / "xx.po"))
+    pseudo.save(str(tmp_path / "xy.po"))
     monkeypatch.setattr(translation, "LOCALE", tmp_path)
-    assert texts.table("xx") == {key: f"[{english}]" for key, english in texts.TABLE.items()}
-    page = languages.plain_page("token", "xx", form="token")
+    assert texts.table("xy") == {key: f"[{english}]" for key, english in texts.TABLE.items()}
+    page = languages.plain_page("token", "xy", form="token")
     shown = re.sub(r"<[^>]*>", " ", page.partition("<main>")[2])
     assert shown.replace("Studio", "", 1).count("[") == shown.count("]") == 4, shown
 
