@@ -29,8 +29,8 @@ def test_every_text_has_every_language() -> None:
 
 
 def test_a_language_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made of the English: no text of a page is outside of the brackets that stand around each there. A catalogue is read
-    once in a process, so no other test has a language of this name."""
+    """Made of the English: no text of a page is outside of the brackets that stand around each there. A catalogue is
+    read once in a process, so no other test has a language of this name."""
     pseudo = polib.POFile()
     pseudo.metadata = {"Language": "xy", "X-Name": "Pseudo", "Content-Type": "text/plain; charset=UTF-8"}
     for row in polib.pofile(str(translation.LOCALE / "ja.po")):
