@@ -301,7 +301,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--hub-cache", metavar="BYTES", help="also bring the Hub's cache in this home below so much; "
                         "`default` is a quarter of the disk")
     args = parser.parse_args(argv)
-    os.nice(15)
     sweep = Sweep(args.home.resolve(), args.age)
     sweep.all()
     if args.hub_cache:
@@ -321,4 +320,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    os.nice(15)  # it has all day
     sys.exit(main())

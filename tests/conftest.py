@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from playwright.sync_api import Browser, Playwright, expect, sync_playwright
@@ -17,6 +18,13 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 MISSING = f"no Chromium at {CHROMIUM}: apt-get install -y chromium (or set STUDIO_CHROMIUM to one)"
 
 
+def missing(words: str) -> NoReturn:
+    """What a test needs is not here: a failure in CI, elsewhere a skip that says what to install."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(words)
+    pytest.skip(words)
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh, empty STUDIO_HOME, in the environment of this process and its children."""
@@ -24,6 +32,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.mkdir()
     monkeypatch.setenv("STUDIO_HOME", str(path))
     return path
+
+
+@pytest.fixture
+def strace() -> str:
+    """The program that tells system calls, and injects faults into them."""
+    return shutil.which("strace") or missing("no strace: apt-get install -y strace")
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +49,9 @@ def playwright() -> Iterator[Playwright]:
 
 @pytest.fixture(scope="session")
 def browser(playwright: Playwright) -> Iterator[Browser]:
-    """The system's Chromium. In CI its absence is a failure, elsewhere a skip that says what to install."""
+    """The system's Chromium."""
     if not shutil.which(CHROMIUM):
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(MISSING)
+        missing(MISSING)
     started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
     yield started
     started.close()

@@ -240,10 +240,8 @@ except OSError as error:
 """
 
 
-def test_a_file_system_without_locks_refuses_and_can_be_looked_at(tmp_path: Path) -> None:
-    if shutil.which("strace") is None:
-        pytest.skip("there is no strace")
-    command = ["strace", "-f", "-o", "/dev/null", "-e", "trace=flock", "-e", "inject=flock:error=ENOLCK",
+def test_a_file_system_without_locks_refuses_and_can_be_looked_at(tmp_path: Path, strace: str) -> None:
+    command = [strace, "-f", "-o", "/dev/null", "-e", "trace=flock", "-e", "inject=flock:error=ENOLCK",
                sys.executable, "-c", LOCKS, str(tmp_path / "lock")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[1])
     if done.returncode and "Traceback" not in done.stderr:

@@ -128,20 +128,21 @@ def note_draws(_: int) -> None:
 
 
 def note_memory(_: int) -> None:
-    """Write the files that are mapped, and the resident bytes, after each preview into `previews.jsonl`."""
-    from studio.train.sample import Sampler
+    """Write the files that are mapped, and the resident bytes, as each preview is told into `previews.jsonl`."""
+    from studio.events import EventWriter
 
-    real = Sampler._picture
+    told = EventWriter.add
 
-    def picture(self: Sampler, *args: Any) -> None:
-        real(self, *args)
-        mapped = {words[-1] for line in Path("/proc/self/smaps").read_text().splitlines()
-                  if (words := line.split()) and words[-1].startswith("/")}
-        resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-        with open(Path(sys.argv[1]) / "previews.jsonl", "a") as file:
-            file.write(json.dumps({"step": args[1], "resident": resident, "mapped": sorted(mapped)}) + "\n")
+    def add(self: EventWriter, kind: str, **fields: Any) -> Any:
+        if kind == "sample":
+            mapped = {words[-1] for line in Path("/proc/self/smaps").read_text().splitlines()
+                      if (words := line.split()) and words[-1].startswith("/")}
+            resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+            with open(Path(sys.argv[1]) / "previews.jsonl", "a") as file:
+                file.write(json.dumps({"step": fields["step"], "resident": resident, "mapped": sorted(mapped)}) + "\n")
+        return told(self, kind, **fields)
 
-    Sampler._picture = picture  # type: ignore[method-assign]
+    EventWriter.add = add  # type: ignore[method-assign]
 
 
 def main() -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -46,11 +45,10 @@ def previews(make: Make, base: Path, *before: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run.path / "previews.jsonl").read_text().splitlines()]
 
 
-def test_a_preview_opens_no_text_encoder_and_has_none_in_memory(make: Make, base: Path, tmp_path: Path) -> None:
-    if shutil.which("strace") is None:
-        pytest.skip("there is no strace")
+def test_a_preview_opens_no_text_encoder_and_has_none_in_memory(make: Make, base: Path, tmp_path: Path,
+                                                                       strace: str) -> None:
     weights, trace = base / "text_encoder" / "model.safetensors", tmp_path / "trace"
-    encoded = previews(make, base, "strace", "-f", "-s", "4096", "-e", "trace=openat", "-o", str(trace))
+    encoded = previews(make, base, strace, "-f", "-s", "4096", "-e", "trace=openat", "-o", str(trace))
     opened = [found[1] for line in trace.read_text(errors="replace").splitlines() if (found := OPENED.search(line))]
     reads = [place for place, path in enumerate(opened) if path == str(weights)]
     drawn = [place for place, path in enumerate(opened) if "/samples/" in path and ".webp" in path]
