@@ -85,8 +85,9 @@ def plan(home: Path, config: dict[str, Any], *, token: str | None = None) -> Pla
 
 
 def submit(home: Path, *, name: str, owner: str, config: dict[str, Any], parent: dict[str, Any] | None = None,
-           token: str | None = None, look: Callable[[Plan], None] = lambda plan: None) -> runs.Run:
-    """A new run, waiting in the queue; `look` may find more faults. Raises ConfigError with every problem at once."""
+           token: str | None = None, look: Callable[[Plan], None] = lambda plan: None, held: float = 0.0) -> runs.Run:
+    """A new run, waiting in the queue; `look` may find more faults, `held` is as for `runs.create`. Raises ConfigError
+    with every problem at once."""
     ready = plan(home, config, token=token)
     look(ready)
     if ready.config is None or ready.problems:
@@ -97,15 +98,17 @@ def submit(home: Path, *, name: str, owner: str, config: dict[str, Any], parent:
         count = sum(row["split"] == "train" for row in rows)
         facts = {**ready.dataset, "fingerprint": chosen.fingerprint(), "count": count}
         return runs.create(home, name=name, owner=owner, config=ready.config, rows=rows, parent=parent,
-                           extra={"dataset": facts})
+                           extra={"dataset": facts}, held=held)
 
 
 def branch(home: Path, parent: runs.Run, *, name: str, owner: str, checkpoint: str | None = None,
-           config: dict[str, Any] | None = None, look: Callable[[Plan], None] = lambda plan: None) -> runs.Run:
+           config: dict[str, Any] | None = None, look: Callable[[Plan], None] = lambda plan: None,
+           held: float = 0.0) -> runs.Run:
     """A new run that goes on from a checkpoint of `parent` (by default its newest), waiting in the queue.
 
-    `config` holds the settings that change; `look` may find more faults. Raises Refused where there is no such
-    checkpoint, Corrupt for a damaged one, ConfigError with every setting that cannot be as asked.
+    `config` holds the settings that change; `look` may find more faults; `held` is as for `runs.create`. Raises
+    Refused where there is no such checkpoint, Corrupt for a damaged one, ConfigError with every setting that cannot be
+    as asked.
     """
     kept = {path.name: (path, facts) for path, facts in parent.valid_checkpoints()}
     chosen = checkpoint if checkpoint is not None else next(iter(kept), None)
@@ -141,7 +144,7 @@ def branch(home: Path, parent: runs.Run, *, name: str, owner: str, checkpoint: s
         raise ConfigError(found.problems)
     with datasets.relying(home):
         return runs.branch(home, parent, path, name=name, owner=owner, config=created, edits=kept_edits,
-                           changes=list(changed.values()))
+                           changes=list(changed.values()), held=held)
 
 
 def _overruled(asked: dict[str, Any]) -> set[str]:

@@ -187,16 +187,17 @@ class Run(work.Work):
 
 def create(root: Path, *, name: str, owner: str, config: config_.Config, rows: Iterable[dict[str, Any]],
            parent: dict[str, Any] | None = None, extra: dict[str, Any] | None = None,
-           fill: Callable[[Run], None] = lambda run: None) -> Run:
+           fill: Callable[[Run], None] = lambda run: None, held: float = 0.0) -> Run:
     """A new run folder under `root`/runs, complete before it appears, waiting in the queue.
 
     `config` is resolved; `rows` are the frozen rows. `extra` goes into run.json (the data set's name and fingerprint).
-    `fill` puts more into the folder before it appears.
+    `fill` puts more into the folder before it appears. `held`: for so many seconds the queue leaves it to the caller,
+    who starts it.
     """
     storage.make_folder(root / Run.folder)
     run, now = Run(root / Run.folder / uuid.uuid4().hex), time.time()
     record = {"name": name, "owner": owner, "created": now, "parent": parent, "attempt": 1, "rank": now,
-              "backend": config.compute.backend, **(extra or {})}
+              "backend": config.compute.backend, **work.left_to_starter(held, now), **(extra or {})}
     lines = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     work.establish(run.path, {"config.json": work.as_json(config_.dump(config)), "dataset.jsonl": lines.encode(),
                               run.record_name: work.as_json(record)}, ("control", "samples", "checkpoints"),
@@ -205,7 +206,7 @@ def create(root: Path, *, name: str, owner: str, config: config_.Config, rows: I
 
 
 def branch(root: Path, parent: Run, checkpoint: Path, *, name: str, owner: str, config: config_.Config,
-           changes: list[str], edits: Iterable[edits_.Edit] = ()) -> Run:
+           changes: list[str], edits: Iterable[edits_.Edit] = (), held: float = 0.0) -> Run:
     """A new run that waits to go on from a checkpoint of `parent`: its rows and that checkpoint, under `config` with
     `edits`.
 
@@ -229,7 +230,8 @@ def branch(root: Path, parent: Run, checkpoint: Path, *, name: str, owner: str, 
     with _held(parent, checkpoint.name):
         origin = {"id": parent.id, "checkpoint": checkpoint.name, "changes": changes}
         extra = {"dataset": parent.record().get("dataset")}
-        return create(root, name=name, owner=owner, config=config, rows=(), parent=origin, extra=extra, fill=fill)
+        return create(root, name=name, owner=owner, config=config, rows=(), parent=origin, extra=extra, fill=fill,
+                      held=held)
 
 
 @lru_cache(maxsize=64)
@@ -302,8 +304,9 @@ def delete(root: Path, run: Run) -> None:
     work.discard(root, run)
 
 
-def resume(run: Run, reader: Reader, checkpoint: str | None = None) -> int:
+def resume(run: Run, reader: Reader, checkpoint: str | None = None, *, held: float = 0.0) -> int:
     """Ask for another attempt, which waits in the queue; returns its number. Raises Refused, saying what can be done.
+    `held` as for `create`.
 
     It continues from the newest checkpoint, or from the one named: what came after that goes to the trash. Requests
     that the last attempt never answered are dropped: they were not meant for this one.
@@ -318,7 +321,9 @@ def resume(run: Run, reader: Reader, checkpoint: str | None = None) -> int:
                               names=", ".join(names) or Message("none")))
     storage.clear(*(path for *_, path in run.requests()))  # one that a power cut brings back is of another attempt
     attempt = run.attempts()[1] + 1
-    run.update(attempt=attempt, rank=time.time(), resume_from=checkpoint)
+    now = time.time()
+    changes = {"attempt": attempt, "rank": now, "resume_from": checkpoint, **work.left_to_starter(held, now)}
+    run.update(**changes)
     return attempt
 
 

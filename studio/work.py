@@ -251,10 +251,15 @@ def submit(root: Path, kind: str, args: dict[str, Any], *, name: str, owner: str
         raise ValueError(f"there is no kind of job {kind!r}")
     job, now = Job(root / Job.folder / uuid.uuid4().hex), time.time()
     record = {"kind": kind, "args": args, "name": name, "owner": owner, "subject": subject, "created": now,
-              "attempt": 1, "rank": now, "light": light, **({"held_until": now + held} if held else {})}
+              "attempt": 1, "rank": now, "light": light, **left_to_starter(held, now)}
     establish(job.path, {job.record_name: as_json(record)}, ("control", "results"),
               lambda staging: fill(Job(staging)))
     return job
+
+
+def left_to_starter(seconds: float, now: float) -> dict[str, float]:
+    """What a record says where the queue leaves the next attempt to its caller for so many seconds; {} for 0."""
+    return {"held_until": now + seconds} if seconds else {}
 
 
 def establish(path: Path, files: Mapping[str, bytes], folders: Iterable[str],

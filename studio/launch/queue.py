@@ -35,7 +35,7 @@ SEVERAL_MACHINES = cause.supervisor_error("several_machines",
 RETRY_SECONDS = (1.0, 5.0, 30.0, 60.0)
 ASK_AGAIN = 60.0  # seconds after which work that did not make way (the disk was full) is asked once more
 MAKES_WAY = ("heavy", "light")  # a rented machine is its owner's, and pausing costs: there only places are shared out
-MOST_HELD = 600.0  # seconds that a job is left to its starter, whatever the clock says
+MOST_HELD = 600.0  # seconds that work is left to its starter, whatever the clock says
 
 
 def spawn(work: Work, attempt: int, token: str | None = None) -> subprocess.Popen[bytes]:

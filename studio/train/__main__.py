@@ -28,6 +28,7 @@ OWNER = "local"  # who uses this machine without signing in
 PACKAGE_PARENT = Path(__file__).resolve().parent.parent.parent
 GOOD = ("finished", "stopped", "paused")
 POLL, SHOW = 0.3, 2.0  # seconds between looks, and between lines
+HELD = 120.0  # seconds that a server over the same home leaves an attempt to this shell, whose tokens it does not have
 
 
 class Wrong(Exception):
@@ -139,7 +140,7 @@ def chosen(args: argparse.Namespace) -> tuple[Run, int | None]:
         _check_without_pictures(config, token)
         _bring_pictures(config, token)
         run = prepare.submit(runs.home(), name=args.name or time.strftime("Run of %Y-%m-%d %H:%M"), owner=OWNER,
-                             config=config, token=token)
+                             config=config, token=token, held=HELD)
     except surroundings.Unfit as problem:
         raise Wrong(str(problem)) from None
     except config_.ConfigError as error:
@@ -184,7 +185,7 @@ def _of_run(run: Run, args: argparse.Namespace) -> tuple[Run, int | None]:
     try:
         if args.branch is not None:
             made = prepare.branch(run.home, run, name=args.name or f"{run.record()['name']}, branched", owner=OWNER,
-                                  checkpoint=args.branch, config=changes)
+                                  checkpoint=args.branch, config=changes, held=HELD)
             return made, made.attempts()[0]
         if args.name is not None:
             raise Wrong("--name names a new run: leave it out, or branch the run")
@@ -192,7 +193,7 @@ def _of_run(run: Run, args: argparse.Namespace) -> tuple[Run, int | None]:
             _wait_for_answer(run, asked)
             return run, None
         waits = reader.state(run)[0] == "queued"
-        return run, run.attempts()[0] if waits else runs.resume(run, reader, args.resume_from)
+        return run, run.attempts()[0] if waits else runs.resume(run, reader, args.resume_from, held=HELD)
     except config_.ConfigError as error:
         raise Wrong("\n".join(f"{p.field or run.path.name}: {p.message}" for p in error.problems)) from None
     except (runs.Refused, storage.Corrupt) as error:

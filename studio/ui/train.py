@@ -190,7 +190,7 @@ def build(studio: Studio, language: str) -> TrainPage:
                                   scale=3, min_width=150)
                 check = gr.Button(texts.t("train.check"), variant="secondary", size="lg", elem_id="check-training",
                                   scale=1, min_width=90)
-            checked = parts.live("checked", "train/check.js", "measured")
+            checked = parts.live("checked", "train/check.js")
             notice = parts.live("notice", "train/train.js", "use_dataset", "use_config", "presets_changed")
             started = parts.live("started", "train/started.js")
             reset = gr.Button(texts.t("train.reset"), variant="secondary", size="sm", elem_id="reset-form")
@@ -258,6 +258,11 @@ def _wire(page: TrainPage, start: gr.Button, check: gr.Button, reset: gr.Button,
     names = json.dumps([*page.form.components, "name", "goal"])
     defaults = json.dumps([*page.form.untouched(), "", presets.GOALS[0].id])
     keep = f"(...typed) => window.studioDraft.keep({names}, typed)"
+    # Every change of the form is checked by one listener: of two, the older answer could come last and stay. Its
+    # script sends `apply`: of gr.HTML's events only those that it has by itself may stand beside others.
+    again = "window.dispatchEvent(new Event('studio:filled'))"
+    filled: dict[str, Any] = {"js": f"(...typed) => {{ window.studioDraft.keep({names}, typed); {again}; }}",
+                              "inputs": every}
     recall = f"() => window.studioDraft.recall({names}, {defaults})"
     forget = f"() => {{ window.studioDraft.forget(); return {defaults}; }}"
     hinted = [c for path, c in page.form.components.items() if page.form.fields[path]["nullable"]]
@@ -268,22 +273,18 @@ def _wire(page: TrainPage, start: gr.Button, check: gr.Button, reset: gr.Button,
     dataset = page.form.components["data.dataset"]
     gr.on([c.change for c in every], js=keep, inputs=every, **client)  # type: ignore[attr-defined]
     leaves = [c.blur if isinstance(c, gr.Textbox) else c.change for c in fields]  # type: ignore[attr-defined]
-    gr.on(leaves, page.check, **checked)
+    gr.on([*leaves, page.notice.apply], page.check, **checked)
     start.click(page.start, inputs=set(every), outputs=[page.notice, page.started], **quiet)
     check.click(page.probe, inputs=set(every), outputs=[page.notice, page.checked], **quiet)
-    page.checked.measured(page.check, **checked)
-    reset.click(js=forget, outputs=every, **client).then(page.check, **checked)
-    page.goal.input(page.take, inputs=set(every), outputs=[*fields, page.notice], **quiet).then(
-        js=keep, inputs=every, **client).then(page.check, **checked)
+    reset.click(js=forget, outputs=every, **client).then(js=f"() => {again}", **client)
+    page.goal.input(page.take, inputs=set(every), outputs=[*fields, page.notice], **quiet).then(**filled, **client)
     page.recipe.presets_changed(page.goals, outputs=page.goal, **quiet)
     page.notice.presets_changed(page.goals, outputs=page.goal, **quiet)
     given = [*fields, page.command, page.unplaced, page.notice]
-    page.notice.use_config(_given(page), outputs=given, **never_lost).then(
-        js=keep, inputs=every, **client).then(page.check, **checked)
+    page.notice.use_config(_given(page), outputs=given, **never_lost).then(**filled, **client)
     fill.click(page.paste, inputs={page.command}, outputs=[*fields, page.command, page.unplaced], **never_lost).then(
-        js=keep, inputs=every, **client).then(page.check, **checked)
-    page.notice.use_dataset(_chosen(page), outputs=dataset, **never_lost).then(
-        js=keep, inputs=every, **client).then(page.check, **checked)
+        **filled, **client)
+    page.notice.use_dataset(_chosen(page), outputs=dataset, **never_lost).then(**filled, **client)
     blocks = Context.root_block
     assert blocks is not None, "the page is drawn inside a gr.Blocks"
     blocks.load(js=recall, outputs=every, **client).then(  # type: ignore[attr-defined]

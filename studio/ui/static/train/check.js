@@ -39,7 +39,7 @@ export function mount(root, bridge) {
     if (now !== shown) place.replaceChildren(box(job));
     shown = now;
     if (live) setTimeout(follow, POLL, job.id);
-    else if (job.state === "finished") bridge.send("measured", {});
+    else if (job.state === "finished") window.dispatchEvent(new Event("studio:filled")); // its figures count now
   }
 
   const take = () => {

@@ -35,6 +35,7 @@ export function mount(root, bridge) {
     go({ view: "train" });
     if (field) jump(field);
   });
+  window.addEventListener("studio:filled", () => bridge.send("apply", {}));
   bridge.watch(draw);
   draw();
   nameFields();
