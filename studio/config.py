@@ -32,10 +32,11 @@ from studio.settings import (
     Validation,
 )
 
-__all__ = ["LR_SCHEDULES", "Compute", "Config", "ConfigError", "Data", "Lora", "Model", "Problem", "Section", "Train",
-           "Validation", "differences", "dump", "load", "local_processes", "merge", "migrate", "needs_less_memory",
-           "preview_size", "refusal", "resolve", "schema", "steps_per_epoch"]
+__all__ = ["LR_SCHEDULES", "Compute", "Config", "ConfigError", "Data", "Lora", "Model", "PlainConfig", "Problem",
+           "Section", "Train", "Validation", "differences", "dump", "load", "local_processes", "merge", "migrate",
+           "needs_less_memory", "preview_size", "refusal", "resolve", "schema", "steps_per_epoch"]
 
+PlainConfig = dict[str, Any]  # a config as JSON: {"schema": 1, section: {name: value}}
 SCHEMA = 1
 MOST_SETTINGS = 2000  # all there are, many times over
 MOST_PROBLEMS = 100  # that are told at once; a file of other things has as many as it has lines

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 Value = str | int | float  # Messages among the str
+JsonObject = dict[str, object]  # JSON whose keys are not ours, or pass through unseen
 FIELD = re.compile(r"\{([a-z_][a-z0-9_]*)(?::(,?(?:\.[0-9]{1,2}[efg%])?))?\}")  # {name}, {count:,}, {seconds:.1f}
 STORED = "_templates"  # the key beside the texts of a JSON object that has what they were made of
 DEPTH = 4  # of Messages in Messages that are read back
