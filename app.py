@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from studio import shell, surroundings
+from studio.system import shell, surroundings
 
 
 def make_pages(studio: Any) -> dict[str, Any]:

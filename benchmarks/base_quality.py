@@ -28,8 +28,8 @@ from build_sample import STYLE
 from style import to_tensor
 
 from studio import families
-from studio.families import source
-from studio.runs import Run
+from studio.bases import source
+from studio.folders.runs import Run
 
 # Captions outside the sample data set, of things the classifier has never seen either.
 UNSEEN = 64

@@ -33,10 +33,12 @@ import psutil
 from PIL import Image
 
 from benchmarks.powercut.look import look
-from studio import datasets, events, launch, runs, storage
+from studio import datasets, launch, storage
+from studio.folders import events, runs
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = {"server": 3, "intake": 3, "supervisor": 2, "trainer": 2}  # how often each is drawn
+INTAKE = "studio.datasets.imports.intake"  # the importing process, in its command line
 PATIENCE = 300.0  # seconds for anything to come up again
 CONFIG = {"data": {"dataset": "sample", "resolution": 64}, "compute": {"num_threads": 1},
           "train": {"max_steps": 100_000, "batch_size": 1, "mixed_precision": "no", "seed": 7},
@@ -219,7 +221,8 @@ class Bench:
         with suppress(psutil.NoSuchProcess):
             if target == "intake":
                 server = psutil.Process(self.server.pid)
-                return next((one for one in server.children() if "studio.datasets.intake" in one.cmdline()), None)
+                importers = [child for child in server.children() if INTAKE in child.cmdline()]
+                return importers[0] if importers else None
             process = self.run.process()
             if self.run.alive() and process.get("pid") and not (self.in_training and self._is_starting()):
                 supervisor = psutil.Process(process["pid"])

@@ -24,11 +24,12 @@ sys.path.insert(0, str(ROOT))
 import torch
 from vs_reference import SIZES, make_base, make_pictures
 
-from studio import datasets, machine, prepare
-from studio.events import EventWriter
+from studio import datasets, prepare
+from studio.folders.events import EventWriter
+from studio.system import machine
 from studio.train import control, loop
 from studio.train.build import Trainer, build
-from studio.train.host import Host
+from studio.train.parallel.distributed import Host
 
 
 def main() -> None:

@@ -19,7 +19,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from studio import events, prepare, runs, storage
+from studio import prepare, storage
+from studio.folders import events, runs
 from studio.launch import command
 
 WINDOW = 4
@@ -61,7 +62,7 @@ def measure(home: Path, processes: int, stage: int, steps: int) -> dict[str, Any
 def train_here(run: runs.Run) -> None:
     """Train as one rank, and leave its figures in the run's folder."""
     from studio.train import loop
-    from studio.train.host import peak_memory
+    from studio.train.parallel.distributed import peak_memory
 
     finish = loop._finish
 

@@ -20,7 +20,8 @@ import psutil
 from quick_start import ROOT, free_port, wait_for
 
 sys.path.insert(0, str(ROOT))
-from studio import config, events, runs, storage
+from studio import config, storage
+from studio.folders import events, runs
 
 SUGGESTED = {"data": {"resolution": 64}, "train": {"batch_size": 16, "mixed_precision": "no"},
              "optim": {"learning_rate": 1e-4, "lr_scheduler": "constant"},

@@ -31,7 +31,8 @@ sys.path.insert(0, str(ROOT))
 
 import mini
 
-from studio import events, machine
+from studio.folders import events
+from studio.system import machine
 
 SIZES = {"mini": (256, 4, 24), "embedded": (64, 8, 64)}  # side, batch, pictures
 WARM_UP = 2  # steps that are not timed

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from studio import config as config_
-from studio import events, export, messages
+from studio import export, messages
+from studio.bases import source
 from studio.datasets import card as card_
 from studio.errors import StudioError
 from studio.export.offers import slug
-from studio.families import source
+from studio.folders import events
+from studio.folders.runs import Reader, Run
 from studio.messages import Message
-from studio.runs import Reader, Run
 
 SECRETS = ("HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "OAUTH_CLIENT_SECRET", "STUDIO_TOKEN")
 HIDDEN = "[secret]"

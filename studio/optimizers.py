@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from studio import lean
 from studio.config import Config, Problem
 from studio.messages import Message
+from studio.system import lean
 
 if TYPE_CHECKING:
     import torch

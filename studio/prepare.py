@@ -16,12 +16,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from studio import config as config_
-from studio import datasets, edits, families, machine, runs, sizes, storage
+from studio import datasets, families, sizes, storage
+from studio.bases import source as source_
 from studio.config import Config, ConfigError, Problem
 from studio.families import Family, Source
-from studio.families import source as source_
+from studio.folders import edits, runs
 from studio.messages import Message, word
 from studio.optimizers import OPTIMIZERS
+from studio.system import machine
 
 DISK_MARGIN = 1.2
 RUNTIME_BYTES = 700 << 20  # resident size of torch and diffusers themselves

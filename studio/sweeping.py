@@ -22,10 +22,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from studio import faults, storage
+from studio import storage
 from studio.datasets import naming
-from studio.runs import Run
-from studio.work import ID, Job, Work
+from studio.folders.runs import Run
+from studio.folders.work import ID, Job, Work
+from studio.storage import faults
 
 AGE = 86400.0  # seconds that anything is left alone after it was made
 PATIENCE = 600.0  # seconds to wait for those who rely on stored pictures

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from studio import limited, storage, zips
+from studio import limited, storage
+from studio.storage import zips
 
 WIDTH = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 FLOATS = ("F32", "F16", "BF16")  # what is converted; everything else stays as it is

@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from studio import datasets, storage
+from studio.folders.runs import Refused, Run
 from studio.messages import Message
-from studio.runs import Refused, Run
 
 NAME = re.compile(r"(\d{1,12})-(.+)-([0-9a-f]{8})(?:@(.*))?", re.DOTALL)
 ID = re.compile(r"\d{1,12}-[0-9a-f]{8}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from studio.reference import CommandError, from_command
+from studio.commands.reference import CommandError, from_command
 
 P, B = "python train_text_to_image.py --pretrained_model_name_or_path=a/b", {"model.base": "a/b"}
 L = "accelerate launch train_text_to_image.py"

@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from studio import datasets, events, faults, presets, requests, runs, storage
+from studio import datasets, presets, storage
+from studio.folders import events, requests, runs
+from studio.storage import faults
 from studio.storage.spare import Spare
 
 from .disks import ext4, fill, read_only, tmpfs
@@ -253,7 +255,7 @@ def test_a_file_system_without_locks_refuses_and_can_be_looked_at(tmp_path: Path
 def test_the_same_trouble_is_told_once_an_hour(monkeypatch: pytest.MonkeyPatch,
                                                caplog: pytest.LogCaptureFixture) -> None:
     now = [1000.0]
-    monkeypatch.setattr("studio.faults.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("studio.storage.faults.time", SimpleNamespace(monotonic=lambda: now[0]))
     log = faults.Log(logging.getLogger("test"))
     for _ in range(500):
         log.tell("the queue", OSError(errno.EROFS, "Read-only file system"))

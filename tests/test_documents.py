@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from studio import events, runs, work
+from studio.folders import events, runs, work
 from studio.messages import Message, stored
 
 ROOT = Path(__file__).resolve().parent.parent

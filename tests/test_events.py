@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from studio import events
+from studio.folders import events
 
 ROOT = Path(__file__).resolve().parent.parent
 

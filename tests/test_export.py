@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from studio import config as config_
-from studio import export, runs, storage, zips
+from studio import export, storage
+from studio.folders import runs
+from studio.storage import zips
 
 from .families import tiny
 

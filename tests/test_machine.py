@@ -9,7 +9,7 @@ from threading import Thread
 
 import pytest
 
-from studio import machine
+from studio.system import machine
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from studio import events, foreign, messages, storage
-from studio.limited import wire
+from studio import messages, storage
+from studio.folders import events, foreign
+from studio.limited import ipc
 from studio.messages import STORED, Message
 
 PIECES = ("{name}", "{", "}", "{{", "{0}", "{name!r}", "{name:,}", "%s", "There is no data set {name}.", ". ", "; ",
@@ -61,9 +62,9 @@ def test_it_goes_through_errors_copies_and_pipes(tmp_path: Path) -> None:
     assert parts(str(ValueError(message))) == parts(message)
     assert parts(copy.deepcopy({"a": message})["a"]) == parts(message)
     with open(tmp_path / "pipe", "w+b") as pipe:
-        wire.send(pipe, {"problem": message})
+        ipc.send(pipe, {"problem": message})
         pipe.seek(0)
-        assert parts((wire.receive(pipe) or {})["problem"]) == parts(message)
+        assert parts((ipc.receive(pipe) or {})["problem"]) == parts(message)
 
 
 def test_a_sentence_gets_a_capital_and_a_stop() -> None:

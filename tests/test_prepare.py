@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from studio import config, machine, prepare, sizes
+from studio import config, prepare, sizes
 from studio.families import EMBEDDED
+from studio.system import machine
 
 from .families import tiny
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from studio import config, reference
-from studio.commandline import CommandError
-from studio.reference import from_command
-from studio.scripts import FLAG, FLOW_LORA_OPTIONS, FLOW_OPTIONS, LORA_OPTIONS, MANY, OPTIONS
+from studio import config
+from studio.commands import reference
+from studio.commands.commandline import CommandError
+from studio.commands.options import FLAG, FLOW_LORA_OPTIONS, FLOW_OPTIONS, LORA_OPTIONS, MANY, OPTIONS
+from studio.commands.reference import from_command
 
 ROOT = Path(__file__).resolve().parents[1]
 README = r"""

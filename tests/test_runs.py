@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from studio import config, events, runs, storage
+from studio import config, storage
+from studio.folders import events, runs
 
 ROWS = [{"image": "ab" * 32, "ext": "webp", "width": 8, "height": 8, "captions": ["\u00e9 cat"], "split": "train",
          "name": f"{n}.webp"} for n in range(3)]

@@ -15,7 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import load, load_file, save_file
 
 from studio import config as config_
-from studio import export, families, runs, storage, tensors
+from studio import export, families, storage, tensors
+from studio.folders import runs
 
 from .families import tiny
 

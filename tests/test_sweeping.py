@@ -18,8 +18,9 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from studio import bundle, datasets, prepare, runs, storage, sweeping, work
-from studio.datasets import measures, workers
+from studio import bundle, datasets, prepare, storage, sweeping
+from studio.datasets.pictures import measures, workers
+from studio.folders import runs, work
 
 ROOT = Path(__file__).resolve().parents[1]
 WEEK_AGO = 8 * 86400
@@ -72,7 +73,7 @@ def ready(home: Path, facts: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from studio import machine
+    from studio.system import machine
 
     folder = tmp_path_factory.mktemp("machine")
     machine.facts(folder)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from studio import datasets, presets, runs, storage, trash, work
-from studio.runs import Refused
+from studio import datasets, presets, storage, trash
+from studio.folders import runs, work
+from studio.folders.runs import Refused
 
 from .test_runs import new_run
 

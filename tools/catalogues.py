@@ -21,12 +21,12 @@ sys.path.insert(0, str(ROOT))
 
 from studio import messages
 from studio.ui import texts
-from studio.web.languages import PLAIN
-from studio.web.translation import LOCALE
+from studio.web.http.languages import PLAIN
+from studio.web.http.translation import LOCALE
 
 
 def templates() -> dict[str, list[str]]:
-    """The template of every `Message(...)` in the sources, with the places of it (`studio/runs.py:12`). Raises
+    """The template of every `Message(...)` in the sources, with the places of it (`studio/folders/runs.py:12`). Raises
     ValueError for one that is not written out there."""
     places: dict[str, list[str]] = {}
     for path in sorted((ROOT / "studio").rglob("*.py")):

@@ -1,4 +1,4 @@
-"""README's table of settings, from studio/config.py: `python tools/settings_table.py` prints, `--write` renews it."""
+"""README's table of settings, from studio/config: `python tools/settings_table.py` prints, `--write` renews it."""
 
 from __future__ import annotations
 

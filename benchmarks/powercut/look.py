@@ -10,10 +10,11 @@ from typing import Any
 
 from PIL import Image
 
-from studio import config, datasets, events, presets, runs, storage, trash
-from studio.web import votes
-from studio.web.sessions import Store
-from studio.work import Job, Work
+from studio import config, datasets, presets, storage, trash
+from studio.folders import events, runs
+from studio.folders.work import Job, Work
+from studio.insight import votes
+from studio.web.middleware.sessions import Store
 
 Seen = dict[str, Any]
 DAMAGED = "damaged"

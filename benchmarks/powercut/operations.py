@@ -6,10 +6,11 @@ thing that was answered for. The trainer's acknowledgements are its events (disk
 
 from __future__ import annotations
 
-from studio import bundle, datasets, machine, storage
+from studio import bundle, datasets, storage
 from studio.datasets import compacting as compacting_
-from studio.datasets import suggestions as suggested
-from studio.datasets.wording import Change
+from studio.datasets.text import suggestions as suggested
+from studio.datasets.text.caption_edits import Change
+from studio.system import machine
 from studio.web.access import LOCAL
 
 from .look import Seen

@@ -13,10 +13,11 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save_file
 
-from studio import config, datasets, launch, runs, storage
-from studio.events import EventWriter
+from studio import config, datasets, launch, storage
+from studio.folders import runs
+from studio.folders.events import EventWriter
 from studio.web.access import LOCAL
-from studio.web.service import Studio
+from studio.web.services.service import Studio
 from studio.web.settings import Settings
 
 from .judge import Promise

@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from studio import config, runs, storage
-from studio.events import DURABLE, EventWriter
+from studio import config, storage
+from studio.folders import runs
+from studio.folders.events import DURABLE, EventWriter
 
 from .stage import Act, Stage, operation
 

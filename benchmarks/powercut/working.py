@@ -9,12 +9,13 @@ import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
-from studio import datasets, launch, storage, work
-from studio.events import EventWriter
+from studio import datasets, launch, storage
+from studio.folders import work
+from studio.folders.events import EventWriter
+from studio.insight import votes as votes_
 from studio.launch import webhook as webhook_
-from studio.web import sessions as sessions_
-from studio.web import votes as votes_
 from studio.web.access import LOCAL
+from studio.web.middleware import sessions as sessions_
 
 from .stage import Act, Stage, operation
 

@@ -9,8 +9,8 @@ from studio import config as config_
 from studio import storage
 from studio.bundle.layout import BadBundle
 from studio.bundle.unpack import read
+from studio.folders.runs import Run
 from studio.messages import Message
-from studio.runs import Run
 
 
 def take_back(run: Run, archive: Path) -> list[str]:

@@ -11,12 +11,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from studio import datasets, export, families, storage, work, zips
+from studio import datasets, export, families, storage
+from studio.bases import source
 from studio.bundle import sbatch
 from studio.bundle.layout import FORMAT, NAME
-from studio.families import Source, source
+from studio.families import Source
+from studio.folders import work
+from studio.folders.runs import Run
 from studio.messages import Message
-from studio.runs import Run
+from studio.storage import zips
 
 Content = bytes | Path
 

@@ -21,10 +21,11 @@ from typing import Any
 from PIL import Image
 
 from studio import config as config_
-from studio import edits, foreign, limited, storage, tensors
+from studio import limited, storage, tensors
 from studio.bundle import layout
 from studio.bundle.layout import BadBundle
-from studio.datasets import decoding
+from studio.datasets.pictures import decoding
+from studio.folders import edits, foreign
 from studio.messages import Message
 
 MEMORY = 2 << 30  # bytes of address space

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from studio.config import local_processes
-from studio.runs import Run
+from studio.folders.runs import Run
 
 SCRIPT = """\
 #!/bin/bash
@@ -23,7 +23,7 @@ export STUDIO="${{STUDIO:-$PWD}}" PYTHON="${{PYTHON:-python}}" BUNDLE="$(realpat
 export RESULT="$PWD/result-$SLURM_JOB_ID.zip" PORT=$((20000 + SLURM_JOB_ID % 20000))
 MAIN="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
 export MAIN
-exec srun bash -c 'cd "$STUDIO" && exec "$PYTHON" -m studio.launch.elsewhere "$BUNDLE" --result "$RESULT" \\
+exec srun bash -c 'cd "$STUDIO" && exec "$PYTHON" -m studio.remote.elsewhere "$BUNDLE" --result "$RESULT" \\
     --machine-rank "$SLURM_NODEID" --main-address "$MAIN" --main-port "$PORT"'
 """
 

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from studio import config as config_
-from studio import datasets, families, limited, runs, storage
+from studio import datasets, families, limited, storage
+from studio.bases import source
 from studio.bundle import layout
 from studio.bundle.layout import BadBundle
 from studio.config import Config
-from studio.families import source
+from studio.folders import runs
+from studio.folders.runs import Run
 from studio.messages import Message
-from studio.runs import Run
 
 READER = "studio.bundle.reading"
 SECONDS = 3600.0  # that a bundle may take to be read

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from studio import faults, shell, storage, surroundings
+from studio import storage
 from studio.cli import trash
+from studio.storage import faults
+from studio.system import shell, surroundings
 
 __all__ = ["main"]
 

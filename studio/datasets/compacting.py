@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import storage
-from studio.datasets.fold import Fold
+from studio.datasets.edit_log import Fold
 
 log = logging.getLogger(__name__)
 LEAST_BYTES = 4 << 20  # a smaller log stays as it is

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from studio.datasets.buckets import Buckets
-from studio.datasets.tokens import Encoder
+from studio.datasets.pictures.buckets import Buckets
+from studio.datasets.text.tokens import Encoder
 
 Row = dict[str, Any]
 # Near copies are at most NEAR of 64 bits apart and ALIKE in colours (`unlike`). In the shipped sample two different

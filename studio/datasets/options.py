@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from studio.datasets import encodings
-from studio.datasets.pixels import WHITE
+from studio.datasets.pictures.pixels import WHITE
+from studio.datasets.text import encodings
 from studio.messages import Message
 
 NAMES = ("nothing", "file name", "folder name")  # what a picture without a caption takes

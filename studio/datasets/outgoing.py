@@ -19,10 +19,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from studio import storage, zips
+from studio import storage
 from studio.datasets import card
 from studio.datasets.store import Dataset
 from studio.messages import Message
+from studio.storage import zips
 
 Row = dict[str, Any]
 WHOLE = [0, 0, 0]  # the crop of a picture that is learned from as a whole

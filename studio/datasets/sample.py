@@ -9,15 +9,15 @@ from typing import Any
 
 from PIL import Image
 
-from studio import storage
-from studio.datasets import captions
-from studio.datasets.captions import spread
-from studio.datasets.fold import Snapshot
+from studio import PACKAGE, storage
+from studio.datasets.edit_log import Snapshot
 from studio.datasets.store import Dataset, picture_path
+from studio.datasets.text import captions
+from studio.datasets.text.captions import spread
 from studio.messages import Message
 
 SAMPLE = "sample"
-FOLDER = Path(__file__).resolve().parent.parent / "assets" / "sample"
+FOLDER = PACKAGE / "assets" / "sample"
 
 
 class Sample(Dataset):

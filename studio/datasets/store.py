@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from studio import storage
-from studio.datasets import captions as captions_
-from studio.datasets import compacting, crops, workers
-from studio.datasets.fold import Fold, Snapshot, SnapshotCache
+from studio.datasets import compacting
+from studio.datasets.edit_log import Fold, Snapshot, SnapshotCache
 from studio.datasets.naming import relying
+from studio.datasets.pictures import crops, workers
+from studio.datasets.text import captions as captions_
+from studio.folders.work import Refused
 from studio.messages import Message
-from studio.work import Refused
 
 ID = re.compile(r"[0-9a-f]{32}")
 ROW_KEYS = ("image", "ext", "width", "height", "captions", "split", "name", "crop", "repeats")

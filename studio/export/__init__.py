@@ -12,11 +12,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from studio import storage, tensors, zips
+from studio import storage, tensors
 from studio.export.offers import Item, Piece, base_of, holds_base, offers, slug
+from studio.folders.runs import Run
 from studio.messages import Message
-from studio.runs import Run
-from studio.zips import Download
+from studio.storage import zips
+from studio.storage.zips import Download
 
 __all__ = ["Download", "Item", "base_of", "holds_base", "listing", "open_item", "write_item"]
 

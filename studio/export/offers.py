@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from studio import config as config_
-from studio import families, storage, tensors, work, zips
+from studio import families, storage, tensors
+from studio.bases import source
 from studio.export import described
-from studio.families import Source, source
-from studio.runs import Run
+from studio.families import Source
+from studio.folders import work
+from studio.folders.runs import Run
+from studio.storage import zips
 from studio.tensors import Recipe, Tensor
 
 WEIGHTS = ("ema", "raw")

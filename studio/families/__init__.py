@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from studio import config, storage, tensors
+from studio import PACKAGE, config, storage, tensors
 from studio.messages import Message
 from studio.tensors import Tensor
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Tensors = dict[str, torch.Tensor]
     LoraFile = tuple[Tensors, dict[str, str]]
 
-EMBEDDED = Path(__file__).resolve().parent.parent / "assets" / "base"
+EMBEDDED = PACKAGE / "assets" / "base"
 FORMULAS = {  # settings of the objective that have a formula for these prediction types alone
     "snr_gamma": ("epsilon", "v_prediction"), "dream": ("epsilon",), "zero_terminal_snr": ("v_prediction",),
     **dict.fromkeys(("timestep_density", "timestep_shift", "logit_mean", "logit_std", "mode_scale"), ("flow",)),

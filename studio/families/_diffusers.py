@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from studio import config, lean
+from studio import config
 from studio.families import BaseProblem, Family, Part, Source
 from studio.messages import Message
+from studio.system import lean
 
 if TYPE_CHECKING:
     import torch

@@ -9,10 +9,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from studio.events import EventWriter
+from studio.folders.events import EventWriter
+from studio.folders.work import Job
 from studio.jobs.running import Cancelled, RunningJob, explain
 from studio.train import control
-from studio.work import Job
 
 EXIT_CODES = {"finished": 0, "cancelled": 0, "failed": 1, "interrupted": 143}
 

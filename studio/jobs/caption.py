@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from PIL import Image
 
-from studio import datasets, lean
-from studio.datasets import suggestions
+from studio import datasets
+from studio.datasets.text import suggestions
 from studio.jobs.running import JobError, RunningJob
 from studio.messages import Message
+from studio.system import lean
 
 FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 PROMPT = "Describe this picture in one sentence, as a caption."

@@ -18,15 +18,17 @@ from typing import Any
 import torch
 
 from studio import config as config_
-from studio import datasets, machine, prepare, storage, work
+from studio import datasets, prepare, storage
 from studio.config import Config
-from studio.events import EventWriter
+from studio.folders import work
+from studio.folders.events import EventWriter
+from studio.folders.runs import Run
 from studio.jobs.running import JobError, RunningJob
 from studio.messages import Message
-from studio.runs import Run
+from studio.system import machine
 from studio.train import errors, loop
 from studio.train.build import Trainer, build
-from studio.train.host import Host, peak_memory
+from studio.train.parallel.distributed import Host, peak_memory
 
 WARM, MOST = 2, 10  # steps after the first, which is slower: at least, and at most
 SECONDS = 3.0  # beyond WARM, steps are added until they took this long together, so that quick ones are measured well

@@ -18,15 +18,17 @@ from PIL.Image import Image
 from PIL.PngImagePlugin import PngInfo
 
 from studio import config as config_
-from studio import machine, runs, storage
+from studio import storage
+from studio.bases import source as source_
 from studio.config import Config
-from studio.families import source as source_
+from studio.folders import runs
 from studio.jobs.running import JobError, RunningJob
 from studio.messages import Message
+from studio.system import machine
 from studio.train import build
-from studio.train.adapters import Lora
-from studio.train.cache import CachedTexts, Encoders
-from studio.train.host import Host, WrongPrecision
+from studio.train.batches.cache import CachedTexts, Encoders
+from studio.train.learning.adapters import Lora
+from studio.train.parallel.distributed import Host, WrongPrecision
 from studio.train.preparing import base_of
 from studio.train.sample import Prompts, pipeline_of
 

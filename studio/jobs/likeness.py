@@ -10,11 +10,12 @@ from collections.abc import Iterator
 import torch
 from PIL import Image
 
-from studio import datasets, runs
-from studio.datasets import likeness
+from studio import datasets
+from studio.folders import runs
+from studio.insight import likeness
 from studio.jobs.running import JobError, RunningJob
 from studio.messages import Message
-from studio.train.data import CENTRE, Framing, Sample
+from studio.train.batches.sampler import CENTRE, Framing, Sample
 
 BATCH = 16
 

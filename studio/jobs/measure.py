@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import datasets
-from studio.datasets import measures
+from studio.datasets.pictures import measures
 from studio.jobs.running import RunningJob
 from studio.messages import Message
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from studio.train.kernels import convolve
+from studio.train.learning.kernels import convolve
 
 REPEATS, SECONDS = 12, 2.0
 WORTH = 0.85  # bf16 must take at most this part of fp32's time, since it gives up precision

@@ -9,7 +9,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from studio import hub, runs, storage, work
+from studio import hub, storage
+from studio.folders import runs, work
 from studio.jobs.running import JobError, RunningJob
 from studio.messages import Message
 

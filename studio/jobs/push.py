@@ -10,9 +10,10 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from studio import datasets, hub, storage, work
+from studio import datasets, hub, storage
 from studio.datasets import card
 from studio.datasets.shards import Shard, shards
+from studio.folders import work
 from studio.jobs.running import JobError, RunningJob
 from studio.messages import Message
 

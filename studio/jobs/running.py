@@ -7,14 +7,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from studio import faults, storage
+from studio import storage
 from studio.datasets import NotFound
 from studio.errors import StudioError
-from studio.events import EventWriter, redact
 from studio.families import BaseProblem
+from studio.folders.events import EventWriter, redact
+from studio.folders.work import Job, why_ended
 from studio.messages import Message, line
+from studio.storage import faults
 from studio.train.control import Controls
-from studio.work import Job, why_ended
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 EVERY = 0.25  # seconds between two events of progress

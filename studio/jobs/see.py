@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 
 from studio import config, datasets, families
-from studio.datasets.buckets import Buckets
-from studio.families import source as source_
+from studio.bases import source as source_
+from studio.datasets.pictures.buckets import Buckets
 from studio.jobs.running import JobError, RunningJob
 from studio.messages import Message
-from studio.train.data import CENTRE, Framing, Sample, box
+from studio.train.batches.sampler import CENTRE, Framing, Sample, box
 
 FULL_RED = 48  # levels of difference (0...255) that are marked fully red: plain to see at a glance
 

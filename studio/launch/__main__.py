@@ -7,11 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-from studio import faults
+from studio.folders.runs import Run
+from studio.folders.work import NotFound
 from studio.launch import push, webhook
 from studio.launch.supervisor import supervise, work_in
-from studio.runs import Run
-from studio.work import NotFound
+from studio.storage import faults
 
 
 def _after(run: Run, attempt: int) -> None:

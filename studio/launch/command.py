@@ -6,17 +6,16 @@ import json
 import os
 import socket
 import sys
-from pathlib import Path
 from typing import Any
 
+from studio import PACKAGE, families, storage
 from studio import config as config_
-from studio import families, machine, storage
-from studio.families import source as source_
-from studio.launch import tree, webhook
-from studio.runs import Run
-from studio.work import Work
+from studio.bases import source as source_
+from studio.folders.runs import Run
+from studio.folders.work import Work
+from studio.launch import processes, webhook
+from studio.system import machine
 
-_PACKAGE_PARENT = Path(__file__).resolve().parent.parent.parent
 MACHINE_RANK = "STUDIO_MACHINE_RANK"  # which of a run's machines this is; machine 0 has the run's folder
 _KEPT = {
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH",
@@ -33,7 +32,7 @@ _MALLOC = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1000000000000:gli
 def environment(token: str | None = None) -> dict[str, str]:
     """The part of this process's environment that a supervisor needs: no secret but the `token` lent to this run."""
     kept = {k: v for k, v in os.environ.items() if k in _KEPT or k.startswith(_KEPT_FAMILIES)}
-    path = [str(_PACKAGE_PARENT), *filter(None, kept.get("PYTHONPATH", "").split(os.pathsep))]
+    path = [str(PACKAGE.parent), *filter(None, kept.get("PYTHONPATH", "").split(os.pathsep))]
     kept["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path))
     return {**kept, "HF_TOKEN": token} if token else kept
 
@@ -50,12 +49,12 @@ def job_environment(job: Work) -> dict[str, str]:
              "OMP_WAIT_POLICY": "PASSIVE"}
     if job.light:
         extra |= {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
-    return {**environment(os.environ.get("HF_TOKEN")), **tree.mark(job.path), **extra}
+    return {**environment(os.environ.get("HF_TOKEN")), **processes.mark(job.path), **extra}
 
 
 def watcher_environment(run: Run) -> dict[str, str]:
     """The environment of what stands in for the trainer of a run on a rented machine: with the person's token."""
-    return {**environment(os.environ.get("HF_TOKEN")), **tree.mark(run.path), "PYTHONUNBUFFERED": "1",
+    return {**environment(os.environ.get("HF_TOKEN")), **processes.mark(run.path), "PYTHONUNBUFFERED": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 
@@ -72,7 +71,7 @@ def trainer_environment(run: Run, config: config_.Config, gpus: int) -> dict[str
         extra |= {"ACCELERATE_USE_CPU": "true", "DS_ACCELERATOR": "cpu"}
     if "wandb" in config.track.report_to and (key := os.environ.get("WANDB_API_KEY")):  # of a shell, never a server's
         extra["WANDB_API_KEY"] = key
-    return {**environment(token), **tree.mark(run.path), **extra}
+    return {**environment(token), **processes.mark(run.path), **extra}
 
 
 def accelerate_config(config: config_.Config, gpus: int, machine_rank: int = 0) -> dict[str, Any]:
@@ -143,16 +142,16 @@ def argv(work: Work) -> list[str]:
     a second time (2 s) and hold 0.4 GB for as long as the run lasts.
     """
     if not isinstance(work, Run):
-        return [sys.executable, "-m", tree.JOB, str(work.path)]
+        return [sys.executable, "-m", processes.JOB, str(work.path)]
     compute = work.config().compute
     if compute.backend != "local":
-        return [sys.executable, "-m", "studio.launch.watch", str(work.path)]
+        return [sys.executable, "-m", "studio.remote.watch", str(work.path)]
     if compute.num_processes == 1:
-        return [sys.executable, "-m", tree.TRAINER, str(work.path)]
+        return [sys.executable, "-m", processes.TRAINER, str(work.path)]
     if compute.num_machines == 1:
         return [sys.executable, "-m", "studio.launch.ranks", str(work.path), str(compute.num_processes)]
     return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(work.launch_file),
-            "-m", tree.TRAINER, str(work.path)]
+            "-m", processes.TRAINER, str(work.path)]
 
 
 def gpus(run: Run) -> int:

@@ -7,11 +7,11 @@ import threading
 import time
 from typing import Any
 
-from studio import runs
+from studio.folders import runs
+from studio.folders.runs import Refused, Run
+from studio.folders.work import Reader, Work, as_json
 from studio.messages import Message, word
-from studio.runs import Refused, Run
 from studio.storage.spare import Spare
-from studio.work import Reader, Work, as_json
 
 _LIVE = ("stop", "pause", "cancel", "save", "sample", "edit")
 _ALLOWED = {"queued": ("cancel",), "starting": ("stop", "pause", "cancel"), "running": _LIVE,

@@ -5,7 +5,7 @@ The supervisor has the token that was lent to the run, and hands it to that job'
 
 from __future__ import annotations
 
-from studio import runs, work
+from studio.folders import runs, work
 from studio.launch.queue import spawn
 
 HELD = 120.0  # seconds that the queue leaves the job to its starter, who alone has the token

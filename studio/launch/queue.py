@@ -16,18 +16,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from studio import faults, storage
+from studio import storage
 from studio.config import ConfigError
-from studio.launch import cause, command, controls, turns, webhook
+from studio.folders.runs import TURN, Run
+from studio.folders.work import Job, Work
+from studio.launch import command, controls, diagnosis, turns, webhook
 from studio.launch.turns import Live, Turns, Waiting
 from studio.messages import Message
-from studio.runs import TURN, Run
-from studio.work import Job, Work
+from studio.storage import faults
 
 log = logging.getLogger(__name__)
 TICK = 0.5
 AT_ONCE = {"heavy": 1, "light": 2, "away": 8}
-SEVERAL_MACHINES = cause.supervisor_error("several_machines",
+SEVERAL_MACHINES = diagnosis.supervisor_error("several_machines",
                                           Message("A run of several machines would open a port of this server to the "
                                                   "network."),
                                           Message("Branch it with compute.num_machines 1, or train it on machines of "

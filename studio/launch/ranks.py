@@ -17,8 +17,8 @@ from pathlib import Path
 import psutil
 
 from studio import storage
-from studio.launch import tree
-from studio.runs import RENDEZVOUS
+from studio.folders.runs import RENDEZVOUS
+from studio.launch import processes
 
 FILE = "rendezvous"  # in the run's folder, while an attempt lasts
 TICK = 0.2
@@ -74,7 +74,7 @@ def start(folder: Path, ranks: int, argv: list[str]) -> int:
 def main(argv: list[str]) -> int:
     """A run's folder, the number of ranks, and perhaps another command than the trainer's. Returns the exit status."""
     folder, ranks, *command = argv
-    return start(Path(folder), int(ranks), command or [sys.executable, "-m", tree.TRAINER, folder])
+    return start(Path(folder), int(ranks), command or [sys.executable, "-m", processes.TRAINER, folder])
 
 
 if __name__ == "__main__":

@@ -20,14 +20,16 @@ from typing import Any
 import psutil
 
 from studio import config as config_
-from studio import events, faults, storage
-from studio import work as work_
+from studio import storage
 from studio.errors import StudioError
-from studio.launch import cause, command, tree
+from studio.folders import events
+from studio.folders import work as work_
+from studio.folders.runs import Run
+from studio.folders.work import Job, NotFound, Work, as_json
+from studio.launch import command, diagnosis, processes
 from studio.messages import Message, word
-from studio.runs import Run
+from studio.storage import faults
 from studio.storage.spare import Spare
-from studio.work import Job, NotFound, Work, as_json
 
 TICK = 0.2
 LOG_LIMIT = 20 << 20  # bytes; one older part of the same size is kept
@@ -88,13 +90,13 @@ class _Attempt:
         self.lost = False  # whether the others had to be ended because one was gone
         self.spare = Spare(run.home)
         self.troubles = set[str]()  # what was said of a disk that did not answer
-        self.ooms = cause.oom_kills()
+        self.ooms = diagnosis.oom_kills()
         self.first_event = _size(run.events_file)
         self.log_start = _size(run.log_file)
 
     def live(self) -> None:
         """Start, watch, clear up, and write exit.json last."""
-        tree.adopt_orphans()
+        processes.adopt_orphans()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         error = None
@@ -103,14 +105,14 @@ class _Attempt:
             self._start()
             self._watch()
         except CannotStart as problem:
-            error = cause.supervisor_error(problem.code, problem.message, problem.hint)
+            error = diagnosis.supervisor_error(problem.code, problem.message, problem.hint)
         except (OSError, storage.Corrupt, config_.ConfigError) as problem:
-            error = cause.of_disk(self.run, faults.of(problem), str(problem)) or cause.supervisor_error(
+            error = diagnosis.of_disk(self.run, faults.of(problem), str(problem)) or diagnosis.supervisor_error(
                 "supervisor_failed",
                 Message("The {what} could not be looked after: {why}", what=word(self.run.worker), why=problem),
-                Message("Put it right, then {what}.", what=cause.again(self.run)))
+                Message("Put it right, then {what}.", what=diagnosis.again(self.run)))
         finally:
-            left = tree.end_all(self.run.path, 0.0 if self.result else END_GRACE)
+            left = processes.end_all(self.run.path, 0.0 if self.result else END_GRACE)
             self._write_exit(error, left)
 
     def _on_signal(self, *_: object) -> None:
@@ -135,13 +137,13 @@ class _Attempt:
         last = time.monotonic() + LOCK_PATIENCE
         while storage.is_locked(path) and time.monotonic() < last and self.told_to_end is None:
             time.sleep(TICK / 2)
-        left = tree.end_all(self.run.path, END_GRACE)
+        left = processes.end_all(self.run.path, END_GRACE)
         if left or storage.is_locked(path):
             pids = ", ".join(str(p.pid) for p in left) or "unknown"
             raise CannotStart(Message("A process of an earlier attempt is still there (process {pids}) and could not "
                                       "be ended.", pids=pids),
                               Message("End that process or restart the machine, then {what}.",
-                                      what=cause.again(self.run)), "leftover_trainer")
+                                      what=diagnosis.again(self.run)), "leftover_trainer")
 
     def _start(self) -> None:
         argv, environment = self._command()
@@ -171,7 +173,7 @@ class _Attempt:
 
     def _watch(self) -> None:
         """Wait for the trainer to end, passing on what it is told and ending it when it does not obey."""
-        party = tree.Party(self.run.path, self.ranks)
+        party = processes.Party(self.run.path, self.ranks)
         while self.process is not None and self.process.poll() is None:
             time.sleep(TICK)
             if self._overstayed(self.process):
@@ -196,7 +198,7 @@ class _Attempt:
         if self.told_to_end is None:
             return False
         if not self.passed_on:
-            tree.send(tree.ranks(self.run.path) or [psutil.Process(process.pid)], signal.SIGTERM)
+            processes.send(processes.ranks(self.run.path) or [psutil.Process(process.pid)], signal.SIGTERM)
             self.passed_on = True
         return time.monotonic() - self.told_to_end > STOP_PATIENCE
 
@@ -232,14 +234,14 @@ class _Attempt:
 
     def _write_exit(self, error: dict[str, Any] | None, left: list[psutil.Process]) -> None:
         returncode = self.process.returncode if self.process else None
-        evidence = cause.tail(self.run.log_file, self.log_start)
-        number = cause.signal_of(int(self.lost) if returncode is None else returncode, evidence)
-        oom = cause.oom_kills() > self.ooms
+        evidence = diagnosis.tail(self.run.log_file, self.log_start)
+        number = diagnosis.signal_of(int(self.lost) if returncode is None else returncode, evidence)
+        oom = diagnosis.oom_kills() > self.ooms
         began, ended = self._told()
         if ended:
             self.result = None
         elif error is None and self.result is None:
-            error = cause.error(self.run, returncode=1 if self.lost else returncode or 0, number=number, oom=oom,
+            error = diagnosis.error(self.run, returncode=1 if self.lost else returncode or 0, number=number, oom=oom,
                                 began=began, evidence=evidence, lost=self.lost)
         answered = {"cancelled": "cancel", "paused": "pause"}.get(self.result or "")
         for _, kind, args, path in self.run.requests() if answered else ():
@@ -247,7 +249,7 @@ class _Attempt:
                 error = error or (work_.why_ended(args) if kind == "cancel" else None)
                 storage.clear(path)
         if left:
-            error = cause.supervisor_error("leftover",
+            error = diagnosis.supervisor_error("leftover",
                                            Message("Processes of this {what} could not be ended: {pids}",
                                                    what=word(self.run.word), pids=", ".join(str(p.pid) for p in left)),
                                            Message("Restart the machine."), evidence)

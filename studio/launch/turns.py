@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studio import events, storage
+from studio import storage
+from studio.folders import events
+from studio.folders.runs import Run
+from studio.folders.work import Work
 from studio.messages import Message
-from studio.runs import Run
-from studio.work import Work
 
 FORGET_SECONDS = 90 * 86400  # who had no turn for so long waits like somebody who never had one
 TAIL_BYTES = 1 << 18  # of the events, in which the last attempt's end is looked for

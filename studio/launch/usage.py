@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from studio.runs import Run
+from studio.folders.runs import Run
 
 FRESH_SECONDS = 2.0
 GPU_FRESH_SECONDS = 10.0

@@ -19,7 +19,8 @@ import urllib.request
 from typing import Any
 from urllib.parse import urlsplit
 
-from studio import events, runs, storage
+from studio import storage
+from studio.folders import events, runs
 
 VARIABLE = "STUDIO_WEBHOOK_URL"
 SECONDS = 10.0  # that one try may take

@@ -16,9 +16,9 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from studio import PACKAGE
 from studio.limited import calls
 
-PACKAGE = Path(__file__).resolve().parents[1]
 LIBRARIES = ("/usr", "/lib", "/lib64", "/nix/store")
 FACTS = ("/etc/ld.so.cache", "/etc/localtime", "/proc/cpuinfo", "/proc/meminfo", "/dev/urandom", "/dev/random",
          "/sys/devices/system/cpu")

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
-from studio.limited import confine, wire
+from studio.limited import confine, ipc
 from studio.messages import Message
 
 NOWHERE = Path("/")  # where a process works that writes nothing
@@ -48,8 +48,8 @@ class LimitedProcess:
         watch.start()
         try:
             with contextlib.suppress(BrokenPipeError):
-                wire.send(process.stdin, request)
-                answer = wire.receive(process.stdout)
+                ipc.send(process.stdin, request)
+                answer = ipc.receive(process.stdout)
         finally:
             watch.cancel()
         if answer is None:
@@ -67,7 +67,7 @@ class LimitedProcess:
                 env={**confine.environment(self.folder or NOWHERE, network=self.network), **self.settings})
             assert self._process.stdin
             with contextlib.suppress(BrokenPipeError):  # it is asked next, and then found dead
-                wire.send(self._process.stdin, {"folder": _hex(self.folder or NOWHERE), "writes": bool(self.folder),
+                ipc.send(self._process.stdin, {"folder": _hex(self.folder or NOWHERE), "writes": bool(self.folder),
                                                 "read": [_hex(p) for p in self.read], "network": self.network})
         return self._process
 
@@ -170,7 +170,7 @@ def enter(*, memory: int, file_bytes: int | None = None) -> tuple[Path, BinaryIO
     stream of answers. To be called before any thread is started and before anything of a stranger's is read."""
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get between the messages
-    scope = wire.receive(requests)
+    scope = ipc.receive(requests)
     if scope is None:
         sys.exit(0)
     folder, read = _path(scope["folder"]), [_path(text) for text in scope["read"]]
@@ -187,9 +187,9 @@ def serve(answer: Callable[[dict[str, Any], Path], dict[str, Any]], *, memory: i
           file_bytes: int | None = None) -> None:
     """Answer requests until stdin ends, each within `seconds` of processor time."""
     folder, requests, answers = enter(memory=memory, file_bytes=file_bytes)
-    while (request := wire.receive(requests)) is not None:
+    while (request := ipc.receive(requests)) is not None:
         allow_processor(seconds)
-        wire.send(answers, answer(request, folder))
+        ipc.send(answers, answer(request, folder))
 
 
 def limit_memory(size: int) -> None:

@@ -8,26 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from studio.bases import source as source_
 from studio.config import Config
-from studio.events import EventWriter
 from studio.families import Family
-from studio.families import source as source_
-from studio.runs import Run
-from studio.train import adapters, kernels, objectives, optim
-from studio.train import engine as engines
-from studio.train.cache import Encoders, digest
+from studio.folders.events import EventWriter
+from studio.folders.runs import Run
+from studio.train.batches.cache import Encoders, digest
+from studio.train.batches.feed import Feed
+from studio.train.batches.sampler import Draws, Sample
 from studio.train.checkpoints import CannotResume, Keeper, Weights
 from studio.train.control import Controls
-from studio.train.data import Draws, Sample
-from studio.train.ema import Ema
-from studio.train.engine import Engine
-from studio.train.feed import Feed
-from studio.train.host import Host
-from studio.train.model import Trainee
+from studio.train.learning import adapters, kernels, objectives, optim
+from studio.train.learning.ema import Ema
+from studio.train.learning.per_image_loss import Tally
+from studio.train.learning.trainable import Trainee
+from studio.train.live_edits import Steering
+from studio.train.parallel import engine as engines
+from studio.train.parallel.distributed import Host
+from studio.train.parallel.engine import Engine
 from studio.train.preparing import prepare
 from studio.train.sample import Sampler
-from studio.train.steering import Steering
-from studio.train.tally import Tally
 from studio.train.validation import Validator
 
 

@@ -9,17 +9,18 @@ from typing import Any
 
 from safetensors.torch import load_file, save_file
 
-from studio import faults, storage
+from studio import storage
 from studio.config import Config, differs, dump, load
-from studio.events import EventWriter, trace
+from studio.folders.events import EventWriter, trace
+from studio.folders.runs import Run
 from studio.messages import Message, listed
-from studio.runs import Run
-from studio.train.adapters import Whole
-from studio.train.cache import digest
-from studio.train.ema import Ema
-from studio.train.optim import Updater
-from studio.train.steering import Steering
-from studio.train.tally import Tally
+from studio.storage import faults
+from studio.train.batches.cache import digest
+from studio.train.learning.adapters import Whole
+from studio.train.learning.ema import Ema
+from studio.train.learning.optim import Updater
+from studio.train.learning.per_image_loss import Tally
+from studio.train.live_edits import Steering
 
 FORMAT = 2  # of what `Weights` and `Keeper` write; 1 had AdamW's moments alone, and no settings
 CONDITIONS = ("device", "threads", "precision", "versions", "numerics")  # what bit-identity depends on

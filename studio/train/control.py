@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from studio import storage
-from studio.events import EventWriter
+from studio.folders.events import EventWriter
+from studio.folders.work import Work
 from studio.messages import Message, word
-from studio.work import Work
 
 LEAVING = ("cancel", "stop", "pause", "terminate")  # the strongest first; "terminate" is SIGTERM
 GRACE = 8.0  # seconds from SIGTERM until this process should be gone

@@ -6,15 +6,14 @@ from typing import Any
 
 import torch
 
-from studio import faults
 from studio.config import ConfigError, needs_less_memory
-from studio.events import redact
 from studio.families import BaseProblem, NeedsToken
+from studio.folders.events import redact
+from studio.folders.runs import Run
 from studio.messages import Message, line
-from studio.runs import Run
-from studio.storage import Corrupt
+from studio.storage import Corrupt, faults
 from studio.train.checkpoints import CannotResume, Unsaved
-from studio.train.host import WrongPrecision
+from studio.train.parallel.distributed import WrongPrecision
 
 
 class Diverged(Exception):

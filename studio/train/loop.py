@@ -15,19 +15,20 @@ from typing import Any
 
 import torch
 
-from studio import events as events_
-from studio import faults, storage
-from studio.events import EventWriter, trace
+from studio import storage
+from studio.folders import events as events_
+from studio.folders.events import EventWriter, trace
+from studio.folders.runs import LOST, Run
 from studio.messages import Message, listed
-from studio.runs import LOST, Run
-from studio.train import control, steering, track
+from studio.storage import faults
+from studio.train import control, live_edits, track
+from studio.train.batches.feed import Batch
+from studio.train.batches.sampler import Sample, key, share
 from studio.train.build import Trainer, build
 from studio.train.checkpoints import CannotResume, Unsaved
 from studio.train.control import Controls, Request
-from studio.train.data import Sample, key, share
 from studio.train.errors import Diverged, explain
-from studio.train.feed import Batch
-from studio.train.host import Host, lost_peer, peak_memory
+from studio.train.parallel.distributed import Host, lost_peer, peak_memory
 
 PATIENCE = 3  # updates in a row that may be non-finite
 QUICK = 15.0  # seconds of drawing that a stop still waits for
@@ -158,7 +159,7 @@ def _findings(trainer: Trainer, checkpoint: str | None) -> str | CannotResume | 
 
 def _fit(trainer: Trainer, progress: Progress) -> str:
     """All updates that are left; returns how it ended."""
-    steering.follow(trainer, progress.step)
+    live_edits.follow(trainer, progress.step)
     if progress.step == 0:
         trainer.draw(0)
         trainer.validate(0)
@@ -262,7 +263,7 @@ def _boundary(trainer: Trainer, progress: Progress, asked: list[Request]) -> str
             busy = trainer.validate(step) or busy
         if trainer.save_due(step):
             busy = _save(trainer, progress) or busy
-        steering.follow(trainer, step)
+        live_edits.follow(trainer, step)
         for request in asked:
             _serve(trainer, progress, request)
         if busy or asked:
@@ -296,7 +297,7 @@ def _save(trainer: Trainer, progress: Progress) -> bool:
 def _serve(trainer: Trainer, progress: Progress, request: Request) -> None:
     """Carry out "save", "sample" or "edit"."""
     if request.kind == "edit":
-        steering.serve(trainer, request, progress.step)
+        live_edits.serve(trainer, request, progress.step)
         return
     trainer.controls.accept(request)
     if request.kind == "save":

@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from studio import datasets, storage
+from studio.bases import source
 from studio.config import Config, Data
-from studio.datasets.buckets import STEP, Buckets
-from studio.events import EventWriter
-from studio.families import Family, Source, source
+from studio.datasets.pictures.buckets import STEP, Buckets
+from studio.families import Family, Source
+from studio.folders.events import EventWriter
+from studio.folders.runs import Run
 from studio.messages import Message
-from studio.runs import Run
-from studio.train import trim, validation
-from studio.train.cache import CachedPictures, CachedTexts, Encoders, LivePictures, digest, part_hashes
-from studio.train.data import Draws, Framing, Sample, Size
-from studio.train.host import Host
+from studio.train import validation
+from studio.train.batches import trim
+from studio.train.batches.cache import CachedPictures, CachedTexts, Encoders, LivePictures, digest, part_hashes
+from studio.train.batches.sampler import Draws, Framing, Sample, Size
+from studio.train.parallel.distributed import Host
 
 PROGRESS_SECONDS = 0.25  # at most so often an event tells how far the caching is
 PIECES = 8  # for each rank of a machine: so many parts the encodings are dealt out in

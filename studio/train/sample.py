@@ -10,15 +10,16 @@ from typing import Any
 import torch
 
 from studio import config as config_
-from studio import faults, storage
+from studio import storage
 from studio.config import Config
-from studio.events import EventWriter, trace
+from studio.folders.events import EventWriter, trace
+from studio.folders.runs import Run
 from studio.messages import Message
-from studio.runs import Run
-from studio.train.cache import CachedTexts, Encoders, Tensors
-from studio.train.ema import Ema
-from studio.train.model import Trainee
-from studio.train.optim import Updater
+from studio.storage import faults
+from studio.train.batches.cache import CachedTexts, Encoders, Tensors
+from studio.train.learning.ema import Ema
+from studio.train.learning.optim import Updater
+from studio.train.learning.trainable import Trainee
 
 
 def pipeline_of(encoders: Encoders, model: Trainee, objective: Any) -> Any:

@@ -19,8 +19,8 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from PIL import Image
 
 from studio.config import Config, dump
-from studio.events import EventWriter, redact, trace
-from studio.runs import Run
+from studio.folders.events import EventWriter, redact, trace
+from studio.folders.runs import Run
 
 CLOSING_SECONDS = 60.0  # a tracker that sends things away may need some
 WAITING = 10_000  # events that may wait for the trackers; what comes on top is not tracked

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from studio.events import EventWriter
+from studio.folders.events import EventWriter
 from studio.messages import Message
-from studio.train.cache import CachedPictures
-from studio.train.data import CENTRE, Draws, Sample, normal, share, uniform
-from studio.train.ema import Ema
-from studio.train.feed import Batch, Feed, stack
-from studio.train.model import Trainee
-from studio.train.optim import Updater
+from studio.train.batches.cache import CachedPictures
+from studio.train.batches.feed import Batch, Feed, stack
+from studio.train.batches.sampler import CENTRE, Draws, Sample, normal, share, uniform
+from studio.train.learning.ema import Ema
+from studio.train.learning.optim import Updater
+from studio.train.learning.trainable import Trainee
 
 STRATA = 4  # times at which each picture is measured, one in each quarter of the noise levels
 

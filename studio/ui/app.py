@@ -13,8 +13,8 @@ from studio.ui import parts, texts, theme, train
 from studio.ui.facts import NAVIGATION
 from studio.ui.first import First
 from studio.ui.gate import MOST, Gate, Sessions
-from studio.web.languages import NAMES
-from studio.web.service import Studio
+from studio.web.http.languages import NAMES
+from studio.web.services.service import Studio
 
 QUEUE_PAUSE = 0.05  # seconds, what Gradio itself waits on Windows
 

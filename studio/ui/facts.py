@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from studio import edits, events, families
-from studio.datasets import crops, encodings, layout, options, sidecars, sources
+from studio import families
+from studio.datasets import options
+from studio.datasets.imports import layout, sources
+from studio.datasets.pictures import crops
+from studio.datasets.tabular import sidecars
+from studio.datasets.text import encodings
 from studio.export.offers import PRECISIONS, SETTINGS_KEY, WEIGHTS, WHOLE_KINDS
-from studio.web import names, service_captions, service_datasets, service_plans, service_play, service_runs
+from studio.folders import edits, events, names
+from studio.web.services import captions, datasets, plans, play, runs
 
 NAVIGATION = ("train", "runs", "datasets", "play")  # the pages that the header leads to; the first shows by default
 PAGES = (*NAVIGATION, "trash")
@@ -34,15 +39,15 @@ def table() -> dict[str, Any]:
         "encodings": [name for name, _ in encodings.KNOWN.values()],
         "uploads": (*PICTURES, *sources.ARCHIVES, *dict.fromkeys((*sidecars.SUFFIXES, *layout.TABLES))),
         "least_crop": crops.MIN_CROP,
-        "drawing": {name: {"least": least, "most": most} for name, (_, least, most) in service_play.NUMBERS.items()},
-        "most_columns": service_play.MOST_COLUMNS,
-        "most_scale": service_play.MOST_SCALE,
+        "drawing": {name: {"least": least, "most": most} for name, (_, least, most) in play.NUMBERS.items()},
+        "most_columns": play.MOST_COLUMNS,
+        "most_scale": play.MOST_SCALE,
         "longest": {
             "name": names.NAME_LENGTH,
-            "preset_name": service_plans.NAME_LENGTH,
-            "prompt": service_runs.PROMPT_LENGTH,
-            "caption": service_datasets.CAPTION_LENGTH,
-            "caption_edit": service_captions.LENGTH,
+            "preset_name": plans.NAME_LENGTH,
+            "prompt": runs.PROMPT_LENGTH,
+            "caption": datasets.CAPTION_LENGTH,
+            "caption_edit": captions.LENGTH,
             "column": options.LONGEST,
         },
     }

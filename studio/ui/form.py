@@ -1,4 +1,4 @@
-"""The form of a run, generated from the settings in `studio/config.py`: one line there is one field here."""
+"""The form of a run, generated from the settings in `studio/config/__init__.py`: one line there is one field here."""
 
 from __future__ import annotations
 

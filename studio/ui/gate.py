@@ -34,12 +34,12 @@ from starlette.types import Receive, Scope, Send
 
 from studio.messages import Message
 from studio.web.access import viewer_of
-from studio.web.bodies import json_body
-from studio.web.errors import Busy, NotFound, TooMany, WebError
-from studio.web.headers import cookie
-from studio.web.security import error_response
-from studio.web.service import Studio
-from studio.web.sessions import BROWSER, COOKIE
+from studio.web.http.bodies import json_body
+from studio.web.http.errors import Busy, NotFound, TooMany, WebError
+from studio.web.http.headers import cookie
+from studio.web.middleware.security import error_response
+from studio.web.middleware.sessions import BROWSER, COOKIE
+from studio.web.services.service import Studio
 
 JOIN, LISTEN = "/gradio_api/queue/join", "/gradio_api/queue/data"
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)

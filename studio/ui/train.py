@@ -17,10 +17,10 @@ from gradio.context import Context
 from studio import presets
 from studio.ui import parts, texts
 from studio.ui.form import Form, number_text
-from studio.web import translation
 from studio.web.access import viewer_of
-from studio.web.errors import explain
-from studio.web.service import Studio
+from studio.web.http import translation
+from studio.web.http.errors import explain
+from studio.web.services.service import Studio
 
 SAMPLE = "sample"
 BASIC = ("data.dataset", "model.base", "sample.prompts")

@@ -12,8 +12,8 @@ from starlette.requests import Request
 
 from studio import hub
 from studio.messages import Message, word
-from studio.web.errors import Forbidden, LoginNeeded, NotFound
-from studio.web.headers import cookie
+from studio.web.http.errors import Forbidden, LoginNeeded, NotFound
+from studio.web.http.headers import cookie
 from studio.web.settings import Settings
 
 

@@ -17,37 +17,28 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from studio import __version__, faults, launch, runs, storage
+from studio import PACKAGE, __version__, launch, storage
+from studio.folders import runs
 from studio.messages import Message
+from studio.storage import faults
 from studio.storage.spare import Spare
-from studio.web import (
-    access,
-    limits,
-    routes_bundles,
-    routes_care,
-    routes_datasets,
-    routes_health,
-    routes_jobs,
-    routes_plans,
-    routes_play,
-    routes_runs,
-    routes_server,
-    routes_trash,
-    sessions,
-    watcher,
-)
-from studio.web.docs import ABOUT, add_docs
-from studio.web.entrance import LOGOUT, Entrance
-from studio.web.errors import NotFound, WebError
-from studio.web.janitor import look_after
-from studio.web.pages import Pages, Static
-from studio.web.routing import refusal
-from studio.web.security import Guard, error_response
-from studio.web.service import Studio
+from studio.web import access
+from studio.web.http.docs import ABOUT, add_docs
+from studio.web.http.errors import NotFound, WebError
+from studio.web.http.pages import Pages, Static
+from studio.web.http.routing import refusal
+from studio.web.middleware import limits, sessions
+from studio.web.middleware.entrance import LOGOUT, Entrance
+from studio.web.middleware.security import Guard, error_response
+from studio.web.routes import bundles, care, datasets, health, jobs, plans, play, server, trash
+from studio.web.routes import runs as routes_runs
+from studio.web.services.service import Studio
 from studio.web.settings import Settings
+from studio.web.usage import watcher
+from studio.web.usage.janitor import look_after
 
 log = logging.getLogger("studio.web")
-STATIC = Path(__file__).resolve().parent.parent / "ui" / "static"
+STATIC = PACKAGE / "ui" / "static"
 
 
 def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> FastAPI:
@@ -59,24 +50,24 @@ def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> Fa
                   openapi_url=None, lifespan=_lifespan, exception_handlers=_handlers())
     app.state.studio, app.state.pages = studio, Pages(pages)
     app.include_router(routes_runs.polls)
-    app.include_router(routes_bundles.router)
-    app.include_router(routes_plans.router)
-    app.include_router(routes_plans.presets)
-    app.include_router(routes_play.router)
-    app.include_router(routes_play.jobs)
+    app.include_router(bundles.router)
+    app.include_router(plans.router)
+    app.include_router(plans.presets)
+    app.include_router(play.router)
+    app.include_router(play.jobs)
     app.include_router(routes_runs.router)
     app.include_router(routes_runs.queue)
-    app.include_router(routes_datasets.uploads_or_json)
-    app.include_router(routes_datasets.router)
-    app.include_router(routes_health.router)
-    app.include_router(routes_jobs.router)
-    app.include_router(routes_care.router)
-    app.include_router(routes_trash.router)
-    for router in (routes_server.health, routes_server.config, routes_server.machine, routes_server.session):
+    app.include_router(datasets.uploads_or_json)
+    app.include_router(datasets.router)
+    app.include_router(health.router)
+    app.include_router(jobs.router)
+    app.include_router(care.router)
+    app.include_router(trash.router)
+    for router in (server.health, server.config, server.machine, server.session):
         app.include_router(router)
     if not settings.public:
         add_docs(app)
-    app.include_router(routes_server.last)
+    app.include_router(server.last)
     app.state.sessions = sessions.Store(settings.home) if settings.public else None
     app.add_middleware(limits.Load, one_owner=not settings.public)
     app.add_middleware(Entrance, door=access.door(settings), settings=settings)

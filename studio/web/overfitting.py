@@ -6,9 +6,9 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from studio import events, runs
-from studio.datasets import likeness
-from studio.web import names, serializers
+from studio.folders import events, names, runs
+from studio.insight import likeness
+from studio.web.http import serializers
 
 MOST_SHOWN = 60
 RISEN = 1.01  # a held-out loss this much above its lowest is said to have risen

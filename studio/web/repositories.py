@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from studio.messages import Message, sentence
 from studio.web.access import Viewer
-from studio.web.errors import Unavailable, WebError
+from studio.web.http.errors import Unavailable, WebError
 
 Kind = Literal["model", "dataset"]
 ALLOWED_SECONDS, REFUSED_SECONDS = 300.0, 20.0  # how long an answer is remembered

@@ -15,8 +15,8 @@ import uvicorn
 
 from studio import hub
 from studio.limited import confine
-from studio.web import capacity, connections
 from studio.web.app import create_app
+from studio.web.middleware import capacity, connections
 from studio.web.settings import Settings
 
 

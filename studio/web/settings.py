@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from studio import runs, surroundings
+from studio.folders import runs
 from studio.launch import webhook
+from studio.system import surroundings
 
 AUTH = ("none", "token", "hf")
 LEAST_TOKEN = 16  # characters of STUDIO_TOKEN: fewer can be guessed

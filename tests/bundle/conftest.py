@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from studio import bundle, config, datasets, runs, storage
+from studio import bundle, config, datasets, storage
+from studio.folders import runs
 
 from ..train.conftest import Make, picture, train
 from ..train.conftest import _toy as _toy

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from studio import bundle, runs, storage
-from studio.train import host
+from studio import bundle, storage
+from studio.folders import runs
+from studio.train.parallel import distributed
 
 from ..train.conftest import Make, curve, fingerprint, told, train
 from .conftest import Files, add, content, edit, first, pictures, refused, rewrite, stopped
@@ -41,7 +42,7 @@ def test_another_kind_of_machine_says_that_it_is_not_exact(packed: Path, tmp_pat
                                                            monkeypatch: pytest.MonkeyPatch) -> None:
     run = bundle.unpack(tmp_path / "elsewhere", packed, "")
     runs.resume(run, runs.Reader())
-    monkeypatch.setattr(host, "_cpu_name", lambda: "another processor")
+    monkeypatch.setattr(distributed, "_cpu_name", lambda: "another processor")
     assert train(run) == "finished"
     resumed = told(run, "resumed")[-1]
     assert not resumed["exact"] and "device was" in resumed["note"]

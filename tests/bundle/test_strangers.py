@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from studio import bundle, config, datasets, runs, storage
-from studio.bundle.__main__ import main as shell
+from studio import bundle, config, datasets, storage
+from studio.cli.bundle import main as shell
+from studio.folders import runs
 
 from ..families import tiny
 from ..limited.test_confine import plant_liar

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from studio.datasets.buckets import Buckets
+from studio.datasets.pictures.buckets import Buckets
 
 
 def test_the_ladder_of_512_is_that_of_diffusers() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from studio import datasets, storage
-from studio.datasets import compacting, fold, naming, store
+from studio.datasets import compacting, edit_log, naming, store
 from studio.sweeping import Names
 
 from ..disks import fill, tmpfs
@@ -223,13 +223,13 @@ def test_a_log_in_the_place_of_one_with_its_number_is_another(tmp_path: Path) ->
 
 
 def test_what_is_remembered_of_data_sets_has_a_bound() -> None:
-    def snapshot(count: int) -> fold.Snapshot:
-        log = fold.Fold({"i"})
+    def snapshot(count: int) -> edit_log.Snapshot:
+        log = edit_log.Fold({"i"})
         for number in range(count):
             log.apply({"op": "add", "import": "i", "row": row(number) | {"pid": row(number)["image"]}})
         return log.snapshot()
 
-    cache, folded = fold.SnapshotCache(most=400_000), []
+    cache, folded = edit_log.SnapshotCache(most=400_000), []
 
     def get(name: str, count: int) -> None:
         cache.get(name, 1, lambda: folded.append(name) or snapshot(count))
@@ -245,7 +245,7 @@ def test_what_is_remembered_of_data_sets_has_a_bound() -> None:
 
 
 def test_rows_share_what_they_have_in_common() -> None:
-    log = fold.Fold({"i"})
+    log = edit_log.Fold({"i"})
     for number in range(2):
         line = json.dumps({"op": "add", "import": "i", "row": row(number) | {"pid": row(number)["image"]}})
         log.apply(json.loads(line))

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from studio.datasets import health, measures
+from studio.datasets import health
+from studio.datasets.pictures import measures
 from studio.datasets.sample import FOLDER
 
 PICTURES = sorted(FOLDER.rglob("*.webp"))

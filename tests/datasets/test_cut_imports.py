@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from studio import datasets, storage
-from studio.datasets import importing, store
+from studio.datasets import store
+from studio.datasets.imports import importing
 
 from ..disks import fill, tmpfs
 from .bad import picture, saved
@@ -73,7 +74,7 @@ def test_a_commit_that_brings_nothing_keeps_what_waits(home: Path, why: str, mon
             (dataset.path / "cancel").touch()
 
     if why == "out of memory":
-        monkeypatch.setattr("studio.datasets.importing.limited.command", lambda module, *args: [
+        monkeypatch.setattr("studio.datasets.imports.importing.limited.command", lambda module, *args: [
             sys.executable, "-c", "import sys; sys.argv = ['intake', sys.argv[1]]\n"
             f"sys.path.insert(0, {str(ROOT)!r})\n"
             "from studio.datasets import intake\n"
@@ -90,7 +91,7 @@ def dying(patch: pytest.MonkeyPatch, cut: str) -> None:
     program = (f"import os, signal, sys\nsys.argv = ['intake', sys.argv[1]]\nsys.path.insert(0, {str(ROOT)!r})\n"
                "def die(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
                f"from studio.datasets import intake\n{cut}\nintake.main()")
-    patch.setattr("studio.datasets.importing.limited.command", lambda module, *args: [
+    patch.setattr("studio.datasets.imports.importing.limited.command", lambda module, *args: [
         sys.executable, "-c", program, *args])
 
 

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from studio import datasets
-from studio.datasets import hubsource
-from studio.datasets.hubsource import HubSource
+from studio.datasets.imports import hubsource
+from studio.datasets.imports.hubsource import HubSource
 
 from ..fakes.hub import READER, Hub
 from .bad import picture, saved

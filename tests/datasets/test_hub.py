@@ -14,9 +14,10 @@ import pytest
 
 from studio import datasets
 from studio.config import Data
-from studio.datasets import columns, hubsource
-from studio.datasets.hubsource import HubSource
+from studio.datasets.imports import hubsource
+from studio.datasets.imports.hubsource import HubSource
 from studio.datasets.options import Wrong
+from studio.datasets.tabular import columns
 
 from ..fakes.hub import READER, STRANGER, WRITER, Hub
 from .bad import picture, saved

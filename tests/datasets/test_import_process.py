@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from studio import datasets
-from studio.datasets import decoding, workers
+from studio.datasets.pictures import decoding, workers
 
 from . import bad
 from .bad import picture, saved
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def process_of(worker: workers.Worker) -> int:
     """The decoding process of a worker: the only child of this one that decodes."""
-    (found,) = [p for p in psutil.Process().children() if "studio.datasets.decoding" in p.cmdline()]
+    (found,) = [p for p in psutil.Process().children() if "studio.datasets.pictures.decoding" in p.cmdline()]
     return found.pid
 
 

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from studio import datasets, zips
+from studio import datasets
 from studio.datasets import outgoing
+from studio.storage import zips
 
 from .bad import picture, saved
 from .conftest import Bring

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from studio import datasets
-from studio.datasets import suggestions
+from studio.datasets.text import suggestions
 
 from .bad import picture, saved
 from .conftest import Bring

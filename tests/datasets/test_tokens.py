@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from studio import limited
-from studio.datasets import tokenreading, tokens
-from studio.families import EMBEDDED, BaseProblem, Source, source
+from studio.bases import source
+from studio.datasets.text import tokenreading, tokens
+from studio.families import EMBEDDED, BaseProblem, Source
 
 TEXTS = ["", "a red cat", "It's 42 cats, don't they?  \t tabs", "Stra\u00dfe na\u00efve e\u0301",
          "\u732b\U0001f431 <|endoftext|> x", "UPPER case\u00a0space", "a" * 200, "word " * 60]
@@ -83,7 +84,7 @@ def catastrophe(tmp_path: Path, **changes: object) -> Source:
 
 
 def test_a_tokenizer_that_never_ends_costs_its_own_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "_readers", limited.Readers("studio.datasets.tokenreading", seconds=3.0))
+    monkeypatch.setattr(tokens, "_readers", limited.Readers("studio.datasets.text.tokenreading", seconds=3.0))
     rule = {"type": "Split", "pattern": {"Regex": "(x+x+)+y"}, "behavior": "Removed", "invert": False}
     (encoder,) = tokens.encoders(catastrophe(tmp_path, pre_tokenizer=rule))
     before = time.process_time()

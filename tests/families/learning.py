@@ -22,8 +22,9 @@ import torch
 from PIL import Image
 
 import studio.families
-from studio import config, export, runs
+from studio import config, export
 from studio.families import Family
+from studio.folders import runs
 
 from ..train.conftest import train
 from . import pictures, rf_base, tiny

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from studio import config, families
-from studio.families import source
+from studio.bases import source
 
 from . import tiny
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from studio import families
-from studio.families import source
+from studio.bases import source
 
 from ..fakes.hub import READER, STRANGER, Hub
 from . import tiny

@@ -27,13 +27,15 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import studio.families
-from studio import config, export, prepare, presets, runs
-from studio.families import BaseProblem, Family, Source, source
-from studio.train import objectives
-from studio.train.cache import Encoders, digest
-from studio.train.data import Framing, Sample
-from studio.train.feed import Feed
-from studio.train.model import Trainee
+from studio import config, export, prepare, presets
+from studio.bases import source
+from studio.families import BaseProblem, Family, Source
+from studio.folders import runs
+from studio.train.batches.cache import Encoders, digest
+from studio.train.batches.feed import Feed
+from studio.train.batches.sampler import Framing, Sample
+from studio.train.learning import objectives
+from studio.train.learning.trainable import Trainee
 
 from ..train.conftest import child, curve, fingerprint, told
 from . import learning, pictures, rf_base, tiny

@@ -85,7 +85,7 @@ def make_base(hub: Path) -> None:
 def train(run: Any, pause: int | None) -> None:
     """One attempt in this process, paused at a step where one is given."""
     from studio import storage
-    from studio.events import EventWriter
+    from studio.folders.events import EventWriter
     from studio.train import loop
 
     storage.write_json(run.process_file, {"attempt": run.record()["attempt"], "pid": os.getpid(), "start_time": None,
@@ -107,7 +107,7 @@ def train(run: Any, pause: int | None) -> None:
 
 def losses(run: Any) -> dict[int, str]:
     """Each step's loss in every bit."""
-    from studio import events
+    from studio.folders import events
 
     return {e["step"]: float(e["loss"]).hex() for e in events.read(run.events_file)[0] if e["kind"] == "step"}
 
@@ -161,7 +161,8 @@ def downloads(run: Any, folder: Path) -> dict[str, str]:
 
 def paused_run(submit: Callable[[str], Any], scratch: Path) -> tuple[Any, dict[str, Any]]:
     """A run paused in the middle, and what is expected of it; the old code resumes a copy of it to the same bits."""
-    from studio import runs, storage
+    from studio import storage
+    from studio.folders import runs
 
     whole, paused = submit("Whole"), submit("Paused")
     train(whole, None)

@@ -14,7 +14,7 @@ def main() -> None:
     """Print the losses and the hashes of weights and pictures as JSON."""
     if any(os.environ.get(name) != value for name, value in PLAIN.items()):
         os.execve(sys.executable, [sys.executable, "-m", "tests.homes.resume", *sys.argv[1:]], {**os.environ, **PLAIN})
-    from studio import runs
+    from studio.folders import runs
 
     run = runs.Run(Path(sys.argv[1]))
     runs.resume(run, runs.Reader())

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from studio import bundle, runs
+from studio import bundle
+from studio.folders import runs
 
 from ..train.golden import LAST_BITS, first_difference, maker
 from ..web.conftest import start, until

@@ -14,8 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
-from studio import config, runs, storage, work
-from studio.launch import tree
+from studio import config, storage
+from studio.folders import runs, work
+from studio.launch import processes as tree
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -100,7 +101,7 @@ def bench(home: Path) -> Iterator[Bench]:
 @pytest.fixture(scope="session")
 def facts_of_machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """machine.json, measured once for all tests that need it."""
-    from studio import machine
+    from studio.system import machine
 
     home = tmp_path_factory.mktemp("machine")
     machine.facts(home)

@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
-from studio import config, launch, runs, storage, trash, work
-from studio.launch import cause, queue, webhook
+from studio import config, launch, storage, trash
+from studio.folders import runs, work
+from studio.launch import diagnosis, queue, webhook
 from studio.launch.queue import Launcher
 from studio.storage.spare import Spare
 
@@ -301,10 +302,10 @@ def test_the_webhook_is_told_with_an_id_to_know_an_end_by(bench: Bench, monkeypa
 
 def test_the_cause_of_an_end_may_be_the_disk(bench: Bench) -> None:
     run = bench.run()
-    said = cause.error(run, returncode=1, number=None, oom=False, began=True,
+    said = diagnosis.error(run, returncode=1, number=None, oom=False, began=True,
                        evidence="OSError: [Errno 5] Input/output error")
     assert said["code"] == "disk_failing" and said["hint"].endswith("Then resume.")
-    assert cause.error(run, returncode=1, number=None, oom=False, began=True, evidence="x: y")["code"] == "died"
+    assert diagnosis.error(run, returncode=1, number=None, oom=False, began=True, evidence="x: y")["code"] == "died"
 
 
 def test_two_servers_lose_nothing_of_a_record(home: Path) -> None:

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from studio import launch, storage, work
+from studio import launch, storage
+from studio.folders import work
 from studio.launch import command, queue
 
 from .conftest import nobody_left, wait_for

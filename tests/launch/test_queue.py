@@ -11,7 +11,8 @@ import time
 import psutil
 import pytest
 
-from studio import launch, runs, storage
+from studio import launch, storage
+from studio.folders import runs
 from studio.launch import queue
 
 

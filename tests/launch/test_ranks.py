@@ -18,8 +18,10 @@ from typing import Any
 import psutil
 import pytest
 
-from studio import bundle, datasets, events, launch, machine, prepare, runs, storage
-from studio.launch import tree
+from studio import bundle, datasets, launch, prepare, storage
+from studio.folders import events, runs
+from studio.launch import processes as tree
+from studio.system import machine
 
 from .conftest import alive, wait_for
 
@@ -187,7 +189,7 @@ def other_machine(tmp: Path, run: runs.Run) -> subprocess.Popen[str]:
     (home / "machines" / "cache").mkdir(parents=True)
     for place in (home, home / "machines"):
         shutil.copy(run.home / "cache" / "machine.json", place / "cache")
-    return subprocess.Popen([sys.executable, "-m", "studio.launch.elsewhere", str(packed), "--machine-rank", "1"],
+    return subprocess.Popen([sys.executable, "-m", "studio.remote.elsewhere", str(packed), "--machine-rank", "1"],
                             cwd=ROOT, env={**os.environ, "STUDIO_HOME": str(home)}, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from studio import config, datasets, events, families, launch, prepare, runs, storage
-from studio.launch import tree
+from studio import config, datasets, families, launch, prepare, storage
+from studio.folders import events, runs
+from studio.launch import processes
 
 from .conftest import alive, wait_for
 
@@ -49,11 +50,11 @@ def test_killed_resumed_interrupted(run: runs.Run) -> None:
     print(f"first event of the trainer after {time.monotonic() - began:.1f} s; supervisor "
           f"{psutil.Process(supervisor.pid).memory_info().rss >> 20} MB")
     until(lambda: next(run.valid_checkpoints(), None) and reader.story(run).step > 5)
-    members = tree.marked(run.path)
-    assert [p.cmdline()[1:] for p in members if p.pid != supervisor.pid] == [["-m", tree.TRAINER, str(run.path)]]
+    members = processes.marked(run.path)
+    assert [p.cmdline()[1:] for p in members if p.pid != supervisor.pid] == [["-m", processes.TRAINER, str(run.path)]]
     launch_yaml = json.loads(run.launch_file.read_text())
     assert launch_yaml["mixed_precision"] == "no" and launch_yaml["num_processes"] == 1
-    trainer = [p for p in members if tree._is_worker(p)]
+    trainer = [p for p in members if processes._is_worker(p)]
     assert len(trainer) == 1
     trainer[0].kill()
     killed = time.monotonic()
@@ -67,7 +68,7 @@ def test_killed_resumed_interrupted(run: runs.Run) -> None:
     assert launch.resume(run, reader) == 2
     supervisor = launch.spawn(run, 2)
     until(lambda: (s := reader.story(run)).resumes and s.step > s.resumes[-1]["from_step"])
-    members = tree.marked(run.path)
+    members = processes.marked(run.path)
     supervisor.kill()
     supervisor.wait()
     killed = time.monotonic()
@@ -80,7 +81,7 @@ def test_killed_resumed_interrupted(run: runs.Run) -> None:
     shell.send_signal(signal.SIGINT)
     printed, _ = shell.communicate(timeout=120)
     assert shell.returncode == 0, printed
-    assert reader.state(run)[0] == "stopped" and not tree.marked(run.path)
+    assert reader.state(run)[0] == "stopped" and not processes.marked(run.path)
     step = reader.story(run).step
     assert next(run.valid_checkpoints())[1]["step"] == step
     assert f"stopped at step {step}" in printed and f"resume: python -m studio.train {run.path}" in printed

@@ -13,10 +13,12 @@ from typing import Any
 import psutil
 import pytest
 
-from studio import events, launch, prepare, runs, storage
+from studio import launch, prepare, storage
 from studio.config import ConfigError
-from studio.launch import relay, tree
-from studio.launch.depot import Depot
+from studio.folders import events, runs
+from studio.launch import processes
+from studio.remote import relay
+from studio.remote.depot import Depot
 
 from ..fakes.hub import WRITER
 from ..fakes.jobs import JobsHub
@@ -107,7 +109,7 @@ def test_a_job_outlives_its_watcher_and_hears_what_is_asked(hub: JobsHub, home: 
     supervisor = rent.start()
     until(lambda: len(rent.steps()) > 3 or supervisor.poll() is not None)
     assert rent.state == "running" and [s["step"] for s in rent.story.samples] == [0], rent.story.end
-    (watcher,) = [p for p in tree.marked(rent.run.path) if p.pid != supervisor.pid]
+    (watcher,) = [p for p in processes.marked(rent.run.path) if p.pid != supervisor.pid]
     for process in (supervisor, psutil.Process(watcher.pid)):
         process.kill()
         process.wait()

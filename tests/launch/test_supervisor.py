@@ -12,13 +12,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from studio import launch, runs, storage
-from studio.launch import cause, supervisor, tree
+from studio import launch, storage
+from studio.folders import runs
+from studio.launch import diagnosis, processes, supervisor
 
 
 def left(run: runs.Run) -> list[int]:
     """Processes of the run that still live."""
-    return [p.pid for p in tree.marked(run.path)]
+    return [p.pid for p in processes.marked(run.path)]
 
 
 def test_a_run_that_finishes(bench):
@@ -99,7 +100,7 @@ def test_killing_the_trainer_ends_its_whole_tree(bench):
     bench.supervise(run, bench.argv(run, "train"))
     bench.stepping(run)
     assert bench.state(run) == "running"
-    tree_ = tree.marked(run.path)
+    tree_ = processes.marked(run.path)
     assert len(tree_) == 3
     trainer = next(p for p in tree_ if "trainer.py" in " ".join(p.cmdline()))
     began = time.monotonic()
@@ -148,7 +149,7 @@ def test_a_trainer_that_will_not_leave_is_ended_before_the_next(bench):
     run = bench.run()
     process = bench.supervise(run, bench.argv(run, "train"))
     bench.stepping(run)
-    trainer = next(p for p in tree.marked(run.path) if "trainer.py" in " ".join(p.cmdline()))
+    trainer = next(p for p in processes.marked(run.path) if "trainer.py" in " ".join(p.cmdline()))
     trainer.suspend()
     process.kill()
     process.wait()
@@ -177,7 +178,7 @@ def test_the_trainer_is_offered_to_the_oom_killer_first(bench):
     def score(pid: int) -> int:
         return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
 
-    assert min(score(p.pid) for p in tree.marked(run.path)) > score(process.pid)
+    assert min(score(p.pid) for p in processes.marked(run.path)) > score(process.pid)
 
 
 def test_secrets_of_the_server_do_not_reach_the_trainer(bench, monkeypatch):
@@ -186,7 +187,7 @@ def test_secrets_of_the_server_do_not_reach_the_trainer(bench, monkeypatch):
     run = bench.run()
     bench.supervise(run, bench.argv(run, "train"))
     bench.stepping(run)
-    for process in tree.marked(run.path):
+    for process in processes.marked(run.path):
         assert not {"HF_TOKEN", "STUDIO_TOKEN"} & process.environ().keys()
 
 
@@ -214,7 +215,7 @@ def test_the_oom_killer_is_named(bench):
 
 
 def test_counting_oom_kills_needs_no_rights():
-    assert cause.oom_kills() >= 0
+    assert diagnosis.oom_kills() >= 0
 
 
 def test_a_probe_of_the_lock_never_costs_a_start(bench):

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from studio import launch, work
-from studio.launch import queue, tree
+from studio import launch
+from studio.folders import work
+from studio.launch import processes, queue
 
 from .conftest import Bench, wait_for
 
@@ -109,12 +110,12 @@ def test_an_ending_that_a_person_asks_for_is_theirs(bench: Bench, turns: Queue, 
     long = bench.run("long", "bob")
     turns.open(turn=None)
     bench.stepping(long)
-    for process in tree.marked(long.path):
+    for process in processes.marked(long.path):
         process.send_signal(signal.SIGSTOP)
     assert launch.make_way(long, "turn", "for others", "wait")
     assert not launch.make_way(long, "turn", "for others", "wait"), "once is enough"
     launch.ask(long, wish, bench.reader)
-    for process in tree.marked(long.path):
+    for process in processes.marked(long.path):
         process.send_signal(signal.SIGCONT)
     bench.until(long, "paused", "stopped", "cancelled")
     wait_for(lambda: not long.alive())

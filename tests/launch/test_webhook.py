@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from studio import config, events, runs, storage
+from studio import config, storage
+from studio.folders import events, runs
 from studio.launch import Launcher, cancel, command, webhook
 from studio.web.settings import SettingsError, from_environment
 

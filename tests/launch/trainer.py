@@ -13,7 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from studio import events, launch, storage, work
+from studio import launch, storage
+from studio.folders import events, work
 
 SLEEPER = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
 

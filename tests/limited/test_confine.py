@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 
 from studio import datasets, limited
-from studio.datasets import workers
-from studio.datasets.hubsource import Rows
+from studio.datasets.imports.hubsource import Rows
+from studio.datasets.pictures import workers
 from studio.limited import confine
 
 THIEF = Path(__file__).with_name("thief.py")
@@ -171,7 +171,7 @@ socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
 
 def test_an_answer_that_never_ends_costs_its_time(tmp_path: Path) -> None:
     """A process that was taken over can neither keep its asker waiting nor fill its memory."""
-    slow = limited.LimitedProcess("studio.datasets.decoding", tmp_path, seconds=0.2)
+    slow = limited.LimitedProcess("studio.datasets.pictures.decoding", tmp_path, seconds=0.2)
     with slow, pytest.raises(limited.Stopped, match="longer than"):
         process = slow.started()
         os.kill(process.pid, 19)  # SIGSTOP

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import studio.families
-from studio.runs import Run
+from studio.folders.runs import Run
 
 FAMILIES = Path(__file__).resolve().parents[1] / "families"
 studio.families.__path__.append(str(FAMILIES / "toys"))
@@ -30,7 +30,7 @@ sys.path.append(str(FAMILIES / "library"))
 
 def kill_at_step(step: int) -> None:
     """Die right after the event of `step`."""
-    from studio.events import EventWriter
+    from studio.folders.events import EventWriter
 
     written = EventWriter.step
 
@@ -63,7 +63,7 @@ def kill_in_save(operation: int) -> None:
 
 def limit_memory(megabytes: int) -> None:
     """Let the process take only so much more from the start of the training on."""
-    from studio.events import EventWriter
+    from studio.folders.events import EventWriter
 
     told = EventWriter.phase
 
@@ -90,14 +90,14 @@ def slow_encoder(milliseconds: int) -> None:
 
 def short_patience(milliseconds: int) -> None:
     """Let no collective, and no meeting, take longer."""
-    from studio.train import host
+    from studio.train.parallel import distributed
 
-    host.PATIENCE = timedelta(milliseconds=milliseconds)
+    distributed.PATIENCE = timedelta(milliseconds=milliseconds)
 
 
 def ask_at_step(step: int, args: str) -> None:
     """Ask for an edit right after the event of `step`."""
-    from studio.events import EventWriter
+    from studio.folders.events import EventWriter
 
     written = EventWriter.step
 
@@ -111,7 +111,7 @@ def ask_at_step(step: int, args: str) -> None:
 
 def note_draws(_: int) -> None:
     """Write what each sample is and what was drawn for it into `draws-<rank>.jsonl`."""
-    from studio.train.feed import Batch, Feed
+    from studio.train.batches.feed import Batch, Feed
 
     made = Feed.__call__
 
@@ -129,7 +129,7 @@ def note_draws(_: int) -> None:
 
 def note_memory(_: int) -> None:
     """Write the files that are mapped, and the resident bytes, as each preview is told into `previews.jsonl`."""
-    from studio.events import EventWriter
+    from studio.folders.events import EventWriter
 
     told = EventWriter.add
 

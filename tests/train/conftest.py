@@ -10,14 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import diffusers  # noqa: F401 - whole, as those have it who open the results; a trainer loads less (studio/lean.py)
+import diffusers  # noqa: F401 - whole, as those have it who open the results; a trainer loads less (studio/system/lean.py)
 import numpy as np
 import pytest
 from accelerate.state import AcceleratorState
 from PIL import Image
 
 import studio.families
-from studio import config, events, runs, storage
+from studio import config, storage
+from studio.folders import events, runs
 from studio.launch import command as command_
 from studio.train import loop
 

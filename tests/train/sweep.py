@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import studio.families
-from studio import config, prepare, runs, storage
-from studio.events import EventWriter
+from studio import config, prepare, storage
+from studio.folders import runs
+from studio.folders.events import EventWriter
 from studio.train import loop
 
 from ..families import tiny

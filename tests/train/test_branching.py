@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from studio import config, prepare, runs, storage
+from studio import config, prepare, storage
+from studio.folders import runs
 
 from .conftest import Make, child, curve, fingerprint, story, told, train
 

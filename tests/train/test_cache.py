@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from studio import families, runs, storage
+from studio import families, storage
+from studio.folders import runs
 from studio.train import sample
 
 from .conftest import Make, child, curve, fingerprint, picture, told, train
@@ -90,7 +91,7 @@ def test_a_preview_loads_no_text_encoder_but_for_new_words(
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_half_of_the_cache_deleted_changes_nothing(
         make: Make, home: Path, which: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from studio.train import cache
+    from studio.train.batches import cache
 
     monkeypatch.setattr(cache, "SHARD_BYTES", 800)  # several shards each
     whole, broken = make(), make()

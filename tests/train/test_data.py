@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from studio.datasets.buckets import Buckets
-from studio.train.data import Draws, share
+from studio.datasets.pictures.buckets import Buckets
+from studio.train.batches.sampler import Draws, share
 
 from .conftest import Make, child, curve, fingerprint, picture, told, train
 
@@ -109,7 +109,7 @@ def test_kill_and_resume_with_any_number_of_workers(make: Make, home: Path, data
 
 def test_cached_crops_are_those_encoded_live(make: Make, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cache holds what encoding at the step would give: the same run with every entry made anew."""
-    from studio.train.cache import CachedPictures
+    from studio.train.batches.cache import CachedPictures
 
     data = {**ALL, "center_crop": False, "crop_variants": 2}
     cached, live = (make(rows=mixed(home), data=data, sample={"every_steps": 0}) for _ in range(2))

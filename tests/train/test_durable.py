@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from studio import events, prepare, requests, runs, storage, trash
+from studio import prepare, storage, trash
 from studio.bundle import pack
+from studio.folders import events, requests, runs
 
 from ..disks import fill, tmpfs
 from .conftest import Make, child, curve, fingerprint, told, train

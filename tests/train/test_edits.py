@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from studio import bundle, config, datasets, edits, prepare, runs, storage
-from studio.train import optim
+from studio import bundle, config, datasets, prepare, storage
+from studio.folders import edits, runs
+from studio.train.learning import optim
 
 from .conftest import Make, child, curve, fingerprint, picture, told, train, two_ranks
 from .test_exactness import begin

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from studio import families
-from studio.families import source
-from studio.train.cache import CachedPictures, Encoders, LivePictures, part_hashes
-from studio.train.data import Framing, Sample
+from studio.bases import source
+from studio.train.batches.cache import CachedPictures, Encoders, LivePictures, part_hashes
+from studio.train.batches.sampler import Framing, Sample
 
 from .conftest import Make, picture, told, train
 

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from studio import config, runs, storage
+from studio import config, storage
+from studio.folders import runs
+from studio.train.batches.sampler import Draws, Sample, share, uniform
 from studio.train.checkpoints import changes, training_fields
-from studio.train.data import Draws, Sample, share, uniform
-from studio.train.host import Host, precision_of
+from studio.train.parallel.distributed import Host, precision_of
 
 from .conftest import Make, child, curve, fingerprint, told, train, two_ranks
 from .test_loop import ask_at

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from studio import events
+from studio.folders import events
 
 from .conftest import Make, child, curve, fingerprint, picture, told, train
 

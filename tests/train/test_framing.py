@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from studio.train.data import Framing, Sample
+from studio.train.batches.sampler import Framing, Sample
 
 FILTERS = ("lanczos", "bicubic", "bilinear", "box", "hamming", "nearest")
 SIZES = [(40, 40), (64, 40), (40, 64), (33, 60), (100, 31), (31, 100), (32, 32), (128, 96), (97, 61), (17, 23),

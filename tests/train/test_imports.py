@@ -1,4 +1,4 @@
-"""What a run imports, and what it does without: `studio/lean.py`, and whether each part of it is still needed."""
+"""What a run imports, and what it does without: `studio/system/lean.py`, and whether each part is still needed."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def python(code: str) -> str:
 
 
 def test_what_is_kept_away_would_come_by_itself() -> None:
-    """Where this fails a part of `studio/lean.py` has become needless: take it out."""
+    """Where this fails a part of `studio/system/lean.py` has become needless: take it out."""
     by_diffusers = set(python("import sys; from diffusers import UNet2DConditionModel; print(*sys.modules)").split())
     assert {"peft", "bitsandbytes", "torch._inductor", "torchvision", "transformers.modeling_utils"} <= by_diffusers
     by_optimizer = python("import sys, torch; torch.optim.AdamW([torch.zeros(1, requires_grad=True)]); "

@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
-from studio.train.kernels import ConvolvedLinear, choose
+from studio.train.learning.kernels import ConvolvedLinear, choose
 
 from .conftest import Make, child, curve, fingerprint, train
 

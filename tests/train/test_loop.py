@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from studio import events
-from studio.train import data
+from studio.folders import events
+from studio.train.batches import sampler
 
 from .conftest import Make, picture, story, told, train
 
@@ -225,7 +225,7 @@ def test_sigterm_saves_and_can_be_resumed(make: Make, monkeypatch: pytest.Monkey
 
 
 def test_a_failed_save_is_tried_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    from studio.train import adapters
+    from studio.train.learning import adapters
 
     real, calls = adapters.save_file, []
 
@@ -266,14 +266,14 @@ def test_pictures_are_framed_as_torchvision_does(tmp_path: Path) -> None:
     image = Image.linear_gradient("L").resize((60, 40)).convert("RGB")
     image.save(tmp_path / "a.png")
     row = {"image": "a", "width": 60, "height": 40}
-    frame = data.Framing("bilinear")
-    plain = frame.pixels(tmp_path / "a.png", data.Sample(row, 0, 0, "", False, (0.5, 0.5), (32, 32)))
-    flipped = frame.pixels(tmp_path / "a.png", data.Sample(row, 0, 0, "", True, (0.5, 0.5), (32, 32)))
+    frame = sampler.Framing("bilinear")
+    plain = frame.pixels(tmp_path / "a.png", sampler.Sample(row, 0, 0, "", False, (0.5, 0.5), (32, 32)))
+    flipped = frame.pixels(tmp_path / "a.png", sampler.Sample(row, 0, 0, "", True, (0.5, 0.5), (32, 32)))
     assert plain.shape == (1, 3, 32, 32) and plain.min() >= -1 and plain.max() <= 1
     assert torch.equal(plain.flip(3), flipped)
     whole = np.asarray(image.resize((48, 32), Image.Resampling.BILINEAR).crop((8, 0, 40, 32)))
     assert np.allclose((plain[0].permute(1, 2, 0).numpy() + 1) * 127.5, whole, atol=1e-3)
-    squared = frame.pixels(tmp_path / "a.png", data.Sample({**row, "crop": [4, 2, 32]}, 0, 0, "", False, (0.5, 0.5),
+    squared = frame.pixels(tmp_path / "a.png", sampler.Sample({**row, "crop": [4, 2, 32]}, 0, 0, "", False, (0.5, 0.5),
                                                             (32, 32)))
     assert np.allclose((squared[0, 0].numpy() + 1) * 127.5, np.asarray(image.crop((4, 2, 36, 34)))[..., 0], atol=1e-3)
 

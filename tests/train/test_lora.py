@@ -13,8 +13,9 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load, load_file
 
-from studio import config, export, families, prepare, runs
-from studio.families import source
+from studio import config, export, families, prepare
+from studio.bases import source
+from studio.folders import runs
 
 from ..families import tiny
 from .conftest import Make, curve, fingerprint, told, train

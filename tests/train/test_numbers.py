@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from studio import config, families
-from studio.train import objectives, optim
-from studio.train.ema import Decay, Ema, average_of
+from studio.train.learning import objectives, optim
+from studio.train.learning.ema import Decay, Ema, average_of
 
 timesteps = families.get("sd").timesteps
 SD = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}

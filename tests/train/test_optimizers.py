@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from studio import config, prepare, sizes
 from studio.optimizers import OPTIMIZERS, SMALL
-from studio.train import optim
+from studio.train.learning import optim
 
 from .conftest import Make, child, curve, fingerprint, told, train
 
@@ -80,7 +80,8 @@ def test_the_state_is_as_large_as_is_said_before(name: str) -> None:
 
 def test_8bit_state_on_a_real_model() -> None:
     """AdamW's bytes are 8 a weight; what stays in 32 bit are the tensors below 4096 elements, norms and biases."""
-    from studio.families import EMBEDDED, source
+    from studio.bases import source
+    from studio.families import EMBEDDED
 
     found = source.locate(str(EMBEDDED), None, None)
     assert found is not None

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from studio import runs
+from studio.folders import runs
 
 from .conftest import Make, child, curve, picture, told, train, two_ranks
 

@@ -9,7 +9,8 @@ import pytest
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file
 
-from studio import config, runs
+from studio import config
+from studio.folders import runs
 
 from ..families import tiny
 from .conftest import Make, told, train

@@ -13,8 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
-from studio import config, runs
-from studio.launch import tree
+from studio import config
+from studio.folders import runs
+from studio.launch import processes
 
 from . import sweep
 from .conftest import curve
@@ -56,7 +57,7 @@ def killed_by_hand(run: runs.Run, events: int) -> None:
     while not run.events_file.is_file() or run.events_file.read_bytes().count(b"\n") < events:
         assert shell.poll() is None and time.monotonic() < last, shell.communicate()[0]
         time.sleep(0.02)
-    trainers = [p for p in tree.marked(run.path) if tree._is_worker(p)]
+    trainers = [p for p in processes.marked(run.path) if processes._is_worker(p)]
     for process in trainers:
         process.kill()
     told = shell.communicate(timeout=60)[0]

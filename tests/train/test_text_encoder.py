@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from studio import config, export, prepare, runs, sizes
+from studio import config, export, prepare, sizes
+from studio.folders import runs
 
 from ..families import tiny
 from .conftest import Make, child, curve, fingerprint, told, train

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
-from studio import events, prepare
+from studio import prepare
+from studio.folders import events
 from studio.train import track
 
 from .conftest import Make, child, story, told, train

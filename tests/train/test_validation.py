@@ -11,9 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from studio import families, runs
-from studio.families import source
-from studio.train.data import CENTRE, Framing, Sample, normal, uniform
+from studio import families
+from studio.bases import source
+from studio.folders import runs
+from studio.train.batches.sampler import CENTRE, Framing, Sample, normal, uniform
 
 from .conftest import Make, child, curve, fingerprint, picture, told, train
 from .test_exactness import two_ranks

@@ -18,7 +18,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from studio import config, events, runs, storage
+from studio import config, storage
+from studio.folders import events, runs
 
 ROOT = Path(__file__).resolve().parents[2]
 TOLD_STEPS = 2500

@@ -9,7 +9,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from studio import events, runs, storage
+from studio import storage
+from studio.folders import events, runs
 
 if TYPE_CHECKING:
     from tests.ui.conftest import Server

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from studio import edits, events
-from studio.datasets import encodings
+from studio.datasets.text import encodings
+from studio.folders import edits, events
 from studio.ui import facts, theme
-from studio.web.languages import NAMES
+from studio.web.http.languages import NAMES
 
 UI = Path(theme.__file__).parent
 SCRIPTS = [path for path in (UI / "static").rglob("*.js") if "vendor" not in path.parts]

@@ -11,7 +11,8 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from studio import config, launch, runs
+from studio import config, launch
+from studio.folders import runs
 
 if TYPE_CHECKING:
     from tests.ui.conftest import Server

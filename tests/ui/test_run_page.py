@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from studio import events, runs
+from studio.folders import events, runs
 
 if TYPE_CHECKING:
     from tests.ui.conftest import Server

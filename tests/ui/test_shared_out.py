@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Page, expect
 
-from studio import machine
+from studio.system import machine
 
 from .test_main_path import STEPS_SEEN, download, draw
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from studio import config, events, runs, storage
+from studio import config, storage
+from studio.folders import events, runs
 
 if TYPE_CHECKING:
     from tests.ui.conftest import Server

@@ -9,9 +9,9 @@ import polib
 import pytest
 
 from studio.ui import texts
-from studio.web import languages, translation
-from studio.web.languages import NAMES
-from studio.web.translation import ENGLISH, catalogue
+from studio.web.http import languages, translation
+from studio.web.http.languages import NAMES
+from studio.web.http.translation import ENGLISH, catalogue
 
 UI = Path(texts.__file__).parent
 PLACEHOLDER = re.compile(r"\{\w*\}")

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from studio import config, events, runs
+from studio import config
+from studio.folders import events, runs
 
 from ..fakes.hub import Hub
 from . import promised

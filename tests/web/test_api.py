@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from studio import config, events, runs, storage
+from studio import config, storage
+from studio.folders import events, runs
 
 from .conftest import ROWS, Server, finish, make_run, tell
 

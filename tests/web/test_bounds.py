@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from studio import bundle, config, launch, runs, storage
-from studio.launch import tree
+from studio import bundle, config, launch, storage
+from studio.folders import runs
+from studio.launch import processes
 
 from .conftest import ROWS, Space, make_run, until
 
@@ -60,7 +61,7 @@ def test_one_that_waits_in_an_older_home_is_told_why_it_does_not_begin(space: Sp
     run = older(space.server.home, make_run(space.server.home, owner=OWNER, steps=1))
     told = until(lambda: (one := bob.get(f"/api/runs/{run.id}").json())["state"] == "failed" and one, 60)
     assert told["error"]["code"] == "several_machines" and "num_machines 1" in told["error"]["hint"]
-    assert not tree.marked(run.path) and not run.log_file.exists()
+    assert not processes.marked(run.path) and not run.log_file.exists()
 
 
 def test_a_bundle_of_several_machines_is_refused(space: Space, tmp_path: Path) -> None:
@@ -111,12 +112,12 @@ def test_a_live_runs_pictures_and_requests_are_bounded_too(space: Space) -> None
     sent = bob.post("/api/runs", json={"name": "live", "config": small}).json()
     live = runs.find(space.server.home, sent["id"])
     until(lambda: bob.get(f"/api/runs/{live.id}").json()["step"] > 0, 120)
-    for process in tree.marked(live.path):
+    for process in processes.marked(live.path):
         process.suspend()
     try:
         answers = [bob.post(f"/api/runs/{live.id}/sample", json={"prompt": f"a {n}"}) for n in range(21)]
     finally:
-        for process in tree.marked(live.path):
+        for process in processes.marked(live.path):
             process.resume()
     assert [answer.status_code for answer in answers] == [200] * 20 + [429]
     assert "20 requests wait" in answers[-1].json()["error"]["message"]

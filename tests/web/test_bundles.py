@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from studio import events, prepare, runs, storage
+from studio import prepare, storage
+from studio.folders import events, runs
 
 from .conftest import Server, Space, start
 

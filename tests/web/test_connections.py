@@ -20,8 +20,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from studio.web.capacity import Limits
-from studio.web.connections import LimitedProtocol, Pool
+from studio.web.middleware.capacity import Limits
+from studio.web.middleware.connections import LimitedProtocol, Pool
 
 from .conftest import until
 from .measuring import Measured, request

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from studio import events
+from studio.folders import events
 
 from .conftest import ROOT, Server, finish, make_run, tell, until
 

@@ -13,9 +13,10 @@ import httpx
 import pytest
 from diffusers import DiffusionPipeline
 
-from studio import config, edits, families
+from studio import config, families
+from studio.bases import source
 from studio.export import described
-from studio.families import source
+from studio.folders import edits
 
 from ..datasets.bad import picture, saved
 from .conftest import ROOT, Server, make_run, start

@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from studio import events, runs, storage
+from studio import storage
+from studio.folders import events, runs
 
 from .conftest import Server, make_run, tell
 

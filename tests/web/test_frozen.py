@@ -9,7 +9,8 @@ from pathlib import Path
 
 import httpx
 
-from studio import datasets, runs, storage
+from studio import datasets, storage
+from studio.folders import runs
 
 from .conftest import Server, start, until
 from .test_pictures import picture, send, settled

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from studio import events, storage, work
-from studio.web.hidden import Hidden
+from studio import storage
+from studio.folders import events, work
+from studio.web.middleware.hidden import Hidden
 from studio.web.settings import Settings
 
 from .conftest import ROOT, Server, Space, finish, make_run, tell

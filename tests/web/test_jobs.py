@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 
-from studio import work
-from studio.events import EventWriter
+from studio.folders import work
+from studio.folders.events import EventWriter
 
 from .conftest import Server, Space, make_run, start, until
 from .test_api import problem

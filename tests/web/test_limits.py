@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from studio.web import limits
-from studio.web.errors import Busy, TooMany
+from studio.web.http.errors import Busy, TooMany
+from studio.web.middleware import limits
 
 from .conftest import Space
 from .measuring import Measured, cookie_of, request, signing_in
@@ -241,8 +241,8 @@ def test_two_uploads_do_not_fill_the_disk_together(place: tuple[Measured, Space]
                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     """Each would fit alone."""
     from studio import storage
-    from studio.web import uploads
-    from studio.web.errors import TooLarge
+    from studio.web.http import uploads
+    from studio.web.http.errors import TooLarge
     from studio.web.settings import Settings
 
     monkeypatch.setattr(storage, "free_bytes", lambda path: uploads.SPARE_BYTES + 100)

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from studio import config, messages
 from studio.config import ConfigError
-from studio.datasets import kinds
-from studio.datasets.reporting import Report
-from studio.datasets.sources import Entry
+from studio.datasets.imports import kinds
+from studio.datasets.imports.reporting import Report
+from studio.datasets.imports.sources import Entry
 from studio.messages import Message
-from studio.web import translation
-from studio.web.errors import explain
-from studio.web.languages import NAMES
+from studio.web.http import translation
+from studio.web.http.errors import explain
+from studio.web.http.languages import NAMES
 
 from .conftest import Server, make_run
 

@@ -8,8 +8,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page
 
-from studio import events, storage
-from studio.web.names import is_hub_id
+from studio import storage
+from studio.folders import events
+from studio.folders.names import is_hub_id
 
 from .conftest import Server, finish, make_run, tell
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from studio import config, datasets, events, runs, storage
+from studio import config, datasets, storage
+from studio.folders import events, runs
 
 from .conftest import Server
 from .test_jobs import ended

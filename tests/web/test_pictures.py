@@ -10,7 +10,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from studio.web import uploads
+from studio.web.http import uploads
 
 from .conftest import Server, until
 from .test_api import problem

@@ -9,8 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from studio import config, machine, presets, runs, storage
+from studio import config, presets, storage
+from studio.folders import runs
 from studio.presets import GOALS, Circumstances, config_for
+from studio.system import machine
 
 from .conftest import ROWS, Server
 

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from studio import runs
+from studio.folders import runs
 
 from ..datasets.bad import picture, saved
 from ..fakes.hub import Hub

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from studio import runs, work
+from studio.folders import runs, work
 
 from ..fakes.hub import STRANGER, WRITER, Hub
 from .conftest import ROOT, Server, until

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from studio import runs
+from studio.folders import runs
 
 from .conftest import Space, make_run, open_space, until
 from .test_pictures import picture, send, settled

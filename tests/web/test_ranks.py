@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from studio import machine
+from studio.system import machine
 
 from .conftest import draw_elsewhere, until
 

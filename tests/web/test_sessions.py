@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from studio.web import sessions
+from studio.web.middleware import sessions
 
 from .conftest import FAKES, Browser, Server, Space, start, until
 from .measuring import cookie_of

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
-from studio import events
+from studio.folders import events
 
 from .conftest import Server, Space, make_run, tell
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from studio import events
+from studio.folders import events
 from studio.web import settings
 
 from .conftest import ROOT, finish, make_run, start, tell, until

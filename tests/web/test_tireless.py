@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from studio import datasets, launch, runs, storage, sweeping, trash
+from studio import datasets, launch, storage, sweeping, trash
 from studio.datasets import store
+from studio.folders import runs
 from studio.launch.turns import Live
-from studio.web import janitor, watcher
-from studio.web.service import Studio
+from studio.web.services.service import Studio
 from studio.web.settings import Limits, Settings
+from studio.web.usage import janitor, watcher
 
 from ..disks import fill, tmpfs
 from .conftest import make_run

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from studio import launch, runs
+from studio import launch
+from studio.folders import runs
 
 from ..fakes.hub import Hub
 from ..families import tiny

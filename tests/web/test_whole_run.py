@@ -81,7 +81,8 @@ def test_a_broken_download_gives_the_checkpoint_free(done: dict[str, Any], api: 
     newest = next(i for i in items if i["path"].endswith(".zip") and "ema" in i["path"])
     with api.stream("GET", newest["url"]) as answer:
         next(answer.iter_bytes(1000))
-    from studio import runs, storage
+    from studio import storage
+    from studio.folders import runs
 
     run = runs.find(server.home, done["id"])
     leases = list(run.checkpoints.glob("*.lease"))

@@ -1,0 +1,1 @@
+"""Where a base comes from: a folder of this machine, the Hub."""

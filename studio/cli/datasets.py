@@ -1,0 +1,178 @@
+"""Bring pictures in from the shell, and take a data set away.
+
+    python -m studio.datasets import PATH... [--name N] [--background #rrggbb] [--caption-from "file name"]
+    python -m studio.datasets import hub:user/name [--split train] [--image-column image] [--max-rows 1000]
+    python -m studio.datasets import PATH... --caption-column description --encoding Shift-JIS
+    python -m studio.datasets read-again ID --caption-column description
+    python -m studio.datasets preview hub:user/name
+    python -m studio.datasets export ID FILE.zip
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from studio import datasets, storage
+from studio.datasets import outgoing
+from studio.datasets.imports.sources import walk
+from studio.folders.work import Refused
+from studio.storage import faults
+from studio.system import shell, surroundings
+
+HUB = "hub:"
+
+
+def parser() -> shell.Parser:
+    """The commands and their flags."""
+    made = shell.Parser(prog="python -m studio.datasets", description=__doc__,
+                        formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = made.add_subparsers(dest="command", required=True, parser_class=shell.Parser)
+    bring = commands.add_parser("import", help="import pictures")
+    bring.add_argument("paths", nargs="+", metavar="PATH", help="pictures, archives, folders; or one hub:user/name")
+    bring.add_argument("--name", help="the data set's name (default: the path's)")
+    bring.add_argument("--owner", default="local", help="whose it is (default: local)")
+    bring.add_argument("--background", default="#ffffff", help="colour under transparent parts (default: #ffffff)")
+    bring.add_argument("--caption-from", default="nothing", help="caption of a picture without one: nothing, "
+                       "`file name` or `folder name`")
+    again = commands.add_parser("read-again", help="take the captions of the last import anew, otherwise")
+    again.add_argument("id", metavar="ID", help="the data set's id")
+    again.add_argument("--caption-from", default=None, help="as of import")
+    for command in (bring, again):
+        command.add_argument("--encoding", help="of caption files, where it is not to be recognised: UTF-8, Shift-JIS, "
+                             "GBK, Windows-1251, ...")
+    bring.add_argument("--root", action="append", type=Path, default=[], help="folder in which absolute paths of a "
+                       "JSON-lines file may lie; can be given several times")
+    look = commands.add_parser("preview", help="columns and first rows of a Hub data set")
+    look.add_argument("paths", nargs=1, metavar="hub:user/name")
+    take = commands.add_parser("export", help="a data set as a zip of an imagefolder with its captions")
+    take.add_argument("id", metavar="ID", help="the data set's id, or `sample`")
+    take.add_argument("file", metavar="FILE", type=Path, help="the zip to write")
+    for command in (bring, look):
+        for flag in ("config", "split", "revision", "data-dir"):
+            command.add_argument(f"--{flag}", help="of a Hub data set")
+        command.add_argument("--data-files", action="append", help="of a Hub data set; can be given several times")
+        command.add_argument("--max-rows", type=int, help="of a Hub data set: read so many rows at most")
+    for command in (bring, again, look):
+        command.add_argument("--image-column", metavar="NAME", help="of tables: the column of pictures, or of their "
+                             "names")
+        command.add_argument("--caption-column", metavar="NAME", help="of tables and JSON: the column of captions")
+    return made
+
+
+def source_of(given: argparse.Namespace) -> datasets.HubSource:
+    """The Hub data set that is meant. Raises datasets.Wrong."""
+    names = ("config", "split", "revision", "data_dir", "image_column", "caption_column", "data_files", "max_rows")
+    wish = {name: getattr(given, name) for name in names}
+    return datasets.HubSource.of({"name": given.paths[0].removeprefix(HUB), **wish})
+
+
+def own_token() -> str | None:
+    """HF_TOKEN, else the one that `hf auth login` saved."""
+    from huggingface_hub import get_token
+
+    return os.environ.get("HF_TOKEN") or get_token()
+
+
+def bring(given: argparse.Namespace) -> int:
+    """Import and print the report; 0 when the data set is ready."""
+    hub = source_of(given) if given.paths[0].startswith(HUB) and len(given.paths) == 1 else None
+    columns = {} if hub else {"image_column": given.image_column, "caption_column": given.caption_column}
+    options = datasets.Options(given.background, given.caption_from, tuple(given.root), encoding=given.encoding,
+                               **columns)
+    paths = [] if hub else [Path(path).absolute() for path in given.paths]
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        raise datasets.Wrong(f"There is no {', '.join(missing)}.")
+    name = given.name or (hub.name if hub else paths[0].stem)
+    dataset = datasets.begin(storage.home(), name, given.owner, {"kind": "hub", **hub.wish()} if hub else None)
+    if hub:
+        report = datasets.add_hub(dataset, hub, own_token(), show, options)
+    else:
+        report = datasets.add(dataset, [file for path in paths for file in walk(path)], show, options)
+    return tell(dataset, report)
+
+
+def show(done: int, of: int) -> None:
+    """The progress, on one line."""
+    print(f"\r{done} of {of or '?'} pictures", end="", flush=True)
+
+
+def tell(dataset: datasets.Dataset, report: dict[str, Any]) -> int:
+    """Print the report: first which words did not arrive, and how to say where they are."""
+    if report.get("headline"):
+        print(f"\r{report['headline']}")
+        print(f"\rsay it by: python -m studio.datasets read-again {dataset.id} --caption-column NAME "
+              "(or --image-column, --encoding, --caption-from)")
+    for code in report.get("encodings", ()):
+        print(f"\rencoding {code['encoding']}{'' if code['sure'] else ' (a guess)'}: {code['files']} files, such as "
+              f"{code['file']}: {code['sample']}")
+    for line in report["skipped"]:
+        print(f"\rskipped  {line['file']}: {line['reason']}")
+    for note in report["notes"]:
+        print(f"\rnote     {note}")
+    print(f"\r{report['seen']} files seen: {report['used']} used, {report['converted']} converted, "
+          f"{report['seen'] - report['used'] - report['converted']} skipped")
+    print(report["error"] or f"{dataset.count} pictures in data set {dataset.id} ({dataset.name})")
+    return 0 if dataset.state == "ready" else 1
+
+
+def read_again(given: argparse.Namespace) -> int:
+    """Read the words of the last import by other wishes, and print the report. Raises datasets.Wrong."""
+    dataset = _named(given.id)
+    wishes = {name: getattr(given, name) for name in ("image_column", "caption_column", "encoding", "caption_from")}
+    wishes = {name: wish for name, wish in wishes.items() if wish is not None}
+    options = datasets.Options(**{**datasets.read_before(dataset), **wishes})
+    return tell(dataset, datasets.read_again(dataset, options, show))
+
+
+def _named(id: str) -> datasets.Dataset:
+    """The data set of that id. Raises datasets.Wrong."""
+    try:
+        return datasets.find(storage.home(), id)
+    except datasets.NotFound:
+        known = ", ".join(f"{one.id} ({one.name})" for one in datasets.every(storage.home()))
+        raise datasets.Wrong(f"There is no data set {id[:64]!r}; there are: {known or 'none'}.") from None
+
+
+def take(given: argparse.Namespace) -> int:
+    """Write a data set into a zip; 0 when it is there. Raises datasets.Wrong."""
+    dataset = _named(given.id)
+    if given.file.is_dir() or not given.file.absolute().parent.is_dir():
+        raise datasets.Wrong(f"{given.file} cannot be written: name a file in a folder that is there.")
+    size = outgoing.write(dataset, given.file)
+    print(f"{dataset.count} pictures of {dataset.name!r} in {given.file} ({size / 1e6:.1f} MB)")
+    return 0
+
+
+def main() -> int:
+    """0 when all went well; 1 when nothing can be used; 2 a wrong call."""
+    surroundings.use_utf8()
+    for sentence in surroundings.drop_unusable(os.environ):
+        print(sentence, file=sys.stderr)
+    given = parser().parse_args()
+    try:
+        surroundings.home(storage.home)
+        if given.command == "import":
+            return bring(given)
+        if given.command == "read-again":
+            return read_again(given)
+        if given.command == "export":
+            return take(given)
+        found = datasets.preview(storage.home(), source_of(given), own_token())
+        for row in found["rows"]:
+            row.pop("thumb")
+        print(json.dumps(found, ensure_ascii=False, indent=1))
+        return 0
+    except (surroundings.Unfit, datasets.Wrong, datasets.Unreadable, datasets.Nothing, storage.Corrupt, Refused,
+            OSError) as problem:
+        print(faults.in_shell(problem), file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,332 @@
+"""Train from a shell: make a run and start it, or start or resume one that is there.
+
+    python -m studio.train RUN_FOLDER [--train.max_steps 2000]
+    python -m studio.train RUN_FOLDER --branch checkpoint-500 --optim.learning_rate 1e-5
+    python -m studio.train --config my.json --optim.learning_rate 1e-4 --name "my run"
+    python -m studio.train --from-command "accelerate launch train_text_to_image.py ..."
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from studio import PACKAGE, datasets, prepare, storage
+from studio import config as config_
+from studio.commands import reference
+from studio.folders import edits, events, runs
+from studio.folders.runs import Run
+from studio.storage import faults
+from studio.system import shell, surroundings
+
+OWNER = "local"  # who uses this machine without signing in
+GOOD = ("finished", "stopped", "paused")
+POLL, SHOW = 0.3, 2.0  # seconds between looks, and between lines
+HELD = 120.0  # seconds that a server over the same home leaves an attempt to this shell, whose tokens it does not have
+
+
+class Wrong(Exception):
+    """A call that cannot be carried out; each line names one fault."""
+
+
+def parser() -> shell.Parser:
+    """One flag per setting, read from the schema."""
+    sections = config_.schema()["sections"]
+    aliases = {setting["reference"]: f"--{setting['path']}" for section in sections for setting in section["fields"]
+               if setting["reference"]}
+    made = shell.Parser(prog="python -m studio.train", aliases=aliases, description=(
+        "Train a model in this shell. Ctrl-C finishes the step, saves and ends; a second Ctrl-C ends without saving. "
+        "Runs lie in STUDIO_HOME (workspace/ beside the program) and show on the page too."))
+    made.add_argument("run", nargs="?", type=Path, help="folder of a run to start or resume; with settings that may "
+                      f"change on the way ({', '.join(edits.EDITABLE)}) it goes on with them, and one that trains now "
+                      "takes them from its next step on")
+    made.add_argument("--resume-from", metavar="CHECKPOINT", help="with a run: the checkpoint to go on from "
+                      "(checkpoint-500) in place of the newest; later ones go to the trash")
+    made.add_argument("--branch", metavar="CHECKPOINT", help="with a run: a new run that goes on from this checkpoint, "
+                      "with the settings given here")
+    made.add_argument("--config", type=Path, metavar="FILE", help="a JSON config; what it leaves out is default")
+    made.add_argument("--from-command", metavar="COMMAND", help="the command line of diffusers' train_text_to_image.py "
+                      "or train_text_to_image_lora.py, in quotes; what has no place here is listed")
+    made.add_argument("--name", help="the new run's name")
+    for section in sections:
+        group = made.add_argument_group(section["title"])
+        for setting in section["fields"]:
+            _add_setting(group, setting)
+    return made
+
+
+def _add_setting(group: Any, setting: dict[str, Any]) -> None:
+    default = "" if setting["default"] is None else f" Default: {setting['default']}."
+    allowed = f" Allowed: {setting['limits']}." if setting["limits"] else ""
+    options: dict[str, Any] = {"dest": setting["path"], "default": argparse.SUPPRESS,
+                               "metavar": setting["kind"].upper(),
+                               "help": f"{setting['help']}{allowed}{default}".replace("%", "%%")}
+    if setting["kind"] == "bool":
+        options |= {"nargs": "?", "const": "true"}
+    elif setting["kind"] in ("lines", "choices"):
+        options |= {"action": "extend", "nargs": "+"}
+        options["help"] += " Several may follow the flag."
+    group.add_argument(f"--{setting['path']}", **options)
+
+
+def parsed(argv: list[str] | None) -> argparse.Namespace:
+    """The arguments; a run's folder behind the last of several values is the run."""
+    args = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    choices = {setting["path"] for section in config_.schema()["sections"] for setting in section["fields"]
+               if setting["kind"] == "choices"}
+    for path, values in list(_flags(args)):
+        if path in choices:
+            setattr(args, path, [one for value in values for one in value.split(",") if one])
+        if isinstance(values, list) and args.run is None and len(values) > 1 and values[-1] == words[-1] and (
+                Run(Path(values[-1])).record_file.is_file()):
+            args.run = Path(values[-1])
+            setattr(args, path, values[:-1])
+    return args
+
+
+def config_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The partial config that was asked for: the command, the file, each flag, laid over each other. Raises Wrong."""
+    found: Any = {}
+    base = _of_command(args.from_command) if args.from_command is not None else {}
+    if args.config is not None:
+        try:
+            found = json.loads(args.config.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise Wrong(f"--config: {args.config} cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise Wrong(f"--config: {args.config} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise Wrong(f"--config: {args.config} must hold an object of sections")
+    found = config_.merge(base, found) if base else found
+    for path, value in _flags(args):
+        section, _, name = path.partition(".")
+        into = found.setdefault(section, {})
+        if not isinstance(into, dict):
+            raise Wrong(f"{section}: a section is an object of settings")
+        into[name] = None if value in ("null", ["null"]) else value
+    return found
+
+
+def _of_command(text: str) -> dict[str, Any]:
+    """The config of a pasted command line; what has no place is said on stderr. Raises Wrong."""
+    try:
+        read = reference.from_command(text)
+    except reference.CommandError as error:
+        raise Wrong(f"--from-command: {error}") from None
+    for entry in read["unplaced"]:
+        value = "" if entry["value"] in (None, True) else f" {entry['value']}"
+        print(events.redact(f"no place for {entry['option']}{value}: {entry['why']}"), file=sys.stderr)
+    return read["config"]
+
+
+def chosen(args: argparse.Namespace) -> tuple[Run, int | None]:
+    """The run and the attempt to start: a new run, or another attempt of the one named, or none. Raises Wrong."""
+    if args.run is not None:
+        if args.config or args.from_command:
+            raise Wrong("a run has its config: name either a run's folder, or a config for a new run")
+        return _of_run(Run(args.run.resolve()), args)
+    if args.resume_from is not None or args.branch is not None:
+        raise Wrong("--resume-from and --branch need the folder of the run that the checkpoint belongs to")
+    config, token = config_of(args), os.environ.get("HF_TOKEN")
+    try:
+        surroundings.home(runs.home)
+        _check_without_pictures(config, token)
+        _bring_pictures(config, token)
+        run = prepare.submit(runs.home(), name=args.name or time.strftime("Run of %Y-%m-%d %H:%M"), owner=OWNER,
+                             config=config, token=token, held=HELD)
+    except surroundings.Unfit as problem:
+        raise Wrong(str(problem)) from None
+    except config_.ConfigError as error:
+        raise Wrong("\n".join(f"{p.field}: {p.message}" for p in error.problems)) from None
+    return run, run.attempts()[0]
+
+
+def _check_without_pictures(config: dict[str, Any], token: str | None) -> None:
+    """What can be said before pictures are brought in. Raises ConfigError, so that a refused run leaves none behind."""
+    data = config.get("data", {})
+    if isinstance(data, dict):  # else `plan` says what a section is
+        data = {**data, "dataset": "sample", "data_dir": None}
+    found = prepare.plan(runs.home(), {**config, "data": data}, token=token)
+    problems = [problem for problem in found.problems if problem.field != "data.dataset"]
+    if problems:
+        raise config_.ConfigError(problems)
+
+
+def _bring_pictures(config: dict[str, Any], token: str | None) -> None:
+    """Import the Hub data set or the folder that the config names; its id takes their place. Raises Wrong."""
+    try:
+        data = config_.load({"data": config.get("data", {})}).data
+        found, report = datasets.ensure(runs.home(), data, OWNER, token, lambda done, of: print(
+            f"importing pictures {done}/{of or '?'}", flush=True))
+    except config_.ConfigError:
+        return  # prepare names every problem
+    except (datasets.Wrong, datasets.Unreadable) as problem:
+        raise Wrong(f"data.dataset: {problem}") from None
+    if report is not None:
+        if report["error"]:
+            raise Wrong(f"data.dataset: {report['error']}")
+        print("\n".join([f"imported {report['used'] + report['converted']} of {report['seen']} into data set {found}",
+                         *report["notes"]]), flush=True)
+    config["data"] = {**config.get("data", {}), "dataset": found}
+
+
+def _of_run(run: Run, args: argparse.Namespace) -> tuple[Run, int | None]:
+    """The run, or a branch of it, and the attempt to start; none where a run that trains now takes new settings."""
+    if not run.record_file.is_file():
+        raise Wrong(f"{run.path} is not a run's folder: it has no {run.record_file.name}")
+    reader, changes = runs.Reader(), config_of(args)
+    try:
+        if args.branch is not None:
+            made = prepare.branch(run.home, run, name=args.name or f"{run.record()['name']}, branched", owner=OWNER,
+                                  checkpoint=args.branch, config=changes, held=HELD)
+            return made, made.attempts()[0]
+        if args.name is not None:
+            raise Wrong("--name names a new run: leave it out, or branch the run")
+        if changes and (asked := runs.change(run, changes, reader)):
+            _wait_for_answer(run, asked)
+            return run, None
+        waits = reader.state(run)[0] == "queued"
+        return run, run.attempts()[0] if waits else runs.resume(run, reader, args.resume_from, held=HELD)
+    except config_.ConfigError as error:
+        raise Wrong("\n".join(f"{p.field or run.path.name}: {p.message}" for p in error.problems)) from None
+    except (runs.Refused, storage.Corrupt) as error:
+        raise Wrong(f"{run.path.name}: {error}") from None
+
+
+def _wait_for_answer(run: Run, asked: str) -> None:
+    """Wait for what the trainer says to a request, and say it. Raises Wrong when it was refused."""
+    reader = runs.Reader()
+    print("asked: it holds from the next step on", flush=True)
+    while True:
+        alive = run.alive()
+        answer = reader.story(run).controls.get(asked, {})
+        if answer.get("result") == "refused":
+            raise Wrong(f"refused: {answer['message']}")
+        if answer.get("result") == "done":
+            print(f"from step {answer['step']} on: {answer['message']}")
+            return
+        if answer and answer.get("message"):  # accepted for a later step
+            print(answer["message"])
+            return
+        if not alive:
+            raise Wrong("the run ended before it could take that: give it the settings again to resume it with them")
+        time.sleep(POLL)
+
+
+def _flags(args: argparse.Namespace) -> Iterator[tuple[str, Any]]:
+    return ((path, value) for path, value in vars(args).items() if "." in path)
+
+
+class Shell:
+    """Follows a run in the terminal: its log, its steps, and what Ctrl-C asks of it."""
+
+    def __init__(self, run: Run, supervisor: subprocess.Popen[bytes]):
+        self.run, self.supervisor, self.reader = run, supervisor, runs.Reader()
+        self.log_at = run.log_file.stat().st_size
+        self.seen = self.reader.story(run).seq
+        self.shown = 0.0
+        self.interrupts = 0
+
+    def follow(self) -> str:
+        """Until the run has ended; returns its state."""
+        signal.signal(signal.SIGINT, self._on_interrupt)
+        signal.signal(signal.SIGTERM, lambda *_: self.supervisor.terminate())
+        while True:
+            ended = self.supervisor.poll() is not None
+            state, story = self.reader.state(self.run)
+            self._echo_log()
+            self._echo_steps(story, last=ended)
+            if ended and state not in events.ACTIVE:
+                return state
+            time.sleep(POLL)
+
+    def _on_interrupt(self, *_: object) -> None:
+        self.interrupts += 1
+        if self.interrupts == 1:
+            self.run.request("stop")
+            print("\nfinishing the step and saving; Ctrl-C again ends without saving", file=sys.stderr, flush=True)
+        elif self.interrupts == 2:
+            self.run.request("cancel")
+            print("\nending without saving", file=sys.stderr, flush=True)
+
+    def _echo_log(self) -> None:
+        with open(self.run.log_file, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(self.log_at if self.log_at <= size else 0)
+            text = file.read()
+        self.log_at = size
+        sys.stderr.write(events.redact(text.decode("utf-8", "replace")))
+        sys.stderr.flush()
+
+    def _echo_steps(self, story: events.Story, *, last: bool) -> None:
+        now = time.monotonic()
+        if story.seq == self.seen or (now - self.shown < SHOW and not last):
+            return
+        self.seen, self.shown = story.seq, now
+        total = self.run.config().train.max_steps
+        loss = story.curve.loss[-1] if story.curve.loss else math.nan
+        parts = [f"step {story.step}/{total}"]
+        parts += [f"loss {loss:.5f}"] if math.isfinite(loss) else []
+        parts += [f"{story.seconds_per_step:.2f} s/step"] if story.seconds_per_step else []
+        phase = story.phase or {}
+        if phase.get("phase") not in (None, "training"):
+            done = f" {phase['done']}/{phase['total']} {phase['unit'] or ''}" if phase.get("total") else ""
+            parts.append(f"{phase['phase']}{done}")
+        print("  ".join(parts), flush=True)
+
+
+def supervise(run: Run, attempt: int) -> subprocess.Popen[bytes]:
+    """A supervisor in a session of its own, so that this terminal's Ctrl-C reaches this program alone."""
+    path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+    with open(run.log_file, "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "studio.launch", str(run.path), "--attempt", str(attempt)], cwd=run.path,
+            env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True)
+
+
+def report(run: Run, state: str) -> int:
+    """Say how it ended and where the results lie; returns the exit status."""
+    story = runs.Reader().story(run)
+    exit_ = run.exit() or {}
+    error = (story.end or {}).get("error") or exit_.get("error")
+    if error:
+        print(f"{error['message']}\n{error['hint']}", file=sys.stderr)
+    elif state == "queued" and storage.is_full(run.home):
+        print(f"The run could not begin. {faults.FULL.message} {faults.FULL.hint}", file=sys.stderr)
+    newest = next(run.valid_checkpoints(), None)
+    print(f"{state} at step {story.step}")
+    print(f"weights: {newest[0]}" if newest else "no checkpoint was saved")
+    print(f"pictures: {run.samples}")
+    if state in runs.RESUMABLE:
+        print(f"resume: python -m studio.train {run.path}")
+    return 0 if state in GOOD else 130 if state == "cancelled" else 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 for finished, stopped or paused; 1 failed; 2 a wrong call, one line per fault on stderr; 130 cancelled."""
+    surroundings.use_utf8()
+    for sentence in surroundings.drop_unusable(os.environ):
+        print(sentence, file=sys.stderr)
+    args = parsed(argv)
+    try:
+        run, attempt = chosen(args)
+        print(f"run: {run.path}", flush=True)
+        return report(run, Shell(run, supervise(run, attempt)).follow()) if attempt is not None else 0
+    except (Wrong, OSError) as error:
+        print(faults.in_shell(error), file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Command lines of diffusers' training scripts, read as configs of runs."""

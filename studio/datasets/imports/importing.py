@@ -1,0 +1,139 @@
+"""Start an import in a process of its own and follow it; the caller's memory does not grow with the upload."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from studio import limited, storage
+from studio.datasets.imports import words
+from studio.datasets.imports.hubsource import HubSource
+from studio.datasets.options import Options, Wrong
+from studio.datasets.store import Dataset, take_lock
+from studio.limited import confine
+from studio.messages import Message
+
+Progress = Callable[[int, int], None]
+Begun = Callable[[], None]
+Place = Callable[[Begun], AbstractContextManager[None]]  # what an import works inside; calls what it is given to wait
+
+
+def at_once(waits: Begun) -> AbstractContextManager[None]:
+    """A place for whoever comes."""
+    return nullcontext()
+
+
+def add(dataset: Dataset, files: Iterable[tuple[str, Path]], progress: Progress | None = None,
+        options: Options = Options(), begun: Begun | None = None, place: Place = at_once) -> dict[str, Any]:
+    """Import files (relative name, path on this machine; zips are unpacked) and commit them; returns the report.
+
+    Blocks until the importing process has ended, calling `progress(done, total)` with pictures about twice a second.
+    Never raises for what a person brought: see the report and `dataset.state`. The import holds its own lock and goes
+    on if this process dies; an exception raised here (Ctrl-C, or by `progress`) ends it. From `begun()` on a cut is
+    told as a cut, whoever dies. It works inside `place(begun)`, which may let it wait.
+    """
+    return _run(dataset, {"files": _listed(files)}, options, progress, begun, place)
+
+
+def add_folder(dataset: Dataset, folder: Path, progress: Progress | None = None,
+               options: Options = Options(), begun: Begun | None = None, place: Place = at_once) -> dict[str, Any]:
+    """`add` for every file below a folder of this machine, which is listed by the importing process."""
+    return _run(dataset, {"folder": os.fsencode(folder.absolute()).hex()}, options, progress, begun, place)
+
+
+def add_hub(dataset: Dataset, source: HubSource, token: str | None, progress: Progress | None = None,
+            options: Options = Options(), begun: Begun | None = None, place: Place = at_once) -> dict[str, Any]:
+    """`add` for the rows of a Hub data set, read with `token` alone."""
+    return _run(dataset, {"hub": source.wish()}, options, progress, begun, place, token)
+
+
+def commit(dataset: Dataset, progress: Progress | None = None, options: Options = Options(),
+           begun: Begun | None = None, place: Place = at_once) -> dict[str, Any]:
+    """`add` for the batches that wait (`Dataset.receive`). Raises Wrong when none does."""
+    batches = dataset.batches()
+    if not batches:
+        raise Wrong(Message("No files wait to be imported: send some first."))
+    files = [(name, dataset.incoming / batch / f"{number:06d}")
+             for batch, names in batches for number, name in enumerate(names)]
+    return _run(dataset, {"files": _listed(files), "batches": [batch for batch, _ in batches]}, options, progress,
+                begun, place)
+
+
+def read_again(dataset: Dataset, options: Options, progress: Progress | None = None, begun: Begun | None = None,
+               place: Place = at_once) -> dict[str, Any]:
+    """Read the files of words of the last import once more, by other options, and give the pictures what they say now;
+    one step of undo. Captions that were changed by hand since stay. Returns the report. Raises Wrong where those files
+    were not kept."""
+    if not words.are_kept(dataset):
+        raise Wrong(Message("The files of words of this data set are not kept: import it again to read them "
+                            "otherwise."))
+    return _run(dataset, {"again": True, "files": []}, options, progress, begun, place)
+
+
+def _listed(files: Iterable[tuple[str, Path]]) -> list[tuple[str, str]]:
+    return [(os.fsencode(name).decode("utf-8", "backslashreplace"), os.fsencode(path.absolute()).hex())
+            for name, path in files]
+
+
+def _run(dataset: Dataset, task: dict[str, Any], options: Options, progress: Progress | None,
+         begun: Begun | None, place: Place, token: str | None = None) -> dict[str, Any]:
+    wishes = {**dataclasses.asdict(options), "roots": [os.fsencode(root.absolute()).hex() for root in options.roots]}
+    lock, begun = take_lock(dataset), begun or (lambda: None)
+    try:
+        _sweep_staging(dataset.home)
+        storage.clear(dataset.path / "cancel", dataset.path / "progress.json")
+        dataset.drop_imported()  # what an import that was cut after its commit has left
+        storage.write_json(dataset.task_file, {**task, "options": wishes})
+        with place(begun):
+            dataset.record()  # it may have been deleted while it waited
+            process = _start(dataset, lock, token)
+            lock.release()  # the importing process holds it from here on
+            begun()
+            _wait(process, dataset, progress or (lambda done, total: None))
+    finally:
+        lock.release()
+    return dataset.report()
+
+
+def _wait(process: subprocess.Popen[bytes], dataset: Dataset, progress: Progress) -> None:
+    try:
+        _follow(process, dataset, progress)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+
+
+def _sweep_staging(home: Path) -> None:
+    """Remove the decoded pictures of imports that were interrupted."""
+    for left in (home / "images").glob(f"{storage.STAGING}*"):
+        if not storage.is_locked(Dataset(home, left.name.removeprefix(storage.STAGING)).lock_file):
+            storage.clear(left)
+
+
+def _start(dataset: Dataset, lock: storage.Lock, token: str | None) -> subprocess.Popen[bytes]:
+    """The importing process; a token reaches it through a pipe, and is written nowhere."""
+    with open(dataset.path / "import.log", "ab") as log:
+        process = subprocess.Popen(
+            limited.command("studio.datasets.imports.intake", str(dataset.path.absolute())), cwd=dataset.path,
+            stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, pass_fds=(lock.fileno(),),
+            env=confine.environment(dataset.path, network=True))
+    assert process.stdin
+    process.stdin.write((token or "").encode())
+    limited.close(process.stdin)
+    return process
+
+
+def _follow(process: subprocess.Popen[bytes], dataset: Dataset, progress: Progress) -> None:
+    while True:
+        try:
+            process.wait(timeout=0.5)
+            return
+        except subprocess.TimeoutExpired:
+            seen = storage.read_json(dataset.path / "progress.json") or {}
+            progress(seen.get("done", 0), seen.get("total", 0))

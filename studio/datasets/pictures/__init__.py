@@ -1,0 +1,1 @@
+"""Pictures as files: decoding in limited processes, normalising, buckets, crops, measures."""

@@ -1,0 +1,1 @@
+"""Tables of pictures and words: JSON, CSV, parquet, sidecar files, and the process that reads them."""

@@ -1,0 +1,132 @@
+"""Files of words that belong to one picture each: beside it under its name, or in a folder of captions."""
+
+from __future__ import annotations
+
+import posixpath
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from studio.datasets.imports.matching import Names
+from studio.datasets.imports.sources import Entry
+from studio.datasets.tabular import columns, records
+from studio.datasets.text import captions
+from studio.datasets.text.texts import Texts
+from studio.messages import Message
+
+# The endings of such files, those that come first where a picture has several; a `.json` may be a table as well.
+SUFFIXES = (".txt", ".caption", ".captions", ".description", ".text", ".cap", ".prompt", ".tags", ".tag", ".json")
+LARGEST_JSON = 1 << 20  # bytes
+TAGS = (".tags", ".tag")
+DRAWN = Message("settings of a program that draws, behind a caption: left out")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a file says of its picture, and what was changed to read it; or why nothing can be taken from it."""
+
+    captions: tuple[str, ...] = ()
+    changes: frozenset[str] = frozenset()
+    problem: str = ""
+
+
+class Sidecars:
+    """Finds the files of words of each picture. `asked` is the column that a person named, for JSON."""
+
+    def __init__(self, pictures: Sequence[Entry], words: Sequence[Entry], names: Names, texts: Texts,
+                 asked: str | None = None):
+        self.texts, self.asked = texts, asked
+        self._places: dict[tuple[int, str], list[Entry]] = defaultdict(list)
+        self._stems: dict[str, list[Entry]] = defaultdict(list)
+        for entry in words:
+            stem = entry.key[: -len(entry.suffix)].casefold()
+            self._places[entry.source, stem].append(entry)
+            self._stems[stem].append(entry)
+        self._of: dict[Entry, list[Entry]] = {}
+        self.owners: dict[Entry, list[Entry]] = defaultdict(list)  # file -> its pictures
+        for picture in pictures:
+            self._claim(picture, list(dict.fromkeys(self._beside(picture))))
+        for entry in words:
+            mirrored = [] if entry in self.owners else names.mirrored(entry.key[: -len(entry.suffix)])
+            if len(mirrored) == 1:
+                self._claim(mirrored[0], [*self._of.get(mirrored[0], []), entry])
+        self.unclaimed = [entry for entry in words if entry not in self.owners]
+        self.columns: Counter[str] = Counter()  # of JSON files: columns that captions were taken from
+        self.left: Counter[str] = Counter()  # and columns of words that were not
+        self.unfit: dict[Entry, dict[str, str]] = {}  # JSON files without a column of captions: a value of each column
+
+    def of(self, picture: Entry) -> list[Entry]:
+        """The files of a picture, the one that comes first before the others."""
+        return self._of.get(picture, [])
+
+    def read(self, entry: Entry) -> Said:
+        """What one says. Raises sources.NotTaken, OSError."""
+        text, changes = self.texts.decode(entry)
+        if entry.suffix == ".json":
+            return self._of_json(entry, text, changes)
+        text, changes = _prompt(text, changes)
+        said = ", ".join(text.split("\n")) if entry.suffix in TAGS and "," not in text else text
+        caption, more = captions.clean(said)
+        return Said((caption,), frozenset(changes | more))
+
+    def _claim(self, picture: Entry, files: list[Entry]) -> None:
+        if not files:
+            return
+        self._of[picture] = sorted(files, key=lambda entry: SUFFIXES.index(entry.suffix))
+        for entry in files:
+            if picture not in self.owners[entry]:
+                self.owners[entry].append(picture)
+
+    def _beside(self, picture: Entry) -> Iterator[Entry]:
+        """The files under a picture's name: without its ending, with it, or (in a tar, as WebDataset counts) without
+        all its endings; of its own source, of loose files, else of another archive."""
+        stem = picture.key[: len(picture.key) - len(PurePosixPath(picture.key).suffix)]
+        stems = [stem.casefold(), picture.key.casefold()]
+        if picture.part is not None:
+            folder, name = posixpath.split(picture.key)
+            stems.append(posixpath.join(folder, name.partition(".")[0]).casefold())
+        near = [entry for source in (picture.source, 0) for one in stems
+                for entry in self._places.get((source, one), ())]
+        yield from near or [entry for one in stems for entry in self._stems.get(one, ()) if entry.source != 0]
+
+    def _of_json(self, entry: Entry, text: str, changes: set[str]) -> Said:
+        try:
+            found = records.parsed(text[:LARGEST_JSON])
+        except (ValueError, RecursionError):
+            return Said(problem=Message("it is not JSON"))
+        if isinstance(found, str | list) and (texts := records.texts_of(found)):
+            said, more = captions.of_texts(texts)
+            return Said(said, frozenset(changes | more))
+        if not isinstance(found, dict):
+            return Said(problem=Message("it holds no object"))
+        return self._of_object(entry, dict(records.flat(found)), changes)
+
+    def _of_object(self, entry: Entry, fields: dict[str, Any], changes: set[str]) -> Said:
+        chosen = columns.captions({name: [value] for name, value in fields.items()}, self.asked)
+        self.left.update(chosen.left)
+        for name in chosen.taken:
+            texts = records.texts_of(fields.get(name), joined=columns.is_tags(name))
+            if texts is None:
+                return Said(problem=Message("its caption is neither text nor a list of texts"))
+            if any(text.strip() for text in texts):
+                self.columns[name] += 1
+                said, more = captions.of_texts(texts)
+                return Said(said, frozenset(changes | more))
+        if chosen.taken:
+            return Said(("",), frozenset(changes))
+        self.unfit[entry] = {name: captions.clean(str(value))[0][:80] for name, value in fields.items()}
+        return Said(problem=Message("it has none of {names}; it has: {columns}", names=columns.LOOKED_FOR,
+                                    columns=", ".join(fields)[:300] or Message("nothing")))
+
+
+def _prompt(text: str, changes: set[str]) -> tuple[str, set[str]]:
+    """A caption without what A1111 and its kin write below a prompt when they draw a picture."""
+    lines = text.splitlines()
+    end = next((n for n, line in enumerate(lines) if line.startswith("Steps: ") and ("Sampler:" in line
+                                                                                     or "Seed:" in line)), None)
+    if end is None:
+        return text, changes
+    end = next((n for n, line in enumerate(lines[:end]) if line.startswith("Negative prompt:")), end)
+    return "\n".join(lines[:end]), changes | {DRAWN}

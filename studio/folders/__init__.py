@@ -1,0 +1,1 @@
+"""Runs and jobs as folders: their layout, events, requests, edits."""

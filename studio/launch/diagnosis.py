@@ -1,0 +1,169 @@
+"""Why an attempt ended when its process did not say so itself: signals, the kernel's OOM killer, the end of the log."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+from studio import messages, storage
+from studio.config import needs_less_memory
+from studio.folders import events
+from studio.folders.runs import LOST, Run
+from studio.folders.work import Work
+from studio.messages import Message, word
+from studio.storage import faults
+
+_RANK_SIGNAL = re.compile(r"exitcode\s*:\s*-(\d+)")  # as torch's elastic agent reports a rank
+_EXCEPTION = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception|Problem|Interrupt|Corrupt|Refused)): (.*)$", re.MULTILINE)
+_LAUNCHER_NOISE = ("ChildFailedError", "SignalException")  # the second: the launcher itself was told to end
+_CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGTRAP}
+EVIDENCE_LINES, EVIDENCE_BYTES = 40, 16_384
+
+
+def oom_kills() -> int:
+    """How often the kernel's OOM killer has struck, here and in this process's memory cgroup (0 where unknown)."""
+    return sum(_counter(path) for path in [Path("/proc/vmstat"), *_cgroup_files()])
+
+
+def tail(log: Path, start: int) -> str:
+    """The last lines of the log that this attempt wrote (from byte `start` on), without secrets."""
+    try:
+        with open(log, "rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(size - EVIDENCE_BYTES, start if start <= size else 0))
+            text = file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
+    return events.redact("\n".join(text.splitlines()[-EVIDENCE_LINES:]))
+
+
+def signal_of(returncode: int, evidence: str) -> int | None:
+    """The signal that ended the trainer, from the launcher's own status or from what the launcher printed."""
+    if returncode < 0:
+        return -returncode
+    found = [int(number) for number in _RANK_SIGNAL.findall(evidence)]
+    killed = [number for number in found if number != signal.SIGTERM]  # the agent ends the other ranks by SIGTERM
+    return (killed or found or [None])[0] if returncode else None
+
+
+def error(run: Work, *, returncode: int, number: int | None, oom: bool, began: bool, evidence: str,
+          lost: bool = False) -> dict[str, Any]:
+    """The cause in words: {code, message, hint, evidence}. `began`: the process had written its first event. `lost`:
+    one process of several was gone, and the others had to be ended."""
+    hint, what = what_next(run), word(run.worker)
+    if number == signal.SIGKILL and oom:
+        return _words("out_of_memory",
+                      Message("The operating system ended the {what} because memory ran out (signal 9, and its OOM "
+                              "killer struck).", what=what), _smaller(run, messages.lowered(hint)), evidence)
+    if number is not None and number in _CRASHES:
+        return _words("crashed",
+                      Message("The {what} process crashed with signal {signal}.", what=what, signal=_named(number)),
+                      Message("{hint} If it happens again, the last lines of the log name the library.", hint=hint),
+                      evidence)
+    if number is not None:
+        killed = (Message("The {what} process was ended from outside by signal {signal}. Memory may have run out.",
+                          what=what, signal=_named(number)) if number == signal.SIGKILL else
+                  Message("The {what} process was ended from outside by signal {signal}.", what=what,
+                          signal=_named(number)))
+        return _words("killed", killed, hint, evidence)
+    said = _exception(evidence)
+    if not said and (lost or LOST in evidence):
+        return _words("lost_process",
+                      Message("One of the run's processes, here or on another machine, was lost without a word, and "
+                              "the others cannot go on without it."), hint, evidence)
+    if disk := of_disk(run, faults.FULL if storage.is_full(run.path) else faults.told(said), evidence):
+        return disk
+    if returncode == 0:
+        return _words("no_end", Message("The {what} process left without saying how it ended.", what=what), hint,
+                      evidence)
+    if not began:
+        message = (Message("The {what} did not start: {said}", what=what, said=said) if said else
+                   Message("The {what} did not start: its process ended with status {status}", what=what,
+                           status=returncode))
+        return _words("start_failed", message, _start_hint(run, said), evidence)
+    return _words("died",
+                  Message("The {what} ended with an error: {said}", what=what, said=said) if said else
+                  Message("The {what} ended with an error: status {status}", what=what, status=returncode),
+                  hint, evidence)
+
+
+def of_disk(run: Work, fault: faults.Fault | None, evidence: str) -> dict[str, Any] | None:
+    """What the disk refused, as the end of an attempt; None where it refused nothing."""
+    if fault is None:
+        return None
+    return _words(fault.code, fault.message, Message("{hint} Then {what}.", hint=fault.hint, what=again(run)), evidence)
+
+
+def supervisor_error(code: str, message: str, hint: str, evidence: str = "") -> dict[str, Any]:
+    """An error that the supervisor met itself, in the same form."""
+    return _words(code, message, hint, evidence)
+
+
+def _words(code: str, message: str, hint: str, evidence: str) -> dict[str, Any]:
+    return {"code": code, "message": events.redact(message), "hint": hint, "evidence": evidence}
+
+
+def again(run: Work) -> str:
+    """What a person does to try once more."""
+    return Message("resume") if run.resumable else Message("start it again")
+
+
+def what_next(run: Work) -> str:
+    """What a person can do now that an attempt has ended."""
+    if not isinstance(run, Run):
+        return Message("Start it again.")
+    newest = next(run.valid_checkpoints(), None)
+    if newest is None:
+        return Message("Resume starts it again from the first step: nothing had been saved yet.")
+    return Message("Resume continues from {name}.", name=newest[0].name)
+
+
+def _smaller(run: Work, hint: str) -> Message:
+    if not isinstance(run, Run):
+        return Message("Close other programs, or choose a smaller model: start it again.")
+    return Message("{advice} Or close other programs: {hint}", advice=needs_less_memory(run.config()), hint=hint)
+
+
+def _start_hint(run: Work, said: str) -> str:
+    if said.startswith(("ModuleNotFoundError", "ImportError")):
+        return Message("Install the studio's requirements again (pip install -r requirements.txt), then {what}.",
+                       what=again(run))
+    return Message("The last lines of the log say more. Put it right, then {what}.", what=again(run))
+
+
+def _exception(evidence: str) -> str:
+    found = [f"{name}: {message}" for name, message in _EXCEPTION.findall(evidence) if name not in _LAUNCHER_NOISE]
+    return found[-1][:500] if found else ""
+
+
+def _named(number: int) -> str:
+    try:
+        return f"{number} ({signal.Signals(number).name})"
+    except ValueError:
+        return str(number)
+
+
+def _cgroup_files() -> list[Path]:
+    """memory.events (v2) and memory.oom_control (v1) of this process's cgroup, or of the root a container sees."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            found += [Path(f"/sys/fs/cgroup/memory{p}/memory.oom_control") for p in (path, "")]
+        elif not controllers:
+            found += [Path(f"/sys/fs/cgroup{p}/memory.events") for p in (path, "")]
+    return [next((p for p in found[i : i + 2] if p.is_file()), Path("/nonexistent")) for i in range(0, len(found), 2)]
+
+
+def _counter(path: Path) -> int:
+    try:
+        fields = (line.split() for line in path.read_text().splitlines())
+        return sum(int(f[1]) for f in fields if len(f) == 2 and f[0] == "oom_kill")
+    except OSError:
+        return 0

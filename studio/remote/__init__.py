@@ -1,0 +1,1 @@
+"""Runs on other machines: bundles trained elsewhere, rented machines watched from here."""

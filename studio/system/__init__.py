@@ -1,0 +1,1 @@
+"""This machine and this process: cores, memory, GPU, locale, proxies, what is imported when."""

@@ -1,0 +1,220 @@
+"""Facts about this machine: cores, memory, GPUs, and the number format measured to be fastest here.
+
+torch is asked in a process of its own (studio.jobs.probe), once, and the answer is kept in `<home>/cache/machine.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from studio import PACKAGE, config, storage
+from studio.messages import Message
+
+log = logging.getLogger(__name__)
+_here = threading.Lock()
+_measured: dict[str, dict[str, Any]] = {}  # what no disk took, by `_key`
+PROBE_SECONDS = 120
+RETRY_SECONDS = 300
+PLAIN_SIDE = 256
+RENTED_THREADS = 2  # what the smallest machine has
+
+
+def facts(home: Path) -> dict[str, Any]:
+    """{cores, memory_bytes, gpus: [{name, memory_bytes}], precision, precision_reason, kernels, torch}; waits for a
+    probe that another process or thread has begun. `kernels` holds `compute.attention` and `compute.linear` by
+    precision. A probe that fails gives precision "no" with the reason, and is tried again
+    RETRY_SECONDS later: until then nobody waits for another."""
+    file, key = home / "cache" / "machine.json", _key()
+    if (known := _known(file, key)) is not None:
+        return known
+    with _one_at_a_time(home):
+        if (known := _known(file, key) or _valid(_measured.get(key), key)) is not None:
+            return known
+        found: dict[str, Any] = {"cores": cores(), "memory_bytes": memory_bytes(), "torch": _torch_version()}
+        answer: dict[str, Any] = {"key": key, "facts": found}
+        try:
+            found.update(_probe())
+        except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+            log.exception("the machine could not be measured")
+            found |= {"gpus": [], "precision": "no", "precision_reason": f"could not be measured: {error}"}
+            answer["failed"] = time.time()
+        if not storage.write_cache(file, answer):
+            _measured[key] = answer
+        return found
+
+
+@contextmanager
+def _one_at_a_time(home: Path) -> Iterator[None]:
+    """Processes measure one after the other; on a disk that takes no lock's file each measures for itself."""
+    lock = storage.Lock(home / "cache" / "machine.lock")
+    try:
+        lock.wait()
+    except OSError as error:
+        if error.errno not in (*storage.UNWRITABLE, *storage.NO_LOCKS):
+            raise
+    with _here:
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def suggestion(home: Path, precision: str | None = None, resolution: int | None = None) -> dict[str, Any]:
+    """What this machine suggests, as a partial config: the number format, unless `precision` is chosen already, and the
+    kernels that were fastest in it. Plain attention only up to PLAIN_SIDE px: its memory grows with the fourth power
+    of the side."""
+    found = facts(home)
+    precision = precision or found["precision"]
+    kernels = dict(found.get("kernels", {}).get(precision, {}))
+    if resolution is None or resolution > PLAIN_SIDE:
+        kernels.pop("attention", None)
+    return {"train": {"mixed_precision": precision}, "compute": kernels}
+
+
+def rented(compute: config.Compute) -> dict[str, Any]:
+    """What suits a rented machine, as a partial config: nothing here can measure it, so its name decides."""
+    gpu = not compute.flavor.startswith("cpu")
+    precision = "fp16" if compute.flavor.startswith("t4") else "bf16" if gpu else "no"  # a T4 has no bf16
+    return {"train": {"mixed_precision": precision}, "compute": {"num_threads": RENTED_THREADS}}
+
+
+def problems(facts: dict[str, Any], train: config.Train | None, compute: config.Compute | None) -> list[config.Problem]:
+    """What this machine cannot do of a run's sections (None: a faulty one, which is told elsewhere)."""
+    if compute is not None and compute.backend != "local":
+        return []
+    found, gpus = [], len(facts["gpus"])
+    if train is not None and train.mixed_precision == "fp16" and not gpus:
+        found.append(config.Problem(field="train.mixed_precision",
+                                    message=Message("fp16 needs a GPU, and this machine has none: choose `no` or "
+                                                    "`bf16`, or leave it empty")))
+    if compute is None:
+        return found
+    if compute.attention == "xformers" and not (gpus and util.find_spec("xformers")):
+        found.append(config.Problem(
+            field="compute.attention",
+            message=Message("xformers needs the package xformers: pip install xformers, or choose `sdpa`") if gpus else
+            Message("xformers needs a GPU, and this machine has none, or choose `sdpa`")))
+    limit, what = (gpus, Message("GPUs")) if gpus else (facts["cores"], Message("cores"))
+    if (here := config.local_processes(compute)) > limit:
+        found.append(config.Problem(field="compute.num_processes",
+                                    message=Message("{processes} processes are more than this machine's {count} "
+                                                    "{what}: set at most {limit} for each machine", processes=here,
+                                                    count=limit, what=what, limit=limit)))
+    if compute.deepspeed_stage and util.find_spec("deepspeed") is None:
+        found.append(config.Problem(field="compute.deepspeed_stage",
+                                    message=Message("DeepSpeed is not installed: `pip install deepspeed` adds it "
+                                                    "(Linux only), or set 0")))
+    return found
+
+
+def device(home: Path) -> str:
+    """The name of what trains here: the first GPU, else the processor."""
+    gpus = facts(home)["gpus"]
+    return gpus[0]["name"] if gpus else _cpu_model()
+
+
+def cores() -> int:
+    """CPU cores this process may use: its affinity, and the limit of its container."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(count, _cgroup_cores() or count))
+
+
+def memory_bytes() -> int:
+    """Memory this process may use: the machine's, or its container's limit if that is less."""
+    total = psutil.virtual_memory().total
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        text = _text(Path(path))
+        if text.isdigit():
+            total = min(total, int(text))
+    return total
+
+
+def _probe() -> dict[str, Any]:
+    done = subprocess.run([sys.executable, "-m", "studio.jobs.probe"], capture_output=True, text=True, check=True,
+                          timeout=PROBE_SECONDS, stdin=subprocess.DEVNULL,
+                          env={**os.environ, "OMP_NUM_THREADS": "1",
+                               "PYTHONPATH": str(PACKAGE.parent)})
+    found = json.loads(done.stdout.splitlines()[-1])
+    return {name: found[name] for name in ("gpus", "precision", "precision_reason", "kernels", "torch")}
+
+
+def _known(file: Path, key: str) -> dict[str, Any] | None:
+    try:
+        kept = storage.read_json(file)
+    except storage.Corrupt:
+        return None
+    return _valid(kept, key)
+
+
+def _valid(answer: Any, key: str) -> dict[str, Any] | None:
+    """The facts of an answer for this machine: measured, or a failure of the last minutes."""
+    if not isinstance(answer, dict) or answer.get("key") != key or not isinstance(answer.get("facts"), dict):
+        return None
+    failed = answer.get("failed")
+    recent = isinstance(failed, int | float) and 0 <= time.time() - failed < RETRY_SECONDS
+    return answer["facts"] if recent or "kernels" in answer["facts"] else None
+
+
+def _key() -> str:
+    """What a measurement depends on."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    return " | ".join([_cpu_model(), str(cores()), _torch_version(), _gpu_names(), visible])
+
+
+@lru_cache
+def _torch_version() -> str:
+    try:
+        return metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
+@lru_cache
+def _cpu_model() -> str:
+    lines = _text(Path("/proc/cpuinfo")).splitlines()
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+@lru_cache
+def _gpu_names() -> str:
+    """The NVIDIA GPUs, by the driver's own tool (empty without one): enough to notice a changed machine."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ""
+    try:
+        return subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=20, check=False).stdout.strip()
+    except subprocess.TimeoutExpired:
+        return ""
+
+
+def _cgroup_cores() -> int | None:
+    """The container's CPU quota in whole cores (cgroup v2, then v1)."""
+    quota, _, period = _text(Path("/sys/fs/cgroup/cpu.max")).partition(" ")
+    if not quota:
+        quota = _text(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
+        period = _text(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
+    return max(1, int(quota) // int(period)) if quota.isdigit() and period.isdigit() else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,1 @@
+"""What learns and how: trainable weights, objectives, optimizer steps, EMA."""

@@ -1,0 +1,1 @@
+"""Several processes as one run: ranks, DDP, ZeRO."""

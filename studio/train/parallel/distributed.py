@@ -1,0 +1,179 @@
+"""This process among the run's processes: accelerate, device, precision, threads; what all ranks must agree on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import InitProcessGroupKwargs, check_cuda_p2p_ib_support
+
+from studio import __version__
+from studio.config import Config
+from studio.folders.runs import RENDEZVOUS
+from studio.messages import Message
+
+PATIENCE = timedelta(hours=12)  # ranks wait for rank 0 while it draws or saves; a dead one is noticed by the launcher
+
+
+class WrongPrecision(Exception):
+    """A mixed precision that this device cannot do."""
+
+
+class Host:
+    """Device, precision and place of this process; what joins it to the others comes with `join`. Made before anything
+    else touches torch."""
+
+    accelerator: Accelerator
+
+    def __init__(self, config: Config):
+        torch.set_num_threads(config.compute.num_threads or 1)
+        _choose_kernels(config)
+        self.rank, self.ranks, self.local_rank, self.local_ranks = (
+            int(os.environ.get(name, default)) for name, default in
+            (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1")))
+        self.main = self.rank == 0
+        self.device = _device(self.local_rank, self.ranks)
+        self.precision = precision_of(config.train.mixed_precision or "no", mps=self.device.type == "mps",
+                                      cuda=self.device.type == "cuda")
+        self._group: Any = None
+        # GPU kernels may add in another order each time unless told not to; MPS cannot be told.
+        self.exact = self.device.type == "cpu" or (self.device.type == "cuda" and config.compute.deterministic)
+        self._numerics = {"tf32": config.compute.allow_tf32, "attention": config.compute.attention,
+                          "linear": config.compute.linear,
+                          "deterministic": config.compute.deterministic}
+
+    def join(self) -> None:
+        """Meet the other processes. Until then each works alone, so that nobody waits in a collective.
+
+        On one machine that is in a file: no port is opened for it. Several machines meet as accelerate's launcher says.
+        """
+        if self.ranks > 1 and (store := os.environ.get(RENDEZVOUS)):
+            _spare_old_drivers(self.device)
+            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo", init_method=f"file://{store}",
+                                    rank=self.rank, world_size=self.ranks, timeout=PATIENCE)
+        self.accelerator = Accelerator(
+            mixed_precision=self.precision, step_scheduler_with_optimizer=False,
+            kwargs_handlers=_distributed("nccl" if self.device.type == "cuda" else "gloo"))
+        self.device = self.accelerator.device
+        self._group = dist.new_group(backend="gloo", timeout=PATIENCE) if self.ranks > 1 else None
+
+    def autocast(self, *modules: Any) -> None:
+        """Let these run in the run's precision also where they are called by themselves, as in drawing."""
+        for module in modules if self.accelerator.native_amp else ():
+            self.accelerator.prepare_model(module, device_placement=False, evaluation_mode=True)
+
+    def tell(self, value: Any) -> Any:
+        """Rank 0's value on every rank, by way of the CPU."""
+        if self.ranks == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self._group)
+        return box[0]
+
+    def share(self, value: torch.Tensor) -> None:
+        """Give every rank what rank 0 has in `value`, in place."""
+        dist.broadcast(value, src=0, group=self._group if value.device.type == "cpu" else None)
+
+    def wait(self) -> None:
+        """Until every rank is here; before they met there is nothing to wait for."""
+        if self._group is not None:
+            dist.barrier(group=self._group)
+
+    def mean(self, value: torch.Tensor) -> torch.Tensor:
+        """The mean of every rank's value, on every rank."""
+        return self.accelerator.reduce(value, "mean") if self.ranks > 1 else value  # type: ignore[return-value]
+
+    def sum(self, value: torch.Tensor) -> torch.Tensor:
+        """The sum of every rank's value, on every rank, by way of the CPU."""
+        if self.ranks > 1:
+            dist.all_reduce(value, group=self._group)
+        return value
+
+    def facts(self) -> dict[str, Any]:
+        """What bit-identity depends on, for the `attempt` event and each checkpoint."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else _cpu_name()
+        versions = {"studio": __version__, "python": platform.python_version(), "torch": torch.__version__}
+        return {"device": f"{self.device.type}: {name}", "precision": self.precision, "exact": self.exact,
+                "threads": torch.get_num_threads(), "versions": versions, "numerics": self._numerics}
+
+    def close(self) -> None:
+        """Leave the process group."""
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def lost_peer(error: Exception) -> bool:
+    """Whether this is what a process meets when another one of its group has died."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo/transport" in str(error))
+
+
+def peak_memory() -> int:
+    """The most memory this process has held, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def precision_of(asked: str, *, mps: bool, cuda: bool) -> str:
+    """The mixed precision that is used: none on MPS, where autocast is slow and wrong. Raises WrongPrecision."""
+    if mps:
+        return "no"
+    if asked == "fp16" and not cuda:
+        raise WrongPrecision(Message("fp16 needs a GPU; choose bf16 or no"))
+    return asked
+
+
+def _choose_kernels(config: Config) -> None:
+    """Before the first kernel runs; said each time, since one process may train several runs in turn."""
+    deterministic = config.compute.deterministic
+    torch.set_float32_matmul_precision("high" if config.compute.allow_tf32 else "highest")
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+    memory: Any = torch.utils.deterministic
+    memory.fill_uninitialized_memory = False  # it finds bugs and costs time; it orders nothing
+    if deterministic != torch.are_deterministic_algorithms_enabled():  # it imports torch's compiler, a second or more
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def _distributed(backend: str) -> list[Any]:
+    """How several processes meet; accelerate takes a backend for a request to start a group, so none for one alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return []
+    return [InitProcessGroupKwargs(backend=backend, timeout=PATIENCE),
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=False)]
+
+
+def _spare_old_drivers(device: torch.device) -> None:
+    """What accelerate's launcher sets for GPUs whose driver cannot copy from one to the other."""
+    if device.type == "cuda" and not check_cuda_p2p_ib_support():
+        os.environ.setdefault("NCCL_P2P_DISABLE", "1")
+        os.environ.setdefault("NCCL_IB_DISABLE", "1")
+
+
+def _device(local_rank: int, ranks: int) -> torch.device:
+    """The device that accelerate will give this process."""
+    if not _cpu_only() and torch.cuda.is_available():
+        if ranks > 1:
+            torch.cuda.set_device(local_rank)
+        return torch.device("cuda", local_rank)
+    return torch.device("mps" if not _cpu_only() and torch.backends.mps.is_available() else "cpu")
+
+
+def _cpu_only() -> bool:
+    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "")
+    except FileNotFoundError:
+        return platform.processor()

@@ -1,0 +1,80 @@
+"""The place where the Gradio pages hang: they take seconds to import, and the server answers before they are there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from studio.messages import Message
+from studio.web.http.errors import NotFound
+from studio.web.http.languages import plain_page, spoken
+
+log = logging.getLogger("studio.web")
+
+
+GRADIO_FILES = ("js/iframeResizer.contentWindow.min.js",)  # of Gradio's own /static, what its page asks for
+
+
+class Static:
+    """The page's own files under /static, and those of Gradio's that the page needs; nothing else is looked for."""
+
+    def __init__(self, folder: Path, otherwise: ASGIApp):
+        self.otherwise = otherwise
+        self.names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        self.files = StaticFiles(directory=folder, check_dir=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        name = scope["path"].removeprefix(scope["root_path"]).lstrip("/")
+        if name in self.names:
+            await self.files(scope, receive, send)
+        elif name in GRADIO_FILES:
+            await self.otherwise({**scope, "root_path": scope.get("app_root_path", "")}, receive, send)
+        else:
+            raise NotFound(Message("There is no such address."),
+                           Message("The README shows how a program uses the API."))
+
+
+class Pages:
+    """An ASGI app that says "starting" until the real ones have been made, in a thread: one for each language."""
+
+    def __init__(self, make: Callable[[], Mapping[str, Any]] | None):
+        self._make = make
+        self.apps: Mapping[str, ASGIApp] = {}
+        self.failed: BaseException | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the real pages answer (or there are none to come)."""
+        return self._make is None or bool(self.apps)
+
+    async def load(self, stack: AsyncExitStack) -> None:
+        """Make the pages; `stack` ends their lifespan."""
+        if self._make is None:
+            return
+        try:
+            apps = await asyncio.to_thread(self._make)
+            for app in apps.values():
+                await stack.enter_async_context(app.router.lifespan_context(app))
+            self.apps = apps
+        except Exception as error:
+            self.failed = error
+            log.exception("the pages could not be loaded")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        language = spoken(Headers(scope=scope))
+        if self.apps:
+            await self.apps[language](scope, receive, send)
+            return
+        text = (plain_page("broken", language) if self.failed
+                else plain_page("starting", language, "<meta http-equiv=refresh content=1>"))
+        headers = {"cache-control": "no-store", "retry-after": "1"}
+        await HTMLResponse(text, 500 if self.failed else 503, headers)(scope, receive, send)

@@ -1,0 +1,59 @@
+"""Answering with JSON that is small, in the language that is asked for, and knows when it has not changed."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from studio.web.http.languages import spoken
+from studio.web.http.translation import told
+
+GZIP_FROM = 600
+
+
+def respond(request: Request, data: Any, status: int = 200, tag: str | None = None,
+            headers: dict[str, str] | None = None) -> Response:
+    """`data` as compact JSON, gzipped where that helps, or 304 when the client has it already.
+
+    Sentences in it are in the language that is asked for. `tag` stands for the content where it is known before the
+    content is made (`same`); else it is computed.
+    """
+    extra = {"cache-control": "private, no-cache", "vary": "Accept-Encoding, Accept-Language, Cookie",
+             **(headers or {})}
+    hidden, data = request.app.state.studio.hidden, told(data, spoken(request.headers))
+    text = _written(data)
+    if hidden.within(text):
+        text = _written(hidden.data(data))
+    body = text.encode()
+    if request.method == "GET" and status == 200:
+        tag = _spoken(request, tag) if tag else hashlib.blake2b(body, digest_size=12).hexdigest()
+        extra["etag"] = f'W/"{tag}"'
+        if _named(request, tag):
+            return Response(status_code=304, headers=extra)
+    if len(body) >= GZIP_FROM and "gzip" in request.headers.get("accept-encoding", ""):
+        body = gzip.compress(body, 5)
+        extra["content-encoding"] = "gzip"
+    return Response(body, status, extra, media_type="application/json")
+
+
+def same(request: Request, tag: str) -> bool:
+    """Whether the client has the content that `tag` stands for, in the language it asks for."""
+    return _named(request, _spoken(request, tag))
+
+
+def _spoken(request: Request, tag: str) -> str:
+    return f"{tag}-{spoken(request.headers)}"
+
+
+def _named(request: Request, tag: str) -> bool:
+    known = request.headers.get("if-none-match", "")
+    return f'"{tag}"' in [part.strip().removeprefix("W/") for part in known.split(",")]
+
+
+def _written(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

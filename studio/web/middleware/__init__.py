@@ -1,0 +1,1 @@
+"""What stands before every route: connections, security, sessions, sign-in, limits."""

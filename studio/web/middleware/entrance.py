@@ -1,0 +1,132 @@
+"""Who asks: everybody comes in here, by a signed-in session, by the token and its page, or as nobody."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, unquote_plus, urlencode
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from studio.messages import Message
+from studio.web.access import Door, TokenDoor, bearer
+from studio.web.http.errors import Forbidden, LoginNeeded, TooLarge, TooMany, WebError
+from studio.web.http.headers import is_browser, shows_a_page
+from studio.web.http.languages import plain_page, spoken
+from studio.web.middleware.limits import Guesses
+from studio.web.middleware.security import OPEN, SAFE
+from studio.web.settings import Settings
+
+LOGOUT = "/oauth/huggingface/logout"
+# What somebody who has not signed in may send to Gradio: the page's own load events. The handlers ask `may` again.
+WITHOUT_LOGIN = "/gradio_api/queue/join"
+PROGRAMS = ("/api/", "/gradio_api/")  # addresses that no person looks at
+FORM = "application/x-www-form-urlencoded"
+FORM_BYTES = 4096
+REDIRECTS = 3  # digits of the number of times that huggingface_hub's routes have begun anew
+COOKIE_SECONDS = 30 * 86400
+
+
+class Entrance:
+    """Finds out who asks, lets the start-up link in, and stops those who may not look at all."""
+
+    def __init__(self, app: ASGIApp, door: Door, settings: Settings):
+        self.app, self.door, self.settings = app, door, settings
+        self.guesses = Guesses()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in OPEN:
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        response = await self._admit(request)
+        await (response or self.app)(scope, receive, send)
+
+    async def _admit(self, request: Request) -> Response | None:
+        """An answer for who does not come in here, None for who does."""
+        path, method = request.url.path, request.method
+        viewer = request.state.viewer = self.door.viewer(request)
+        if isinstance(self.door, TokenDoor):
+            return await self._by_token(request, self.door, bool(viewer.id))
+        if path.startswith("/oauth/"):
+            return _check_sign_in(request)
+        if viewer.id or method in SAFE or path.startswith("/api/") or path == WITHOUT_LOGIN:
+            return None  # the API's routes ask `may` themselves
+        raise LoginNeeded(Message("Sign in first."), Message("Sign in with Hugging Face at the top of the page."))
+
+    async def _by_token(self, request: Request, door: TokenDoor, known: bool) -> Response | None:
+        is_link = request.method == "GET" and "token" in request.query_params
+        is_form = (request.method == "POST" and request.headers.get("content-type", "").startswith(FORM)
+                   and not request.url.path.startswith(PROGRAMS))
+        if known and not (is_link or is_form):
+            return None
+        token = None
+        if is_link:
+            token = request.query_params["token"]
+        elif is_form:
+            token = await _typed(request)
+        if known or (token is not None and door.right(token)):
+            return _enter(request, door)
+        page = is_link or is_form or (request.method == "GET" and "text/html" in request.headers.get("accept", ""))
+        tried = token is not None or bool(bearer(request.headers))
+        if tried and await self.guesses.wrong(request):
+            if page:
+                return _token_page(request, "token_braked", 429)
+            raise TooMany(Message("There were too many wrong tokens."),
+                          Message("Wait a minute, then send the right one."))
+        if page:
+            return _token_page(request, "token_wrong" if tried else "token", 401)
+        raise LoginNeeded(Message("Sign in first."),
+                          Message("Open the link with ?token= that the studio printed when it started."))
+
+
+async def _typed(request: Request) -> str:
+    """The token in a sent form. Raises TooLarge."""
+    data = bytearray()
+    try:
+        async for chunk in request.stream():
+            data += chunk
+            if len(data) > FORM_BYTES:
+                raise TooLarge(Message("The form is too large."), Message("Send the token alone."))
+    except ClientDisconnect:
+        return ""
+    fields = (part.partition("=") for part in data.decode("utf-8", "replace").split("&"))
+    return next((unquote_plus(value).strip() for key, _, value in fields if key == "token"), "")
+
+
+def _enter(request: Request, door: TokenDoor) -> Response:
+    """To the address that was asked for, with the cookie and without the token."""
+    rest = [(key, value) for key, value in parse_qsl(request.url.query) if key != "token"]
+    path = "/" + request.url.path.lstrip("/\\")  # never //host
+    response = RedirectResponse(path + (f"?{urlencode(rest)}" if rest else ""), 303)
+    response.set_cookie(door.cookie, door.value, max_age=COOKIE_SECONDS, httponly=True, samesite="lax",
+                        secure=request.headers.get("x-forwarded-proto", request.url.scheme) == "https")
+    return response
+
+
+def _token_page(request: Request, name: str, status: int) -> Response:
+    headers = {"cache-control": "no-store", **({"retry-after": "60"} if status == 429 else {})}
+    return HTMLResponse(plain_page(name, spoken(request.headers), form="token"), status, headers)
+
+
+def _check_sign_in(request: Request) -> Response | None:
+    """The ways of signing in and out lead a person back to a page of the studio and nowhere else, and are gone by a
+    person alone: no picture, script or other site may take one. Raises WebError, Forbidden."""
+    for target in request.query_params.getlist("_target_url"):
+        plain = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
+        if not plain or "\\" in target:
+            raise WebError(Message("The address to return to is not on this site."),
+                           Message("Start from the studio's own page."))
+    redirects = request.query_params.get("_nb_redirects", "0")
+    if not (redirects.isascii() and redirects.isdigit() and len(redirects) <= REDIRECTS):
+        raise WebError(Message("The address to return to is not on this site."),
+                       Message("Start from the studio's own page."))
+    if request.method not in SAFE:
+        return None
+    if not shows_a_page(request.headers):
+        raise Forbidden(Message("Signing in and out is done by a person, from a page."),
+                        Message("Use the studio's own page."), code="not_a_page")
+    if request.url.path == LOGOUT and is_browser(request.headers):  # an address alone signs nobody out
+        return HTMLResponse(plain_page("sign_out", spoken(request.headers), form="sign_out"),
+                            headers={"cache-control": "no-store"})
+    return None

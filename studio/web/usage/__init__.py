@@ -1,0 +1,1 @@
+"""What people take of the server: disk, quotas, turns; and who looks after it."""
