@@ -28,15 +28,15 @@ TOLD_STEPS = 2500
 class Server:
     """`python app.py` on a free port over a home of its own; may be killed and started again on the same port."""
 
-    def __init__(self, home: Path):
-        self.home, self.port, self.process = home, 0, None
+    def __init__(self, home: Path, program: Path = ROOT):
+        self.home, self.program, self.port, self.process = home, program, 0, None
 
     def start(self) -> None:
         """Start it and wait until the pages are there."""
         log = open(self.home.parent / "server.log", "ab")  # noqa: SIM115  the process keeps it
         env = {**os.environ, "STUDIO_HOME": str(self.home), "STUDIO_AUTH": "none"}
         command = [sys.executable, "app.py", "--port", str(self.port), "--home", str(self.home)]
-        self.process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
+        self.process = subprocess.Popen(command, cwd=self.program, env=env, stdout=log, stderr=log)
         log.close()
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -83,9 +83,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def told(server: Server, tmp_path: Path) -> Callable[..., runs.Run]:
     """Makes a paused run of 2,500 steps that was resumed once, with sample pictures before, at 1,000 and at 2,000."""
+    return teller(server, tmp_path)
+
+
+def teller(server: Server, elsewhere: Path) -> Callable[..., runs.Run]:
+    """What makes runs of that kind in the home of `server`, by way of a folder `elsewhere`."""
     def make(name: str, *, exact: bool = True, at: int = 1) -> runs.Run:
         settings = config.load({"train": {"max_steps": 5000}})
-        run = runs.create(tmp_path, name=name, owner="local", config=settings, rows=[])  # elsewhere: nobody starts it
+        run = runs.create(elsewhere, name=name, owner="local", config=settings, rows=[])  # elsewhere: nobody starts it
         storage.write_json(run.process_file, {"attempt": 1, "pid": 1, "start_time": None, "began": 1.0})
         writer = events.EventWriter(run.events_file)
         writer.add("attempt", attempt=1, total_steps=5000, pictures=1, device="cpu", precision="no", threads=1,
@@ -97,7 +102,7 @@ def told(server: Server, tmp_path: Path) -> Callable[..., runs.Run]:
                 _draw(run, writer, step)
             if step == 1200:
                 writer.add("resumed", from_step=1200, checkpoint="checkpoint-1200", exact=exact,
-                           note=None if exact else "threads was 2, is 4")
+                           note=None if exact else config.differs("threads", 2, 4))
         writer.end("paused", TOLD_STEPS)
         writer.close()
         (server.home / "runs").mkdir(exist_ok=True)

@@ -89,7 +89,7 @@ function settings(config) {
       .filter(([, value]) => value !== null)
       .map(([name, value]) => el("div", {}, el("dt", {}, `${section}.${name}`), el("dd", {}, plain(value)))),
   );
-  return el("dl", { class: "st-settings" }, ...rows);
+  return el("dl", { class: "st-settings", translate: "no" }, ...rows); // names and values, as commands have them
 }
 
 /** @param {Setting} value */
