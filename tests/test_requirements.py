@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = {"PIL": "pillow"}  # where a package is imported by another name than it is installed by
+# Where a package is imported by another name than it is installed by.
+NAMES = {"PIL": "pillow", "pynvml": "nvidia-ml-py"}
 
 
 def required() -> dict[str, str]:

@@ -125,6 +125,7 @@ def test_no_page_has_a_word_of_english_left(reader: BrowserContext, brackets: Se
     writer.add("checkpoint", step=2000, name="checkpoint-2000", bytes=1, seconds=0.1, ok=True, error=None)
     writer.close()
     page, left = reader.new_page(), {}
+    page.set_default_timeout(60_000)
     pages = {"": "#notice dl", "?view=runs": "#run-list a", "?view=datasets": ".st-set", "?view=trash": "#trash h2",
              f"?run={run.id}&with={other.id}": "#loss-chart canvas", "?dataset=sample": "#pictures img",
              "?dataset=sample&part=health": "#health .st-bars", "?dataset=sample&part=bulk": "#tags .st-tag",

@@ -1,0 +1,60 @@
+"""NVIDIA GPUs as their driver tells of them (NVML): names, memory by process, load. Nothing where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+import pynvml
+
+
+class Usage(NamedTuple):
+    """What the GPUs are busy with."""
+
+    memory: dict[int, int]  # bytes by process id, over all GPUs
+    percent: list[int]  # the load of each GPU
+
+
+def names() -> list[str]:
+    """Each GPU with its unique id, as "NVIDIA H200 (GPU-4f...)": enough to notice a changed machine."""
+    with _driver() as gpus:
+        return [f"{_text(pynvml.nvmlDeviceGetName(gpu))} ({_text(pynvml.nvmlDeviceGetUUID(gpu))})" for gpu in gpus]
+
+
+def usage() -> Usage:
+    """Memory by process and the load of each GPU at this moment."""
+    memory: dict[int, int] = {}
+    percent: list[int] = []
+    with _driver() as gpus:
+        for gpu in gpus:
+            with suppress(pynvml.NVMLError):  # a GPU that is shared out (MIG) tells no load
+                percent.append(int(pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu))
+            with suppress(pynvml.NVMLError):  # it fell off the bus
+                for process in pynvml.nvmlDeviceGetComputeRunningProcesses(gpu):
+                    used = process.usedGpuMemory or 0  # None where the driver does not tell
+                    memory[process.pid] = memory.get(process.pid, 0) + used
+    return Usage(memory, percent)
+
+
+@contextmanager
+def _driver() -> Iterator[list[object]]:
+    """Handles of the GPUs while the driver is open; none where no driver answers."""
+    gpus: list[object] = []
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        yield gpus
+        return
+    try:
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            with suppress(pynvml.NVMLError):  # one that is lost keeps nobody from the others
+                gpus.append(pynvml.nvmlDeviceGetHandleByIndex(index))
+        yield gpus
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _text(value: str | bytes) -> str:
+    """What NVML says as text; older versions of the binding say bytes."""
+    return value.decode() if isinstance(value, bytes) else value
