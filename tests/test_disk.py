@@ -237,7 +237,7 @@ print(is_locked(path), is_locked(path, unknown=True))
 try:
     storage.Lock(path).acquire()
 except OSError as error:
-    from studio import faults
+    from studio.storage import faults
     print(faults.of(error).code)
 """
 

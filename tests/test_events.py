@@ -98,7 +98,7 @@ def test_text_stays_one_line(path: Path) -> None:
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from studio import events
+from studio.folders import events
 path = Path(sys.argv[1])
 writer = events.EventWriter(path)
 writer.warning("first", "x")

@@ -1,6 +1,6 @@
 """Which number format and kernels train fastest here, measured: python -m studio.jobs.probe  (prints a line of JSON).
 
-Run by studio.machine in a process of its own, since the page never loads torch.
+Run by studio.system.machine in a process of its own, since the page never loads torch.
 """
 
 from __future__ import annotations

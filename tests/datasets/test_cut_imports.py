@@ -77,7 +77,7 @@ def test_a_commit_that_brings_nothing_keeps_what_waits(home: Path, why: str, mon
         monkeypatch.setattr("studio.datasets.imports.importing.limited.command", lambda module, *args: [
             sys.executable, "-c", "import sys; sys.argv = ['intake', sys.argv[1]]\n"
             f"sys.path.insert(0, {str(ROOT)!r})\n"
-            "from studio.datasets import intake\n"
+            "from studio.datasets.imports import intake\n"
             "def run(*_): raise MemoryError\n"
             "intake.run = run\nintake.main()", *args])
     report = datasets.commit(dataset, begun=begun)
@@ -90,7 +90,7 @@ def dying(patch: pytest.MonkeyPatch, cut: str) -> None:
     """Let importing processes run these lines first; where they call `die` they are killed."""
     program = (f"import os, signal, sys\nsys.argv = ['intake', sys.argv[1]]\nsys.path.insert(0, {str(ROOT)!r})\n"
                "def die(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
-               f"from studio.datasets import intake\n{cut}\nintake.main()")
+               f"from studio.datasets.imports import intake\n{cut}\nintake.main()")
     patch.setattr("studio.datasets.imports.importing.limited.command", lambda module, *args: [
         sys.executable, "-c", program, *args])
 

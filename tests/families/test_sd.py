@@ -207,7 +207,7 @@ def test_a_pipeline_takes_its_bases_suggestions_along(broken):
 
 
 def test_check_and_defaults_load_no_torch(v1):
-    code = ("import sys; from studio import config, families; from studio.families import source;"
+    code = ("import sys; from studio import config, families; from studio.bases import source;"
             "f = families.get('sd'); s = source.locate(sys.argv[1]); f.check(s); f.defaults(s);"
             "f.pipeline_files(s, config.Config().objective);"
             "print([m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules])")

@@ -23,7 +23,7 @@ from . import tiny
 CLIENT = """
 import json, sys
 from studio import families
-from studio.families import source
+from studio.bases import source
 what, base, revision, variant, token = json.loads(sys.argv[1])
 family = families.get("sd")
 progress = lambda done, total: print(json.dumps({"done": done, "total": total}), flush=True)

@@ -31,7 +31,7 @@ FILL_AND_FAIL = """
 import os, sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from studio import events
+from studio.folders import events
 from tests.disks import fill
 run = Path(sys.argv[1])
 writer = events.EventWriter(run / "events.jsonl")
@@ -311,7 +311,7 @@ def test_the_cause_of_an_end_may_be_the_disk(bench: Bench) -> None:
 def test_two_servers_lose_nothing_of_a_record(home: Path) -> None:
     """Each changes another field, again and again, as a rename here and a resume there would."""
     run = runs.create(home, name="0", owner="", config=config.load({}), rows=[])
-    code = ("import sys; from pathlib import Path; from studio.runs import Run\n"
+    code = ("import sys; from pathlib import Path; from studio.folders.runs import Run\n"
             "for n in range(60): Run(Path(sys.argv[1])).update(**{sys.argv[2]: n})")
     others = [subprocess.Popen([sys.executable, "-c", code, str(run.path), name], cwd=ROOT)
               for name in ("first", "second", "third")]

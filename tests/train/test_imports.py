@@ -109,7 +109,7 @@ def test_what_is_kept_away_would_come_by_itself() -> None:
 def test_what_diffusers_names_of_transformers_is_loaded_when_it_is_asked() -> None:
     printed = python("""
 import sys
-from studio import lean
+from studio.system import lean
 for name in ("UNet2DConditionModel", "AutoencoderKL"):
     lean.diffusers_model(name)
 import transformers
@@ -135,7 +135,7 @@ print(autoencoder_rae.SiglipVisionConfig(image_size=32).image_size)
 def test_whoever_wants_more_of_the_compiler_gets_all_of_it(wants: str) -> None:
     printed = python(f"""
 import sys, torch
-from studio import lean
+from studio.system import lean
 lean.stand_in_for_compiler()
 optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], fused=True)
 optimizer.step(), optimizer.zero_grad()

@@ -13,7 +13,7 @@ from studio.web.http import languages, translation
 from studio.web.http.languages import NAMES
 from studio.web.http.translation import ENGLISH, catalogue
 
-UI = Path(texts.__file__).parent
+UI = Path(texts.__file__).parent.parent
 PLACEHOLDER = re.compile(r"\{\w*\}")
 
 
@@ -55,7 +55,7 @@ def test_every_text_a_script_or_a_page_names_is_there() -> None:
     """Names written out in full; those put together from parts are seen where the pages are driven."""
     asked = re.compile(r"""\b(?:t|heading|has)\(\s*["']([a-z]+\.[\w.-]+)["']""")
     scripts = [path for path in (UI / "static").rglob("*.js") if "vendor" not in path.parts]
-    files = [*UI.glob("*.py"), *scripts]
+    files = [*UI.rglob("*.py"), *scripts]
     named = {(path.name, key) for path in files for key in asked.findall(path.read_text())}
     assert len(named) > 200
     assert not sorted((name, key) for name, key in named if key not in texts.TABLE)

@@ -96,7 +96,7 @@ def test_refusals_are_in_words(api: httpx.Client, studio: Server, hub: Hub, run_
 # The server over the same home looks at its queue twice a second; it has no token, so the shell's own start must count.
 LATE = """
 import sys, time
-from studio.train import __main__ as shell
+from studio.cli import train as shell
 start = shell.supervise
 def late(run, attempt):
     time.sleep(3)
