@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 from studio import config as config_
 from studio import export, messages
 from studio.bases import source
-from studio.datasets import card as card_
+from studio.datasets.exports import card as card_
 from studio.errors import StudioError
 from studio.export.offers import slug
 from studio.folders import events

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import datasets, storage
-from studio.datasets import outgoing
+from studio.datasets.exports import outgoing
 from studio.datasets.imports.sources import walk
 from studio.folders.work import Refused
 from studio.storage import faults

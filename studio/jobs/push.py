@@ -11,8 +11,8 @@ from collections import Counter
 from pathlib import Path
 
 from studio import datasets, hub, storage
-from studio.datasets import card
-from studio.datasets.shards import Shard, shards
+from studio.datasets.exports import card
+from studio.datasets.exports.shards import Shard, shards
 from studio.folders import work
 from studio.jobs.running import JobError, RunningJob
 from studio.messages import Message

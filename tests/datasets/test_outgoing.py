@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from studio import datasets
-from studio.datasets import outgoing
+from studio.datasets.exports import outgoing
 from studio.storage import zips
 
 from .bad import picture, saved

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from studio import config, messages
 from studio.config import ConfigError
-from studio.datasets.imports import kinds
 from studio.datasets.imports.reporting import Report
 from studio.datasets.imports.sources import Entry
+from studio.datasets.pictures import kinds
 from studio.messages import Message
 from studio.web.http import translation
 from studio.web.http.errors import explain

@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from studio.datasets.imports import headline, kinds, meanings
+from studio.datasets.imports import headline, meanings
 from studio.datasets.imports.matching import Match, Names
 from studio.datasets.imports.reporting import Report
 from studio.datasets.imports.sources import Entry, NotTaken, within
 from studio.datasets.options import Options
+from studio.datasets.pictures import kinds
 from studio.datasets.pictures.crops import crop_lies_in
 from studio.datasets.tabular import columns, listed
 from studio.datasets.tabular import records as tables

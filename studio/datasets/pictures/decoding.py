@@ -18,8 +18,7 @@ from typing import Any, BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from studio import limited
-from studio.datasets.imports import kinds
-from studio.datasets.pictures import pixels
+from studio.datasets.pictures import kinds, pixels
 from studio.datasets.pictures.workers import THUMB
 from studio.messages import Message
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studio.datasets.outgoing import Row, described, ready, stored_sizes
+from studio.datasets.exports.outgoing import Row, described, ready, stored_sizes
 from studio.datasets.store import Dataset
 
 SHARD = 128 << 20  # bytes of pictures in a file

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import storage
-from studio.datasets import card
+from studio.datasets.exports import card
 from studio.datasets.store import Dataset
 from studio.messages import Message
 from studio.storage import zips
