@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +16,29 @@ from studio.datasets.imports.sources import walk
 from studio.datasets.options import Options
 from studio.datasets.store import Dataset, NotFound, begin
 from studio.datasets.text import captions
-from studio.messages import Message
+from studio.messages import JsonObject, Message
+
+Report = dict[str, Any]  # of an import: reporting.Report.result
 
 
 def ensure(home: Path, data: Data, owner: str, token: str | None,
-           progress: importing.Progress | None = None) -> tuple[str, dict[str, Any] | None]:
+           progress: importing.Progress | None = None) -> tuple[str, Report | None]:
     """The id of the data set that `data` means, and the report of its import, or None where none was needed.
 
     A data set that is here is taken as it is; so is one that was imported from the same place by the same wishes and
     has not changed there since (a Hub data set's commit, a folder's names, sizes and times). A name that is neither is
     returned as it stands. Raises Wrong, Unreadable."""
-    name = data.data_dir if data.dataset == "sample" and data.data_dir else data.dataset
-    if name == data.dataset and _is_here(home, name):
+    name = data.dataset
+    if name == "sample" and data.data_dir:
+        name = data.data_dir
+    elif _is_here(home, name):
         return name, None
     folder = Path(name).expanduser()
     if folder.is_dir() and "/" in name:
-        files = list(walk(folder.absolute()))
-        facts = [(file, path.lstat().st_size, path.lstat().st_mtime_ns) for file, path in files]
-        columns = {name: value for name in ("image_column", "caption_column") if (value := getattr(data, name))}
-        source = {"kind": "folder", "path": str(folder.absolute()), "stamp": captions.digest(facts), **columns}
-        return _brought(home, owner, folder.name, source,
-                        lambda made: importing.add(made, files, progress, Options(**columns)))
-    if not REPO.fullmatch(name):
-        return name, None
-    wish = HubSource.of({"name": name, "config": data.config_name, "max_rows": data.max_rows, **{
-        key: getattr(data, key) for key in ("revision", "split", "data_dir", "data_files", "image_column",
-                                            "caption_column")}})
-    with Rows(home / "cache", {"hub": wish.wish(), "preview": 0}, token) as table:
-        commit = table.head["sha"]
-    pinned = dataclasses.replace(wish, revision=commit)
-    return _brought(home, owner, name, {"kind": "hub", **pinned.wish()},
-                    lambda made: importing.add_hub(made, pinned, token, progress))
+        return _folder(home, folder, data, owner, progress)
+    if REPO.fullmatch(name):
+        return _of_hub(home, name, data, owner, token, progress)
+    return name, None
 
 
 def advice(name: str) -> str:
@@ -65,21 +58,57 @@ def _is_here(home: Path, name: str) -> bool:
     return True
 
 
-def _brought(home: Path, owner: str, name: str, source: dict[str, Any],
-             bring: Callable[[Dataset], dict[str, Any]]) -> tuple[str, dict[str, Any] | None]:
+def _folder(home: Path, folder: Path, data: Data, owner: str,
+            progress: importing.Progress | None) -> tuple[str, Report | None]:
+    """`ensure` for a folder of this machine."""
+    files = list(walk(folder.absolute()))
+    facts = [(file, path.lstat().st_size, path.lstat().st_mtime_ns) for file, path in files]
+    source: JsonObject = {"kind": "folder", "path": str(folder.absolute()), "stamp": captions.digest(facts)}
+    if data.image_column:
+        source["image_column"] = data.image_column
+    if data.caption_column:
+        source["caption_column"] = data.caption_column
+    options = Options(image_column=data.image_column or None, caption_column=data.caption_column or None)
+    bring = partial(importing.add, files=files, progress=progress, options=options)
+    return _brought(home, owner, folder.name, source, bring)
+
+
+def _of_hub(home: Path, name: str, data: Data, owner: str, token: str | None,
+            progress: importing.Progress | None) -> tuple[str, Report | None]:
+    """`ensure` for a data set of the Hub, at the commit that it has now. Raises Wrong, Unreadable."""
+    source = HubSource.of({
+        "name": name, "config": data.config_name, "max_rows": data.max_rows, "revision": data.revision,
+        "split": data.split, "data_dir": data.data_dir, "data_files": data.data_files,
+        "image_column": data.image_column, "caption_column": data.caption_column})
+    with Rows(home / "cache", {"hub": source.wish(), "preview": 0}, token) as table:
+        pinned = dataclasses.replace(source, revision=table.head["sha"])
+    bring = partial(importing.add_hub, source=pinned, token=token, progress=progress)
+    return _brought(home, owner, name, {"kind": "hub", **pinned.wish()}, bring)
+
+
+def _brought(home: Path, owner: str, name: str, source: JsonObject,
+             bring: Callable[[Dataset], Report]) -> tuple[str, Report | None]:
+    """The data set of that person that came from this source, or that has the same pictures as what `bring` imports
+    into a new one, or this new one with its report."""
     for known in library.every(home):
         if known.owner == owner and known.record().get("source") == source and known.state == "ready":
             return known.id, None
-    made = begin(home, name, owner, source)
-    report = bring(made)
-    if report["error"] is None and (equal := _equal(home, owner, made)):
-        made.delete()
-        return equal.id, None
-    return made.id, report
+    imported = begin(home, name, owner, source)
+    report = bring(imported)
+    if report["error"] is None:
+        equal = _equal(home, owner, imported)
+        if equal is not None:
+            imported.delete()
+            return equal.id, None
+    return imported.id, report
 
 
-def _equal(home: Path, owner: str, made: Dataset) -> Dataset | None:
+def _equal(home: Path, owner: str, dataset: Dataset) -> Dataset | None:
     """Another data set of that person with the very same pictures and captions."""
-    mark = made.fingerprint()
-    return next((known for known in library.every(home) if known.owner == owner and known.id != made.id
-                 and known.state == "ready" and known.count == made.count and known.fingerprint() == mark), None)
+    mark = dataset.fingerprint()
+    for known in library.every(home):
+        if known.owner != owner or known.id == dataset.id or known.state != "ready":
+            continue
+        if known.count == dataset.count and known.fingerprint() == mark:
+            return known
+    return None

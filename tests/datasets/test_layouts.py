@@ -14,6 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from studio import datasets
+from studio.web.http import translation
 
 from .bad import picture, saved
 from .conftest import Bring
@@ -135,3 +136,17 @@ def test_the_report_file_by_file(bring: Bring) -> None:
     rows = list(csv.reader(io.StringIO((dataset.path / "report.csv").read_text("utf-8-sig"))))
     assert [row[:2] for row in rows[1:]] == [["'=a.png", "used"], ["b.png", "skipped"], ["c.png", "converted"]]
     assert "not a picture" in rows[2][2] and "grey" in rows[3][2]
+
+
+def test_rows_that_are_left_out_and_tables_of_no_use_are_told_in_the_readers_language(bring: Bring) -> None:
+    rows = [{"text": "none"}, {"file_name": "a.png", "text": "one"}, {"file_name": "x/a.png", "text": "two"}]
+    lines = "\n".join(map(json.dumps, rows)).encode()
+    _, report = bring({**many("a.png"), "list.jsonl": lines, "empty.jsonl": b"{}"})
+    english = ["list.jsonl line 1 has no file_name: left out",
+               "list.jsonl line 3 names 'x/a.png', which is not among the pictures: left out"]
+    assert english == [note for note in report["notes"] if note in english]
+    notes = translation.told(report, "ja")["notes"]
+    assert any("file_name がありません" in note for note in notes)
+    assert any("'x/a.png' は取り込む画像の中にありません" in note for note in notes)
+    why = {line["file"]: line["reason"] for line in translation.told(report, "ja")["skipped"]}
+    assert "なし" in why["empty.jsonl"]

@@ -8,17 +8,18 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypedDict, cast
 
 from studio import limited, storage
 from studio.datasets.imports.sources import MAX_FILE
 from studio.datasets.options import Wrong
 from studio.datasets.pictures import workers
+from studio.errors import StudioError
 from studio.limited import ipc
-from studio.messages import Message
+from studio.messages import JsonObject, Message
 
 REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,199}", re.ASCII)
@@ -50,7 +51,7 @@ class HubSource:
             raise Wrong(Message("{name} is no revision: give a branch, tag or commit, or leave it empty.",
                                 name=repr(self.revision[:200])))
         for path in (self.data_dir or "", *self.data_files):
-            if path.startswith(("/", "~")) or "\\" in path or ":" in path or ".." in path.split("/"):
+            if _lies_outside(path):
                 raise Wrong(Message("{path} lies outside the data set: give a path or a pattern inside it.",
                                     path=repr(path[:200])))
         if self.max_rows is not None and not 1 <= self.max_rows <= MOST_ROWS:
@@ -59,30 +60,57 @@ class HubSource:
     @classmethod
     def of(cls, wish: dict[str, Any]) -> HubSource:
         """From JSON-like data. Raises Wrong for unknown names and wrong types."""
-        kinds = {field.name: str for field in dataclasses.fields(cls)} | {"max_rows": int, "data_files": list | tuple}
-        given = {key: value for key, value in wish.items() if value not in (None, "", [])}
-        for key, value in given.items():
+        names = [field.name for field in dataclasses.fields(cls)]
+        kinds = dict.fromkeys(names, str) | {"max_rows": int, "data_files": list | tuple}
+        wishes = {key: value for key, value in wish.items() if value not in (None, "", [])}
+        if isinstance(wishes.get("data_files"), str):
+            wishes["data_files"] = [wishes["data_files"]]
+        for key, value in wishes.items():
             if key not in kinds:
                 raise Wrong(Message("A Hub source has no {name}; there are: {names}.", name=repr(key[:60]),
                                     names=", ".join(kinds)))
-            if key == "data_files" and isinstance(value, str):
-                given[key] = value = [value]
             if not isinstance(value, kinds[key]) or isinstance(value, bool):
                 raise Wrong(Message("{name} of a Hub source is of the wrong kind.", name=key))
-        files = given.pop("data_files", ())
+        files = wishes.pop("data_files", ())
         if not all(isinstance(file, str) for file in files):
             raise Wrong(Message("data_files of a Hub source is a list of paths or patterns."))
-        if "name" not in given:
+        if "name" not in wishes:
             raise Wrong(Message("A Hub source needs its name, such as user/name."))
-        return cls(data_files=tuple(files), **given)
+        return cls(data_files=tuple(files), **wishes)
 
-    def wish(self) -> dict[str, Any]:
+    def wish(self) -> JsonObject:
         """As JSON-like data, without what is empty."""
-        found = {key: value for key, value in dataclasses.asdict(self).items() if value}
-        return {**found, **({"data_files": list(self.data_files)} if self.data_files else {})}
+        wish: JsonObject = {key: value for key, value in dataclasses.asdict(self).items() if value}
+        if self.data_files:
+            wish["data_files"] = list(self.data_files)
+        return wish
 
 
-class Unreadable(Exception):
+def _lies_outside(path: str) -> bool:
+    """Whether a path or pattern may lead out of the folder that it is meant in."""
+    return path.startswith(("/", "~")) or "\\" in path or ":" in path or ".." in path.split("/")
+
+
+class TableRow(TypedDict, total=False):
+    """A row that was read: of a table of pictures {name, split, captions, texts} with `bytes`, or `problem`; of a table
+    of file names {line, number}. `end` is behind the last."""
+
+    name: str
+    split: str
+    captions: list[str]
+    texts: dict[str, list[str]]  # of every column of words
+    more: JsonObject  # captions.MORE_KEYS
+    values: dict[str, str]  # for a preview
+    several: int  # pictures in the row, of which the first was taken
+    size: int  # of `bytes`, which follow the message
+    bytes: bytes
+    problem: str
+    line: JsonObject
+    number: int
+    end: bool
+
+
+class Unreadable(StudioError):
     """A table that cannot be read; the message is a sentence for a person."""
 
 
@@ -90,10 +118,9 @@ class Rows:
     """The rows of a table while a limited process reads them: `head` first, then one by one. Close it.
 
     Its files lie in a folder of their own in `place` until then. `read` is the parquet file, where it is one.
-    `head`: {columns: {name: kind}, image, caption, samples, total, splits, configs, sha, private, gated}; a row: {name,
-    split, captions, texts, bytes}, or {name, problem}, or for a table of file names {line: {...}}."""
+    `head`: {columns: {name: kind}, image, caption, samples, total, splits, configs, sha, private, gated}."""
 
-    def __init__(self, place: Path, wish: dict[str, Any], token: str | None = None, read: Sequence[Path] = ()):
+    def __init__(self, place: Path, wish: Mapping[str, object], token: str | None = None, read: Sequence[Path] = ()):
         self.folder = place / f"{storage.STAGING}{uuid.uuid4().hex}"
         self.folder.mkdir(parents=True)
         self._limited = limited.LimitedProcess("studio.datasets.tabular.tablereading", self.folder, read,
@@ -107,28 +134,34 @@ class Rows:
             self.close()
             raise
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[TableRow]:
         assert self._process.stdout
-        while (row := self._next(self._process.stdout)) and "end" not in row:
-            yield row
+        row = self._next(self._process.stdout)
+        while row and "end" not in row:
+            yield cast("TableRow", row)
+            row = self._next(self._process.stdout)
 
     def _next(self, stream: IO[bytes]) -> dict[str, Any] | None:
         """The next message. Raises Unreadable: what it says went wrong, silence, or its death."""
         watch = threading.Timer(SILENCE, self._process.kill)
         watch.start()
+        data = b""
         try:
-            found = ipc.receive(stream)
-            size = found.get("size", 0) if found else 0
-            data = stream.read(size) if isinstance(size, int) and 0 <= size <= MAX_FILE else b""
+            message = ipc.receive(stream)
+            size = (message or {}).get("size", 0)
+            if isinstance(size, int) and 0 <= size <= MAX_FILE:
+                data = stream.read(size)
         finally:
             watch.cancel()
-        if found is None or len(data) != size:
+        if message is None or len(data) != size:
             silent = watch.finished.is_set() and self._process.wait() == -9
             why = Message("nothing came any more") if silent else Message("damaged")
             raise Unreadable(Message("Reading it broke off ({why}): check the network and try again.", why=why))
-        if "error" in found:
-            raise Unreadable(found["error"])
-        return {**found, "bytes": data} if "size" in found else found
+        if "error" in message:
+            raise Unreadable(message["error"])
+        if "size" in message:
+            message["bytes"] = data
+        return message
 
     def close(self) -> None:
         """End the process and remove what it left."""
@@ -147,20 +180,22 @@ def preview(home: Path, source: HubSource, token: str | None = None) -> dict[str
     values, thumb (a data: address, or None), problem (or None)}. Raises Unreadable."""
     began = time.monotonic()
     with Rows(home / "cache", {"hub": source.wish(), "preview": PREVIEW_ROWS}, token) as table:
-        decoder, found = workers.Worker(table.folder), []
+        decoder = workers.Worker(table.folder)
+        shown: list[JsonObject] = []
         try:
             for row in table:
                 thumb, problem = _thumb(decoder, table.folder, row)
-                found.append({"captions": row.get("captions", []), "values": row.get("values", {}), "thumb": thumb,
+                shown.append({"captions": row.get("captions", []), "values": row.get("values", {}), "thumb": thumb,
                               "problem": problem})
                 if time.monotonic() - began > PREVIEW_SECONDS:
                     break
         finally:
             decoder.close()
-        return {**table.head, "rows": found}
+        return {**table.head, "rows": shown}
 
 
-def _thumb(decoder: workers.Worker, folder: Path, row: dict[str, Any]) -> tuple[str | None, str | None]:
+def _thumb(decoder: workers.Worker, folder: Path, row: TableRow) -> tuple[str | None, str | None]:
+    """The picture of a row as a data: address, and why there is none."""
     if "bytes" not in row:
         return None, row.get("problem")
     (folder / "spool").write_bytes(row["bytes"])

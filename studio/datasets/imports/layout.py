@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from studio.datasets.imports import headline, meanings
+from studio.datasets.imports import headline, meanings, newrows
 from studio.datasets.imports.matching import Match, Names
+from studio.datasets.imports.newrows import Row
 from studio.datasets.imports.reporting import Report
 from studio.datasets.imports.sources import Entry, NotTaken, within
 from studio.datasets.options import Options
 from studio.datasets.pictures import kinds
-from studio.datasets.pictures.crops import crop_lies_in
-from studio.datasets.tabular import columns, listed
+from studio.datasets.tabular import listed
 from studio.datasets.tabular import records as tables
 from studio.datasets.tabular.listed import Table
 from studio.datasets.tabular.records import NoTable, Record
@@ -34,11 +34,12 @@ from studio.datasets.text.captions import Line
 from studio.datasets.text.texts import Texts
 from studio.messages import Message
 
-MOST_REPEATS = 100
 MOST_CAPTIONS = 100  # of a picture; as many as an edit takes
 MOST_TEXT = 32_000_000  # characters of all captions of an import: they are in the server's memory while they are shown
-LINES, WHOLE, CELLS, ARROW = (".jsonl", ".ndjson", ".jsonlines", ".json1"), (".json",), (".csv", ".tsv", ".tab",
-                              ".token"), (".parquet", ".arrow")
+LINES = (".jsonl", ".ndjson", ".jsonlines", ".json1")
+WHOLE = (".json",)
+CELLS = (".csv", ".tsv", ".tab", ".token")
+ARROW = (".parquet", ".arrow")
 TABLES = (*LINES, *WHOLE, *CELLS, *ARROW)  # of several of one name in a folder the first is taken
 ORPHAN = Message("a caption file without a picture that was taken")
 Parquet = Callable[[Entry], Iterable[Record] | None]
@@ -55,7 +56,9 @@ class Layout:
     cannot be read."""
 
     def __init__(self, report: Report, options: Options = Options(), parquet: Parquet | None = None):
-        self.report, self.options, self._parquet = report, options, parquet
+        self.report = report
+        self.options = options
+        self._parquet = parquet
         self.texts = Texts(options.codec)
         self._text_left = MOST_TEXT
         self.pictures: list[Entry] = []
@@ -73,8 +76,7 @@ class Layout:
         for entry in [*sorted(lists, key=lambda e: TABLES.index(e.suffix)), *self.sidecars.unclaimed]:
             if report.verdict(entry) is None:
                 self._read_table(entry)
-        self._leave_out({p: f"of {whose} by {table.entry.shown}" for table in self.tables
-                         for p, whose in table.beside.items() if not any(p in other.lines for other in self.tables)})
+        self._leave_out_listed()
         self._archive_splits = _splits_of_archives(report.entries)
         report.tried = len(self.pictures)
 
@@ -84,7 +86,8 @@ class Layout:
         """Take the pictures; returns the files of words that may belong to one, and the tables."""
         words, lists = [], []
         for entry in self.report.open():
-            kind, setting = kinds.OF_SUFFIX.get(entry.suffix, ""), meanings.setting_of_another(entry.name)
+            kind = kinds.OF_SUFFIX.get(entry.suffix, "")
+            setting = meanings.setting_of_another(entry.name)
             if setting:
                 self.report.skip(entry, setting)
             elif entry.suffix in SUFFIXES:
@@ -100,20 +103,33 @@ class Layout:
     def _leave_out_beside(self) -> None:
         """Leave out what other trainers keep beside their pictures, by its name."""
         certain, perhaps = meanings.beside(self.pictures)
-        self._leave_out({entry: f"beside {partner}" if partner else "" for entry, partner in certain.items()})
+        beside: dict[Entry, str] = {}
+        for entry, partner in certain.items():
+            beside[entry] = f"beside {partner}" if partner else ""
+        self._leave_out(beside)
         if perhaps:
             entry, partner = next(iter(perhaps.items()))
             self.report.note(Message("{pictures} named like what others keep beside a picture ({one} beside {other}): "
                                      "trained on like any other; take out what is not meant to be.",
                                      pictures=headline.pictures(len(perhaps)), one=entry.shown, other=partner))
 
+    def _leave_out_listed(self) -> None:
+        """Leave out what tables name beside the pictures of their rows, unless it is the picture of another row."""
+        listed_pictures = set(chain.from_iterable(table.lines for table in self.tables))
+        beside: dict[Entry, str] = {}
+        for table in self.tables:
+            for picture, partner in table.beside.items():
+                if picture not in listed_pictures:
+                    beside[picture] = f"of {partner} by {table.entry.shown}"
+        self._leave_out(beside)
+
     def _leave_out(self, beside: Mapping[Entry, str]) -> None:
-        for entry, why in beside.items():
-            self.report.skip(entry,
-                             Message("a mask or a picture that steers, as other trainers keep them ({whose}): not "
-                                     "learnt from here", whose=why)
-                             if why else Message("a mask or a picture that steers, as other trainers keep them: not "
-                                                 "learnt from here"))
+        for entry, whose in beside.items():
+            reason = Message("a mask or a picture that steers, as other trainers keep them: not learnt from here")
+            if whose:
+                reason = Message("a mask or a picture that steers, as other trainers keep them ({whose}): not "
+                                 "learnt from here", whose=whose)
+            self.report.skip(entry, reason)
         self.pictures = [picture for picture in self.pictures if picture not in beside]
 
     def _learn(self, entries: Iterable[Entry]) -> None:
@@ -125,10 +141,12 @@ class Layout:
     def _refuse(self, entry: Entry, error: Exception) -> None:
         if isinstance(error, MemoryError):
             raise error
-        if self.report.verdict(entry) is None:
-            self.report.skip(entry,
-                             str(error)
-                             if isinstance(error, NotTaken) else Message("cannot be read ({why})", why=error))
+        if self.report.verdict(entry) is not None:
+            return
+        if isinstance(error, NotTaken):
+            self.report.skip(entry, str(error))
+        else:
+            self.report.skip(entry, Message("cannot be read ({why})", why=error))
 
     # ----------------------------------------------------------------------------------------------------------- tables
 
@@ -139,8 +157,11 @@ class Layout:
         def find(name: str) -> Match:
             return self._find(name, folder, entry)
 
+        def is_name(text: str) -> bool:
+            return find(text).picture is not None
+
         try:
-            records = self._records(entry, lambda name: find(name).picture is not None)
+            records = self._records(entry, is_name)
         except NoTable as why:
             if entry.suffix in TABLES:
                 self.report.skip(entry, str(why))
@@ -151,14 +172,16 @@ class Layout:
         if records is None:  # it holds pictures itself
             return
         records = list(records)
-        if column := listed.coded_column(records):
+        column = listed.coded_column(records)
+        if column:
             self._take_coded(entry, records, column)
             return
         table = listed.read(entry, records, find, picture=self.options.image_column,
                             caption=self.options.caption_column)
         self.tables.append(table)
-        for problem in table.problems if table.named or table.picture or not table.samples else ():
-            self.report.note(problem)
+        if table.named or table.picture or not table.samples:  # else it is told that it is no table of pictures
+            for problem in table.problems:
+                self.report.note(problem)
 
     def _take_coded(self, entry: Entry, records: list[Record], column: str) -> None:
         """A table whose column holds pictures written as text: each row is one."""
@@ -184,7 +207,9 @@ class Layout:
         text, self._changes[entry] = self.texts.decode(entry)
         if entry.suffix in WHOLE:
             return tables.json_whole(text, is_name)
-        return (tables.delimited if entry.suffix in CELLS else tables.plain_list)(text, is_name)
+        if entry.suffix in CELLS:
+            return tables.delimited(text, is_name)
+        return tables.plain_list(text, is_name)
 
     def _find(self, name: str, folder: str, entry: Entry) -> Match:
         """The picture that a table means; one by its place on this machine may be seen now if it was not before."""
@@ -206,7 +231,9 @@ class Layout:
             status = path.lstat()
         except OSError:
             return entry.key
-        entry.size, entry.problem = status.st_size, "" if stat.S_ISREG(status.st_mode) else "not a regular file"
+        entry.size = status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            entry.problem = Message("not a regular file")
         self.report.add(entry)
         if not entry.problem:
             self.pictures.append(entry)
@@ -216,43 +243,31 @@ class Layout:
 
     # ------------------------------------------------------------------------------------------------------------- rows
 
-    def row(self, entry: Entry, facts: dict[str, Any]) -> list[dict[str, Any]]:
-        """The picture's row, its verdict given; none where it is skipped."""
+    def row(self, entry: Entry, facts: Mapping[str, Any]) -> list[Row]:
+        """The picture's row as [row], its verdict given; [] where it is skipped. `facts` are the decoder's: {sha256,
+        ext, width, height, changes}, or {problem} and perhaps {kind}. Raises TooMuchText."""
         if "problem" in facts:
             kind = kinds.OF_SUFFIX.get(entry.suffix) or facts.get("kind", "")
             self.report.skip(entry, kinds.with_advice(facts["problem"], kind))
             return []
         self.report.use(entry, facts["changes"])
         lines = list(self._lines(entry))
-        row = {"image": facts["sha256"], "ext": facts["ext"], "width": facts["width"], "height": facts["height"],
-               "captions": self._captions(entry, lines), "split": self._split(entry, lines), "name": entry.shown}
+        row: Row = {
+            "image": facts["sha256"], "ext": facts["ext"], "width": facts["width"], "height": facts["height"],
+            "captions": self._captions(entry, lines), "split": self._split(entry, lines), "name": entry.shown}
         repeats = meanings.REPEATS.match(posixpath.basename(posixpath.dirname(entry.key)))
-        if repeats and 2 <= int(repeats[1]) <= MOST_REPEATS:
+        if repeats and 2 <= int(repeats[1]) <= newrows.MOST_REPEATS:
             row["repeats"] = int(repeats[1])
-        self._take_more(entry.given.more if entry.given is not None else _first_more(lines), row)
+        more = next((line.more for line in lines if line.more), {})
+        if entry.given is not None:
+            more = entry.given.more
+        for problem in newrows.take_more(more, row):
+            self.report.count(problem)
         return [row]
-
-    def _take_more(self, more: Mapping[str, Any], row: dict[str, Any]) -> None:
-        """What an export said of the picture beyond its captions: its name before, its crop, how often it counts."""
-        name, crop, repeats = (more.get(key) for key in captions.MORE_KEYS)
-        if isinstance(name, str) and name.strip():
-            row["name"] = Entry(name).shown
-        if isinstance(repeats, str) and re.fullmatch(r"\d{1,3}", repeats.strip()):  # of a CSV file
-            repeats = int(repeats)
-        if type(repeats) is int and 1 <= repeats <= MOST_REPEATS:
-            row.pop("repeats", None)
-            row.update({"repeats": repeats} if repeats > 1 else {})
-        elif repeats not in (None, ""):
-            self.report.count(Message("repeats that is no whole number from 1 to {most}, left out", most=MOST_REPEATS))
-        if isinstance(crop, list) and len(crop) == 3 and all(type(number) is int for number in crop) and crop[2]:
-            if crop_lies_in(row, crop):
-                row["crop"] = crop
-            else:
-                self.report.count(Message("crop that does not lie in its picture, left out"))
 
     def _captions(self, entry: Entry, lines: list[Line]) -> list[str]:
         """What a picture is called, the name that was chosen where it came without a caption. Raises TooMuchText."""
-        texts = [text for text in self._said(entry, lines) if text] or [self._named(entry)]
+        texts = list(filter(None, self._said(entry, lines))) or [self._named(entry)]
         if len(texts) > MOST_CAPTIONS:
             self.report.count(Message("captions beyond the first {most} of a picture, left out", most=MOST_CAPTIONS))
         self._text_left -= sum(map(len, texts[:MOST_CAPTIONS]))
@@ -276,21 +291,31 @@ class Layout:
             if any(line.says_something for line in lines):
                 self._note(table.entry, before or "")
                 spoken.setdefault(place, table.entry.shown)
-            yield from () if before else lines
+            if not before:
+                yield from lines
 
     def _said(self, entry: Entry, lines: list[Line]) -> list[str]:
         """The captions that came with a picture; other files of words that have some are told as not taken."""
         if entry.given is not None:
             return entry.given.captions
-        texts = list(dict.fromkeys(text for line in lines for text in line.captions))
-        taken = next((table.entry.shown for table in self.tables if entry in table.lines), "") if any(texts) else ""
+        texts = list(dict.fromkeys(chain.from_iterable(line.captions for line in lines)))
+        taken = ""  # the file that has them
+        if any(texts):
+            taken = self._tables_of(entry)[0].entry.shown
         for file in self.sidecars.of(entry):
             said = self._read(file)
-            if said:  # an empty one is taken too: its picture is to have no words
-                self._note(file, taken if any(said) else "")
-            if any(said) and not taken:
-                texts, taken = list(said), file.shown
+            if any(said):
+                self._note(file, taken)
+                if not taken:
+                    taken = file.shown
+                    texts = list(said)
+            elif said:  # an empty one is taken too: its picture is to have no words
+                self._note(file, "")
         return texts
+
+    def _tables_of(self, entry: Entry) -> list[Table]:
+        """The tables that name a picture."""
+        return [table for table in self.tables if entry in table.lines]
 
     def _read(self, file: Entry) -> tuple[str, ...]:
         """What a file of words says; nothing, and the file skipped, where nothing can be taken from it."""
@@ -316,27 +341,27 @@ class Layout:
     def _split(self, entry: Entry, lines: list[Line]) -> str:
         if entry.given is not None and entry.given.split:
             return entry.given.split
-        said = next((line.split for line in lines if line.split), "") or meanings.split_of_folders(entry.key)
-        listed_in = next((split for table in self.tables if entry in table.lines
-                          and (split := meanings.split_of_file(table.entry.key))), "")
-        return said or listed_in or self._archive_splits.get(entry.origin, "") or "train"
+        of_lines = [line.split for line in lines]
+        of_tables = [meanings.split_of_file(table.entry.key) for table in self._tables_of(entry)]
+        of_archive = self._archive_splits.get(entry.origin, "")
+        splits = (*of_lines, meanings.split_of_folders(entry.key), *of_tables, of_archive)
+        return next(filter(None, splits), "train")
 
     # ---------------------------------------------------------------------------------------------------------- the end
 
-    def finish(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def finish(self, rows: list[Row]) -> list[Row]:
         """The rows, once every file of words has its verdict and the notes are written."""
         for table in self.tables:
-            self._judge(table.entry, _why_unused(table))
+            self._judge(table.entry, listed.why_unused(table))
         for entry in self.report.open():  # files of words alone: each picture has its verdict
-            owners = self.sidecars.owners.get(entry, [])
-            self._judge(entry, ORPHAN if not owners or not any(self.report.is_taken(p) for p in owners) else "")
+            self._judge(entry)
         if rows and all(row["split"] != "train" for row in rows):
             self.report.note(Message("All pictures lie in test or validation folders: they are taken for training."))
             rows = [{**row, "split": "train"} for row in rows]
         self._notes(rows)
         return rows
 
-    def _judge(self, entry: Entry, why: str) -> None:
+    def _judge(self, entry: Entry, why: str = "") -> None:
         """The verdict on a file of words: used where anything was taken from it, else why nothing was."""
         if self.report.verdict(entry) is not None:
             return
@@ -345,54 +370,25 @@ class Layout:
             self.report.use(entry, self._changes.get(entry, set()))
             return
         instead = next(iter(taken), "")
-        self.report.skip(entry, Message("{file} was taken instead", file=instead) if instead else why or ORPHAN)
+        if instead:
+            self.report.skip(entry, Message("{file} was taken instead", file=instead))
+        else:
+            self.report.skip(entry, why or ORPHAN)
 
-    def _notes(self, rows: list[dict[str, Any]]) -> None:
-        note = self.report.note
-        bare = sum(not any(row["captions"]) for row in rows)
-        if bare:
-            note(Message("{bare} of {pictures} without a caption.", bare=bare, pictures=headline.pictures(len(rows))))
-        several = sum(len(row["captions"]) > 1 for row in rows)
-        if several:
-            note(Message("{pictures} with several captions; each time one of them is taken.",
-                         pictures=headline.pictures(several)))
-        for split, number in Counter(row["split"] for row in rows if row["split"] != "train").items():
-            note(Message("{pictures} held out for {split}, not trained on.", pictures=headline.pictures(number),
-                         split=split))
-        for times, number in sorted(Counter(row["repeats"] for row in rows if "repeats" in row).items()):
-            note(Message("{pictures} counted {times} times, as its folder or its line says.",
-                         pictures=headline.pictures(number), times=times))
-        copies = len(rows) - len({row["image"] for row in rows})
-        if copies:
-            note(Message("{pictures} exactly like another; kept, and trained on as often.",
-                         pictures=headline.pictures(copies)))
+    def _notes(self, rows: list[Row]) -> None:
+        for note in newrows.notes(rows):
+            self.report.note(note)
         for table in self.tables:
             for text, times in table.counted.items():
                 self.report.count(text, times)
         for remark in headline.remarks(self.report, rows):
-            note(remark)
+            self.report.note(remark)
         headline.tell(self, rows)
-
-
-def _first_more(lines: Iterable[Line]) -> Mapping[str, Any]:
-    return next((line.more for line in lines if line.more), {})
-
-
-def _why_unused(table: Table) -> str:
-    """Why nothing was taken from a table; "" where its pictures were not taken."""
-    names = ", ".join(table.samples)[:300] or "nothing"
-    if not table.named:
-        return Message("names no picture that came along; it has: {columns}", columns=names)
-    if table.words.taken and not any(line.says_something for lines in table.lines.values() for line in lines):
-        return Message("its column {names} says nothing of any picture", names=", ".join(table.words.taken))
-    if not table.words.taken:
-        return Message("none of its columns is known to hold captions ({names}); it has: {columns}",
-                       names=columns.LOOKED_FOR, columns=names)
-    return ""
 
 
 def _splits_of_archives(entries: Iterable[Entry]) -> dict[str, str]:
     """The split that each archive's name says, where they are named so that one of them is for training."""
-    splits = {name: meanings.split_of_file(name) for name in {entry.origin for entry in entries} if name}
+    names = {entry.origin for entry in entries} - {""}
+    splits = dict(zip(names, map(meanings.split_of_file, names), strict=True))
     return splits if "train" in splits.values() else {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -64,51 +64,74 @@ class Names:
         """The pictures that a caption file of this path (without its ending) belongs to, where words lie in a folder of
         their own beside that of the pictures."""
         parts = key.casefold().split("/")
-        if not OF_WORDS & set(parts[:-1]):
+        if OF_WORDS.isdisjoint(parts[:-1]):
             return []
-        bare = [part for part in parts if part not in OF_WORDS]
-        return [picture for picture in self._ends.get(_end(f"{key}."), ())
-                if [p for p in _stem(picture.key).casefold().split("/") if p not in OF_PICTURES] == bare]
+        bare = _without(key, OF_WORDS)
+        candidates = self._ends.get(_end(f"{key}."), ())
+        return [picture for picture in candidates if _without(_stem(picture.key), OF_PICTURES) == bare]
 
     def _find(self, name: str, folder: str, source: int) -> Match:
-        if not name or "\0" in name or "://" in name:
-            return Match(problem=OUTSIDE if name else Message("has no file_name"))
-        absolute = name.startswith("/") or DRIVE.match(name) is not None
-        below = posixpath.normpath(posixpath.join(folder, name))
-        for key in () if absolute else (below, posixpath.normpath(name)):
-            exact = self._exact.get((source, key)) or next(self._elsewhere(key, source), None)
-            if exact is not None:
-                return Match(exact, exact=True)
-        if absolute and name.count("/") < 2:  # it names no folder to compare
+        if not name:
+            return Match(problem=Message("has no file_name"))
+        if "\0" in name or "://" in name:
             return Match(problem=OUTSIDE)
-        found = self._by_end(name, folder, source)
-        if not found and NUMBERED.search(name):
+        picture = self._exactly(name, folder, source)
+        if picture is not None:
+            return Match(picture, exact=True)
+        if _is_absolute(name) and name.count("/") < 2:  # it names no folder to compare
+            return Match(problem=OUTSIDE)
+        candidates = self._by_end(name, folder, source)
+        if not candidates and NUMBERED.search(name):
             return self._find(NUMBERED.sub("", name), folder, source)
-        if len(found) == 1:
-            return Match(found[0])
-        shown = Entry(name).shown[:200]
-        if found:
-            return Match(problem=Message("names {name}, which may be any of {number} pictures", name=repr(shown),
-                                         number=len(found)))
-        outside = absolute or below.startswith("../") or below == ".." or ":" in name.split("/")[0]
-        return Match(problem=OUTSIDE if outside else
-                     Message("names {file}, which is not among the pictures", file=repr(shown)))
+        if len(candidates) == 1:
+            return Match(candidates[0])
+        shown = repr(Entry(name).shown[:200])
+        if candidates:
+            return Match(problem=Message("names {name}, which may be any of {number} pictures", name=shown,
+                                         number=len(candidates)))
+        if _is_outside(name, folder):
+            return Match(problem=OUTSIDE)
+        return Match(problem=Message("names {file}, which is not among the pictures", file=shown))
 
-    def _elsewhere(self, key: str, source: int) -> Iterator[Entry]:
-        """What another source has under that very path: a loose table speaks of a zip that came with it."""
-        same = (picture for picture in self._ends.get(_end(key), ()) if picture.key == key)
-        return (picture for picture in same if picture.source != source)
+    def _exactly(self, name: str, folder: str, source: int) -> Entry | None:
+        """The picture under that very path from the folder or the top, of this source before another: a loose table may
+        speak of a zip that came with it."""
+        if _is_absolute(name):
+            return None
+        for key in (posixpath.normpath(posixpath.join(folder, name)), posixpath.normpath(name)):
+            if (source, key) in self._exact:
+                return self._exact[source, key]
+            for picture in self._ends.get(_end(key), ()):
+                if picture.key == key and picture.source != source:
+                    return picture
+        return None
 
     def _by_end(self, name: str, folder: str, source: int) -> list[Entry]:
-        wanted = [part for part in name.casefold().split("/") if part not in ("", ".", "..")]
-        if not wanted:
+        """The pictures of whose path the name is the end, or which are its end; of several those with its ending, and
+        of these those of the source."""
+        parts = [part for part in name.casefold().split("/") if part not in ("", ".", "..")]
+        if not parts:
             return []
-        found = [picture for picture in self._ends.get(_end(wanted[-1]), ())
-                 if _is_end(wanted, picture.key) or _is_end(wanted, _below(picture.key, folder))]
-        for narrower in (lambda p: PurePosixPath(p.key).suffix.casefold() == PurePosixPath(name).suffix.casefold(),
-                         lambda p: p.source == source):
-            found = [picture for picture in found if narrower(picture)] or found
-        return found
+        same_stem = self._ends.get(_end(parts[-1]), ())
+        candidates = [picture for picture in same_stem if _is_end(parts, picture.key, folder)]
+        suffix = PurePosixPath(name).suffix.casefold()
+        candidates = [p for p in candidates if PurePosixPath(p.key).suffix.casefold() == suffix] or candidates
+        return [picture for picture in candidates if picture.source == source] or candidates
+
+
+def _is_absolute(name: str) -> bool:
+    return name.startswith("/") or DRIVE.match(name) is not None
+
+
+def _is_outside(name: str, folder: str) -> bool:
+    """Whether a name in a table of that folder leads out of what came along."""
+    below = posixpath.normpath(posixpath.join(folder, name))
+    return _is_absolute(name) or below.startswith("../") or below == ".." or ":" in name.split("/")[0]
+
+
+def _without(path: str, folders: frozenset[str]) -> list[str]:
+    """The parts of a path but folders of these names."""
+    return [part for part in path.casefold().split("/") if part not in folders]
 
 
 def _end(key: str) -> str:
@@ -119,15 +142,18 @@ def _end(key: str) -> str:
 def _stem(key: str) -> str:
     """A path without the ending of a picture's name."""
     stem, dot, suffix = key.rpartition(".")
-    return stem if dot and (suffix.casefold() in PICTURE_SUFFIXES or not suffix) else key
+    is_ending = dot and (suffix.casefold() in PICTURE_SUFFIXES or not suffix)
+    return stem if is_ending else key
 
 
-def _below(key: str, folder: str) -> str:
-    return key.removeprefix(f"{folder}/") if folder else key
-
-
-def _is_end(wanted: list[str], key: str) -> bool:
-    """Whether of a written path and a picture's one is the end of the other, whatever their endings."""
-    there = [*key.casefold().split("/")[:-1]]
-    length = min(len(wanted) - 1, len(there))
-    return length == 0 or wanted[:-1][-length:] == there[-length:]
+def _is_end(parts: list[str], key: str, folder: str) -> bool:
+    """Whether of a written path and a picture's, from the top or from a folder, one is the end of the other, whatever
+    their endings."""
+    written = parts[:-1]
+    below = key.removeprefix(f"{folder}/") if folder else key
+    for path in (key, below):
+        folders = path.casefold().split("/")[:-1]
+        length = min(len(written), len(folders))
+        if length == 0 or written[-length:] == folders[-length:]:
+            return True
+    return False

@@ -43,6 +43,8 @@ SETTINGS = {"multiply.txt": Message("EveryDream counts this folder's pictures so
             "cond_dropout.txt": Message("EveryDream's caption dropout: set data.caption_dropout"),
             "flip_p.txt": Message("EveryDream's share of mirrored pictures: set data.random_flip"),
             "shuffle_tags.txt": Message("EveryDream's wish for shuffled tags: there is no such setting here")}
+InFolder = dict[tuple[int, str, str], list[Entry]]  # pictures by source, folder and name without its ending
+Anywhere = dict[str, list[Entry]]  # by that name alone
 CONFIGS = re.compile(r"(dataset|config|.*[-_.](dataset|config))\.(toml|ya?ml)|(global|local)\.ya?ml"
                      r"|dataset_infos?\.json|dataset_dict\.json|multidatabackend.*\.json")
 PLACEHOLDER = re.compile(r"\[(?:trigger|name|filewords)\]|\{trigger\}|<trigger>", re.IGNORECASE)
@@ -50,14 +52,14 @@ PLACEHOLDER = re.compile(r"\[(?:trigger|name|filewords)\]|\{trigger\}|<trigger>"
 
 def split_of_folders(key: str) -> str:
     """The split that a path's folders name: train, validation, test; "" where none does."""
-    return next((split for folder in key.split("/")[:-1] if (split := _split(folder))), "")
+    return next(filter(None, map(_split, key.split("/")[:-1])), "")
 
 
 def split_of_file(name: str) -> str:
     """The split that a table's or an archive's name begins or ends with: train-00000.parquet, metadata_val.jsonl."""
     words = re.split(r"[-._ 0-9]+", PurePosixPath(name).stem.casefold())
     words = [word for word in words if word and word != "of"]
-    return next((SPLITS[word] for word in (words[:1] + words[-1:]) if word in SPLITS), "")
+    return next(filter(None, map(SPLITS.get, words[:1] + words[-1:])), "")
 
 
 def split_of_value(value: object) -> str:
@@ -67,36 +69,37 @@ def split_of_value(value: object) -> str:
 
 def unclear_splits(keys: Iterable[str]) -> dict[str, int]:
     """Folders that have the name of a split in theirs but are not called so, and how many pictures they have."""
-    found: Counter[str] = Counter()
+    counted: Counter[str] = Counter()
     for key in keys:
-        folders = key.split("/")[:-1]
-        if any(_split(folder) for folder in folders):
-            continue
-        odd = next((folder for folder in folders if _held_out(folder)), None)
-        if odd:
-            found[odd] += 1
-    return dict(found)
+        unclear = next(filter(_held_out, key.split("/")[:-1]), "")
+        if unclear and not split_of_folders(key):
+            counted[unclear] += 1
+    return dict(counted)
 
 
 def named_like_splits(keys: Sequence[str]) -> dict[str, int]:
     """How many pictures' own names begin with the name of each split, where at least two splits are named so."""
-    found = Counter(split for key in keys if not split_of_folders(key)
-                    and (split := _first_word(posixpath.basename(key))))
-    return dict(found) if len(found) > 1 else {}
+    counted: Counter[str] = Counter()
+    for key in keys:
+        split = _first_word(posixpath.basename(key))
+        if split and not split_of_folders(key):
+            counted[split] += 1
+    return dict(counted) if len(counted) > 1 else {}
 
 
 def beside(pictures: Sequence[Entry]) -> tuple[dict[Entry, str], dict[Entry, str]]:
     """Pictures that other trainers keep beside a picture: {picture: the other's name}, those that are certainly meant
     so, and those that may be."""
-    stems, places = defaultdict(list), defaultdict(list)
+    in_folder: InFolder = defaultdict(list)
+    anywhere: Anywhere = defaultdict(list)
     for picture in pictures:
-        folder, name = posixpath.split(picture.key)
-        stem = PurePosixPath(name).stem.casefold()
-        stems[picture.source, folder, stem].append(picture)
-        places[stem].append(picture)
-    certain, perhaps = {}, {}
+        folder, stem = _place(picture)
+        in_folder[picture.source, folder, stem].append(picture)
+        anywhere[stem].append(picture)
+    certain: dict[Entry, str] = {}
+    perhaps: dict[Entry, str] = {}
     for picture in pictures:
-        partner, word = _partner(picture, stems, places)
+        partner, word = _partner(picture, in_folder, anywhere)
         if word in ALWAYS_BESIDE or partner is not None and word in OF_FOLDERS:
             certain[picture] = partner.shown if partner else ""
         elif partner is not None and word:
@@ -106,15 +109,21 @@ def beside(pictures: Sequence[Entry]) -> tuple[dict[Entry, str], dict[Entry, str
 
 def regularisation(keys: Iterable[str]) -> dict[str, int]:
     """Folders that other trainers take for pictures to regularise with, and how many pictures they have."""
-    return dict(Counter(folder for key in keys
-                        if (folder := next((f for f in key.split("/")[:-1] if f.casefold() in REGULARISATION), ""))))
+    counted: Counter[str] = Counter()
+    for key in keys:
+        folders = [folder for folder in key.split("/")[:-1] if folder.casefold() in REGULARISATION]
+        counted.update(folders[:1])
+    return dict(counted)
 
 
 def setting_of_another(name: str) -> str:
     """What a file of another trainer's settings means there; "" for any other file."""
     base = posixpath.basename(name).casefold()
-    other = Message("settings of another program, which are not read here") if CONFIGS.fullmatch(base) else ""
-    return SETTINGS.get(base) or other
+    if base in SETTINGS:
+        return SETTINGS[base]
+    if CONFIGS.fullmatch(base):
+        return Message("settings of another program, which are not read here")
+    return ""
 
 
 def _split(folder: str) -> str:
@@ -129,30 +138,39 @@ def _held_out(folder: str) -> bool:
     """Whether a folder's name has that of a split to hold out as one of its words; kohya's 10_name is a name."""
     if REPEATS.match(folder):
         return False
-    words = [word for word in re.split(rf"{BETWEEN}+", folder.casefold()) if word]
-    return any(SPLITS.get(word, "train") != "train" for word in words) or not PERHAPS_HELD_OUT.isdisjoint(
-        (*words, "".join(words)))
+    words = list(filter(None, re.split(rf"{BETWEEN}+", folder.casefold())))
+    splits = set(map(SPLITS.get, words)) - {None, "train"}
+    return bool(splits) or not PERHAPS_HELD_OUT.isdisjoint((*words, "".join(words)))
 
 
 def _first_word(name: str) -> str:
+    """The split that the first word of a picture's name is."""
     words = re.split(rf"{BETWEEN}+", PurePosixPath(name).stem.casefold())
-    return SPLITS.get(words[0], "") if len(words) > 1 or words[0] in SPLITS else ""
+    return SPLITS.get(words[0], "")
 
 
-def _partner(picture: Entry, stems: dict, places: dict) -> tuple[Entry | None, str]:
-    """The picture beside which this one lies by its name or its folder's, and the word that says so."""
+def _place(picture: Entry) -> tuple[str, str]:
+    """A picture's folder and its name without its ending."""
     folder, name = posixpath.split(picture.key)
-    stem = PurePosixPath(name).stem.casefold()
-    for own, said in _parted(stem):
-        if word := _beside_word(said):
-            found = [p for p in stems[picture.source, folder, own] if p is not picture]
-            if found or said in ALWAYS_BESIDE:
-                return next(iter(found), None), word
-    own_folder = posixpath.basename(folder)
-    if word := _beside_word(own_folder):
-        others = [p for p in places[stem] if posixpath.dirname(p.key) != folder
-                  and not _beside_word(posixpath.basename(posixpath.dirname(p.key)))]
-        return next(iter(others), None), word if others else ""
+    return folder, PurePosixPath(name).stem.casefold()
+
+
+def _partner(picture: Entry, in_folder: InFolder, anywhere: Anywhere) -> tuple[Entry | None, str]:
+    """The picture beside which this one lies by its name or its folder's, and the word that says so."""
+    folder, stem = _place(picture)
+    for partner_stem, said in _parted(stem):
+        word = _beside_word(said)
+        if not word:
+            continue
+        partners = [other for other in in_folder[picture.source, folder, partner_stem] if other is not picture]
+        if partners or said in ALWAYS_BESIDE:
+            return next(iter(partners), None), word
+    word = _beside_word(posixpath.basename(folder))
+    if word:
+        for other in anywhere[stem]:
+            other_folder = posixpath.dirname(other.key)
+            if other_folder != folder and not _beside_word(posixpath.basename(other_folder)):
+                return other, word
     return None, ""
 
 
@@ -162,13 +180,15 @@ def _beside_word(name: str) -> str:
     if plain in OF_FOLDERS | PERHAPS_BESIDE:
         return plain
     words = re.split(rf"{BETWEEN}+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
-    known = BESIDE | PERHAPS_BESIDE
-    return PART if any(word in known or word.removesuffix("s") in known for word in words) else ""
+    singular = [word.removesuffix("s") for word in words]
+    if (BESIDE | PERHAPS_BESIDE).isdisjoint((*words, *singular)):
+        return ""
+    return PART
 
 
 def _parted(stem: str) -> Iterator[tuple[str, str]]:
     """A stem at its last places of - _ or . in two: what the picture is called and what it is, in either order."""
-    for place in list(re.finditer(r"[-_.]", stem))[-3:][::-1]:
+    for place in reversed(list(re.finditer(r"[-_.]", stem))[-3:]):
         before, behind = stem[: place.start()], stem[place.end():]
         if before and behind:
             yield before, behind

@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from studio import storage
 from studio.datasets.imports.headline import GivenTable
@@ -28,7 +28,7 @@ from studio.datasets.options import Options
 from studio.datasets.store import Dataset
 from studio.datasets.tabular.records import Record
 from studio.datasets.text import captions
-from studio.messages import Message
+from studio.messages import JsonObject, Message
 
 KEPT = 96 << 20  # bytes of words, and of what is known of each file
 LARGEST_TABLE = 16 << 20  # bytes of a parquet file of names
@@ -37,9 +37,33 @@ MOST_READINGS = 4  # that are remembered
 WHAT = "read again"
 
 
+class SeenGiven(TypedDict):
+    """What the row of a table that holds pictures said of one: `sources.Given`."""
+
+    captions: list[str]
+    split: str
+    more: JsonObject
+    texts: dict[str, list[str]]
+
+
+class SeenFile(TypedDict, total=False):
+    """A line of seen.jsonl: a file of the import, with `pid`, `facts` and perhaps `given` of a taken picture, the
+    number of the `content` of a file of words, or the `problem` of any other."""
+
+    name: str
+    source: int
+    origin: str
+    pid: str
+    facts: JsonObject
+    given: SeenGiven
+    content: int
+    problem: str
+
+
 def read_as(options: Options) -> dict[str, str]:
     """The wishes by which words were read, for the report."""
-    return {name: value for name in WISHES if (value := getattr(options, name))}
+    wishes = {name: getattr(options, name) for name in WISHES}
+    return {name: wish for name, wish in wishes.items() if wish}
 
 
 def read_before(dataset: Dataset) -> dict[str, str]:
@@ -53,21 +77,25 @@ def are_kept(dataset: Dataset) -> bool:
 
 
 def keep(dataset: Dataset, batch: str, layout: Layout, pids: Mapping[Entry, str],
-         facts: Mapping[Entry, dict[str, Any]]) -> None:
+         facts: Mapping[Entry, Mapping[str, object]]) -> None:
     """Keep the words of an import that was committed as `batch`; `pids` and `facts` are those of the taken pictures."""
     storage.clear(*dataset.path.glob("words-*.kept"))
     contents: list[bytes] = []
-    lines, size = [], 0
+    lines: list[str] = []
+    size = 0
     for entry in layout.report.entries:
-        line, content = _line(entry, layout, pids, facts)
+        line = _line(entry, layout, pids, facts)
+        content = None if entry in pids else _content(entry, layout)
         if content is not None:
             line["content"] = len(contents)
             contents.append(content)
+        elif entry not in pids:
+            line["problem"] = layout.report.why(entry)
         lines.append(json.dumps(line, ensure_ascii=True))
         size += len(lines[-1]) + len(content or b"")
         if size > KEPT:
             return
-    about = {"tables": [dataclasses.asdict(table) for table in layout.given]}
+    about = {"tables": list(map(dataclasses.asdict, layout.given))}
     with (storage.writing(dataset.path / f"words-{batch}.kept") as file,
           zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed):
         packed.writestr("about.json", json.dumps(about))
@@ -82,29 +110,43 @@ def read_again(dataset: Dataset, options: Options) -> None:
     path = _file(dataset)
     if path is None:
         return
-    every = [*dataset.commit().get("readings", []), read_before(dataset)]
-    readings = [wishes for at, wishes in enumerate(every) if wishes not in every[at + 1:]][-MOST_READINGS:]
+    readings: list[dict[str, str]] = []
+    for wishes in (*dataset.commit().get("readings", []), read_before(dataset)):
+        if wishes in readings:
+            readings.remove(wishes)
+        readings.append(wishes)
+    readings = readings[-MOST_READINGS:]
     with zipfile.ZipFile(path) as packed:
         before = [_reading(dataset, packed, _by(wishes, options))[1] for wishes in readings]
         layout, now = _reading(dataset, packed, options)
-    rows = dataset.snapshot().by_pid
-    changes, kept = {}, 0
-    for pid, texts in now.items():
-        there = rows[pid]["captions"] if pid in rows else None
-        if there is None or there == texts:
-            continue
-        if any(there == one.get(pid) for one in before):  # an undo may have brought back an earlier reading
-            changes[pid] = {"captions": texts}
-        else:
-            kept += 1
-    if kept:
+    changes, by_hand = _changes(dataset, before, now)
+    if by_hand:
         layout.report.note(Message("{number} captions were changed by hand since the import and stay as they are.",
-                                   number=kept))
+                                   number=by_hand))
     report = {**layout.report.result(len(now)), "read_as": read_as(options), "readings": readings}
     dataset.edit(changes, WHAT)
     storage.write_bytes(dataset.path / "report.csv", layout.report.table())
-    kept_facts = {name: dataset.commit().get(name, []) for name in ("imports", "batches")}
-    storage.write_json(dataset.path / "report.json", {**report, **kept_facts})
+    commit = dataset.commit()
+    of_import = {"imports": commit.get("imports", []), "batches": commit.get("batches", [])}
+    storage.write_json(dataset.path / "report.json", report | of_import)
+
+
+def _changes(dataset: Dataset, before: list[dict[str, list[str]]],
+             now: dict[str, list[str]]) -> tuple[dict[str, dict[str, list[str]]], int]:
+    """The edits {pid: fields} that give pictures the captions of `now`, and how many pictures keep theirs, which none
+    of the readings `before` gave them: somebody wrote them."""
+    changes: dict[str, dict[str, list[str]]] = {}
+    by_hand = 0
+    rows = dataset.snapshot().by_pid
+    for pid, texts in now.items():
+        if pid not in rows or rows[pid]["captions"] == texts:
+            continue
+        readings = [reading.get(pid) for reading in before]  # an undo may have brought back an earlier one
+        if rows[pid]["captions"] in readings:
+            changes[pid] = {"captions": texts}
+        else:
+            by_hand += 1
+    return changes, by_hand
 
 
 def _file(dataset: Dataset) -> Path | None:
@@ -123,30 +165,33 @@ def _by(wishes: dict[str, str], options: Options) -> Options:
 
 
 def _line(entry: Entry, layout: Layout, pids: Mapping[Entry, str],
-          facts: Mapping[Entry, dict[str, Any]]) -> tuple[dict[str, Any], bytes | None]:
-    """What is kept of one file: its name and verdict, and for a file of words its content."""
-    line: dict[str, Any] = {"name": entry.name, "source": entry.source, "origin": entry.origin}
+          facts: Mapping[Entry, Mapping[str, object]]) -> SeenFile:
+    """What is kept of one file, beside its content: its name, and what is known of a picture that was taken."""
+    line: SeenFile = {"name": entry.name, "source": entry.source, "origin": entry.origin}
     if entry in pids:
         line["pid"] = pids[entry]
         line["facts"] = {key: facts[entry][key] for key in ("sha256", "ext", "width", "height", "changes")}
         if entry.given is not None:
-            line["given"] = entry.given._asdict()
-        return line, None
-    content = layout.texts.kept.get(entry) if entry in layout.words else None
-    if content is None and entry in layout.words and entry.suffix in ARROW and entry.size <= LARGEST_TABLE:
+            line["given"] = cast("SeenGiven", entry.given._asdict())
+    return line
+
+
+def _content(entry: Entry, layout: Layout) -> bytes | None:
+    """The content of a file of words; None of any other, and of one that is too large or damaged."""
+    if entry not in layout.words:
+        return None
+    content = layout.texts.kept.get(entry)
+    if content is None and entry.suffix in ARROW and entry.size <= LARGEST_TABLE:
         with suppress(NotTaken):  # damaged in its archive, as the report says
             content = entry.read()
-    if content is None:
-        line["problem"] = layout.report.why(entry)
-        return line, None
-    return line, content
+    return content
 
 
-def _entries(packed: zipfile.ZipFile) -> Iterator[tuple[Entry, dict[str, Any]]]:
+def _entries(packed: zipfile.ZipFile) -> Iterator[tuple[Entry, SeenFile]]:
     """Every file of the import, as it was seen, with what is known of it."""
     with packed.open("seen.jsonl") as lines:
         for raw in io.TextIOWrapper(lines, "utf-8"):
-            line = json.loads(raw)
+            line = cast("SeenFile", json.loads(raw))
             entry = Entry(line["name"], line["source"], problem=line.get("problem", ""), origin=line["origin"])
             if "content" in line:
                 entry.data = packed.read(str(line["content"]))
@@ -161,7 +206,8 @@ def _reading(dataset: Dataset, packed: zipfile.ZipFile, options: Options) -> tup
     report = Report([entry for entry, _ in seen if entry.given is None])
     layout = Layout(report, options, lambda entry: _records(dataset, entry))
     layout.given += [GivenTable(**table) for table in json.loads(packed.read("about.json"))["tables"]]
-    rows, found = [], {}
+    rows = []
+    texts_of: dict[str, list[str]] = {}  # by pid
     for entry, line in seen:
         if entry.given is not None:
             report.add(entry)
@@ -171,9 +217,9 @@ def _reading(dataset: Dataset, packed: zipfile.ZipFile, options: Options) -> tup
         if "pid" in line and report.verdict(entry) is None:
             row = layout.row(entry, line["facts"])[0]
             rows.append(row)
-            found[line["pid"]] = row["captions"]
+            texts_of[line["pid"]] = row["captions"]
     layout.finish(rows)
-    return layout, found
+    return layout, texts_of
 
 
 def _records(dataset: Dataset, entry: Entry) -> list[Record]:

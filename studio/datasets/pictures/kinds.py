@@ -34,7 +34,9 @@ ADVICE = {"HEIC": Message("convert it to JPEG first"), "JPEG XL": Message("conve
           "archive": Message("unpack it, or make a zip"),
           Message("Git LFS pointer"): Message("fetch the files themselves by `git lfs pull`"),
           "data": Message("captions are read from .txt and .json files, CSV, JSON lines and parquet")}
-OF_SUFFIX = {f".{suffix}": kind for kind, suffixes in SUFFIXES.items() for suffix in suffixes.split()}
+OF_SUFFIX: dict[str, str] = {}
+for _kind, _suffixes in SUFFIXES.items():
+    OF_SUFFIX |= dict.fromkeys([f".{suffix}" for suffix in _suffixes.split()], _kind)
 NEVER = ("video", "audio", "archive", "data", "model", "spreadsheet", "shortcut")  # not worth reading as a picture
 _NAMES = {kind: kind for kind in (*ADVICE, *SUFFIXES)}  # as Messages
 _BEGINNINGS: tuple[tuple[str, bytes], ...] = (
@@ -57,7 +59,10 @@ HEAD = 512  # bytes that are enough to tell
 
 def of_content(head: bytes) -> str:
     """What a file's first bytes (HEAD of them) say it is; "" for what they do not tell."""
-    return next((kind for kind, pattern in _OF_BEGINNING if pattern.match(head)), "")
+    for kind, pattern in _OF_BEGINNING:
+        if pattern.match(head):
+            return kind
+    return ""
 
 
 def reason(kind: str) -> str:

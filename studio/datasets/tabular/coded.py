@@ -16,12 +16,19 @@ def is_picture(text: str) -> bool:
     return _ADDRESS.match(text) is not None or _BEGINNING.match(text) is not None
 
 
+def is_coded(value: object) -> bool:
+    """Whether the value of a table's field is a picture written as text."""
+    return isinstance(value, str) and is_picture(value)
+
+
 def decode(text: str) -> bytes | None:
     """The bytes of a picture in a text; None where it is none."""
-    named = _ADDRESS.match(text)
-    if named is None and _BEGINNING.match(text) is None:
+    address = _ADDRESS.match(text)
+    if address:
+        text = text[address.end() :]
+    elif not is_picture(text):
         return None
-    bare = "".join(text[named.end() if named else 0 :].split())
+    bare = "".join(text.split())
     try:
         return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
     except (binascii.Error, ValueError):

@@ -6,10 +6,10 @@ One rule for every kind of table: CSV, JSON, parquet, a data set of the Hub, an 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from studio.errors import StudioError
 from studio.messages import Message
 
 # Data sets whose columns are not named as a guess would find them (repository: image, caption).
@@ -41,7 +41,7 @@ SENTENCE = 3  # words that make a value one
 _NO_WORDS = re.compile(r"\w+://\S+|\S+\.\w{2,5}|\S*[\\/]\S*|[0-9a-fA-F-]{8,}|[\d\s.,:/+TZ-]+|data:\S+")
 
 
-class Unfit(ValueError):
+class Unfit(StudioError):
     """Columns that cannot be used; the message is a sentence that lists what there is."""
 
 
@@ -56,60 +56,76 @@ class Captions:
 
 
 def choose(kinds: Mapping[str, str], image: str | None = None, caption: str | None = None, repo: str = "",
-           samples: Mapping[str, Sequence[Any]] | None = None) -> tuple[str, str | None]:
+           samples: Mapping[str, Sequence[object]] | None = None) -> tuple[str, str | None]:
     """The image column and the caption column (None: there is none) of a table whose columns have these kinds.
 
     What was asked for wins; then a known mapping; then the type (pictures before bytes, texts before lists of them);
     among equals a usual name; then, of captions, what `samples` of the values say; then the place. Raises Unfit for a
     name that is not there or is of another kind."""
-    known = KNOWN.get(repo, (None, None))
-    image = _asked(kinds, image, HOLDS_PICTURES, Message("pictures")) or _there(kinds, known[0]) or _best(
-        kinds, IMAGES, HOLDS_PICTURES)
+    known_image, known_caption = KNOWN.get(repo, (None, None))
+    image = (_asked(kinds, image, HOLDS_PICTURES, Message("pictures")) or _there(kinds, known_image)
+             or _best(kinds, IMAGES, HOLDS_PICTURES))
     if image is None:
         raise Unfit(Message("There is no column of pictures among: {columns}. Name one, or choose another data set.",
                             columns=listed(kinds)))
-    asked = _asked(kinds, caption, (TEXT, TEXTS), Message("captions")) or _there(kinds, known[1])
-    if asked:
-        return image, asked
-    words = [name for kind in (TEXT, TEXTS) for name, found in kinds.items() if found == kind and name != image]
+    caption = _asked(kinds, caption, (TEXT, TEXTS), Message("captions")) or _there(kinds, known_caption)
+    if caption:
+        return image, caption
+    words = [name for name in _of_kinds(kinds, (TEXT, TEXTS)) if name != image]
     if samples is None:
-        return image, next(iter(_usual(words)), None) or next(iter(words), None)
+        return image, next(iter([*_usual(words), *words]), None)
     return image, next(iter(captions({name: samples.get(name, ()) for name in words}).taken), None)
 
 
-def captions(columns: Mapping[str, Sequence[Any]], asked: str | None = None) -> Captions:
+def captions(columns: Mapping[str, Sequence[object]], asked: str | None = None) -> Captions:
     """The columns of captions among {name: some of its values}: the one that was asked for; those of usual names; the
     only one of words, or of sentences."""
     wordy = [name for name, values in columns.items() if is_words(values)]
     if asked is not None and asked in columns:
-        return Captions((asked,), tuple(name for name in wordy if name != asked))
-    usual = [name for name in _usual(columns) if name in wordy or _is_plain(name) or _is_exact(name) and any(
-        isinstance(value, str | list) and value for value in columns[name])]
+        return _chosen([asked], wordy)
+    usual = [name for name in _usual(columns) if name in wordy or _counts_by_name(name, columns[name])]
     if usual:
-        plain = tuple(filter(_is_plain, usual))
-        taken = plain or tuple(usual[:1])
-        return Captions(taken, tuple(name for name in wordy if name not in taken))
+        plain = list(filter(_is_plain, usual))
+        return _chosen(plain or usual[:1], wordy)
+    if len(wordy) == 1:
+        return Captions(tuple(wordy))
+    return _by_length(columns, wordy)
+
+
+def _by_length(columns: Mapping[str, Sequence[object]], wordy: Sequence[str]) -> Captions:
+    """Of several columns of words the only one of sentences; where none or more are, it is unclear."""
     sentences = [name for name in wordy if _is_sentences(columns[name])]
-    sure = wordy if len(wordy) == 1 else sentences if len(sentences) == 1 else []
-    return Captions(tuple(sure), tuple(name for name in wordy if name not in sure), len(wordy) > len(sure) == 0)
+    if len(sentences) == 1:
+        return _chosen(sentences, wordy)
+    return Captions(left=tuple(wordy), unclear=bool(wordy))
+
+
+def _chosen(taken: Sequence[str], wordy: Sequence[str]) -> Captions:
+    return Captions(tuple(taken), tuple(name for name in wordy if name not in taken))
+
+
+def _counts_by_name(name: str, values: Sequence[object]) -> bool:
+    """Whether a column is one of captions by its name, even where most of its values do not look like words."""
+    if _is_plain(name):
+        return True
+    return _is_exact(name) and any(isinstance(value, str | list) and value for value in values)
 
 
 def files(columns: Iterable[str]) -> list[str]:
     """The columns that may name a picture, those of usual names first."""
     names = list(columns)
-    usual = [name for want in FILES for name in names if _plain(name) == _plain(want)]
-    return [*usual, *(name for name in names if name not in usual)]
+    return list(dict.fromkeys([*_called(names, FILES), *names]))
 
 
 def is_file_column(name: str) -> bool:
     """Whether a column is called what columns are that name a picture."""
-    return any(_plain(name) == _plain(want) for want in FILES)
+    return _plain(name) in map(_plain, FILES)
 
 
-def is_words(values: Iterable[Any]) -> bool:
+def is_words(values: Iterable[object]) -> bool:
     """Whether most of the values say something: no numbers, addresses, paths, codes or dates."""
-    texts = [text for value in values for text in _texts(value) if text.strip()]
-    return bool(texts) and sum(_says_something(text) for text in texts) >= 0.6 * len(texts)
+    texts = list(_texts(values))
+    return bool(texts) and sum(map(_says_something, texts)) >= 0.6 * len(texts)
 
 
 def is_tags(name: str) -> bool:
@@ -138,24 +154,41 @@ def _there(kinds: Mapping[str, str], name: str | None) -> str | None:
     return name if name in kinds else None
 
 
+def _of_kinds(kinds: Mapping[str, str], order: tuple[str, ...]) -> list[str]:
+    """The columns of these kinds, those of the first kind before the others."""
+    fitting = [name for name, kind in kinds.items() if kind in order]
+    return sorted(fitting, key=lambda name: order.index(kinds[name]))
+
+
 def _best(kinds: Mapping[str, str], usual: tuple[str, ...], fit: tuple[str, ...]) -> str | None:
     """The best column of these kinds: by a usual name, whatever its kind among them, else by kind and place."""
-    fitting = [name for kind in fit for name, found in kinds.items() if found == kind]
-    pictures = [name for name in fitting if kinds[name] == PICTURE]
-    named = [name for want in usual for name in (pictures or fitting) if name.lower() == want]
-    return next(iter(named or pictures or fitting), None)
+    candidates = _of_kinds(kinds, (PICTURE,)) or _of_kinds(kinds, fit)
+    for usual_name in usual:
+        for name in candidates:
+            if name.lower() == usual_name:
+                return name
+    return next(iter(candidates), None)
 
 
 def _usual(names: Iterable[str]) -> list[str]:
     """The columns of usual names, in the order in which they are taken; tags where there is nothing better."""
-    there = list(names)
-    for group in (CAPTIONS, TAGS):
-        exact = [name for want in group for name in there if _plain(name) == _plain(want)]
-        telling = [name for name in there if group is CAPTIONS and TELLING & (words := set(_parts(name)))
-                   and "negative" not in words]
-        if exact or telling:
-            return list(dict.fromkeys([*exact, *telling]))
-    return []
+    columns = list(names)
+    captions = dict.fromkeys([*_called(columns, CAPTIONS), *filter(_tells, columns)])
+    return list(captions or dict.fromkeys(_called(columns, TAGS)))
+
+
+def _called(columns: Sequence[str], names: Iterable[str]) -> Iterator[str]:
+    """The columns of these names, whatever their case and signs, in the order of the names."""
+    for name in names:
+        for column in columns:
+            if _plain(column) == _plain(name):
+                yield column
+
+
+def _tells(name: str) -> bool:
+    """Whether a word in a column's name says that it holds captions, and none that they are negative prompts."""
+    words = _parts(name)
+    return not TELLING.isdisjoint(words) and "negative" not in words
 
 
 def _is_plain(name: str) -> bool:
@@ -164,7 +197,7 @@ def _is_plain(name: str) -> bool:
 
 
 def _is_exact(name: str) -> bool:
-    return any(_plain(name) == _plain(want) for want in (*CAPTIONS, *TAGS))
+    return _plain(name) in map(_plain, (*CAPTIONS, *TAGS))
 
 
 def _plain(name: str) -> str:
@@ -177,17 +210,26 @@ def _parts(name: str) -> list[str]:
         "-", " ").split()
 
 
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    return [part for part in value if isinstance(part, str)] if isinstance(value, list | tuple) else []
+def _texts(values: Iterable[object]) -> Iterator[str]:
+    """The texts among the values, and in lists among them, that are not empty."""
+    for value in values:
+        parts = value if isinstance(value, list | tuple) else [value]
+        for part in parts:
+            if isinstance(part, str) and part.strip():
+                yield part
 
 
 def _says_something(text: str) -> bool:
-    return sum(c.isalpha() for c in text) >= 2 and _NO_WORDS.fullmatch(text.strip()) is None
+    return sum(map(str.isalpha, text)) >= 2 and _NO_WORDS.fullmatch(text.strip()) is None
 
 
-def _is_sentences(values: Iterable[Any]) -> bool:
-    texts = [text for value in values for text in _texts(value) if text.strip()]
-    long = sum(len(text.split()) >= SENTENCE or not text.isascii() and len(text) >= 2 * SENTENCE for text in texts)
-    return bool(texts) and long >= 0.6 * len(texts)
+def _is_sentences(values: Iterable[object]) -> bool:
+    """Whether most of the values are as long as a sentence."""
+    texts = list(_texts(values))
+    return bool(texts) and sum(map(_is_long, texts)) >= 0.6 * len(texts)
+
+
+def _is_long(text: str) -> bool:
+    if len(text.split()) >= SENTENCE:
+        return True
+    return not text.isascii() and len(text) >= 2 * SENTENCE  # Chinese and Japanese have no spaces

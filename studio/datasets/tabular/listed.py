@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain
 
 from studio.datasets.imports import meanings
 from studio.datasets.imports.matching import Match
@@ -16,7 +16,7 @@ from studio.datasets.tabular import records as tables
 from studio.datasets.tabular.records import Record
 from studio.datasets.text import captions
 from studio.datasets.text.captions import Line
-from studio.messages import Message
+from studio.messages import JsonObject, Message
 
 SAMPLED = 300  # rows by which columns are told apart
 MOST_COLUMNS = 300
@@ -27,6 +27,8 @@ NO_SPLIT = Message("split in a table that is none (train, validation, test), tra
 BY_END = Message("name in a table that is a picture's only in part")
 NO_CAPTION = Message("has a caption that is neither text nor a list of texts")
 Find = Callable[[str], Match]
+Values = dict[str, list[object]]  # of each column, those that are not empty
+Matched = dict[Entry, list[tuple[Record, str]]]
 
 
 @dataclass
@@ -58,43 +60,59 @@ def read(entry: Entry, records: Sequence[Record], find: Find, *, picture: str | 
     """The table in `records`. `find` is the picture that a name in it means; `picture` and `caption` are the columns
     that a person named."""
     table = Table(entry, len(records))
-    good = []
+    good: list[Record] = []
     for record in records:
         if record.problem:
             table.note(record.number, record.problem)
         else:
             good.append(record)
     values = _values(good[:SAMPLED])
-    table.samples = {name: _shown(found) for name, found in values.items()}
+    for name, column in values.items():
+        table.samples[name] = _shown(column)
     table.picture = _picture_column(values, find, picture)
     others = _beside_columns(good[:SAMPLED], table.picture, find)
-    table.words = columns.captions({name: found for name, found in values.items() if name != table.picture and (
-        name not in others) and name not in captions.MORE_KEYS and name != "split"}, caption)
+    table.words = columns.captions(_without(values, {table.picture, *others}), caption)
     _take(table, good, find, others)
     return table
 
 
+def why_unused(table: Table) -> str:
+    """Why nothing was taken from a table; "" where its pictures were not taken."""
+    names = ", ".join(table.samples)[:300] or Message("nothing")
+    if not table.named:
+        return Message("names no picture that came along; it has: {columns}", columns=names)
+    if not table.words.taken:
+        return Message("none of its columns is known to hold captions ({names}); it has: {columns}",
+                       names=columns.LOOKED_FOR, columns=names)
+    if not any(line.says_something for line in chain.from_iterable(table.lines.values())):
+        return Message("its column {names} says nothing of any picture", names=", ".join(table.words.taken))
+    return ""
+
+
 def coded_column(records: Sequence[Record]) -> str | None:
     """The column that holds pictures written as text; None where none does."""
-    values = _values([record for record in records if not record.problem][:SAMPLED])
-    return next((name for name, found in values.items() if found and all(
-        isinstance(value, str) and coded.is_picture(value) for value in found)), None)
+    for name, values in _sampled(records).items():
+        if values and all(map(coded.is_coded, values)):
+            return name
+    return None
 
 
 def words_of(records: Sequence[Record], column: str, asked: str | None) -> columns.Captions:
     """The columns of captions in a table whose pictures are in `column`."""
-    values = _values([record for record in records if not record.problem][:SAMPLED])
-    left_out = {column, "split", *captions.MORE_KEYS}
-    return columns.captions({name: found for name, found in values.items() if name not in left_out}, asked)
+    return columns.captions(_without(_sampled(records), {column}), asked)
 
 
 def described(records: Sequence[Record], column: str,
               words: columns.Captions) -> tuple[dict[str, str], str, str | None, dict[str, str]]:
     """What is told of such a table: the kinds of its columns, those taken, and a value of each."""
-    values = _values([record for record in records if not record.problem][:SAMPLED])
-    kinds = {name: columns.CODED if name == column else columns.TEXT if columns.is_words(found) else "value"
-             for name, found in values.items()}
-    samples = {name: _shown(found) for name, found in values.items() if name != column}
+    kinds: dict[str, str] = {}
+    samples: dict[str, str] = {}
+    for name, values in _sampled(records).items():
+        if name == column:
+            kinds[name] = columns.CODED
+            continue
+        kinds[name] = columns.TEXT if columns.is_words(values) else "value"
+        samples[name] = _shown(values)
     return kinds, column, next(iter(words.taken), None), samples
 
 
@@ -102,66 +120,109 @@ def coded_picture(table: Entry, record: Record, column: str, words: columns.Capt
     """The picture that is written in a row as text, with what the row says of it."""
     entry = Entry(f"{table.name}/{record.number:06d}", problem=record.problem, origin=table.origin)
     value = record.fields.get(column)
-    if not entry.problem:
-        entry.data = coded.decode(value) if isinstance(value, str) else None
-        entry.problem = "" if entry.data else Message("the row has no picture")
+    if not entry.problem and isinstance(value, str):
+        entry.data = coded.decode(value)
         entry.size = len(entry.data or b"")
-    texts = {name: found for name, value in record.fields.items()
-             if name != column and (found := tables.texts_of(value, joined=columns.is_tags(name)))}
-    said = next((texts[name] for name in words.taken if any(text.strip() for text in texts.get(name, ()))), [])
-    more = {key: record.fields[key] for key in captions.MORE_KEYS if record.fields.get(key) is not None}
-    own = meanings.split_of_value(record.fields.get("split"))
-    entry.given = Given(list(captions.of_texts(said)[0]), own or split, more, texts)
+    if not entry.problem and not entry.data:
+        entry.problem = Message("the row has no picture")
+    texts: dict[str, list[str]] = {}
+    for name, value in record.fields.items():
+        said = tables.texts_of(value, joined=columns.is_tags(name))
+        if said and name != column:
+            texts[name] = said
+    written = [texts[name] for name in words.taken if _says_something(texts.get(name, ()))]
+    said = next(iter(written), [])
+    split = meanings.split_of_value(record.fields.get("split")) or split
+    entry.given = Given(list(captions.of_texts(said)[0]), split, _more(record), texts)
     return entry
 
 
-def _values(records: Sequence[Record]) -> dict[str, list[Any]]:
+def _sampled(records: Sequence[Record]) -> Values:
+    good = [record for record in records if not record.problem]
+    return _values(good[:SAMPLED])
+
+
+def _values(records: Sequence[Record]) -> Values:
     """The values of each column that are not empty."""
-    found: dict[str, list[Any]] = {}
+    values: Values = {}
     for record in records:
         for name, value in record.fields.items():
-            if name in found or len(found) < MOST_COLUMNS:
-                found.setdefault(name, []).extend([value] if value not in (None, "", []) else [])
-    return found
+            if name not in values and len(values) >= MOST_COLUMNS:
+                continue
+            column = values.setdefault(name, [])
+            if value not in (None, "", []):
+                column.append(value)
+    return values
 
 
-def _shown(values: Sequence[Any]) -> str:
+def _without(values: Values, names: set[str | None]) -> Values:
+    """The columns that may hold captions: without these, and without those that have a meaning of their own."""
+    left_out = {"split", *captions.MORE_KEYS, *names}
+    return {name: column for name, column in values.items() if name not in left_out}
+
+
+def _more(record: Record) -> JsonObject:
+    """What an export adds to a row beside captions and split."""
+    return {key: record.fields[key] for key in captions.MORE_KEYS if record.fields.get(key) is not None}
+
+
+def _says_something(texts: Sequence[str]) -> bool:
+    return any(map(str.strip, texts))
+
+
+def _shown(values: Sequence[object]) -> str:
     """One value for a person to tell the column by."""
-    text = captions.clean(str(values[0]))[0] if values else ""
+    if not values:
+        return ""
+    text = captions.clean(str(values[0]))[0]
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
-def _picture_column(values: dict[str, list[Any]], find: Find, asked: str | None) -> str | None:
+def _picture_column(values: Values, find: Find, asked: str | None) -> str | None:
     """The column that names pictures: by its name where any of its values is one, else by most of its values."""
     if asked is not None and asked in values:
         return asked
-    hits = {name: sum(find(text).picture is not None for text in _names(found)) for name, found in values.items()}
+    hits = {name: _hits(column, find) for name, column in values.items()}
     order = columns.files(values)
-    usual = [name for name in order if columns.is_file_column(name)]
-    by_name = next((name for name in usual if hits[name]), None)
-    by_content = max((name for name in order if 0 < hits[name] >= 0.5 * len(values[name])), key=hits.__getitem__,
-                     default=None)
-    return by_name or by_content or next((name for name in usual[:1] if any(_names(values[name]))), None)
+    usual = list(filter(columns.is_file_column, order))
+    for name in usual:
+        if hits[name]:
+            return name
+    mostly = [name for name in order if 0 < hits[name] >= 0.5 * len(values[name])]
+    by_content = max(mostly, key=hits.__getitem__, default="")
+    if not by_content and usual and any(_names(values[usual[0]])):
+        return usual[0]
+    return by_content or None
 
 
-def _names(values: Sequence[Any]) -> Iterator[str]:
+def _hits(values: Sequence[object], find: Find) -> int:
+    """How many of the texts in values name a picture."""
+    matches = map(find, _names(values))
+    return sum(match.picture is not None for match in matches)
+
+
+def _names(values: Sequence[object]) -> Iterator[str]:
     """The texts in values, and those in lists of them."""
     for value in values:
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, list):
-            yield from (part for part in value if isinstance(part, str))
+        parts = value if isinstance(value, list) else [value]
+        for part in parts:
+            if isinstance(part, str):
+                yield part
 
 
 def _beside_columns(records: Sequence[Record], picture: str | None, find: Find) -> set[str]:
     """Other columns that name pictures which are not their rows' own: masks, pictures that steer."""
-    found = set()
+    beside: set[str] = set()
     for record in records:
-        own = {find(name).picture for name in _names([record.fields.get(picture or "")])}
-        named = {name: find(value).picture for name, value in record.fields.items() if isinstance(value, str)
-                 and name != picture and name not in captions.MORE_KEYS and _is_file(value)}
-        found |= {name for name, other in named.items() if other is not None and other not in own}
-    return found
+        names = _names([record.fields.get(picture or "")])
+        of_row = {find(name).picture for name in names}
+        for name, value in record.fields.items():
+            if name == picture or name in captions.MORE_KEYS or not isinstance(value, str) or not _is_file(value):
+                continue
+            other = find(value).picture
+            if other is not None and other not in of_row:
+                beside.add(name)
+    return beside
 
 
 def _is_file(text: str) -> bool:
@@ -171,22 +232,12 @@ def _is_file(text: str) -> bool:
 def _take(table: Table, records: Sequence[Record], find: Find, others: set[str]) -> None:
     """Give each row to the picture it names. A name that is a picture's only in part counts where no other row names
     that picture more exactly, or otherwise."""
-    exact: dict[Entry, list[tuple[Record, str]]] = defaultdict(list)
-    partly: dict[Entry, list[tuple[Record, str]]] = defaultdict(list)
-    for record in records:
-        names = list(_names([record.fields.get(table.picture or "")]))
-        if not names:
-            table.note(record.number, "has no file_name")
-        for name in names:
-            match = find(name)
-            if match.picture is None:
-                table.note(record.number, match.problem)
-            else:
-                (exact if match.exact else partly)[match.picture].append((record, name))
+    exact, partly = _matched(table, records, find)
     for picture, rows in partly.items():
         if picture in exact or len({tables.unnumbered(name) for _, name in rows}) > 1:
             for record, name in rows:
-                table.note(record.number, f"names {Entry(name).shown[:200]!r}, which is not among the pictures")
+                table.note(record.number, Message("names {file}, which is not among the pictures",
+                                                  file=repr(Entry(name).shown[:200])))
             continue
         table.counted[BY_END] += len(rows)
         exact[picture] = rows
@@ -194,6 +245,25 @@ def _take(table: Table, records: Sequence[Record], find: Find, others: set[str])
         table.named += len(rows)
         for record, _ in rows:
             _add(table, picture, record, others, find)
+
+
+def _matched(table: Table, records: Sequence[Record], find: Find) -> tuple[Matched, Matched]:
+    """The rows of each picture with the name that they have for it: those that name it exactly, and only in part."""
+    exact: Matched = defaultdict(list)
+    partly: Matched = defaultdict(list)
+    for record in records:
+        names = list(_names([record.fields.get(table.picture or "")]))
+        if not names:
+            table.note(record.number, Message("has no file_name"))
+        for name in names:
+            match = find(name)
+            if match.picture is None:
+                table.note(record.number, match.problem)
+            elif match.exact:
+                exact[match.picture].append((record, name))
+            else:
+                partly[match.picture].append((record, name))
+    return exact, partly
 
 
 def _add(table: Table, picture: Entry, record: Record, others: set[str], find: Find) -> None:
@@ -219,12 +289,12 @@ def _line(table: Table, record: Record) -> Line | None:
     texts: list[str] = []
     for name in table.words.taken:
         value = record.fields.get(name)
-        found = tables.texts_of(value, joined=columns.is_tags(name))
-        if found is None:
+        written = tables.texts_of(value, joined=columns.is_tags(name))
+        if written is None:
             return None
-        if any(text.strip() for text in found):
-            texts = found
+        if _says_something(written):
+            texts = written
             break
     said, changes = captions.of_texts(texts)
-    more = {key: record.fields[key] for key in captions.MORE_KEYS if record.fields.get(key) is not None}
-    return Line(said, frozenset(changes), meanings.split_of_value(record.fields.get("split")), more)
+    split = meanings.split_of_value(record.fields.get("split"))
+    return Line(said, frozenset(changes), split, _more(record))

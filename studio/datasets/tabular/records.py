@@ -6,16 +6,20 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import count, islice, starmap
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TypeGuard, TypeVar
 
 from studio.datasets.imports.matching import NUMBERED
 from studio.datasets.tabular.columns import CAPTIONS, FILES
 from studio.datasets.text.encodings import Decoded, Reader
-from studio.messages import Message
+from studio.errors import StudioError
+from studio.messages import JsonObject, Message
 
+T = TypeVar("T")
 IsName = Callable[[str], bool]  # whether a text names a picture that came along
 FILE = "file_name"  # the column of a record's picture where its table has no name for it
 DELIMITERS = ",;\t|"
@@ -27,9 +31,10 @@ HEADERS = frozenset((*FILES, *CAPTIONS))
 MOST_FIELDS = 200  # of a record, objects inside it counted by their members
 SPEAKERS, SPOKEN, ASSISTANTS = ("from", "role"), ("value", "content"), ("gpt", "assistant", "model", "bot")
 SAID = ("caption", "raw", "text", "sentence", "description")  # keys of a caption that is an object
+AROUND = " \t\r\ufeff"  # what may stand around a JSON line
 
 
-class NoTable(ValueError):
+class NoTable(StudioError):
     """A file that is none of these; the message says why, as the end of a sentence about it."""
 
 
@@ -40,54 +45,51 @@ class Record:
     `surplus`: it had more cells than the header, and the rest of them was joined to the last column."""
 
     number: int
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, object] = field(default_factory=dict)
     problem: str = ""
     surplus: bool = False
 
 
 def json_lines(data: bytes, reader: Reader) -> tuple[list[Record], list[Decoded]]:
-    """The records of JSON lines; each line is decoded by itself, so that a bad one costs only itself.
-    Raises NoTable."""
-    whole = reader.decode(data)
-    wide = whole.codec.startswith(("utf-16", "utf-32"))
-    lines: Iterable[Decoded] = [whole] if not whole.damaged and (whole.codec == "utf-8" or wide) else map(
-        reader.decode, data.split(b"\n"))
-    found, read, number = [], [], 0
-    for decoded in lines:
-        read.append(decoded)
-        for text in decoded.text.split("\n"):
+    """The records of JSON lines, and the pieces in which their text was decoded. Raises NoTable."""
+    pieces = _decoded_lines(data, reader)
+    records: list[Record] = []
+    number = 0
+    for piece in pieces:
+        for line in piece.text.split("\n"):
             number += 1
-            if text.strip(" \t\r\ufeff"):
-                found.append(_of_json_line(number, text))
-    if found and any(keys <= found[0].fields.keys() for keys in OWN_ROWS):
+            if line.strip(AROUND):
+                records.append(_of_json_line(number, line))
+    if records and any(keys <= records[0].fields.keys() for keys in OWN_ROWS):
         raise NoTable(Message("holds the rows of a data set of a studio"))
-    return found, read
+    return records, pieces
 
 
-def parsed(text: str) -> Any:
-    """The JSON in a text; halves of characters, which no file can hold, become question marks. Raises ValueError,
-    RecursionError."""
-    found = json.loads(text)
+def parsed(text: str) -> object:
+    """The JSON in a text; half a character, which no file holds, becomes a "?". Raises ValueError, RecursionError."""
+    document = json.loads(text)
     if "\\ud" not in text and "\\uD" not in text:
-        return found
-    return json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+        return document
+    return json.loads(json.dumps(document, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def json_whole(text: str, is_name: IsName) -> list[Record]:
     """The records of a JSON file: a list, an object by file names, by columns, of COCO's kind, or with a list in it; or
     JSON lines. Raises NoTable."""
     try:
-        found = parsed(text)
+        document = parsed(text)
     except (ValueError, RecursionError):
-        lines = [_of_json_line(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
-        if len(lines) > 1 and sum(not line.problem for line in lines) >= 0.5 * len(lines):
-            return lines
+        records = [_of_json_line(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        if len(records) > 1 and _mostly(not record.problem for record in records):
+            return records
         raise NoTable(Message("is not JSON")) from None
-    if isinstance(found, dict):
-        if {"seen", "used", "converted", "skipped"} <= found.keys():
+    if isinstance(document, dict):
+        if {"seen", "used", "converted", "skipped"} <= document.keys():
             raise NoTable(Message("is a report of an import"))
-        found = _of_object(found, is_name)
-    return [_record(number, entry) for number, entry in enumerate(found if isinstance(found, list) else [found], 1)]
+        document = _of_object(document, is_name)
+    if not isinstance(document, list):
+        return [_record(1, document)]
+    return list(map(_record, count(1), document))
 
 
 def delimited(text: str, is_name: IsName) -> list[Record]:
@@ -95,48 +97,33 @@ def delimited(text: str, is_name: IsName) -> list[Record]:
     as the others do, without (its columns are then numbered). Raises NoTable."""
     text = text.replace("\0", "")
     named = re.match(r"sep=(.)\r?\n", text)  # Excel's own way to say it
-    text = text[named.end():] if named else text
-    delimiter = named[1] if named else _delimiter(text)
-    csv.field_size_limit(1 << 24)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    found: list[Record] = []
-    columns: list[str] = []
-    try:
-        for row in reader:
-            cells = [cell.strip() for cell in row] if delimiter == "|" else row
-            if not any(cell.strip() for cell in cells):
-                continue
-            if not columns:
-                columns = _header(cells)
-            found.append(_of_cells(reader.line_num, cells, columns, delimiter))
-    except csv.Error as error:
-        found.append(Record(reader.line_num, problem=Message("is not CSV ({why})", why=error)))
+    if named:
+        delimiter = named[1]
+        text = text[named.end():]
+    else:
+        delimiter = _delimiter(text)
+    columns, records = _csv_rows(text, delimiter)
     if columns == OWN_REPORT:
         raise NoTable(Message("is a report of an import"))
-    if not _is_bare(found, is_name):
-        return found[1:]
-    numbered = {name: str(place) for place, name in enumerate(columns, 1)}
-    first = Record(found[0].number, dict(zip(numbered.values(), found[0].fields.values(), strict=True)))
-    return [first, *(replace(record, fields={numbered[name]: cell for name, cell in record.fields.items()})
-                     for record in found[1:])]
+    if _is_bare(records, is_name):
+        return _numbered(records, columns)
+    return records[1:]
 
 
 def plain_list(text: str, is_name: IsName) -> list[Record]:
-    """The records of a text file each of whose lines names a picture, with its ending, and says something of it. Raises
-    NoTable."""
+    """The records of a text each of whose lines names a picture, with its ending, and a caption. Raises NoTable."""
 
     def names(text: str) -> bool:
         return PurePosixPath(NUMBERED.sub("", text.strip())).suffix != "" and is_name(text)
 
-    found = delimited(text, names)
-    columns = [*found[0].fields] if found else []
-    if len(columns) > 1 and any(sum(_names(r, c, names) for r in found) >= 0.5 * len(found) for c in columns):
-        return found
-    lines = [line.strip() for line in text.splitlines()]
+    records = delimited(text, names)
+    columns = list(records[0].fields) if records else []
+    if len(columns) > 1 and any(_names_pictures(records, column, names) for column in columns):
+        return records
     for separator in ("\t", ": ", " - ", " "):
-        split = [(n, *line.partition(separator)[::2]) for n, line in enumerate(lines, 1) if line]
-        if split and sum(names(name) for _, name, _ in split) >= 0.5 * len(split):
-            return [Record(n, {"1": name, "2": said.strip()}) for n, name, said in split]
+        records = _split_lines(text, separator)
+        if records and _names_pictures(records, "1", names):
+            return records
     raise NoTable(Message("names no pictures"))
 
 
@@ -145,145 +132,239 @@ def unnumbered(name: str) -> str:
     return NUMBERED.sub("", name.strip())
 
 
-def texts_of(value: Any, *, joined: bool = False) -> list[str] | None:
+def texts_of(value: object, *, joined: bool = False) -> list[str] | None:
     """The captions in a field: a text, a list of them (`joined` to one where it is one of tags), what was said of a
     picture in a conversation; None where there is none of these."""
     if value is None:
         return []
     if isinstance(value, str):
         return [value]
-    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+    if _is_list_of(value, str):
         return [", ".join(value)] if joined and value else value
-    if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
-        said = _said(value)
-        return said or None
+    if _is_list_of(value, dict):
+        return _said(value) or None
     return None
 
 
-# ---------------------------------------------------------------------------------------------------------------- JSON
+def _is_list_of(value: object, kind: type[T]) -> TypeGuard[list[T]]:
+    """Whether a value is a list with parts of this kind alone; one without parts is."""
+    return isinstance(value, list) and all(isinstance(part, kind) for part in value)
+
+
+def _mostly(answers: Iterable[bool]) -> bool:
+    """Whether at least half of the answers are yes."""
+    every = list(answers)
+    return sum(every) >= 0.5 * len(every)
+
+
+def _decoded_lines(data: bytes, reader: Reader) -> list[Decoded]:
+    """The text whole where that is UTF-8 without damage, or of wide characters, whose bytes hold line feeds; else each
+    line by itself, so that a bad one costs only itself."""
+    whole = reader.decode(data)
+    is_wide = whole.codec.startswith(("utf-16", "utf-32"))
+    if not whole.damaged and (whole.codec == "utf-8" or is_wide):
+        return [whole]
+    return list(map(reader.decode, data.split(b"\n")))
 
 
 def _of_json_line(number: int, text: str) -> Record:
     try:
-        return _record(number, parsed(text.strip(" \t\r\ufeff,")))
+        return _record(number, parsed(text.strip(f"{AROUND},")))
     except (ValueError, RecursionError):
         return Record(number, problem=Message("is not JSON"))
 
 
-def _record(number: int, entry: Any) -> Record:
-    if isinstance(entry, list) and entry and all(isinstance(cell, str) for cell in entry):
-        return Record(number, {str(n): cell for n, cell in enumerate(entry, 1)})
+def _record(number: int, entry: object) -> Record:
+    """The record of a JSON object, or of a list of texts, whose columns are numbered."""
+    if entry and _is_list_of(entry, str):
+        return Record(number, dict(zip(map(str, count(1)), entry, strict=False)))
     if not isinstance(entry, dict):
         return Record(number, problem=Message("is not an object"))
     return Record(number, dict(flat(entry)))
 
 
-def flat(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def flat(entry: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     """The fields of an object, the members of objects in it as `outer.inner`."""
     left = MOST_FIELDS
     for name, value in entry.items():
-        inner = value.items() if isinstance(value, dict) else ()
-        for member, said in inner:
+        if not isinstance(value, dict) or not value:
+            yield name, value
+            continue
+        for member, inner in value.items():
             left -= 1
             if left > 0:
-                yield f"{name}.{member}", said
-        if not inner:
-            yield name, value
+                yield f"{name}.{member}", inner
 
 
-def _of_object(found: dict[str, Any], is_name: IsName) -> Any:
+def _of_object(document: JsonObject, is_name: IsName) -> object:
     """The entries that an object has: by file names, by columns, of COCO, in a list of it, or itself."""
-    if (images := found.get("images")) and isinstance(images, list) and isinstance(found.get("annotations"), list):
-        return _coco(images, found["annotations"])
-    if isinstance(names := found.get("columns"), list) and isinstance(rows := found.get("data"), list) and all(
-            isinstance(row, list) and len(row) == len(names) for row in rows):  # as pandas splits it
-        return [dict(zip(map(str, names), row, strict=True)) for row in rows]
-    values = list(found.values())
-    if found and sum(map(is_name, found)) >= 0.5 * len(found):
-        return [_by_name(name, value) for name, value in found.items()]
-    shapes = {(type(value), len(value)) for value in values if isinstance(value, list | dict)}
-    if len(found) > 1 and len(shapes) == 1 and all(isinstance(value, list | dict) for value in values):
-        return _by_columns(found)
-    lists = {name: value for name, value in found.items()
-             if isinstance(value, list) and value and all(isinstance(one, dict) for one in value)}
-    usual = next((lists[name] for name in LIST_KEYS if name in lists), None)
-    if usual is None and any(isinstance(value, str) and is_name(value) for value in values):
-        return found
-    return usual or max(lists.values(), key=len, default=found)
+    images = document.get("images")
+    annotations = document.get("annotations")
+    if images and isinstance(images, list) and isinstance(annotations, list):
+        return _coco(images, annotations)
+    names = document.get("columns")
+    rows = document.get("data")
+    if isinstance(names, list) and _is_list_of(rows, list) and set(map(len, rows)) <= {len(names)}:
+        return _rows(map(str, names), rows)  # as pandas splits it
+    if document and _mostly(map(is_name, document)):
+        return list(starmap(_by_name, document.items()))
+    if _has_columns(document):
+        return _by_columns(document)
+    return _listed_in(document, is_name)
 
 
-def _by_name(name: str, value: Any) -> Any:
+def _rows(names: Iterable[str], rows: Iterable[Iterable[object]]) -> list[JsonObject]:
+    columns = list(names)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _by_name(name: str, value: object) -> JsonObject:
     """kohya's shape {file: {caption, tags}}, and plainer ones {file: text}."""
     if not isinstance(value, dict):
         return {FILE: name, "text": value}
-    caption, tags = value.get("caption"), texts_of(value.get("tags"), joined=True)
+    entry = {FILE: name, **value}
+    caption = value.get("caption")
+    tags = texts_of(value.get("tags"), joined=True)
     if isinstance(caption, str) and caption and tags:  # as kohya's own trainer puts them together
-        value = {**{key: one for key, one in value.items() if key != "tags"}, "caption": f"{caption}, {tags[0]}"}
-    return {FILE: name, **value}
+        del entry["tags"]
+        entry["caption"] = f"{caption}, {tags[0]}"
+    return entry
 
 
-def _by_columns(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """A table by its columns, each a list or an object by the rows' numbers, as pandas writes it."""
-    columns = {name: list(value.values()) if isinstance(value, dict) else value for name, value in found.items()}
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+def _has_columns(document: JsonObject) -> bool:
+    """Whether an object is a table by its columns: several lists, or several objects, all of one length."""
+    values = list(document.values())
+    if len(values) < 2 or not (_is_list_of(values, list) or _is_list_of(values, dict)):
+        return False
+    return len(set(map(len, values))) == 1
 
 
-def _coco(images: list[Any], annotations: list[Any]) -> list[dict[str, Any]]:
+def _by_columns(document: JsonObject) -> list[JsonObject]:
+    """The rows of a table by its columns, each a list or an object by the rows' numbers, as pandas writes it."""
+    columns: list[list[object]] = []
+    for value in document.values():
+        if isinstance(value, dict):
+            columns.append(list(value.values()))
+        elif isinstance(value, list):
+            columns.append(value)
+    return _rows(document, zip(*columns, strict=True))
+
+
+def _listed_in(document: JsonObject, is_name: IsName) -> object:
+    """A list of objects in an object, one of a usual name before the longest; the object itself where it has none, or
+    where it names a picture."""
+    lists: dict[str, list[JsonObject]] = {}
+    for name, value in document.items():
+        if value and _is_list_of(value, dict):
+            lists[name] = value
+    for name in LIST_KEYS:
+        if name in lists:
+            return lists[name]
+    if any(isinstance(value, str) and is_name(value) for value in document.values()):
+        return document
+    return max(lists.values(), key=len, default=document)
+
+
+def _coco(images: list[object], annotations: list[object]) -> list[JsonObject]:
     """COCO's captions: each image with those of its annotations that say something."""
-    said: dict[Any, list[str]] = {}
-    for one in annotations:
-        if isinstance(one, dict) and isinstance(one.get("caption"), str):
-            said.setdefault(str(one.get("image_id")), []).append(one["caption"])
-    return [{**image, "captions": said.get(str(image.get("id")), [])} for image in images if isinstance(image, dict)]
+    texts: dict[str, list[str]] = {}  # by the image's id
+    for annotation in annotations:
+        if isinstance(annotation, dict) and isinstance(annotation.get("caption"), str):
+            texts.setdefault(str(annotation.get("image_id")), []).append(annotation["caption"])
+    return [{**image, "captions": texts.get(str(image.get("id")), [])} for image in images if isinstance(image, dict)]
 
 
-def _said(parts: list[dict[str, Any]]) -> list[str]:
+def _said(parts: Sequence[JsonObject]) -> list[str]:
     """What a conversation's assistant says, or the captions of a list of objects."""
     for speaker in SPEAKERS:
         if any(speaker in part for part in parts):
-            spoken = [part.get(key) for part in parts if str(part.get(speaker)).lower() in ASSISTANTS
-                      for key in SPOKEN if isinstance(part.get(key), str)]
-            return [text for text in spoken if isinstance(text, str)]
-    key = next((key for key in SAID if all(isinstance(part.get(key), str) for part in parts)), None)
-    return [part[key] for part in parts] if key else []
+            return list(_spoken(parts, speaker))
+    for key in SAID:
+        texts = [part.get(key) for part in parts]
+        if _is_list_of(texts, str):
+            return texts
+    return []
 
 
-# ----------------------------------------------------------------------------------------------------------------- CSV
+def _spoken(parts: Sequence[JsonObject], speaker: str) -> Iterator[str]:
+    """The assistant's texts in a conversation whose parts name who speaks by the key `speaker`."""
+    for part in parts:
+        if str(part.get(speaker)).lower() not in ASSISTANTS:
+            continue
+        for key in SPOKEN:
+            text = part.get(key)
+            if isinstance(text, str):
+                yield text
 
 
 def _delimiter(text: str) -> str:
     """What parts a CSV file's cells: what gives its first rows the same number of them, of those the most."""
-    lines = io.StringIO(text[: 1 << 18], newline="")
-    counts: dict[str, tuple[float, int]] = {}
+    evenness: dict[str, tuple[float, int]] = {}
     for delimiter in DELIMITERS:
-        lines.seek(0)
-        widths = []
-        try:
-            for row, _ in zip(csv.reader(lines, delimiter=delimiter), range(ROWS_TRIED), strict=False):
-                widths += [len(row)] if row else []
-        except csv.Error:
-            pass  # told where the file is read
+        widths = _widths(text[: 1 << 18], delimiter)
         if widths and widths[0] > 1:
-            counts[delimiter] = (sum(width >= widths[0] for width in widths) / len(widths), widths[0])
-    return max(counts, key=lambda delimiter: counts[delimiter], default=",")
+            share = sum(width >= widths[0] for width in widths) / len(widths)
+            evenness[delimiter] = (share, widths[0])
+    return max(evenness, key=evenness.__getitem__, default=",")
+
+
+def _widths(text: str, delimiter: str) -> list[int]:
+    """How many cells the first rows have that are not empty, up to the first damaged one."""
+    widths: list[int] = []
+    with suppress(csv.Error):  # told where the file is read
+        for row in islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), ROWS_TRIED):
+            if row:
+                widths.append(len(row))
+    return widths
+
+
+def _csv_rows(text: str, delimiter: str) -> tuple[list[str], list[Record]]:
+    """The names of a CSV file's columns, by its first row, and every row as a record, that first one too."""
+    csv.field_size_limit(1 << 24)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    columns: list[str] = []
+    records: list[Record] = []
+    try:
+        for cells in reader:
+            if delimiter == "|":
+                cells = list(map(str.strip, cells))
+            if not any(map(str.strip, cells)):
+                continue
+            if not columns:
+                columns = _header(cells)
+            records.append(_of_cells(reader.line_num, cells, columns, delimiter))
+    except csv.Error as error:
+        records.append(Record(reader.line_num, problem=Message("is not CSV ({why})", why=error)))
+    return columns, records
 
 
 def _is_bare(records: list[Record], is_name: IsName) -> bool:
     """Whether the first row is no header: it names a picture where the next ones do too."""
-    if not records or records[0].problem or any(name.casefold() in HEADERS for name in records[0].fields):
+    if not records or records[0].problem or not HEADERS.isdisjoint(map(str.casefold, records[0].fields)):
         return False
     rows = records[:ROWS_TRIED]
-    return any(_names(rows[0], column, is_name) and sum(_names(row, column, is_name) for row in rows) >= 0.5 * len(rows)
-               for column in records[0].fields)
+    return any(_names(rows[0], column, is_name) and _names_pictures(rows, column, is_name) for column in rows[0].fields)
+
+
+def _numbered(records: list[Record], columns: list[str]) -> list[Record]:
+    """The records with their columns called by their places, from "1"."""
+    numbers = {name: str(place) for place, name in enumerate(columns, 1)}
+    numbered: list[Record] = []
+    for record in records:
+        fields = {numbers[name]: cell for name, cell in record.fields.items()}
+        numbered.append(replace(record, fields=fields))
+    return numbered
 
 
 def _header(cells: list[str]) -> list[str]:
     """The names of columns, each of its own."""
-    found: list[str] = []
+    names: list[str] = []
     for number, cell in enumerate(cells, 1):
         name = cell.strip().lstrip("\ufeff") or str(number)
-        found.append(name if name not in found else f"{name} ({number})")
-    return found
+        if name in names:
+            name = f"{name} ({number})"
+        names.append(name)
+    return names
 
 
 def _of_cells(number: int, cells: list[str], columns: list[str], delimiter: str) -> Record:
@@ -292,6 +373,21 @@ def _of_cells(number: int, cells: list[str], columns: list[str], delimiter: str)
     if surplus:  # a comma in a caption without quotes
         cells = [*cells[: width - 1], delimiter.join(cells[width - 1:])]
     return Record(number, dict(zip(columns, cells, strict=False)), surplus=surplus)
+
+
+def _split_lines(text: str, separator: str) -> list[Record]:
+    """The lines of a text in two columns: what stands before the separator and what stands behind it."""
+    records: list[Record] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        name, _, said = line.strip().partition(separator)
+        if line.strip():
+            records.append(Record(number, {"1": name, "2": said.strip()}))
+    return records
+
+
+def _names_pictures(records: Sequence[Record], column: str, is_name: IsName) -> bool:
+    """Whether at least half of the records name a picture in a column."""
+    return _mostly(_names(record, column, is_name) for record in records)
 
 
 def _names(record: Record, column: str, is_name: IsName) -> bool:

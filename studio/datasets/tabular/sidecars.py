@@ -6,15 +6,15 @@ import posixpath
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, product, takewhile
 from pathlib import PurePosixPath
-from typing import Any
 
 from studio.datasets.imports.matching import Names
 from studio.datasets.imports.sources import Entry
 from studio.datasets.tabular import columns, records
 from studio.datasets.text import captions
 from studio.datasets.text.texts import Texts
-from studio.messages import Message
+from studio.messages import JsonObject, Message
 
 # The endings of such files, those that come first where a picture has several; a `.json` may be a table as well.
 SUFFIXES = (".txt", ".caption", ".captions", ".description", ".text", ".cap", ".prompt", ".tags", ".tag", ".json")
@@ -49,9 +49,11 @@ class Sidecars:
         for picture in pictures:
             self._claim(picture, list(dict.fromkeys(self._beside(picture))))
         for entry in words:
-            mirrored = [] if entry in self.owners else names.mirrored(entry.key[: -len(entry.suffix)])
+            if entry in self.owners:
+                continue
+            mirrored = names.mirrored(entry.key[: -len(entry.suffix)])
             if len(mirrored) == 1:
-                self._claim(mirrored[0], [*self._of.get(mirrored[0], []), entry])
+                self._claim(mirrored[0], [*self.of(mirrored[0]), entry])
         self.unclaimed = [entry for entry in words if entry not in self.owners]
         self.columns: Counter[str] = Counter()  # of JSON files: columns that captions were taken from
         self.left: Counter[str] = Counter()  # and columns of words that were not
@@ -67,8 +69,9 @@ class Sidecars:
         if entry.suffix == ".json":
             return self._of_json(entry, text, changes)
         text, changes = _prompt(text, changes)
-        said = ", ".join(text.split("\n")) if entry.suffix in TAGS and "," not in text else text
-        caption, more = captions.clean(said)
+        if entry.suffix in TAGS and "," not in text:
+            text = ", ".join(text.split("\n"))
+        caption, more = captions.clean(text)
         return Said((caption,), frozenset(changes | more))
 
     def _claim(self, picture: Entry, files: list[Entry]) -> None:
@@ -87,30 +90,32 @@ class Sidecars:
         if picture.part is not None:
             folder, name = posixpath.split(picture.key)
             stems.append(posixpath.join(folder, name.partition(".")[0]).casefold())
-        near = [entry for source in (picture.source, 0) for one in stems
-                for entry in self._places.get((source, one), ())]
-        yield from near or [entry for one in stems for entry in self._stems.get(one, ()) if entry.source != 0]
+        places = product((picture.source, 0), stems)
+        near = list(chain.from_iterable(self._places.get(place, ()) for place in places))
+        anywhere = chain.from_iterable(self._stems.get(stem, ()) for stem in stems)
+        yield from near or [entry for entry in anywhere if entry.source != 0]
 
     def _of_json(self, entry: Entry, text: str, changes: set[str]) -> Said:
         try:
-            found = records.parsed(text[:LARGEST_JSON])
+            document = records.parsed(text[:LARGEST_JSON])
         except (ValueError, RecursionError):
             return Said(problem=Message("it is not JSON"))
-        if isinstance(found, str | list) and (texts := records.texts_of(found)):
-            said, more = captions.of_texts(texts)
-            return Said(said, frozenset(changes | more))
-        if not isinstance(found, dict):
+        if isinstance(document, dict):
+            return self._of_object(entry, dict(records.flat(document)), changes)
+        texts = records.texts_of(document)
+        if not texts:
             return Said(problem=Message("it holds no object"))
-        return self._of_object(entry, dict(records.flat(found)), changes)
+        said, more = captions.of_texts(texts)
+        return Said(said, frozenset(changes | more))
 
-    def _of_object(self, entry: Entry, fields: dict[str, Any], changes: set[str]) -> Said:
+    def _of_object(self, entry: Entry, fields: JsonObject, changes: set[str]) -> Said:
         chosen = columns.captions({name: [value] for name, value in fields.items()}, self.asked)
         self.left.update(chosen.left)
         for name in chosen.taken:
             texts = records.texts_of(fields.get(name), joined=columns.is_tags(name))
             if texts is None:
                 return Said(problem=Message("its caption is neither text nor a list of texts"))
-            if any(text.strip() for text in texts):
+            if any(map(str.strip, texts)):
                 self.columns[name] += 1
                 said, more = captions.of_texts(texts)
                 return Said(said, frozenset(changes | more))
@@ -124,9 +129,13 @@ class Sidecars:
 def _prompt(text: str, changes: set[str]) -> tuple[str, set[str]]:
     """A caption without what A1111 and its kin write below a prompt when they draw a picture."""
     lines = text.splitlines()
-    end = next((n for n, line in enumerate(lines) if line.startswith("Steps: ") and ("Sampler:" in line
-                                                                                     or "Seed:" in line)), None)
-    if end is None:
+    settings = list(map(_is_settings, lines))
+    if True not in settings:
         return text, changes
-    end = next((n for n, line in enumerate(lines[:end]) if line.startswith("Negative prompt:")), end)
-    return "\n".join(lines[:end]), changes | {DRAWN}
+    written = lines[: settings.index(True)]
+    prompt = takewhile(lambda line: not line.startswith("Negative prompt:"), written)
+    return "\n".join(prompt), changes | {DRAWN}
+
+
+def _is_settings(line: str) -> bool:
+    return line.startswith("Steps: ") and ("Sampler:" in line or "Seed:" in line)

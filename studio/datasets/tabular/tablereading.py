@@ -9,140 +9,72 @@ never runs code of a data set, and opens nothing outside its repository at the o
 from __future__ import annotations
 
 import os
-import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from studio import limited
 from studio.datasets.imports import meanings
-from studio.datasets.imports.hubsource import MOST_ROWS, HubSource
+from studio.datasets.imports.hubsource import MOST_ROWS, HubSource, TableRow
 from studio.datasets.imports.sources import MAX_FILE
 from studio.datasets.tabular import coded, columns, records
+from studio.datasets.tabular.hubreading import HubFacts, Repository, Stop, first_line, hub_splits
 from studio.datasets.text import captions
 from studio.limited import ipc
-from studio.messages import Message
+from studio.messages import JsonObject, Message
+
+if TYPE_CHECKING:
+    from datasets import IterableDataset
 
 MEMORY = 6 << 30  # bytes of address space; Arrow maps far more than it uses
 FILE_BYTES = 4 << 30  # the largest file it may write, into its own cache
 SHOWN = 300  # characters of a value in a preview
 PEEKED = 8  # rows that are looked at before the columns are chosen
 MOST_WORDS = 40_000  # characters of all texts of a row that are told, beside its captions
+KINDS = {"string": columns.TEXT, "large_string": columns.TEXT, "binary": columns.BINARY,
+         "large_binary": columns.BINARY}  # by Arrow's name of the type
 
 
-class Stop(Exception):
-    """It cannot be read; the message is a sentence for a person."""
+class Request(TypedDict, total=False):
+    """What is read: a Hub data set, or a parquet file with the columns that a person named."""
+
+    hub: JsonObject
+    token: str | None
+    parquet: str
+    image_column: str | None
+    caption_column: str | None
+    preview: int
 
 
-def hub_splits(source: HubSource, token: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Facts of a Hub data set, and its splits as streams {name: IterableDataset}. Raises Stop."""
-    from datasets import config as limits
-
-    info = _repository(source, token)
-    where = f"hf://datasets/{source.name}@{info['sha']}/"
-    builder = _builder(source, info["sha"], token)
-    for split, files in (builder.config.data_files or {}).items():
-        for file in files:
-            if not _inside(str(file), where):
-                raise Stop(Message("{name} points outside its repository (split {split}): such data sets are not read.",
-                                   name=source.name, split=split))
-    streams: Any = builder.as_streaming_dataset()
-    if source.split:
-        if source.split not in streams:
-            raise Stop(Message("There is no split {split} in {name}; there are: {names}.",
-                               split=repr(source.split[:100]), name=source.name, names=", ".join(streams)))
-        streams = {source.split: streams[source.split]}
-    known = builder.info.splits or {}
-    info["splits"] = {name: known[name].num_examples if name in known else None for name in streams}
-    info["config"] = builder.config.name
-    limits.STREAMING_READ_MAX_RETRIES = 5
-    return info, dict(streams)
-
-
-def _inside(path: str, where: str) -> bool:
-    """Whether a path lies below `where` (the repository at its commit), with no way up and no other file system."""
-    steps = path.removeprefix(where).replace("\\", "/").split("/")
-    return path.startswith(where) and "::" not in path and not {"", ".", ".."} & set(steps)
-
-
-def _repository(source: HubSource, token: str | None) -> dict[str, Any]:
-    """Its commit and whether it is private or gated. Raises Stop: not there, no access, a loading script."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    try:
-        found = HfApi(token=token or False).dataset_info(source.name, revision=source.revision)
-    except GatedRepoError:
-        raise Stop(_gated(source)) from None
-    except RepositoryNotFoundError:
-        raise Stop(Message("There is no data set {name} on the Hub, or it is private: check the name, and give a token "
-                           "that may read it.", name=source.name)) from None
-    except RevisionNotFoundError:
-        raise Stop(Message("{name} has no revision {revision}: give a branch, tag or commit of it.", name=source.name,
-                           revision=repr(source.revision))) from None
-    names = [entry.rfilename for entry in found.siblings or []]
-    script = f"{source.name.rpartition('/')[2]}.py"
-    if script in names:
-        raise Stop(Message("{name} is made by a loading script ({script}), which is never run here: choose a data set "
-                           "of parquet files or pictures; the Hub has a parquet copy of many under the revision "
-                           "refs/convert/parquet.", name=source.name, script=script))
-    return {"sha": found.sha, "private": bool(found.private), "gated": bool(found.gated)}
-
-
-def _gated(source: HubSource) -> str:
-    return Message("{name} is gated: accept its terms at {page}, and give a token of that account.", name=source.name,
-                   page=f"https://huggingface.co/datasets/{source.name}")
-
-
-def _builder(source: HubSource, sha: str, token: str | None) -> Any:
-    """The builder of its present files. Raises Stop."""
-    import datasets
-    from datasets.exceptions import DatasetNotFoundError
-
-    try:
-        return datasets.load_dataset_builder(
-            source.name, source.config, revision=sha, data_dir=source.data_dir,
-            data_files=list(source.data_files) or None, token=token or False)
-    except DatasetNotFoundError as error:
-        raise Stop(_gated(source) if "gated" in str(error) else f"{source.name}: {error}") from None
-    except (ValueError, RuntimeError, FileNotFoundError, TypeError) as error:
-        place = " ".join([*source.data_files, source.data_dir or ""]).strip()
-        raise Stop(Message("{name} (of {place}) cannot be read: {why}", name=source.name, place=place,
-                           why=_first_line(error)) if place else
-                   Message("{name} cannot be read: {why}", name=source.name, why=_first_line(error))) from None
-
-
-def _first_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:400] or type(error).__name__
-
-
-def kinds_of(features: Any) -> dict[str, str]:
+def kinds_of(features: Mapping[str, object] | None) -> dict[str, str]:
     """The kind of each column; the members of a struct as `struct.member`."""
-    import datasets
-    from datasets.features import List, Value
-
-    found: dict[str, str] = {}
+    kinds: dict[str, str] = {}
     for name, feature in (features or {}).items():
-        if _is_picture(feature):
-            found[name] = columns.PICTURE
-        elif isinstance(feature, Value):
-            kind = {"string": columns.TEXT, "large_string": columns.TEXT, "binary": columns.BINARY,
-                    "large_binary": columns.BINARY}
-            found[name] = kind.get(feature.dtype, feature.dtype)
-        elif isinstance(feature, List | datasets.features.LargeList):
-            inner = getattr(feature, "feature", None)
-            text = isinstance(inner, Value) and inner.dtype in ("string", "large_string")
-            found[name] = columns.TEXTS if text else columns.PICTURES if _is_picture(inner) else "list"
-        elif isinstance(feature, dict):
-            found |= {f"{name}.{inner}": kind for inner, kind in kinds_of(feature).items()}
+        if isinstance(feature, dict) and not _is_picture(feature):
+            for inner, kind in kinds_of(feature).items():
+                kinds[f"{name}.{inner}"] = kind
         else:
-            found[name] = type(feature).__name__.lower()
-    return found
+            kinds[name] = _kind_of(feature)
+    return kinds
 
 
-def _is_picture(feature: Any) -> bool:
+def _kind_of(feature: object) -> str:
+    from datasets.features import LargeList, List, Value
+
+    if _is_picture(feature):
+        return columns.PICTURE
+    if isinstance(feature, Value):
+        return KINDS.get(feature.dtype, feature.dtype)
+    if not isinstance(feature, List | LargeList):
+        return type(feature).__name__.lower()
+    inner = getattr(feature, "feature", None)
+    if isinstance(inner, Value) and KINDS.get(inner.dtype) == columns.TEXT:
+        return columns.TEXTS
+    return columns.PICTURES if _is_picture(inner) else "list"
+
+
+def _is_picture(feature: object) -> bool:
     from datasets.features import Image
 
     return isinstance(feature, Image) or isinstance(feature, dict) and set(feature) == {"bytes", "path"}
@@ -151,60 +83,72 @@ def _is_picture(feature: Any) -> bool:
 class Table:
     """Streams of rows, and what is known of them before the first."""
 
-    def __init__(self, request: dict[str, Any]):
-        self.request, self.token = request, request.get("token")
+    def __init__(self, request: Request):
+        self.request = request
+        self.facts: HubFacts = {}
         self.most = MOST_ROWS
-        self.repository: Repository | None = None
+        self.repository: Repository | None = None  # of a Hub data set
+        self.image: str | None = None
+        self.caption: str | None = None
+        repo = ""
         image, caption = request.get("image_column"), request.get("caption_column")
         if "hub" in request:
+            token = request.get("token")
             source = HubSource.of(request["hub"])
-            self.facts, self.streams = hub_splits(source, self.token)
-            self.most = source.max_rows or MOST_ROWS
-            self.repository = Repository(f"hf://datasets/{source.name}@{self.facts['sha']}/", self.token)
+            repo = source.name
             image, caption = source.image_column, source.caption_column
+            self.facts, self.streams = hub_splits(source, token)
+            self.most = source.max_rows or MOST_ROWS
+            self.repository = Repository(f"hf://datasets/{source.name}@{self.facts['sha']}/", token)
         else:
-            self.facts, self.streams = _file(os.fsdecode(bytes.fromhex(request["parquet"])))
+            self.streams = _file(os.fsdecode(bytes.fromhex(request["parquet"])))
         split, first = next(iter(self.streams.items()))
         features = first.features or first._resolve_features().features
         self._begun = {split: self._read(split, first.decode(False))}
         self.peeked = list(islice(self._begun[split], PEEKED))
         self.kinds = self._looked_at(kinds_of(features))
-        samples = {name: [_value(row, name) for row in self.peeked] for name in self.kinds}
-        self.tabular = "hub" not in request and not any(kind in columns.HOLDS_PICTURES for kind in self.kinds.values())
-        if "hub" not in request:  # a column that a person named may be another table's
-            image, caption = (name if name in self.kinds else None for name in (image, caption))
-        repo = request["hub"]["name"] if "hub" in request else ""
-        self.image, self.caption = (
-            (None, None) if self.tabular else columns.choose(self.kinds, image, caption, repo, samples))
+        self.tabular = self.repository is None and set(columns.HOLDS_PICTURES).isdisjoint(self.kinds.values())
+        samples = {name: self._peeked(name) for name in self.kinds}
         self.samples = {name: _shown(values) for name, values in samples.items()}
+        if self.repository is None:  # a column that a person named may be another table's
+            image = image if image in self.kinds else None
+            caption = caption if caption in self.kinds else None
+        if not self.tabular:
+            self.image, self.caption = columns.choose(self.kinds, image, caption, repo, samples)
+
+    def _peeked(self, name: str) -> list[object]:
+        """The values of a column in the first rows."""
+        return [_value(row, name) for row in self.peeked]
 
     def _looked_at(self, kinds: dict[str, str]) -> dict[str, str]:
         """The kinds, once the first rows were looked at: pictures coded as text, files named and not held, talks."""
-        found = dict(kinds)
+        looked_at = dict(kinds)
         for name, kind in kinds.items():
-            values = [value for row in self.peeked if (value := _value(row, name)) not in (None, "", [])]
+            values = [value for value in self._peeked(name) if value not in (None, "", [])]
             if not values:
                 continue
-            if kind == columns.TEXT and all(isinstance(v, str) and coded.is_picture(v) for v in values):
-                found[name] = columns.CODED
-            elif kind == columns.PICTURE and self.repository is None and all(_names_a_file(v) for v in values):
-                found[name] = columns.TEXT
-            elif kind == "list" and all(records.texts_of(value) for value in values):
-                found[name] = columns.TEXTS
-        return found
+            if kind == columns.TEXT and all(map(coded.is_coded, values)):
+                looked_at[name] = columns.CODED
+            elif kind == columns.PICTURE and self.repository is None and all(map(_names_a_file, values)):
+                looked_at[name] = columns.TEXT
+            elif kind == "list" and all(map(records.texts_of, values)):
+                looked_at[name] = columns.TEXTS
+        return looked_at
 
-    def head(self) -> dict[str, Any]:
+    def head(self) -> JsonObject:
         """What `hubsource.Rows.head` says."""
-        known = [number for number in self.facts.get("splits", {}).values() if number]
+        counted = filter(None, self.facts.get("splits", {}).values())
         return {"columns": self.kinds, "image": self.image, "caption": self.caption, "table": self.tabular,
-                "samples": self.samples, "total": min(sum(known), self.most) if known else 0, **self.facts}
+                "samples": self.samples, "total": min(sum(counted), self.most), **self.facts}
 
-    def rows(self) -> Iterator[tuple[dict[str, Any], bytes]]:
+    def rows(self) -> Iterator[tuple[TableRow, bytes]]:
         """Each row as a message, with its picture's bytes. Raises Stop where the stream breaks."""
         left = min(self.most, self.request.get("preview", self.most))
         for split, stream in self.streams.items():
-            begun = self._begun.get(split)
-            rows = self._read(split, stream.decode(False)) if begun is None else chain(self.peeked, begun)
+            if split in self._begun:
+                rows = chain(self.peeked, self._begun[split])
+            else:
+                rows = self._read(split, stream.decode(False))
             for number, row in enumerate(rows, 1):
                 if left == 0:
                     return
@@ -214,61 +158,81 @@ class Table:
                 else:
                     yield self._row(split, number, row)
 
-    def _read(self, split: str, stream: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def _read(self, split: str, stream: Iterable[JsonObject]) -> Iterator[JsonObject]:
+        """The rows of a stream. Raises Stop where it breaks."""
         try:
             yield from stream
         except MemoryError:
             raise
         except Exception as error:
             raise Stop(Message("Reading the split {split} broke off: {why}", split=split,
-                               why=_first_line(error))) from None
+                               why=first_line(error))) from None
 
-    def _row(self, split: str, number: int, row: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        assert self.image
-        message: dict[str, Any] = {"name": f"{split}/{number:06d}", "captions": self._texts(row, self.caption),
-                                   "split": meanings.split_of_value(row.get("split")) or (
-                                       meanings.split_of_file(split) if "hub" in self.request else ""),
-                                   "texts": self._words(row)}
+    def _row(self, split: str, number: int, row: JsonObject) -> tuple[TableRow, bytes]:
+        """The message of a row, and its picture's bytes; none of a row whose picture is told as a problem."""
+        message: TableRow = {"name": f"{split}/{number:06d}", "captions": self._texts(row, self.caption),
+                             "split": self._split(split, row), "texts": self._words(row)}
         more = {key: row[key] for key in captions.MORE_KEYS if key in self.kinds and _whole(row.get(key))}
         if more:
             message["more"] = more
         if "preview" in self.request:
-            message["values"] = {name: str(_value(row, name))[:SHOWN] for name, kind in self.kinds.items()
-                                 if kind not in columns.HOLDS_PICTURES}
+            message["values"] = self._shown_values(row)
+        value = _value(row, self.image)
+        if isinstance(value, list):
+            message["several"] = len(value)
+            value = next(filter(None, value), None)
         try:
-            value = _value(row, self.image)
-            if isinstance(value, list):
-                message["several"] = len(value)
-                value = next((one for one in value if one), None)
             data, path = self._picture(value)
         except Stop as problem:
-            return {**message, "problem": str(problem)}, b""
+            message["problem"] = str(problem)
+            return message, b""
         name = PurePosixPath(path or "").name
-        message["name"] = f"{message['name']}{'-' if name else ''}{name[-100:]}"
-        return {**message, "size": len(data)}, data
+        if name:
+            message["name"] += f"-{name[-100:]}"
+        message["size"] = len(data)
+        return message, data
 
-    def _texts(self, row: dict[str, Any], name: str | None) -> list[str]:
-        return records.texts_of(_value(row, name), joined=columns.is_tags(name)) or [] if name else []
+    def _split(self, split: str, row: JsonObject) -> str:
+        """The split that a row says it is in, else of a Hub data set the one that it is read from."""
+        said = meanings.split_of_value(row.get("split"))
+        if said or self.repository is None:
+            return said
+        return meanings.split_of_file(split)
 
-    def _words(self, row: dict[str, Any]) -> dict[str, list[str]]:
+    def _shown_values(self, row: JsonObject) -> dict[str, str]:
+        """The beginnings of a row's values, for a preview."""
+        names = [name for name, kind in self.kinds.items() if kind not in columns.HOLDS_PICTURES]
+        return {name: str(_value(row, name))[:SHOWN] for name in names}
+
+    def _texts(self, row: JsonObject, name: str | None) -> list[str]:
+        if not name:
+            return []
+        return records.texts_of(_value(row, name), joined=columns.is_tags(name)) or []
+
+    def _words(self, row: JsonObject) -> dict[str, list[str]]:
         """The texts of every column of words, so that another can be chosen later; not the longest ones."""
-        left, found = MOST_WORDS, {}
+        words: dict[str, list[str]] = {}
+        left = MOST_WORDS
         for name, kind in self.kinds.items():
-            texts = self._texts(row, name) if kind in (columns.TEXT, columns.TEXTS) else []
+            if kind not in (columns.TEXT, columns.TEXTS):
+                continue
+            texts = self._texts(row, name)
             left -= sum(map(len, texts))
             if texts and left >= 0:
-                found[name] = texts
-        return found
+                words[name] = texts
+        return words
 
-    def _picture(self, value: Any) -> tuple[bytes, str | None]:
+    def _picture(self, value: object) -> tuple[bytes, str | None]:
         """The coded picture of a row, and the name it has there. Raises Stop."""
+        data: bytes | None = None
+        path: str | None = None
         if isinstance(value, str):
-            value = {"bytes": coded.decode(value)}
-        if isinstance(value, bytes):
-            value = {"bytes": value}
-        if not isinstance(value, dict):
-            raise Stop(Message("the row has no picture"))
-        data, path = value.get("bytes"), value.get("path")
+            data = coded.decode(value)
+        elif isinstance(value, bytes):
+            data = value
+        elif isinstance(value, dict):
+            data = value.get("bytes")
+            path = value.get("path")
         if data is None and path:
             if self.repository is None:
                 raise Stop(Message("the row names a file outside its data set"))
@@ -280,45 +244,19 @@ class Table:
         return data, path
 
 
-class Repository:
-    """The files of a Hub data set at one commit, by the paths that its rows give."""
-
-    def __init__(self, where: str, token: str | None):
-        from huggingface_hub import HfFileSystem
-
-        self.where, self._files = where, HfFileSystem(token=token or False)
-
-    def read(self, path: str) -> bytes:
-        """The bytes of a file of it, or of `zip://name::` in a zip of it. Raises Stop, for any other place too."""
-        inner, archive = path.split("::") if path.count("::") == 1 and path.startswith("zip://") else ("", path)
-        if not _inside(archive, self.where):
-            raise Stop(Message("the row names a file outside its data set"))
-        try:
-            with ExitStack() as opened:
-                file: Any = opened.enter_context(self._files.open(archive.removeprefix("hf://"), "rb"))
-                if inner:
-                    unpacked = opened.enter_context(zipfile.ZipFile(file))
-                    file = opened.enter_context(unpacked.open(inner.removeprefix("zip://")))
-                return file.read(MAX_FILE + 1)
-        except MemoryError:
-            raise
-        except Exception as error:  # of the Hub's client or of a zip, of many kinds: it costs this row alone
-            raise Stop(Message("cannot be fetched ({why})", why=_first_line(error)[:200])) from None
-
-
-def _file(path: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A parquet or an Arrow file as a stream. Raises Stop."""
+def _file(path: str) -> dict[str, IterableDataset]:
+    """A parquet or an Arrow file as a stream {"train": rows}. Raises Stop."""
     import datasets
 
     with open(path, "rb") as file:
         kind = "parquet" if file.read(4) == b"PAR1" else "arrow"
     try:
-        return {}, {"train": datasets.load_dataset(kind, data_files=[path], split="train", streaming=True)}
+        return {"train": datasets.load_dataset(kind, data_files=[path], split="train", streaming=True)}
     except (ValueError, OSError) as error:
-        raise Stop(Message("not a parquet file that can be read ({why})", why=_first_line(error)[:200])) from None
+        raise Stop(Message("not a parquet file that can be read ({why})", why=first_line(error)[:200])) from None
 
 
-def _value(row: dict[str, Any], name: str | None) -> Any:
+def _value(row: JsonObject, name: str | None) -> object:
     """A column's value; of `struct.member` the member's."""
     outer, _, inner = (name or "").partition(".")
     if name in row or not inner:
@@ -327,38 +265,50 @@ def _value(row: dict[str, Any], name: str | None) -> Any:
     return value.get(inner) if isinstance(value, dict) else None
 
 
-def _whole(value: Any) -> bool:
+def _whole(value: object) -> bool:
     """Whether a value is a text, a whole number, or a few of them."""
     return isinstance(value, str | int) or isinstance(value, list) and all(type(part) is int for part in value[:4])
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
+def _plain(row: JsonObject) -> JsonObject:
     """A row of a table without pictures, as JSON: what a picture's column holds is the name of its file."""
-    found = {name: value["path"] if _names_a_file(value) else value for name, value in row.items()}
-    return {name: value for name, value in records.flat(found) if isinstance(value, str | int | float | None | list)
-            and not (isinstance(value, list) and any(isinstance(part, bytes) for part in value))}
+    fields = dict(row)
+    for name, value in row.items():
+        if isinstance(value, dict) and _names_a_file(value):
+            fields[name] = value["path"]
+    return {name: value for name, value in records.flat(fields) if _is_json(value)}
 
 
-def _names_a_file(value: Any) -> bool:
+def _is_json(value: object) -> bool:
+    if isinstance(value, list):
+        return not any(isinstance(part, bytes) for part in value)
+    return isinstance(value, str | int | float | None)
+
+
+def _names_a_file(value: object) -> bool:
     """Whether a value of a picture's column names a file and does not hold it."""
-    return isinstance(value, dict) and value.keys() == {"bytes", "path"} and value["bytes"] is None and bool(
-        value["path"])
+    if not isinstance(value, dict) or value.keys() != {"bytes", "path"}:
+        return False
+    return value["bytes"] is None and bool(value["path"])
 
 
-def _shown(values: list[Any]) -> str:
-    fit = (value for value in values if isinstance(value, str | int | float | list) and value not in ("", []))
-    return captions.clean(str(next(fit, "")))[0][:80]
+def _shown(values: Sequence[object]) -> str:
+    """A value of a column for a person to tell it by."""
+    for value in values:
+        if isinstance(value, str | int | float | list) and value not in ("", []):
+            return captions.clean(str(value))[0][:80]
+    return ""
 
 
 def main() -> None:
     """Answer one request."""
     _, requests, answers = limited.enter(memory=MEMORY, file_bytes=FILE_BYTES)
-    request = ipc.receive(requests) or {}
+    request = cast("Request", ipc.receive(requests) or {})
     try:
         table = Table(request)
         ipc.send(answers, table.head())
         for message, data in table.rows():
-            ipc.send(answers, message)
+            ipc.send(answers, {**message})
             answers.write(data)
         ipc.send(answers, {"end": True})
     except (Stop, columns.Unfit) as problem:
@@ -369,7 +319,7 @@ def main() -> None:
         ipc.send(answers, {"error": f"The Hub cannot be reached: check the network and try again ({error})."})
     except Exception as error:
         ipc.send(answers, {"error": Message("It cannot be read ({kind}: {why}).", kind=type(error).__name__,
-                                              why=_first_line(error))})
+                                              why=first_line(error))})
     answers.flush()
     os._exit(0)  # threads of a broken stream may never end
 

@@ -7,8 +7,11 @@ standards, which hold characters by how common they are. Nothing but frequencies
 from __future__ import annotations
 
 import math
+import operator
 import unicodedata
+from collections.abc import Callable
 from functools import cache, lru_cache
+from itertools import filterfalse
 
 ENGLISH = "etaoinshrdlcumwfgypbvkjxqz"
 FRENCH = "esaitnrulodcpmévqfbghjàxyèêzwçkùîôâœëïü"
@@ -63,7 +66,8 @@ HANGUL = """이다는에을의하가고지로사기를은자도한시인대리�
 유비조적성연국관무음신문요생치화공터물경와오교세당방식회우건소달마발입용날내산학미더간면모야말진중속두양반드레페트진출
 름위아래빛색빨간파란하얀검은붉푸른노란녹흰눈여우고양강개새꽃나무숲바닷가늘구름소녀년남자창밤거리책상과포도사진그림수채
 초벚절늙선원서울네온옷입머리카락웃배경집"""
-PUNCTUATION = {"zh": "，。、！？：；（）“”《》　…—·", "ja": "、。「」・！？（）　『』〜ー…", "ko": "，。、！？"}
+_CHINESE = "，。、！？：；（）“”《》　…—·"
+PUNCTUATION = {"zh": _CHINESE, "tw": _CHINESE, "ja": "、。「」・！？（）　『』〜ー…", "ko": "，。、！？"}
 GENERAL = "“”‘’–—…«»°×€£©®™½·•¿¡„"
 DIGIT, SPACE, MARK = 1 / 300, 1 / 8, 1 / 400
 FOREIGN = "éèüöäñçáíóàôâêïåøãõú"  # what English borrows
@@ -94,7 +98,9 @@ _LEVELS = {  # codec, first bytes, share of the text, how many there are
 
 def likelihood(text: str, language: str) -> float:
     """The logarithm of how likely a text is in a language; comparable between readings of the same bytes."""
-    table, total, before = _table(language), 0.0, " "
+    table = _table(language)
+    total = 0.0
+    before = " "
     for c in text:
         total += table.get(c) or _rare(c, language)
         total += _beside(before, c)
@@ -105,38 +111,51 @@ def likelihood(text: str, language: str) -> float:
 @cache
 def _table(language: str) -> dict[str, float]:
     """The logarithm of the frequency of each usual character."""
-    found = {c: DIGIT if c.isdigit() else SPACE if c == " " else MARK for c in map(chr, range(0x20, 0x7F))}
-    found |= dict.fromkeys("\r\n\t", MARK)
-    latin, own = language in _LATIN, _LETTERS.get(language, "")
-    found |= _with_capitals(_falling(own if latin else ENGLISH, 0.75))
-    if not latin:
-        found |= _with_capitals(_shares(own, 0.9))
-    elif language == "en":
-        found |= _with_capitals(_shares(FOREIGN, 0.004))
+    shares = dict.fromkeys(map(chr, range(0x20, 0x7F)), MARK) | dict.fromkeys("0123456789", DIGIT)
+    shares |= {" ": SPACE, "\r": MARK, "\n": MARK, "\t": MARK}
+    letters = _LETTERS.get(language, "")
+    is_latin = language in _LATIN
+    if is_latin:
+        shares |= _with_capitals(_falling(letters, 0.75))
+    else:
+        shares |= _with_capitals(_falling(ENGLISH, 0.75))
+        shares |= _with_capitals(_shares(letters, 0.9))
+    if language == "en":
+        shares |= _with_capitals(_shares(FOREIGN, 0.004))
     for usual, share in _ASIAN.get(language, ()):
-        found |= _shares("".join(usual.split()), share)
-    marks = PUNCTUATION.get("zh" if language == "tw" else language, "")
-    found |= {c: found.get(c, 0) or 0.05 / len(marks) for c in marks}
-    if latin or language in ("cyrillic", "greek"):
-        found |= {c: found.get(c, 0) or 1 / 4000 for c in GENERAL} | {"’": 1 / 400}
-    return {c: math.log(share) for c, share in found.items()}
+        shares |= _shares("".join(usual.split()), share)
+    marks = PUNCTUATION.get(language, "")
+    for mark in marks:
+        shares.setdefault(mark, 0.05 / len(marks))
+    if is_latin or language in ("cyrillic", "greek"):
+        for mark in GENERAL:
+            shares.setdefault(mark, 1 / 4000)
+        shares["’"] = 1 / 400
+    return {c: math.log(share) for c, share in shares.items()}
 
 
 def _falling(usual: str, share: float) -> dict[str, float]:
-    weights = {c: math.exp(-FALL * place) for place, c in enumerate(dict.fromkeys(usual))}
-    return {c: share * weight / sum(weights.values()) for c, weight in weights.items()}
+    """Each letter's part of `share`, rarer by FALL from place to place."""
+    return _parts(usual, share, lambda place: math.exp(-FALL * place))
 
 
 def _shares(usual: str, share: float) -> dict[str, float]:
-    """Each letter's part of `share`, by its place."""
-    weights = {c: 1 / (place + 6) for place, c in enumerate(dict.fromkeys(usual))}
-    return {c: share * weight / sum(weights.values()) for c, weight in weights.items()}
+    """Each letter's part of `share`, by one over its place, as in languages of many characters."""
+    return _parts(usual, share, lambda place: 1 / (place + 6))
+
+
+def _parts(usual: str, share: float, weigh: Callable[[int], float]) -> dict[str, float]:
+    """Each letter's part of `share`, by the weight of its place."""
+    letters = dict.fromkeys(usual)
+    weights = list(map(weigh, range(len(letters))))
+    total = sum(weights)
+    return {c: share * weight / total for c, weight in zip(letters, weights, strict=True)}
 
 
 def _with_capitals(shares: dict[str, float]) -> dict[str, float]:
     """The letters, and each one's capital where it has one."""
-    capitals = {c.upper(): share * CAPITAL for c, share in shares.items() if c.upper() != c and len(c.upper()) == 1}
-    return {**capitals, **shares}
+    capitals = {c.upper(): share * CAPITAL for c, share in shares.items() if len(c.upper()) == 1}
+    return capitals | shares  # a letter that has none is its own capital
 
 
 @lru_cache(maxsize=1 << 15)
@@ -145,12 +164,18 @@ def _rare(c: str, language: str) -> float:
     for codec, low, high, share, count in _LEVELS.get(language, ()):
         if low <= _first_byte(c, codec) <= high:
             return math.log(share / count)
-    kind = unicodedata.category(c)
-    if kind in ("Cc", "Co", "Cn", "Cs") or c == "\ufffd":
+    if unicodedata.category(c) in ("Cc", "Co", "Cn", "Cs") or c == "\ufffd":
         return math.log(NEVER)
-    asian = language in _ASIAN and kind == "Lo" and _script(c) in ("CJK", "HANGUL", "HIRAGANA", "KATAKANA")
-    own = asian or language in _LETTERS and _script(c) == _script(_LETTERS[language][0])
-    return math.log(STRANGE if own and "HALFWIDTH" not in unicodedata.name(c, "") else ODD)
+    if _is_of_script(c, language) and "HALFWIDTH" not in unicodedata.name(c, ""):
+        return math.log(STRANGE)
+    return math.log(ODD)
+
+
+def _is_of_script(c: str, language: str) -> bool:
+    """Whether a character belongs to the script that a language is written in."""
+    if language in _ASIAN:
+        return unicodedata.category(c) == "Lo" and _script(c) in ("CJK", "HANGUL", "HIRAGANA", "KATAKANA")
+    return _script(c) == _script(_LETTERS[language][0])
 
 
 def _first_byte(c: str, codec: str) -> int:
@@ -158,7 +183,9 @@ def _first_byte(c: str, codec: str) -> int:
         coded = c.encode(codec)
     except UnicodeEncodeError:
         return 0
-    return coded[0] if len(coded) == 2 else 0
+    if len(coded) != 2:
+        return 0
+    return coded[0]
 
 
 @lru_cache(maxsize=1 << 16)
@@ -168,13 +195,23 @@ def _beside(before: str, c: str) -> float:
         return 0.0
     if not _in_words(before) or not _in_words(c):
         return math.log(BESIDE_SIGN) if before in SIGNS and c.islower() else 0.0
+    return _beside_in_word(before, c)
+
+
+def _beside_in_word(before: str, c: str) -> float:
+    """`_beside` for two letters or digits, not both of ASCII."""
     scripts = {_script(before), _script(c)}
     if before.isdigit() or c.isdigit():
         return 0.0 if scripts & _FREE else math.log(BESIDE_DIGIT)
-    if len(scripts) > 1:
-        latin = WITH_SMALL if before.islower() or c.islower() else WITH_CAPITAL
-        return 0.0 if scripts <= _FREE else math.log(latin if scripts & _FREE else IN_WORD)
-    return math.log(INNER_CAPITAL) if before.islower() and c.isupper() else 0.0
+    if len(scripts) == 1:
+        return math.log(INNER_CAPITAL) if before.islower() and c.isupper() else 0.0
+    if scripts <= _FREE:
+        return 0.0
+    if not scripts & _FREE:
+        return math.log(IN_WORD)
+    if before.islower() or c.islower():  # one is Asian, the other mostly Latin
+        return math.log(WITH_SMALL)
+    return math.log(WITH_CAPITAL)
 
 
 def _in_words(c: str) -> bool:
@@ -183,13 +220,16 @@ def _in_words(c: str) -> bool:
 
 def _between_words(text: str) -> float:
     """What the scripts of its words add: a text keeps to one."""
-    scripts = [script for word in text.split() if (script := _script_of(word))]
-    return sum(one != other for one, other in zip(scripts, scripts[1:], strict=False)) * math.log(BETWEEN_WORDS)
+    scripts = list(filter(None, map(_script_of, text.split())))
+    return sum(map(operator.ne, scripts, scripts[1:])) * math.log(BETWEEN_WORDS)
 
 
 def _script_of(word: str) -> str:
-    letter = next((c for c in word if c.isalpha() and not c.isascii()), "") or next(filter(str.isalpha, word), "")
-    return _script(letter) if letter else ""
+    """The script of a word: of its first letter beyond ASCII, else of its first letter; "" for one without letters."""
+    letters = list(filter(str.isalpha, word))
+    if not letters:
+        return ""
+    return _script(next(filterfalse(str.isascii, letters), letters[0]))
 
 
 _FREE = {"CJK", "HANGUL", "HIRAGANA", "KATAKANA", "FULLWIDTH", "KATAKANA-HIRAGANA", "?"}  # they mix within words
@@ -198,4 +238,6 @@ _FREE = {"CJK", "HANGUL", "HIRAGANA", "KATAKANA", "FULLWIDTH", "KATAKANA-HIRAGAN
 @lru_cache(maxsize=1 << 15)
 def _script(c: str) -> str:
     """The script a character belongs to: the first word of its name."""
-    return unicodedata.name(c, "?").split()[0] if not c.isdigit() else "?"
+    if c.isdigit():
+        return "?"
+    return unicodedata.name(c, "?").split()[0]

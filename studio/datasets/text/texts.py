@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain, filterfalse
+from typing import TypedDict
 
 from studio.datasets.imports.sources import Entry
 from studio.datasets.text import captions, encodings
@@ -26,6 +27,22 @@ class Seen:
     files: int = 0
     sure: bool = True
     names: set[int] = field(default_factory=set)
+
+
+class Reading(TypedDict):
+    """What a sample is in an encoding."""
+
+    encoding: str
+    sample: str
+
+
+class Encoding(Reading):
+    """An encoding that files were read in, with one of them as a sample, and what that one says in others."""
+
+    files: int
+    sure: bool
+    file: str
+    others: list[Reading]
 
 
 class Texts:
@@ -66,23 +83,26 @@ class Texts:
 
     def changes(self, entry: Entry, data: bytes, read: Iterable[Decoded]) -> set[str]:
         """What had to be done to read a file in these pieces; it is noted for the report."""
-        found: set[str] = set()
+        changes: set[str] = set()
         for decoded in read:
             if decoded.damaged:
-                found.add(captions.DAMAGED)
+                changes.add(captions.DAMAGED)
             if decoded.codec == "utf-8" or not decoded.text.strip() or decoded.text.isascii():
                 continue
-            found.add(Message("caption text was not UTF-8 and was read as {encoding}", encoding=decoded.name))
+            changes.add(Message("caption text was not UTF-8 and was read as {encoding}", encoding=decoded.name))
             self._note(entry, data, decoded)
-        return found
+        return changes
 
-    def told(self) -> list[dict[str, Any]]:
-        """For each encoding that is not UTF-8: {encoding, files, sure, file, sample, others: [{encoding, sample}]}."""
-        return [{"encoding": encodings.name_of(codec), "files": seen.files, "sure": seen.sure, "file": seen.file,
-                 "sample": seen.sample, "others": [
-                     {"encoding": encodings.name_of(other), "sample": _sample(text)}
-                     for other, text in encodings.others(seen.data, codec).items()]}
-                for codec, seen in sorted(self._seen.items(), key=lambda item: -item[1].files)[:MOST_TOLD]]
+    def told(self) -> list[Encoding]:
+        """The encodings that are not UTF-8, those of the most files first."""
+        told: list[Encoding] = []
+        for codec, seen in sorted(self._seen.items(), key=lambda item: -item[1].files)[:MOST_TOLD]:
+            others: list[Reading] = []
+            for other, text in encodings.others(seen.data, codec).items():
+                others.append({"encoding": encodings.name_of(other), "sample": _sample(text)})
+            told.append({"encoding": encodings.name_of(codec), "files": seen.files, "sure": seen.sure,
+                         "file": seen.file, "sample": seen.sample, "others": others})
+        return told
 
     def _note(self, entry: Entry, data: bytes, decoded: Decoded) -> None:
         sample = _sample(decoded.text)
@@ -90,14 +110,17 @@ class Texts:
         if id(entry) not in seen.names:
             seen.names.add(id(entry))
             seen.files += 1
-        asked = self.codec is not None
-        if seen.sure and not decoded.sure and not asked:  # the one to look at is the one that is not sure
-            seen.sure, seen.file, seen.data, seen.sample = False, entry.shown, data[: encodings.SAMPLE], sample
+        was_asked_for = self.codec is not None
+        if seen.sure and not decoded.sure and not was_asked_for:  # the one to look at is the one that is not sure
+            seen.sure = False
+            seen.file = entry.shown
+            seen.data = data[: encodings.SAMPLE]
+            seen.sample = sample
 
 
 def _sample(text: str) -> str:
     """The first line of a text that is more than ASCII, where there is one."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    line = next((line for line in lines if not line.isascii()), lines[0] if lines else "")
-    clean = captions.clean(line)[0]
+    lines = list(filter(None, map(str.strip, text.splitlines())))
+    line = next(chain(filterfalse(str.isascii, lines), lines), "")
+    clean, _ = captions.clean(line)
     return clean if len(clean) <= SHOWN else f"{clean[:SHOWN]}…"

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from studio import limited, storage
-from studio.messages import Message
+from studio.errors import StudioError
+from studio.messages import JsonObject, Message
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 MEMORY = 4 << 30  # bytes of address space
 SECONDS = 60  # of processor time a request
@@ -20,31 +24,75 @@ _CLIP = (r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\
 ENDLESS = 100_000  # transformers writes 1e30 for "no limit"
 
 
-class Unreadable(Exception):
+class Request(TypedDict, total=False):
+    """What is asked of the tokenizers in `tokenizer*/` of the folder `base`."""
+
+    base: str
+    encoders: bool
+    name: str
+    texts: list[str]
+    text: str
+
+
+class Known(TypedDict):
+    """A tokenizer, and how many tokens of a caption its encoder takes."""
+
+    name: str
+    limit: int
+
+
+class Answer(TypedDict, total=False):
+    """One of these, by what was asked."""
+
+    encoders: list[Known]
+    lengths: list[int]
+    tokens: list[list[int]]
+    problem: str
+
+
+class TokenizerConfig(TypedDict, total=False):
+    """What is read of tokenizer_config.json. A token is a text or {"content": text}."""
+
+    model_max_length: float
+    bos_token: str | dict[str, str] | None
+    eos_token: str | dict[str, str] | None
+    unk_token: str | dict[str, str] | None
+
+
+class Unreadable(StudioError):
     """A tokenizer that cannot be used; the message says which and why."""
 
 
-def answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """One request; see above. The base's tokenizers lie in `tokenizer*/` of `request["base"]`."""
+def answer(message: JsonObject, folder: Path) -> JsonObject:
+    """The answer to one request; see above."""
+    request = cast("Request", message)
     base = Path(request["base"])
     try:
-        if request.get("encoders"):
-            folders = sorted(path for path in base.glob("tokenizer*") if (path / "tokenizer_config.json").is_file())
-            return {"encoders": [{"name": path.name, "limit": load(path)[1]} for path in folders]}
-        tokenizer, _ = load(base / request["name"])
-        if "texts" in request:
-            encoded = tokenizer.encode_batch_fast(request["texts"], add_special_tokens=False)
-            return {"lengths": [len(one.ids) for one in encoded]}
-        places = tokenizer.encode(request["text"], add_special_tokens=False).offsets
-        return {"tokens": [list(place) for place in places]}
+        return {**_answer(request, base)}
     except Unreadable as problem:
         return {"problem": str(problem)}
     except MemoryError:
         return {"problem": Message("it needs more than {size} GB of memory", size=MEMORY >> 30)}
 
 
+def _answer(request: Request, base: Path) -> Answer:
+    """Raises Unreadable, MemoryError."""
+    if request.get("encoders"):
+        known: list[Known] = []
+        for path in sorted(base.glob("tokenizer*")):
+            if (path / "tokenizer_config.json").is_file():
+                known.append({"name": path.name, "limit": load(path)[1]})
+        return {"encoders": known}
+    tokenizer, _ = load(base / request["name"])
+    if "texts" in request:
+        encoded = tokenizer.encode_batch_fast(request["texts"], add_special_tokens=False)
+        return {"lengths": list(map(len, encoded))}
+    places = tokenizer.encode(request["text"], add_special_tokens=False).offsets
+    return {"tokens": list(map(list, places))}
+
+
 @lru_cache(maxsize=4)
-def load(folder: Path) -> tuple[Any, int]:
+def load(folder: Path) -> tuple[Tokenizer, int]:
     """The tokenizer in a folder, and how many tokens of a caption its encoder takes. Raises Unreadable."""
     import tokenizers
 
@@ -53,7 +101,7 @@ def load(folder: Path) -> tuple[Any, int]:
         raise Unreadable(Message("{folder}/{name} is larger than {size} MB: repair or replace it", folder=folder.name,
                                  name=large[0], size=FILE_BYTES >> 20))
     try:
-        config = storage.read_json(folder / "tokenizer_config.json") or {}
+        config = cast("TokenizerConfig", storage.read_json(folder / "tokenizer_config.json") or {})
         if (folder / "tokenizer.json").is_file():
             tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         else:
@@ -61,33 +109,35 @@ def load(folder: Path) -> tuple[Any, int]:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         most = config.get("model_max_length") or 77
-        return tokenizer, int((most if most < ENDLESS else 512) - tokenizer.num_special_tokens_to_add(False))
+        if most >= ENDLESS:
+            most = 512
+        return tokenizer, int(most - tokenizer.num_special_tokens_to_add(False))
     except Exception as error:  # tokenizers raises plain Exception for a bad file
         raise Unreadable(Message("{name} cannot be read ({why}): repair or replace its files", name=folder.name,
                                  why=str(error)[:200])) from None
 
 
-def _clip(folder: Path, config: dict[str, Any]) -> Any:
+def _clip(folder: Path, config: TokenizerConfig) -> Tokenizer:
     """CLIP's tokenizer from vocab.json and merges.txt, as transformers' CLIPTokenizer builds it."""
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
     vocab, merges = models.BPE.read_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
     begin = _word(config.get("bos_token"), "<|startoftext|>")
     end = _word(config.get("eos_token"), "<|endoftext|>")
-    made = Tokenizer(models.BPE(vocab=vocab, merges=merges, continuing_subword_prefix="", end_of_word_suffix="</w>",
-                                unk_token=_word(config.get("unk_token"), end)))
-    made.normalizer = normalizers.Sequence(
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, continuing_subword_prefix="",
+                                     end_of_word_suffix="</w>", unk_token=_word(config.get("unk_token"), end)))
+    tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
-    made.pre_tokenizer = pre_tokenizers.Sequence(
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(_CLIP), behavior="removed", invert=True),
          pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    made.add_special_tokens([begin, end])  # written out in a caption they are one token each
-    made.post_processor = processors.RobertaProcessing((end, vocab[end]), (begin, vocab[begin]), False, False)
-    return made
+    tokenizer.add_special_tokens([begin, end])  # written out in a caption they are one token each
+    tokenizer.post_processor = processors.RobertaProcessing((end, vocab[end]), (begin, vocab[begin]), False, False)
+    return tokenizer
 
 
-def _word(given: Any, default: str) -> str:
-    return given.get("content", default) if isinstance(given, dict) else given or default
+def _word(token: str | dict[str, str] | None, default: str) -> str:
+    return token.get("content", default) if isinstance(token, dict) else token or default
 
 
 if __name__ == "__main__":

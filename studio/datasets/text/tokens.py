@@ -6,14 +6,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from studio import limited
+from studio.datasets.text.tokenreading import Answer, Request
 from studio.families import BaseProblem, Source
 from studio.messages import Message
 
 TOGETHER = 5000  # texts in one request
 _readers = limited.Readers("studio.datasets.text.tokenreading")
+
+
+class Tokens(TypedDict):
+    """A caption as an encoder reads it: its tokens as [start, end] in characters, how many characters are read (`kept`)
+    and the rest, which is not (`cut`)."""
+
+    encoder: str
+    limit: int
+    tokens: list[list[int]]
+    kept: int
+    cut: str
 
 
 @dataclass(frozen=True)
@@ -32,33 +44,34 @@ class Encoder:
             counted += _ask(self.base, {"name": self.name, "texts": some})["lengths"]
         return counted
 
-    def read(self, text: str) -> dict[str, Any]:
-        """{encoder, limit, tokens: [[start, end], ...] in characters, kept: characters that are read, cut: the rest}"""
+    def read(self, text: str) -> Tokens:
+        """The tokens of a text, and what of it is cut off. Raises BaseProblem."""
         offsets = _ask(self.base, {"name": self.name, "text": text})["tokens"]
-        kept = len(text) if len(offsets) <= self.limit else offsets[self.limit][0]
-        return {"encoder": self.name, "limit": self.limit, "tokens": offsets, "kept": kept, "cut": text[kept:]}
+        end = offsets[self.limit][0] if len(offsets) > self.limit else len(text)
+        return {"encoder": self.name, "limit": self.limit, "tokens": offsets, "kept": end, "cut": text[end:]}
 
     def shorten(self, text: str) -> str:
         """The text up to the last whole word that is read."""
-        read = self.read(text)
-        if not read["cut"]:
+        tokens = self.read(text)
+        if not tokens["cut"]:
             return text
-        kept = text[: read["kept"]]
-        whole = kept if text[read["kept"] - 1 : read["kept"]].isspace() else kept.rpartition(" ")[0]
-        return (whole or kept).rstrip(" ,;")
+        start = text[: tokens["kept"]]
+        whole_words = start if start[-1:].isspace() else start.rpartition(" ")[0]
+        return (whole_words or start).rstrip(" ,;")
 
 
 def encoders(source: Source) -> list[Encoder]:
     """The tokenizers of a base's files, in the order of its encoders. Raises BaseProblem."""
-    listed = _ask(source.folder, {"encoders": True})["encoders"]
-    if not listed:
+    known = _ask(source.folder, {"encoders": True})["encoders"]
+    if not known:
         raise BaseProblem(Message("{name} has no tokenizer that can be read here", name=source.name))
-    return [Encoder(one["name"], one["limit"], source.folder) for one in listed]
+    return [Encoder(tokenizer["name"], tokenizer["limit"], source.folder) for tokenizer in known]
 
 
-def _ask(base: Path, request: dict[str, Any]) -> dict[str, Any]:
+def _ask(base: Path, request: Request) -> Answer:
+    """Raises BaseProblem, with what the process says or why it was stopped."""
     try:
-        answer = _readers.ask(base, {**request, "base": str(base)})
+        answer = cast("Answer", _readers.ask(base, {**request, "base": str(base)}))
     except limited.Stopped as stopped:
         raise BaseProblem(Message("the base's tokenizer cannot be used: {why}", why=stopped)) from None
     if "problem" in answer:
