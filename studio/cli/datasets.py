@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ from typing import Any
 from studio import datasets, storage
 from studio.datasets.exports import outgoing
 from studio.datasets.imports.sources import walk
+from studio.datasets.schema import ImportReport
 from studio.folders.work import Refused
 from studio.storage import faults
 from studio.system import shell, surroundings
@@ -29,9 +31,9 @@ HUB = "hub:"
 
 def parser() -> shell.Parser:
     """The commands and their flags."""
-    made = shell.Parser(prog="python -m studio.datasets", description=__doc__,
-                        formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = made.add_subparsers(dest="command", required=True, parser_class=shell.Parser)
+    parser = shell.Parser(prog="python -m studio.datasets", description=__doc__,
+                          formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=shell.Parser)
     bring = commands.add_parser("import", help="import pictures")
     bring.add_argument("paths", nargs="+", metavar="PATH", help="pictures, archives, folders; or one hub:user/name")
     bring.add_argument("--name", help="the data set's name (default: the path's)")
@@ -61,14 +63,14 @@ def parser() -> shell.Parser:
         command.add_argument("--image-column", metavar="NAME", help="of tables: the column of pictures, or of their "
                              "names")
         command.add_argument("--caption-column", metavar="NAME", help="of tables and JSON: the column of captions")
-    return made
+    return parser
 
 
-def source_of(given: argparse.Namespace) -> datasets.HubSource:
+def source_of(args: argparse.Namespace) -> datasets.HubSource:
     """The Hub data set that is meant. Raises datasets.Wrong."""
     names = ("config", "split", "revision", "data_dir", "image_column", "caption_column", "data_files", "max_rows")
-    wish = {name: getattr(given, name) for name in names}
-    return datasets.HubSource.of({"name": given.paths[0].removeprefix(HUB), **wish})
+    wish = {name: getattr(args, name) for name in names}
+    return datasets.HubSource.of({"name": args.paths[0].removeprefix(HUB), **wish})
 
 
 def own_token() -> str | None:
@@ -78,23 +80,26 @@ def own_token() -> str | None:
     return os.environ.get("HF_TOKEN") or get_token()
 
 
-def bring(given: argparse.Namespace) -> int:
-    """Import and print the report; 0 when the data set is ready."""
-    hub = source_of(given) if given.paths[0].startswith(HUB) and len(given.paths) == 1 else None
-    columns = {} if hub else {"image_column": given.image_column, "caption_column": given.caption_column}
-    options = datasets.Options(given.background, given.caption_from, tuple(given.root), encoding=given.encoding,
-                               **columns)
-    paths = [] if hub else [Path(path).absolute() for path in given.paths]
-    missing = [str(path) for path in paths if not path.exists()]
+def bring(args: argparse.Namespace) -> int:
+    """Import and print the report; 0 when the data set is ready. Raises datasets.Wrong."""
+    if len(args.paths) == 1 and args.paths[0].startswith(HUB):
+        return bring_hub(args)
+    options = datasets.Options(args.background, args.caption_from, tuple(args.root), encoding=args.encoding,
+                               image_column=args.image_column, caption_column=args.caption_column)
+    paths = [Path(path).absolute() for path in args.paths]
+    missing = list(itertools.filterfalse(Path.exists, paths))
     if missing:
-        raise datasets.Wrong(f"There is no {', '.join(missing)}.")
-    name = given.name or (hub.name if hub else paths[0].stem)
-    dataset = datasets.begin(storage.home(), name, given.owner, {"kind": "hub", **hub.wish()} if hub else None)
-    if hub:
-        report = datasets.add_hub(dataset, hub, own_token(), show, options)
-    else:
-        report = datasets.add(dataset, [file for path in paths for file in walk(path)], show, options)
-    return tell(dataset, report)
+        raise datasets.Wrong(f"There is no {', '.join(map(str, missing))}.")
+    dataset = datasets.begin(storage.home(), args.name or paths[0].stem, args.owner)
+    return tell(dataset, datasets.add(dataset, itertools.chain.from_iterable(map(walk, paths)), show, options))
+
+
+def bring_hub(args: argparse.Namespace) -> int:
+    """Import the rows of a Hub data set, and print the report; 0 when the data set is ready. Raises datasets.Wrong."""
+    source = source_of(args)
+    options = datasets.Options(args.background, args.caption_from, tuple(args.root), encoding=args.encoding)
+    dataset = datasets.begin(storage.home(), args.name or source.name, args.owner, {"kind": "hub", **source.wish()})
+    return tell(dataset, datasets.add_hub(dataset, source, own_token(), show, options))
 
 
 def show(done: int, of: int) -> None:
@@ -102,32 +107,34 @@ def show(done: int, of: int) -> None:
     print(f"\r{done} of {of or '?'} pictures", end="", flush=True)
 
 
-def tell(dataset: datasets.Dataset, report: dict[str, Any]) -> int:
+def tell(dataset: datasets.Dataset, report: ImportReport) -> int:
     """Print the report: first which words did not arrive, and how to say where they are."""
     if report.get("headline"):
         print(f"\r{report['headline']}")
         print(f"\rsay it by: python -m studio.datasets read-again {dataset.id} --caption-column NAME "
               "(or --image-column, --encoding, --caption-from)")
     for code in report.get("encodings", ()):
-        print(f"\rencoding {code['encoding']}{'' if code['sure'] else ' (a guess)'}: {code['files']} files, such as "
-              f"{code['file']}: {code['sample']}")
+        guess = "" if code["sure"] else " (a guess)"
+        print(f"\rencoding {code['encoding']}{guess}: {code['files']} files, such as {code['file']}: {code['sample']}")
     for line in report["skipped"]:
         print(f"\rskipped  {line['file']}: {line['reason']}")
     for note in report["notes"]:
         print(f"\rnote     {note}")
-    print(f"\r{report['seen']} files seen: {report['used']} used, {report['converted']} converted, "
-          f"{report['seen'] - report['used'] - report['converted']} skipped")
+    skipped = report["seen"] - report["used"] - report["converted"]
+    print(f"\r{report['seen']} files seen: {report['used']} used, {report['converted']} converted, {skipped} skipped")
     print(report["error"] or f"{dataset.count} pictures in data set {dataset.id} ({dataset.name})")
-    return 0 if dataset.state == "ready" else 1
+    return int(dataset.state != "ready")
 
 
-def read_again(given: argparse.Namespace) -> int:
+def read_again(args: argparse.Namespace) -> int:
     """Read the words of the last import by other wishes, and print the report. Raises datasets.Wrong."""
-    dataset = _named(given.id)
-    wishes = {name: getattr(given, name) for name in ("image_column", "caption_column", "encoding", "caption_from")}
-    wishes = {name: wish for name, wish in wishes.items() if wish is not None}
-    options = datasets.Options(**{**datasets.read_before(dataset), **wishes})
-    return tell(dataset, datasets.read_again(dataset, options, show))
+    dataset = _named(args.id)
+    wishes: dict[str, Any] = datasets.read_before(dataset)
+    for name in ("image_column", "caption_column", "encoding", "caption_from"):
+        wish = getattr(args, name)
+        if wish is not None:
+            wishes[name] = wish
+    return tell(dataset, datasets.read_again(dataset, datasets.Options(**wishes), show))
 
 
 def _named(id: str) -> datasets.Dataset:
@@ -135,18 +142,30 @@ def _named(id: str) -> datasets.Dataset:
     try:
         return datasets.find(storage.home(), id)
     except datasets.NotFound:
-        known = ", ".join(f"{one.id} ({one.name})" for one in datasets.every(storage.home()))
+        known = ", ".join(f"{dataset.id} ({dataset.name})" for dataset in datasets.every(storage.home()))
         raise datasets.Wrong(f"There is no data set {id[:64]!r}; there are: {known or 'none'}.") from None
 
 
-def take(given: argparse.Namespace) -> int:
+def take(args: argparse.Namespace) -> int:
     """Write a data set into a zip; 0 when it is there. Raises datasets.Wrong."""
-    dataset = _named(given.id)
-    if given.file.is_dir() or not given.file.absolute().parent.is_dir():
-        raise datasets.Wrong(f"{given.file} cannot be written: name a file in a folder that is there.")
-    size = outgoing.write(dataset, given.file)
-    print(f"{dataset.count} pictures of {dataset.name!r} in {given.file} ({size / 1e6:.1f} MB)")
+    dataset = _named(args.id)
+    if args.file.is_dir() or not args.file.absolute().parent.is_dir():
+        raise datasets.Wrong(f"{args.file} cannot be written: name a file in a folder that is there.")
+    size = outgoing.write(dataset, args.file)
+    print(f"{dataset.count} pictures of {dataset.name!r} in {args.file} ({size / 1e6:.1f} MB)")
     return 0
+
+
+def look(args: argparse.Namespace) -> int:
+    """Print the columns and the first rows of a Hub data set as JSON; 0. Raises datasets.Wrong, datasets.Unreadable."""
+    preview = datasets.preview(storage.home(), source_of(args), own_token())
+    for row in preview["rows"]:
+        row.pop("thumb")
+    print(json.dumps(preview, ensure_ascii=False, indent=1))
+    return 0
+
+
+COMMANDS = {"import": bring, "read-again": read_again, "export": take, "preview": look}
 
 
 def main() -> int:
@@ -154,20 +173,10 @@ def main() -> int:
     surroundings.use_utf8()
     for sentence in surroundings.drop_unusable(os.environ):
         print(sentence, file=sys.stderr)
-    given = parser().parse_args()
+    args = parser().parse_args()
     try:
         surroundings.home(storage.home)
-        if given.command == "import":
-            return bring(given)
-        if given.command == "read-again":
-            return read_again(given)
-        if given.command == "export":
-            return take(given)
-        found = datasets.preview(storage.home(), source_of(given), own_token())
-        for row in found["rows"]:
-            row.pop("thumb")
-        print(json.dumps(found, ensure_ascii=False, indent=1))
-        return 0
+        return COMMANDS[args.command](args)
     except (surroundings.Unfit, datasets.Wrong, datasets.Unreadable, datasets.Nothing, storage.Corrupt, Refused,
             OSError) as problem:
         print(faults.in_shell(problem), file=sys.stderr)

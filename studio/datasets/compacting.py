@@ -11,10 +11,10 @@ import json
 import logging
 import uuid
 from pathlib import Path
-from typing import Any
 
 from studio import storage
 from studio.datasets.edit_log import Fold
+from studio.datasets.schema import LogLine
 
 log = logging.getLogger(__name__)
 LEAST_BYTES = 4 << 20  # a smaller log stays as it is
@@ -27,8 +27,9 @@ def compact(folder: Path) -> bool:
 
     A disk that does not take it leaves the log as it was, which is no fault of the edit before."""
     path = folder / "rows.jsonl"
-    if path.stat().st_size <= max(LEAST_BYTES, 2 * _bytes_once(path)) or storage.is_locked(
-            folder / "import.lock", unknown=True):
+    if path.stat().st_size <= max(LEAST_BYTES, 2 * _bytes_once(path)):
+        return False
+    if storage.is_locked(folder / "import.lock", unknown=True):
         return False  # the lines of an import under way say nothing yet, and must stay
     try:
         storage.fsync_path(folder)  # what the report says is read and built on
@@ -41,11 +42,13 @@ def compact(folder: Path) -> bool:
 
 
 def _write(path: Path, fold: Fold, import_id: str) -> None:
+    """Replace the log by one that folds to the same: the rows before the steps that stay, then those steps."""
     rows = fold.snapshot().rows
     steps: list[bytes] = []
     for step, before in fold.steps():
         line = _line(step)
-        if len(steps) == MOST_STEPS or len(steps) >= LEAST_STEPS and sum(map(len, steps)) + len(line) > STEPS_BYTES:
+        too_large = sum(map(len, steps)) + len(line) > STEPS_BYTES
+        if len(steps) == MOST_STEPS or (too_large and len(steps) >= LEAST_STEPS):
             break
         steps.append(line)
         rows = before
@@ -76,5 +79,5 @@ def _bytes_once(path: Path) -> int:
     return entry["bytes"] if entry.get("op") == "compacted" else 0
 
 
-def _line(entry: dict[str, Any]) -> bytes:
+def _line(entry: LogLine) -> bytes:
     return json.dumps(entry, ensure_ascii=False).encode() + b"\n"

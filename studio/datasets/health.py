@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TypedDict, TypeVar
 
 import numpy as np
 
 from studio.datasets.pictures.buckets import Buckets
+from studio.datasets.pictures.measures import Measures
+from studio.datasets.schema import Row, RowChange
 from studio.datasets.text.tokens import Encoder
+from studio.messages import JsonObject
 
-Row = dict[str, Any]
+Key = TypeVar("Key")
+Member = TypeVar("Member")
+
 # Near copies are at most NEAR of 64 bits apart and ALIKE in colours (`unlike`). In the shipped sample two different
 # pictures come as near as 3 bits and as near as 14 in colours, and a copy that was resized, recompressed, brightened by
 # a fifth or cropped by 2 % has at most 8 bits and 10.
@@ -26,6 +32,18 @@ SIDES = (64, 128, 256, 384, 512, 640, 768, 1024, 1536, 2048, 4096)
 ASPECTS = (0.25, 0.33, 0.5, 0.67, 0.8, 0.95, 1.05, 1.25, 1.5, 2.0, 3.0, 4.0)
 
 
+class Flawed(TypedDict, total=False):
+    """A picture of a finding, by its id, and what is wrong with it."""
+
+    pid: str
+    of: str  # the copy that is kept
+    side: int  # pixels
+    aspect: float
+    blur: float
+    times: int  # that its caption is used
+    encoders: list[JsonObject]  # that cut its captions: encoder, tokens, limit, caption (what is read), cut
+
+
 @dataclass(frozen=True)
 class Finding:
     """One kind of fault: the pictures that have it (with what is wrong), and the fixes, the best first.
@@ -35,7 +53,7 @@ class Finding:
 
     code: str
     fixes: tuple[str, ...]
-    items: list[dict[str, Any]] = field(default_factory=list)  # each {"pid", ...}
+    items: list[Flawed] = field(default_factory=list)
     groups: list[list[str]] = field(default_factory=list)
 
 
@@ -49,50 +67,68 @@ class Wanted:
     most_aspect: float = LONG
 
 
-def examine(rows: Sequence[Row], measured: dict[str, dict[str, Any]], wanted: Wanted,
+def examine(rows: Sequence[Row], measured: Mapping[str, Measures], goal: Wanted,
             same: list[Finding] | None = None) -> list[Finding]:
     """Every finding that has at least one picture. `measured` is `measures.known`; `same` is `copies` of both, where it
     is known already: it does not hang on what is wanted."""
-    found = copies(rows, measured) if same is None else same
-    found = [*found, *_shapes(rows, measured, wanted), *_captions(rows, wanted)]
-    return [finding for finding in found if finding.items]
+    if same is None:
+        same = copies(rows, measured)
+    findings = [*same, *_shapes(rows, measured, goal), *_captions(rows, goal)]
+    return list(filter(attrgetter("items"), findings))
 
 
-def histograms(rows: Sequence[Row], resolution: int) -> dict[str, Any]:
+def histograms(rows: Sequence[Row], resolution: int) -> JsonObject:
     """Short sides and proportions in classes [{from, to, count}], and the buckets [{width, height, count}]."""
     sides = [min(row["width"], row["height"]) for row in rows]
     aspects = [row["width"] / row["height"] for row in rows]
-    counted = Buckets(resolution).count(rows)
-    return {"short_side": _classes(sides, SIDES), "aspect": _classes(aspects, ASPECTS),
-            "buckets": [{"width": w, "height": h, "count": n} for (w, h), n in counted.items()]}
+    counts = Buckets(resolution).count(rows)
+    buckets = [{"width": width, "height": height, "count": count} for (width, height), count in counts.items()]
+    return {"short_side": _classes(sides, SIDES), "aspect": _classes(aspects, ASPECTS), "buckets": buckets}
 
 
-def _classes(values: Sequence[float], edges: Sequence[float]) -> list[dict[str, Any]]:
-    places = Counter(np.searchsorted(edges, values, side="right").tolist())
+def _classes(values: Sequence[float], edges: Sequence[float]) -> list[JsonObject]:
+    """How many of the values lie between which edges; classes without any are left out."""
+    counts = Counter(np.searchsorted(edges, values, side="right").tolist())
     bounds = [0, *edges, None]
-    return [{"from": bounds[i], "to": bounds[i + 1], "count": places[i]} for i in sorted(places)]
+    return [{"from": bounds[place], "to": bounds[place + 1], "count": counts[place]} for place in sorted(counts)]
 
 
 # ------------------------------------------------------------------------------------------------------------ pictures
 
 
-def copies(rows: Sequence[Row], measured: dict[str, dict[str, Any]]) -> list[Finding]:
+def copies(rows: Sequence[Row], measured: Mapping[str, Measures]) -> list[Finding]:
     """Pictures that are there more than once, to the byte and nearly."""
     same: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         same[row["image"]].append(row)
-    known = [group[0] for image, group in same.items() if image in measured]
-    facts = [measured[row["image"]] for row in known]
-    colours = np.array([list(bytes.fromhex(fact["colours"])) for fact in facts], dtype=np.float32)
-    near = [[known[i] for i in group] for group in _near([int(fact["dhash"], 16) for fact in facts], colours)]
-    return [_copied("exact_duplicates", [g for g in same.values() if len(g) > 1]), _copied("near_duplicates", near)]
+    compared: list[Row] = []  # one row for each picture that was measured
+    hashes: list[int] = []
+    colours: list[list[int]] = []
+    for image, group in same.items():
+        if image in measured:
+            compared.append(group[0])
+            hashes.append(int(measured[image]["dhash"], 16))
+            colours.append(list(bytes.fromhex(measured[image]["colours"])))
+    near: list[list[Row]] = []
+    for places in _near(hashes, np.array(colours, dtype=np.float32)):
+        near.append([compared[place] for place in places])
+    return [_copied("exact_duplicates", _of_several(same)), _copied("near_duplicates", near)]
 
 
-def _copied(code: str, groups: list[list[Row]]) -> Finding:
+def _of_several(groups: Mapping[Key, list[Member]]) -> list[list[Member]]:
+    """The groups that have more than one member."""
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _copied(code: str, groups: Iterable[list[Row]]) -> Finding:
     """The largest picture of each group is kept, the first of equals."""
-    ordered = [sorted(group, key=lambda r: -r["width"] * r["height"]) for group in groups]
-    items = [{"pid": row["pid"], "of": group[0]["pid"]} for group in ordered for row in group[1:]]
-    return Finding(code, ("exclude",), items, [[row["pid"] for row in group] for group in ordered])
+    finding = Finding(code, ("exclude",))
+    for group in groups:
+        first, *others = [row["pid"] for row in sorted(group, key=lambda row: -row["width"] * row["height"])]
+        finding.groups.append([first, *others])
+        for pid in others:
+            finding.items.append({"pid": pid, "of": first})
+    return finding
 
 
 def _near(hashes: list[int], colours: np.ndarray) -> list[list[int]]:
@@ -100,119 +136,184 @@ def _near(hashes: list[int], colours: np.ndarray) -> list[list[int]]:
 
     A thousand pictures of one hash would be half a million pairs, so no pair inside a group is looked at again, and of
     the others COMPARED for each picture."""
-    values, group = np.array(hashes, dtype=np.uint64), np.arange(len(hashes))
-    for i in range(len(hashes) - 1):
-        near = np.flatnonzero(np.bitwise_count(values[i + 1 :] ^ values[i]) <= NEAR) + i + 1
-        near = near[group[near] != group[i]][:COMPARED]
-        close = near[unlike(colours[i : i + 1], colours[near]) <= ALIKE] if len(near) else near
+    values = np.array(hashes, dtype=np.uint64)
+    group_of = np.arange(len(hashes))  # the group that each place is in: at first its own
+    for place in range(len(hashes) - 1):
+        near = np.flatnonzero(np.bitwise_count(values[place + 1 :] ^ values[place]) <= NEAR) + place + 1
+        near = near[group_of[near] != group_of[place]][:COMPARED]
+        if not len(near):
+            continue
+        close = near[unlike(colours[place : place + 1], colours[near]) <= ALIKE]
         if len(close):
-            group[np.isin(group, group[close])] = group[i]
+            group_of[np.isin(group_of, group_of[close])] = group_of[place]
     groups: dict[int, list[int]] = defaultdict(list)
-    for i, number in enumerate(group.tolist()):
-        groups[number].append(i)
-    return [group for group in groups.values() if len(group) > 1]
+    for place, number in enumerate(group_of.tolist()):
+        groups[number].append(place)
+    return _of_several(groups)
 
 
-def unlike(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def unlike(colours: np.ndarray, others: np.ndarray) -> np.ndarray:
     """How far the colours (n, values) of pictures are apart, pair by pair: the RMS difference of 0 to 255 that is left
     when brightness and contrast are made the same."""
-    x, y = (part - part.mean(axis=1, keepdims=True) for part in (one, other))
-    xx, yy, xy = ((a * b).mean(axis=1) for a, b in ((x, x), (y, y), (x, y)))
+    x = colours - colours.mean(axis=1, keepdims=True)
+    y = others - others.mean(axis=1, keepdims=True)
+    xx = (x * x).mean(axis=1)
+    yy = (y * y).mean(axis=1)
+    xy = (x * y).mean(axis=1)
 
     def left_by(xx: np.ndarray, yy: np.ndarray) -> np.ndarray:
+        """The mean square that is left where x is multiplied by the gain that fits it to y best."""
         gain = np.clip(xy / np.maximum(xx, 1e-6), 1 / GAIN, GAIN)
         return np.maximum(gain * gain * xx - 2 * gain * xy + yy, 0)
 
     return np.sqrt(np.minimum(left_by(xx, yy), left_by(yy, xx)))
 
 
-def _shapes(rows: Sequence[Row], measured: dict[str, dict[str, Any]], wanted: Wanted) -> list[Finding]:
-    small, long, soft = (Finding(code, ("exclude",)) for code in ("too_small", "extreme_aspect", "blurred"))
+def _shapes(rows: Sequence[Row], measured: Mapping[str, Measures], goal: Wanted) -> list[Finding]:
+    """Pictures that are too small for the resolution, too long, or blurred."""
+    small = Finding("too_small", ("exclude",))
+    long = Finding("extreme_aspect", ("exclude",))
+    blurred = Finding("blurred", ("exclude",))
     for row in rows:
-        crop, facts = row.get("crop"), measured.get(row["image"])
-        side = crop[2] if crop else min(row["width"], row["height"])
-        aspect = 1.0 if crop else max(row["width"], row["height"]) / side
-        if side < wanted.resolution:
+        side, aspect = _side_and_aspect(row)
+        if side < goal.resolution:
             small.items.append({"pid": row["pid"], "side": side})
-        if aspect > wanted.most_aspect:
+        if aspect > goal.most_aspect:
             long.items.append({"pid": row["pid"], "aspect": round(aspect, 2)})
+        facts = measured.get(row["image"])
         if facts is not None and facts["blur"] >= BLURRED:
-            soft.items.append({"pid": row["pid"], "blur": facts["blur"]})
-    return [small, long, soft]
+            blurred.items.append({"pid": row["pid"], "blur": facts["blur"]})
+    return [small, long, blurred]
+
+
+def _side_and_aspect(row: Row) -> tuple[int, float]:
+    """The short side in pixels of what is trained on, and long by short side."""
+    crop = row.get("crop")
+    if crop:
+        return crop[2], 1.0
+    side = min(row["width"], row["height"])
+    return side, max(row["width"], row["height"]) / side
 
 
 # ------------------------------------------------------------------------------------------------------------ captions
 
 
-def _captions(rows: Sequence[Row], wanted: Wanted) -> list[Finding]:
-    missing, no_trigger = Finding("no_caption", ("name_as_caption",)), Finding("no_trigger", ("add_trigger",))
-    uses: dict[str, list[str]] = defaultdict(list)
+def _captions(rows: Sequence[Row], goal: Wanted) -> list[Finding]:
+    """Captions that are missing, the same for several pictures, too long for an encoder, or without the trigger."""
+    missing = Finding("no_caption", ("name_as_caption",))
+    no_trigger = Finding("no_trigger", ("add_trigger",))
+    users: dict[str, list[str]] = defaultdict(list)  # pids by caption, case ignored
     for row in rows:
         texts = [text for text in row["captions"] if text.strip()]
         if not texts:
             missing.items.append({"pid": row["pid"]})
-        elif wanted.trigger and not all(wanted.trigger.casefold() in text.casefold() for text in texts):
+        elif not all(_has_trigger(text, goal.trigger) for text in texts):
             no_trigger.items.append({"pid": row["pid"]})
         for text in dict.fromkeys(texts):
-            uses[text.casefold()].append(row["pid"])
-    shared = [pids for pids in uses.values() if len(pids) > 1]
-    items = [{"pid": pid, "times": len(pids)} for pids in shared for pid in pids]
-    same = Finding("duplicate_captions", ("add_name",), list({item["pid"]: item for item in items}.values()), shared)
-    return [missing, same, _too_long(rows, wanted), no_trigger]
+            users[text.casefold()].append(row["pid"])
+    return [missing, _shared(_of_several(users)), _too_long(rows, goal), no_trigger]
 
 
-def _too_long(rows: Sequence[Row], wanted: Wanted) -> Finding:
-    found = Finding("long_captions", ("shorten",))
-    texts = [(row["pid"], text) for row in rows for text in row["captions"]]
-    cut: dict[str, list[dict[str, Any]]] = {}
-    for encoder in wanted.encoders:
-        for (pid, text), length in zip(texts, encoder.lengths([t for _, t in texts]), strict=True):
+def _has_trigger(text: str, trigger: str) -> bool:
+    """Whether a caption has the trigger word, case ignored; every caption has an empty one."""
+    return trigger.casefold() in text.casefold()
+
+
+def _shared(groups: list[list[str]]) -> Finding:
+    """The pictures of captions that several have; of one that is in several groups the last counts."""
+    items: dict[str, Flawed] = {}
+    for pids in groups:
+        for pid in pids:
+            items[pid] = {"pid": pid, "times": len(pids)}
+    return Finding("duplicate_captions", ("add_name",), list(items.values()), groups)
+
+
+def _too_long(rows: Sequence[Row], goal: Wanted) -> Finding:
+    """Pictures with captions that an encoder cuts, by encoder."""
+    pids: list[str] = []
+    texts: list[str] = []
+    for row in rows:
+        for text in row["captions"]:
+            pids.append(row["pid"])
+            texts.append(text)
+    cuts: dict[str, list[JsonObject]] = defaultdict(list)
+    for encoder in goal.encoders:
+        for pid, text, length in zip(pids, texts, encoder.lengths(texts), strict=True):
             if length > encoder.limit:
                 read = encoder.read(text)
-                cut.setdefault(pid, []).append({"encoder": encoder.name, "tokens": length, "limit": encoder.limit,
-                                                "caption": text[: read["kept"]], "cut": read["cut"]})
-    found.items.extend({"pid": pid, "encoders": parts} for pid, parts in cut.items())
-    return found
+                cuts[pid].append({"encoder": encoder.name, "tokens": length, "limit": encoder.limit,
+                                  "caption": text[: read["kept"]], "cut": read["cut"]})
+    finding = Finding("long_captions", ("shorten",))
+    for pid, parts in cuts.items():
+        finding.items.append({"pid": pid, "encoders": parts})
+    return finding
 
 
 # ------------------------------------------------------------------------------------------------------------ fixes
 
 
-def _shorten(row: Row, wanted: Wanted) -> dict[str, Any]:
-    texts = row["captions"]
-    for encoder in wanted.encoders:
-        texts = [encoder.shorten(text) for text in texts]
-    return {"captions": texts}
+def _exclude(row: Row, goal: Wanted) -> None:
+    return None
 
 
-def _add_trigger(row: Row, wanted: Wanted) -> dict[str, Any]:
-    trigger = wanted.trigger
-    return {"captions": [t if trigger.casefold() in t.casefold() else f"{trigger}, {t}".rstrip(", ")
-                         for t in row["captions"]]}
+def _name_as_caption(row: Row, goal: Wanted) -> RowChange:
+    return {"captions": [_words(row)]}
+
+
+def _add_name(row: Row, goal: Wanted) -> RowChange:
+    """The picture's name behind each caption that says something."""
+    captions = row["captions"].copy()
+    for place, text in enumerate(captions):
+        if text.strip():
+            captions[place] = f"{text}, {_words(row)}"
+    return {"captions": captions}
+
+
+def _shorten(row: Row, goal: Wanted) -> RowChange:
+    """The captions as far as every encoder reads them."""
+    captions = row["captions"]
+    for encoder in goal.encoders:
+        captions = list(map(encoder.shorten, captions))
+    return {"captions": captions}
+
+
+def _add_trigger(row: Row, goal: Wanted) -> RowChange:
+    """The trigger before each caption that does not have it."""
+    captions = row["captions"].copy()
+    for place, text in enumerate(captions):
+        if not _has_trigger(text, goal.trigger):
+            captions[place] = f"{goal.trigger}, {text}".rstrip(", ")
+    return {"captions": captions}
 
 
 def _words(row: Row) -> str:
     """The picture's file name as words: `in/red_cat-02.png` is "red cat"."""
     stem = PurePosixPath(row["name"]).stem
-    words = "".join(c if c.isalpha() or c == "'" else " " for c in stem).split()
+    words = "".join(map(_letter, stem)).split()
     return " ".join(words) or stem
 
 
-FIXES: dict[str, Callable[[Row, Wanted], dict[str, Any] | None]] = {
-    "exclude": lambda row, wanted: None,
-    "name_as_caption": lambda row, wanted: {"captions": [_words(row)]},
-    "add_name": lambda row, wanted: {"captions": [f"{t}, {_words(row)}" if t.strip() else t for t in row["captions"]]},
+def _letter(character: str) -> str:
+    """A letter or an apostrophe as it is, a space for anything else."""
+    return character if character.isalpha() or character == "'" else " "
+
+
+FIXES: dict[str, Callable[[Row, Wanted], RowChange | None]] = {
+    "exclude": _exclude,
+    "name_as_caption": _name_as_caption,
+    "add_name": _add_name,
     "shorten": _shorten,
     "add_trigger": _add_trigger,
 }
 
 
-def changes(rows: Sequence[Row], finding: Finding, fix: str, wanted: Wanted,
-            only: set[str] | None = None) -> dict[str, dict[str, Any] | None]:
+def changes(rows: Sequence[Row], finding: Finding, fix: str, goal: Wanted,
+            only: set[str] | None = None) -> dict[str, RowChange | None]:
     """What `Dataset.edit` is to do for the finding's pictures (or `only` those of them). Raises KeyError for a fix that
     the finding does not have."""
     if fix not in finding.fixes:
         raise KeyError(fix)
-    named = {item["pid"] for item in finding.items}
-    chosen = named if only is None else named & only
-    return {row["pid"]: FIXES[fix](row, wanted) for row in rows if row["pid"] in chosen}
+    pids = {item["pid"] for item in finding.items}
+    if only is not None:
+        pids &= only
+    return {row["pid"]: FIXES[fix](row, goal) for row in rows if row["pid"] in pids}

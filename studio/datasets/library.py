@@ -23,13 +23,15 @@ def find(home: Path, id: str) -> Dataset:
 
 def every(home: Path) -> list[Dataset]:
     """All data sets: the shipped one, then the others, newest first."""
-    names = os.listdir(home / "datasets") if (home / "datasets").is_dir() else []
-    own = []
-    for dataset in (Dataset(home, name) for name in names if ID.fullmatch(name)):
-        with suppress(NotFound):  # deleted between the listing and here
-            own.append((dataset.created, dataset.id, dataset))
+    with_age: list[tuple[float, str, Dataset]] = []
+    if (home / "datasets").is_dir():
+        for name in filter(ID.fullmatch, os.listdir(home / "datasets")):
+            dataset = Dataset(home, name)
+            with suppress(NotFound):  # deleted between the listing and here
+                with_age.append((dataset.created, dataset.id, dataset))
+    newest_first = [dataset for *_, dataset in sorted(with_age, reverse=True)]
     sample = Sample(home)
-    return [*([sample] if sample.available() else []), *(dataset for *_, dataset in sorted(own, reverse=True))]
+    return [sample, *newest_first] if sample.available() else newest_first
 
 
 def sweep(home: Path, keep_newer_than: float) -> int:
@@ -46,8 +48,11 @@ def sweep(home: Path, keep_newer_than: float) -> int:
 
 
 def _sweep(dataset: Dataset, keep_newer_than: float) -> bool:
+    """Move what waits in a data set to the trash, if it is old and no import is under way. Returns True when moved."""
+    if max(dataset.created, dataset.incoming.stat().st_mtime) >= keep_newer_than:
+        return False
     lock = storage.Lock(dataset.lock_file)
-    if max(dataset.created, dataset.incoming.stat().st_mtime) >= keep_newer_than or not lock.acquire():
+    if not lock.acquire():
         return False
     try:
         dataset.drop_imported()

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from studio.datasets.pictures.pixels import WHITE
 from studio.datasets.text import encodings
+from studio.errors import StudioError
 from studio.messages import Message
 
 NAMES = ("nothing", "file name", "folder name")  # what a picture without a caption takes
 LONGEST = 200  # characters of a column's name
 
 
-class Wrong(ValueError):
+class Wrong(StudioError, ValueError):
     """A wish that cannot be met; the message is a sentence for a person."""
 
 
@@ -46,7 +47,7 @@ class Options:
                 raise Wrong(Message("{name} is no column's name: it has more than {most} characters.",
                                     name=repr(name[:40]), most=LONGEST))
         if self.encoding is not None and self.codec is None:
-            known = ", ".join(name for name, _ in encodings.KNOWN.values())
+            known = ", ".join(map(encodings.name_of, encodings.KNOWN))
             raise Wrong(Message("There is no encoding {name}; there are: {names}.", name=repr(self.encoding[:40]),
                                 names=known))
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from PIL import Image
 
 from studio import PACKAGE, storage
 from studio.datasets.edit_log import Snapshot
+from studio.datasets.schema import ImportReport, Manifest, Row
 from studio.datasets.store import Dataset, picture_path
 from studio.datasets.text import captions
 from studio.datasets.text.captions import spread
-from studio.messages import Message
+from studio.messages import JsonObject, Message
 
 SAMPLE = "sample"
 FOLDER = PACKAGE / "assets" / "sample"
@@ -33,14 +34,16 @@ class Sample(Dataset):
         """Whether the assets are there."""
         return (self.path / "metadata.jsonl").is_file()
 
-    def record(self) -> dict[str, Any]:
-        return {"name": "Sample", "owner": "", "created": 0.0, **(storage.read_json(self.path / "dataset.json") or {})}
+    def record(self) -> Manifest:
+        record: Manifest = {"name": "Sample", "owner": "", "created": 0.0}
+        record.update(storage.read_json(self.path / "dataset.json") or {})
+        return record
 
     @property
     def state(self) -> str:
         return "ready"
 
-    def commit(self) -> dict[str, Any]:
+    def commit(self) -> ImportReport:
         count = self.count
         return {"seen": count, "used": count, "converted": 0, "skipped": [], "imports": [SAMPLE],
                 "notes": [Message("This data set ships with the studio.")], "error": None}
@@ -48,24 +51,25 @@ class Sample(Dataset):
     def picture(self, pid: str) -> Path:
         return self.path / self.row(pid)["name"]
 
-    def freeze(self) -> list[dict[str, Any]]:
+    def freeze(self) -> list[Row]:
         missing = [row for row in self.snapshot().rows if not picture_path(self.home, row).is_file()]
         if missing:
             self._store(missing)
         return super().freeze()
 
-    def _store(self, rows: list[dict[str, Any]]) -> None:
+    def _store(self, rows: list[Row]) -> None:
         """The pictures of these rows in <home>/images, all of them durable."""
-        parts: dict[Path, Path] = {}
+        targets: dict[Path, Path] = {}  # part -> where it goes
         try:
             for row in rows:
                 target = picture_path(self.home, row)
                 storage.make_folder(target.parent)
-                parts[target] = storage.part_of(target)
-                parts[target].write_bytes((self.path / row["name"]).read_bytes())
-            storage.publish_files((part, target) for target, part in parts.items())
+                part = storage.part_of(target)
+                targets[part] = target
+                part.write_bytes((self.path / row["name"]).read_bytes())
+            storage.publish_files(targets.items())
         finally:
-            storage.clear(*parts.values())
+            storage.clear(*targets)
 
     def suggested_prompts(self) -> list[str]:
         return spread(self.record().get("prompts", [])) or super().suggested_prompts()
@@ -76,15 +80,21 @@ class Sample(Dataset):
 
 @lru_cache
 def _read(folder: Path) -> Snapshot:
-    rows = []
+    rows: list[Row] = []
     for text in (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines():
-        line = json.loads(text)
-        path = folder / line["file_name"]
-        with Image.open(path) as picture:
-            width, height = picture.size
-        image = storage.sha256_file(path)
-        more = {key: line[key] for key in captions.MORE_KEYS if key in line}
-        rows.append({"image": image, "ext": path.suffix[1:], "width": width, "height": height, "pid": image,
-                     "captions": [captions.clean(line["text"])[0]], "split": "train", "name": line["file_name"],
-                     **more})
+        rows.append(_row(folder, json.loads(text)))
     return Snapshot(rows)
+
+
+def _row(folder: Path, line: JsonObject) -> Row:
+    """The row of a picture of the folder, by its line of metadata.jsonl."""
+    name = str(line["file_name"])
+    path = folder / name
+    with Image.open(path) as picture:
+        width, height = picture.size
+    image = storage.sha256_file(path)
+    caption, _ = captions.clean(str(line["text"]))
+    row: Row = {"image": image, "ext": path.suffix[1:], "width": width, "height": height, "pid": image,
+                "captions": [caption], "split": "train", "name": name}
+    more = {key: line[key] for key in captions.MORE_KEYS if key in line}
+    return cast(Row, {**row, **more})

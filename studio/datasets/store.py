@@ -14,44 +14,40 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from studio import storage
 from studio.datasets import compacting
 from studio.datasets.edit_log import Fold, Snapshot, SnapshotCache
+from studio.datasets.imports import uploads
+from studio.datasets.imports.importlock import announce, release
 from studio.datasets.naming import relying
 from studio.datasets.pictures import crops, workers
+from studio.datasets.rows import alters, frozen, picture_path, trained_on
+from studio.datasets.schema import Changes, ImportReport, LogLine, Manifest, Row, RowChange
 from studio.datasets.text import captions as captions_
-from studio.folders.work import Refused
-from studio.messages import Message
+from studio.errors import StudioError
+from studio.messages import JsonObject, Message
 
 ID = re.compile(r"[0-9a-f]{32}")
-ROW_KEYS = ("image", "ext", "width", "height", "captions", "split", "name", "crop", "repeats")
-NOT_TOLD = ("imports", "batches", "readings")  # of report.json
 INTERRUPTED = Message("The import was interrupted before it finished; nothing of it was kept. Import the files again.")
 FULL = Message("The disk became full during the import; nothing of it was kept. Free some space, then import again.")
-ADDING = Message("pictures are being added to this data set already: wait until that import has ended")
 STILL_WAIT = Message("The import was interrupted before it finished; the files that were sent still wait: import them "
                      "again.")
 
 
-class NotFound(LookupError):
+class NotFound(StudioError, LookupError):
     """No data set or picture of that id here."""
 
 
-class ReadOnly(Exception):
+class ReadOnly(StudioError):
     """A change to a data set that cannot be changed; the message says what to do instead."""
-
-
-def picture_path(home: Path, row: dict[str, Any]) -> Path:
-    """Where the stored picture of a row lies."""
-    return home / "images" / row["image"][:2] / f"{row['image']}.{row['ext']}"
 
 
 class Dataset:
@@ -60,14 +56,16 @@ class Dataset:
     read_only = False
 
     def __init__(self, home: Path, id: str):
-        self.home, self.id, self.path = home, id, home / "datasets" / id
+        self.home = home
+        self.id = id
+        self.path = home / "datasets" / id
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Manifest:
         """dataset.json: name, owner, created. Raises NotFound for a data set that was deleted."""
-        found = storage.read_json(self.path / "dataset.json")
-        if not isinstance(found, dict):
+        record = storage.read_json(self.path / "dataset.json")
+        if not isinstance(record, dict):
             raise NotFound(Message("there is no data set {name}", name=repr(self.id)))
-        return found
+        return cast(Manifest, record)
 
     @property
     def name(self) -> str:
@@ -108,36 +106,17 @@ class Dataset:
 
     def batches(self) -> list[tuple[str, list[str]]]:
         """The waiting batches in the order they came: the folder's name, and the names of its files 000000, ..."""
-        folders = sorted(self.incoming.glob("[0-9]*"))
-        imported = self.commit().get("batches", [])
-        found = [(folder.name, storage.read_json(folder / "names.json")) for folder in folders
-                 if folder.name not in imported]
-        return [(name, names) for name, names in found if names is not None]
+        return uploads.waiting(self.incoming, self.commit().get("batches", []))
 
     def receive(self, files: list[tuple[str, Path]]) -> int:
         """Let files (relative name, path) wait for `commit`; they are moved. Returns how many wait now."""
         self._writable()
-        staging = self.path / f"{storage.STAGING}{uuid.uuid4().hex}"
-        staging.mkdir()
-        try:
-            for number, (_, path) in enumerate(files):
-                storage.rename(path, staging / f"{number:06d}")
-            (staging / "names.json").write_text(json.dumps([name for name, _ in files]), encoding="utf-8")
-            storage.make_folder(self.incoming)
-            storage.publish_folder(staging, self.incoming / storage.following(self.incoming))
-        except BaseException:
-            storage.clear(staging)
-            raise
+        uploads.receive(self.incoming, files)
         return sum(len(names) for _, names in self.batches())
 
     def drop_imported(self) -> None:
         """Remove the batches that the committed report names as imported. Call it holding the import's lock."""
-        imported = self.commit().get("batches", [])
-        for batch in imported:
-            storage.erase(self.incoming / batch)
-        if imported:
-            storage.sweep_staging(self.incoming)
-            storage.erase_empty(self.incoming)
+        uploads.drop(self.incoming, self.commit().get("batches", []))
 
     def cancel(self, why: str = "") -> bool:
         """Ask an import under way to end, of which nothing is kept; False when there is none. `why` is what its report
@@ -167,38 +146,58 @@ class Dataset:
         """What an undo would take back, as the edit was named."""
         return self.snapshot().undo
 
-    def commit(self) -> dict[str, Any]:
+    def commit(self) -> ImportReport:
         """report.json as it is on disk; empty before the first import has ended."""
         return storage.read_json(self.path / "report.json") or {}
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> ImportReport:
         """The last import: seen, used, converted (numbers), skipped [{file, reason}], notes, error (None or a
         sentence), done, total; it grows while the import is under way."""
-        state = self.state
-        found = (storage.read_json(self.path / "progress.json") or {}) if state == "importing" else self.commit()
-        # whatever was told of an import before it; one that took the lock after this look began is not cut
-        if state != "importing" and self.task_file.exists() and not storage.is_locked(self.lock_file):
-            found = {"error": FULL if storage.is_full(self.path) else STILL_WAIT if self.batches() else INTERRUPTED}
-        error = INTERRUPTED if state == "failed" and not found else None
-        empty = {"seen": 0, "used": 0, "converted": 0, "skipped": [], "notes": [], "done": 0, "total": 0}
-        return {**empty, "error": error, **{k: v for k, v in found.items() if k not in NOT_TOLD}}
+        empty: ImportReport = {"seen": 0, "used": 0, "converted": 0, "skipped": [], "notes": [], "done": 0,
+                               "total": 0, "error": None}
+        told = self._current_report()
+        told.pop("imports", None)  # ours alone, as the next two
+        told.pop("batches", None)
+        told.pop("readings", None)
+        return {**empty, **told}
 
-    def rows(self, offset: int = 0, limit: int | None = None, q: str = "") -> list[dict[str, Any]]:
+    def _current_report(self) -> ImportReport:
+        """What the import under way, the one that was cut, or else the last one tells of itself."""
+        state = self.state
+        if state == "importing":
+            return storage.read_json(self.path / "progress.json") or {}
+        # whatever was told of an import before it; one that took the lock after this look began is not cut
+        if self.task_file.exists() and not storage.is_locked(self.lock_file):
+            return {"error": self._why_cut()}
+        report = self.commit()
+        if state == "failed" and not report:
+            return {"error": INTERRUPTED}
+        return report
+
+    def _why_cut(self) -> Message:
+        """Why an import ended before it committed, as far as the disk tells."""
+        if storage.is_full(self.path):
+            return FULL
+        if self.batches():
+            return STILL_WAIT
+        return INTERRUPTED
+
+    def rows(self, offset: int = 0, limit: int | None = None, q: str = "") -> list[Row]:
         """Rows in order, those whose captions or name contain `q` (case ignored); each with its `pid`."""
-        found = self.snapshot().search(q)
-        return [dict(row) for row in found[offset : None if limit is None else offset + limit]]
+        end = None if limit is None else offset + limit
+        return [row.copy() for row in self.snapshot().search(q)[offset:end]]
 
     def total(self, q: str = "") -> int:
         """How many rows `rows` finds in all."""
         return len(self.snapshot().search(q))
 
-    def row(self, pid: str) -> dict[str, Any]:
+    def row(self, pid: str) -> Row:
         """One row. `pid` is the picture's SHA-256; a second copy of the same picture has "-2" after it, and so on.
         Raises NotFound."""
-        found = self.snapshot().by_pid.get(pid)
-        if found is None:
+        row = self.snapshot().by_pid.get(pid)
+        if row is None:
             raise NotFound(Message("there is no picture {name} in this data set", name=repr(pid[:80])))
-        return dict(found)
+        return row.copy()
 
     def picture(self, pid: str) -> Path:
         """The stored picture of a row."""
@@ -206,7 +205,8 @@ class Dataset:
 
     def thumbnail(self, pid: str) -> Path:
         """A picture of at most 256 px; made now where it is missing. Where the disk takes none, the picture itself."""
-        row, picture = self.row(pid), self.picture(pid)
+        row = self.row(pid)
+        picture = self.picture(pid)
         try:
             return workers.ensure_thumb(self.home, row, picture)
         except OSError as error:
@@ -216,27 +216,25 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """SHA-256 over what a run trains on: picture, captions, crop and repeats of the training rows, in order."""
-        keys = ("image", "captions", "crop", "repeats", "split")
-        train = [[row.get(k) for k in keys] for row in self.snapshot().rows if row["split"] == "train"]
-        return captions_.digest(train)
+        return captions_.digest(list(map(trained_on, self._training_rows())))
 
-    def freeze(self) -> list[dict[str, Any]]:
+    def freeze(self) -> list[Row]:
         """The rows a run keeps, every picture of them in <home>/images. Raises storage.Corrupt for a lost picture."""
-        rows = [{k: row[k] for k in ROW_KEYS if k in row} for row in self.snapshot().rows]
+        rows = list(map(frozen, self.snapshot().rows))
         for row in rows:
             if not picture_path(self.home, row).is_file():
                 raise storage.Corrupt(Message("the stored picture of {name} is missing; import it again",
                                               name=repr(row["name"])))
         return rows
 
-    def set_captions(self, pid: str, captions: list[str]) -> dict[str, Any]:
+    def set_captions(self, pid: str, captions: list[str]) -> Row:
         """Replace a picture's captions; returns the new row. Raises NotFound, ReadOnly."""
         clean = [captions_.clean(text)[0] for text in captions] or [""]
         self.row(pid)
         self.edit({pid: {"captions": clean}}, "captions")
         return self.row(pid)
 
-    def set_crop(self, pid: str, crop: list[int] | None) -> dict[str, Any]:
+    def set_crop(self, pid: str, crop: list[int] | None) -> Row:
         """Train on a square [x, y, side] of a picture, in its pixels, or on all of it (None); returns the new row.
         Raises NotFound, ReadOnly, ValueError for a square that does not lie in the picture."""
         row = self.row(pid)
@@ -245,17 +243,18 @@ class Dataset:
         self.edit({pid: {"crop": crop}}, "crop")
         return self.row(pid)
 
-    def edit(self, changes: Mapping[str, dict[str, Any] | None], what: str) -> int:
+    def edit(self, changes: Changes, what: str) -> int:
         """Change fields of pictures (`captions`, `crop`; None takes a field away) or take pictures out (None), as one
         step of undo named `what`; returns how many pictures changed. Raises ReadOnly. Unknown ones are passed over."""
-        rows, real = self.snapshot().by_pid, {}
+        rows = self.snapshot().by_pid
+        effective: dict[str, RowChange | None] = {}
         for pid, change in changes.items():
             row = rows.get(pid)
-            if row is not None and (change is None or any(row.get(k) != v for k, v in change.items())):
-                real[pid] = change
-        if real:
-            self._append([{"op": "edit", "what": what, "changes": real}], edit=True)
-        return len(real)
+            if row is not None and alters(change, row):
+                effective[pid] = change
+        if effective:
+            self._append([{"op": "edit", "what": what, "changes": effective}], edit=True)
+        return len(effective)
 
     def remove(self, pid: str) -> None:
         """Take a picture out of the data set (`undo` brings it back). Raises NotFound, ReadOnly."""
@@ -284,35 +283,44 @@ class Dataset:
         """A data set of one's own with the same rows, ready to be edited."""
         with relying(self.home):
             rows = self.freeze()
-            report = {"seen": len(rows), "used": len(rows), "converted": 0, "skipped": [],
-                      "notes": [Message("Copied from {name}.", name=self.name)], "error": None}
-            return _establish(self.home, name, owner, fill=lambda made: made.add_rows(rows, report))
+            report: ImportReport = {"seen": len(rows), "used": len(rows), "converted": 0, "skipped": [],
+                                    "notes": [Message("Copied from {name}.", name=self.name)], "error": None}
+            return _establish(self.home, name, owner, fill=lambda copied: copied.add_rows(rows, report))
 
-    def add_rows(self, rows: list[dict[str, Any]], report: dict[str, Any], table: bytes | None = None,
+    def add_rows(self, rows: list[Row], report: ImportReport, table: bytes | None = None,
                  batches: Iterable[str] = ()) -> tuple[str, list[str]]:
         """Commit an import: the rows become visible when report.json is replaced, all of them or none, and with them
         `batches` count as imported. `table` is the report file by file. Returns the import's id and the rows' pids."""
-        before, batch = self.commit().get("imports", []), uuid.uuid4().hex
+        import_id = uuid.uuid4().hex
+        imports = self.commit().get("imports", [])
         taken = self._fold().taken()
-        lines = [{"op": "add", "import": batch, "row": {**row, "pid": taken.next(row["image"])}} for row in rows]
+        pids = list(map(taken.next, map(itemgetter("image"), rows)))
+        lines: list[LogLine] = []
+        for row, pid in zip(rows, pids, strict=True):
+            lines.append({"op": "add", "import": import_id, "row": {**row, "pid": pid}})
         if lines:
             self._append(lines)
+            imports = [*imports, import_id]
+        else:
+            batches = ()  # nothing of them came in: they still wait
         if table is not None:
             storage.write_bytes(self.path / "report.csv", table)
-        storage.write_json(self.path / "report.json", {**report, "imports": before + [batch] if rows else before,
-                                                       "batches": list(batches) if rows else []})
-        return batch, [line["row"]["pid"] for line in lines]
+        storage.write_json(self.path / "report.json", {**report, "imports": imports, "batches": list(batches)})
+        return import_id, pids
 
     def suggested_prompts(self) -> list[str]:
         """At most four captions to draw samples from, spread over the training pictures."""
-        return captions_.spread([row["captions"][0] for row in self.snapshot().rows if row["split"] == "train"])
+        return captions_.spread(row["captions"][0] for row in self._training_rows())
+
+    def _training_rows(self) -> list[Row]:
+        return [row for row in self.snapshot().rows if row["split"] == "train"]
 
     def _writable(self) -> None:
         if self.read_only:
             raise ReadOnly(Message("the data set {name} ships with the studio and cannot be changed: copy it first",
                                    name=repr(self.name)))
 
-    def _append(self, lines: list[dict[str, Any]], edit: bool = False) -> None:
+    def _append(self, lines: list[LogLine], edit: bool = False) -> None:
         self._writable()
         with storage.Lock(self.path / "edit.lock"):
             storage.append_lines(self.path / "rows.jsonl", lines)
@@ -324,22 +332,22 @@ class Dataset:
 
     def snapshot(self) -> Snapshot:
         """All rows at this moment, shared: read them, never change them."""
-        stamp = tuple(storage.stamp(self.path / name) for name in ("rows.jsonl", "report.json"))
+        stamp = storage.stamp(self.path / "rows.jsonl"), storage.stamp(self.path / "report.json")
         return _cache.get(str(self.path), stamp, lambda: self._fold().snapshot())
 
 
 _cache = SnapshotCache()
-_held: dict[Path, storage.Lock] = {}  # imports begun here and not yet handed to their process
 
 
-def begin(home: Path, name: str, owner: str, source: dict[str, Any] | None = None) -> Dataset:
+def begin(home: Path, name: str, owner: str, source: JsonObject | None = None) -> Dataset:
     """A new, empty data set in state "importing", until `add` has ended (or this process has). `source` is kept as
     where its pictures come from."""
     locks: list[storage.Lock] = []
 
-    def hold(made: Dataset) -> None:
-        locks.append(storage.Lock(made.lock_file))
-        locks[0].wait()
+    def hold(dataset: Dataset) -> None:
+        lock = storage.Lock(dataset.lock_file)
+        locks.append(lock)
+        lock.wait()
 
     try:
         dataset = _establish(home, name, owner, source, hold)
@@ -347,48 +355,35 @@ def begin(home: Path, name: str, owner: str, source: dict[str, Any] | None = Non
         for lock in locks:
             lock.release()
         raise
-    _held[dataset.path] = locks[0]
+    announce(dataset, locks[0])
     return dataset
 
 
 def draft(home: Path, name: str, owner: str) -> Dataset:
     """A new, empty data set in state "receiving": files come in batches, then `commit`."""
-    return _establish(home, name, owner, fill=lambda made: made.incoming.mkdir())
+    return _establish(home, name, owner, fill=lambda dataset: dataset.incoming.mkdir())
 
 
-def _establish(home: Path, name: str, owner: str, source: dict[str, Any] | None = None,
-               fill: Callable[[Dataset], object] = lambda made: None) -> Dataset:
-    """A new data set, complete before it appears: `fill` is given it at the place where it is made."""
-    dataset, made = Dataset(home, uuid.uuid4().hex), Dataset(home, "")
-    made.path = dataset.path.with_name(f"{storage.STAGING}{dataset.id}")
-    storage.make_folder(made.path.parent)
-    made.path.mkdir()
+def _establish(home: Path, name: str, owner: str, source: JsonObject | None = None,
+               fill: Callable[[Dataset], object] | None = None) -> Dataset:
+    """A new data set, complete before it appears: `fill` is given it at the place where it is staged."""
+    dataset = Dataset(home, uuid.uuid4().hex)
+    staged = Dataset(home, "")
+    staged.path = dataset.path.with_name(f"{storage.STAGING}{dataset.id}")
+    storage.make_folder(staged.path.parent)
+    staged.path.mkdir()
     try:
-        record = {"name": clean_name(name), "owner": owner, "created": time.time()}
-        storage.write_json(made.path / "dataset.json", {**record, "source": source} if source else record)
-        fill(made)
-        storage.publish_folder(made.path, dataset.path)
+        record: Manifest = {"name": clean_name(name), "owner": owner, "created": time.time()}
+        if source:
+            record["source"] = source
+        storage.write_json(staged.path / "dataset.json", record)
+        if fill is not None:
+            fill(staged)
+        storage.publish_folder(staged.path, dataset.path)
     except BaseException:
-        storage.clear(made.path)
+        storage.clear(staged.path)
         raise
     return dataset
-
-
-def take_lock(dataset: Dataset) -> storage.Lock:
-    """The import's lock, from `begin` or taken now. Raises Refused when another import holds it."""
-    lock = _held.pop(dataset.path, None)
-    if lock is None:
-        lock = storage.Lock(dataset.lock_file)
-        if not lock.acquire():
-            raise Refused(ADDING)
-    return lock
-
-
-def release(dataset: Dataset) -> None:
-    """Give up an import that `begin` announced."""
-    lock = _held.pop(dataset.path, None)
-    if lock is not None:
-        lock.release()
 
 
 def clean_name(name: str) -> str:

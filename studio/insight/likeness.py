@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -23,6 +24,17 @@ THUMB = 32
 BLOCK = 2048  # thumbnails that are floats at once
 ASKED = 512  # training pictures that are enough to say how far they lie apart
 COPY = 0.5  # of the usual distance; see `Seen.nearest`
+
+
+class Likeness(TypedDict, total=False):
+    """The training picture that a sample comes nearest to; see `Seen.nearest`."""
+
+    file: str  # of the sample, in a line of the file
+    place: int  # among the training rows
+    distance: float
+    bits: int
+    usual: float | None
+    copy: bool
 
 
 @dataclass
@@ -42,7 +54,7 @@ class Seen:
         distances[np.arange(len(asked)), asked] = np.inf  # from itself
         self.usual = round(float(np.median(distances.min(axis=1))), 2)
 
-    def nearest(self, sample: Image.Image, *, mirrored: bool) -> dict[str, Any]:
+    def nearest(self, sample: Image.Image, *, mirrored: bool) -> Likeness:
         """{place, distance, bits, usual, copy} of the training picture that `sample` comes nearest to.
 
         `distance` is the RMS difference of thumbnails, 0 to 255, and `bits` of 64 differ in the hash. A `copy` has a
@@ -51,30 +63,32 @@ class Seen:
         31 against 51.) With `mirrored` the sample's mirror image counts too."""
         square = sample.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
         ways = [square, ImageOps.mirror(square)] if mirrored else [square]
-        return min((self._nearest(way) for way in ways), key=lambda found: found["distance"])
+        return min(map(self._nearest, ways), key=itemgetter("distance"))
 
-    def _nearest(self, square: Image.Image) -> dict[str, Any]:
-        own = see([square])
-        distances = self._distances(own.thumbs)[0]
+    def _nearest(self, square: Image.Image) -> Likeness:
+        sample = see([square])
+        distances = self._distances(sample.thumbs)[0]
         place = int(distances.argmin())
-        bits, distance = int(np.bitwise_count(self.hashes[place] ^ own.hashes[0])), round(float(distances[place]), 2)
+        distance = round(float(distances[place]), 2)
+        bits = int(np.bitwise_count(self.hashes[place] ^ sample.hashes[0]))
         near = self.usual is None or distance <= COPY * self.usual
         return {"place": place, "distance": distance, "bits": bits, "usual": self.usual, "copy": bits <= NEAR and near}
 
     def _distances(self, thumbs: np.ndarray) -> np.ndarray:
         """From each of `thumbs` (k, values) to each training picture: (k, n)."""
-        one = thumbs.astype(np.float32)
-        found = []
+        samples = thumbs.astype(np.float32)
+        blocks = []
         for start in range(0, len(self.thumbs), BLOCK):
-            other = self.thumbs[start : start + BLOCK].astype(np.float32)
-            squares = (one**2).sum(1)[:, None] + (other**2).sum(1)[None] - 2 * one @ other.T
-            found.append(np.sqrt(np.maximum(squares, 0) / one.shape[1]))
-        return np.concatenate(found, axis=1)
+            block = self.thumbs[start : start + BLOCK].astype(np.float32)
+            squares = (samples**2).sum(1)[:, None] + (block**2).sum(1)[None] - 2 * samples @ block.T
+            blocks.append(np.sqrt(np.maximum(squares, 0) / samples.shape[1]))
+        return np.concatenate(blocks, axis=1)
 
 
 def see(pictures: Iterable[Image.Image]) -> Seen:
     """Measure pictures, each a square of SIDE pixels."""
-    thumbs, hashes = [], []
+    thumbs: list[np.ndarray] = []
+    hashes: list[int] = []
     for picture in pictures:
         thumbs.append(np.asarray(picture.resize((THUMB, THUMB), Image.Resampling.BOX)).ravel())
         hashes.append(measures.dhash(picture.convert("L")))
@@ -86,13 +100,13 @@ def file_of(home: Path, run_id: str) -> Path:
     return home / "cache" / "likeness" / f"{run_id}.jsonl"
 
 
-def add(home: Path, run_id: str, found: list[dict[str, Any]]) -> None:
+def add(home: Path, run_id: str, measured: Iterable[Mapping[str, object]]) -> None:
     """Keep more of them; each has `file` too."""
     path = file_of(home, run_id)
     path.parent.mkdir(parents=True, exist_ok=True)
-    storage.append_lines(path, found)
+    storage.append_lines(path, measured)
 
 
-def known(home: Path, run_id: str) -> dict[str, dict[str, Any]]:
+def known(home: Path, run_id: str) -> dict[str, Likeness]:
     """What is measured, by the sample's file."""
-    return {line["file"]: line for line in storage.read_lines(file_of(home, run_id))}
+    return {line["file"]: cast(Likeness, line) for line in storage.read_lines(file_of(home, run_id))}

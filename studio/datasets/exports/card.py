@@ -40,7 +40,7 @@ def _card(name: str, splits: Mapping[str, int], fingerprint: str, place: str, us
     from huggingface_hub import DatasetCardData
 
     count = sum(splits.values())
-    size = next((words for most, words in SIZES if count < most), "n>1M")
+    size = next((size for most, size in SIZES if count < most), "n>1M")
     files = [{"split": split, "path": place.format(split)} for split in splits]
     facts = DatasetCardData(pretty_name=name, task_categories=["text-to-image"], size_categories=[size],
                             configs=[{"config_name": "default", "data_files": files}])

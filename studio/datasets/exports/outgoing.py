@@ -13,24 +13,36 @@ import json
 import os
 import re
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from studio import storage
 from studio.datasets.exports import card
+from studio.datasets.schema import Row
 from studio.datasets.store import Dataset
+from studio.errors import StudioError
 from studio.messages import Message
 from studio.storage import zips
 
-Row = dict[str, Any]
 WHOLE = [0, 0, 0]  # the crop of a picture that is learned from as a whole
 
 
-class Nothing(Exception):
+class Nothing(StudioError):
     """A data set without a picture; the message is a sentence for a person."""
+
+
+class Facts(TypedDict, total=False):
+    """What a row says besides its picture: the columns of a data set that was taken away, in their order."""
+
+    text: str
+    captions: list[str]
+    original_name: str
+    crop: list[int]
+    repeats: int
 
 
 def ready(dataset: Dataset) -> Sequence[Row]:
@@ -42,28 +54,38 @@ def ready(dataset: Dataset) -> Sequence[Row]:
     return rows
 
 
-def described(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def described(rows: Sequence[Row]) -> list[Facts]:
     """What each row says besides its picture, every row with the same columns of the same types: `text` and
     `original_name`; and where any row has several captions, a crop or repeats, `captions`, `crop`, `repeats`."""
-    several, cropped, repeated = (any(test(row) for row in rows) for test in (
-        lambda row: len(row["captions"]) > 1, lambda row: row.get("crop"), lambda row: row.get("repeats")))
-    return [{"text": row["captions"][0] if row["captions"] else "",
-             **({"captions": row["captions"] or [""]} if several else {}), "original_name": row["name"],
-             **({"crop": row.get("crop") or WHOLE} if cropped else {}),
-             **({"repeats": row.get("repeats", 1)} if repeated else {})} for row in rows]
+    several = any(len(row["captions"]) > 1 for row in rows)
+    cropped = any(row.get("crop") for row in rows)
+    repeated = any(row.get("repeats") for row in rows)
+    described_rows: list[Facts] = []
+    for row in rows:
+        captions = row["captions"] or [""]
+        facts: Facts = {"text": captions[0]}
+        if several:
+            facts["captions"] = captions
+        facts["original_name"] = row["name"]
+        if cropped:
+            facts["crop"] = row.get("crop") or WHOLE
+        if repeated:
+            facts["repeats"] = row.get("repeats", 1)
+        described_rows.append(facts)
+    return described_rows
 
 
 def stored_sizes(dataset: Dataset, rows: Iterable[Row]) -> list[tuple[Path, int]]:
     """Where each row's picture lies, and its size in bytes. Raises storage.Corrupt for one that is lost."""
-    found = []
+    places: list[tuple[Path, int]] = []
     for row in rows:
         path = dataset.picture(row["pid"])
         try:
-            found.append((path, os.stat(path).st_size))
+            places.append((path, os.stat(path).st_size))
         except FileNotFoundError:
             raise storage.Corrupt(Message("the stored picture of {name} is missing; import it again",
                                           name=repr(row["name"]))) from None
-    return found
+    return places
 
 
 def pack(dataset: Dataset) -> zips.Download:
@@ -71,23 +93,35 @@ def pack(dataset: Dataset) -> zips.Download:
 
     Stored pictures never change and are never deleted, so they are opened only as they are sent."""
     rows = ready(dataset)
-    width = max(6, len(str(len(rows))))
-    names = [f"{number:0{width}d}.{row['ext']}" for number, row in enumerate(rows, 1)]
-    splits = Counter(row["split"] for row in rows)
-    lines: dict[str, list[str]] = {split: [] for split in splits}
-    for row, name, facts in zip(rows, names, described(rows), strict=True):
-        lines[row["split"]].append(json.dumps({"file_name": name, **facts}, ensure_ascii=False))
-    texts = {"README.md": card.imagefolder(dataset.name, splits, dataset.fingerprint()),
-             **{f"{split}/metadata.jsonl": "\n".join([*found, ""]) for split, found in lines.items()}}
-    contents: list[tuple[str, bytes | zips.Part]] = [(name, text.encode("utf-8", "replace"))
-                                                     for name, text in texts.items()]
-    paths = {}
+    names = _names(rows)
+    splits = Counter(map(itemgetter("split"), rows))
+    texts = {"README.md": card.imagefolder(dataset.name, splits, dataset.fingerprint()), **_metadata(rows, names)}
+    contents: list[tuple[str, bytes | zips.Part]] = []
+    for name, text in texts.items():
+        contents.append((name, text.encode("utf-8", "replace")))
+    paths: dict[str, str] = {}
     for row, name, (path, size) in zip(rows, names, stored_sizes(dataset, rows), strict=True):
-        contents.append((f"{row['split']}/{name}", zips.Stored(path, size)))
-        paths[f"{row['split']}/{name}"] = str(path)
+        place = f"{row['split']}/{name}"
+        contents.append((place, zips.Stored(path, size)))
+        paths[place] = str(path)
     parts = zips.later_zip(contents, lambda name: _crc32(paths[name]))
-    etag = hashlib.sha256(json.dumps([texts, [row["image"] for row in rows]]).encode()).hexdigest()
+    images = list(map(itemgetter("image"), rows))
+    etag = hashlib.sha256(json.dumps([texts, images]).encode()).hexdigest()
     return zips.Download(f"{_plain_name(dataset.name)}.zip", "application/zip", parts, etag)
+
+
+def _names(rows: Sequence[Row]) -> list[str]:
+    """The pictures' names in the zip: numbered through, of one length."""
+    width = max(6, len(str(len(rows))))
+    return [f"{number:0{width}d}.{row['ext']}" for number, row in enumerate(rows, 1)]
+
+
+def _metadata(rows: Sequence[Row], names: Sequence[str]) -> dict[str, str]:
+    """The metadata.jsonl of each split, by its name in the zip."""
+    lines: dict[str, list[str]] = defaultdict(list)
+    for row, name, facts in zip(rows, names, described(rows), strict=True):
+        lines[row["split"]].append(json.dumps({"file_name": name, **facts}, ensure_ascii=False) + "\n")
+    return {f"{split}/metadata.jsonl": "".join(lines_of_split) for split, lines_of_split in lines.items()}
 
 
 def write(dataset: Dataset, target: Path) -> int:

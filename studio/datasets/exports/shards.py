@@ -6,17 +6,30 @@ Each file has the schema that `datasets.load_dataset` reads, pictures included, 
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
-from studio.datasets.exports.outgoing import Row, described, ready, stored_sizes
+from studio.datasets.exports.outgoing import Facts, described, ready, stored_sizes
+from studio.datasets.schema import Row
 from studio.datasets.store import Dataset
+
+if TYPE_CHECKING:
+    from pyarrow import Schema
 
 SHARD = 128 << 20  # bytes of pictures in a file
 GROUP, GROUP_BYTES = 100, 32 << 20  # of a row group: what a preview of the first rows has to fetch
-Piece = tuple[Row, dict[str, Any], Path, int]  # a row, what it says besides its picture, where that lies, its bytes
+
+
+class Piece(NamedTuple):
+    """A row, what it says besides its picture, where that lies, and its bytes."""
+
+    row: Row
+    facts: Facts
+    path: Path
+    size: int
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,7 @@ class Shard:
     @property
     def size(self) -> int:
         """Bytes of its pictures."""
-        return sum(size for *_, size in self.pieces)
+        return sum(piece.size for piece in self.pieces)
 
     def write(self, folder: Path) -> Path:
         """The file, written below `folder`. Raises storage.Corrupt, OSError."""
@@ -38,44 +51,50 @@ class Shard:
 
         target = folder / self.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        schema = _schema(self.pieces[0][1])
+        schema = _schema(self.pieces[0].facts)
         # Pictures are compressed already; chunks cut by content let the Hub store again only what changed.
         with ParquetWriter(target, schema, compression="none", use_content_defined_chunking=True) as writer:
             for group in _cut(self.pieces, GROUP_BYTES, GROUP):
-                rows = [{"image": {"bytes": path.read_bytes(), "path": f"{row['image'][:16]}.{row['ext']}"}, **facts}
-                        for row, facts, path, _ in group]
-                writer.write_batch(RecordBatch.from_pylist(rows, schema))
+                writer.write_batch(RecordBatch.from_pylist(list(map(_cells, group)), schema))
         return target
 
 
 def shards(dataset: Dataset, most: int = SHARD) -> list[Shard]:
     """The whole data set, split by split in the rows' order. Raises Nothing, storage.Corrupt."""
     rows = ready(dataset)
-    pieces = [(row, facts, path, size) for row, facts, (path, size) in zip(
-        rows, described(rows), stored_sizes(dataset, rows), strict=True)]
-    found = []
-    for split in dict.fromkeys(row["split"] for row in rows):
-        parts = list(_cut([piece for piece in pieces if piece[0]["split"] == split], most))
-        found += [Shard(f"data/{split}-{number:05d}-of-{len(parts):05d}.parquet", part)
-                  for number, part in enumerate(parts)]
-    return found
+    pieces_of: dict[str, list[Piece]] = defaultdict(list)  # by split
+    for row, facts, (path, size) in zip(rows, described(rows), stored_sizes(dataset, rows), strict=True):
+        pieces_of[row["split"]].append(Piece(row, facts, path, size))
+    files: list[Shard] = []
+    for split, pieces in pieces_of.items():
+        parts = list(_cut(pieces, most))
+        for number, part in enumerate(parts):
+            files.append(Shard(f"data/{split}-{number:05d}-of-{len(parts):05d}.parquet", part))
+    return files
 
 
 def _cut(pieces: Sequence[Piece], most: int, count: int | None = None) -> Iterator[Sequence[Piece]]:
     """The pieces in order, in parts of at most `most` bytes and `count` pieces; one alone may be larger."""
     part: list[Piece] = []
-    held = 0
+    part_bytes = 0
     for piece in pieces:
-        if part and (held + piece[3] > most or len(part) == count):
+        if part and (part_bytes + piece.size > most or len(part) == count):
             yield part
-            part, held = [], 0
+            part = []
+            part_bytes = 0
         part.append(piece)
-        held += piece[3]
+        part_bytes += piece.size
     if part:
         yield part
 
 
-def _schema(facts: dict[str, Any]) -> Any:
+def _cells(piece: Piece) -> dict[str, object]:
+    """A row of the table: the picture's bytes with a name of its own, and what is said of it."""
+    name = f"{piece.row['image'][:16]}.{piece.row['ext']}"
+    return {"image": {"bytes": piece.path.read_bytes(), "path": name}, **piece.facts}
+
+
+def _schema(facts: Facts) -> Schema:
     """The columns as Arrow has them, with what tells `datasets` that `image` is one."""
     os.environ.setdefault("USE_TORCH", "0")  # read when it is imported: nothing here needs torch
     from datasets import Features, Image, List, Value

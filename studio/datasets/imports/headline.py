@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING
 
 from studio.datasets.imports import matching, meanings
 from studio.datasets.imports.reporting import Report
 from studio.datasets.imports.sources import Entry
+from studio.datasets.schema import Ask, ColumnSample, Row
 from studio.datasets.tabular import columns
 from studio.datasets.tabular.listed import Table
 from studio.datasets.text import captions
@@ -33,8 +36,8 @@ class GivenTable:
     @property
     def words(self) -> list[str]:
         """The columns of words that captions were not taken from."""
-        return [name for name, kind in self.kinds.items() if kind in (columns.TEXT, columns.TEXTS) and name not in (
-            self.caption, *columns.PLAIN[:2], *captions.MORE_KEYS, "split")]
+        known = (self.caption, *columns.PLAIN[:2], *captions.MORE_KEYS, "split")
+        return _others(_of_kinds(self, (columns.TEXT, columns.TEXTS)), known)
 
 
 MOST_ASKS = 10
@@ -43,7 +46,7 @@ WORDY = (".yaml", ".yml", ".toml", ".xml", ".xlsx", ".xls", ".ods", ".numbers") 
 NOT_WORDS = ("settings of another program", "is a report of an import", "holds the rows of a data set")
 NUMBERS = re.compile(r"[-+\d.,;:/()\[\]% \t]*\d[-+\d.,;:/()\[\]% \t]*")
 NAMED = 3  # files or folders that are named in a sentence
-Rows = Sequence[dict[str, Any]]
+Rows = Sequence[Row]
 
 
 def tell(layout: Layout, rows: Rows) -> None:
@@ -52,20 +55,20 @@ def tell(layout: Layout, rows: Rows) -> None:
 
     An ask is {kind, file, files, columns: [{name, sample}], message}: kind `column` is answered by `caption_column`,
     `image_column` by that, `folder name` by `caption_from`, `names` and `orphans` by other names of the files."""
-    report, bare = layout.report, sum(not any(row["captions"]) for row in rows)
-    asks = list(_asks(layout, rows)) if bare else []
-    asked = layout.options.caption_column
-    if asked and not _is_there(layout, asked):
-        there = _columns_of(layout)
-        names = ", ".join(column["name"] for column in there)[:600] or Message("none")
-        asks.insert(0,
-                    _ask("column", "", 0, there,
-                         Message("No table here has a column {name}; there are: {columns}.", name=repr(asked[:100]),
-                                 columns=names)))
-    head = asks[0]["message"] if asks else None
-    if head and bare:
-        head = Message("{bare} of {pictures} came without words. {rest}", bare=bare, pictures=pictures(len(rows)),
-                       rest=head)
+    report = layout.report
+    bare = len(_bare(rows))
+    asks: list[Ask] = []
+    if bare:
+        asks += _asks(layout, rows)
+    column = layout.options.caption_column
+    if column and not _is_there(layout, column):
+        asks.insert(0, _of_missing_column(layout, column))
+    head = None
+    if asks:
+        head = asks[0]["message"]
+        if bare:
+            head = Message("{bare} of {pictures} came without words. {rest}", bare=bare, pictures=pictures(len(rows)),
+                           rest=head)
     report.more = {"headline": head, "asks": asks[:MOST_ASKS], "encodings": layout.texts.told()}
     for note in _of_columns(layout):
         report.note(note)
@@ -73,173 +76,254 @@ def tell(layout: Layout, rows: Rows) -> None:
 
 def remarks(report: Report, rows: Rows) -> Iterator[str]:
     """Names that mean something elsewhere and were not obeyed; placeholders that other trainers fill."""
-    keys = [entry.key for entry in report.entries if report.is_taken(entry)]
-    for folder, number in list(meanings.unclear_splits(keys).items())[:NAMED]:
-        yield Message("{pictures} of the folder {folder} trained on: call it test or validation to hold them out.",
-                      pictures=pictures(number), folder=repr(Entry(folder).shown))
-    if like := meanings.named_like_splits([key for key in keys if posixpath.splitext(key)[1][1:].casefold()
-                                               in matching.PICTURE_SUFFIXES]):
-        counts = ", ".join(f"{number} {split}" for split, number in like.items())
-        yield Message("Pictures are named like splits ({counts}) and are all trained on: put them into folders train, "
-                      "test or validation to part them.", counts=counts)
-    for folder, number in list(meanings.regularisation(keys).items())[:NAMED]:
-        yield Message("{pictures} of the folder {folder}, which other trainers take for regularisation: trained on "
-                      "like any other.", pictures=pictures(number), folder=repr(Entry(folder).shown))
-    numbers = [text for row in rows for text in row["captions"] if NUMBERS.fullmatch(text)]
+    keys = list(map(attrgetter("key"), filter(report.is_taken, report.entries)))
+    yield from _of_names(keys)
+    texts = list(itertools.chain.from_iterable(map(itemgetter("captions"), rows)))
+    numbers = list(filter(NUMBERS.fullmatch, texts))
     if numbers:
         yield Message("{number} captions are numbers alone, such as {what}: perhaps what another program notes of its "
                       "pictures.", number=len(numbers), what=repr(numbers[0][:60]))
-    held = [match[0] for row in rows for text in row["captions"] if (match := meanings.PLACEHOLDER.search(text))]
-    if held:
+    placeholders = list(filter(None, map(meanings.PLACEHOLDER.search, texts)))
+    if placeholders:
         yield Message("{number} captions hold {what}, which other trainers fill in and this one learns as it stands: "
-                      "replace it.", number=len(held), what=repr(held[0]))
+                      "replace it.", number=len(placeholders), what=repr(placeholders[0][0]))
 
 
-def _asks(layout: Layout, rows: Rows) -> Iterator[dict[str, Any]]:
+def _of_names(keys: Sequence[str]) -> Iterator[str]:
+    """What is said of pictures whose folders or names mean a split or regularisation elsewhere."""
+    for folder, number in _first(meanings.unclear_splits(keys)):
+        yield Message("{pictures} of the folder {folder} trained on: call it test or validation to hold them out.",
+                      pictures=pictures(number), folder=repr(Entry(folder).shown))
+    like = meanings.named_like_splits(list(filter(_is_named_like_a_picture, keys)))
+    if like:
+        counts = ", ".join(f"{number} {split}" for split, number in like.items())
+        yield Message("Pictures are named like splits ({counts}) and are all trained on: put them into folders train, "
+                      "test or validation to part them.", counts=counts)
+    for folder, number in _first(meanings.regularisation(keys)):
+        yield Message("{pictures} of the folder {folder}, which other trainers take for regularisation: trained on "
+                      "like any other.", pictures=pictures(number), folder=repr(Entry(folder).shown))
+
+
+def _first(counts: Mapping[str, int]) -> Iterable[tuple[str, int]]:
+    """The folders that are named in sentences, with their counts."""
+    return itertools.islice(counts.items(), NAMED)
+
+
+def _is_named_like_a_picture(key: str) -> bool:
+    _, ending = posixpath.splitext(key)
+    return ending[1:].casefold() in matching.PICTURE_SUFFIXES
+
+
+def _of_missing_column(layout: Layout, column: str) -> Ask:
+    """What to answer where no table has the column that was asked for."""
+    there = _columns_of(layout)
+    names = ", ".join(map(itemgetter("name"), there))[:600] or Message("none")
+    return _ask("column", "", 0, there,
+                Message("No table here has a column {name}; there are: {columns}.", name=repr(column[:100]),
+                        columns=names))
+
+
+def _asks(layout: Layout, rows: Rows) -> Iterator[Ask]:
     """What may hold the words of the pictures that have none."""
     for table in layout.tables:
-        if table.named and not table.words.taken:
-            yield _ask("column", table.entry.shown, 1, _of_words(table),
-                       Message("{file} names {number} of the pictures, and none of its columns is known to hold "
-                               "captions ({names} were looked for): it has {columns}. Name the column.",
-                               file=table.entry.shown, number=table.named, names=columns.LOOKED_FOR,
-                               columns=_listed(table)))
-        elif not table.named and table.rows:
-            yield _ask("image_column", table.entry.shown, 1, _columns(table),
-                       Message("{file} names none of the pictures: it has {columns}, and a column of their file names "
-                               "was looked for.", file=table.entry.shown, columns=_listed(table)))
-    for given in layout.given:
-        if not given.caption:
-            shown = [{"name": name, "sample": given.samples.get(name, "")} for name in given.words]
-            yield _ask("column", given.name, 1, shown,
-                       Message("{file} has pictures, and none of its columns is known to hold captions ({names} were "
-                               "looked for): it has {columns}. Name the column.", file=given.name,
-                               names=columns.LOOKED_FOR, columns=columns.listed(given.kinds)))
-    unfit = layout.sidecars.unfit
-    if unfit:
-        first, values = next(iter(unfit.items()))
-        files = Message("1 JSON file") if len(unfit) == 1 else Message("{count} JSON files", count=len(unfit))
-        yield _ask("column", first.shown, len(unfit), _shown(values),
-                   Message("{files} beside pictures, such as {file}, have none of {names}: there is {columns}. Name "
-                           "the one to take.", files=files, file=first.shown, names=columns.LOOKED_FOR,
-                           columns=", ".join(values)[:300] or Message("nothing")))
-    orphans = [entry for entry in layout.sidecars.unclaimed if layout.report.verdict(entry) == "skipped"
-               and entry.suffix != ".json"]
-    if orphans:
-        names = ", ".join(entry.shown for entry in orphans[:NAMED])
-        yield _ask("orphans", orphans[0].shown, len(orphans), [],
-                   Message("1 caption file belongs to no picture: {names}. A caption file is named like its picture, "
-                           "as in cat.png and cat.txt.", names=names) if len(orphans) == 1 else
-                   Message("{number} caption files belong to no picture: {names}. A caption file is named like its "
-                           "picture, as in cat.png and cat.txt.", number=len(orphans), names=names))
+        yield from _of_unused(table)
+    for holder in layout.given:
+        yield from _of_wordless(holder)
+    yield from _of_unfit(layout)
+    yield from _of_orphans(layout)
     yield from _of_unread(layout)
     yield from _of_folders(layout, rows)
 
 
-def _of_unread(layout: Layout) -> Iterator[dict[str, Any]]:
+def _of_unused(table: Table) -> Iterator[Ask]:
+    """A table that names pictures and has no captions, or has rows and names none."""
+    if table.named and not table.words.taken:
+        yield _ask("column", table.entry.shown, 1, _of_words(table),
+                   Message("{file} names {number} of the pictures, and none of its columns is known to hold "
+                           "captions ({names} were looked for): it has {columns}. Name the column.",
+                           file=table.entry.shown, number=table.named, names=columns.LOOKED_FOR,
+                           columns=_listed(table)))
+    elif not table.named and table.rows:
+        yield _ask("image_column", table.entry.shown, 1, _shown(table.samples, table.samples),
+                   Message("{file} names none of the pictures: it has {columns}, and a column of their file names "
+                           "was looked for.", file=table.entry.shown, columns=_listed(table)))
+
+
+def _of_wordless(table: GivenTable) -> Iterator[Ask]:
+    """A table that holds pictures and has no captions."""
+    if table.caption:
+        return
+    yield _ask("column", table.name, 1, _shown(table.words, table.samples, None),
+               Message("{file} has pictures, and none of its columns is known to hold captions ({names} were "
+                       "looked for): it has {columns}. Name the column.", file=table.name,
+                       names=columns.LOOKED_FOR, columns=columns.listed(table.kinds)))
+
+
+def _of_unfit(layout: Layout) -> Iterator[Ask]:
+    """JSON files beside pictures without a column of captions."""
+    unfit = layout.sidecars.unfit
+    if not unfit:
+        return
+    first, values = next(iter(unfit.items()))
+    files = Message("{count} JSON files", count=len(unfit))
+    if len(unfit) == 1:
+        files = Message("1 JSON file")
+    yield _ask("column", first.shown, len(unfit), _shown(values, values),
+               Message("{files} beside pictures, such as {file}, have none of {names}: there is {columns}. Name "
+                       "the one to take.", files=files, file=first.shown, names=columns.LOOKED_FOR,
+                       columns=", ".join(values)[:300] or Message("nothing")))
+
+
+def _of_orphans(layout: Layout) -> Iterator[Ask]:
+    """Caption files that belong to no picture."""
+    unclaimed = [entry for entry in layout.sidecars.unclaimed if entry.suffix != ".json"]
+    orphans = [entry for entry in unclaimed if layout.report.verdict(entry) == "skipped"]
+    if not orphans:
+        return
+    names = _names(orphans)
+    message = Message("{number} caption files belong to no picture: {names}. A caption file is named like its "
+                      "picture, as in cat.png and cat.txt.", number=len(orphans), names=names)
+    if len(orphans) == 1:
+        message = Message("1 caption file belongs to no picture: {names}. A caption file is named like its picture, "
+                          "as in cat.png and cat.txt.", names=names)
+    yield _ask("orphans", orphans[0].shown, len(orphans), [], message)
+
+
+def _of_unread(layout: Layout) -> Iterator[Ask]:
     """Files that may hold words and are nothing that is read here, or are damaged."""
-    told = {table.entry for table in layout.tables} | layout.sidecars.unfit.keys()
-    faults = {entry: layout.report.why(entry) for entry in layout.report.entries
-              if (entry in layout.words or entry.suffix in WORDY) and layout.report.verdict(entry) == "skipped"
-              and entry not in told}
-    unread = {entry: why for entry, why in faults.items() if not why.startswith(NOT_WORDS)
-              and (entry.suffix == ".json" or entry not in layout.sidecars.unclaimed)}
+    told = {*map(attrgetter("entry"), layout.tables), *layout.sidecars.unfit}
+    unclaimed = set(layout.sidecars.unclaimed)
+    unread: list[Entry] = []
+    for entry in layout.report.entries:
+        may_hold_words = entry in layout.words or entry.suffix in WORDY
+        if not may_hold_words or entry in told or layout.report.verdict(entry) != "skipped":
+            continue
+        is_orphan = entry.suffix != ".json" and entry in unclaimed
+        if not is_orphan and not layout.report.why(entry).startswith(NOT_WORDS):
+            unread.append(entry)
     if unread:
-        names = ", ".join(entry.shown for entry in list(unread)[:NAMED])
-        yield _ask("unread", next(iter(unread)).shown, len(unread), [],
-                   Message("Nothing could be taken from {names}: {why}.", names=names, why=next(iter(unread.values()))))
+        yield _ask("unread", unread[0].shown, len(unread), [],
+                   Message("Nothing could be taken from {names}: {why}.", names=_names(unread),
+                           why=layout.report.why(unread[0])))
 
 
-def _of_folders(layout: Layout, rows: Rows) -> Iterator[dict[str, Any]]:
+def _names(entries: Iterable[Entry]) -> str:
+    """The first files by their names."""
+    return ", ".join(map(attrgetter("shown"), itertools.islice(entries, NAMED)))
+
+
+def _of_folders(layout: Layout, rows: Rows) -> Iterator[Ask]:
     """kohya's folders: there the words of 10_name are the captions of the pictures without any."""
     if layout.options.caption_from != "nothing":
         return
-    bare = {row["name"] for row in rows if not any(row["captions"])}
-    found: Counter[str] = Counter()
+    bare = set(map(itemgetter("name"), _bare(rows)))
+    counts: Counter[str] = Counter()
     for entry in layout.pictures:
         folder = posixpath.basename(posixpath.dirname(entry.key))
         if entry.shown in bare and meanings.REPEATS.match(folder):
-            found[folder] += 1
-    if found:
-        folder = found.most_common(1)[0][0]
-        yield _ask("folder name", folder, sum(found.values()), [],
+            counts[folder] += 1
+    if counts:
+        [(folder, _)] = counts.most_common(1)
+        yield _ask("folder name", folder, counts.total(), [],
                    Message("{pictures} without words in folders such as {folder}, whose name {name} kohya's trainer "
                            "takes as their caption: choose the folder's name for it.",
-                           pictures=pictures(sum(found.values())), folder=repr(Entry(folder).shown),
+                           pictures=pictures(counts.total()), folder=repr(Entry(folder).shown),
                            name=repr(captions.of_name(folder))))
 
 
 def _of_columns(layout: Layout) -> Iterator[str]:
     """Which columns captions were taken from, where it is none of the usual names, and columns of words left out."""
     for table in layout.tables:
-        yield from _of_table(table) if table.named else ()
-    for given in layout.given:
-        yield from _of_given(given, layout)
+        if table.named:
+            yield from _of_table(table)
+    for holder in layout.given:
+        yield from _of_given(holder, layout)
     beside = layout.sidecars
-    if odd := [name for name in beside.columns if name not in columns.PLAIN]:
-        yield Message("JSON files beside pictures: captions were taken from {names}.", names=repr(", ".join(odd)[:300]))
+    unusual = _others(beside.columns, columns.PLAIN)
+    if unusual:
+        yield Message("JSON files beside pictures: captions were taken from {names}.",
+                      names=repr(", ".join(unusual)[:300]))
     if beside.columns and beside.left:
         yield Message("JSON files beside pictures: words of other columns were not taken: {names}.",
                       names=", ".join(beside.left)[:300])
 
 
 def _of_table(table: Table) -> Iterator[str]:
-    odd = [name for name in table.words.taken if name not in columns.PLAIN]
-    if odd:
+    unusual = _others(table.words.taken, columns.PLAIN)
+    if unusual:
         yield Message("{file}: captions were taken from the column {name}.", file=table.entry.shown,
-                      name=repr(", ".join(odd)))
-    left = [name for name in table.words.left if name not in columns.PLAIN[:2]]
+                      name=repr(", ".join(unusual)))
+    left = _others(table.words.left, columns.PLAIN[:2])
     if table.words.taken and left:
         yield Message("{file}: words of other columns were not taken: {names}.", file=table.entry.shown,
                       names=", ".join(left)[:300])
 
 
-def _of_given(given: GivenTable, layout: Layout) -> Iterator[str]:
-    if given.caption and given.caption not in columns.PLAIN and not layout.options.caption_column:
-        yield Message("{file}: captions were taken from the column {name}.", file=given.name, name=repr(given.caption))
-    if given.caption and given.words:
-        yield Message("{file}: words of other columns were not taken: {names}.", file=given.name,
-                      names=", ".join(given.words)[:300])
-    others = [name for name, kind in given.kinds.items() if kind in columns.HOLDS_PICTURES and name != given.image]
-    if others:
-        yield Message("{file}: pictures of other columns were not taken: {names}.", file=given.name,
-                      names=", ".join(others)[:300])
+def _of_given(table: GivenTable, layout: Layout) -> Iterator[str]:
+    if table.caption and table.caption not in columns.PLAIN and not layout.options.caption_column:
+        yield Message("{file}: captions were taken from the column {name}.", file=table.name, name=repr(table.caption))
+    if table.caption and table.words:
+        yield Message("{file}: words of other columns were not taken: {names}.", file=table.name,
+                      names=", ".join(table.words)[:300])
+    left_out = _others(_of_kinds(table, columns.HOLDS_PICTURES), (table.image,))
+    if left_out:
+        yield Message("{file}: pictures of other columns were not taken: {names}.", file=table.name,
+                      names=", ".join(left_out)[:300])
 
 
 def _is_there(layout: Layout, column: str) -> bool:
-    return column in layout.sidecars.columns or any(column in table.samples for table in layout.tables) or any(
-        column in (entry.given.texts if entry.given else ()) for entry in layout.report.entries)
+    """Whether any table, JSON file or row of a table of pictures has the column."""
+    if column in layout.sidecars.columns or any(column in table.samples for table in layout.tables):
+        return True
+    return any(entry.given and column in entry.given.texts for entry in layout.report.entries)
 
 
-def _columns(table: Table) -> list[dict[str, str]]:
-    return _shown(table.samples)
+def _bare(rows: Rows) -> Rows:
+    """The rows of pictures without words."""
+    return [row for row in rows if not any(row["captions"])]
 
 
-def _of_words(table: Table) -> list[dict[str, str]]:
+def _of_kinds(table: GivenTable, kinds: Collection[str]) -> list[str]:
+    """The columns of a table that are of one of the kinds."""
+    return [name for name, kind in table.kinds.items() if kind in kinds]
+
+
+def _others(names: Iterable[str], known: Collection[str | None]) -> list[str]:
+    """The names that are none of the known ones."""
+    return [name for name in names if name not in known]
+
+
+def _of_words(table: Table) -> list[ColumnSample]:
     """The columns that captions may be in: those of words first, and not the one of the pictures' names."""
     order = dict.fromkeys((*table.words.left, *table.samples))
-    return _shown({name: table.samples[name] for name in order if name != table.picture})
+    return _shown(_others(order, (table.picture,)), table.samples)
 
 
-def _shown(samples: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"name": name, "sample": sample} for name, sample in samples.items()][:MOST_COLUMNS]
+def _shown(names: Iterable[str], samples: Mapping[str, str], most: int | None = MOST_COLUMNS) -> list[ColumnSample]:
+    """The first columns, each with a value."""
+    return [{"name": name, "sample": samples.get(name, "")} for name in itertools.islice(names, most)]
 
 
-def _columns_of(layout: Layout) -> list[dict[str, str]]:
+def _columns_of(layout: Layout) -> list[ColumnSample]:
     """The columns of every table and JSON file."""
-    found = {name: sample for table in layout.tables for name, sample in table.samples.items()}
-    for samples in (*(given.samples for given in layout.given), *layout.sidecars.unfit.values()):
-        found |= samples
-    return _shown(found)
+    samples: dict[str, str] = {}
+    for table in (*layout.tables, *layout.given):
+        samples |= table.samples
+    for values in layout.sidecars.unfit.values():
+        samples |= values
+    return _shown(samples, samples)
 
 
 def _listed(table: Table) -> str:
     return ", ".join(table.samples)[:400] or "no columns"
 
 
-def _ask(kind: str, file: str, files: int, found: list[dict[str, str]], message: str) -> dict[str, Any]:
-    return {"kind": kind, "file": file, "files": files, "columns": found, "message": message}
+def _ask(kind: str, file: str, files: int, columns: list[ColumnSample], message: str) -> Ask:
+    return {"kind": kind, "file": file, "files": files, "columns": columns, "message": message}
 
 
 def pictures(number: int) -> Message:
-    return Message("1 picture") if number == 1 else Message("{number} pictures", number=number)
+    """So many pictures, in words."""
+    if number == 1:
+        return Message("1 picture")
+    return Message("{number} pictures", number=number)

@@ -8,15 +8,20 @@ import subprocess
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from studio import limited, storage
 from studio.datasets.imports import words
 from studio.datasets.imports.hubsource import HubSource
+from studio.datasets.imports.importlock import take_lock
 from studio.datasets.options import Options, Wrong
-from studio.datasets.store import Dataset, take_lock
+from studio.datasets.schema import ImportReport
+from studio.datasets.store import Dataset
 from studio.limited import confine
 from studio.messages import Message
+
+if TYPE_CHECKING:
+    from studio.datasets.imports.intake import Task
 
 Progress = Callable[[int, int], None]
 Begun = Callable[[], None]
@@ -29,7 +34,7 @@ def at_once(waits: Begun) -> AbstractContextManager[None]:
 
 
 def add(dataset: Dataset, files: Iterable[tuple[str, Path]], progress: Progress | None = None,
-        options: Options = Options(), begun: Begun | None = None, place: Place = at_once) -> dict[str, Any]:
+        options: Options = Options(), begun: Begun | None = None, place: Place = at_once) -> ImportReport:
     """Import files (relative name, path on this machine; zips are unpacked) and commit them; returns the report.
 
     Blocks until the importing process has ended, calling `progress(done, total)` with pictures about twice a second.
@@ -41,31 +46,32 @@ def add(dataset: Dataset, files: Iterable[tuple[str, Path]], progress: Progress 
 
 
 def add_folder(dataset: Dataset, folder: Path, progress: Progress | None = None,
-               options: Options = Options(), begun: Begun | None = None, place: Place = at_once) -> dict[str, Any]:
+               options: Options = Options(), begun: Begun | None = None, place: Place = at_once) -> ImportReport:
     """`add` for every file below a folder of this machine, which is listed by the importing process."""
-    return _run(dataset, {"folder": os.fsencode(folder.absolute()).hex()}, options, progress, begun, place)
+    return _run(dataset, {"folder": _hex(folder)}, options, progress, begun, place)
 
 
 def add_hub(dataset: Dataset, source: HubSource, token: str | None, progress: Progress | None = None,
-            options: Options = Options(), begun: Begun | None = None, place: Place = at_once) -> dict[str, Any]:
+            options: Options = Options(), begun: Begun | None = None, place: Place = at_once) -> ImportReport:
     """`add` for the rows of a Hub data set, read with `token` alone."""
     return _run(dataset, {"hub": source.wish()}, options, progress, begun, place, token)
 
 
 def commit(dataset: Dataset, progress: Progress | None = None, options: Options = Options(),
-           begun: Begun | None = None, place: Place = at_once) -> dict[str, Any]:
+           begun: Begun | None = None, place: Place = at_once) -> ImportReport:
     """`add` for the batches that wait (`Dataset.receive`). Raises Wrong when none does."""
-    batches = dataset.batches()
+    batches = dict(dataset.batches())
     if not batches:
         raise Wrong(Message("No files wait to be imported: send some first."))
-    files = [(name, dataset.incoming / batch / f"{number:06d}")
-             for batch, names in batches for number, name in enumerate(names)]
-    return _run(dataset, {"files": _listed(files), "batches": [batch for batch, _ in batches]}, options, progress,
-                begun, place)
+    files: list[tuple[str, Path]] = []
+    for batch, names in batches.items():
+        for number, name in enumerate(names):
+            files.append((name, dataset.incoming / batch / f"{number:06d}"))
+    return _run(dataset, {"files": _listed(files), "batches": list(batches)}, options, progress, begun, place)
 
 
 def read_again(dataset: Dataset, options: Options, progress: Progress | None = None, begun: Begun | None = None,
-               place: Place = at_once) -> dict[str, Any]:
+               place: Place = at_once) -> ImportReport:
     """Read the files of words of the last import once more, by other options, and give the pictures what they say now;
     one step of undo. Captions that were changed by hand since stay. Returns the report. Raises Wrong where those files
     were not kept."""
@@ -76,14 +82,24 @@ def read_again(dataset: Dataset, options: Options, progress: Progress | None = N
 
 
 def _listed(files: Iterable[tuple[str, Path]]) -> list[tuple[str, str]]:
-    return [(os.fsencode(name).decode("utf-8", "backslashreplace"), os.fsencode(path.absolute()).hex())
-            for name, path in files]
+    """The files as incoming.json has them: each a name that is text, and its path in hex."""
+    listed: list[tuple[str, str]] = []
+    for name, path in files:
+        listed.append((os.fsencode(name).decode("utf-8", "backslashreplace"), _hex(path)))
+    return listed
 
 
-def _run(dataset: Dataset, task: dict[str, Any], options: Options, progress: Progress | None,
-         begun: Begun | None, place: Place, token: str | None = None) -> dict[str, Any]:
-    wishes = {**dataclasses.asdict(options), "roots": [os.fsencode(root.absolute()).hex() for root in options.roots]}
-    lock, begun = take_lock(dataset), begun or (lambda: None)
+def _hex(path: Path) -> str:
+    """A path of this machine in hex, since a name may be no text."""
+    return os.fsencode(path.absolute()).hex()
+
+
+def _run(dataset: Dataset, task: Task, options: Options, progress: Progress | None,
+         begun: Begun | None, place: Place, token: str | None = None) -> ImportReport:
+    """Let a process import what `task` says, and follow it to its end. Returns the report. Raises Refused."""
+    wishes = {**dataclasses.asdict(options), "roots": list(map(_hex, options.roots))}
+    lock = take_lock(dataset)
+    begun = begun or _nothing
     try:
         _sweep_staging(dataset.home)
         storage.clear(dataset.path / "cancel", dataset.path / "progress.json")
@@ -94,13 +110,18 @@ def _run(dataset: Dataset, task: dict[str, Any], options: Options, progress: Pro
             process = _start(dataset, lock, token)
             lock.release()  # the importing process holds it from here on
             begun()
-            _wait(process, dataset, progress or (lambda done, total: None))
+            _wait(process, dataset, progress or _nothing)
     finally:
         lock.release()
     return dataset.report()
 
 
+def _nothing(*_: object) -> None:
+    """What nobody waits to be told."""
+
+
 def _wait(process: subprocess.Popen[bytes], dataset: Dataset, progress: Progress) -> None:
+    """Follow the process to its end; an exception of this one ends it."""
     try:
         _follow(process, dataset, progress)
     except BaseException:
@@ -130,10 +151,11 @@ def _start(dataset: Dataset, lock: storage.Lock, token: str | None) -> subproces
 
 
 def _follow(process: subprocess.Popen[bytes], dataset: Dataset, progress: Progress) -> None:
+    """Tell the progress about twice a second until the process has ended."""
     while True:
         try:
             process.wait(timeout=0.5)
             return
         except subprocess.TimeoutExpired:
-            seen = storage.read_json(dataset.path / "progress.json") or {}
-            progress(seen.get("done", 0), seen.get("total", 0))
+            report: ImportReport = storage.read_json(dataset.path / "progress.json") or {}
+            progress(report.get("done", 0), report.get("total", 0))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Sequence
+from operator import itemgetter
 
 from studio.datasets.imports.sources import SYSTEM_FILE, Entry
+from studio.datasets.schema import ImportReport, Skipped, Words
 from studio.messages import Message, listed, without_stop
 
 MOST_NOTES = 200
@@ -27,7 +28,7 @@ class Report:
         self._notes: list[str] = []
         self._counted: Counter[str] = Counter()
         self._error: str | None = None
-        self.more: dict[str, Any] = {}  # headline, asks, encodings (headline.tell)
+        self.more: Words = {}  # headline, asks, encodings (headline.tell)
         self.tried = 0  # pictures that were looked at
         for entry in entries:
             self._judge(entry)
@@ -39,10 +40,12 @@ class Report:
 
     def use(self, entry: Entry, changes: Collection[str] = ()) -> None:
         """The file is taken; `changes` says what was converted, if anything."""
-        self._set(entry, "converted" if changes else "used")
+        if not changes:
+            self._set(entry, "used")
+            return
+        self._set(entry, "converted")
         self._counted.update(changes)
-        if changes:
-            self._changed[entry] = "; ".join(sorted(changes))
+        self._changed[entry] = "; ".join(sorted(changes))
 
     def skip(self, entry: Entry, reason: str) -> None:
         """The file is left out."""
@@ -80,20 +83,24 @@ class Report:
         """Why a file is left out."""
         return self._reasons.get(entry, "")
 
-    def so_far(self) -> dict[str, Any]:
+    def so_far(self) -> ImportReport:
         """The growing report."""
-        shown = [e for e in self._reasons][:SHOWN_WHILE_GROWING]
-        return {**self._counts(), "skipped": [self._line(e) for e in shown], "notes": [], "error": None}
+        shown = list(self._reasons)[:SHOWN_WHILE_GROWING]
+        return {**self._counts(), "skipped": list(map(self._line, shown)), "notes": [], "error": None}
 
-    def result(self, rows: int) -> dict[str, Any]:
+    def result(self, rows: int) -> ImportReport:
         """The whole report: seen, used, converted, skipped [{file, reason}] (the first MOST_SKIPPED; how many there are
         is seen - used - converted), notes, error (None, or why nothing is usable), and what `headline.tell` says of the
         words that did not arrive: headline, asks, encodings. Raises AssertionError when a file has no verdict, which
         would be a fault of the importer."""
-        assert not self.open(), f"no verdict on {[e.shown for e in self.open()][:3]}"
+        assert not self.open(), f"no verdict on {[entry.shown for entry in self.open()[:3]]}"
         skipped = [self._line(entry) for entry in self.entries if entry in self._reasons]
-        error = None if rows else self._error or self._why(skipped)
-        told = {"headline": None, "asks": [], "encodings": [], **(self.more if rows else {})}
+        error = None
+        told: Words = {"headline": None, "asks": [], "encodings": []}
+        if rows:
+            told.update(self.more)
+        else:
+            error = self._error or self._why(skipped)
         return {**self._counts(), "skipped": skipped[:MOST_SKIPPED], "notes": self._summary(), "error": error, **told}
 
     def table(self) -> bytes:
@@ -104,8 +111,7 @@ class Report:
         writer.writerow(["file", "verdict", "why"])
         for entry in self.entries:
             why = self._reasons.get(entry) or self._changed.get(entry, "")
-            writer.writerow([*(f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
-                               for text in (entry.shown, self._verdicts[entry], why))])
+            writer.writerow(map(_no_formula, (entry.shown, self._verdicts[entry], why)))
         return out.getvalue().encode("utf-8-sig")
 
     def _judge(self, entry: Entry) -> None:
@@ -116,16 +122,19 @@ class Report:
         assert entry not in self._verdicts, f"two verdicts on {entry.shown}"
         self._verdicts[entry] = verdict
 
-    def _counts(self) -> dict[str, int]:
+    def _counts(self) -> ImportReport:
         kinds = Counter(self._verdicts.values())
         return {"seen": len(self.entries), "used": kinds["used"], "converted": kinds["converted"]}
 
-    def _line(self, entry: Entry) -> dict[str, str]:
+    def _line(self, entry: Entry) -> Skipped:
         return {"file": entry.shown, "reason": self._reasons[entry]}
 
     def _summary(self) -> list[str]:
-        system = sum(reason == SYSTEM_FILE for reason in self._reasons.values())
-        lines = [*self._notes, *(_times(number, text) for text, number in self._counted.most_common())]
+        """The notes, then what was counted, the most frequent first."""
+        lines = self._notes.copy()
+        for text, number in self._counted.most_common():
+            lines.append(_times(number, text))
+        system = list(self._reasons.values()).count(SYSTEM_FILE)
         if system:
             ignored = Message("system files ignored (__MACOSX, .DS_Store, Thumbs.db and the like)")
             lines.append(_times(system, ignored))
@@ -133,7 +142,8 @@ class Report:
             lines[MOST_NOTES:] = [Message("... and {count} more lines like these", count=len(lines) - MOST_NOTES)]
         return lines
 
-    def _why(self, skipped: list[dict[str, str]]) -> str:
+    def _why(self, skipped: Sequence[Skipped]) -> str:
+        """Why nothing is usable."""
         if not self.entries:
             return Message("No pictures: nothing was chosen. Choose pictures, or a zip of pictures.")
         if len(skipped) == 1 == len(self.entries):
@@ -141,9 +151,14 @@ class Report:
         if not self.tried:
             return Message("There are no pictures among the {count} files. Choose JPEG, PNG or WebP pictures, or a zip "
                            "of them.", count=len(self.entries))
-        reasons = Counter(line["reason"] for line in skipped).most_common(2)
+        reasons = Counter(map(itemgetter("reason"), skipped)).most_common(2)
         why = listed(_times(number, without_stop(reason)) for reason, number in reasons)
         return Message("None of the {count} files can be used: {why}.", count=len(self.entries), why=why)
+
+
+def _no_formula(text: str) -> str:
+    """A text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _times(number: int, what: str) -> Message:

@@ -11,10 +11,11 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import filterfalse
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 from studio.errors import StudioError
 from studio.messages import Message
@@ -48,7 +49,7 @@ class Given(NamedTuple):
 
     captions: list[str]
     split: str
-    more: dict[str, Any]
+    more: Mapping[str, object]
     texts: dict[str, list[str]]
 
 
@@ -76,8 +77,8 @@ class Entry:
         """The name with control and direction-changing characters as codes, safe to show and to store; of one that is
         too long its end."""
         name = self.name if len(self.name) <= LONGEST_NAME else f"…{self.name[-LONGEST_NAME:]}"
-        safe = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        return "".join(f"\\u{ord(c):04x}" if unicodedata.category(c) == "Cc" or c in BIDI else c for c in safe)
+        text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        return "".join(map(_safe, text))
 
     @property
     def key(self) -> str:
@@ -105,17 +106,18 @@ class Entry:
         self._unpack(out)
         return bytes(out)
 
-    def _unpack(self, out: object) -> None:
+    def _unpack(self, out: _Target) -> None:
+        """Write the content into `out`. Raises NotTaken."""
         if self.data is not None:
-            out.write(self.data)  # type: ignore[attr-defined]
+            out.write(self.data)
         elif self.part is not None:
             with open(self.part.path, "rb") as file:
                 file.seek(self.part.offset)
-                out.write(file.read(self.part.size))  # type: ignore[attr-defined]
+                out.write(file.read(self.part.size))
         else:
             self._unpack_zip(out)
 
-    def _unpack_zip(self, out: object) -> None:
+    def _unpack_zip(self, out: _Target) -> None:
         assert self.archive and self.info
         try:
             with self.archive.open(self.info) as file:
@@ -124,36 +126,50 @@ class Entry:
                     taken += len(block)
                     if taken > MAX_FILE:
                         raise NotTaken(Message("unpacks to more than {size} MB", size=MAX_FILE >> 20))
-                    out.write(block)  # type: ignore[attr-defined]
+                    out.write(block)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error) as error:
             raise NotTaken(Message("damaged in the zip ({why})", why=error)) from None
 
 
+def _safe(character: str) -> str:
+    """A control or direction-changing character as its code, any other as it is."""
+    hidden = unicodedata.category(character) == "Cc" or character in BIDI
+    return f"\\u{ord(character):04x}" if hidden else character
+
+
+class _Target(Protocol):
+    """What a content is written into."""
+
+    def write(self, block: bytes, /) -> object: ...
+
+
 class _Buffer(bytearray):
-    def write(self, block: bytes) -> None:
+    def write(self, block: bytes, /) -> None:
         self.extend(block)
 
 
 def entries(files: Iterable[tuple[str, Path]]) -> list[Entry]:
     """Every file seen, in order; what cannot be taken bears its `problem`. Archives stay open for reading."""
-    found: list[Entry] = []
-    left, archives = MAX_TOTAL, 0
+    seen: list[Entry] = []
+    left = MAX_TOTAL  # bytes that archives may still unpack to
+    archives = 0
     for name, path in files:
-        entry = _loose(name, path)
-        if entry.problem or entry.suffix not in ARCHIVES:
-            found.append(entry)
+        loose = _loose(name, path)
+        if loose.problem or loose.suffix not in ARCHIVES:
+            seen.append(loose)
             continue
         archives += 1
         try:
-            inside = ARCHIVES[entry.suffix](path, archives, left)
+            inside = ARCHIVES[loose.suffix](path, archives, left)
         except NotTaken as refusal:
-            entry.problem = str(refusal)
-            inside = [entry]
-        for one in inside:
-            one.origin = name
-        left -= sum(e.size for e in inside if e.archive or e.part)
-        found += inside
-    return found
+            loose.problem = str(refusal)
+            inside = [loose]
+        for entry in inside:
+            entry.origin = name
+            if entry.archive or entry.part:
+                left -= entry.size
+        seen += inside
+    return seen
 
 
 def walk(path: Path) -> Iterator[tuple[str, Path]]:
@@ -171,10 +187,11 @@ def walk(path: Path) -> Iterator[tuple[str, Path]]:
 def within(path: Path, roots: Iterable[Path]) -> bool:
     """Whether a path, every link in it followed, lies in one of the folders (or is one)."""
     real = path.resolve()
-    return any(real.is_relative_to(root.resolve()) for root in roots)
+    return any(map(real.is_relative_to, map(Path.resolve, roots)))
 
 
 def _loose(name: str, path: Path) -> Entry:
+    """A loose file, under its relative name without ways up."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     entry = Entry("/".join(parts) or "unnamed", path=path)
     try:
@@ -193,14 +210,19 @@ def _loose(name: str, path: Path) -> Entry:
 
 
 def _archive(path: Path, source: int, left: int) -> list[Entry]:
+    """The entries of a zip, whose directory alone is read; `left` bytes may still be unpacked. Raises NotTaken."""
     _check_directory(path)
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, EOFError) as error:
         raise NotTaken(Message("not a zip, or a damaged or incomplete one ({why})", why=error)) from None
-    infos = [info for info in archive.infolist() if not info.is_dir()]
-    unpacked = sum(i.file_size for i in infos)
-    packed = min(path.stat().st_size, sum(i.compress_size for i in infos))  # entries may claim the same bytes
+    infos = list(filterfalse(zipfile.ZipInfo.is_dir, archive.infolist()))
+    unpacked = 0
+    packed = 0
+    for info in infos:
+        unpacked += info.file_size
+        packed += info.compress_size
+    packed = min(path.stat().st_size, packed)  # entries may claim the same bytes
     if not infos:
         raise NotTaken(Message("the zip is empty"))
     if unpacked > left:
@@ -214,16 +236,18 @@ def _archive(path: Path, source: int, left: int) -> list[Entry]:
 
 def _tar(path: Path, source: int, left: int) -> list[Entry]:
     """The entries of a tar as WebDataset makes them (not compressed): read in place, links and devices left out."""
-    found: list[Entry] = []
+    inside: list[Entry] = []
     total = 0
     try:
         with tarfile.open(path, "r:") as archive:
             for info in archive:
                 if info.isdir():
                     continue
-                found.append(_in_tar(info, path, source))
-                total += info.size if found[-1].part else 0
-                if len(found) > MAX_ENTRIES:
+                entry = _in_tar(info, path, source)
+                inside.append(entry)
+                if entry.part:
+                    total += info.size
+                if len(inside) > MAX_ENTRIES:
                     raise NotTaken(Message("the tar lists more than {most:,} files; no more are taken at once",
                                            most=MAX_ENTRIES))
                 if total > left:
@@ -231,9 +255,9 @@ def _tar(path: Path, source: int, left: int) -> list[Entry]:
                                            most=MAX_TOTAL >> 30))
     except (tarfile.TarError, OSError, ValueError, EOFError, MemoryError, RecursionError) as error:
         raise NotTaken(Message("not a tar, or a damaged, compressed or incomplete one ({why})", why=error)) from None
-    if not found:
+    if not inside:
         raise NotTaken(Message("the tar is empty"))
-    return found
+    return inside
 
 
 def _in_tar(info: tarfile.TarInfo, path: Path, source: int) -> Entry:
@@ -248,7 +272,7 @@ def _in_tar(info: tarfile.TarInfo, path: Path, source: int) -> Entry:
     return entry
 
 
-def _problem(entry: Entry, parts: list[str]) -> str:
+def _problem(entry: Entry, parts: Sequence[str]) -> str:
     """Why an archive's entry cannot be taken, judged by its name and size; "" for one that can."""
     if entry.name.startswith("/") or re.match(r"[A-Za-z]:", entry.name) or ".." in parts:
         return Message("its name points outside the archive")
@@ -256,8 +280,9 @@ def _problem(entry: Entry, parts: list[str]) -> str:
         return SYSTEM_FILE
     if entry.size > MAX_FILE:
         return Message("larger than {size} MB", size=MAX_FILE >> 20)
-    return (Message("a {kind} inside an archive: unpack it first", kind=entry.suffix[1:])
-            if entry.suffix in ARCHIVES else "")
+    if entry.suffix in ARCHIVES:
+        return Message("a {kind} inside an archive: unpack it first", kind=entry.suffix[1:])
+    return ""
 
 
 def _check_directory(path: Path) -> None:
@@ -281,7 +306,7 @@ def _check_directory(path: Path) -> None:
 def _inside(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: int) -> Entry:
     name = _decoded(info).replace("\\", "/")
     entry = Entry(name, source, info.file_size, archive=archive, info=info)
-    parts, mode = name.split("/"), info.external_attr >> 16
+    mode = info.external_attr >> 16
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
         entry.problem = Message("a link or device, not a file")
     elif info.flag_bits & 0x1:
@@ -289,7 +314,7 @@ def _inside(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: int) -> Ent
     elif info.file_size > MAX_FLAT and info.file_size > MAX_RATIO * max(info.compress_size, 1):
         entry.problem = Message("unpacks to more than {times} times its size, as a zip bomb does", times=MAX_RATIO)
     else:
-        entry.problem = _problem(entry, parts)
+        entry.problem = _problem(entry, name.split("/"))
     return entry
 
 
@@ -303,8 +328,13 @@ def _decoded(info: zipfile.ZipInfo) -> str:
         return info.filename
 
 
-def _is_system(parts: list[str]) -> bool:
-    return any(part.lower() in SYSTEM or (part.startswith(".") and len(part) > 1) for part in parts)
+def _is_system(parts: Sequence[str]) -> bool:
+    """Whether a name leads through a folder, or to a file, that a system made for itself."""
+    return any(map(_is_of_a_system, parts))
+
+
+def _is_of_a_system(part: str) -> bool:
+    return part.lower() in SYSTEM or (part.startswith(".") and len(part) > 1)
 
 
 ARCHIVES = {".zip": _archive, ".tar": _tar}

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+
+from studio.datasets.schema import Row
 
 Size = tuple[int, int]  # width, height
 STEP = 64  # where a base suggests no other
@@ -33,34 +34,45 @@ class Buckets:
 
     def size(self, width: int, height: int, crop: Sequence[int] | None = None) -> Size:
         """The bucket of a picture of `width` x `height`, or of its square `crop` [x, y, side]."""
-        return _bucket(self, *((crop[2], crop[2]) if crop else (width, height)))
+        if crop:
+            width = height = crop[2]
+        return _bucket(self, width, height)
 
-    def of(self, row: dict[str, Any]) -> Size:
+    def of(self, row: Row) -> Size:
         """The bucket of a data set's row."""
         return self.size(row["width"], row["height"], row.get("crop"))
 
-    def count(self, rows: Iterable[dict[str, Any]]) -> dict[Size, int]:
+    def count(self, rows: Iterable[Row]) -> dict[Size, int]:
         """How many pictures each bucket gets, fullest first."""
-        return dict(Counter(self.of(row) for row in rows).most_common())
+        return dict(Counter(map(self.of, rows)).most_common())
 
 
 @lru_cache(maxsize=256)
 def _ladder(resolution: int, step: int, most_aspect: float) -> list[Size]:
-    found: dict[Size, None] = {}
+    """The sizes of about `resolution`² pixels, each once, the squarest first."""
+    sizes: list[Size] = []
     for long, short in RATIOS:
         if long / short <= most_aspect:
             side = resolution / math.sqrt(long / short)
-            small, large = (max(step, round(s / step) * step) for s in (side, side * long / short))
-            found.update({(large, small): None, (small, large): None})
-    return list(found)
+            small = _rounded(side, step)
+            large = _rounded(side * long / short, step)
+            sizes += [(large, small), (small, large)]
+    return list(dict.fromkeys(sizes))
+
+
+def _rounded(side: float, step: int) -> int:
+    """The multiple of `step` nearest to a side, at least one."""
+    return max(step, round(side / step) * step)
 
 
 @lru_cache(maxsize=1 << 16)
 def _bucket(buckets: Buckets, width: int, height: int) -> Size:
-    aspect, size = math.log(width / height), (buckets.step, buckets.step)
+    """The size nearest in aspect; without upscaling, of the largest ladder whose size fits into the picture."""
+    aspect = math.log(width / height)
+    size = (buckets.step, buckets.step)
     for resolution in range(buckets.resolution, 0, -buckets.step):
         ladder = _ladder(resolution, buckets.step, buckets.most_aspect)
-        size = min(ladder, key=lambda s: abs(aspect - math.log(s[0] / s[1])))
+        size = min(ladder, key=lambda size: abs(aspect - math.log(size[0] / size[1])))
         if buckets.upscale or (size[0] <= width and size[1] <= height):
             break
     return size

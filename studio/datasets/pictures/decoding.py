@@ -13,14 +13,15 @@ import io
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
 from studio import limited
 from studio.datasets.pictures import kinds, pixels
 from studio.datasets.pictures.workers import THUMB
-from studio.messages import Message
+from studio.errors import StudioError
+from studio.messages import JsonObject, Message
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")  # JPEG includes MPO; HEIF comes by pi-heif
 MEMORY = 1 << 30  # bytes of address space
@@ -29,10 +30,12 @@ FILE_BYTES = 1 << 30  # the largest file it may write
 MAX_PIXELS = 64_000_000
 MIN_SIDE = 64
 MAX_ASPECT = 10
+# The formats whose coded pixels can be taken as they are: what strips a file of its metadata, and its ending.
+STRIPPED = {"JPEG": (pixels.bare_jpeg, "jpg"), "MPO": (pixels.bare_jpeg, "jpg"), "WEBP": (pixels.bare_webp, "webp")}
 WEBP_MOST = 16_000_000  # pixels; beyond, PNG needs a fraction of WebP's memory
 
 
-class Unusable(Exception):
+class Unusable(StudioError):
     """A picture that cannot be used; the message is the reason a person reads. `kind` is what the file is instead."""
 
     def __init__(self, reason: str, kind: str = ""):
@@ -68,16 +71,19 @@ def normalise(path: Path, background: str = pixels.WHITE) -> Normal:
     except MemoryError:
         raise Unusable(Message("decoding it needs more than {size} MB of memory", size=MEMORY >> 20)) from None
     except Exception as error:
-        if isinstance(error, OSError) and error.errno:
-            raise Unusable(Message("cannot be read ({why})", why=error.strerror)) from None
-        if isinstance(error, ValueError) and "MAX_TEXT" in str(error):  # Pillow's limits for what PNG chunks hold
-            raise Unusable(Message("a text or colour profile in it unpacks to more than is read, as a bomb "
-                                   "does")) from None
-        raise Unusable(Message("damaged or incomplete picture ({why})",
-                               why=str(error)[:120] or type(error).__name__)) from None
+        raise Unusable(_reason(error)) from None
 
 
-def _opened(file: Any) -> Image.Image:
+def _reason(error: Exception) -> Message:
+    """Why a decoder failed, in words."""
+    if isinstance(error, OSError) and error.errno:
+        return Message("cannot be read ({why})", why=error.strerror)
+    if isinstance(error, ValueError) and "MAX_TEXT" in str(error):  # Pillow's limits for what PNG chunks hold
+        return Message("a text or colour profile in it unpacks to more than is read, as a bomb does")
+    return Message("damaged or incomplete picture ({why})", why=str(error)[:120] or type(error).__name__)
+
+
+def _opened(file: BinaryIO | Path) -> Image.Image:
     """The picture in an open file or of a path, its header read; of the formats that are read here alone."""
     Image.init()
     return Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
@@ -91,8 +97,8 @@ def _unidentified(path: Path) -> tuple[str, str]:
         return Message("the file is empty"), ""
     if head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8")) or head[8:12] == b"WEBP":
         return Message("damaged or incomplete picture (its header cannot be read)"), ""
-    return (Message("not a picture in a format that is read here (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC)"),
-            kinds.of_content(head))
+    reason = Message("not a picture in a format that is read here (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC)")
+    return reason, kinds.of_content(head)
 
 
 def check_size(width: int, height: int) -> None:
@@ -118,16 +124,18 @@ def _verify(file: BinaryIO) -> None:
 
 
 def _normal(path: Path, image: Image.Image, kind: str, background: str) -> Normal:
+    """The picture upright, in sRGB and without alpha: the coded pixels of the file where they are so already."""
     changes: list[str] = []
     upright = pixels.upright(image, changes)
     result = pixels.to_srgb(upright, changes, background)
     if pixels.has_metadata(image):
         changes.append(Message("metadata removed"))
     same = image.mode == "RGB" and set(changes) <= {"metadata removed"}
-    data = path.read_bytes() if same and kind in ("JPEG", "MPO", "WEBP") else b""
-    kept = pixels.bare_jpeg(data) if kind in ("JPEG", "MPO") else pixels.bare_webp(data)
-    if kept is not None:
-        return Normal(kept, "jpg" if kind in ("JPEG", "MPO") else "webp", result, changes)
+    strip, ext = STRIPPED.get(kind, (None, ""))
+    if same and strip is not None:
+        bare = strip(path.read_bytes())
+        if bare is not None:
+            return Normal(bare, ext, result, changes)
     return Normal(*_encode(result), result, changes)
 
 
@@ -141,7 +149,7 @@ def _encode(image: Image.Image) -> tuple[bytes, str]:
 
 
 def thumbnail(image: Image.Image) -> bytes:
-    """A WebP of at most 256 px."""
+    """A WebP of at most 256 px. A larger `image` is shrunk in place: a copy of it would need its memory once more."""
     small = image.copy() if max(image.size) <= THUMB else image
     small.thumbnail((THUMB, THUMB), Image.Resampling.BILINEAR, reducing_gap=1.0)
     out = io.BytesIO()
@@ -149,22 +157,23 @@ def thumbnail(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+def answer(request: JsonObject, folder: Path) -> JsonObject:
     """Normalise one picture into `folder`: {sha256, ext, width, height, changes} or {problem}. With "thumb", only a
     thumbnail of a stored picture is written under that name: {} or {problem}."""
-    path = Path(os.fsdecode(bytes.fromhex(request["path"])))
+    path = Path(os.fsdecode(bytes.fromhex(str(request["path"]))))
+    thumb = request.get("thumb")
     try:
-        if request.get("thumb"):
+        if thumb:
             with _opened(path) as image:
                 check_size(*image.size)
-                (folder / request["thumb"]).write_bytes(thumbnail(image))
+                (folder / str(thumb)).write_bytes(thumbnail(image))
             return {}
-        normal = normalise(path, request.get("background", pixels.WHITE))
-        hash_ = hashlib.sha256(normal.data).hexdigest()
-        size = normal.image.size
-        (folder / f"{hash_}.{normal.ext}").write_bytes(normal.data)
-        (folder / f"{hash_}.thumb").write_bytes(thumbnail(normal.image))
-        return {"sha256": hash_, "ext": normal.ext, "width": size[0], "height": size[1], "changes": normal.changes}
+        normal = normalise(path, str(request.get("background", pixels.WHITE)))
+        sha256 = hashlib.sha256(normal.data).hexdigest()
+        width, height = normal.image.size
+        (folder / f"{sha256}.{normal.ext}").write_bytes(normal.data)
+        (folder / f"{sha256}.thumb").write_bytes(thumbnail(normal.image))
+        return {"sha256": sha256, "ext": normal.ext, "width": width, "height": height, "changes": normal.changes}
     except Unusable as problem:
         return {"problem": str(problem), "kind": problem.kind}
     except OSError as error:

@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 import numpy as np
 from PIL import Image
@@ -18,10 +18,20 @@ from studio import storage
 
 SIDE = 512  # pixels, the shorter side at which blur is measured: more is lost at training resolution anyway
 TAPS = 9  # pixels of the box filter a picture is blurred with again
+MOST_READ = 8  # files whose measures stay in memory
 CELLS = 4  # the colours of a picture are those of CELLS x CELLS parts of it
 
 
-def of(path: Path) -> dict[str, Any]:
+class Measures(TypedDict, total=False):
+    """What is known of a picture."""
+
+    image: str  # its SHA-256, in a line of the file
+    dhash: str  # 16 hex digits
+    colours: str  # 96 hex digits
+    blur: float  # 0 (sharp) to 1
+
+
+def of(path: Path) -> Measures:
     """{dhash, colours, blur} of a stored picture. Raises OSError for an unreadable one."""
     with Image.open(path) as opened:
         opened.draft("RGB", (SIDE, SIDE))
@@ -77,14 +87,14 @@ def file_of(home: Path, dataset_id: str) -> Path:
     return home / "cache" / "measures" / f"{dataset_id}.jsonl"
 
 
-def add(home: Path, dataset_id: str, found: Iterable[dict[str, Any]]) -> None:
+def add(home: Path, dataset_id: str, measures: Iterable[Mapping[str, object]]) -> None:
     """Keep more measures; each has `image` too."""
     path = file_of(home, dataset_id)
     path.parent.mkdir(parents=True, exist_ok=True)
-    storage.append_lines(path, found)
+    storage.append_lines(path, measures)
 
 
-def known(home: Path, dataset_id: str) -> dict[str, dict[str, Any]]:
+def known(home: Path, dataset_id: str) -> Mapping[str, Measures]:
     """What is kept of a data set's pictures, by their SHA-256. It is shared: read it, never change it."""
     path = file_of(home, dataset_id)
     try:
@@ -92,22 +102,24 @@ def known(home: Path, dataset_id: str) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         return _NONE
     with _lock:
-        kept = _kept.get(path)
-        if kept is not None and kept[0] == size:
-            return kept[1]
-    found = {line["image"]: line for line in _lines(path)}
+        known_size, by_image = _read.get(path, (None, {}))
+    if known_size == size:
+        return by_image
+    by_image = {line["image"]: line for line in _lines(path)}
     with _lock:
-        _kept[path] = size, found
-        while len(_kept) > 8:
-            _kept.pop(next(iter(_kept)))
-    return found
+        _read[path] = size, by_image
+        while len(_read) > MOST_READ:
+            _read.pop(next(iter(_read)))
+    return by_image
 
 
-def _lines(path: Path) -> Iterable[dict[str, Any]]:
-    """One that is torn, or without colours (of an older studio), has to be measured again."""
-    return (line for line in storage.read_lines(path) if {"image", "dhash", "colours", "blur"} <= line.keys())
+def _lines(path: Path) -> Iterable[Measures]:
+    """The lines of the file; one that is torn, or without colours (of an older studio), has to be measured again."""
+    for line in storage.read_lines(path):
+        if {"image", "dhash", "colours", "blur"} <= line.keys():
+            yield cast(Measures, line)
 
 
-_NONE: dict[str, dict[str, Any]] = {}
+_NONE: Mapping[str, Measures] = {}  # one for all: whoever keeps what follows from it asks whether it is the same
 _lock = threading.Lock()
-_kept: dict[Path, tuple[int, dict[str, dict[str, Any]]]] = {}
+_read: dict[Path, tuple[int, dict[str, Measures]]] = {}  # what was read of each file, and how large it was then

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 from functools import lru_cache
 
@@ -47,19 +48,25 @@ def _eight_bits(image: Image.Image, changes: list[str]) -> Image.Image:
     """Scale 16-bit and floating point grey to 8 bits; a plain convert would clip it to white or black."""
     if image.mode.startswith("I;16"):
         changes.append(Message("16-bit grey scaled to 8 bits"))
-        return image.convert("I").point([round(v / 257) for v in range(65536)], "L")
+        return image.convert("I").point([round(level / 257) for level in range(65536)], "L")
     if image.mode not in ("I", "F"):
         return image
-    low, high = (float(v) for v in image.getextrema())  # type: ignore[misc]
+    low, high = _range(image)
+    changes.append(Message("wide grey range scaled to 8 bits"))
+    scale = 255 / (high - low or 1)
+    return image.convert("F").point(lambda level: level * scale - low * scale).convert("L")
+
+
+def _range(image: Image.Image) -> tuple[float, float]:
+    """What is black and what is white in a picture of wide grey: 0 to 1 or 0 to 65535 where its values lie in that,
+    else its least and its greatest value. Raises ValueError for values that are not finite."""
+    low, high = map(float, image.getextrema())  # type: ignore[arg-type]
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError("its pixels are not finite numbers")
-    changes.append(Message("wide grey range scaled to 8 bits"))
-    if image.mode == "F" and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    elif image.mode == "I" and low >= 0 and high <= 65535:
-        low, high = 0.0, 65535.0
-    scale = 255 / (high - low or 1)
-    return image.convert("F").point(lambda v: v * scale - low * scale).convert("L")
+    usual_high = {"F": 1.0, "I": 65535.0}[image.mode]
+    if low >= 0 and high <= usual_high:
+        return 0.0, usual_high
+    return low, high
 
 
 def _flatten(image: Image.Image, icc: bytes | None, changes: list[str], background: str) -> Image.Image:
@@ -72,8 +79,10 @@ def _flatten(image: Image.Image, icc: bytes | None, changes: list[str], backgrou
         colour = _apply_profile(colour, icc, changes)
     if alpha.getextrema() == (255, 255):
         return colour
-    changes.append(Message("transparency laid on white") if background == WHITE else
-                   Message("transparency laid on {colour}", colour=background))
+    if background == WHITE:
+        changes.append(Message("transparency laid on white"))
+    else:
+        changes.append(Message("transparency laid on {colour}", colour=background))
     result = Image.new("RGB", colour.size, background)
     result.paste(colour, mask=alpha)
     return result
@@ -110,7 +119,7 @@ def _is_srgb(icc: bytes) -> bool:
     """Whether a profile moves no colour by more than 2 levels."""
     levels = range(0, 256, 51)
     grid = Image.new("RGB", (36, 6))
-    grid.putdata([(r, g, b) for r in levels for g in levels for b in levels])
+    grid.putdata(list(itertools.product(levels, repeat=3)))
     source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
     moved = ImageCms.profileToProfile(grid, source, SRGB, outputMode="RGB")
     return moved is not None and all(abs(a - b) <= 2 for a, b in zip(grid.tobytes(), moved.tobytes(), strict=True))
@@ -118,7 +127,8 @@ def _is_srgb(icc: bytes) -> bool:
 
 def has_metadata(image: Image.Image) -> bool:
     """Whether the file carries EXIF, XMP, a comment or text."""
-    return any(image.info.get(k) for k in ("exif", "xmp", "comment", "photoshop")) or bool(getattr(image, "text", None))
+    named = ("exif", "xmp", "comment", "photoshop")
+    return any(map(image.info.get, named)) or bool(getattr(image, "text", None))
 
 
 def bare_jpeg(data: bytes) -> bytes | None:
@@ -126,7 +136,8 @@ def bare_jpeg(data: bytes) -> bytes | None:
     are left out. None where the file is not laid out as a JPEG."""
     if not data.startswith(b"\xff\xd8"):
         return None
-    out, at = [b"\xff\xd8"], 2
+    out = [b"\xff\xd8"]
+    at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xFF:  # fill byte

@@ -6,10 +6,11 @@ import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from studio import limited, storage
-from studio.messages import Message
+from studio.datasets.schema import PictureFacts, Row
+from studio.messages import JsonObject, Message
 
 THUMB = 256  # pixels, the longer side of a thumbnail
 
@@ -22,18 +23,18 @@ class Worker:
         self.folder = folder
         self._process = limited.LimitedProcess("studio.datasets.pictures.decoding", folder, read)
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, request: JsonObject) -> PictureFacts:
         """The answer to a request; {problem} also where the process died of it or ran out of time."""
         try:
-            return self._process.ask(request)
+            return cast(PictureFacts, self._process.ask(request))
         except limited.Stopped as stopped:
             return {"problem": str(stopped)}
 
-    def normalise(self, path: Path, **options: str) -> dict[str, Any]:
+    def normalise(self, path: Path, **options: str) -> PictureFacts:
         """decoding.answer for a picture: {sha256, ext, width, height, changes} or {problem}."""
         return self.ask({"path": os.fsencode(path.absolute()).hex(), **options})
 
-    def thumbnail(self, path: Path, name: str) -> dict[str, Any]:
+    def thumbnail(self, path: Path, name: str) -> PictureFacts:
         """Write the thumbnail of a stored picture under `name` into the folder; {} or {problem}."""
         return self.ask({"path": os.fsencode(path.absolute()).hex(), "thumb": name})
 
@@ -56,7 +57,7 @@ def place(staged: Path, target: Path) -> None:
     storage.rename(staged, target)
 
 
-def ensure_thumb(home: Path, row: dict[str, Any], picture: Path) -> Path:
+def ensure_thumb(home: Path, row: Row, picture: Path) -> Path:
     """A picture of at most 256 px for a row: the picture itself where it is that small, else the cached thumbnail,
     made now in a decoding process if it is missing. Raises storage.Corrupt for a stored picture that is unreadable."""
     if max(row["width"], row["height"]) <= THUMB:

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
+from studio.datasets.schema import Row, RowChange
 from studio.datasets.text.captions import LONGEST, clean
 
 MOST = 4 * LONGEST  # characters that an edit makes of a caption before it is cut
@@ -34,15 +34,20 @@ class Change:
         if self.find:
             text = "".join(self._replaced(text))
         text = f"{self.prefix}{text}{self.suffix}"
-        if self.trigger and self.trigger.casefold() not in text.casefold():
-            text = f"{self.trigger}, {text}" if text.strip() else self.trigger
-        return text
+        if not self.trigger or self.trigger.casefold() in text.casefold():
+            return text
+        if not text.strip():
+            return self.trigger
+        return f"{self.trigger}, {text}"
 
     def _replaced(self, text: str) -> Iterator[str]:
         """The parts of the text after the replacement; no more of it than `clean` keeps."""
-        looked_at, pattern = (text if self.match_case else _folded(text)), self._pattern
-        done = place = length = 0
-        while length <= MOST and (match := pattern.search(looked_at, place)):
+        searched = text if self.match_case else _folded(text)
+        done = place = length = 0  # up to where it was replaced and searched; how many characters were yielded
+        while length <= MOST:
+            match = self._pattern.search(searched, place)
+            if match is None:
+                break
             start, end = match.span()
             place = end
             if self.whole_words and (_in_word(text[start - 1 : start]) or _in_word(text[end : end + 1])):
@@ -63,26 +68,35 @@ class Change:
 def _folded(text: str) -> str:
     """The text in lower case, each character at its place."""
     lower = text.lower()
-    return lower if len(lower) == len(text) else "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+    if len(lower) == len(text):
+        return lower
+    return "".join(map(_lower, text))
+
+
+def _lower(character: str) -> str:
+    """It in lower case, where that is one character."""
+    lower = character.lower()
+    return lower if len(lower) == 1 else character
 
 
 def _in_word(character: str) -> bool:
     return character.isalnum() or character == "_"
 
 
-def changed(rows: Iterable[dict[str, Any]], edit: Callable[[list[str]], list[str]]) -> dict[str, dict[str, Any]]:
+def changed(rows: Iterable[Row], edit: Callable[[list[str]], list[str]]) -> dict[str, RowChange]:
     """What `Dataset.edit` is to do: the rows whose captions the edit changes."""
-    found = {}
+    changes: dict[str, RowChange] = {}
     for row in rows:
         captions = edit(row["captions"])
         if captions != row["captions"]:
-            found[row["pid"]] = {"captions": captions}
-    return found
+            changes[row["pid"]] = {"captions": captions}
+    return changes
 
 
-def tags(rows: Iterable[dict[str, Any]]) -> list[tuple[str, int]]:
+def tags(rows: Iterable[Row]) -> list[tuple[str, int]]:
     """The comma-separated parts of the captions with the number of pictures that have each, most used first."""
-    found: Counter[str] = Counter()
+    users: Counter[str] = Counter()
     for row in rows:
-        found.update({part for text in row["captions"] for tag in text.split(",") if (part := tag.strip())})
-    return sorted(found.items(), key=lambda entry: (-entry[1], entry[0]))
+        parts = ",".join(row["captions"]).split(",")
+        users.update(set(filter(None, map(str.strip, parts))))
+    return sorted(users.items(), key=lambda entry: (-entry[1], entry[0]))

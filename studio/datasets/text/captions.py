@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import filterfalse
 
 from studio.messages import Message
 
@@ -26,7 +26,7 @@ class Line:
     captions: tuple[str, ...] = ()
     changes: frozenset[str] = frozenset()
     split: str = ""
-    more: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def says_something(self) -> bool:
@@ -34,30 +34,39 @@ class Line:
         return any(self.captions) or bool(self.split or self.more)
 
 
-def digest(data: Any) -> str:
+def digest(data: object) -> str:
     """SHA-256 of data in canonical JSON."""
     return hashlib.sha256(json.dumps(data, ensure_ascii=True, sort_keys=True).encode()).hexdigest()
 
 
 def clean(text: str) -> tuple[str, set[str]]:
     """One line without control characters, lines joined by a space, and what was changed beyond white space."""
-    changes: set[str] = {CUT} if len(text) > 4 * LONGEST else set()
-    text = text[: 4 * LONGEST]
-    line = " ".join(part.strip() for part in text.splitlines() if part.strip())
-    kept = line if line.isprintable() else "".join(
-        " " if c == "\t" else c for c in line if c == "\t" or unicodedata.category(c) not in ("Cc", "Cs"))
-    kept = kept.replace("\ufeff", "")
-    if kept != line.replace("\t", " ").replace("\ufeff", ""):
-        changes.add(CONTROL)
-    if len(kept) > LONGEST:
+    changes: set[str] = set()
+    if len(text) > 4 * LONGEST:
         changes.add(CUT)
-    return kept[:LONGEST].strip(), changes
+    parts = map(str.strip, text[: 4 * LONGEST].splitlines())
+    line = " ".join(filter(None, parts)).replace("\t", " ").replace("\ufeff", "")
+    printable = line if line.isprintable() else "".join(filterfalse(_is_control, line))
+    if printable != line:
+        changes.add(CONTROL)
+    if len(printable) > LONGEST:
+        changes.add(CUT)
+    return printable[:LONGEST].strip(), changes
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs")
 
 
 def of_texts(texts: list[str]) -> tuple[tuple[str, ...], set[str]]:
     """Several captions of a picture, clean and each once, and what was changed in them."""
-    cleaned = [clean(text) for text in texts]
-    return tuple(dict.fromkeys(text for text, _ in cleaned)), set().union(*(changes for _, changes in cleaned))
+    lines: dict[str, None] = {}  # in their order
+    changes: set[str] = set()
+    for text in texts:
+        line, changes_of_line = clean(text)
+        lines[line] = None
+        changes |= changes_of_line
+    return tuple(lines), changes
 
 
 def of_name(name: str) -> str:
@@ -68,7 +77,7 @@ def of_name(name: str) -> str:
 
 def spread(texts: Iterable[str], number: int = 4) -> list[str]:
     """`number` different, non-empty texts, spread evenly."""
-    found = list(dict.fromkeys(text for text in texts if text.strip()))
-    if len(found) <= number:
-        return found
-    return [found[i * (len(found) - 1) // (number - 1)] for i in range(number)]
+    different = list(dict.fromkeys(text for text in texts if text.strip()))
+    if len(different) <= number:
+        return different
+    return [different[i * (len(different) - 1) // (number - 1)] for i in range(number)]

@@ -10,6 +10,7 @@ import codecs
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from studio.datasets.text import letters
 
@@ -31,10 +32,10 @@ ALIASES = {"utf8": "utf-8", "utf-16": "utf-16-le", "utf16": "utf-16-le", "gbk": 
            "shift-jis": "cp932", "shiftjis": "cp932", "euckr": "cp949", "uhc": "cp949", "eucjp": "euc_jp",
            "koi8-r": "koi8_u", "koi8": "koi8_u", "latin-1": "cp1252", "latin1": "cp1252", "iso-8859-1": "cp1252",
            "ansi": "cp1252", "macroman": "mac_roman", "latin-2": "iso8859_2", "iso-8859-2": "iso8859_2"}
-OLDER = tuple(codec for codec in KNOWN if not codec.startswith("utf"))
+_BY_NAME = dict(zip(KNOWN, KNOWN, strict=True)) | {name.lower(): codec for codec, (name, _) in KNOWN.items()} | ALIASES
 MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF32_LE: "utf-32-le", codecs.BOM_UTF32_BE: "utf-32-be",
          codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}  # the longer before its own beginning
-PLAIN = frozenset(range(0x20, 0x7F)) | set(b"\r\n\t\f")
+NOT_STRANGE = bytes([*range(0x20, 0x100), *b"\r\n\t\f"])  # bytes that a text may have
 ESCAPE = b"\x1b$"  # how ISO-2022-JP leaves ASCII
 SAMPLE = 1 << 12  # bytes that are looked at
 APART = 3.0  # by how much the logarithm of the likelihood must be greater than the next reading's to be sure
@@ -70,9 +71,8 @@ def name_of(codec: str) -> str:
 def codec_of(name: str) -> str | None:
     """The codec that a person means by the name of an encoding; None for one that is not known here."""
     plain = name.strip().lower()
-    known = {codec: codec for codec in KNOWN} | {known[0].lower(): codec for codec, known in KNOWN.items()} | ALIASES
     spellings = (plain, plain.replace("-", "_"), plain.replace("_", "-"), plain.replace("windows-", "cp"))
-    return next((known[spelling] for spelling in spellings if spelling in known), None)
+    return next(filter(None, map(_BY_NAME.get, spellings)), None)
 
 
 def decode(data: bytes, codec: str | None = None) -> Decoded:
@@ -96,20 +96,24 @@ class Reader:
 
     def decode(self, data: bytes) -> Decoded:
         """The text in a file; call `learn` with every file first."""
-        usual = self._sure.most_common(1)[0][0] if self._sure else ""
-        if self.codec or any(data.startswith(mark) for mark in MARKS):
+        if self.codec or data.startswith(tuple(MARKS)):
             return decode(data, self.codec)
-        if plain := _plain(data):
-            if usual.startswith("utf-16") and data:
-                return next((found for _, found in readings(data, ["utf-8", usual])), plain)
+        usual = self._sure.most_common(1)[0][0] if self._sure else ""
+        plain = _plain(data)
+        if plain is not None and data and usual.startswith("utf-16"):
+            candidates = readings(data, ["utf-8", usual])
+            return candidates[0][1] if candidates else plain
+        if plain is not None:
             return plain
-        found = self._readings(data)
-        first = _recognised(data, found)
-        return first if first.sure else next((other for _, other in found if other.codec == usual), first)
+        candidates = self._readings(data)
+        first = _recognised(data, candidates)
+        if first.sure:
+            return first
+        return next((reading for _, reading in candidates if reading.codec == usual), first)
 
     def learn(self, data: bytes) -> None:
         """Note which encoding a file is in, where that is sure."""
-        if self.codec or any(data.startswith(mark) for mark in MARKS) or _plain(data):
+        if self.codec or data.startswith(tuple(MARKS)) or _plain(data):
             return
         first = _recognised(data, self._readings(data))
         self._seen += 1
@@ -123,52 +127,65 @@ class Reader:
 def readings(data: bytes, among: Sequence[str] | Mapping[str, object] = KNOWN) -> list[tuple[float, Decoded]]:
     """What the bytes say in every encoding in which they are a text, the likeliest first, with the logarithm of how
     likely that is."""
-    sample, found = data[:SAMPLE], []
+    scored: list[tuple[float, Decoded]] = []
     for codec in among:
         text = _strict(data, codec)
-        if text is None or codec.startswith("utf-16") and len(data) % 2:
+        half_a_unit = codec.startswith("utf-16") and len(data) % 2 == 1
+        if text is None or half_a_unit:
             continue
-        part = text if len(data) <= SAMPLE else sample.decode(codec, "ignore")
-        likely = max(letters.likelihood(part, language) for language in KNOWN[codec][1])
-        found.append((likely + COMMONER.get(codec, 0.0), Decoded(text, codec)))
-    return sorted(found, key=lambda reading: -reading[0])
+        part = text if len(data) <= SAMPLE else data[:SAMPLE].decode(codec, "ignore")
+        likely = max(map(partial(letters.likelihood, part), KNOWN[codec][1]))
+        scored.append((likely + COMMONER.get(codec, 0.0), Decoded(text, codec)))
+    return sorted(scored, key=lambda reading: -reading[0])
 
 
 def others(data: bytes, taken: str) -> dict[str, str]:
     """Other readings of a text {codec: text}, the likeliest first, one for each that looks different."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for _, reading in readings(data[: SAMPLE - SAMPLE % 4]):
-        if reading.codec != taken and reading.text not in found.values() and len(found) < GUESSES:
-            found[reading.codec] = reading.text
-    return found
+        if reading.codec != taken and reading.text not in texts.values() and len(texts) < GUESSES:
+            texts[reading.codec] = reading.text
+    return texts
 
 
 def _plain(data: bytes) -> Decoded | None:
     """UTF-8 as it is, or with a few damaged places: cut in the middle of a character, or joined from two files."""
     if ESCAPE in data or b"\0" in data:
         return None
-    if (text := _strict(data, "utf-8")) is not None:
-        strange = sum(byte < 0x20 and byte not in PLAIN for byte in data)
-        return Decoded(text) if strange <= 0.1 * len(data) and not _is_chance(text, data) else None
-    damaged = data.decode("utf-8", "replace")
-    good = sum(c > "\x7f" for c in damaged) - damaged.count("\ufffd")
-    return Decoded(damaged, damaged=True) if good >= 3 * damaged.count("\ufffd") else None
+    text = _strict(data, "utf-8")
+    if text is not None:
+        strange = len(data.translate(None, NOT_STRANGE))
+        if strange > 0.1 * len(data) or _is_chance(text, data):
+            return None
+        return Decoded(text)
+    text = data.decode("utf-8", "replace")
+    damaged = text.count("\ufffd")
+    whole = _beyond_ascii(text) - damaged
+    if whole < 3 * damaged:
+        return None
+    return Decoded(text, damaged=True)
+
+
+def _beyond_ascii(text: str) -> int:
+    """How many characters of a text are not ASCII."""
+    return len(text) - len(text.encode("ascii", "ignore"))
 
 
 def _is_chance(text: str, data: bytes) -> bool:
     """Whether a few letters of another encoding are UTF-8 by chance: two bytes each, and far likelier otherwise."""
-    if text.isascii() or max(text) >= "\u0800" or sum(c > "\x7f" for c in text) > MOST_BY_CHANCE:
+    if text.isascii() or max(text) >= "\u0800" or _beyond_ascii(text) > MOST_BY_CHANCE:
         return False
     (likely, first), *rest = readings(data)
-    other = next((score for score, reading in rest if reading.codec == "utf-8"), likely)
-    return first.codec != "utf-8" and likely - other >= FAR
+    as_utf8 = next((score for score, reading in rest if reading.codec == "utf-8"), likely)
+    return first.codec != "utf-8" and likely - as_utf8 >= FAR
 
 
-def _recognised(data: bytes, found: list[tuple[float, Decoded]]) -> Decoded:
-    if not found:
+def _recognised(data: bytes, candidates: list[tuple[float, Decoded]]) -> Decoded:
+    """The first of `readings`, sure where it is far likelier than the next one that looks different."""
+    if not candidates:
         return _lenient(data, "cp1252", sure=False)
-    score, first = found[0]
-    rival = next((other for other, reading in found if reading.text != first.text), float("-inf"))
+    score, first = candidates[0]
+    rival = next((score for score, reading in candidates if reading.text != first.text), float("-inf"))
     return Decoded(first.text, first.codec, score - rival >= APART)
 
 
@@ -181,4 +198,6 @@ def _strict(data: bytes, codec: str) -> str | None:
 
 def _lenient(data: bytes, codec: str, *, sure: bool = True) -> Decoded:
     text = _strict(data, codec)
-    return Decoded(text, codec, sure) if text is not None else Decoded(data.decode(codec, "replace"), codec, sure, True)
+    if text is None:
+        return Decoded(data.decode(codec, "replace"), codec, sure, damaged=True)
+    return Decoded(text, codec, sure)
