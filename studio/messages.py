@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from operator import is_
 from typing import Any, Self
 
 Value = str | int | float  # Messages among the str
@@ -26,11 +27,15 @@ class Message(str):
     template: str
     values: Mapping[str, Value]
 
-    def __new__(cls, template: str, /, **values: Any) -> Self:
+    def __new__(cls, template: str, /, **values: object) -> Self:
         """The template must be written out where it is raised: the catalogues are held against the sources."""
         plain = {name: _value(value) for name, value in values.items()}
-        message = super().__new__(cls, fill(template, plain) if plain else template)
-        message.template, message.values = str.__str__(template), plain
+        english = template
+        if plain:
+            english = fill(template, plain)
+        message = super().__new__(cls, english)
+        message.template = str.__str__(template)
+        message.values = plain
         return message
 
     def __str__(self) -> str:
@@ -44,11 +49,13 @@ class Message(str):
         """It with a capital and a stop, as a sentence stands alone."""
         values = dict(self.values)
         template = _ended(self.template, self[-1:])
-        first = FIELD.match(template) if values else None
-        if first is None:
-            template = template[:1].upper() + template[1:]
-        elif isinstance(value := values[first[1]], str):
-            values[first[1]] = _capital(value)
+        first_field = FIELD.match(template)
+        if first_field is None or not values:
+            return Message(template[:1].upper() + template[1:], **values)
+        name = first_field[1]
+        value = values[name]
+        if isinstance(value, str):
+            values[name] = _capital(value)
         return Message(template, **values)
 
     def changed(self, change: Callable[[str], str]) -> str:
@@ -56,26 +63,32 @@ class Message(str):
         text = change(str.__str__(self))
         if text == self:
             return self
-        values = {name: value.changed(change) if isinstance(value, Message) else
-                  change(value) if isinstance(value, str) else value for name, value in self.values.items()}
+        values = dict(self.values)
+        for name, value in values.items():
+            if isinstance(value, str):
+                values[name] = changed(value, change)
         message = Message(self.template, **values)
-        return message if message == text else text
+        if message != text:
+            return text
+        return message
 
 
 def fill(template: str, values: Mapping[str, Value], formats: str | None = None) -> str:
     """The template with its values; a field without a format of its own is formatted as in the template `formats`."""
-    known = dict(FIELD.findall(formats)) if formats else {}
+    formats_by_name = dict(FIELD.findall(formats or ""))
 
     def put(field: re.Match[str]) -> str:
-        value, spec = values[field[1]], field[2] or known.get(field[1], "")
-        return str(value) if isinstance(value, str) else format(value, spec)
+        value = values[field[1]]
+        if isinstance(value, str):
+            return str(value)
+        return format(value, field[2] or formats_by_name.get(field[1], ""))
 
     return FIELD.sub(put, template)
 
 
 def names(template: str) -> set[str]:
     """The names of a template's fields."""
-    return {field[1] for field in FIELD.finditer(template)}
+    return {name for name, _ in FIELD.findall(template)}
 
 
 def key(template: str) -> str:
@@ -86,13 +99,16 @@ def key(template: str) -> str:
 
 def sentence(text: str) -> str:
     """Text with a capital and a stop; a Message stays one."""
-    return text.sentence() if isinstance(text, Message) else _ended(_capital(text), text[-1:])
+    if isinstance(text, Message):
+        return text.sentence()
+    return _ended(_capital(text), text[-1:])
 
 
 def lowered(text: str) -> str:
     """Text as it goes on within a sentence: without the capital; a Message stays one."""
-    lower = text[:1].lower() + text[1:]
-    return Message(lowered(text.template), **text.values) if isinstance(text, Message) else lower
+    if isinstance(text, Message):
+        return Message(lowered(text.template), **text.values)
+    return text[:1].lower() + text[1:]
 
 
 def without_stop(text: str) -> str:
@@ -105,7 +121,10 @@ def without_stop(text: str) -> str:
 def line(text: str, most: int) -> str:
     """The first line of a text, at most so many characters of it; a Message stays one where it is that already."""
     lines = text.strip().splitlines() or [""]
-    return text if isinstance(text, Message) and text == lines[0][:most] else lines[0][:most]
+    first = lines[0][:most]
+    if isinstance(text, Message) and text == first:
+        return text
+    return first
 
 
 def word(name: str) -> str:
@@ -123,10 +142,12 @@ def listed(texts: Iterable[str]) -> str:
 
 def changed(text: str, change: Callable[[str], str]) -> str:
     """`change` made to a text; a Message stays one where that can be."""
-    return text.changed(change) if isinstance(text, Message) else change(text)
+    if isinstance(text, Message):
+        return text.changed(change)
+    return change(text)
 
 
-_WORDS = {str.__str__(one): one for one in (
+_WORDS = {str.__str__(message): message for message in (
     Message("queued"), Message("starting"), Message("running"), Message("stopping"), Message("paused"),
     Message("interrupted"), Message("finished"), Message("stopped"), Message("cancelled"), Message("failed"),
     Message("diverged"), Message("importing"), Message("receiving"), Message("ready"), Message("stop"),
@@ -137,76 +158,111 @@ _WORDS = {str.__str__(one): one for one in (
 # ----------------------------------------------------------------------------------------------------------- as JSON
 
 
-def stored(data: Any) -> Any:
+def stored(data: object) -> object:
     """JSON-like `data` with what its Messages were made of beside them, under STORED; itself where it has none."""
     if isinstance(data, dict):
-        kept = {name: stored(value) for name, value in data.items()}
-        templates = {name: one for name, value in data.items() if (one := _templates(value)) is not None}
-        if templates:
-            kept[STORED] = templates
-        return kept if templates or any(kept[name] is not data[name] for name in data) else data
+        return _stored_object(data)
     if isinstance(data, list | tuple):
-        kept_list = [stored(value) for value in data]
-        return kept_list if any(one is not other for one, other in zip(kept_list, data, strict=True)) else data
+        values = list(map(stored, data))
+        if all(map(is_, values, data)):
+            return data
+        return values
     return data
 
 
-def restored(data: Any) -> Any:
+def _stored_object(data: JsonObject) -> JsonObject:
+    """`stored` of an object."""
+    values = {name: stored(value) for name, value in data.items()}
+    templates: JsonObject = {}
+    for name, value in data.items():
+        parts = _templates(value)
+        if parts is not None:
+            templates[name] = parts
+    if templates:
+        values[STORED] = templates
+    elif all(map(is_, values.values(), data.values())):
+        return data
+    return values
+
+
+def restored(data: object) -> Any:
     """JSON that `stored` made, with its Messages; whoever wrote it, none says anything else than the text itself."""
-    if isinstance(data, dict):
-        templates = data.get(STORED)
-        kept = {name: restored(value) if isinstance(value, dict | list) else value for name, value in data.items()}
-        if not isinstance(templates, dict):
-            return kept
-        del kept[STORED]
-        return {name: _again(value, templates.get(name)) for name, value in kept.items()}
-    return [restored(value) for value in data] if isinstance(data, list) else data
+    if isinstance(data, list):
+        return list(map(restored, data))
+    if not isinstance(data, dict):
+        return data
+    templates = data.get(STORED)
+    values = {name: restored(value) for name, value in data.items()}
+    if not isinstance(templates, dict):
+        return values
+    del values[STORED]
+    return {name: _again(value, templates.get(name)) for name, value in values.items()}
 
 
 def loads(data: bytes) -> Any:
     """JSON with its Messages. Raises ValueError, and RecursionError for what is nested without end."""
     read = json.loads(data)
-    return restored(read) if f'"{STORED}"'.encode() in data else read
+    if f'"{STORED}"'.encode() in data:
+        return restored(read)
+    return read
 
 
-def _templates(value: Any) -> Any:
+def _templates(value: object) -> object:
     """What the Message (or the list with some) `value` was made of; None where it is no such thing."""
     if isinstance(value, Message):
-        parts = {name: one if (one := _templates(inner)) is not None else inner for name, inner in value.values.items()}
+        parts: JsonObject = dict(value.values)
+        for name, inner in value.values.items():
+            made_of = _templates(inner)
+            if made_of is not None:
+                parts[name] = made_of
         return {"template": value.template, "values": parts}
-    if isinstance(value, list | tuple) and any(isinstance(one, Message) for one in value):
-        return [_templates(one) for one in value]
+    if isinstance(value, list | tuple) and any(isinstance(item, Message) for item in value):
+        return list(map(_templates, value))
     return None
 
 
-def _again(value: Any, made_of: Any) -> Any:
+def _again(value: object, made_of: object) -> object:
     """A text, or a list of texts, as Messages where what they were made of gives just these texts."""
     if isinstance(value, list) and isinstance(made_of, list) and len(value) == len(made_of):
-        return [_again(one, parts) for one, parts in zip(value, made_of, strict=True)]
+        return list(map(_again, value, made_of))
     if not isinstance(value, str) or len(value) > MOST_TEXT:
         return value
-    message = _made(made_of, DEPTH)
-    return message if message is not None and message == value else value
+    message = _message_of(made_of, DEPTH)
+    if message is None or message != value:
+        return value
+    return message
 
 
-def _made(made_of: Any, depth: int) -> Message | None:
+def _message_of(made_of: object, depth: int) -> Message | None:
     """The Message of {template, values}, where that can be one of a bearable size."""
     if not isinstance(made_of, dict) or not depth:
         return None
-    template, given = made_of.get("template"), made_of.get("values")
-    if not isinstance(template, str) or not isinstance(given, dict) or len(template) > MOST_TEMPLATE:
+    template = made_of.get("template")
+    parts = made_of.get("values")
+    if not isinstance(template, str) or not isinstance(parts, dict) or not _is_bearable(template, parts.keys()):
         return None
-    if len(FIELD.findall(template)) > MOST_FIELDS or (given and names(template) != given.keys()):
-        return None
-    values = {name: _made(value, depth - 1) if isinstance(value, dict) else value for name, value in given.items()}
-    sound = all(isinstance(value, Value) and len(str(value)) <= MOST_TEXT for value in values.values())
+    values: dict[str, Value] = {}
+    for name, value in parts.items():
+        if isinstance(value, dict):
+            value = _message_of(value, depth - 1)
+        if not isinstance(value, Value) or len(str(value)) > MOST_TEXT:
+            return None
+        values[name] = value
     try:
-        return Message(template, **values) if sound else None
+        return Message(template, **values)
     except (ValueError, OverflowError):  # a number that has no such format
         return None
 
 
-def _value(value: Any) -> Value:
+def _is_bearable(template: str, given_names: Collection[str]) -> bool:
+    """Whether a template that was read is short enough, and has the fields of the values beside it, if there are."""
+    if len(template) > MOST_TEMPLATE or len(FIELD.findall(template)) > MOST_FIELDS:
+        return False
+    return not given_names or names(template) == given_names
+
+
+def _value(value: object) -> Value:
+    """A number that is no bool, or text."""
     if isinstance(value, bool) or not isinstance(value, Value):
         return str(value)
     return value
@@ -217,8 +273,13 @@ def _capital(text: str) -> str:
     if not isinstance(text, Message):
         return text[:1].upper() + text[1:]
     capital = text.sentence()
-    return Message(capital.template.removesuffix(".") if not text.endswith(".") else capital.template, **capital.values)
+    if text.endswith("."):
+        return capital
+    return Message(capital.template.removesuffix("."), **capital.values)
 
 
 def _ended(text: str, last: str) -> str:
-    return text if last in (".", "!", "?") else f"{text}."
+    """Text with a stop, where `last`, the last character of what it becomes, is no such sign already."""
+    if last in (".", "!", "?"):
+        return text
+    return f"{text}."

@@ -5,28 +5,24 @@
 
 from __future__ import annotations
 
-import importlib.util
-import math
-import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from studio import config as config_
-from studio import datasets, families, sizes, storage
+from studio import datasets, families, sizes
 from studio.bases import source as source_
-from studio.config import Config, ConfigError, Problem
-from studio.families import Family, Source
+from studio.config import Config, ConfigError, PlainConfig, Problem
+from studio.datasets.edit_log import Row
 from studio.folders import edits, runs
 from studio.messages import Message, word
 from studio.optimizers import OPTIMIZERS
+from studio.plans import DatasetRecord, Plan, check_objective, check_recipe, check_space, disk_bytes, sides
 from studio.system import machine
 
-DISK_MARGIN = 1.2
-RUNTIME_BYTES = 700 << 20  # resident size of torch and diffusers themselves
+AnySection = TypeVar("AnySection", bound=config_.Section)
 WEAKEST = {  # under every family's own defaults
     "data": {"resolution": 512},
     "train": {"batch_size": 1, "max_steps": 1000, "mixed_precision": "no"},
@@ -40,71 +36,58 @@ OF_THE_CHECKPOINT = (  # what a branch cannot change: the weights' and the optim
 )
 
 
-@dataclass
-class Plan:
-    """What a run would be. `config` is resolved, and None where a fault forbids it; sizes in bytes, 0 = unknown."""
-
-    config: Config | None = None
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    source: Source | None = None
-    family: Family | None = None
-    problems: list[Problem] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    weights: int = 0  # of the denoiser
-    checkpoint_bytes: int = 0
-    disk_bytes: int = 0
-    memory_bytes: int = 0
-    dataset: dict[str, Any] = field(default_factory=dict)
-    seed: int = field(default_factory=lambda: secrets.randbelow(2**32))  # where the config has none
-
-    def fault(self, path: str, message: str) -> None:
-        """Note a problem that belongs to the setting `path`."""
-        self.problems.append(Problem(field=path, message=message))
-
-
-def plan(home: Path, config: dict[str, Any], *, token: str | None = None) -> Plan:
+def plan(home: Path, config: PlainConfig, *, token: str | None = None) -> Plan:
     """Everything a run of this (partial) config would be, and every problem; raises nothing for a person's faults.
 
     Works with files alone, except for a Hub base that is not here: its small files are then fetched with `token`.
     """
-    found = Plan()
-    asked = _load(config, found)
-    defaults = _look_at_base(config, found, token)
-    found_set = _look_at_dataset(home, config, found)
+    draft = Plan()
+    asked = _load(config, draft)
+    defaults = _look_at_base(config, draft, token)
+    dataset = _look_at_dataset(home, config, draft)
     facts = machine.facts(home)
-    _check_compute(config, facts, found)
-    if asked is not None and defaults is not None:
-        found.config = _resolve(asked, found, defaults, _measured(home, asked, defaults), found_set)
-        if found.config is not None:
-            _check_recipe(found.config, defaults, found)
-            _check_space(home, found.config, facts, found)
-            needs = {"hub.push": found.config.hub.push, "compute.backend": found.config.compute.backend != "local"}
-            for path in (path for path, wanted in needs.items() if wanted and not token):
-                found.fault(path,
-                            Message("there is no Hugging Face token to do this with: sign in (`hf auth login`), or set "
-                                    "HF_TOKEN to one that may write"))
-    return found
+    draft.problems += machine.problems(facts, _section(config_.Train, config, "train"),
+                                       _section(config_.Compute, config, "compute"))
+    if asked is None or defaults is None:
+        return draft
+    draft.config = _resolve(asked, draft, defaults, _measured(home, asked, defaults), dataset)
+    if draft.config is None:
+        return draft
+    check_recipe(draft.config, defaults, draft)
+    check_space(home, draft.config, facts, draft)
+    if not token:
+        no_token = Message("there is no Hugging Face token to do this with: sign in (`hf auth login`), or set HF_TOKEN "
+                           "to one that may write")
+        if draft.config.hub.push:
+            draft.fault("hub.push", no_token)
+        if draft.config.compute.backend != "local":
+            draft.fault("compute.backend", no_token)
+    return draft
 
 
-def submit(home: Path, *, name: str, owner: str, config: dict[str, Any], parent: dict[str, Any] | None = None,
-           token: str | None = None, look: Callable[[Plan], None] = lambda plan: None, held: float = 0.0) -> runs.Run:
+def _no_more_faults(plan: Plan) -> None:
+    """What looks at a plan where nobody else has rules of their own."""
+
+
+def submit(home: Path, *, name: str, owner: str, config: PlainConfig, parent: Mapping[str, object] | None = None,
+           token: str | None = None, look: Callable[[Plan], None] = _no_more_faults, held: float = 0.0) -> runs.Run:
     """A new run, waiting in the queue; `look` may find more faults, `held` is as for `runs.create`. Raises ConfigError
     with every problem at once."""
     ready = plan(home, config, token=token)
     look(ready)
     if ready.config is None or ready.problems:
         raise ConfigError(ready.problems)
-    chosen = datasets.find(home, ready.config.data.dataset)
+    dataset = datasets.find(home, ready.config.data.dataset)
     with datasets.relying(home):
-        rows = chosen_rows(chosen.freeze(), ready.config.data, ready.config.validation, ready.config.train.seed or 0)
-        count = sum(row["split"] == "train" for row in rows)
-        facts = {**ready.dataset, "fingerprint": chosen.fingerprint(), "count": count}
+        rows = chosen_rows(dataset.freeze(), ready.config.data, ready.config.validation, ready.config.train.seed or 0)
+        facts: DatasetRecord = {**ready.dataset, "fingerprint": dataset.fingerprint(),
+                                "count": len(_training_rows(rows))}
         return runs.create(home, name=name, owner=owner, config=ready.config, rows=rows, parent=parent,
                            extra={"dataset": facts}, held=held)
 
 
 def branch(home: Path, parent: runs.Run, *, name: str, owner: str, checkpoint: str | None = None,
-           config: dict[str, Any] | None = None, look: Callable[[Plan], None] = lambda plan: None,
+           config: PlainConfig | None = None, look: Callable[[Plan], None] = _no_more_faults,
            held: float = 0.0) -> runs.Run:
     """A new run that goes on from a checkpoint of `parent` (by default its newest), waiting in the queue.
 
@@ -112,68 +95,92 @@ def branch(home: Path, parent: runs.Run, *, name: str, owner: str, checkpoint: s
     Refused where there is no such checkpoint, Corrupt for a damaged one, ConfigError with every setting that cannot be
     as asked.
     """
-    kept = {path.name: (path, facts) for path, facts in parent.valid_checkpoints()}
-    chosen = checkpoint if checkpoint is not None else next(iter(kept), None)
-    if chosen not in kept:
-        raise runs.Refused(
-            Message("a run is branched from one of its checkpoints, and this one has no checkpoint {name}; there are: "
-                    "{names}", name=repr(chosen[:40]), names=", ".join(kept) or Message("none")) if chosen else
-            Message("a run is branched from one of its checkpoints, and this one has none yet"))
-    path, facts = kept[chosen]
-    before, asked = parent.config(), config or {}
+    checkpoints = dict(parent.valid_checkpoints())  # newest first
+    path = _checkpoint_named(checkpoint, list(checkpoints))
+    manifest = checkpoints[path]
+    asked = config or {}
+    before = parent.config()
     config_.load(asked)
     created = config_.load(config_.merge(config_.dump(parent.created_config()), asked))
-    kept_edits = edits.without(parent.edits(), _overruled(asked))
-    settings = edits.edited(created, kept_edits)
-    changed = config_.differences(config_.dump(before), config_.dump(settings))
-    kept_so = Message("a branch keeps what its checkpoint was made with: start a new run to change this")
-    found = Plan(settings, problems=[Problem(name, kept_so) for name in changed if name.startswith(OF_THE_CHECKPOINT)])
-    if (settings.train.max_steps or 0) <= facts["step"]:
-        found.fault("train.max_steps",
+    remaining_edits = edits.without(parent.edits(), _overruled(asked))
+    settings = edits.edited(created, remaining_edits)
+    changes = config_.differences(config_.dump(before), config_.dump(settings))
+    draft = _branch_plan(settings, changes)
+    if (settings.train.max_steps or 0) <= manifest["step"]:
+        draft.fault("train.max_steps",
                     Message("{name} is at step {step} already: set more steps than that", name=path.name,
-                            step=facts["step"]))
-    found.problems += OPTIMIZERS[settings.optim.name].faults(settings)
-    found.problems += machine.problems(machine.facts(home), settings.train, settings.compute)
-    family = source_.family_of(settings.model)
-    if any(name.startswith("objective.") for name in changed):
-        _check_objective(settings, family, found)
-    sides = {name: side for name, side in _sides(settings).items() if name in changed}
-    found.problems += families.side_problems(family, source_.here(settings.model), sides)
-    found.checkpoint_bytes = sum(file["size"] for file in facts["files"].values())
-    found.disk_bytes = math.ceil((settings.checkpoint.keep + 1) * DISK_MARGIN * found.checkpoint_bytes)
-    look(found)
-    if found.problems:
-        raise ConfigError(found.problems)
+                            step=manifest["step"]))
+    _check_changes(home, settings, changes, draft)
+    draft.checkpoint_bytes = sum(file["size"] for file in manifest["files"].values())
+    draft.disk_bytes = disk_bytes(settings, draft.checkpoint_bytes)
+    look(draft)
+    if draft.problems:
+        raise ConfigError(draft.problems)
     with datasets.relying(home):
-        return runs.branch(home, parent, path, name=name, owner=owner, config=created, edits=kept_edits,
-                           changes=list(changed.values()), held=held)
+        return runs.branch(home, parent, path, name=name, owner=owner, config=created, edits=remaining_edits,
+                           changes=list(changes.values()), held=held)
 
 
-def _overruled(asked: dict[str, Any]) -> set[str]:
+def _checkpoint_named(name: str | None, checkpoints: list[Path]) -> Path:
+    """The checkpoint of that name, the first where none is named. Raises Refused where there is no such one."""
+    if name is None and checkpoints:
+        return checkpoints[0]
+    for path in checkpoints:
+        if path.name == name:
+            return path
+    if name:
+        names = ", ".join(path.name for path in checkpoints) or Message("none")
+        raise runs.Refused(Message("a run is branched from one of its checkpoints, and this one has no checkpoint "
+                                   "{name}; there are: {names}", name=repr(name[:40]), names=names))
+    raise runs.Refused(Message("a run is branched from one of its checkpoints, and this one has none yet"))
+
+
+def _branch_plan(settings: Config, changes: Mapping[str, Message]) -> Plan:
+    """A branch with these settings, with a problem for each of its `changes` (by path) that cannot be."""
+    fixed = Message("a branch keeps what its checkpoint was made with: start a new run to change this")
+    problems = [Problem(path, fixed) for path in changes if path.startswith(OF_THE_CHECKPOINT)]
+    return Plan(settings, problems=problems)
+
+
+def _check_changes(home: Path, settings: Config, changes: Mapping[str, Message], draft: Plan) -> None:
+    """Note what of a branch's settings the optimizer and this machine cannot do, and what of its changes the base."""
+    draft.problems += OPTIMIZERS[settings.optim.name].faults(settings)
+    draft.problems += machine.problems(machine.facts(home), settings.train, settings.compute)
+    family = source_.family_of(settings.model)
+    if any(path.startswith("objective.") for path in changes):
+        check_objective(settings, family, draft)
+    changed_sides = {path: side for path, side in sides(settings).items() if path in changes}
+    draft.problems += families.side_problems(family, source_.here(settings.model), changed_sides)
+
+
+def _overruled(asked: PlainConfig) -> set[str]:
     """The settings whose edits a branch that asks for these leaves behind."""
-    named = {f"{section}.{name}" for section, values in asked.items() if isinstance(values, dict)
-             for name, value in values.items() if value is not None}
-    return named | ({"optim.lr_multiplier"} if "optim.learning_rate" in named else set())
+    named = {path for path, value in config_.settings_in(asked) if value is not None}
+    if "optim.learning_rate" in named:
+        named.add("optim.lr_multiplier")
+    return named
 
 
-def _load(config: dict[str, Any], found: Plan) -> Config | None:
+def _load(config: PlainConfig, draft: Plan) -> Config | None:
+    """The checked config; None where it has faults, which are noted."""
     try:
         return config_.load(config)
     except ConfigError as error:
-        found.problems += error.problems
+        draft.problems += error.problems
         return None
 
 
-def _section(kind: type[config_.Section], config: Any, name: str) -> Any | None:
+def _section(kind: type[AnySection], config: PlainConfig, name: str) -> AnySection | None:
     """One section alone, so that a fault elsewhere hides no other; None when it is the faulty one (told by `_load`)."""
-    given = config.get(name, {}) if isinstance(config, dict) else None
+    if not isinstance(config, dict):
+        return None
     try:
-        return kind.model_validate(given)
+        return kind.model_validate(config.get(name, {}))
     except ValidationError:
         return None
 
 
-def _look_at_base(config: dict[str, Any], found: Plan, token: str | None) -> dict[str, Any] | None:
+def _look_at_base(config: PlainConfig, draft: Plan, token: str | None) -> PlainConfig | None:
     """The base's recommended settings; None when there is no usable base."""
     model = _section(config_.Model, config, "model")
     if model is None:
@@ -182,69 +189,88 @@ def _look_at_base(config: dict[str, Any], found: Plan, token: str | None) -> dic
         try:
             families.get(model.family)
         except families.BaseProblem as error:
-            found.fault("model.family", str(error))
+            draft.fault("model.family", str(error))
             return None
     try:
-        found.source = source_.fetch_configs(None, model.base, model.revision, model.variant, token)
-        found.family = family = families.of(found.source)
-        found.weights = sizes.parameters(found.source, family.denoiser)
+        source = source_.fetch_configs(None, model.base, model.revision, model.variant, token)
+        draft.source = source
+        family = families.of(source)
+        draft.family = family
+        draft.weights = sizes.parameters(source, family.denoiser)
         if model.family and model.family != family.name:
-            found.warnings.append(Message("the base is of the family {family}, not {name}: the base's own is taken",
+            draft.warnings.append(Message("the base is of the family {family}, not {name}: the base's own is taken",
                                           family=family.name, name=model.family))
-        found.warnings += family.warnings(found.source)
-        suggested = family.defaults(found.source, model.method)
+        draft.warnings += family.warnings(source)
+        suggested = family.defaults(source, model.method)
         return config_.merge({"objective": {"prediction_type": family.prediction_types[0]}}, suggested)
     except families.BaseProblem as error:
-        found.fault("model.base", str(error))
+        draft.fault("model.base", str(error))
     except OSError as error:
-        found.fault("model.base",
+        draft.fault("model.base",
                     Message("{base} cannot be read ({why}): check the folder's rights", base=model.base,
                             why=error.strerror or error))
     return None
 
 
-def _look_at_dataset(home: Path, config: dict[str, Any], found: Plan) -> datasets.Dataset | None:
+def _look_at_dataset(home: Path, config: PlainConfig, draft: Plan) -> datasets.Dataset | None:
+    """The data set, with its training rows noted; None when there is no usable one."""
     data = _section(config_.Data, config, "data")
     if data is None:
         return None
-    try:
-        chosen = datasets.find(home, data.dataset)
-    except datasets.NotFound:
-        found.fault("data.dataset",
-                    Message("there is no data set {name}: {advice}", name=repr(data.dataset),
-                            advice=datasets.advice(data.dataset)))
-        return None
-    if chosen.state != "ready":
-        found.fault("data.dataset",
-                    Message("the data set {name} is not ready ({state}): wait until it is there",
-                            name=repr(chosen.name), state=word(chosen.state)) if chosen.state == "importing" else
-                    Message("the data set {name} is not ready ({state}): upload the pictures again",
-                            name=repr(chosen.name), state=word(chosen.state)))
+    dataset = _ready_dataset(home, data.dataset, draft)
+    if dataset is None:
         return None
     train = _section(config_.Train, config, "train")
-    seed = found.seed if train is None or train.seed is None else train.seed
+    seed = draft.seed
+    if train is not None and train.seed is not None:
+        seed = train.seed
     validation = _section(config_.Validation, config, "validation") or config_.Validation()
-    rows = chosen_rows(chosen.rows(0, chosen.count), data, validation, seed)
-    found.rows = [row for row in rows if row["split"] == "train"]
-    found.dataset = {"id": chosen.id, "name": chosen.name, "fingerprint": chosen.fingerprint(),
-                     "count": len(found.rows)}
-    if not found.rows:
-        found.fault("data.dataset",
-                    Message("the data set {name} has no pictures to train on: add some", name=repr(chosen.name)))
-    bare = sum(not any(caption.strip() for caption in row["captions"]) for row in found.rows)
+    rows = chosen_rows(dataset.rows(0, dataset.count), data, validation, seed)
+    draft.rows = _training_rows(rows)
+    draft.dataset = {"id": dataset.id, "name": dataset.name, "fingerprint": dataset.fingerprint(),
+                     "count": len(draft.rows)}
+    if not draft.rows:
+        draft.fault("data.dataset",
+                    Message("the data set {name} has no pictures to train on: add some", name=repr(dataset.name)))
+    bare = sum(not any(map(str.strip, row["captions"])) for row in draft.rows)
     if bare:
-        found.warnings.append(Message("{bare} of {all} pictures have no caption: they are learnt without words",
-                                      bare=bare, all=len(found.rows)))
-    return chosen
+        draft.warnings.append(Message("{bare} of {all} pictures have no caption: they are learnt without words",
+                                      bare=bare, all=len(draft.rows)))
+    return dataset
 
 
-def chosen_rows(rows: list[dict[str, Any]], data: config_.Data, validation: config_.Validation,
-            seed: int) -> list[dict[str, Any]]:
+def _ready_dataset(home: Path, id: str, draft: Plan) -> datasets.Dataset | None:
+    """The data set of that id; None where there is none, or its pictures are not there (yet), which is noted."""
+    try:
+        dataset = datasets.find(home, id)
+    except datasets.NotFound:
+        draft.fault("data.dataset",
+                    Message("there is no data set {name}: {advice}", name=repr(id), advice=datasets.advice(id)))
+        return None
+    if dataset.state == "importing":
+        draft.fault("data.dataset",
+                    Message("the data set {name} is not ready ({state}): wait until it is there",
+                            name=repr(dataset.name), state=word(dataset.state)))
+        return None
+    if dataset.state != "ready":
+        draft.fault("data.dataset",
+                    Message("the data set {name} is not ready ({state}): upload the pictures again",
+                            name=repr(dataset.name), state=word(dataset.state)))
+        return None
+    return dataset
+
+
+def _training_rows(rows: list[Row]) -> list[Row]:
+    """Those that are trained on."""
+    return [row for row in rows if row["split"] == "train"]
+
+
+def chosen_rows(rows: list[Row], data: config_.Data, validation: config_.Validation, seed: int) -> list[Row]:
     """The rows that a run keeps: split `train` to learn from, the others held out."""
     return datasets.choose(rows, seed, most=data.max_samples, share=validation.share, held=validation.pictures)
 
 
-def _measured(home: Path, asked: Config, defaults: dict[str, Any]) -> dict[str, Any]:
+def _measured(home: Path, asked: Config, defaults: PlainConfig) -> PlainConfig:
     """What this machine suggests for what was asked."""
     if asked.compute.backend != "local":
         return machine.rented(asked.compute)
@@ -252,149 +278,20 @@ def _measured(home: Path, asked: Config, defaults: dict[str, Any]) -> dict[str, 
     return machine.suggestion(home, asked.train.mixed_precision, side)
 
 
-def _resolve(asked: Config, found: Plan, defaults: dict[str, Any], measured: dict[str, Any],
-             chosen: datasets.Dataset | None) -> Config | None:
-    prompts = chosen.suggested_prompts() if chosen else []
-    own: dict[str, Any] = {"optim": OPTIMIZERS[asked.optim.name].suggests}
-    if found.family is not None:
-        asked = asked.model_copy(update={"model": asked.model.model_copy(update={"family": found.family.name})})
-    if prompts:
-        own["sample"] = {"prompts": prompts}
+def _resolve(asked: Config, draft: Plan, defaults: PlainConfig, measured: PlainConfig,
+             dataset: datasets.Dataset | None) -> Config | None:
+    """The config with every empty setting filled; None where one stays empty, which is noted."""
+    suggested: PlainConfig = {"optim": OPTIMIZERS[asked.optim.name].suggests}
+    if dataset is not None:
+        prompts = dataset.suggested_prompts()
+        if prompts:
+            suggested["sample"] = {"prompts": prompts}
+    if draft.family is not None:
+        asked = asked.model_copy(update={"model": asked.model.model_copy(update={"family": draft.family.name})})
     try:
-        taken = sum(row.get("repeats", 1) for row in found.rows)  # in one pass
-        return config_.resolve(asked, WEAKEST, defaults, measured, own, pictures=max(1, taken), seed=found.seed,
-                               cores=machine.cores())
+        pictures = sum(row.get("repeats", 1) for row in draft.rows)  # in one pass
+        return config_.resolve(asked, WEAKEST, defaults, measured, suggested, pictures=max(1, pictures),
+                               seed=draft.seed, cores=machine.cores())
     except ConfigError as error:
-        found.problems += error.problems
+        draft.problems += error.problems
         return None
-
-
-def _check_compute(config: dict[str, Any], facts: dict[str, Any], found: Plan) -> None:
-    """What this machine cannot do, section by section."""
-    train, compute = (_section(kind, config, kind.__name__.lower()) for kind in (config_.Train, config_.Compute))
-    found.problems += machine.problems(facts, train, compute)
-
-
-def _check_recipe(config: Config, defaults: dict[str, Any], found: Plan) -> None:
-    family = source_.family_of(config.model)
-    _check_objective(config, family, found)
-    _check_sides(config, family, found)
-    optimizer = OPTIMIZERS[config.optim.name]
-    found.problems += optimizer.faults(config)
-    found.warnings += optimizer.warnings(config)
-    _check_method(config, family, defaults, found)
-    for package in config.track.report_to:
-        if importlib.util.find_spec(package) is None:
-            found.fault("track.report_to",
-                        Message("{package} is not installed here: add it by `pip install {same}` in the studio's "
-                                "environment, or leave it out", package=package, same=package))
-    own, side = defaults.get("data", {}).get("resolution"), config.data.resolution
-    if own and side and not own / 2 <= side <= own * 2:
-        found.warnings.append(Message("the base draws at {own} px: at {side} px it learns poorly", own=own, side=side))
-    window = (config.train.batch_size or 1) * config.train.gradient_accumulation_steps * config.compute.num_processes
-    if found.rows and window > len(found.rows):
-        found.warnings.append(Message("one update asks for {window} pictures and the data set has {count}: each update "
-                                      "sees all of them, and no more", window=window, count=len(found.rows)))
-
-
-def _check_objective(config: Config, family: Family, found: Plan) -> None:
-    """What the run learns, and what of the objective has no formula for that."""
-    objective, learns = config.objective, config.objective.prediction_type or ""
-    if learns not in family.prediction_types:
-        found.fault("objective.prediction_type",
-                    Message("{family} knows {names}", family=family.title, names=", ".join(family.prediction_types)))
-        return
-    for name, kinds in families.FORMULAS.items():
-        if getattr(objective, name) and learns not in kinds:
-            found.fault(f"objective.{name}", families.no_formula(name, learns))
-    if objective.zero_terminal_snr and objective.snr_gamma and learns in families.FORMULAS["zero_terminal_snr"]:
-        found.warnings.append(Message("SNR gamma gives the last time, which zero terminal SNR is about, no weight: set "
-                                      "objective.snr_gamma 0"))
-
-
-def _check_sides(config: Config, family: Family, found: Plan) -> None:
-    if found.source is not None:
-        found.problems += families.side_problems(family, found.source, _sides(config))
-
-
-def _sides(config: Config) -> dict[str, int | None]:
-    """Every side of a picture that the config names, by its setting."""
-    data, sample = config.data, config.sample
-    return {"data.resolution": data.resolution, "data.bucket_step": data.bucket_step if data.buckets else None,
-            "sample.width": sample.width, "sample.height": sample.height}
-
-
-def _check_method(config: Config, family: Family, defaults: dict[str, Any], found: Plan) -> None:
-    if config.model.train_text_encoder and not family.text_encoders:
-        found.fault("model.train_text_encoder",
-                    Message("the text encoders of {family} cannot be trained: turn it off", family=family.title))
-    if config.model.method != "lora":
-        return
-    if config.lora.targets not in family.lora_targets:
-        known = ", ".join(family.lora_targets) or Message("none, so choose the method `full`")
-        found.fault("lora.targets",
-                    Message("{family} has no such layers; there are: {names}", family=family.title, names=known))
-    own = defaults.get("objective", {}).get("prediction_type")
-    if own and config.objective.prediction_type != own:
-        found.warnings.append(Message("a LoRA does not carry its prediction type: it draws well only where the base's "
-                                      "scheduler is set to {kind} (the base's own is {own})",
-                                      kind=config.objective.prediction_type, own=own))
-    if config.objective.zero_terminal_snr:
-        found.warnings.append(Message("a LoRA does not carry its noise schedule: set rescale_betas_zero_snr and "
-                                      "trailing timestep_spacing where it is used"))
-
-
-def _trained(config: Config, found: Plan) -> list[int]:
-    """The number of weights in each tensor that changes; none when the base's files are not here."""
-    family, source = source_.family_of(config.model), found.source
-    targets = {family.denoiser: family.lora_targets.get(config.lora.targets), **_texts(config, family)}
-    if source is None:
-        return []
-    if config.model.method == "full" or None in targets.values():
-        return [size for part in targets for size in sizes.of(source, part)]
-    return [size for part, layers in targets.items() for size in sizes.of_lora(source, part, config.lora, layers or ())]
-
-
-def _texts(config: Config, family: Family) -> dict[str, tuple[str, ...]]:
-    """The text encoders that learn, with the layers LoRA adds to."""
-    return family.text_encoders if config.model.train_text_encoder else {}
-
-
-def _check_space(home: Path, config: Config, facts: dict[str, Any], found: Plan) -> None:
-    """Disk for (keep + 1) checkpoints; memory for weights, gradients, optimizer and average; activations excluded."""
-    trained = _trained(config, found)
-    frozen = found.weights if config.model.method == "lora" else 0
-    found.checkpoint_bytes = sizes.checkpoint_bytes(trained, config)
-    if not found.weights:
-        found.warnings.append(Message("the base is not on this machine yet: its download and checkpoints need disk "
-                                      "space that is not known before"))
-        return
-    found.disk_bytes = math.ceil((config.checkpoint.keep + 1) * DISK_MARGIN * found.checkpoint_bytes)
-    gathered = sizes.gathered_bytes(config, trained, frozen, bool(facts["gpus"]))
-    found.memory_bytes = sizes.weight_bytes(config, trained, frozen, bool(facts["gpus"])) + RUNTIME_BYTES + gathered
-    free = storage.free_bytes(home / "runs")
-    if found.disk_bytes > free:
-        found.fault("checkpoint.keep",
-                    Message("{count} checkpoints need {needed} of disk and {free} are free: keep fewer, or delete old "
-                            "runs", count=config.checkpoint.keep + 1, needed=_gb(found.disk_bytes), free=_gb(free)))
-    if config.compute.backend != "local":
-        return
-    gpus = facts["gpus"]
-    memory, where = ((gpus[0]["memory_bytes"], gpus[0]["name"]) if gpus else
-                     (facts["memory_bytes"], Message("this machine")))
-    processes = 1 if gpus else config_.local_processes(config.compute)
-    needed = processes * (found.memory_bytes - gathered) + gathered
-    if needed > memory:
-        found.fault("model.base",
-                    Message("this needs at least {needed} of memory for the weights alone and {where} has {memory}: "
-                            "choose a smaller base", needed=_gb(needed), where=where, memory=_gb(memory))
-                    if frozen else Message("this needs at least {needed} of memory for the weights alone and {where} "
-                                           "has {memory}: choose a smaller base, or the method `lora`",
-                                           needed=_gb(needed), where=where, memory=_gb(memory)))
-    elif needed > 0.7 * memory:
-        found.warnings.append(Message("memory may run out: the weights alone need {needed} of {memory}; keep the batch "
-                                      "size and the resolution low", needed=_gb(needed), memory=_gb(memory)))
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"

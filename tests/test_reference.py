@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from studio import config
-from studio.commands import reference
 from studio.commands.commandline import CommandError
-from studio.commands.options import FLAG, FLOW_LORA_OPTIONS, FLOW_OPTIONS, LORA_OPTIONS, MANY, OPTIONS
+from studio.commands.options import FLAG, FLOW_LORA_OPTIONS, FLOW_OPTIONS, LORA_OPTIONS, MANY, NOT_HERE, OPTIONS
 from studio.commands.reference import from_command
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -149,7 +148,7 @@ def test_the_lora_script() -> None:
     settings = config.load(found)
     assert settings.model.method == "lora" and settings.lora.rank == 4 and settings.lora.alpha is None
     assert not settings.ema.enabled and settings.sample.prompts == ["a cat", "a cat"] and settings.train.seed == 13
-    assert read("train_text_to_image_lora", "--use_ema")[1] == {"--use_ema": reference.NOT_HERE}
+    assert read("train_text_to_image_lora", "--use_ema")[1] == {"--use_ema": NOT_HERE}
 
 
 def test_launchers_prefixes_abbreviations_and_broken_lines() -> None:
@@ -203,7 +202,7 @@ def test_every_option_of_a_flow_script_is_placed_or_named(flow: None, script: st
         words = [f"--{name}"] if option.takes == FLAG else [f"--{name}={value}"]
         found, unplaced = read(script, *words, needs.get(name, ""))
         assert (f"--{name}" in unplaced) or found != plain or name == "pretrained_model_name_or_path", name
-        assert all(len(why) > 10 for why in unplaced.values()) and reference.NOT_HERE not in unplaced.values(), name
+        assert all(len(why) > 10 for why in unplaced.values()) and NOT_HERE not in unplaced.values(), name
         assert config.load(found)
 
 
@@ -222,7 +221,8 @@ def test_what_a_flow_script_would_do_by_itself_is_set(flow: None) -> None:
     assert set(unplaced) == {"--weighting_scheme", "--logit_mean", "--text_encoder_lr"}
     for words in ("--repeats=10 --max_train_steps=7", "--repeats=0", "--repeats=x"):
         assert set(read("train_dreambooth_rf", words)[1]) == {"--repeats"}
-    assert read("train_dreambooth_rf", "--weighting_scheme=logit_normal --logit_mean=x")[1]["--logit_mean"]
+    for mean in ("x", "+-5", "--5"):
+        assert read("train_dreambooth_rf", f"--weighting_scheme=logit_normal --logit_mean={mean}")[1]["--logit_mean"]
 
 
 @pytest.mark.parametrize("words", ["--weighting_scheme=logit_normal --logit_mean=0.7 --logit_std=0.8",

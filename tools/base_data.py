@@ -117,21 +117,23 @@ def build_data(work: Path) -> None:
     """Writes every picture and its words into the work folder, in the order of the codes."""
     words = read_labels(fetch(LABELS, work))
     folder = f"package/img/google/{SIZE}/"
-    found: dict[str, np.ndarray] = {}
+    pictures: dict[str, np.ndarray] = {}
     with tarfile.open(fetch(PICTURES, work)) as package:
         for member in package:
             code = without_variation(Path(member.name).stem)
-            file = package.extractfile(member) if member.name.startswith(folder) else None
-            if file is not None and code in words and words[code][2] not in HELD_OUT:
-                found[code] = compose(file.read())
-    codes = sorted(found)
+            if not member.name.startswith(folder) or code not in words or words[code][2] in HELD_OUT:
+                continue
+            file = package.extractfile(member)
+            if file is not None:
+                pictures[code] = compose(file.read())
+    codes = sorted(pictures)
     buffer = io.BytesIO()
-    np.save(buffer, np.stack([found[code] for code in codes]))
+    np.save(buffer, np.stack([pictures[code] for code in codes]))
     write_atomically(work / "data" / "pictures.npy", buffer.getvalue())
-    listed = [
-        {"code": code, "label": label, "tags": tags, "group": group, "plain": group == code}
-        for code, (label, tags, group) in ((code, words[code]) for code in codes)
-    ]
+    listed = []
+    for code in codes:
+        label, tags, group = words[code]
+        listed.append({"code": code, "label": label, "tags": tags, "group": group, "plain": group == code})
     # Written last: this file says that the stage is done.
     write_atomically(work / "data" / "entries.json", json.dumps(listed, ensure_ascii=False).encode())
 
@@ -170,7 +172,10 @@ def draw_pictures(groups: list[tuple[int, list[int]]], count: int, start: int, s
         order = _round_order(len(groups), turn, seed)
         plain, others = groups[order[place]]
         rng = np.random.default_rng([seed, 1, position])
-        chosen.append(others[rng.integers(len(others))] if others and rng.random() >= PLAIN_SHARE else plain)
+        if others and rng.random() >= PLAIN_SHARE:
+            chosen.append(others[rng.integers(len(others))])
+        else:
+            chosen.append(plain)
     return chosen
 
 
@@ -190,7 +195,9 @@ def with_article(label: str) -> str:
     """The label as one says it of a single thing; as it is where that cannot be."""
     if not label[:1].islower() or label.endswith("s"):
         return label
-    return f"{'an' if label[0] in 'aeio' else 'a'} {label}"
+    if label[0] in "aeio":
+        return f"an {label}"
+    return f"a {label}"
 
 
 def with_tags(label: str, entry: Entry, rng: np.random.Generator) -> str:
@@ -203,8 +210,12 @@ def draw_caption(entry: Entry, rng: np.random.Generator) -> str:
     """Words for a picture: empty one time in ten, otherwise the label, at times with an article or some tags."""
     if rng.random() < 0.1:
         return ""
-    label = with_article(entry.label) if rng.random() < 0.3 else entry.label
-    return with_tags(label, entry, rng) if entry.tags and rng.random() < 0.4 else label
+    label = entry.label
+    if rng.random() < 0.3:
+        label = with_article(label)
+    if entry.tags and rng.random() < 0.4:
+        return with_tags(label, entry, rng)
+    return label
 
 
 def all_texts(entries: list[Entry]) -> list[str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from base_data import PLAIN_SHARE, Entry, by_group, load_data, with_article, with_tags
@@ -24,10 +24,10 @@ SEED = 3
 
 def wordings(entry: Entry, rng: np.random.Generator) -> list[str]:
     """The label, the label with an article, and the label with a few of its tags: WORDINGS at most, none twice."""
-    found = list(dict.fromkeys((entry.label, with_article(entry.label))))
-    while entry.tags and len(found) < WORDINGS:
-        found.append(with_tags(entry.label, entry, rng))
-    return list(dict.fromkeys(found))
+    captions = list(dict.fromkeys((entry.label, with_article(entry.label))))
+    while entry.tags and len(captions) < WORDINGS:
+        captions.append(with_tags(entry.label, entry, rng))
+    return list(dict.fromkeys(captions))
 
 
 def shares(plain: int, others: list[int], rng: np.random.Generator) -> dict[int, int]:
@@ -40,15 +40,23 @@ def shares(plain: int, others: list[int], rng: np.random.Generator) -> dict[int,
     return {plain: WEIGHT - rest} | {index: turns.count(index) for index in turns}
 
 
-def rows(entries: list[Entry]) -> dict[int, dict[str, Any]]:
+class Line(TypedDict):
+    """A line of metadata.jsonl."""
+
+    file_name: str
+    captions: list[str]
+    repeats: int
+
+
+def rows(entries: list[Entry]) -> dict[int, Line]:
     """A line of metadata.jsonl for each picture that comes in a pass, by the picture's number."""
     rng = np.random.default_rng(SEED)
-    found = {}
+    lines: dict[int, Line] = {}
     for plain, others in by_group(entries):
         for index, times in shares(plain, others, rng).items():
             name = f"{entries[index].code}.png"
-            found[index] = {"file_name": name, "captions": wordings(entries[index], rng), "repeats": times}
-    return found
+            lines[index] = {"file_name": name, "captions": wordings(entries[index], rng), "repeats": times}
+    return lines
 
 
 def main() -> None:

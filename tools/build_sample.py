@@ -238,8 +238,10 @@ def build(archive: Path, out: Path, quality: int) -> list[Image.Image]:
             path = images / f"{number:03d}-{slug}.webp"
             compose(member.read()).save(path, quality=quality, method=6)
             pictures.append(Image.open(path).convert("RGB"))
-            line = {"file_name": f"images/{path.name}", "text": f"{words}, {STYLE}"}
-            lines.append(json.dumps(line | ({"repeats": REPEATS} if code in HELD_OUT else {})))
+            line: dict[str, str | int] = {"file_name": f"images/{path.name}", "text": f"{words}, {STYLE}"}
+            if code in HELD_OUT:
+                line["repeats"] = REPEATS
+            lines.append(json.dumps(line))
     (out / "metadata.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     credit = CREDITS.format(count=len(lines), size=SIZE, style=STYLE, repeats=REPEATS, package=PACKAGE, version=VERSION)
     (out / "README.md").write_text(credit, encoding="utf-8")

@@ -34,12 +34,20 @@ def templates() -> dict[str, list[str]]:
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id != "Message":
                 continue
             place = f"{path.relative_to(ROOT).as_posix()}:{node.lineno}"
-            first = node.args[0] if node.args else None
-            if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                places.setdefault(first.value, []).append(place)
+            template = written_template(node)
+            if template is not None:
+                places.setdefault(template, []).append(place)
             elif path.name != "messages.py":
                 raise ValueError(f"{place}: the template of a message is written out where it is raised")
     return places
+
+
+def written_template(call: ast.Call) -> str | None:
+    """The template that a call of Message is given, where it is written out there."""
+    match call.args:
+        case [ast.Constant(value=str(template)), *_]:
+            return template
+    return None
 
 
 def by_key() -> dict[str, tuple[str, list[str]]]:
@@ -52,18 +60,25 @@ def by_key() -> dict[str, tuple[str, list[str]]]:
 
 def page_texts() -> dict[str, str]:
     """The English of the pages' texts, by their keys."""
-    return {**{f"plain.{name}": text for name, text in PLAIN.items()}, **texts.TABLE}
+    plain = {f"plain.{name}": text for name, text in PLAIN.items()}
+    return plain | texts.TABLE
 
 
 def expected() -> dict[tuple[str | None, str], str]:
     """The English of every row that a catalogue has, by its context and what it is looked up by there."""
-    sentences = {(None, key): template for key, (template, _) in by_key().items()}
-    return sentences | {(key, english): english for key, english in page_texts().items()}
+    rows: dict[tuple[str | None, str], str] = {}
+    for key, (template, _) in by_key().items():
+        rows[None, key] = template
+    for key, english in page_texts().items():
+        rows[key, english] = english
+    return rows
 
 
 def looked_up_by(row: polib.POEntry) -> tuple[str | None, str]:
     """The context of a row and what it is looked up by there."""
-    return row.msgctxt, row.msgid if row.msgctxt else messages.key(row.msgid)
+    if row.msgctxt:
+        return row.msgctxt, row.msgid
+    return row.msgctxt, messages.key(row.msgid)
 
 
 def differences(path: Path) -> tuple[list[str], list[str]]:
@@ -76,14 +91,20 @@ def differences(path: Path) -> tuple[list[str], list[str]]:
 
 def write(path: Path) -> None:
     """Bring a catalogue up to date, its rows in the order of the sources."""
-    catalogue, places = polib.pofile(str(path), wrapwidth=100), {key: found for key, (_, found) in by_key().items()}
+    catalogue = polib.pofile(str(path), wrapwidth=100)
+    sentences = by_key()
     there = {looked_up_by(row): row for row in catalogue}
     catalogue.clear()
     for (context, key), english in expected().items():
         row = there.get((context, key)) or polib.POEntry(msgctxt=context)
-        files = {(place.rpartition(":")[0], "") for place in places[key]} if context is None else ()
-        row.msgid, row.occurrences = english, sorted(files)
-        row.flags = ["python-brace-format"] if messages.names(english) else []
+        row.msgid = english
+        row.occurrences = []
+        if context is None:
+            _, places = sentences[key]
+            row.occurrences = sorted({(place.rpartition(":")[0], "") for place in places})
+        row.flags = []
+        if messages.names(english):
+            row.flags = ["python-brace-format"]
         catalogue.append(row)
     catalogue.save()
 
@@ -103,7 +124,7 @@ def main() -> None:
             print(f"{path.name} lacks: {template}")
         for template in unused:
             print(f"{path.name} has without a user: {template}")
-    sys.exit(0 if good else 1)
+    sys.exit(int(not good))
 
 
 if __name__ == "__main__":

@@ -34,8 +34,10 @@ class House:
 
     def add(self, path: Path) -> None:
         """Count one file."""
-        text, name = path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()
-        tree, lines = ast.parse(text), code_lines(text)
+        text = path.read_text(encoding="utf-8")
+        name = path.relative_to(ROOT).as_posix()
+        tree = ast.parse(text)
+        lines = code_lines(text)
         self.code += len(lines)
         self.folders[path.parent.relative_to(ROOT).as_posix()] += 1
         for function in functions(tree):
@@ -49,8 +51,10 @@ class House:
             elif is_open(node):
                 self.nodes["hints with Any"] += 1
         visitor = ComplexityVisitor.from_code(text)
-        methods = [method for one in visitor.classes for method in one.methods]
-        for block in [*visitor.functions, *methods]:
+        blocks = [*visitor.functions]
+        for class_ in visitor.classes:
+            blocks += class_.methods
+        for block in blocks:
             self.complexities[f"{name}:{block.lineno} {block.name}"] = block.complexity
 
     def lines(self) -> list[str]:
@@ -95,7 +99,7 @@ def is_open(node: ast.AST) -> bool:
         hint = node.returns
     else:
         return False
-    return hint is not None and any(isinstance(one, ast.Name) and one.id == "Any" for one in ast.walk(hint))
+    return hint is not None and any(isinstance(part, ast.Name) and part.id == "Any" for part in ast.walk(hint))
 
 
 def listed(numbers: dict[str, int]) -> str:

@@ -68,7 +68,7 @@ def finished(page: Page, client: httpx.Client, home: Path, out: Path, run: dict[
     page.set_viewport_size({"width": WIDTH, "height": 1500})
     page.goto(f"{client.base_url}/?run={run['id']}")
     samples = page.locator(".st-card").filter(has=page.locator("#samples"))
-    shown = [one for one in run["samples"] if one["weights"] == "ema" or not one["step"]]
+    shown = [sample for sample in run["samples"] if sample["weights"] == "ema" or not sample["step"]]
     expect(samples.locator("img")).to_have_count(len(shown))
     settled(page)
     keep(samples.screenshot(), out / "samples.webp")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -18,26 +17,32 @@ BEGIN, END = "<!-- settings: python tools/settings_table.py --write -->", "<!-- 
 
 def table() -> str:
     """One Markdown table per section of the config, each under its title."""
-    return "\n\n".join(section_table(section) for section in config.schema()["sections"])
+    return "\n\n".join(map(section_table, config.schema()["sections"]))
 
 
-def section_table(section: dict[str, Any]) -> str:
+def section_table(section: config.SectionSchema) -> str:
     """A section's settings: name, default, what it does with its limits, the reference script's name."""
     head = ("| setting | default | what it does | reference script |", "|---|---|---|---|")
     rows = [f"**{section['title']}**", "", *head]
     for field in section["fields"]:
-        limits = f" ({field['limits']})" if field["limits"] else ""
-        reference = f"`--{field['reference']}`" if field["reference"] else ""
-        cells = (f"`{field['path']}`", shown(field["default"]), field["help"] + limits, reference)
+        purpose = field["help"]
+        if field["limits"]:
+            purpose += f" ({field['limits']})"
+        reference = ""
+        if field["reference"]:
+            reference = f"`--{field['reference']}`"
+        cells = (f"`{field['path']}`", shown(field["default"]), purpose, reference)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
 
 
-def shown(default: Any) -> str:
+def shown(default: object) -> str:
     """A default as a person would write it."""
     if default is None:
         return "(empty)"
-    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    return f"`{default}`"
 
 
 def renewed(readme: str) -> str:

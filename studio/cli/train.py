@@ -64,7 +64,7 @@ def parser() -> shell.Parser:
     return made
 
 
-def _add_setting(group: Any, setting: dict[str, Any]) -> None:
+def _add_setting(group: Any, setting: config_.SettingSchema) -> None:
     default = "" if setting["default"] is None else f" Default: {setting['default']}."
     allowed = f" Allowed: {setting['limits']}." if setting["limits"] else ""
     options: dict[str, Any] = {"dest": setting["path"], "default": argparse.SUPPRESS,

@@ -10,7 +10,9 @@ import html
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from studio.errors import StudioError
 from studio.messages import Message
 
 MOST_CHARACTERS = 20_000  # of a command, and of what its variables make of it
@@ -30,26 +32,35 @@ PROMPT = re.compile(r"(?:\([\w.-]+\)\s*)?(?:PS [^>\n]*>|[A-Za-z]:\\[^>\n]*>|[\w.
                     r"|!(?=\S)|```\w*$|@(?=\w)|\([\w.-]+\)\s+(?=\w))")
 ENTITY = re.compile(r"&(?:[a-z]{2,8}\d?|#\d{2,6}|#x[0-9a-f]{2,5});", re.IGNORECASE)
 ENDS = re.compile(r"\r\n?|[\u2028\u2029\x85]|<br\s*/?>(?:\n|(?=\S))", re.IGNORECASE)  # of lines
+_ESCAPE = re.compile(r'\\([$`"\\])|\\\n')  # within double quotes
 EXPORTS = ("export", "declare", "typeset", "local", "readonly", "env")
 _TARGET = rf"(?:(?:\$env:|\$\{{env:|\$)?({NAME})\}}?|os\.environ\[({NAME})\])"
 _NAMED = re.compile(_TARGET, re.IGNORECASE)
 _ASSIGNMENT = re.compile(rf"{_TARGET}(\+?)=(.*)", re.IGNORECASE | re.DOTALL)
 
 
-class CommandError(ValueError):
+class CommandError(StudioError):
     """A text that is no command of these scripts: says what was expected."""
+
+
+class Piece(NamedTuple):
+    """A part of a word: its text without quotes, whether it was quoted, whether variables in it are replaced."""
+
+    text: str
+    quoted: bool
+    expands: bool
 
 
 @dataclass
 class Word:
-    """A word: its pieces, each with whether it was quoted and whether variables in it are replaced."""
+    """A word: the pieces that stand in it without a blank between them."""
 
-    pieces: list[tuple[str, bool, bool]] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
 
     @property
     def text(self) -> str:
         """As it was written, without quotes."""
-        return "".join(text for text, _, _ in self.pieces)
+        return "".join(piece.text for piece in self.pieces)
 
 
 class Variables:
@@ -66,69 +77,114 @@ class Variables:
     def expand(self, word: Word) -> list[str]:
         """The words that a word becomes; those of an unquoted variable are parted at blanks. Raises CommandError where
         variables only make it grow."""
-        text = "".join(VARIABLE.sub(self._value, piece) if expands else piece for piece, _, expands in word.pieces)
-        alone = len(word.pieces) == 1 and not word.pieces[0][1] and VARIABLE.fullmatch(word.pieces[0][0])
-        return text.split() if alone and text.strip() and text != word.text else [text]
+        text = ""
+        for piece in word.pieces:
+            if piece.expands:
+                text += VARIABLE.sub(self._value, piece.text)
+            else:
+                text += piece.text
+        alone = len(word.pieces) == 1 and not word.pieces[0].quoted
+        if alone and VARIABLE.fullmatch(word.pieces[0].text) and text.strip() and text != word.text:
+            return text.split()
+        return [text]
 
     def one(self, word: Word) -> str:
         """A word as one, whatever is in it. Raises CommandError."""
         return " ".join(self.expand(word))
 
     def _value(self, place: re.Match[str]) -> str:
-        name = next(group for at, group in enumerate(place.groups(), 1) if group and at != 4)
+        """What a match of VARIABLE is replaced by: the value, else the default written there, else itself."""
+        groups = list(place.groups())
+        default = groups.pop(3)
+        name = next(filter(None, groups))
         text = self.values.get(name)
-        if text is None and place[0].lower().startswith(("$env:", "${env:", "%", "!")):  # Windows: names of any case
-            text = next((value for known, value in self.values.items() if known.casefold() == name.casefold()), None)
+        if text is None and place[0].lower().startswith(("$env:", "${env:", "%", "!")):
+            text = self._of_any_case(name)
         if text is None:
-            text = place[4] if place[4] is not None else place[0]
+            text = default
+        if text is None:
+            text = place[0]
         self._length += len(text)
         if self._length > MOST_CHARACTERS:
             raise CommandError(Message("its variables make it longer than {length:,} characters",
                                        length=MOST_CHARACTERS))
         return text
 
+    def _of_any_case(self, name: str) -> str | None:
+        """The value of a variable of Windows, whose names have no case."""
+        for known_name, value in self.values.items():
+            if known_name.casefold() == name.casefold():
+                return value
+        return None
+
 
 def statements(text: str) -> tuple[list[list[Word]], list[str]]:
     """The commands in a text as words, and its comments. Raises CommandError."""
-    text = ENTITY.sub(lambda found: html.unescape(found[0]), text)
+    text = ENTITY.sub(_unescaped, text)
     text = ENDS.sub("\n", text).strip()
     if text.count("`") == 2 and text[0] == text[-1] == "`":  # as a page of Markdown has it
         text = text[1:-1]
     return _Scanner("\n".join(map(_without_prompt, text.split("\n")))).scan()
 
 
+def _unescaped(entity: re.Match[str]) -> str:
+    return html.unescape(entity[0])
+
+
 def _without_prompt(line: str) -> str:
-    match = PROMPT.match(line.lstrip())
-    return line.lstrip()[match.end():] if match else line
+    written = line.lstrip()
+    prompt = PROMPT.match(written)
+    if prompt is None:
+        return line
+    return written[prompt.end():]
 
 
 def assigned(words: list[Word], variables: Variables) -> tuple[list[Word], dict[str, str]]:
     """The words that are left of a command after its assignments, which are noted; and those made for it alone."""
-    texts = [word.text for word in words]
-    first = texts[0].lower() if texts else ""
+    if not words:
+        return [], {}
+    first = words[0].text.lower()
     if first in ("set", "setenv", "%env", "%set_env") and len(words) > 1:
         _set(words[1:], variables)
         return [], {}
-    target = _NAMED.fullmatch(texts[0]) if texts else None
-    if target and len(texts) > 2 and texts[1] == "=":
+    target = _NAMED.fullmatch(words[0].text)
+    if target and len(words) > 2 and words[1].text == "=":
         variables.set(target[1] or target[2], " ".join(map(variables.one, words[2:])))
         return [], {}
-    exported, place, own = first in EXPORTS, 0, {}
-    while place < len(words):
-        match = _ASSIGNMENT.fullmatch(texts[place])
-        if match is None and not (place == 0 and exported) and not (exported and texts[place].startswith("-")):
-            break
+    if first not in EXPORTS:
+        return _assigned_before(words, variables, switches=False)
+    rest, values = _assigned_before(words[1:], variables, switches=True)
+    if first == "env":
+        return rest, values
+    return rest, {}  # for all commands that follow
+
+
+def _assigned_before(words: list[Word], variables: Variables, switches: bool) -> tuple[list[Word], dict[str, str]]:
+    """The words from the first one on that is no assignment (where there may be `switches`: no -x either), and the
+    assignments before it, which are noted."""
+    values: dict[str, str] = {}
+    for place, word in enumerate(words):
+        match = _ASSIGNMENT.fullmatch(word.text)
         if match:
-            name, before = match[1] or match[2], variables.values.get(match[1], "") if match[3] else ""
-            own[name] = before + variables.one(words[place]).partition("=")[2]
-            variables.set(name, own[name])
-        place += 1
-    return words[place:], {} if exported and first != "env" else own
+            name = match[1] or match[2]
+            value = variables.one(word).partition("=")[2]
+            if match[3]:  # NAME+=more
+                value = variables.values.get(match[1], "") + value
+            values[name] = value
+            variables.set(name, value)
+        elif not (switches and word.text.startswith("-")):
+            return words[place:], values
+    return [], values
+
+
+def _is_switch(word: Word) -> bool:
+    """Whether this is a switch of `set`: `-gx`, `/p`."""
+    return word.text.startswith(("-", "/")) and len(word.text) < 5
 
 
 def _set(words: list[Word], variables: Variables) -> None:
     """`set NAME=all the rest` (cmd), `set -gx NAME value` (fish), `setenv NAME value`, `%env NAME=value`."""
-    values = [variables.one(word) for word in words if not (word.text.startswith(("-", "/")) and len(word.text) < 5)]
+    values = [variables.one(word) for word in words if not _is_switch(word)]
     if not values:
         return
     match = _ASSIGNMENT.fullmatch(values[0])
@@ -142,9 +198,10 @@ class _Scanner:
     """Goes through a text once, from piece to piece."""
 
     def __init__(self, text: str):
-        self.text, self.at = text, 0
+        self.text = text
+        self.at = 0
         self.windows = WINDOWS.search(text) is not None
-        self.found: list[list[Word]] = [[]]
+        self.statements: list[list[Word]] = [[]]
         self.word: Word | None = None
         self.comments: list[str] = []
         self.redirects = False  # whether the next word is a file that output goes to
@@ -162,29 +219,31 @@ class _Scanner:
                 self._add(self.text[self.at])
                 self.at += 1
         self._end_statement()
-        return [words for words in self.found if words], self.comments
+        return list(filter(None, self.statements)), self.comments
 
     def _add(self, text: str, *, quoted: bool = False, expands: bool = False) -> bool:
         self.word = self.word or Word()
-        self.word.pieces.append((text, quoted, expands))
+        self.word.pieces.append(Piece(text, quoted, expands))
         return True
 
     def _end_word(self) -> None:
-        word, self.word = self.word, None
+        word = self.word
         if word is None:
             return
+        self.word = None
         if self.redirects:
             self.redirects = False
             self.comments.append(f"> {word.text}")
             return
-        first, quoted, expands = word.pieces[0]
-        if not quoted and (dashes := DASHES.match(first)) and len(first) > dashes.end():
-            word.pieces[0] = "--" + first[dashes.end():], quoted, expands
-        self.found[-1].append(word)
+        first = word.pieces[0]
+        dashes = DASHES.match(first.text)
+        if dashes and not first.quoted and len(first.text) > dashes.end():
+            word.pieces[0] = first._replace(text="--" + first.text[dashes.end():])
+        self.statements[-1].append(word)
 
     def _end_statement(self) -> None:
         self._end_word()
-        self.found.append([])
+        self.statements.append([])
 
     # Steps: what to do at a place that a pattern matches; False where it does not fit there.
 
@@ -200,7 +259,7 @@ class _Scanner:
         return True
 
     def comment(self, match: re.Match[str]) -> bool:
-        if self.word is not None or match[0][0] != "#" and self.found[-1]:
+        if self.word is not None or match[0][0] != "#" and self.statements[-1]:
             return False
         self.comments.append(f"# {match[2].strip()}")
         return True
@@ -230,10 +289,10 @@ class _Scanner:
 
     def double(self, match: re.Match[str]) -> bool:
         text = match[1]
-        if self.windows:
-            text = text.replace('\\"', '"') if not text.endswith("\\") else text
-        else:
-            text = re.sub(r'\\([$`"\\])|\\\n', lambda found: found[1] or "", text)
+        if not self.windows:
+            text = _ESCAPE.sub(_escaped, text)
+        elif not text.endswith("\\"):
+            text = text.replace('\\"', '"')
         return self._add(text, quoted=True, expands=True)
 
     def windows_double(self, match: re.Match[str]) -> bool:
@@ -253,7 +312,9 @@ class _Scanner:
         return self.windows and self._add(match[0])
 
     def escape(self, match: re.Match[str]) -> bool:  # nobody escapes a letter: pics\birds is a path
-        return self._add(match[0] if match[1].isalnum() else match[1], quoted=True)
+        if match[1].isalnum():
+            return self._add(match[0], quoted=True)
+        return self._add(match[1], quoted=True)
 
     def caret(self, match: re.Match[str]) -> bool:
         return self.windows and self._add(match[1], quoted=True)
@@ -262,9 +323,15 @@ class _Scanner:
         return self._add(match[0], expands=True)
 
 
+def _escaped(escape: re.Match[str]) -> str:
+    """What an _ESCAPE stands for; one of a line's end for nothing."""
+    return escape[1] or ""
+
+
 def _continued(text: str) -> Iterator[int]:
     """The places of line ends after which the same command goes on: the next line that says something begins with -."""
-    end, goes_on = len(text), False
+    end = len(text)
+    goes_on = False
     for line in reversed(text.split("\n")):
         begin = end - len(line)
         bare = line.strip()

@@ -1,18 +1,27 @@
-"""Diffusers' example scripts whose command lines are read here: the options of each, with the script's own defaults."""
+"""Diffusers' example scripts whose command lines are read here: the options of each, with the script's own defaults,
+and how they stand in a command."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 from studio.messages import Message
 
 FLAG, ONE, MANY = "flag", "one", "many"
+SECRET = "[secret]"  # in place of a value
+MOST_DIGITS = 12  # of a count
+SECRET_NAME = re.compile("token|key|secret|password", re.IGNORECASE)
+TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+Leave = Callable[[str, object, str], None]  # told of an option, its value, and why it has no place
 
 
 class Option(NamedTuple):
     """An option of the script: its default there, how many values follow it, and whether the LoRA script has it."""
 
-    default: Any = None
+    default: object = None
     takes: str = ONE
     lora: bool = True
 
@@ -96,12 +105,15 @@ class Script(NamedTuple):
 PLAIN = {"train_text_to_image.py": Script(OPTIONS), "train_text_to_image_lora.py": Script(LORA_OPTIONS, lora=True)}
 
 
-def of_flow(name: str, defaults: dict[str, Any]) -> Script:
+def of_flow(name: str, defaults: Mapping[str, object]) -> Script:
     """A DreamBooth script for a flow model, with the `defaults` in which it differs from its siblings."""
     lora = "lora" in name
-    options = FLOW_LORA_OPTIONS if lora else FLOW_OPTIONS
-    return Script({key: option._replace(default=defaults.get(key, option.default)) for key, option in options.items()},
-                  lora, flow=True)
+    options = dict(FLOW_OPTIONS)
+    if lora:
+        options = dict(FLOW_LORA_OPTIONS)
+    for key in defaults.keys() & options.keys():
+        options[key] = options[key]._replace(default=defaults[key])
+    return Script(options, lora, flow=True)
 
 
 # Why an option has no setting here, and other words of a command.
@@ -131,7 +143,124 @@ WHY = {"output_dir": Message("the studio keeps every run in a folder of its own"
        "aspect_ratio_buckets": Message("the buckets follow from the resolution: see data.buckets"),
        "cache_latents": Message("what the encoders make of pictures is kept by itself"),
        "upcast_before_saving": Message("checkpoints are always kept in fp32")}
+NOT_HERE = Message("the script has no such option")
 COMMENT = Message("a comment, which no shell reads")
 NO_OPTION = Message("it belongs to no option")
 TO_FILL = Message("it looks like a place to fill in: put in what is meant")
 OUTPUT = Message("where output goes: a run keeps its log in its own folder")
+
+
+def read_options(words: list[str], known: dict[str, Option], leave: Leave) -> Iterator[tuple[str, object]]:
+    """The options as argparse reads them: `--name value`, `--name=value`, unique beginnings of a name. `leave` is told
+    of what is none, or has no value."""
+    rest = deque(words)
+    before = None  # the option whose one value was just read
+    while rest:
+        word = rest.popleft()
+        if not word.startswith("--"):
+            _leave_word(word, before, leave)
+            continue
+        written, equals, value = word[2:].partition("=")
+        name = _whole(written, known) or _whole(written.replace("-", "_"), known)
+        takes = _takes(name, known, has_value=bool(equals or (rest and _is_value(rest[0]))))
+        values = [value]
+        if not equals:
+            values = _values(rest, takes, several=name == "report_to")
+        before = None
+        if takes == ONE:
+            before = name
+        if name is None:
+            _leave_unknown(written, values, leave)
+        elif takes == FLAG:
+            yield from _flag(name, values, rest, leave)
+        elif not values:
+            leave(f"--{name}", None, Message("its value is missing"))
+        elif takes == MANY:
+            yield name, values
+        else:
+            yield name, ",".join(values)
+
+
+def _takes(name: str | None, known: dict[str, Option], has_value: bool) -> str:
+    """How many values follow an option; of one that the script has not (None), as it stands there."""
+    if name is not None:
+        return known[name].takes
+    if has_value:
+        return ONE
+    return FLAG
+
+
+def _leave_word(word: str, before: str | None, leave: Leave) -> None:
+    """List a word that no option takes as unplaced; `before` is the option that has its one value already."""
+    if before:
+        leave(word, None, Message("--{name} takes one value, and this is another", name=before))
+    else:
+        leave(word, None, NO_OPTION)
+
+
+def _leave_unknown(written: str, values: list[str], leave: Leave) -> None:
+    """List an option that the script has not as unplaced, without what may be a secret."""
+    value: str | bool = True
+    if SECRET_NAME.search(written):
+        value = SECRET
+    elif values:
+        value = values[0]
+    leave(f"--{written}", value, NOT_HERE)
+
+
+def _flag(name: str, values: list[str], rest: deque[str], leave: Leave) -> Iterator[tuple[str, bool]]:
+    """An option without a value; people give it one that says whether it holds."""
+    if not values and rest and rest[0].lower() in (*TRUE, *FALSE):
+        values = [rest.popleft()]
+    if not values or values[0].lower() in TRUE:
+        yield name, True
+    elif values[0].lower() in FALSE:
+        yield name, False
+    else:
+        leave(f"--{name}", values[0], Message("it takes no value, and this says neither yes nor no"))
+
+
+def _values(rest: deque[str], takes: str, several: bool) -> list[str]:
+    """The words that follow an option as its values, taken from `rest`: one is whatever follows, as argparse has it;
+    people give some `several` all the same."""
+    values: list[str] = []
+    if several or takes == MANY:
+        while rest and _is_value(rest[0]):
+            values.append(rest.popleft())
+    elif takes == ONE and rest:
+        values.append(rest.popleft())
+    return values
+
+
+def _is_value(word: str) -> bool:
+    return not word.startswith("-") or _is_number(word[1:])
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return word[0] in ".0123456789" and "_" not in word
+
+
+def _whole(written: str, known: dict[str, Option]) -> str | None:
+    """The option's name, of which a beginning may be written that no other has; None where there is none."""
+    if written in known:
+        return written
+    matches = [name for name in known if name.startswith(written)]
+    if len(matches) == 1:
+        return matches[0]
+    return None
+
+
+def count(text: str) -> int | None:
+    """A number of things as it was typed; None for anything else."""
+    if text.isdecimal() and len(text) <= MOST_DIGITS:
+        return int(text)
+    return None
+
+
+def without_secrets(text: str) -> str:
+    """A comment without the value of an option that may be a secret."""
+    return re.sub(r"(--\w*(?:token|key|secret|password)\w*)([= ]+)\S+", rf"\1\2{SECRET}", text, flags=re.IGNORECASE)

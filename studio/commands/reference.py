@@ -10,41 +10,62 @@ import importlib.util
 import math
 import re
 from collections import deque
-from collections.abc import Iterator
-from typing import Any
+from itertools import chain, dropwhile
+from typing import NamedTuple, TypedDict
 
 from studio import config as config_
 from studio import families
-from studio.commands import commandline, options
+from studio.commands import commandline
+from studio.commands import options as scripts
 from studio.commands.commandline import MOST_CHARACTERS, PLACEHOLDER, VARIABLE, CommandError
-from studio.commands.options import COMMENT, FLAG, MANY, NO_OPTION, ONE, OUTPUT, TO_FILL, WHY, Option, Script
+from studio.commands.options import COMMENT, OUTPUT, SECRET, SECRET_NAME, TO_FILL, WHY, Script, count, without_secrets
+from studio.config import PlainConfig, SettingSchema
 from studio.messages import Message
 
-SECRET = "[secret]"
-MOST_DIGITS = 12  # of a count
-NOT_HERE = Message("the script has no such option")
+Options = dict[str, object]  # what a command says, by the options' names
 LAUNCHER = {"mixed_precision": "train.mixed_precision", "num_processes": "compute.num_processes",
             "nproc_per_node": "compute.num_processes", "num_cpu_threads_per_process": "compute.num_threads",
             "num_machines": "compute.num_machines", "zero_stage": "compute.deepspeed_stage"}
 PROMPTS = ("validation_prompts", "validation_prompt")  # what people write there may look like a placeholder
-TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 _TO_FILL = re.compile(r"path[-_/ ]to[-_/ ]|(?:^|[-_/ ])your[-_ ]|^x{3,}$|^\.\.\.$", re.IGNORECASE)
-_SECRET = re.compile("token|key|secret|password", re.IGNORECASE)
 _OTHERS = ("sdxl", "flax", "prior", "decoder", "decoders")
 
 
-def from_command(text: str) -> dict[str, Any]:
-    """{"config": a partial config, "unplaced": [{"option", "value", "why"}]} of a pasted command line.
+class Unplaced(TypedDict):
+    """An option that became no setting, and why."""
+
+    option: str
+    value: object
+    why: str
+
+
+class FromCommand(TypedDict):
+    """What a command line became: a partial config, and what has no place in it."""
+
+    config: PlainConfig
+    unplaced: list[Unplaced]
+
+
+class Command(NamedTuple):
+    """A command in its words: the launcher's options, the script, the script's own words."""
+
+    launcher: list[str]
+    script: Script
+    words: list[str]
+
+
+def from_command(text: str) -> FromCommand:
+    """The partial config of a pasted command line, and what of it has no place.
 
     It is read as a shell reads it (`commandline`), with `accelerate launch` or `torchrun` before the script. Raises
     CommandError."""
     if len(text) > MOST_CHARACTERS:
         raise CommandError(Message("it is longer than {length:,} characters", length=MOST_CHARACTERS))
     reading = _Reading()
-    launcher, script, words = _command(text, reading)
-    given = dict(_options(words, script.options, reading))
-    reading.launcher(launcher)
-    _place(given, script, reading)
+    command = _command(text, reading)
+    options = dict(scripts.read_options(command.words, command.script.options, reading.leave))
+    reading.launcher(command.launcher)
+    _place(options, command.script, reading)
     return {"config": _acceptable(reading), "unplaced": reading.unplaced}
 
 
@@ -52,39 +73,38 @@ class _Reading:
     """What has been understood so far."""
 
     def __init__(self) -> None:
-        fields = [f for section in config_.schema()["sections"] for f in section["fields"]]
-        self.by_path = {f["path"]: f for f in fields}
-        self.by_reference = {f["reference"]: f for f in fields if f["reference"]}
-        self.values: dict[str, tuple[str, Any]] = {}  # path -> the option it came from, and its value
+        self.by_path = config_.by_path()
+        self.by_reference = {field["reference"]: field for field in self.by_path.values() if field["reference"]}
+        self.values: dict[str, tuple[str, object]] = {}  # path -> the option it came from, and its value
         self.variables = commandline.Variables()
-        self.unplaced: list[dict[str, Any]] = []
+        self.unplaced: list[Unplaced] = []
 
-    def leave(self, option: str, value: Any, why: str) -> None:
+    def leave(self, option: str, value: object, why: str) -> None:
         """Note what has no place."""
         self.unplaced.append({"option": option, "value": value, "why": why})
 
-    def put(self, option: str, path: str, value: Any) -> None:
+    def put(self, option: str, path: str, value: object) -> None:
         """Set a setting from an option, as the setting's type; a setting this version lacks leaves it unplaced."""
         field = self.by_path.get(path)
         if field is None:
             self.leave(option, value, Message("this version has no such setting"))
             return
-        try:
-            number = {"int": int, "float": float}.get(field["kind"])
-            read = number(value) if number else value
-        except (TypeError, ValueError):
-            read = math.nan
-        if isinstance(read, float) and not math.isfinite(read):
+        typed = _typed(value, field["kind"])
+        if isinstance(typed, float) and not math.isfinite(typed):
             self.leave(option, value, Message("it is no number"))
         else:
-            self.values[path] = option, read
+            self.values[path] = (option, typed)
 
     def launcher(self, words: list[str]) -> None:
         """What stands between the launcher and the script. A word after an option is its value unless it is one too."""
-        rest = deque(part for word in words for part in word.split("=", 1))
+        rest: deque[str] = deque()
+        for word in words:
+            rest.extend(word.split("=", 1))
         while rest:
             name = rest.popleft().lstrip("-").replace("-", "_")
-            value: Any = rest.popleft() if rest and not rest[0].startswith("-") else True
+            value: str | bool = True
+            if rest and not rest[0].startswith("-"):
+                value = rest.popleft()
             if name in LAUNCHER:
                 self.put(f"--{name}", LAUNCHER[name], value)
             else:
@@ -92,288 +112,291 @@ class _Reading:
                            Message("the studio starts accelerate with a config of its own for each run"))
 
 
+def _typed(value: object, kind: str) -> object:
+    """The value of an option as a setting of this kind has it; NaN for what should be a number and is none."""
+    if kind not in ("int", "float"):
+        return value
+    if not isinstance(value, str | int | float):
+        return math.nan
+    try:
+        if kind == "int":
+            return int(value)
+        return float(value)
+    except ValueError:
+        return math.nan
+
+
 # ------------------------------------------------------------------------------------------------ text to words
 
 
-def _command(text: str, reading: _Reading) -> tuple[list[str], Script, list[str]]:
-    """The launcher's options, the script and the script's own words; variables are put in on the way."""
-    found, comments = commandline.statements(text)
-    other = None
-    for statement in found:
-        left, own = commandline.assigned(statement, reading.variables)
-        if left:
-            _leave_variables(own, reading)
-        words = [word for written in left for word in reading.variables.expand(written)]
+def _command(text: str, reading: _Reading) -> Command:
+    """The first command in the text that trains something; variables are put in on the way. Raises CommandError."""
+    statements, comments = commandline.statements(text)
+    first_error = None
+    for statement in statements:
+        written, variables = commandline.assigned(statement, reading.variables)
+        if written:
+            _leave_variables(variables, reading)
+        words = list(chain.from_iterable(map(reading.variables.expand, written)))
         try:
             command = _script_of(words)
         except CommandError as error:  # perhaps the next one is the command that is meant
-            other = other or error
+            first_error = first_error or error
             continue
         if command:
-            for comment in comments:
-                if comment[0] == ">":
-                    reading.leave(">", comment[2:], OUTPUT)
-                elif "--" in comment:
-                    reading.leave("#", _without_secrets(comment[2:]), COMMENT)
+            _leave_comments(comments, reading)
             return command
-    raise other or CommandError(
+    if first_error:
+        raise first_error
+    raise CommandError(
         Message("this is no command of train_text_to_image.py or train_text_to_image_lora.py: paste the whole line, "
                 "from `accelerate launch` or the script's name on"))
 
 
-def _without_secrets(text: str) -> str:
-    """A comment without the value of an option that may be a secret."""
-    return re.sub(r"(--\w*(?:token|key|secret|password)\w*)([= ]+)\S+", rf"\1\2{SECRET}", text, flags=re.IGNORECASE)
+def _leave_comments(comments: list[str], reading: _Reading) -> None:
+    """List where output goes, and options that were commented out, as unplaced."""
+    for comment in comments:
+        if comment[0] == ">":
+            reading.leave(">", comment[2:], OUTPUT)
+        elif "--" in comment:
+            reading.leave("#", without_secrets(comment[2:]), COMMENT)
 
 
-def _leave_variables(own: dict[str, str], reading: _Reading) -> None:
+def _leave_variables(values: dict[str, str], reading: _Reading) -> None:
     """List the variables of a command itself as unplaced."""
-    for variable, value in own.items():
-        secret = _SECRET.search(variable)
-        why = WHY["hub_token"] if secret else Message("set it in the environment in which the studio starts")
-        reading.leave(variable, SECRET if secret else value, why)
+    for variable, value in values.items():
+        if SECRET_NAME.search(variable):
+            reading.leave(variable, SECRET, WHY["hub_token"])
+        else:
+            reading.leave(variable, value, Message("set it in the environment in which the studio starts"))
 
 
-def _script_of(words: list[str]) -> tuple[list[str], Script, list[str]] | None:
-    """Launcher options, script and its words; None when this statement trains nothing. Raises CommandError."""
+def _script_of(words: list[str]) -> Command | None:
+    """The command that these words are; None when this statement trains nothing. Raises CommandError."""
     if words and words[0].startswith("--"):
-        return [], options.PLAIN["train_text_to_image.py"], words  # the options alone
-    place = next((i for i, word in enumerate(words) if word.endswith(".py")), None)
-    if place is None:
-        return None
-    script = _named(re.split(r"[/\\]", words[place])[-1])
-    first = next((i for i, word in enumerate(words[:place]) if word.startswith("-")), place)
-    return words[first:place], script, words[place + 1 :]
+        return Command([], scripts.PLAIN["train_text_to_image.py"], words)  # the options alone
+    for place, word in enumerate(words):
+        if word.endswith(".py"):
+            launcher = list(dropwhile(_is_no_option, words[:place]))
+            return Command(launcher, _named(re.split(r"[/\\]", word)[-1]), words[place + 1 :])
+    return None
+
+
+def _is_no_option(word: str) -> bool:
+    return not word.startswith("-")
+
+
+def _known_scripts() -> dict[str, Script]:
+    """The scripts that are read here, by file name: the plain ones, and those that a family names."""
+    known = dict(scripts.PLAIN)
+    for family in map(families.get, families.names()):
+        for name, defaults in family.scripts.items():
+            known[f"{name}.py"] = scripts.of_flow(name, defaults)
+    return known
 
 
 def _named(name: str) -> Script:
     """The script of that file name, or of a name made of it. Raises CommandError."""
-    known = options.PLAIN | {f"{script}.py": options.of_flow(script, defaults)
-                             for family in map(families.get, families.names())
-                             for script, defaults in family.scripts.items()}
+    known = _known_scripts()
     if name in known:
         return known[name]
     if "train_text_to_image" not in name or any(other in name for other in _OTHERS):
         *others, last = known
         raise CommandError(Message("{script} is another script: this reads {scripts} and {last}", script=name[:100],
                                    scripts=", ".join(others), last=last))
-    return known[f"train_text_to_image{'_lora' if 'lora' in name else ''}.py"]
-
-
-def _options(words: list[str], known: dict[str, Option], reading: _Reading) -> Iterator[tuple[str, Any]]:
-    """The options as argparse reads them: `--name value`, `--name=value`, unique beginnings of a name."""
-    rest, before = deque(words), None
-    while rest:
-        word = rest.popleft()
-        if not word.startswith("--"):
-            another = Message("--{name} takes one value, and this is another", name=before)
-            reading.leave(word, None, another if before else NO_OPTION)
-            continue
-        written, equals, value = word[2:].partition("=")
-        name = _whole(written, known) or _whole(written.replace("-", "_"), known)
-        takes = known[name].takes if name else (ONE if equals or (rest and _is_value(rest[0])) else FLAG)
-        values = [value] if equals else _values(rest, MANY if name == "report_to" else takes)
-        before = name if takes == ONE else None
-        if name is None:
-            reading.leave(f"--{written}", SECRET if _SECRET.search(written) else (values or [True])[0], NOT_HERE)
-        elif takes == FLAG:
-            yield from _flag(name, values, rest, reading)
-        elif not values:
-            reading.leave(f"--{name}", None, Message("its value is missing"))
-        else:
-            yield name, values if takes == MANY else values[0] if len(values) == 1 else ",".join(values)
-
-
-def _flag(name: str, values: list[str], rest: deque[str], reading: _Reading) -> Iterator[tuple[str, bool]]:
-    """An option without a value; people give it one that says whether it holds."""
-    if not values and rest and rest[0].lower() in (*TRUE, *FALSE):
-        values = [rest.popleft()]
-    said = values[0].lower() if values else "true"
-    if said in (*TRUE, *FALSE):
-        yield name, said in TRUE
-    else:
-        reading.leave(f"--{name}", values[0], Message("it takes no value, and this says neither yes nor no"))
-
-
-def _values(rest: deque[str], takes: str) -> list[str]:
-    """The words that follow an option as its values, taken from `rest`; one is whatever follows, as argparse has it."""
-    if takes == ONE:
-        return [rest.popleft()] if rest else []
-    values = []
-    while takes == MANY and rest and _is_value(rest[0]):
-        values.append(rest.popleft())
-    return values
-
-
-def _is_value(word: str) -> bool:
-    return not word.startswith("-") or _is_number(word[1:])
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return word[0] in ".0123456789" and "_" not in word
-
-
-def _whole(given: str, known: dict[str, Option]) -> str | None:
-    if given in known:
-        return given
-    found = [name for name in known if name.startswith(given)]
-    return found[0] if len(found) == 1 else None
+    if "lora" in name:
+        return known["train_text_to_image_lora.py"]
+    return known["train_text_to_image.py"]
 
 
 # ----------------------------------------------------------------------------------------------- words to settings
 
 
-def _place(given: dict[str, Any], script: Script, reading: _Reading) -> None:
+def _place(options: Options, script: Script, reading: _Reading) -> None:
     """Every option in its setting: what was given, and the script's own default where it is another than here."""
-    if "pretrained_model_name_or_path" not in given:
+    if "pretrained_model_name_or_path" not in options:
         reading.leave("--pretrained_model_name_or_path", None, Message("the command names no model: choose the base"))
-    reading.values["model.method"] = "", "lora" if script.lora else "full"
+    method = "full"
+    if script.lora:
+        method = "lora"
+    reading.values["model.method"] = ("", method)
     if "use_ema" not in script.options:
-        reading.values["ema.enabled"] = "", False
+        reading.values["ema.enabled"] = ("", False)
     if script.flow:
-        _of_flow(given, script, reading)
-    _unlike(given, script, reading)
+        _of_flow(options, script, reading)
+    _unlike(options, reading)
     for name, option in script.options.items():
-        value = given.get(name, option.default)
-        field = reading.by_reference.get(name) or reading.by_path.get(options.PLACES.get(name, ""))
-        if name == "hub_token" and name in given:
-            reading.leave(f"--{name}", SECRET, WHY[name])
-        elif name in given and _is_unset(name, value):
-            reading.leave(f"--{name}", value,
-                          Message("the command uses this variable without saying what it is")
-                          if VARIABLE.fullmatch(value) else TO_FILL)
+        field = reading.by_reference.get(name) or reading.by_path.get(scripts.PLACES.get(name, ""))
+        if name in options:
+            _place_given(name, options[name], field, reading)
         elif field is not None:
-            _put(name, value, field, name in given, reading)
-        elif name in given:
-            reading.leave(f"--{name}", value, WHY.get(name, "this version has no such setting"))
+            value = _meant(name, option.default, field)
+            if value is not None and value != field["default"]:
+                reading.put(f"--{name}", field["path"], value)
 
 
-def _put(name: str, value: Any, field: dict[str, Any], is_given: bool, reading: _Reading) -> None:
-    """One option in its setting."""
-    if is_given and _is_to_fill(value):
-        reading.leave(f"--{name}", value, TO_FILL)
-    if name in options.MEANS:
-        value = options.MEANS[name] if value else field["default"]
-    if value is not None and (is_given or value != field["default"]):
-        reading.put(f"--{name}", field["path"], value)
+def _place_given(name: str, value: object, field: SettingSchema | None, reading: _Reading) -> None:
+    """An option of the command in its setting `field`, or among the unplaced."""
+    if name == "hub_token":
+        reading.leave(f"--{name}", SECRET, WHY[name])
+    elif isinstance(value, str) and _is_unset(name, value):
+        why = TO_FILL
+        if VARIABLE.fullmatch(value):
+            why = Message("the command uses this variable without saying what it is")
+        reading.leave(f"--{name}", value, why)
+    elif field is None:
+        reading.leave(f"--{name}", value, WHY.get(name, "this version has no such setting"))
+    else:
+        if _is_to_fill(value):
+            reading.leave(f"--{name}", value, TO_FILL)
+        meant = _meant(name, value, field)
+        if meant is not None:
+            reading.put(f"--{name}", field["path"], meant)
 
 
-def _of_flow(given: dict[str, Any], script: Script, reading: _Reading) -> None:
-    """What only the scripts of flow models say in different words; consumes or rewrites those options of `given`."""
-    _times(given, script, reading)
-    if not given.get("train_text_encoder") and (rate := given.pop("text_encoder_lr", None)):
-        reading.leave("--text_encoder_lr", rate, Message("no text encoder learns here, in the script neither"))
-    elif given.get("train_text_encoder"):
-        given.setdefault("text_encoder_lr", 5e-6)
-    optimizer = str(given.pop("optimizer", "adamw"))
+def _meant(name: str, value: object, field: SettingSchema) -> object:
+    """An option's value as its setting has it: some flags stand for one of its choices."""
+    if name not in scripts.MEANS:
+        return value
+    if value:
+        return scripts.MEANS[name]
+    return field["default"]
+
+
+def _of_flow(options: Options, script: Script, reading: _Reading) -> None:
+    """What only the scripts of flow models say in different words; consumes or rewrites those `options`."""
+    _times(options, script, reading)
+    if options.get("train_text_encoder"):
+        options.setdefault("text_encoder_lr", 5e-6)
+    else:
+        rate = options.pop("text_encoder_lr", None)
+        if rate:
+            reading.leave("--text_encoder_lr", rate, Message("no text encoder learns here, in the script neither"))
+    optimizer = str(options.pop("optimizer", "adamw"))
     if optimizer.lower() == "prodigy":
-        given.pop("use_8bit_adam", None)
+        options.pop("use_8bit_adam", None)
         reading.put("--optimizer", "optim.name", "prodigy")
     elif optimizer.lower() != "adamw":
         reading.leave("--optimizer", optimizer, Message("there are: adamw, prodigy"))
-    repeats = given.pop("repeats", None)
-    often, epochs = (_count(str(number)) for number in (repeats, given.get("num_train_epochs", 1)))
-    if often and epochs and "max_train_steps" not in given:
-        given["num_train_epochs"] = often * epochs
-    elif repeats is not None:
-        reading.leave("--repeats", repeats,
-                      Message("the steps decide, as in the script")
-                      if often and epochs else Message("it is no number from 1 on, or the epochs are none"))
+    if "repeats" in options:
+        _repeats(options, reading)
 
 
-def _times(given: dict[str, Any], script: Script, reading: _Reading) -> None:
+def _repeats(options: Options, reading: _Reading) -> None:
+    """`--repeats` as so many times the epochs."""
+    repeats = options.pop("repeats")
+    often = count(str(repeats))
+    epochs = count(str(options.get("num_train_epochs", 1)))
+    if not often or not epochs:
+        reading.leave("--repeats", repeats, Message("it is no number from 1 on, or the epochs are none"))
+    elif "max_train_steps" in options:
+        reading.leave("--repeats", repeats, Message("the steps decide, as in the script"))
+    else:
+        options["num_train_epochs"] = often * epochs
+
+
+def _times(options: Options, script: Script, reading: _Reading) -> None:
     """How often each noise level is learnt. The scripts draw a place in a table that begins with noise alone, so that a
     positive mean is LESS noise there: here it has the other sign. The density `mode` is its own mirror image."""
-    scheme = given.get("weighting_scheme", script.options["weighting_scheme"].default)
+    scheme = options.get("weighting_scheme", script.options["weighting_scheme"].default)
     if scheme in ("sigma_sqrt", "cosmap"):
         reading.leave("--weighting_scheme", scheme,
                       Message("every noise level weighs the same here; their times are uniform"))
-    given["weighting_scheme"] = "uniform" if scheme in ("none", "sigma_sqrt", "cosmap") else scheme
-    for name, (reader, default) in options.FLOW_TIMES.items():
+    options["weighting_scheme"] = scheme
+    if scheme in ("none", "sigma_sqrt", "cosmap"):
+        options["weighting_scheme"] = "uniform"
+    for name, (reader, default) in scripts.FLOW_TIMES.items():
         if scheme == reader:
-            given.setdefault(name, default)
-        elif name in given:
-            reading.leave(f"--{name}", given.pop(name),
+            options.setdefault(name, default)
+        elif name in options:
+            reading.leave(f"--{name}", options.pop(name),
                           Message("only --weighting_scheme={scheme} reads it, in the script too", scheme=reader))
-    mean = given.get("logit_mean")
-    if mean is not None and _is_number(str(mean).lstrip("+-")) and math.isfinite(float(mean)):
-        given["logit_mean"] = 0.0 - float(mean)
+    mean = _typed(options.get("logit_mean"), "float")
+    if isinstance(mean, float) and math.isfinite(mean):
+        options["logit_mean"] = 0.0 - mean
 
 
-def _unlike(given: dict[str, Any], script: Script, reading: _Reading) -> None:
-    """What the script and the studio say in different words; consumes those options of `given`."""
-    if "validation_prompt" in script.options and (prompt := given.pop("validation_prompt", None)):
-        count = str(given.pop("num_validation_images", 4))
-        many = _count(count)
-        reading.put("--validation_prompt", "sample.prompts", [prompt] * (1 if many is None else min(64, many)))
-    elif images := given.pop("num_validation_images", None):
-        reading.leave("--num_validation_images", images, Message("the command has no prompt to draw"))
-    if "max_train_steps" in given:
-        if epochs := given.pop("num_train_epochs", None):
+def _unlike(options: Options, reading: _Reading) -> None:
+    """What the script and the studio say in different words; consumes those `options`."""
+    _prompt(options, reading)
+    if "max_train_steps" in options:
+        epochs = options.pop("num_train_epochs", None)
+        if epochs:
             reading.leave("--num_train_epochs", epochs, Message("the steps decide, as in the script"))
-        given["num_train_epochs"] = None
-    if given.get("lr_scheduler", "constant") == "constant":
-        if (warmup := given.pop("lr_warmup_steps", "0")) != "0":
+        options["num_train_epochs"] = None
+    _warmup(options, reading)
+    if "mixed_precision" not in options and "train.mixed_precision" not in reading.values:
+        options["mixed_precision"] = "no"
+    _trackers(options, reading)
+
+
+def _prompt(options: Options, reading: _Reading) -> None:
+    """`--validation_prompt`, of which `--num_validation_images` are drawn (4), as that many sample prompts."""
+    prompt = options.pop("validation_prompt", None)
+    images = options.pop("num_validation_images", None)
+    if prompt:
+        many = 4
+        if images is not None:
+            many = count(str(images))
+        if many is None:
+            many = 1
+        reading.put("--validation_prompt", "sample.prompts", [prompt] * min(64, many))
+    elif images:
+        reading.leave("--num_validation_images", images, Message("the command has no prompt to draw"))
+
+
+def _warmup(options: Options, reading: _Reading) -> None:
+    """`--lr_warmup_steps`, as far as the schedule has a warm-up and the run has more steps."""
+    if options.get("lr_scheduler", "constant") == "constant":
+        warmup = options.pop("lr_warmup_steps", "0")
+        if warmup != "0":
             reading.leave("--lr_warmup_steps", warmup,
                           Message("the constant schedule has no warm-up, in the script neither"))
-        given["lr_warmup_steps"] = 0
-    warmup, steps = (str(given.get(name, otherwise)) for name, otherwise in (
-        ("lr_warmup_steps", 500), ("max_train_steps", "")))
-    if (_count(warmup) or 0) >= (_count(steps) or math.inf):
+        options["lr_warmup_steps"] = 0
+    warmup = str(options.get("lr_warmup_steps", 500))
+    steps = str(options.get("max_train_steps", ""))
+    if (count(warmup) or 0) >= (count(steps) or math.inf):
         reading.leave("--lr_warmup_steps", warmup, Message("it leaves nothing of a run of {steps} steps", steps=steps))
-        given["lr_warmup_steps"] = None
-    if "mixed_precision" not in given and "train.mixed_precision" not in reading.values:
-        given["mixed_precision"] = "no"
-    _trackers(given, reading)
+        options["lr_warmup_steps"] = None
 
 
-def _count(text: str) -> int | None:
-    """A number of things as it was typed; None for anything else."""
-    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None
-
-
-def _trackers(given: dict[str, Any], reading: _Reading) -> None:
-    wanted = given.get("report_to", "tensorboard")
-    known = (reading.by_reference.get("report_to") or {}).get("choices") or []
-    if wanted == "all":  # as accelerate means it: those that are installed
-        given["report_to"] = [name for name in known if importlib.util.find_spec(name) is not None]
+def _trackers(options: Options, reading: _Reading) -> None:
+    """`--report_to` as the trackers that there are."""
+    asked = options.get("report_to", "tensorboard")
+    known = reading.by_reference["report_to"]["choices"] or []
+    if asked == "all":  # as accelerate means it: those that are installed
+        options["report_to"] = [name for name in known if importlib.util.find_spec(name) is not None]
         return
-    names = [name.strip() for name in str(wanted).split(",") if name.strip()]
-    given["report_to"] = [name for name in names if name in known]
+    names = list(filter(None, map(str.strip, str(asked).split(","))))
+    options["report_to"] = [name for name in names if name in known]
     for name in names:
         if name not in (*known, "none"):
             reading.leave("--report_to", name, Message("there are: {names}", names=", ".join(known)))
 
 
-def _is_unset(name: str, value: Any) -> bool:
+def _is_unset(name: str, value: str) -> bool:
     """Whether a value holds what only a shell, or the person, could have filled in."""
-    return isinstance(value, str) and name not in PROMPTS and PLACEHOLDER.search(value) is not None
+    return name not in PROMPTS and PLACEHOLDER.search(value) is not None
 
 
-def _is_to_fill(value: Any) -> bool:
+def _is_to_fill(value: object) -> bool:
     """Whether a value may be one to fill in: a path/to/something, or a prompt with a variable in it."""
-    texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
-    return any(PLACEHOLDER.search(text) if isinstance(value, list) else _TO_FILL.search(text) for text in texts)
+    if isinstance(value, list):
+        return any(isinstance(text, str) and PLACEHOLDER.search(text) for text in value)
+    return isinstance(value, str) and _TO_FILL.search(value) is not None
 
 
-def _acceptable(reading: _Reading) -> dict[str, Any]:
+def _acceptable(reading: _Reading) -> PlainConfig:
     """The values as a partial config that loads; what its checks refuse joins the unplaced with their reason."""
     while True:
-        found: dict[str, Any] = {}
-        for path, (_, value) in reading.values.items():
-            section, _, name = path.partition(".")
-            found.setdefault(section, {})[name] = value
+        config = config_.nested({path: value for path, (_, value) in reading.values.items()})
         try:
-            config_.load(found)
-            return found
+            config_.load(config)
+            return config
         except config_.ConfigError as error:
-            refused = {p.field: p.message for p in error.problems if p.field in reading.values}
+            refused = [problem for problem in error.problems if problem.field in reading.values]
             if not refused:
                 raise CommandError(str(error)[:500]) from None
-            for field, message in refused.items():
-                option, value = reading.values.pop(field)
-                reading.leave(option, value, message)
+            for problem in refused:
+                option, value = reading.values.pop(problem.field)
+                reading.leave(option, value, problem.message)

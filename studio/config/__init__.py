@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, TypedDict
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from studio.config.fields import Section, describe, refusal
+from studio.config.fields import Section, SectionSchema, SettingSchema, describe, problem, refusal
 from studio.config.settings import (
     LR_SCHEDULES,
     Checkpoint,
@@ -30,11 +29,13 @@ from studio.config.settings import (
     Train,
     Validation,
 )
+from studio.errors import ConfigError, Problem, fault
 from studio.messages import Message
 
-__all__ = ["LR_SCHEDULES", "Compute", "Config", "ConfigError", "Data", "Lora", "Model", "PlainConfig", "Problem",
-           "Section", "Train", "Validation", "differences", "dump", "load", "local_processes", "merge", "migrate",
-           "needs_less_memory", "preview_size", "refusal", "resolve", "schema", "steps_per_epoch"]
+__all__ = ["LR_SCHEDULES", "Compute", "Config", "ConfigError", "ConfigSchema", "Data", "Lora", "Model", "PlainConfig",
+           "Problem", "Section", "SectionSchema", "SettingSchema", "Train", "Validation", "by_path", "differences",
+           "dump", "fault", "load", "local_processes", "merge", "migrate", "needs_less_memory", "nested",
+           "preview_size", "refusal", "resolve", "schema", "settings_in", "steps_per_epoch"]
 
 PlainConfig = dict[str, Any]  # a config as JSON: {"schema": 1, section: {name: value}}
 SCHEMA = 1
@@ -79,28 +80,14 @@ class Config(Section):
         return self
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One fault of a config: the field it belongs to (`optim.learning_rate`) and a sentence for a person."""
+class ConfigSchema(TypedDict):
+    """All settings as data; `schema` is the version of configs."""
 
-    field: str
-    message: str
-
-
-class ConfigError(Exception):
-    """A config with faults; `problems` names every one of them."""
-
-    def __init__(self, problems: Iterable[Problem]):
-        self.problems = list(problems)
-        super().__init__("; ".join(f"{p.field}: {p.message}" if p.field else p.message for p in self.problems))
+    schema: int
+    sections: list[SectionSchema]
 
 
-def fault(field: str, message: str) -> ConfigError:
-    """One fault of a config, to be raised; `field` is "" for the whole of it."""
-    return ConfigError([Problem(field, message)])
-
-
-def load(data: Any) -> Config:
+def load(data: object) -> Config:
     """A checked config from JSON-like `data` (partial is fine, older schemas are lifted).
 
     Raises ConfigError with every problem at once.
@@ -113,16 +100,21 @@ def load(data: Any) -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        found = map(_problem, error.errors(include_url=False)[:MOST_PROBLEMS])
-        faults = list({(fault.field, fault.message): fault for fault in found}.values())
-    raise ConfigError(faults + _rest_faults(data, faults))
+        errors = error.errors(include_url=False)[:MOST_PROBLEMS]
+    problems = list(dict.fromkeys(problem(error, by_path()) for error in errors))
+    raise ConfigError(problems + _rest_problems(data, problems))
 
 
-def _rest_faults(data: dict[str, Any], faults: list[Problem]) -> list[Problem]:
+def _rest_problems(data: PlainConfig, problems: list[Problem]) -> list[Problem]:
     """What the cross-checks say of a config without the settings that are faulty by themselves."""
-    wrong = {fault.field for fault in faults}
-    rest = {section: {k: v for k, v in values.items() if f"{section}.{k}" not in wrong} if isinstance(values, dict)
-            else values for section, values in data.items() if str(section) not in wrong}
+    faulty = {found.field for found in problems}
+    rest: PlainConfig = {}
+    for section, values in data.items():
+        if str(section) in faulty:
+            continue
+        if isinstance(values, dict):
+            values = {name: value for name, value in values.items() if f"{section}.{name}" not in faulty}
+        rest[section] = values
     try:
         Config.model_validate(rest)
     except ConfigError as error:
@@ -132,12 +124,12 @@ def _rest_faults(data: dict[str, Any], faults: list[Problem]) -> list[Problem]:
     return []
 
 
-def dump(config: Config) -> dict[str, Any]:
+def dump(config: Config) -> PlainConfig:
     """The config as plain JSON data, complete."""
     return config.model_dump(mode="json")
 
 
-def migrate(data: dict[str, Any]) -> dict[str, Any]:
+def migrate(data: PlainConfig) -> PlainConfig:
     """`data` lifted to the present schema. Raises ConfigError for a schema this version does not know."""
     version = data.get("schema", SCHEMA)
     if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= SCHEMA:
@@ -149,88 +141,118 @@ def migrate(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
-MIGRATIONS: list[Any] = []  # MIGRATIONS[n-1] lifts a dict of schema n to n+1
+MIGRATIONS: list[Callable[[PlainConfig], PlainConfig]] = []  # MIGRATIONS[n-1] lifts a config of schema n to n+1
 
 
-def merge(*layers: dict[str, Any]) -> dict[str, Any]:
-    """Config dicts laid over each other, section by section; a later non-null value wins."""
-    result: dict[str, Any] = {}
+def merge(*layers: PlainConfig) -> PlainConfig:
+    """Configs as JSON laid over each other, section by section; a later non-null value wins."""
+    result: PlainConfig = {}
     for layer in layers:
         for section, values in layer.items():
             if isinstance(values, dict):
                 into = result.setdefault(section, {})
-                into.update({k: v for k, v in values.items() if v is not None})
+                into.update({name: value for name, value in values.items() if value is not None})
             else:
                 result[section] = values
     return result
 
 
-def differs(what: str, before: Any, now: Any) -> Message:
+def settings_in(config: PlainConfig) -> Iterator[tuple[str, object]]:
+    """The path and the value of each setting that a config as JSON names."""
+    for section, values in config.items():
+        if isinstance(values, dict):
+            for name, value in values.items():
+                yield f"{section}.{name}", value
+
+
+def nested(values: Mapping[str, object]) -> PlainConfig:
+    """A partial config as JSON of settings' values by path; the way back of `settings_in`."""
+    config: PlainConfig = {}
+    for path, value in values.items():
+        section, _, name = path.partition(".")
+        config.setdefault(section, {})[name] = value
+    return config
+
+
+def differs(what: str, before: object, now: object) -> Message:
     """What was one thing and is another."""
     return Message("{what} was {before}, is {now}", what=what, before=before, now=now)
 
 
-def differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Message]:
-    """What differs between two complete config dicts: in words, by the setting's path."""
-    return {f"{section}.{name}": differs(f"{section}.{name}", before[section].get(name), value)
-            for section, values in now.items() if isinstance(values, dict) for name, value in values.items()
-            if before[section].get(name) != value}
+def differences(before: PlainConfig, now: PlainConfig) -> dict[str, Message]:
+    """What differs between two complete configs as JSON: in words, by the setting's path."""
+    values_before = dict(settings_in(before))
+    return {path: differs(path, values_before.get(path), value) for path, value in settings_in(now)
+            if values_before.get(path) != value}
 
 
-def resolve(config: Config, *suggestions: dict[str, Any], pictures: int, seed: int, cores: int) -> Config:
+def resolve(config: Config, *suggestions: PlainConfig, pictures: int, seed: int, cores: int) -> Config:
     """The config with every `null` default filled in.
 
-    `suggestions` are partial config dicts, weakest first (family, base, machine, data set); what the person set
+    `suggestions` are partial configs as JSON, weakest first (family, base, machine, data set); what the person set
     always wins. `pictures` counts the training rows, `seed` is used when none is set, `cores` are this machine's.
     Only MAY_STAY_EMPTY stays null. Raises ConfigError.
     """
-    filled = merge(*suggestions, dump(config))
-    sections = ("lora", "train", "optim", "sample", "validation", "checkpoint", "compute")
-    lora, train, optim, sample, validation, checkpoint, compute = (filled.setdefault(name, {}) for name in sections)
-    lora.setdefault("alpha", config.lora.rank)
-    train.setdefault("seed", seed)
-    sample.setdefault("num_inference_steps", DRAWING_STEPS)
-    compute.setdefault("num_threads", max(1, cores // local_processes(config.compute)))
-    compute.setdefault("attention", "sdpa")
-    compute.setdefault("linear", "matmul")
+    weakest: PlainConfig = {
+        "lora": {"alpha": config.lora.rank},
+        "train": {"seed": seed},
+        "sample": {"num_inference_steps": DRAWING_STEPS},
+        "compute": {"num_threads": max(1, cores // local_processes(config.compute)), "attention": "sdpa",
+                    "linear": "matmul"},
+    }
+    filled = merge(weakest, *suggestions, dump(config))
+    train = filled["train"]
     if config.train.epochs is not None and config.train.max_steps is None and "batch_size" in train:
         train["max_steps"] = config.train.epochs * steps_per_epoch(
             pictures, train["batch_size"], config.train.gradient_accumulation_steps, config.compute.num_processes)
-    if steps := train.get("max_steps"):
-        # Adam's first updates move every weight by the whole rate, whatever its gradient is worth: a rate that rises
-        # keeps more of what the base knew (benchmarks/RESULTS.md).
-        optim.setdefault("lr_warmup_steps", 0 if optim.get("lr_scheduler") == "constant" else min(500, steps // 10))
-        sample.setdefault("every_steps", max(1, round(steps / 6)))
-        validation.setdefault("every_steps", max(1, round(steps / 10)))
-        checkpoint.setdefault("every_steps", max(1, math.ceil(steps / 3)))
-    done = load(filled)
-    empty = [f["path"] for s in schema()["sections"] for f in s["fields"]
-             if f["path"] not in MAY_STAY_EMPTY and getattr(getattr(done, f["section"]), f["name"]) is None]
-    if empty:
-        raise ConfigError(Problem(field=path, message=Message("this base suggests no value: set one"))
-                          for path in empty)
-    steps, warmup = done.train.max_steps or 0, done.optim.lr_warmup_steps or 0
+    if train.get("max_steps"):
+        filled = merge(_intervals(train["max_steps"], filled["optim"].get("lr_scheduler")), filled)
+    resolved = load(filled)
+    _refuse_empty(resolved)
+    steps = resolved.train.max_steps or 0
+    warmup = resolved.optim.lr_warmup_steps or 0
     if warmup >= steps:  # asked here alone: a run that trains may be cut short in its warm-up
         raise fault("optim.lr_warmup_steps",
                     Message("{warmup} warm-up steps leave nothing of a run of {steps} steps: set fewer", warmup=warmup,
                             steps=steps))
-    return done
+    return resolved
 
 
-def suggestions(data: Any) -> dict[str, Any]:
+def _refuse_empty(config: Config) -> None:
+    """Return if every setting but MAY_STAY_EMPTY has a value. Raises ConfigError."""
+    empty = [path for path, value in settings_in(dump(config)) if value is None and path not in MAY_STAY_EMPTY]
+    if empty:
+        no_value = Message("this base suggests no value: set one")
+        raise ConfigError([Problem(field=path, message=no_value) for path in empty])
+
+
+def _intervals(steps: int, scheduler: str | None) -> PlainConfig:
+    """What follows from the number of steps where nobody says anything else, as a partial config."""
+    # Adam's first updates move every weight by the whole rate, whatever its gradient is worth: a rate that rises
+    # keeps more of what the base knew (benchmarks/RESULTS.md).
+    warmup = min(500, steps // 10)
+    if scheduler == "constant":
+        warmup = 0
+    return {
+        "optim": {"lr_warmup_steps": warmup},
+        "sample": {"every_steps": max(1, round(steps / 6))},
+        "validation": {"every_steps": max(1, round(steps / 10))},
+        "checkpoint": {"every_steps": max(1, math.ceil(steps / 3))},
+    }
+
+
+def suggestions(data: PlainConfig) -> PlainConfig:
     """The sections of `data`, a partial config that fills what a person left empty.
 
     Raises ConfigError, also for a setting that is never empty: what it suggests would be passed over in silence.
     """
     load(data)
     sections = {name: values for name, values in migrate(data).items() if isinstance(values, dict)}
-    paths = {f"{name}.{key}" for name, values in sections.items() for key in values}
-    fixed = [f for s in schema()["sections"] for f in s["fields"] if f["path"] in paths and f["default"] is not None]
-    if fixed:
-        raise ConfigError(Problem(field=f["path"],
-                                  message=Message("it is never empty, so nothing can be suggested for it: leave it "
-                                                  "out"))
-                          for f in fixed)
+    suggested = dict(settings_in(sections))
+    never_empty = [path for path, field in by_path().items() if path in suggested and field["default"] is not None]
+    if never_empty:
+        useless = Message("it is never empty, so nothing can be suggested for it: leave it out")
+        raise ConfigError([Problem(field=path, message=useless) for path in never_empty])
     return sections
 
 
@@ -252,7 +274,8 @@ def steps_per_epoch(pictures: int, batch_size: int, accumulation: int, processes
 
 def needs_less_memory(config: Config) -> str:
     """What to change so that a run like this one needs less memory, with what is set now."""
-    train, ways = config.train, []
+    train = config.train
+    ways: list[Message] = []
     if (train.batch_size or 1) > 1:
         ways.append(Message("lower the batch size (now {batch}; gradient accumulation, now {accumulation}, keeps its "
                             "effect)", batch=train.batch_size, accumulation=train.gradient_accumulation_steps))
@@ -271,11 +294,11 @@ def needs_less_memory(config: Config) -> str:
 
 
 @functools.cache
-def schema() -> dict[str, Any]:
+def schema() -> ConfigSchema:
     """All settings as data, for the form, the API and the documents: sections, each with its fields in order.
 
     Made once and shared: read it, never change it."""
-    sections = []
+    sections: list[SectionSchema] = []
     for name, info in Config.model_fields.items():
         kind = info.annotation
         if isinstance(kind, type) and issubclass(kind, Section):
@@ -285,43 +308,15 @@ def schema() -> dict[str, Any]:
 
 
 @functools.cache
-def _fields() -> dict[str, dict[str, Any]]:
-    """Every setting by its path."""
+def by_path() -> dict[str, SettingSchema]:
+    """Every setting by its path (`optim.learning_rate`), in the schema's order. Shared as `schema` is."""
     return {field["path"]: field for section in schema()["sections"] for field in section["fields"]}
-
-
-def _problem(error: Any) -> Problem:
-    """A pydantic error as a sentence naming its field and what is allowed there."""
-    location = [str(part)[:100] for part in error["loc"]]
-    field = ".".join(location[:2])
-    known = _fields()
-    if error["type"] == "extra_forbidden":
-        names = [p.partition(".")[2] for p in known if p.startswith(location[0] + ".")] if len(location) > 1 else []
-        names = names or [s["name"] for s in schema()["sections"]]
-        return Problem(field=field, message=Message("unknown setting; there are: {names}", names=", ".join(names)))
-    if error["type"] == "model_type":
-        return Problem(field=field, message=Message("a section is an object of settings"))
-    message, limits = refusal(error), _limits(known.get(field, {}))
-    value = error.get("input")
-    if limits:
-        message = Message("{message}; allowed: {limits}", message=message, limits=limits)
-    if isinstance(value, str | int | float):
-        message = Message("{message} (given: {value})", message=message, value=repr(str(value)[:60]))
-    return Problem(field=field, message=message)
-
-
-def _limits(field: dict[str, Any]) -> str:
-    """What a setting may be, in words."""
-    limits, step = field.get("limits") or "", field.get("bounds", {}).get("multiple_of")
-    before, comma, last = limits.rpartition(", ")
-    if step is None or not comma or not last.startswith("a multiple of"):
-        return limits
-    return Message("{limits}, a multiple of {number}", limits=before, number=last.rpartition(" ")[2])
 
 
 def _cross_faults(config: Config) -> Iterable[Problem]:
     """Faults that only two settings together show."""
-    optim, data = config.optim, config.data
+    optim = config.optim
+    data = config.data
     if data.buckets and data.resolution and data.bucket_step and data.bucket_step > data.resolution:
         yield Problem(field="data.bucket_step",
                       message=Message("a step of {step} pixels is more than the resolution of {side}: set a smaller "

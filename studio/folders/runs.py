@@ -11,14 +11,16 @@ import shutil
 import time
 import uuid
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from types import UnionType
 from typing import Any, ClassVar
 
 from studio import config as config_
 from studio import storage
+from studio.config import PlainConfig
 from studio.folders import edits as edits_
 from studio.folders import work
 from studio.folders.work import ID, NotFound, Reader, Refused
@@ -48,8 +50,8 @@ class Run(work.Work):
 
     folder = "runs"
     record_name = "run.json"
-    record_fields: ClassVar[dict[str, Any]] = {"name": str, "owner": str, "created": float | int, "attempt": int,
-                                               "rank": float | int}
+    record_fields: ClassVar[dict[str, type | UnionType]] = {
+        "name": str, "owner": str, "created": float | int, "attempt": int, "rank": float | int}
     worker_lock_name = "trainer.lock"
     log_name = "train.log"
     word = "run"
@@ -114,9 +116,11 @@ class Run(work.Work):
     def held_for(self) -> str | None:
         """Why the studio itself asked the last attempt to pause (TURN, QUOTA); None where a person did.
         Raises Corrupt."""
-        wanted, began = self.attempts()
+        asked_for, began = self.attempts()
         held = self.record().get("held")
-        return held.get("why") if wanted == began and isinstance(held, dict) and held.get("attempt") == began else None
+        if asked_for != began or not isinstance(held, dict) or held.get("attempt") != began:
+            return None
+        return held.get("why")
 
     def goes_on(self) -> bool:
         """Whether it goes on by itself once it has paused: it makes way for others."""
@@ -130,8 +134,8 @@ class Run(work.Work):
         """The config with all edits of the run. Raises as `created_config`."""
         return config_.load(self.settings())
 
-    def settings(self) -> dict[str, Any]:
-        """`config` as plain data, unchecked."""
+    def settings(self) -> PlainConfig:
+        """`config` as JSON, unchecked. Raises Corrupt."""
         return edits_.fold(self.facts(self.config_file, {}), self.edits())
 
     def edits(self) -> list[edits_.Edit]:
@@ -152,43 +156,50 @@ class Run(work.Work):
         return {edit["id"] for edit in self.edits()} - {""}
 
     def next_step(self) -> int:
-        """The step that the next attempt goes on from."""
-        kept = {path.name: facts["step"] for path, facts in self.valid_checkpoints()}
-        return kept.get(self.record().get("resume_from") or "", max(kept.values(), default=0))
+        """The step that the next attempt goes on from: of the checkpoint asked for, else of the newest; 0 for none."""
+        steps = {path.name: manifest["step"] for path, manifest in self.valid_checkpoints()}
+        return steps.get(self.record().get("resume_from") or "", max(steps.values(), default=0))
 
     def rows(self) -> list[dict[str, Any]]:
         """The frozen rows, in order: those of split `train` are trained on, the others are held out."""
         with open(self.rows_file, encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
+            return list(map(json.loads, file))
 
     def training_count(self) -> int:
         """How many of the rows are trained on."""
         return len(_training_lines(self.rows_file, storage.stamp(self.rows_file)))
 
     def training_rows(self, places: Iterable[int]) -> list[dict[str, Any]]:
-        """Those of the rows that are trained on with these numbers; no others are read."""
-        lines = _training_lines(self.rows_file, storage.stamp(self.rows_file))
-        chosen = []
+        """Those of the rows that are trained on with these numbers (from 0); no others are read."""
+        offsets = _training_lines(self.rows_file, storage.stamp(self.rows_file))
+        rows: list[dict[str, Any]] = []
         with open(self.rows_file, "rb") as file:
             for place in places:
-                file.seek(lines[place])
-                chosen.append(json.loads(file.readline()))
-        return chosen
+                file.seek(offsets[place])
+                rows.append(json.loads(file.readline()))
+        return rows
 
     def valid_checkpoints(self) -> Iterator[tuple[Path, dict[str, Any]]]:
         """Checkpoint folders whose manifest is readable, newest first, with their manifests (hashes not compared)."""
-        found = [(int(p.name.rpartition("-")[2]), p) for p in self.checkpoints.glob("checkpoint-*")
-                 if p.name.rpartition("-")[2].isdecimal()]
-        for _, path in sorted(found, reverse=True):
+        by_step: list[tuple[int, Path]] = []
+        for path in self.checkpoints.glob("checkpoint-*"):
+            step = path.name.rpartition("-")[2]
+            if step.isdecimal():
+                by_step.append((int(step), path))
+        for _, path in sorted(by_step, reverse=True):
             try:
                 yield path, storage.manifest(path)
             except storage.Corrupt:
                 continue
 
 
-def create(root: Path, *, name: str, owner: str, config: config_.Config, rows: Iterable[dict[str, Any]],
-           parent: dict[str, Any] | None = None, extra: dict[str, Any] | None = None,
-           fill: Callable[[Run], None] = lambda run: None, held: float = 0.0) -> Run:
+def _nothing_more(run: Run) -> None:
+    """What fills a new run's folder where nothing else belongs in it."""
+
+
+def create(root: Path, *, name: str, owner: str, config: config_.Config, rows: Iterable[Mapping[str, object]],
+           parent: Mapping[str, object] | None = None, extra: Mapping[str, object] | None = None,
+           fill: Callable[[Run], None] = _nothing_more, held: float = 0.0) -> Run:
     """A new run folder under `root`/runs, complete before it appears, waiting in the queue.
 
     `config` is resolved; `rows` are the frozen rows. `extra` goes into run.json (the data set's name and fingerprint).
@@ -196,13 +207,18 @@ def create(root: Path, *, name: str, owner: str, config: config_.Config, rows: I
     who starts it.
     """
     storage.make_folder(root / Run.folder)
-    run, now = Run(root / Run.folder / uuid.uuid4().hex), time.time()
+    run = Run(root / Run.folder / uuid.uuid4().hex)
+    now = time.time()
     record = {"name": name, "owner": owner, "created": now, "parent": parent, "attempt": 1, "rank": now,
               "backend": config.compute.backend, **work.left_to_starter(held, now), **(extra or {})}
     lines = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-    work.establish(run.path, {"config.json": work.as_json(config_.dump(config)), "dataset.jsonl": lines.encode(),
-                              run.record_name: work.as_json(record)}, ("control", "samples", "checkpoints"),
-                   lambda staging: fill(Run(staging)))
+    files = {"config.json": work.as_json(config_.dump(config)), "dataset.jsonl": lines.encode(),
+             run.record_name: work.as_json(record)}
+
+    def fill_staging(staging: Path) -> None:
+        fill(Run(staging))
+
+    work.establish(run.path, files, ("control", "samples", "checkpoints"), fill_staging)
     return run
 
 
@@ -216,11 +232,13 @@ def branch(root: Path, parent: Run, checkpoint: Path, *, name: str, owner: str, 
     Refused for one that was retired in this moment.
     """
 
-    def fill(made: Run) -> None:
-        shutil.copyfile(parent.rows_file, made.rows_file)
-        if taken := list(edits):
-            storage.write_json(made.edits_file, {"edits": taken})
-        target = made.checkpoints / checkpoint.name
+    all_edits = list(edits)
+
+    def fill(new_run: Run) -> None:
+        shutil.copyfile(parent.rows_file, new_run.rows_file)
+        if all_edits:
+            storage.write_json(new_run.edits_file, {"edits": all_edits})
+        target = new_run.checkpoints / checkpoint.name
         try:
             storage.link_tree(checkpoint, target)
         except FileNotFoundError:
@@ -236,15 +254,18 @@ def branch(root: Path, parent: Run, checkpoint: Path, *, name: str, owner: str, 
 
 
 @lru_cache(maxsize=64)
-def _training_lines(path: Path, stamp: Any) -> array[int]:
-    """Where the lines of the rows that are trained on begin. A row's split is told without reading the rest of it."""
-    lines, place = array("Q"), 0
+def _training_lines(path: Path, stamp: Hashable) -> array[int]:
+    """Where the lines of the rows that are trained on begin, in bytes; `stamp` is of the file as it is now.
+
+    A row's split is told without reading the rest of it."""
+    offsets = array("Q")
+    offset = 0
     with open(path, "rb") as file:
         for line in file:
             if b'"split": "' not in line or b'"split": "train"' in line:  # a quote within a text is written otherwise
-                lines.append(place)
-            place += len(line)
-    return lines
+                offsets.append(offset)
+            offset += len(line)
+    return offsets
 
 
 def parts_of(manifest: dict[str, Any], weights: str) -> set[str]:
@@ -333,7 +354,7 @@ def resumable(state: str, step: int, total: int | None) -> bool:
     return state in RESUMABLE or (state == "finished" and (total or 0) > step)
 
 
-def change(run: Run, changes: dict[str, Any], reader: Reader) -> str:
+def change(run: Run, changes: PlainConfig, reader: Reader) -> str:
     """Change settings of a run on its way (`edits.EDITABLE`; `changes` is a partial config).
 
     While it trains that is a request, whose id is returned: it holds from the next step on. Else it is kept at once
@@ -356,7 +377,8 @@ def change(run: Run, changes: dict[str, Any], reader: Reader) -> str:
 
 def _at_rest(run: Run) -> storage.Lock:
     """The supervisor's lock of a run that does not train; after the last event a supervisor takes a moment to go."""
-    lock, latest = run.lock, time.monotonic() + ENDING_SECONDS
+    lock = run.lock
+    latest = time.monotonic() + ENDING_SECONDS
     while True:
         if lock.acquire():
             if not storage.is_locked(run.worker_lock.path):

@@ -107,13 +107,13 @@ class Relay:
             return
         made = {"id": id_, "step": fields.get("step"), "time": 0.0, "config": fields.get("config")}
         try:
-            edits.sound([*self.run.edits(), made])
+            sound = edits.sound([*self.run.edits(), made])
         except (ValueError, storage.Corrupt) as error:
             self.writer.warning("edit_lost",
                                 Message("The edit holds on the rented machine, and cannot be kept here: {why}",
                                         why=error))
             return
-        self.run.add_edit(made)
+        self.run.add_edit(sound[-1])
 
 
 def _last_origin(run: Run, start: int) -> int:

@@ -18,7 +18,7 @@ class Form:
     """Components by setting path (`optim.learning_rate`), in schema order; reads and writes them as plain values."""
 
     def __init__(self) -> None:
-        self.fields: dict[str, dict[str, Any]] = {
+        self.fields: dict[str, config.SettingSchema] = {
             f["path"]: f for section in config.schema()["sections"] for f in section["fields"] if _asks(f)}
         self.components: dict[str, Component] = {}
 

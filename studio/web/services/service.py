@@ -67,7 +67,7 @@ class Studio:
         self.trash = TrashService(core)
         self.care = CareService(core)
 
-    def schema(self, viewer: Viewer) -> dict[str, Any]:
+    def schema(self, viewer: Viewer) -> config.ConfigSchema:
         """Every setting, for forms and programs."""
         return config.schema()
 
