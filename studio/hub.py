@@ -22,6 +22,7 @@ from studio.datasets.exports import card as card_
 from studio.errors import StudioError
 from studio.export.offers import slug
 from studio.folders import events
+from studio.folders.records import SampleEvent
 from studio.folders.runs import Reader, Run
 from studio.messages import Message
 
@@ -192,7 +193,7 @@ class Repository:
         raise AssertionError("the last try returns or raises")
 
 
-def card(run: Run, repo: str, items: list[export.Item], samples: list[dict[str, Any]]) -> str:
+def card(run: Run, repo: str, items: list[export.Item], samples: list[SampleEvent]) -> str:
     """The model card: what it is, sample pictures, how to use it, data, settings, base model and licence."""
     from huggingface_hub import ModelCardData
 

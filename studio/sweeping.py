@@ -20,23 +20,31 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from studio import storage
 from studio.datasets import naming
+from studio.errors import StudioError
 from studio.folders.runs import Run
 from studio.folders.work import ID, Job, Work
+from studio.messages import JsonObject
 from studio.storage import faults
+
+if TYPE_CHECKING:
+    from huggingface_hub import CachedRepoInfo
 
 AGE = 86400.0  # seconds that anything is left alone after it was made
 PATIENCE = 600.0  # seconds to wait for those who rely on stored pictures
 AT_ONCE = 500  # files removed before others get their turn at the lock
 RECENT = 3600.0  # seconds that a repository of the Hub stays after it was used
 LEAST_HUB_BYTES = 5 * 10**9
+ROWS = (("datasets", "rows.jsonl"), ("runs", "dataset.jsonl"), ("jobs", "run/dataset.jsonl"),
+        ("trash", "rows.jsonl"), ("trash", "dataset.jsonl"), ("trash", "run/dataset.jsonl"))
+CACHES = (("measures", "datasets"), ("likeness", "runs"), ("bundles", "runs"), ("uses", "runs"))  # of what lies where
 PLACES = ("runs", "jobs", "datasets", "images", "bases", "cache", "presets")  # where something is made in a staging
 
 
-class Busy(Exception):
+class Busy(StudioError):
     """Somebody relies on stored pictures for too long; it is tried again another time."""
 
 
@@ -53,8 +61,7 @@ class Names:
 
     def update(self) -> None:
         """Read what is new. Living things come before the trash, into which they move while this goes on."""
-        for folder, name in (("datasets", "rows.jsonl"), ("runs", "dataset.jsonl"), ("jobs", "run/dataset.jsonl"),
-                             ("trash", "rows.jsonl"), ("trash", "dataset.jsonl"), ("trash", "run/dataset.jsonl")):
+        for folder, name in ROWS:
             for entry in _entries(self.home / folder):
                 self._read(entry / name)
 
@@ -87,34 +94,40 @@ class Sweep:
         """Stored pictures that no row names, and thumbnails."""
         names = Names(self.home)
         names.update()  # the long part, beside everybody else
-        for kind, folder in (("pictures", self.home / "images"), ("thumbnails", self.home / "cache" / "thumbs")):
-            unnamed = [path for path in _content(folder) if path.stem not in names and self._is_old(path)]
-            for at in range(0, len(unnamed), AT_ONCE):
-                with _alone(self.home):
-                    names.update()
-                    for path in unnamed[at : at + AT_ONCE]:
-                        if path.stem not in names and self._is_old(path):
-                            storage.clear(path)
-                            self.removed[kind] += 1
+        self._unnamed("pictures", self.home / "images", names)
+        self._unnamed("thumbnails", self.home / "cache" / "thumbs", names)
+
+    def _unnamed(self, kind: str, folder: Path, names: Names) -> None:
+        """Remove what no row names from a store by content, some at a time."""
+        unnamed = [path for path in _content(folder) if path.stem not in names and self._is_old(path)]
+        for at in range(0, len(unnamed), AT_ONCE):
+            with _alone(self.home):
+                names.update()
+                for path in unnamed[at : at + AT_ONCE]:
+                    if path.stem not in names and self._is_old(path):
+                        storage.clear(path)
+                        self.removed[kind] += 1
 
     def bases(self) -> None:
         """Bases that came with bundles, which no run and no job stands on."""
-        old = [path for path in _entries(self.home / "bases") if self._is_old(path)]
+        old = list(filter(self._is_old, _entries(self.home / "bases")))
         if not old:
             return
         with _alone(self.home):
-            needed = {base for config in self._configs() for base in [_base(config)] if base}
+            needed = set(map(_base, self._configs()))
             for path in old:
                 if str(path) not in needed:
                     self._remove("bases", path)
 
     def caches(self) -> None:
         """What is remembered of data sets and runs that are not there any more, nor in the trash."""
-        old = [(place, path) for folder, place in (("measures", "datasets"), ("likeness", "runs"), ("bundles", "runs"),
-                                                   ("uses", "runs"))
-               for path in _entries(self.home / "cache" / folder) if ID.fullmatch(path.stem) and self._is_old(path)]
+        old: list[tuple[Path, Path]] = []  # what is remembered, and what it is of
+        for cache, place in CACHES:
+            for path in _entries(self.home / "cache" / cache):
+                if ID.fullmatch(path.stem) and self._is_old(path):
+                    old.append((path, self.home / place / path.stem))
         names = [path.name for path in _entries(self.home / "trash")]  # before: it may be restored meanwhile
-        gone = [path for place, path in old if not (self.home / place / path.stem).exists()]
+        gone = [path for path, subject in old if not subject.exists()]
         names += [path.name for path in _entries(self.home / "trash")]  # and after: or deleted
         for path in gone:
             if not any(path.stem in name for name in names):
@@ -143,8 +156,10 @@ class Sweep:
 
     def _inside(self, folder: Path, lock: storage.Lock, beginnings: tuple[str, ...],
                 below: tuple[str, ...] = ("",)) -> None:
-        left = [path for name in below for path in _entries(folder / name)
-                if path.name.startswith((*beginnings, ".")) and self._is_leaving(path, beginnings)]
+        """Remove what was half done in a folder, or in those of its folders; not while somebody holds its `lock`."""
+        left: list[Path] = []
+        for name in below:
+            left += [path for path in _entries(folder / name) if self._is_leaving(path, beginnings)]
         if not left or not lock.acquire():
             return
         try:
@@ -165,15 +180,16 @@ class Sweep:
 
     def _is_untouched(self, path: Path) -> bool:
         """Whether nothing in a folder changed for `age`."""
-        return self._is_old(path) and all(self._is_old(one) or not one.exists() for one in path.rglob("*"))
+        return self._is_old(path) and all(self._is_old(inner) or not inner.exists() for inner in path.rglob("*"))
 
-    def _configs(self) -> Iterator[Any]:
+    def _configs(self) -> Iterator[object]:
         """Every config that may name a base, also of what lies in the trash or is just being made."""
         for folder in ("runs", "jobs", "trash"):
             for entry in _entries(self.home / folder):
                 yield _json(entry / "config.json")
-                yield (_json(entry / "job.json").get("args") or {}).get("config")
-                yield _json(entry).get("config") if entry.is_file() else None  # a preset that was deleted
+                yield _object(_json(entry / "job.json").get("args")).get("config")
+                if entry.is_file():  # a preset that was deleted
+                    yield _json(entry).get("config")
         for path in (self.home / "presets").glob("*.json"):
             yield _json(path).get("config")
 
@@ -207,8 +223,13 @@ def hub_cache(home: Path, limit: int | None = None) -> int:
     if limit is None:
         limit = max(LEAST_HUB_BYTES, (cache.size_on_disk + storage.free_bytes(home)) // 4)
     named, used = _repositories(home)
-    size, gone = cache.size_on_disk, []
-    for repo in sorted(cache.repos, key=lambda repo: (repo.repo_id in named, repo.last_accessed)):
+
+    def least_needed_first(repo: CachedRepoInfo) -> tuple[bool, float]:
+        return repo.repo_id in named, repo.last_accessed
+
+    size = cache.size_on_disk
+    gone: list[Path] = []
+    for repo in sorted(cache.repos, key=least_needed_first):
         recent = time.time() - max(repo.last_accessed, repo.last_modified) < RECENT
         if size > limit and repo.repo_id not in used and not recent:
             gone.append(repo.repo_path)  # whole: by a commit's hash one would hit those it was copied to as well
@@ -229,22 +250,32 @@ def _repositories(home: Path) -> tuple[set[str], set[str]]:
     named: set[str] = set()
     used: set[str] = set()
     for work in (*Run.every(home), *Job.every(home)):
-        record = _json(work.record_file)
-        args = record.get("args") or {}
-        asked = [_base(_json(work.path / "config.json")), _base(args.get("config")), args.get("model"),
-                 args.get("base")]
-        names = {name for name in asked if isinstance(name, str)}
-        named |= names
-        try:
-            asked_for, began = work.attempts()
-            busy = asked_for > began or work.alive()
-        except storage.Corrupt:  # somebody may mend it
-            busy = True
-        if busy:
-            used |= names
-            used |= {base for run in [args.get("run")] if isinstance(run, str) and ID.fullmatch(run)
-                     for base in [_base(_json(home / "runs" / run / "config.json"))] if base}
+        args = _object(_json(work.record_file).get("args"))
+        bases = {_base(_json(work.path / "config.json")), _base(args.get("config"))}
+        texts = {value for value in (*bases, args.get("model"), args.get("base")) if isinstance(value, str)}
+        named |= texts
+        if _is_busy(work):
+            used |= texts
+            base = _base_of_run(home, args.get("run"))
+            if base:
+                used.add(base)
     return named, used
+
+
+def _is_busy(work: Work) -> bool:
+    """Whether it waits or lives; somebody may mend a damaged one."""
+    try:
+        asked, began = work.attempts()
+        return asked > began or work.alive()
+    except storage.Corrupt:
+        return True
+
+
+def _base_of_run(home: Path, run_id: object) -> str | None:
+    """The base of the run that a job is about."""
+    if not isinstance(run_id, str) or not ID.fullmatch(run_id):
+        return None
+    return _base(_json(home / "runs" / run_id / "config.json"))
 
 
 # ------------------------------------------------------------------------------------------------------------ inside
@@ -253,7 +284,8 @@ def _repositories(home: Path) -> tuple[set[str], set[str]]:
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
     """Nobody relies on what is stored and not named yet. Raises Busy."""
-    lock, latest = naming.lock(home), time.monotonic() + PATIENCE
+    lock = naming.lock(home)
+    latest = time.monotonic() + PATIENCE
     while not lock.acquire():
         if time.monotonic() > latest:
             raise Busy("pictures are being brought in all the time: the sweep waits for another day")
@@ -268,22 +300,27 @@ def _content(folder: Path) -> Iterator[Path]:
     """The files of a store by content: <two digits>/<64 hex digits>.<ext>."""
     for part in _entries(folder):
         if len(part.name) == 2:
-            yield from (path for path in _entries(part) if naming.IMAGE.fullmatch(path.stem))
+            for path in _entries(part):
+                if naming.IMAGE.fullmatch(path.stem):
+                    yield path
 
 
-def _base(config: Any) -> str | None:
+def _base(config: object) -> str | None:
     """The base that a config names."""
-    model = config.get("model") if isinstance(config, dict) else None
-    base = model.get("base") if isinstance(model, dict) else None
+    base = _object(_object(config).get("model")).get("base")
     return base if isinstance(base, str) else None
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path) -> JsonObject:
     """An object in a file; empty for anything else, damaged or gone."""
     try:
-        data = storage.read_json(path)
+        return _object(storage.read_json(path))
     except (storage.Corrupt, NotADirectoryError):
         return {}
+
+
+def _object(data: object) -> JsonObject:
+    """`data` where it is an object, else an empty one."""
     return data if isinstance(data, dict) else {}
 
 

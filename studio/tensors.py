@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from studio import limited, storage
+from studio.errors import StudioError
+from studio.messages import JsonObject
 from studio.storage import zips
 
 WIDTH = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
@@ -28,7 +31,7 @@ LONGEST_NAME = 1000  # characters
 MEMORY, SECONDS = 1 << 30, 20  # of the limited process that reads a foreign header: address space, processor
 
 
-class NotSafetensors(ValueError):
+class NotSafetensors(StudioError, ValueError):
     """A file whose header is not that of a safetensors file."""
 
 
@@ -83,9 +86,11 @@ class Conversion:
 
     def read(self, start: int, count: int) -> bytes:
         """At most `count` bytes from `start` on: the elements they belong to are read and converted."""
-        own, sent = WIDTH[self.piece.dtype], WIDTH[self.piece.to]
-        first, stop = start // sent, -(-min(start + count, self.size) // sent)
-        data = self.source.read(first * own, (stop - first) * own)
+        stored = WIDTH[self.piece.dtype]
+        sent = WIDTH[self.piece.to]
+        first = start // sent
+        stop = -(-min(start + count, self.size) // sent)
+        data = self.source.read(first * stored, (stop - first) * stored)
         return converted(data, self.piece.dtype, self.piece.to)[start - first * sent:][:count]
 
 
@@ -109,7 +114,10 @@ class Recipe:
                 parts.append(piece.span.data)
                 continue
             source = zips.Slice(handle_of(piece.span.file), piece.span.size, piece.span.offset)
-            parts.append(source if piece.dtype == piece.to else Conversion(source, piece))
+            if piece.dtype == piece.to:
+                parts.append(source)
+            else:
+                parts.append(Conversion(source, piece))
         return parts
 
 
@@ -125,8 +133,8 @@ def headers(file: Path, most: int = MOST_TENSORS) -> tuple[dict[str, Tensor], di
             if max(text.count(b"{") - 2, text.count(b"[") // 2) > most:
                 raise ValueError(f"it has more than {most:,} tensors")
             described = json.loads(text)
-        metadata = {str(k): str(v) for k, v in described.pop("__metadata__", {}).items()}
-        if any(len(name) > LONGEST_NAME for name in described):
+        metadata = {str(key): str(value) for key, value in described.pop("__metadata__", {}).items()}
+        if max(map(len, described), default=0) > LONGEST_NAME:
             raise ValueError(f"a tensor's name has more than {LONGEST_NAME} characters")
         return {name: _tensor(facts, file, 8 + size) for name, facts in described.items()}, metadata
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -150,27 +158,34 @@ def _foreign(file: Path, stamp: tuple[int, int, int]) -> dict[str, Tensor]:
         raise NotSafetensors(f"{file.name} cannot be read: {stopped}") from None
     if "problem" in answer:
         raise NotSafetensors(answer["problem"])
-    return {name: Tensor(dtype, tuple(shape), (Span(file, offset, size),))
-            for name, (dtype, shape, offset, size) in answer["tensors"].items()}
+    tensors: dict[str, Tensor] = {}
+    for name, (dtype, shape, offset, size) in answer["tensors"].items():
+        tensors[name] = Tensor(dtype, tuple(shape), (Span(file, offset, size),))
+    return tensors
 
 
-def _answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """In the limited process: the header of a file."""
+def _answer(request: dict[str, str], folder: Path) -> JsonObject:
+    """In the limited process: the header of a file, as {"tensors": {name: [dtype, shape, offset, size]}}, or
+    {"problem"}."""
     file = Path(os.fsdecode(bytes.fromhex(request["file"])))
+    described: JsonObject = {}
     try:
         check(file)
-        return {"tensors": {name: [tensor.dtype, tensor.shape, tensor.spans[0].offset, tensor.spans[0].size]
-                            for name, tensor in headers(file)[0].items()}}
+        for name, tensor in headers(file)[0].items():
+            described[name] = [tensor.dtype, tensor.shape, tensor.spans[0].offset, tensor.spans[0].size]
     except NotSafetensors as error:
         return {"problem": str(error)}
+    return {"tensors": described}
 
 
 def check(file: Path, most: int = MOST_TENSORS) -> None:
     """Raise NotSafetensors for a file whose tensors do not lie in it one after another, each as large as its shape."""
-    found, _ = headers(file, most)
-    spans = sorted((span.offset, span.size) for tensor in found.values() for span in tensor.spans)
+    tensors, _ = headers(file, most)
+    spans = [(span.offset, span.size) for span in _spans(tensors.values())]
     with open(file, "rb") as opened:
-        place, end = 8 + int.from_bytes(opened.read(8), "little"), opened.seek(0, 2)
+        place = 8 + int.from_bytes(opened.read(8), "little")
+        end = opened.seek(0, 2)
+    spans.sort()
     for offset, size in spans:
         if offset != place or size < 0:
             raise NotSafetensors(f"{file.name} is not a safetensors file (its tensors overlap, or have gaps)")
@@ -179,19 +194,38 @@ def check(file: Path, most: int = MOST_TENSORS) -> None:
         raise NotSafetensors(f"{file.name} is not a safetensors file (it is cut short, or has more than its tensors)")
 
 
-def _tensor(facts: dict[str, Any], file: Path, base: int) -> Tensor:
-    shape, (start, stop) = tuple(facts["shape"]), facts["data_offsets"]
-    if not all(type(number) is int and 0 <= number < 1 << 48 for number in (*shape, start, stop)) or len(shape) > 16:
+def _spans(tensors: Iterable[Tensor]) -> tuple[Span, ...]:
+    """All their spans, in order."""
+    return tuple(chain.from_iterable(tensor.spans for tensor in tensors))
+
+
+class _Described(TypedDict):
+    """A tensor as a header has it; nothing is sure of one that came from outside."""
+
+    dtype: str
+    shape: list[int]
+    data_offsets: list[int]  # its first byte after the header, and the one after its last
+
+
+def _tensor(facts: _Described, file: Path, base: int) -> Tensor:
+    """The tensor of a header that ends at `base`. Raises ValueError, KeyError or TypeError for what is none."""
+    shape = tuple(facts["shape"])
+    start, stop = facts["data_offsets"]
+    if not all(map(_is_size, (*shape, start, stop))) or len(shape) > 16:
         raise ValueError("a tensor's shape or place is no list of whole numbers")
     if facts["dtype"] in WIDTH and math.prod(shape) * WIDTH[facts["dtype"]] != stop - start:
         raise ValueError("a tensor's size is not that of its shape")
     return Tensor(str(facts["dtype"]), shape, (Span(file, base + start, stop - start),))
 
 
+def _is_size(number: object) -> bool:
+    return type(number) is int and 0 <= number < 1 << 48
+
+
 def joined(tensors: list[Tensor]) -> Tensor:
     """Tensors of one type, one after the other along their first axis."""
-    shape = (sum(t.shape[0] for t in tensors), *tensors[0].shape[1:])
-    return Tensor(tensors[0].dtype, shape, tuple(span for t in tensors for span in t.spans))
+    rows = sum(tensor.shape[0] for tensor in tensors)
+    return Tensor(tensors[0].dtype, (rows, *tensors[0].shape[1:]), _spans(tensors))
 
 
 def numbers(values: np.ndarray) -> Tensor:
@@ -205,17 +239,26 @@ def recipe(tensors: dict[str, Tensor], to: str, metadata: dict[str, str]) -> Rec
 
     The widest elements come first, so that every tensor lies on a multiple of its element's size.
     """
-    types = {name: to if tensor.dtype in FLOATS else tensor.dtype for name, tensor in tensors.items()}
-    order = sorted(tensors, key=lambda name: (-WIDTH[types[name]], name))
-    found: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
-    pieces, at = [], 0
-    for name in order:
-        own = [Piece(span, tensors[name].dtype, types[name]) for span in tensors[name].spans]
-        size = sum(piece.size for piece in own)
-        found[name] = {"dtype": types[name], "shape": list(tensors[name].shape), "data_offsets": [at, at + size]}
-        at += size
-        pieces += own
-    text = json.dumps(found, separators=(",", ":"), ensure_ascii=False).encode()
+    types: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        types[name] = to if tensor.dtype in FLOATS else tensor.dtype
+
+    def widest_first(name: str) -> tuple[int, str]:
+        return -WIDTH[types[name]], name
+
+    described: JsonObject = {}
+    if metadata:
+        described["__metadata__"] = metadata
+    pieces: list[Piece] = []
+    at = 0
+    for name in sorted(tensors, key=widest_first):
+        start = at
+        for span in tensors[name].spans:
+            piece = Piece(span, tensors[name].dtype, types[name])
+            pieces.append(piece)
+            at += piece.size
+        described[name] = {"dtype": types[name], "shape": list(tensors[name].shape), "data_offsets": [start, at]}
+    text = json.dumps(described, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return Recipe(len(text).to_bytes(8, "little") + text, tuple(pieces))
 

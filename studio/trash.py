@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 from urllib.parse import unquote
 
 from studio import datasets, storage
 from studio.folders.runs import Refused, Run
-from studio.messages import Message
+from studio.messages import JsonObject, Message
 
 NAME = re.compile(r"(\d{1,12})-(.+)-([0-9a-f]{8})(?:@(.*))?", re.DOTALL)
 ID = re.compile(r"\d{1,12}-[0-9a-f]{8}")
@@ -45,7 +45,7 @@ class Entry:
         """"run", "dataset", "job", "preset", "checkpoint", "batches" (of files that waited for `commit`) or "other"."""
         if self.name == "incoming":
             return "batches"
-        return KINDS.get(self.place.parent.name, "other") if self.place else "other"
+        return "other" if self.place is None else KINDS.get(self.place.parent.name, "other")
 
     @property
     def parent(self) -> Path | None:
@@ -54,17 +54,15 @@ class Entry:
             return None
         return self.home / Path(*self.place.parts[:2])
 
-    def facts(self) -> dict[str, Any]:
-        """Its record, or that of what it is part of, where one is there to read."""
+    def facts(self) -> JsonObject:
+        """Its record, or that of what it is part of; {} where none is there to read."""
         folder = self.parent or self.path
-        files = [folder] if folder.is_file() else [folder / name for name in RECORDS.values()]
-        for file in files:
-            try:
-                found = storage.read_json(file) if file.is_file() else None
-            except storage.Corrupt:
-                continue
-            if isinstance(found, dict):
-                return found
+        if folder.is_file():
+            return _record(folder) or {}
+        for name in RECORDS.values():
+            record = _record(folder / name)
+            if record is not None:
+                return record
         return {}
 
     @property
@@ -85,12 +83,28 @@ class Entry:
 
     def size(self) -> int:
         """Bytes that its end gives back: files that have other names as well are not among them."""
-        files = [self.path] if self.path.is_file() else [
-            Path(folder, name) for folder, _, names in os.walk(self.path) for name in names]
-        return sum(map(_given_back, files))
+        if self.path.is_file():
+            return _given_back(self.path)
+        size = 0
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                size += _given_back(Path(folder, name))
+        return size
+
+
+def _record(file: Path) -> JsonObject | None:
+    """The JSON object in a file; None where there is none."""
+    if not file.is_file():
+        return None
+    try:
+        data = storage.read_json(file)
+    except storage.Corrupt:
+        return None
+    return data if isinstance(data, dict) else None
 
 
 def _given_back(path: Path) -> int:
+    """Bytes that are free once a file is removed."""
     try:
         stat = path.lstat()
     except FileNotFoundError:  # removed in this moment
@@ -101,29 +115,41 @@ def _given_back(path: Path) -> int:
 def entries(home: Path) -> list[Entry]:
     """Everything in the trash, newest first."""
     folder = home / "trash"
-    names = os.listdir(folder) if folder.is_dir() else []
-    found = [entry for name in names if (entry := _entry(home, folder / name))]
-    return sorted(found, key=lambda entry: (entry.deleted, entry.id), reverse=True)
+    if not folder.is_dir():
+        return []
+    known: list[Entry] = []
+    for name in os.listdir(folder):
+        entry = _entry(home, folder / name)
+        if entry is not None:
+            known.append(entry)
+    return sorted(known, key=lambda entry: (entry.deleted, entry.id), reverse=True)
 
 
 def find(home: Path, entry_id: str) -> Entry | None:
-    """The entry of that id."""
-    known = entries(home) if ID.fullmatch(entry_id) else []
-    return next((entry for entry in known if entry.id == entry_id), None)
+    """The entry of that id; None where there is none."""
+    if not ID.fullmatch(entry_id):
+        return None
+    for entry in entries(home):
+        if entry.id == entry_id:
+            return entry
+    return None
 
 
 def _entry(home: Path, path: Path) -> Entry | None:
-    said = NAME.fullmatch(path.name)
-    if said is None:
+    told = NAME.fullmatch(path.name)
+    if told is None:
         return None
-    seconds, name, mark, folder = said.groups()
+    seconds, name, mark, folder = told.groups()
     place = _older(path, name) if folder is None else Path(*map(unquote, folder.split("+")), name)
     return Entry(home, path, f"{seconds}-{mark}", float(seconds), name, place)
 
 
 def _older(path: Path, name: str) -> Path | None:
     """Where something lay that an older studio put into the trash, by what it holds."""
-    return next((Path(folder, name) for folder, record in RECORDS.items() if (path / record).is_file()), None)
+    for folder, record in RECORDS.items():
+        if (path / record).is_file():
+            return Path(folder, name)
+    return None
 
 
 def restore(entry: Entry) -> None:
@@ -168,14 +194,24 @@ def _held(entry: Entry) -> Iterator[None]:
         return
     if not entry.parent.is_dir():
         raise Refused(Message("what this was part of is not here any more: put that back first"))
-    run = entry.kind == "checkpoint"
-    lock = Run(entry.parent).lock if run else storage.Lock(entry.parent / "import.lock")
+    if entry.kind != "checkpoint":
+        with _locked(storage.Lock(entry.parent / "import.lock"), Message("an import is under way: wait for its end")):
+            yield
+        return
+    run = Run(entry.parent)
+    busy = Message("the run is still running: stop it first")
+    with _locked(run.lock, busy):
+        if storage.is_locked(run.worker_lock.path):
+            raise Refused(busy)
+        yield
+
+
+@contextmanager
+def _locked(lock: storage.Lock, busy: Message) -> Iterator[None]:
+    """Hold a lock that is free. Raises Refused with `busy` where it is not."""
     if not lock.acquire():
-        raise Refused(Message("the run is still running: stop it first")
-                      if run else Message("an import is under way: wait for its end"))
+        raise Refused(busy)
     try:
-        if run and storage.is_locked(Run(entry.parent).worker_lock.path):
-            raise Refused(Message("the run is still running: stop it first"))
         yield
     finally:
         lock.release()
@@ -193,6 +229,14 @@ def remove(*entries: Entry) -> None:
         raise errors[0]
 
 
+class _Known(TypedDict, total=False):
+    """What the keeper's file holds; nothing is sure of one that was damaged."""
+
+    looked: object  # the clock's time at the last look
+    until: object  # nothing is removed before
+    gap: object  # whether that is since no server looked for more than a day
+
+
 class Keeper:
     """Removes what has lain in the trash of a home for seven days.
 
@@ -207,9 +251,10 @@ class Keeper:
     def look(self, now: float | None = None, passed: float | None = None) -> int:
         """Remove what is due; returns how many entries went. `now` is the clock's time and `passed` counts seconds
         evenly. Raises OSError."""
-        now, passed = time.time() if now is None else now, time.monotonic() if passed is None else passed
+        now = time.time() if now is None else now
+        passed = time.monotonic() if passed is None else passed
         waits = self._waits(now, passed)
-        self._looked = now, passed
+        self._looked = (now, passed)
         storage.sweep_staging(self.trash)
         return 0 if waits else storage.empty_trash(self.trash, now)
 
@@ -217,25 +262,36 @@ class Keeper:
         """Whether the clock may be wrong. It is kept in a file until when, and whether that was for a `gap`: a studio
         that is seldom there meets one each time, and must empty its trash some day."""
         known = self._known()
-        until, gap = known.get("until"), False
+        gap = False
         if self._looked is None:
-            looked = known.get("looked")
-            gap = isinstance(looked, int | float) and abs(now - looked) > DAY
-            jumped = gap and not (known.get("gap") and isinstance(until, int | float) and now >= until)
+            gap = _is_gap(known, now)
+            jumped = gap and not _has_waited(known, now)
         else:
             jumped = abs((now - self._looked[0]) - (passed - self._looked[1])) > DRIFT
+        until = known.get("until")
         if jumped:
             until = now + DAY
         elif isinstance(until, int | float) and now < until <= now + DAY:
             gap = bool(known.get("gap"))
         else:
             until = None
-        storage.write_cache(self.file, {"looked": now, **({"until": until, "gap": gap} if until else {})})
+        keep: _Known = {"looked": now}
+        if until:
+            keep |= {"until": until, "gap": gap}
+        storage.write_cache(self.file, keep)
         return until is not None
 
-    def _known(self) -> dict[str, Any]:
-        try:
-            found = storage.read_json(self.file)
-        except storage.Corrupt:
-            return {}
-        return found if isinstance(found, dict) else {}
+    def _known(self) -> _Known:
+        return cast(_Known, _record(self.file) or {})
+
+
+def _is_gap(known: _Known, now: float) -> bool:
+    """Whether the last server looked more than a day before now, or after it."""
+    looked = known.get("looked")
+    return isinstance(looked, int | float) and abs(now - looked) > DAY
+
+
+def _has_waited(known: _Known, now: float) -> bool:
+    """Whether the trash has been left alone for a day because of a gap."""
+    until = known.get("until")
+    return bool(known.get("gap")) and isinstance(until, int | float) and now >= until

@@ -92,7 +92,7 @@ def slug(run: Run) -> str:
 class _Weights:
     """The raw or the averaged weights of one checkpoint, in every form."""
 
-    def __init__(self, run: Run, config: config_.Config, folder: Path, manifest: dict[str, Any], weights: str):
+    def __init__(self, run: Run, config: config_.Config, folder: Path, manifest: storage.Manifest, weights: str):
         self.run, self.config, self.folder, self.manifest, self.weights = run, config, folder, manifest, weights
         self.family = source.family_of(config.model)
         self.step = int(folder.name.rpartition("-")[2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +26,7 @@ class Curve:
     seconds: array[float] = field(default_factory=lambda: array("d"))
     pictures: array[int] = field(default_factory=lambda: array("q"))
 
-    def append(self, event: dict[str, Any]) -> None:
+    def append(self, event: Mapping[str, Any]) -> None:
         """Add one step event; one whose numbers are beyond all bounds is passed over."""
         try:
             step, pictures = int(event["step"]), int(event.get("pictures") or 0)
@@ -57,7 +58,7 @@ class Measured:
     step: list[int] = field(default_factory=list)
     loss: list[float | None] = field(default_factory=list)
 
-    def append(self, event: dict[str, Any]) -> None:
+    def append(self, event: Mapping[str, Any]) -> None:
         """Add one validation event; a repeated step replaces what was there."""
         self.truncate(event["step"] - 1)
         self.step.append(event["step"])

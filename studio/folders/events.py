@@ -1,7 +1,7 @@
 """What happens in a run or a job, as lines of `events.jsonl`: the kinds, the one writer, readers, the fold to a state.
 
-A line is one JSON object: `seq` (counts on from 1 over all attempts), `time` (unix seconds), `mono` (monotonic
-seconds of this attempt's process), `kind`, and the kind's own fields (see the functions of `EventWriter`).
+A line is one JSON object (`records.Event`): `seq` (counts on from 1 over all attempts), `time` (unix seconds), `mono`
+(monotonic seconds of this attempt's process), `kind`, and the kind's own fields.
 """
 
 from __future__ import annotations
@@ -12,20 +12,23 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, TypeGuard, cast
 
 from studio import messages, storage
+from studio.folders import records
 from studio.folders.curves import Curve, Measured
+from studio.folders.records import Event, ExitRecord
+from studio.messages import JsonObject
 from studio.storage.growing import GrowingFile
 
 FINAL = ("finished", "stopped", "cancelled", "failed", "diverged", "paused", "interrupted")
 ACTIVE = ("starting", "running", "stopping")
 STATES = ("queued", *ACTIVE, *FINAL)
-NEEDED: dict[str, dict[str, Any]] = {  # what a reader relies on; a line without it is foreign
+NEEDED: dict[str, dict[str, type | tuple[type, ...]]] = {  # what a reader relies on; a line without it is foreign
     "attempt": {"attempt": int},
     "resumed": {"from_step": int},
     "step": {"step": int, "loss": (float, int, type(None)), "lr": (float, int, type(None)), "seconds": (float, int)},
@@ -36,7 +39,7 @@ NEEDED: dict[str, dict[str, Any]] = {  # what a reader relies on; a line without
     "end": {"result": str, "step": int},
 }
 DURABLE = ("resumed", "sample", "checkpoint", "retired", "control", "warning", "result", "end")  # flushed at once
-_NOTHING: dict[str, Any] = {}
+_NOTHING: dict[str, type | tuple[type, ...]] = {}
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 _TEMPLATES = f'"{messages.STORED}"'.encode()
 
@@ -52,22 +55,24 @@ class EventWriter:
     def __init__(self, path: Path):
         self.path, self._seq = path, last_seq(path)
         self._file = GrowingFile(path)
-        self._hear: Callable[[dict[str, Any]], None] = _nobody
+        self._hear: Callable[[Event], None] = _nobody
 
-    def follow(self, hear: Callable[[dict[str, Any]], None]) -> None:
+    def follow(self, hear: Callable[[Event], None]) -> None:
         """Let `hear` have every event from now on, as soon as it is written."""
         self._hear = hear
 
-    def add(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """Append one event and return it."""
+    def add(self, kind: str, **fields: object) -> Event:
+        """Append one event and return it. Raises OSError for what is no fault of the disk, or where too much waits."""
         self._seq += 1
-        event = {"seq": self._seq, "time": round(time.time(), 3), "mono": round(time.monotonic(), 3), "kind": kind}
-        event.update({key: _finite(value) for key, value in fields.items()})
-        line = json.dumps(
-            messages.stored(event), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode() + b"\n"
-        self._file.write(line)
+        told: JsonObject = {"seq": self._seq, "time": round(time.time(), 3), "mono": round(time.monotonic(), 3),
+                            "kind": kind}
+        for name, value in fields.items():
+            told[name] = _finite(value)
+        line = json.dumps(messages.stored(told), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        self._file.write(line.encode() + b"\n")
         if kind in DURABLE:
             self._flush()
+        event = cast(Event, told)
         self._hear(event)
         return event
 
@@ -88,8 +93,8 @@ class EventWriter:
         """Something a person should know that does not end the run."""
         self.add("warning", code=code, message=message)
 
-    def end(self, result: str, step: int, error: dict[str, Any] | None = None) -> None:
-        """The attempt's last word. `error` is {code, message, hint, evidence}."""
+    def end(self, result: str, step: int, error: Mapping[str, object] | None = None) -> None:
+        """The attempt's last word. `error` is a `records.ErrorRecord`."""
         self.add("end", result=result, step=step, error=error)
 
     def sync(self) -> None:
@@ -109,7 +114,7 @@ class EventWriter:
                 raise
 
 
-def read(path: Path, offset: int = 0, most: int = -1) -> tuple[list[dict[str, Any]], int]:
+def read(path: Path, offset: int = 0, most: int = -1) -> tuple[list[Event], int]:
     """The complete events from byte `offset` on, and the offset after them; torn or foreign lines are passed over.
 
     About `most` bytes at once where that is given."""
@@ -121,33 +126,42 @@ def read(path: Path, offset: int = 0, most: int = -1) -> tuple[list[dict[str, An
         return [], offset
     if lines and not lines[-1].endswith(b"\n"):
         lines.pop()
-    return [event for event in _parse_all(lines) if event is not None], offset + sum(map(len, lines))
+    return list(_parse_all(lines)), offset + sum(map(len, lines))
 
 
-def read_since(path: Path, seq: int, limit: int) -> list[dict[str, Any]]:
+def read_since(path: Path, seq: int, limit: int) -> list[Event]:
     """At most `limit` events numbered above `seq`, in order; found by bisection, since `seq` grows along the file."""
+    newer: list[Event] = []
     try:
         with open(path, "rb") as file:
-            low, high = 0, file.seek(0, os.SEEK_END)
-            while high - low > 1 << 16:
-                middle = (low + high) // 2
-                file.seek(middle)
-                file.readline()  # the rest of a line that began before
-                event = next((e for line in file if (e := parse(line))), None)
-                low, high = (middle, high) if event and event["seq"] <= seq else (low, middle)
-            file.seek(low)
-            if low:
-                file.readline()
-            found: list[dict[str, Any]] = []
+            _seek_before(file, seq)
             for line in file:
-                if len(found) >= limit or not line.endswith(b"\n"):
+                if len(newer) >= limit or not line.endswith(b"\n"):
                     break
                 event = parse(line)
                 if event is not None and event["seq"] > seq:
-                    found.append(event)
-            return found
+                    newer.append(event)
     except FileNotFoundError:
         return []
+    return newer
+
+
+def _seek_before(file: BinaryIO, seq: int) -> None:
+    """Move to the beginning of a line at or shortly before the first event numbered above `seq`."""
+    low = 0
+    high = file.seek(0, os.SEEK_END)
+    while high - low > 1 << 16:
+        middle = (low + high) // 2
+        file.seek(middle)
+        file.readline()  # the rest of a line that began before
+        event = next(filter(None, map(parse, file)), None)
+        if event is not None and event["seq"] <= seq:
+            low = middle
+        else:
+            high = middle
+    file.seek(low)
+    if low:
+        file.readline()
 
 
 def last_seq(path: Path) -> int:
@@ -158,9 +172,9 @@ def last_seq(path: Path) -> int:
             block = 1 << 16
             while True:
                 file.seek(max(0, size - block))
-                events = [e for line in file.read().splitlines() if (e := parse(line))]
+                events = list(filter(None, map(parse, file.read().splitlines())))
                 if events or block >= size:
-                    return max((e["seq"] for e in events), default=0)
+                    return max((event["seq"] for event in events), default=0)
                 block *= 8
     except FileNotFoundError:
         return 0
@@ -172,76 +186,83 @@ class Story:
 
     curve: Curve = field(default_factory=Curve)
     validation: dict[str, Measured] = field(default_factory=dict)  # by weights
-    phase: dict[str, Any] | None = None
+    phase: records.Progress | None = None
     step: int = 0
-    samples: list[dict[str, Any]] = field(default_factory=list)
-    checkpoints: list[dict[str, Any]] = field(default_factory=list)
-    warnings: list[dict[str, Any]] = field(default_factory=list)
-    controls: dict[str, dict[str, Any]] = field(default_factory=dict)
-    resumes: list[dict[str, Any]] = field(default_factory=list)
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)
-    end: dict[str, Any] | None = None
+    samples: list[records.SampleEvent] = field(default_factory=list)
+    checkpoints: list[records.CheckpointEvent] = field(default_factory=list)
+    warnings: list[records.WarningEvent] = field(default_factory=list)
+    controls: dict[str, records.ControlEvent] = field(default_factory=dict)  # by request: its newest answer
+    resumes: list[records.ResumedEvent] = field(default_factory=list)
+    results: dict[str, records.ResultEvent] = field(default_factory=dict)  # by name
+    end: records.EndEvent | None = None
     attempt: int = 0
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: records.AttemptEvent = field(default_factory=records.AttemptEvent)
     seq: int = 0
     first_time: float | None = None
     last_time: float | None = None
-    ending: str | None = None
+    ending: str | None = None  # which ending was asked for, and accepted
 
-    def add(self, event: dict[str, Any]) -> None:
+    def add(self, event: Event) -> None:
         """Take in one event; unknown kinds only move the clock."""
-        self.seq, self.last_time = event["seq"], event.get("time")
-        self.first_time = self.first_time if self.first_time is not None else self.last_time
+        self.seq = event["seq"]
+        self.last_time = event.get("time")
+        if self.first_time is None:
+            self.first_time = self.last_time
         handler = getattr(self, f"_on_{event['kind']}", None)
         if handler is not None:
             handler(event)
 
-    def _on_attempt(self, event: dict[str, Any]) -> None:
-        self.attempt, self.end, self.ending, self.phase = event["attempt"], None, None, None
+    def _on_attempt(self, event: records.AttemptEvent) -> None:
+        self.attempt = event["attempt"]
         self.facts = event
+        self.end = self.ending = self.phase = None
 
-    def _on_resumed(self, event: dict[str, Any]) -> None:
+    def _on_resumed(self, event: records.ResumedEvent) -> None:
         self.resumes.append(event)
         self.step = event["from_step"]
         self.curve.truncate(self.step)
         for measured in self.validation.values():
             measured.truncate(self.step)
-        self.samples = [s for s in self.samples if s["step"] <= self.step]
+        self.samples = [sample for sample in self.samples if sample["step"] <= self.step]
 
-    def _on_phase(self, event: dict[str, Any]) -> None:
-        self.phase = {k: event.get(k) for k in ("phase", "done", "total", "unit")}
+    def _on_phase(self, event: records.PhaseEvent) -> None:
+        self.phase = {"phase": event.get("phase"), "done": event.get("done"), "total": event.get("total"),
+                      "unit": event.get("unit")}
 
-    def _on_step(self, event: dict[str, Any]) -> None:
+    def _on_step(self, event: records.StepEvent) -> None:
         self.step = event["step"]
         self.curve.append(event)
 
-    def _on_sample(self, event: dict[str, Any]) -> None:
-        self.samples = [s for s in self.samples if s["file"] != event["file"]] + [event]
+    def _on_sample(self, event: records.SampleEvent) -> None:
+        others = [sample for sample in self.samples if sample["file"] != event["file"]]
+        self.samples = [*others, event]
 
-    def _on_validation(self, event: dict[str, Any]) -> None:
+    def _on_validation(self, event: records.ValidationEvent) -> None:
         self.validation.setdefault(event["weights"], Measured()).append(event)
 
-    def _on_checkpoint(self, event: dict[str, Any]) -> None:
+    def _on_checkpoint(self, event: records.CheckpointEvent) -> None:
         self.checkpoints.append(event)
 
-    def _on_retired(self, event: dict[str, Any]) -> None:
-        self.checkpoints = [c for c in self.checkpoints if c.get("name") != event["name"]]
+    def _on_retired(self, event: records.RetiredEvent) -> None:
+        self.checkpoints = [saved for saved in self.checkpoints if saved.get("name") != event["name"]]
 
-    def _on_result(self, event: dict[str, Any]) -> None:
+    def _on_result(self, event: records.ResultEvent) -> None:
         self.results[event["name"]] = event
 
-    def _on_warning(self, event: dict[str, Any]) -> None:
-        said = [(one.get("code"), one.get("message")) for one in self.warnings]
-        if (event.get("code"), event.get("message")) not in said:  # each attempt says what still holds again
-            self.warnings.append(event)
+    def _on_warning(self, event: records.WarningEvent) -> None:
+        for known in self.warnings:  # each attempt says what still holds again
+            if (known.get("code"), known.get("message")) == (event.get("code"), event.get("message")):
+                return
+        self.warnings.append(event)
 
-    def _on_control(self, event: dict[str, Any]) -> None:
+    def _on_control(self, event: records.ControlEvent) -> None:
         self.controls[str(event.get("id"))] = event
         if event.get("control") in ("stop", "cancel", "pause") and event.get("result") == "accepted":
             self.ending = event["control"]
 
-    def _on_end(self, event: dict[str, Any]) -> None:
-        self.end, self.step = event, max(self.step, event.get("step") or 0)
+    def _on_end(self, event: records.EndEvent) -> None:
+        self.end = event
+        self.step = max(self.step, event.get("step") or 0)
 
     @property
     def seconds_per_step(self) -> float | None:
@@ -250,7 +271,7 @@ class Story:
         return recent[len(recent) // 2] if recent else None
 
 
-def state_of(story: Story, *, alive: bool, wanted: int, started: int, exit_: dict[str, Any] | None) -> str:
+def state_of(story: Story, *, alive: bool, wanted: int, started: int, exit_: ExitRecord | None) -> str:
     """The run's one state, from its events and facts on disk; never stored.
 
     `wanted` counts the attempts asked for (run.json), `started` the last one a supervisor began (process.json),
@@ -260,19 +281,27 @@ def state_of(story: Story, *, alive: bool, wanted: int, started: int, exit_: dic
     """
     if wanted > started:
         return "starting" if alive else "queued"
-    ended = story.end if story.attempt == started else None
-    if ended and ended["result"] in FINAL:
-        return ended["result"]
+    if story.end and story.attempt == started and story.end["result"] in FINAL:
+        return story.end["result"]
     if alive:
-        if story.attempt != started:
-            return "starting"
-        return "stopping" if story.ending else "running"
+        return _state_of_living(story, started)
     if exit_ and exit_.get("attempt") == started:
-        if exit_.get("result") in FINAL:
-            return exit_["result"]
-        if exit_.get("returncode") or exit_.get("error"):
-            return "failed"
+        return _state_of_ended(exit_)
     return "interrupted"
+
+
+def _state_of_living(story: Story, started: int) -> str:
+    if story.attempt != started:
+        return "starting"
+    return "stopping" if story.ending else "running"
+
+
+def _state_of_ended(exit_: ExitRecord) -> str:
+    """The state by the supervisor's word, of an attempt that has none of its own."""
+    result = exit_.get("result")
+    if result in FINAL:
+        return result
+    return "failed" if exit_.get("returncode") or exit_.get("error") else "interrupted"
 
 
 _SECRETS = re.compile(r"\bhf_[A-Za-z0-9]{8,}|(?<=Bearer )[^\s\"']+|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
@@ -285,11 +314,11 @@ def redact(text: str) -> str:
 
 def _redacted(text: str) -> str:
     text = _SECRETS.sub("[secret]", text)
-    own = os.environ.get("HF_TOKEN", "")
-    return text.replace(own, "[secret]") if len(own) >= 8 else text
+    token = os.environ.get("HF_TOKEN", "")
+    return text if len(token) < 8 else text.replace(token, "[secret]")
 
 
-def _nobody(event: dict[str, Any]) -> None:
+def _nobody(event: Event) -> None:
     """Whoever follows the events when nobody does."""
 
 
@@ -299,46 +328,50 @@ def trace() -> None:
         traceback.print_exc()
 
 
-def _parse_all(lines: list[bytes]) -> Iterator[dict[str, Any] | None]:
-    """`parse` of every line, three times as fast: a thousand at once, one by one only where a line is torn."""
+def _parse_all(lines: list[bytes]) -> Iterator[Event]:
+    """The events among the lines, as `parse` has them, three times as fast: a thousand at once, one by one only where a
+    line is torn."""
     for start in range(0, len(lines), 1000):
         block = lines[start : start + 1000]
         try:
-            found = _DECODER.decode((b"[" + b",".join(block) + b"]").decode())
+            parsed: list[object] = _DECODER.decode((b"[" + b",".join(block) + b"]").decode())
         except (ValueError, RecursionError):
-            found = []
-        if len(found) == len(block):
-            if any(_TEMPLATES in line for line in block):
-                found = [messages.restored(event) for event in found]
-            yield from (event if _sound(event) else None for event in found)
-        else:
-            yield from map(parse, block)
+            parsed = []
+        if len(parsed) != len(block):
+            yield from filter(None, map(parse, block))
+            continue
+        if any(_TEMPLATES in line for line in block):
+            parsed = list(map(messages.restored, parsed))
+        yield from filter(_is_event, parsed)
 
 
-def _sound(event: Any) -> bool:
+def _is_event(data: object) -> TypeGuard[Event]:
     """Whether this is an event with all that readers rely on."""
-    if not isinstance(event, dict) or not isinstance(event.get("kind"), str) or not isinstance(event.get("seq"), int):
+    if not isinstance(data, dict) or not isinstance(data.get("kind"), str) or not isinstance(data.get("seq"), int):
         return False
-    for name, kind in NEEDED.get(event["kind"], _NOTHING).items():  # noqa: SIM110 - all() costs twice the time here
-        if not isinstance(event.get(name), kind):
+    for name, kind in NEEDED.get(data["kind"], _NOTHING).items():  # noqa: SIM110 - all() costs twice the time here
+        if not isinstance(data.get(name), kind):
             return False
     return True
 
 
-def parse(line: bytes) -> dict[str, Any] | None:
+def parse(line: bytes) -> Event | None:
     """The event that a line is; None for a torn or foreign one."""
     try:
-        event = _DECODER.decode(line.decode())
+        data: object = _DECODER.decode(line.decode())
     except (ValueError, RecursionError):
         return None
-    if not _sound(event):
+    if not _is_event(data):
         return None
-    return messages.restored(event) if _TEMPLATES in line else event
+    return messages.restored(data) if _TEMPLATES in line else data
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
+    """JSON-like `value` with None for each number that is not finite."""
     if isinstance(value, dict):
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return list(map(_finite, value))
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

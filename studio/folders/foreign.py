@@ -6,10 +6,12 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import cast
 
 from studio import messages
 from studio.folders import events
+from studio.folders.records import ErrorRecord, Event
+from studio.messages import JsonObject
 
 LINE_BYTES = 1 << 20
 FACTS_BYTES = 16 << 10
@@ -19,30 +21,36 @@ FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}\.(?:webp|png|jpg|json|jsonl|t
 CHECKPOINT = re.compile(r"checkpoint-[0-9]{1,9}")
 WORD = re.compile(r"[A-Za-z0-9_.:+-]{0,80}")
 
-Check = Callable[[Any], bool]
+Check = Callable[[object], bool]
 
 
-def _whole(value: Any) -> bool:
-    return type(value) is int and abs(value) < 1 << 53
+def _whole(value: object) -> bool:
+    return type(value) is int and abs(cast(int, value)) < 1 << 53
 
 
-def _number(value: Any) -> bool:
+def _number(value: object) -> bool:
     return _whole(value) or isinstance(value, float) and math.isfinite(value)
 
 
-def _flag(value: Any) -> bool:
+def _flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
 def _matches(pattern: re.Pattern[str]) -> Check:
-    return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
+    def check(value: object) -> bool:
+        return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+    return check
 
 
 def _text(most: int) -> Check:
-    return lambda value: isinstance(value, str) and len(value) <= most
+    def check(value: object) -> bool:
+        return isinstance(value, str) and len(value) <= most
+
+    return check
 
 
-def _facts(value: Any) -> bool:
+def _facts(value: object) -> bool:
     """A small JSON object."""
     return isinstance(value, dict) and len(json.dumps(value)) <= FACTS_BYTES
 
@@ -69,19 +77,23 @@ _ERROR = {"code": 80, "message": 2000, "hint": 2000, "evidence": 12_000}  # char
 _ALWAYS: dict[str, Check] = {"seq": _whole, "time": _number, "mono": _number, "origin": _whole}
 
 
-def clean(event: dict[str, Any]) -> dict[str, Any] | None:
+def clean(event: Event) -> Event | None:
     """The event with the fields that its kind has, each of the right type and size; None for one that has no such kind
     or lacks what a reader relies on."""
-    fields = FIELDS.get(event["kind"])
-    if fields is None:
+    kind = event["kind"]
+    if kind not in FIELDS:
         return None
-    checks = {"kind": _text(20), **_ALWAYS, **fields}
-    if event["kind"] == "end" and isinstance(event.get("error"), dict):
-        event = {**event, "error": error_of(event["error"])}
-    kept = {name: value for name, value in event.items() if name in checks and (value is None or checks[name](value))}
-    needed = events.NEEDED.get(event["kind"], {})
-    complete = all(isinstance(kept.get(name), kind) for name, kind in needed.items())
-    return kept if complete and isinstance(kept.get("seq"), int) else None
+    checks = {"kind": _text(20), **_ALWAYS, **FIELDS[kind]}
+    told: JsonObject = {**event}
+    if kind == "end" and isinstance(told.get("error"), dict):
+        told["error"] = error_of(told["error"])
+    sound = {name: value for name, value in told.items() if name in checks and (value is None or checks[name](value))}
+    if not isinstance(sound.get("seq"), int):
+        return None
+    for name, type_ in events.NEEDED.get(kind, {}).items():
+        if not isinstance(sound.get(name), type_):
+            return None
+    return cast(Event, sound)
 
 
 def clean_lines(lines: Iterable[bytes], count: int = 0) -> Iterator[bytes]:
@@ -90,28 +102,41 @@ def clean_lines(lines: Iterable[bytes], count: int = 0) -> Iterator[bytes]:
     Of `count` steps (about; as many as the file has) beyond MOST_STEPS, every second, third, ... is kept."""
     told = steps = 0
     every = -(-count // MOST_STEPS) or 1
-    for line in lines:
-        event = events.parse(line) if len(line) <= LINE_BYTES else None
-        kept = clean(event) if event is not None else None
-        if kept is None:
-            continue
-        line_of_it = json.dumps(messages.stored(kept), ensure_ascii=False, separators=(",", ":"))
-        text = line_of_it.encode("utf-8", "replace") + b"\n"
-        if kept["kind"] == "step":
+    for event in _sound(lines):
+        line = json.dumps(messages.stored(event), ensure_ascii=False, separators=(",", ":"))
+        text = line.encode("utf-8", "replace") + b"\n"
+        if event["kind"] == "step":
             steps += 1
             if steps % every == 0 and steps // every <= 2 * MOST_STEPS:
                 yield text
-        elif (told := told + (0 if kept["kind"] == "phase" else len(text))) <= TOLD_BYTES:
+            continue
+        if event["kind"] != "phase":
+            told += len(text)
+        if told <= TOLD_BYTES:
             yield text
 
 
-def error_of(given: Any) -> dict[str, str] | None:
-    """An error, as text alone and not too long."""
-    if not isinstance(given, dict):
+def _sound(lines: Iterable[bytes]) -> Iterator[Event]:
+    """The events among the lines that are not too long, cleaned."""
+    for line in lines:
+        if len(line) > LINE_BYTES:
+            continue
+        event = events.parse(line)
+        if event is None:
+            continue
+        cleaned = clean(event)
+        if cleaned is not None:
+            yield cleaned
+
+
+def error_of(error: object) -> ErrorRecord | None:
+    """An error, as text alone and not too long; None for what is no object."""
+    if not isinstance(error, dict):
         return None
-    return {key: events.redact(_cut(given.get(key) or "", most)) for key, most in _ERROR.items()}
+    texts = {key: events.redact(_cut(error.get(key) or "", most)) for key, most in _ERROR.items()}
+    return cast(ErrorRecord, texts)
 
 
-def _cut(text: Any, most: int) -> str:
+def _cut(text: object, most: int) -> str:
     """A text of at most so many characters; a Message (which `messages.restored` has judged) stays one."""
     return text if isinstance(text, messages.Message) and len(text) <= most else str(text)[:most]

@@ -10,13 +10,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict, cast
 
 from studio import storage
+from studio.config import PlainConfig
 
 PLAIN = re.compile(r"(\d{20}-[0-9a-f]{8})\.([a-z]+)-(\d+)")
+
+
+class Args(TypedDict, total=False):
+    """What a request says beside its kind."""
+
+    config: PlainConfig  # of an edit: a partial one
+    why: str  # where the studio itself asks for an end: a stable code, and what a person is told
+    message: str
+    hint: str
 
 
 class Request(NamedTuple):
@@ -24,7 +34,7 @@ class Request(NamedTuple):
 
     id: str
     kind: str
-    args: dict[str, Any]
+    args: Args
     path: Path
     attempt: int | None
 
@@ -35,8 +45,8 @@ class Request(NamedTuple):
         return self.id[:20].isdigit() and int(self.id[:20]) < began * 1e9
 
 
-def ask(folder: Path, kind: str, args: dict[str, Any], attempt: int) -> str:
-    """Ask; returns the request's id. It is on the disk then."""
+def ask(folder: Path, kind: str, args: Mapping[str, object], attempt: int) -> str:
+    """Put a request on the disk; returns its id. Raises OSError."""
     storage.make_folder(folder)
     name = storage.following(folder)
     if args:
@@ -48,16 +58,23 @@ def ask(folder: Path, kind: str, args: dict[str, Any], attempt: int) -> str:
 
 def waiting(folder: Path, kinds: Collection[str]) -> list[Request]:
     """Open requests of these kinds, oldest first; what is none is passed over."""
+    return [request for request in _every(folder) if request.kind in kinds]
+
+
+def _every(folder: Path) -> Iterator[Request]:
     try:
         names = sorted(os.listdir(folder))
     except FileNotFoundError:
-        return []
-    found = (_read(folder / name) for name in names)
-    return [request for request in found if request is not None and request.kind in kinds]
+        return
+    for name in names:
+        request = _read(folder / name)
+        if request is not None:
+            yield request
 
 
 def _read(path: Path) -> Request | None:
-    if plain := PLAIN.fullmatch(path.name):
+    plain = PLAIN.fullmatch(path.name)
+    if plain is not None:
         return Request(plain[1], plain[2], {}, path, int(plain[3]))
     if path.name.startswith(".") or path.suffix != ".json":
         return None
@@ -67,6 +84,10 @@ def _read(path: Path) -> Request | None:
         return None
     if not isinstance(data, dict) or not isinstance(data.get("kind"), str):
         return None
-    args, attempt = data.get("args"), data.get("attempt")
-    return Request(path.stem, data["kind"], args if isinstance(args, dict) else {}, path,
-                   attempt if type(attempt) is int else None)
+    args = data.get("args")
+    if not isinstance(args, dict):
+        args = {}
+    attempt = data.get("attempt")
+    if type(attempt) is not int:
+        attempt = None
+    return Request(path.stem, data["kind"], cast(Args, args), path, attempt)

@@ -23,7 +23,8 @@ from studio import storage
 from studio.config import PlainConfig
 from studio.folders import edits as edits_
 from studio.folders import work
-from studio.folders.work import ID, NotFound, Reader, Refused
+from studio.folders.following import Reader
+from studio.folders.work import ID, NotFound, Refused
 from studio.messages import Message, word
 
 __all__ = ["ID", "NotFound", "Reader", "Refused", "Run", "branch", "change", "create", "delete", "every", "find",
@@ -179,7 +180,7 @@ class Run(work.Work):
                 rows.append(json.loads(file.readline()))
         return rows
 
-    def valid_checkpoints(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+    def valid_checkpoints(self) -> Iterator[tuple[Path, storage.Manifest]]:
         """Checkpoint folders whose manifest is readable, newest first, with their manifests (hashes not compared)."""
         by_step: list[tuple[int, Path]] = []
         for path in self.checkpoints.glob("checkpoint-*"):
@@ -268,7 +269,7 @@ def _training_lines(path: Path, stamp: Hashable) -> array[int]:
     return offsets
 
 
-def parts_of(manifest: dict[str, Any], weights: str) -> set[str]:
+def parts_of(manifest: storage.Manifest, weights: str) -> set[str]:
     """The folders of a checkpoint that hold its weights: `raw` or `ema`; none when it has not got them."""
     folders = {name.partition("/")[0] for name in manifest["files"] if "/" in name}
     return {folder for folder in folders if folder.endswith("_ema") == (weights == "ema")}

@@ -10,29 +10,34 @@ import hashlib
 import json
 import os
 import re
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from types import UnionType
+from typing import Any, ClassVar, Self, cast
 
 from studio import PACKAGE, messages, storage
-from studio.errors import Refused
-from studio.folders import events, requests
+from studio.errors import Refused, StudioError
+from studio.folders import requests
+from studio.folders.records import ErrorRecord, ExitRecord, ProcessRecord, WorkRecord
 from studio.messages import Message, word
 from studio.storage.spare import Spare
 
 ID = re.compile(r"[0-9a-f]{32}")
 KIND = re.compile(r"[a-z]+(_[a-z]+)*")
-BLOCK = 1 << 20  # bytes of events parsed at once: a long run must not be in memory as objects
 JOB_DAYS = 7  # how long an ended job and its results stay
 JOBS = PACKAGE / "jobs"  # one file per kind
 
 
-class NotFound(LookupError):
+Kind = type | UnionType  # of a field of a JSON object
+
+
+class NotFound(StudioError, LookupError):
     """No work of that id here."""
+
+    code = "not_found"
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Work:
 
     folder: ClassVar[str]  # its place in the home
     record_name: ClassVar[str]
-    record_fields: ClassVar[dict[str, Any]]
+    record_fields: ClassVar[dict[str, Kind]]
     worker_lock_name: ClassVar[str]
     log_name: ClassVar[str]
     word: ClassVar[str]  # what people call it
@@ -112,25 +117,31 @@ class Work:
 
     def pulse(self) -> str:
         """A short text that changes whenever its state, events or record may; nothing is read for it."""
-        locks = self.supervised(), storage.is_locked(self.path / self.worker_lock_name)
+        locks = (self.supervised(), storage.is_locked(self.path / self.worker_lock_name))
         return digest(locks, storage.is_full(self.home), *map(storage.stamp, self.told_by))
 
-    def record(self) -> dict[str, Any]:
-        """The record: name, owner, created, attempt (how many were asked for), rank (place in the queue), and more."""
-        return self.facts(self.record_file, self.record_fields)
+    def record(self) -> WorkRecord:
+        """run.json or job.json: name, owner, how many attempts were asked for, and more. Raises Corrupt."""
+        return cast(WorkRecord, self.facts(self.record_file, self.record_fields))
 
-    def process(self) -> dict[str, Any]:
+    def process(self) -> ProcessRecord:
         """process.json of the last attempt a supervisor began; {"attempt": 0} before the first. Raises Corrupt."""
-        return self.facts(self.process_file, {"attempt": int}) if self.process_file.exists() else {"attempt": 0}
+        if not self.process_file.exists():
+            return {"attempt": 0}
+        return cast(ProcessRecord, self.facts(self.process_file, {"attempt": int}))
 
-    def exit(self) -> dict[str, Any] | None:
+    def exit(self) -> ExitRecord | None:
         """exit.json of the last attempt that came to its end, if any did. Raises Corrupt."""
-        return self.facts(self.exit_file, {"attempt": int}) if self.exit_file.exists() else None
+        if not self.exit_file.exists():
+            return None
+        return cast(ExitRecord, self.facts(self.exit_file, {"attempt": int}))
 
-    def update(self, by_all_means: bool = False, **fields: Any) -> None:
+    def update(self, by_all_means: bool = False, **fields: object) -> None:
         """Change fields of the record; servers and shells wait for each other. `by_all_means`: where the disk is full,
-        by the room that is held for the last words."""
-        write = Spare(self.home).write if by_all_means else storage.write_bytes
+        by the room that is held for the last words. Raises Corrupt, OSError."""
+        write = storage.write_bytes
+        if by_all_means:
+            write = Spare(self.home).write
         with storage.Lock(self.path / "record.lock"):
             write(self.record_file, as_json({**self.record(), **fields}))
 
@@ -153,20 +164,21 @@ class Work:
         """How many attempts were asked for, and the number of the last one a supervisor began."""
         return self.record()["attempt"], self.process()["attempt"]
 
-    def request(self, kind: str, **args: Any) -> str:
-        """Ask the worker for something at its next step; returns the request's id, which its `control` event bears."""
+    def request(self, kind: str, **args: object) -> str:
+        """Ask the worker for something at its next step; returns the request's id, which its `control` event bears.
+        Raises ValueError for an unknown kind."""
         if kind not in self.controls:
             raise ValueError(f"unknown control {kind!r}; there are: {', '.join(self.controls)}")
         return requests.ask(self.control, kind, args, self.process()["attempt"])
 
-    def requests(self) -> list[tuple[str, str, dict[str, Any], Path]]:
+    def requests(self) -> list[tuple[str, str, requests.Args, Path]]:
         """Open requests, oldest first: id, kind, args, and the file (the worker removes it once answered)."""
         return [request[:4] for request in requests.waiting(self.control, self.controls)]
 
     def earlier_requests(self, attempt: int, began: float) -> set[str]:
         """The ids of open requests that were meant for an attempt before this one, which began at `began`."""
-        return {request.id for request in requests.waiting(self.control, self.controls)
-                if request.earlier_than(attempt, began)}
+        waiting = requests.waiting(self.control, self.controls)
+        return {request.id for request in waiting if request.earlier_than(attempt, began)}
 
     def kept_requests(self) -> set[str]:
         """The ids of requests that hold, whether they were answered or not."""
@@ -186,22 +198,22 @@ class Work:
             entries = list(os.scandir(root / cls.folder))
         except FileNotFoundError:
             return []
-        return [cls(Path(e.path)) for e in entries if ID.fullmatch(e.name) and e.is_dir()]
+        return [cls(Path(entry.path)) for entry in entries if ID.fullmatch(entry.name) and entry.is_dir()]
 
-    def facts(self, path: Path, needed: dict[str, Any]) -> dict[str, Any]:
+    def facts(self, path: Path, needed: Mapping[str, Kind]) -> dict[str, Any]:
         """The JSON object in one of its files, which has the `needed` fields. Raises Corrupt."""
-        found = storage.read_json(path)
-        if found is None:
+        data = storage.read_json(path)
+        if data is None:
             raise storage.Corrupt(Message("{what} {id} has no {name}", what=word(self.word), id=self.id,
                                           name=path.name))
-        if not isinstance(found, dict):
+        if not isinstance(data, dict):
             raise storage.Corrupt(Message("{name} of {what} {id} is damaged: it is no object", name=path.name,
                                           what=word(self.word), id=self.id))
-        wrong = [name for name, kind in needed.items() if not isinstance(found.get(name), kind)]
+        wrong = [name for name, kind in needed.items() if not isinstance(data.get(name), kind)]
         if wrong:
             raise storage.Corrupt(Message("{name} of {what} {id} is damaged: {fields}", name=path.name,
                                           what=word(self.word), id=self.id, fields=", ".join(wrong)))
-        return found
+        return data
 
 
 class Job(Work):
@@ -209,9 +221,9 @@ class Job(Work):
 
     folder = "jobs"
     record_name = "job.json"
-    record_fields: ClassVar[dict[str, Any]] = {"kind": str, "args": dict, "name": str, "owner": str,
-                                               "created": float | int, "attempt": int, "rank": float | int,
-                                               "light": bool}
+    record_fields: ClassVar[dict[str, Kind]] = {"kind": str, "args": dict, "name": str, "owner": str,
+                                                "created": float | int, "attempt": int, "rank": float | int,
+                                                "light": bool}
     worker_lock_name = "worker.lock"
     log_name = "job.log"
     word = "job"
@@ -239,8 +251,12 @@ class Job(Work):
         storage.erase(self.inputs)
 
 
-def submit(root: Path, kind: str, args: dict[str, Any], *, name: str, owner: str, light: bool,
-           subject: str | None = None, held: float = 0.0, fill: Callable[[Job], None] = lambda job: None) -> Job:
+def _with_nothing_more(new: object) -> None:
+    """What fills a new folder where nothing is to be put in."""
+
+
+def submit(root: Path, kind: str, args: Mapping[str, object], *, name: str, owner: str, light: bool,
+           subject: str | None = None, held: float = 0.0, fill: Callable[[Job], None] = _with_nothing_more) -> Job:
     """A new job folder under `root`/jobs, complete before it appears, waiting to be started.
 
     `light`: it leaves the accelerator alone and runs at once beside anything; any other waits in the queue of runs.
@@ -250,11 +266,15 @@ def submit(root: Path, kind: str, args: dict[str, Any], *, name: str, owner: str
     """
     if not KIND.fullmatch(kind) or not (JOBS / f"{kind}.py").is_file():
         raise ValueError(f"there is no kind of job {kind!r}")
-    job, now = Job(root / Job.folder / uuid.uuid4().hex), time.time()
+    job = Job(root / Job.folder / uuid.uuid4().hex)
+    now = time.time()
     record = {"kind": kind, "args": args, "name": name, "owner": owner, "subject": subject, "created": now,
               "attempt": 1, "rank": now, "light": light, **left_to_starter(held, now)}
-    establish(job.path, {job.record_name: as_json(record)}, ("control", "results"),
-              lambda staging: fill(Job(staging)))
+
+    def fill_staging(staging: Path) -> None:
+        fill(Job(staging))
+
+    establish(job.path, {job.record_name: as_json(record)}, ("control", "results"), fill_staging)
     return job
 
 
@@ -264,8 +284,8 @@ def left_to_starter(seconds: float, now: float) -> dict[str, float]:
 
 
 def establish(path: Path, files: Mapping[str, bytes], folders: Iterable[str],
-              fill: Callable[[Path], None] = lambda staging: None) -> None:
-    """A new folder at `path` with these files and empty folders, complete before it appears; `fill` adds more."""
+              fill: Callable[[Path], None] = _with_nothing_more) -> None:
+    """Make a folder at `path` with these files and empty folders, complete before it appears; `fill` adds more."""
     storage.make_folder(path.parent)
     staging = path.with_name(f"{storage.STAGING}{path.name}")
     staging.mkdir()
@@ -281,7 +301,7 @@ def establish(path: Path, files: Mapping[str, bytes], folders: Iterable[str],
         raise
 
 
-def why_ended(asked: Mapping[str, Any]) -> dict[str, str] | None:
+def why_ended(asked: Mapping[str, object]) -> ErrorRecord | None:
     """The error that ended work bears where the studio itself asked for the end (the `args` of that request), in the
     form of any other; None where a person did."""
     if not asked.get("why"):
@@ -290,12 +310,12 @@ def why_ended(asked: Mapping[str, Any]) -> dict[str, str] | None:
             "evidence": ""}
 
 
-def digest(*parts: Any) -> str:
+def digest(*parts: object) -> str:
     """A short text that stands for these parts."""
     return hashlib.blake2b(repr(parts).encode(), digest_size=9).hexdigest()
 
 
-def as_json(data: Any) -> bytes:
+def as_json(data: object) -> bytes:
     """Strict JSON, as the files of a folder hold it."""
     return json.dumps(messages.stored(data), ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n"
 
@@ -317,79 +337,30 @@ def discard(root: Path, work: Work) -> None:
 
 def sweep_unfinished(root: Path, before: float) -> None:
     """Remove the beginnings of runs and jobs that a server which died left before that moment (unix seconds)."""
-    for path in (path for kind in ("runs", "jobs") for path in (root / kind).glob(f"{storage.STAGING}*")):
-        if path.stat().st_mtime < before:
-            storage.clear(path)
+    for folder in (root / "runs", root / "jobs"):
+        for path in folder.glob(f"{storage.STAGING}*"):
+            if path.stat().st_mtime < before:
+                storage.clear(path)
 
 
 def sweep_jobs(root: Path, now: float) -> list[Job]:
     """Move jobs that ended more than JOB_DAYS ago to the trash, and damaged ones as old; returns them."""
-    gone = []
+    discarded = []
     for job in Job.every(root):
         try:
-            ended = max((p.stat().st_mtime for p in (job.record_file, job.exit_file) if p.exists()), default=now)
-            if ended > now - JOB_DAYS * 86400 or _waits(job):
+            changed = [path.stat().st_mtime for path in (job.record_file, job.exit_file) if path.exists()]
+            if max(changed, default=now) > now - JOB_DAYS * 86400 or _waits(job):
                 continue
             discard(root, job)
         except (Refused, FileNotFoundError):
             continue
-        gone.append(job)
-    return gone
+        discarded.append(job)
+    return discarded
 
 
 def _waits(job: Job) -> bool:
     try:
-        wanted, began = job.attempts()
+        asked, began = job.attempts()
     except storage.Corrupt:
         return False
-    return wanted > began
-
-
-class Reader:
-    """Follows event files, reading only what is new; safe to use from several threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: dict[Path, _Followed] = {}
-
-    def story(self, work: Work) -> events.Story:
-        """The story up to now. It is shared: read it, never change it."""
-        with self._lock:
-            followed = self._known.setdefault(work.path, _Followed())
-        with followed.lock:
-            size = _size(work.events_file)
-            if size < followed.offset:
-                followed.story, followed.offset = events.Story(), 0
-            while size > followed.offset:
-                before = followed.offset
-                new, followed.offset = events.read(work.events_file, before, BLOCK)
-                for event in new:
-                    followed.story.add(event)
-                if followed.offset == before:
-                    break  # only the beginning of a line is there
-            return followed.story
-
-    def state(self, work: Work) -> tuple[str, events.Story]:
-        """The state, and the story it follows from."""
-        alive = work.alive()  # before the story: work that ends in between is then still read to its end
-        wanted, started = work.attempts()
-        exit_, story = work.exit(), self.story(work)
-        state = events.state_of(story, alive=alive, wanted=wanted, started=started, exit_=exit_)
-        return "queued" if state == "paused" and work.goes_on() else state, story
-
-    def forget(self, work: Work) -> None:
-        """Drop what is kept of a folder that is gone."""
-        with self._lock:
-            self._known.pop(work.path, None)
-
-
-class _Followed:
-    def __init__(self) -> None:
-        self.lock, self.story, self.offset = threading.Lock(), events.Story(), 0
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+    return asked > began

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
+from studio.folders.records import ErrorRecord
+
 Fix = dict[str, Any]
 GENTLER = 0.3  # of the learning rate that broke a run
 RESUMES = {"killed": "resume", "crashed": "resume", "died": "resume", "no_end": "resume", "start_failed": "resume",
@@ -21,7 +23,7 @@ RESUMES = {"killed": "resume", "crashed": "resume", "died": "resume", "no_end": 
            "supervisor_failed": "resume", "leftover": "resume", "leftover_trainer": "resume"}
 
 
-def offers(error: dict[str, Any] | None, config: dict[str, Any], checkpoints: list[str]) -> list[Fix]:
+def offers(error: ErrorRecord | None, config: dict[str, Any], checkpoints: list[str]) -> list[Fix]:
     """The fixes of a run with that `error`, the likeliest first; `checkpoints` are the names kept, oldest first."""
     code, newest = (error or {}).get("code"), checkpoints[-1] if checkpoints else None
     if code == "out_of_memory":

@@ -6,8 +6,8 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from studio.folders.events import EventWriter
 from studio.folders.work import Job
@@ -44,7 +44,7 @@ def work(folder: Job, *, supervised: bool = True) -> str:
         lock.release()
 
 
-def _do(folder: Job, events: EventWriter, controls: control.Controls) -> tuple[str, dict[str, Any] | None]:
+def _do(folder: Job, events: EventWriter, controls: control.Controls) -> tuple[str, Mapping[str, object] | None]:
     """The kind's `main`; returns how it ended, and the error."""
     record = folder.record()
     try:

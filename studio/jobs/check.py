@@ -22,6 +22,7 @@ from studio import datasets, prepare, storage
 from studio.config import Config
 from studio.folders import work
 from studio.folders.events import EventWriter
+from studio.folders.records import Event, SampleEvent, StepEvent
 from studio.folders.runs import Run
 from studio.jobs.running import JobError, RunningJob
 from studio.messages import Message
@@ -48,10 +49,10 @@ class Heard:
     """What the trainer's events told; phases and warnings become the job's own."""
 
     job: RunningJob
-    steps: list[dict[str, Any]] = field(default_factory=list)
-    pictures: list[dict[str, Any]] = field(default_factory=list)
+    steps: list[StepEvent] = field(default_factory=list)
+    pictures: list[SampleEvent] = field(default_factory=list)
 
-    def __call__(self, event: dict[str, Any]) -> None:
+    def __call__(self, event: Event) -> None:
         """Take in one event. A cancel is noticed elsewhere: an exception in here would pass for the trainer's own."""
         if event["kind"] == "phase":
             self.job.events.phase(event["phase"], event["done"], event["total"], event["unit"])

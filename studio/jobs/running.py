@@ -12,6 +12,7 @@ from studio.datasets import NotFound
 from studio.errors import StudioError
 from studio.families import BaseProblem
 from studio.folders.events import EventWriter, redact
+from studio.folders.records import ErrorRecord, WorkRecord
 from studio.folders.work import Job, why_ended
 from studio.messages import Message, line
 from studio.storage import faults
@@ -25,7 +26,7 @@ class Cancelled(Exception):
     """Somebody asked for the end ("cancelled"), or the machine did ("interrupted"); `why` is the error
     to bear where the studio itself asked."""
 
-    def __init__(self, result: str, why: dict[str, str] | None = None):
+    def __init__(self, result: str, why: ErrorRecord | None = None):
         super().__init__(result)
         self.result, self.why = result, why
 
@@ -39,7 +40,7 @@ class JobError(StudioError):
 class RunningJob:
     """One attempt at a job, as its kind's `main` sees it."""
 
-    def __init__(self, folder: Job, record: dict[str, Any], events: EventWriter, controls: Controls):
+    def __init__(self, folder: Job, record: WorkRecord, events: EventWriter, controls: Controls):
         self.folder, self.events, self.controls = folder, events, controls
         self.id, self.home, self.owner, self.args = folder.id, folder.home, record["owner"], record["args"]
         self.light: bool = record["light"]

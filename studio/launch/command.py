@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import sys
-from typing import Any
 
 from studio import PACKAGE, families, storage
 from studio import config as config_
@@ -14,6 +13,7 @@ from studio.bases import source as source_
 from studio.folders.runs import Run
 from studio.folders.work import Work
 from studio.launch import processes, webhook
+from studio.messages import JsonObject
 from studio.system import machine
 
 MACHINE_RANK = "STUDIO_MACHINE_RANK"  # which of a run's machines this is; machine 0 has the run's folder
@@ -31,16 +31,22 @@ _MALLOC = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1000000000000:gli
 
 def environment(token: str | None = None) -> dict[str, str]:
     """The part of this process's environment that a supervisor needs: no secret but the `token` lent to this run."""
-    kept = {k: v for k, v in os.environ.items() if k in _KEPT or k.startswith(_KEPT_FAMILIES)}
-    path = [str(PACKAGE.parent), *filter(None, kept.get("PYTHONPATH", "").split(os.pathsep))]
-    kept["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path))
-    return {**kept, "HF_TOKEN": token} if token else kept
+    variables = {name: value for name, value in os.environ.items()
+                 if name in _KEPT or name.startswith(_KEPT_FAMILIES)}
+    path = [str(PACKAGE.parent), *filter(None, variables.get("PYTHONPATH", "").split(os.pathsep))]
+    variables["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path))
+    if token:
+        variables["HF_TOKEN"] = token
+    return variables
 
 
 def supervisor_environment(token: str | None = None) -> dict[str, str]:
     """`environment` with the address that a supervisor, and nothing it starts, tells of the end."""
-    told = {webhook.VARIABLE: os.environ[webhook.VARIABLE]} if os.environ.get(webhook.VARIABLE) else {}
-    return {**environment(token), **told}
+    variables = environment(token)
+    address = os.environ.get(webhook.VARIABLE)
+    if address:
+        variables[webhook.VARIABLE] = address
+    return variables
 
 
 def job_environment(job: Work) -> dict[str, str]:
@@ -61,7 +67,8 @@ def watcher_environment(run: Run) -> dict[str, str]:
 def trainer_environment(run: Run, config: config_.Config, gpus: int) -> dict[str, str]:
     """The trainer's environment: `environment`, the run's mark, its threads; a token only while files are missing."""
     token = os.environ.get("HF_TOKEN")
-    token = token if token and _must_download(config) else None
+    if token and not _must_download(config):
+        token = None
     extra = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1",
              "OMP_NUM_THREADS": str(config.compute.num_threads or 1),
              # Threads that spin while they wait make a step many times slower as soon as the cores are shared.
@@ -69,12 +76,13 @@ def trainer_environment(run: Run, config: config_.Config, gpus: int) -> dict[str
              "GLIBC_TUNABLES": _MALLOC}
     if not gpus:
         extra |= {"ACCELERATE_USE_CPU": "true", "DS_ACCELERATOR": "cpu"}
-    if "wandb" in config.track.report_to and (key := os.environ.get("WANDB_API_KEY")):  # of a shell, never a server's
-        extra["WANDB_API_KEY"] = key
+    wandb_key = os.environ.get("WANDB_API_KEY")  # of a shell, never a server's
+    if wandb_key and "wandb" in config.track.report_to:
+        extra["WANDB_API_KEY"] = wandb_key
     return {**environment(token), **processes.mark(run.path), **extra}
 
 
-def accelerate_config(config: config_.Config, gpus: int, machine_rank: int = 0) -> dict[str, Any]:
+def accelerate_config(config: config_.Config, gpus: int, machine_rank: int = 0) -> JsonObject:
     """A complete accelerate config for one machine, so that no file of the user's own is ever read.
 
     Several processes on the CPU are asked for as MULTI_GPU with `ACCELERATE_USE_CPU` in the environment: accelerate's
@@ -84,7 +92,7 @@ def accelerate_config(config: config_.Config, gpus: int, machine_rank: int = 0) 
     """
     compute = config.compute
     many = compute.num_processes > 1
-    result: dict[str, Any] = {
+    settings: JsonObject = {
         "compute_environment": "LOCAL_MACHINE", "debug": False,
         "distributed_type": "MULTI_GPU" if many else "NO", "downcast_bf16": False, "dynamo_config": {},
         "enable_cpu_affinity": False, "gpu_ids": "all", "machine_rank": machine_rank, "main_training_function": "main",
@@ -93,21 +101,22 @@ def accelerate_config(config: config_.Config, gpus: int, machine_rank: int = 0) 
         "tpu_use_cluster": False, "tpu_use_sudo": False, "use_cpu": not gpus and not many,
     }
     if compute.num_machines > 1:
-        result["main_process_ip"], result["main_process_port"] = compute.main_address, compute.main_port
+        settings |= {"main_process_ip": compute.main_address, "main_process_port": compute.main_port}
     elif many:
-        result["main_process_ip"], result["main_process_port"] = "127.0.0.1", _free_port()
-    return result
+        settings |= {"main_process_ip": "127.0.0.1", "main_process_port": _free_port()}
+    return settings
 
 
-def deepspeed_config(config: config_.Config) -> dict[str, Any]:
+def deepspeed_config(config: config_.Config) -> JsonObject:
     """A complete DeepSpeed config. Weights and what is reduced stay fp32; `mixed_precision` is the trainer's autocast.
 
     The engine clips by `gradient_clipping`; the trainer says itself which micro-batch ends an update, since a window
     may be short. No weight is too small to be shared out, so that what a rank holds is all there is to average.
     """
-    compute, train = config.compute, config.train
-    batch, accumulation = train.batch_size or 1, train.gradient_accumulation_steps
-    zero: dict[str, Any] = {
+    compute = config.compute
+    batch = config.train.batch_size or 1
+    accumulation = config.train.gradient_accumulation_steps
+    zero: JsonObject = {
         "stage": compute.deepspeed_stage, "contiguous_gradients": True, "overlap_comm": False,
         "reduce_bucket_size": 50_000_000, "allgather_bucket_size": 50_000_000,
         "offload_optimizer": {"device": compute.offload_optimizer_device, "pin_memory": False}}
@@ -127,10 +136,10 @@ def write(run: Run, config: config_.Config, gpus: int) -> list[str]:
 
     One process alone does not read launch.yaml; it is there to start the run by hand.
     """
-    wanted = {run.launch_file: accelerate_config(config, gpus, int(os.environ.get(MACHINE_RANK, "0")))}
+    files = {run.launch_file: accelerate_config(config, gpus, int(os.environ.get(MACHINE_RANK, "0")))}
     if config.compute.deepspeed_stage:
-        wanted[run.deepspeed_file] = deepspeed_config(config)
-    for path, content in wanted.items():
+        files[run.deepspeed_file] = deepspeed_config(config)
+    for path, content in files.items():
         storage.write_bytes(path, json.dumps(content, indent=2).encode() + b"\n")
     return argv(run)
 

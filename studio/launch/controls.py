@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Any
+from collections.abc import Mapping
 
 from studio.folders import runs
+from studio.folders.events import Story
+from studio.folders.following import Reader
+from studio.folders.records import ErrorRecord, ExitRecord, ProcessRecord
 from studio.folders.runs import Refused, Run
-from studio.folders.work import Reader, Work, as_json
+from studio.folders.work import Work, as_json
 from studio.messages import Message, word
 from studio.storage.spare import Spare
 
@@ -33,7 +36,7 @@ def actions(state: str) -> list[str]:
     return list(_ALLOWED.get(state, ()))
 
 
-def ask(run: Work, kind: str, reader: Reader | None = None, **args: Any) -> str:
+def ask(run: Work, kind: str, reader: Reader | None = None, **args: object) -> str:
     """Ask a run to stop, pause, cancel, save or sample, or a job to cancel; returns the id that its `control` event
     will bear.
 
@@ -57,9 +60,11 @@ def make_way(work: Work, why: str, message: str, hint: str) -> bool:
         attempt = work.attempts()[1]
         if not work.alive() or any(kind in _ENDINGS for _, kind, *_ in work.requests()):
             return False
+        kind = "cancel"
         if isinstance(work, Run):
             work.update(held={"attempt": attempt, "why": why, "message": message, "hint": hint})
-        work.request("pause" if isinstance(work, Run) else "cancel", why=why, message=message, hint=hint)
+            kind = "pause"
+        work.request(kind, why=why, message=message, hint=hint)
         return True
 
 
@@ -69,23 +74,34 @@ def pause_for_now(run: Run, reader: Reader) -> None:
         _ask(run, "pause", reader, {})
 
 
-def _ask(run: Work, kind: str, reader: Reader | None, args: dict[str, Any]) -> str:
+def _ask(run: Work, kind: str, reader: Reader | None, args: Mapping[str, object]) -> str:
     if kind not in run.controls:
         raise ValueError(f"unknown control {kind!r}; there are: {', '.join(run.controls)}")
     state, story = (reader or Reader()).state(run)
     if state == "queued" and kind == "cancel" and cancel(run):
         return ""
-    if kind not in _ALLOWED.get(state, _LIVE if state == "queued" and kind == "cancel" else ()):
+    if kind not in _ALLOWED.get(state, ()):
         raise Refused(_refusal(run, state, kind))
     if kind in _ENDINGS:
-        waiting = [id_ for id_, open_kind, *_ in run.requests() if open_kind == kind]
-        accepted = [id_ for id_, event in list(story.controls.items()) if event.get("control") == kind == story.ending]
-        if waiting or accepted:
-            return (waiting or accepted[-1:])[0]
+        asked = _asked_before(run, story, kind)
+        if asked is not None:
+            return asked
     return run.request(kind, **args)
 
 
-def cancel(run: Work, error: dict[str, Any] | None = None) -> bool:
+def _asked_before(run: Work, story: Story, kind: str) -> str | None:
+    """The id of the same ending, where somebody has asked for it: of the first request that is open, else of the last
+    one that was accepted."""
+    for id_, open_kind, *_ in run.requests():
+        if open_kind == kind:
+            return id_
+    if story.ending != kind:
+        return None
+    accepted = [id_ for id_, event in list(story.controls.items()) if event.get("control") == kind]
+    return accepted[-1] if accepted else None
+
+
+def cancel(run: Work, error: ErrorRecord | None = None) -> bool:
     """Take a waiting run or job out of the queue; False when a supervisor is there already. With an `error` it has
     failed by that.
 
@@ -95,16 +111,18 @@ def cancel(run: Work, error: dict[str, Any] | None = None) -> bool:
     if not lock.acquire():
         return False
     try:
-        wanted, began = run.attempts()
-        if began >= wanted:
+        asked, began = run.attempts()
+        if began >= asked:
             return False
-        now, spare = time.time(), Spare(run.home)
+        now = time.time()
+        ended: ExitRecord = {"attempt": asked, "returncode": None, "signal": None, "oom_kill": False,
+                             "result": "failed" if error else "cancelled", "error": error, "ended": now}
+        begun: ProcessRecord = {"attempt": asked, "pid": os.getpid(), "start_time": None, "boot_id": None, "argv": [],
+                                "began": now}
+        spare = Spare(run.home)
         # This order: exit.json counts only for the attempt that process.json names, so a cut leaves it in the queue.
-        result = "failed" if error else "cancelled"
-        spare.write(run.exit_file, as_json({"attempt": wanted, "returncode": None, "signal": None, "oom_kill": False,
-                                            "result": result, "error": error, "ended": now}))
-        spare.write(run.process_file, as_json({"attempt": wanted, "pid": os.getpid(), "start_time": None,
-                                               "boot_id": None, "argv": [], "began": now}))
+        spare.write(run.exit_file, as_json(ended))
+        spare.write(run.process_file, as_json(begun))
         run.ended()
         return True
     finally:
@@ -112,7 +130,9 @@ def cancel(run: Work, error: dict[str, Any] | None = None) -> bool:
 
 
 def _refusal(run: Work, state: str, kind: str) -> str:
-    what, kind, state_word = word(run.word), word(kind), word(state)
+    what = word(run.word)
+    state_word = word(state)
+    kind = word(kind)
     if state == "queued":
         return Message("the {what} has not started, so there is nothing to {kind}: cancel it, or let it wait",
                        what=what, kind=kind)

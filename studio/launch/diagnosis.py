@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from studio import messages, storage
 from studio.config import needs_less_memory
 from studio.folders import events
+from studio.folders.records import ErrorRecord
 from studio.folders.runs import LOST, Run
 from studio.folders.work import Work
 from studio.messages import Message, word
@@ -24,7 +25,7 @@ EVIDENCE_LINES, EVIDENCE_BYTES = 40, 16_384
 
 def oom_kills() -> int:
     """How often the kernel's OOM killer has struck, here and in this process's memory cgroup (0 where unknown)."""
-    return sum(_counter(path) for path in [Path("/proc/vmstat"), *_cgroup_files()])
+    return sum(map(_counter, [Path("/proc/vmstat"), *_cgroup_files()]))
 
 
 def tail(log: Path, start: int) -> str:
@@ -32,7 +33,9 @@ def tail(log: Path, start: int) -> str:
     try:
         with open(log, "rb") as file:
             size = file.seek(0, 2)
-            file.seek(max(size - EVIDENCE_BYTES, start if start <= size else 0))
+            if start > size:  # the log was emptied meanwhile
+                start = 0
+            file.seek(max(size - EVIDENCE_BYTES, start))
             text = file.read().decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
@@ -43,65 +46,85 @@ def signal_of(returncode: int, evidence: str) -> int | None:
     """The signal that ended the trainer, from the launcher's own status or from what the launcher printed."""
     if returncode < 0:
         return -returncode
-    found = [int(number) for number in _RANK_SIGNAL.findall(evidence)]
-    killed = [number for number in found if number != signal.SIGTERM]  # the agent ends the other ranks by SIGTERM
-    return (killed or found or [None])[0] if returncode else None
+    if returncode == 0:
+        return None
+    ended_by = list(map(int, _RANK_SIGNAL.findall(evidence)))
+    for number in ended_by:
+        if number != signal.SIGTERM:  # the agent ends the other ranks by SIGTERM
+            return number
+    return ended_by[0] if ended_by else None
 
 
 def error(run: Work, *, returncode: int, number: int | None, oom: bool, began: bool, evidence: str,
-          lost: bool = False) -> dict[str, Any]:
-    """The cause in words: {code, message, hint, evidence}. `began`: the process had written its first event. `lost`:
-    one process of several was gone, and the others had to be ended."""
-    hint, what = what_next(run), word(run.worker)
-    if number == signal.SIGKILL and oom:
-        return _words("out_of_memory",
-                      Message("The operating system ended the {what} because memory ran out (signal 9, and its OOM "
-                              "killer struck).", what=what), _smaller(run, messages.lowered(hint)), evidence)
-    if number is not None and number in _CRASHES:
-        return _words("crashed",
-                      Message("The {what} process crashed with signal {signal}.", what=what, signal=_named(number)),
-                      Message("{hint} If it happens again, the last lines of the log name the library.", hint=hint),
-                      evidence)
+          lost: bool = False) -> ErrorRecord:
+    """The cause of an end in words. `number` is the signal that ended the process; `oom`: the OOM killer struck
+    meanwhile; `began`: the process had written its first event; `lost`: one process of several was gone, and the
+    others had to be ended."""
     if number is not None:
-        killed = (Message("The {what} process was ended from outside by signal {signal}. Memory may have run out.",
-                          what=what, signal=_named(number)) if number == signal.SIGKILL else
-                  Message("The {what} process was ended from outside by signal {signal}.", what=what,
-                          signal=_named(number)))
-        return _words("killed", killed, hint, evidence)
+        return _by_signal(run, number, oom, evidence)
+    hint = what_next(run)
+    what = word(run.worker)
     said = _exception(evidence)
     if not said and (lost or LOST in evidence):
         return _words("lost_process",
                       Message("One of the run's processes, here or on another machine, was lost without a word, and "
                               "the others cannot go on without it."), hint, evidence)
-    if disk := of_disk(run, faults.FULL if storage.is_full(run.path) else faults.told(said), evidence):
+    disk = of_disk(run, _fault(run, said), evidence)
+    if disk is not None:
         return disk
     if returncode == 0:
         return _words("no_end", Message("The {what} process left without saying how it ended.", what=what), hint,
                       evidence)
     if not began:
-        message = (Message("The {what} did not start: {said}", what=what, said=said) if said else
-                   Message("The {what} did not start: its process ended with status {status}", what=what,
-                           status=returncode))
+        message = Message("The {what} did not start: its process ended with status {status}", what=what,
+                          status=returncode)
+        if said:
+            message = Message("The {what} did not start: {said}", what=what, said=said)
         return _words("start_failed", message, _start_hint(run, said), evidence)
-    return _words("died",
-                  Message("The {what} ended with an error: {said}", what=what, said=said) if said else
-                  Message("The {what} ended with an error: status {status}", what=what, status=returncode),
-                  hint, evidence)
+    message = Message("The {what} ended with an error: status {status}", what=what, status=returncode)
+    if said:
+        message = Message("The {what} ended with an error: {said}", what=what, said=said)
+    return _words("died", message, hint, evidence)
 
 
-def of_disk(run: Work, fault: faults.Fault | None, evidence: str) -> dict[str, Any] | None:
+def _by_signal(run: Work, number: int, oom: bool, evidence: str) -> ErrorRecord:
+    """The cause, where a signal ended the process."""
+    hint = what_next(run)
+    what = word(run.worker)
+    if number == signal.SIGKILL and oom:
+        return _words("out_of_memory",
+                      Message("The operating system ended the {what} because memory ran out (signal 9, and its OOM "
+                              "killer struck).", what=what), _smaller(run, messages.lowered(hint)), evidence)
+    if number in _CRASHES:
+        return _words("crashed",
+                      Message("The {what} process crashed with signal {signal}.", what=what, signal=_named(number)),
+                      Message("{hint} If it happens again, the last lines of the log name the library.", hint=hint),
+                      evidence)
+    killed = Message("The {what} process was ended from outside by signal {signal}.", what=what, signal=_named(number))
+    if number == signal.SIGKILL:
+        killed = Message("The {what} process was ended from outside by signal {signal}. Memory may have run out.",
+                         what=what, signal=_named(number))
+    return _words("killed", killed, hint, evidence)
+
+
+def _fault(run: Work, said: str) -> faults.Fault | None:
+    """What the disk refused, as it is now or by the exception's words."""
+    return faults.FULL if storage.is_full(run.path) else faults.told(said)
+
+
+def of_disk(run: Work, fault: faults.Fault | None, evidence: str) -> ErrorRecord | None:
     """What the disk refused, as the end of an attempt; None where it refused nothing."""
     if fault is None:
         return None
     return _words(fault.code, fault.message, Message("{hint} Then {what}.", hint=fault.hint, what=again(run)), evidence)
 
 
-def supervisor_error(code: str, message: str, hint: str, evidence: str = "") -> dict[str, Any]:
+def supervisor_error(code: str, message: str, hint: str, evidence: str = "") -> ErrorRecord:
     """An error that the supervisor met itself, in the same form."""
     return _words(code, message, hint, evidence)
 
 
-def _words(code: str, message: str, hint: str, evidence: str) -> dict[str, Any]:
+def _words(code: str, message: str, hint: str, evidence: str) -> ErrorRecord:
     return {"code": code, "message": events.redact(message), "hint": hint, "evidence": evidence}
 
 
@@ -134,8 +157,12 @@ def _start_hint(run: Work, said: str) -> str:
 
 
 def _exception(evidence: str) -> str:
-    found = [f"{name}: {message}" for name, message in _EXCEPTION.findall(evidence) if name not in _LAUNCHER_NOISE]
-    return found[-1][:500] if found else ""
+    """The last exception in the log, as `Name: message`, at most 500 characters; "" where there is none."""
+    last = ""
+    for name, message in _EXCEPTION.findall(evidence):
+        if name not in _LAUNCHER_NOISE:
+            last = f"{name}: {message}"
+    return last[:500]
 
 
 def _named(number: int) -> str:
@@ -145,25 +172,35 @@ def _named(number: int) -> str:
         return str(number)
 
 
-def _cgroup_files() -> list[Path]:
+def _cgroup_files() -> Iterator[Path]:
     """memory.events (v2) and memory.oom_control (v1) of this process's cgroup, or of the root a container sees."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
-        return []
-    found = []
+        return
     for line in lines:
-        _, controllers, path = line.split(":", 2)
+        _, controllers, group = line.split(":", 2)
         if "memory" in controllers.split(","):
-            found += [Path(f"/sys/fs/cgroup/memory{p}/memory.oom_control") for p in (path, "")]
+            pattern = "/sys/fs/cgroup/memory{}/memory.oom_control"
         elif not controllers:
-            found += [Path(f"/sys/fs/cgroup{p}/memory.events") for p in (path, "")]
-    return [next((p for p in found[i : i + 2] if p.is_file()), Path("/nonexistent")) for i in range(0, len(found), 2)]
+            pattern = "/sys/fs/cgroup{}/memory.events"
+        else:
+            continue
+        for path in (Path(pattern.format(group)), Path(pattern.format(""))):
+            if path.is_file():
+                yield path
+                break
 
 
 def _counter(path: Path) -> int:
+    """The sum of a file's `oom_kill` lines; 0 where it cannot be read."""
     try:
-        fields = (line.split() for line in path.read_text().splitlines())
-        return sum(int(f[1]) for f in fields if len(f) == 2 and f[0] == "oom_kill")
+        lines = path.read_text().splitlines()
     except OSError:
         return 0
+    count = 0
+    for line in lines:
+        fields = line.split()
+        if len(fields) == 2 and fields[0] == "oom_kill":
+            count += int(fields[1])
+    return count

@@ -30,27 +30,28 @@ def mark(folder: Path) -> dict[str, str]:
 
 def marked(folder: Path) -> list[psutil.Process]:
     """Every process of the run in `folder`, whoever its parent is by now."""
-    found = []
+    processes = []
     for process in psutil.process_iter():
         try:
             if process.pid != os.getpid() and process.environ().get(MARK) == str(folder):
-                found.append(process)
+                processes.append(process)
         except psutil.Error:  # gone, a zombie, or another user's: not ours to end
             continue
-    return found
+    return processes
 
 
 def members(folder: Path) -> list[psutil.Process]:
     """Every living process of the run: this process's descendants and the marked ones."""
-    found = {p.pid: p for p in [*marked(folder), *psutil.Process().children(recursive=True)]}
-    return [p for p in found.values() if _lives(p)]
+    by_pid = {process.pid: process for process in [*marked(folder), *psutil.Process().children(recursive=True)]}
+    return list(filter(_lives, by_pid.values()))
 
 
 def ranks(folder: Path) -> list[psutil.Process]:
     """The working processes proper (of a run, one per rank): neither accelerate's launcher nor loader workers or other
     helpers."""
-    workers = {p.pid: p for p in members(folder) if _is_worker(p)}
-    return [p for p in workers.values() if _parent(p) not in workers]
+    workers = list(filter(_is_worker, members(folder)))
+    pids = {process.pid for process in workers}
+    return [process for process in workers if _parent(process) not in pids]
 
 
 class Party:
@@ -68,7 +69,7 @@ class Party:
         if len(self.seen) < self.size:
             self.seen = ranks(self.folder)
             return 0.0
-        living = sum(p.is_running() and _lives(p) for p in self.seen)
+        living = sum(process.is_running() and _lives(process) for process in self.seen)
         if living in (0, self.size):
             return 0.0
         self.since = self.since or time.monotonic()
@@ -87,17 +88,19 @@ def end(processes: Iterable[psutil.Process], grace: float) -> list[psutil.Proces
         _, left = psutil.wait_procs(left, timeout=grace)
     _signal(left, signal.SIGKILL)
     _, left = psutil.wait_procs(left, timeout=5)
-    return [p for p in left if _lives(p)]
+    return list(filter(_lives, left))
 
 
 def end_all(folder: Path, grace: float, deadline: float = 20.0) -> list[psutil.Process]:
     """End every process of the run, those too that are born meanwhile; returns what is left after `deadline` s."""
     last = time.monotonic() + deadline
-    while (found := members(folder)) and time.monotonic() < last:
-        end(found, grace)
+    left = members(folder)
+    while left and time.monotonic() < last:
+        end(left, grace)
         grace = 0.0
+        left = members(folder)
     reap()
-    return found
+    return left
 
 
 def reap() -> None:

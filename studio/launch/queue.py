@@ -14,10 +14,10 @@ import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from studio import storage
 from studio.config import ConfigError
+from studio.folders.records import WorkRecord
 from studio.folders.runs import TURN, Run
 from studio.folders.work import Job, Work
 from studio.launch import command, controls, diagnosis, turns, webhook
@@ -33,6 +33,7 @@ SEVERAL_MACHINES = diagnosis.supervisor_error("several_machines",
                                                   "network."),
                                           Message("Branch it with compute.num_machines 1, or train it on machines of "
                                                   "your own."))
+Stamp = tuple[int, int, int] | None  # of `storage.stamp`
 RETRY_SECONDS = (1.0, 5.0, 30.0, 60.0)
 ASK_AGAIN = 60.0  # seconds after which work that did not make way (the disk was full) is asked once more
 MAKES_WAY = ("heavy", "light")  # a rented machine is its owner's, and pausing costs: there only places are shared out
@@ -64,7 +65,7 @@ class Launcher:
         self._thread = threading.Thread(target=self._loop, name="queue", daemon=True)
         self._lock = storage.Lock(home / "queue.lock")
         self._locked = False
-        self._settled: dict[Path, Any] = {}  # what needs nothing, with its record's stamp when that was found
+        self._settled: dict[Path, Stamp] = {}  # what needs nothing, with its record's stamp when that was found
         self._children: list[tuple[Waiting, subprocess.Popen[bytes]]] = []
         self._retry: dict[tuple[Path, int], tuple[int, float]] = {}  # failed starts: how many, not before when
         self._tokens: dict[str, str] = {}
@@ -113,38 +114,42 @@ class Launcher:
         self.live = live
         self._tell()
         for lane, places in AT_ONCE.items():
-            here = [one for one in live if one.lane == lane]
-            left = self._start_in(lane, places, here, [one for one in waiting if one.lane == lane])
-            if left and len(here) >= places and self.turn is not None and lane in MAKES_WAY:
-                self._clear(left, here, self.turn)
+            waiting_here = [entry for entry in waiting if entry.lane == lane]
+            live_here = [entry for entry in live if entry.lane == lane]
+            left = self._start_in(lane, places, live_here, waiting_here)
+            if left and len(live_here) >= places and self.turn is not None and lane in MAKES_WAY:
+                self._clear(left, live_here, self.turn)
 
     def busy(self, lane: str) -> Counter[str]:
         """How much of each person's is under way in a lane, as the last look found it."""
-        return Counter(one.owner for one in self.live if one.lane == lane)
+        return Counter(entry.owner for entry in self.live if entry.lane == lane)
 
     def _start_in(self, lane: str, places: int, live: list[Live], waiting: list[Waiting]) -> list[Waiting]:
         """Start what has room in a lane, in turn; returns what could start and has none."""
-        busy, now = Counter(one.owner for one in live), time.monotonic()
+        busy = Counter(entry.owner for entry in live)
+        now = time.monotonic()
         most = max(1, places // 2) if self.shared else places
         left = []
-        for one in turns.in_turn(waiting, self.turns.last(lane), busy):
-            if self._retry.get((one.work.path, one.attempt), (0, 0.0))[1] > now:
+        for entry in turns.in_turn(waiting, self.turns.last(lane), busy):
+            if self._retry.get((entry.work.path, entry.attempt), (0, 0.0))[1] > now:
                 continue
-            if busy.total() >= places or busy[one.owner] >= most:
-                left.append(one)
-            elif self._start(one):
-                busy[one.owner] += 1
+            if busy.total() >= places or busy[entry.owner] >= most:
+                left.append(entry)
+            elif self._start(entry):
+                busy[entry.owner] += 1
         return left
 
-    def _start(self, one: Waiting) -> bool:
-        work, attempt = one.work, one.attempt
+    def _start(self, entry: Waiting) -> bool:
+        """Start a supervisor; False where that failed, or where it is refused."""
+        work = entry.work
+        attempt = entry.attempt
         log.info("starting %s %s, attempt %d", work.word, work.id, attempt)
         try:
             if self.shared and isinstance(work, Run) and _opens_a_port(work):
                 controls.cancel(work, SEVERAL_MACHINES)
                 return False
-            self.turns.started(one.lane, one.owner)
-            self._children.append((one, spawn(work, attempt, self._tokens.get(work.id))))
+            self.turns.started(entry.lane, entry.owner)
+            self._children.append((entry, spawn(work, attempt, self._tokens.get(work.id))))
         except (OSError, storage.Corrupt) as error:  # of this one's folder: those behind it need not wait for it
             self._later(work, attempt, str(error))
             return False
@@ -153,42 +158,48 @@ class Launcher:
 
     def _clear(self, waiting: list[Waiting], live: list[Live], turn: float) -> None:
         """Ask work that has had its turn to make way for others that wait."""
-        now, here = time.monotonic(), {one.work.path for one in self.live}
-        self._asked = {key: when for key, when in self._asked.items() if key[0] in here}
-        for one in turns.making_way(waiting, live, turn, time.time()):
+        now = time.monotonic()
+        living = {entry.work.path for entry in self.live}
+        self._asked = {key: when for key, when in self._asked.items() if key[0] in living}
+        for entry in turns.making_way(waiting, live, turn, time.time()):
+            work = entry.work
             try:
-                key = one.work.path, one.work.attempts()[1]
-                if now - self._asked.get(key, -ASK_AGAIN) < ASK_AGAIN or not turns.can_make_way(one.work, turn):
+                key = (work.path, work.attempts()[1])
+                if now - self._asked.get(key, -ASK_AGAIN) < ASK_AGAIN or not turns.can_make_way(work, turn):
                     continue
                 self._asked[key] = now
-                if controls.make_way(one.work, TURN, *turns.TOLD[one.work.word]):
-                    log.info("%s %s makes way for others", one.work.word, one.work.id)
+                if controls.make_way(work, TURN, *turns.TOLD[work.word]):
+                    log.info("%s %s makes way for others", work.word, work.id)
             except (storage.Corrupt, OSError):  # ended and deleted in this moment, or the disk takes nothing
                 continue
 
     def _tell(self) -> None:
         """Let the webhook know of runs that were found to have ended, in a thread: an address may be slow to answer."""
-        ended, self._ended = self._ended, []
+        ended = self._ended
+        self._ended = []
         owed = []
         for run in ended:
             try:
                 attempt = webhook.owed(run)
             except (storage.Corrupt, OSError):  # shown as unreadable by the page
                 continue
-            owed += [(run, attempt)] if attempt is not None else []
+            if attempt is not None:
+                owed.append((run, attempt))
         if owed:
             threading.Thread(target=_tell_each, args=(owed,), name="webhook", daemon=True).start()
 
     def _look_after_children(self) -> None:
         """Forget supervisors we started that have ended. One that never began is tried again, later each time."""
-        children, self._children = self._children, []
-        for one, process in children:
+        children = self._children
+        self._children = []
+        for entry, process in children:
             if process.poll() is None:
-                self._children.append((one, process))
+                self._children.append((entry, process))
                 continue
             with suppress(storage.Corrupt, OSError):  # deleted, or a folder that cannot be read: its page says so
-                if one.work.attempts()[1] < one.attempt and not one.work.supervised():
-                    self._later(one.work, one.attempt, f"it ended with status {process.returncode} before it began")
+                if entry.work.attempts()[1] < entry.attempt and not entry.work.supervised():
+                    self._later(entry.work, entry.attempt,
+                                f"it ended with status {process.returncode} before it began")
 
     def _later(self, work: Work, attempt: int, why: str) -> None:
         """Try an attempt that could not start again, later each time."""
@@ -201,31 +212,48 @@ class Launcher:
 
     def _survey(self) -> tuple[list[Waiting], list[Live]]:
         """What waits and what lives, in no order. Reads only what changed since it was settled."""
+        now = time.time()
+        known = self._settled
+        self._settled = {}
         waiting: list[Waiting] = []
-        now, known, self._settled = time.time(), self._settled, {}
         # What was started here has its place, whatever its files say at this moment.
-        live = {one.work.path: Live(one.work, one.owner, one.lane, now) for one, _ in self._children}
+        live = {entry.work.path: Live(entry.work, entry.owner, entry.lane, now) for entry, _ in self._children}
         for work in (*Run.every(self.home), *Job.every(self.home)):
             try:
                 stamp = storage.stamp(work.record_file)
                 if stamp is not None and known.get(work.path) == stamp:
                     self._settled[work.path] = stamp
-                    continue
-                record, process = work.record(), work.process()
-                wanted, began = work.attempts()
-                if work.path in live or work.alive():
-                    since = process.get("began") if wanted == began else None  # None: it has not begun yet
-                    live[work.path] = Live(work, record["owner"], work.lane, float(since or now))
-                elif wanted > began and 0 < record.get("held_until", 0.0) - now <= MOST_HELD:
-                    continue  # its starter is at it
-                elif wanted > began:
-                    waiting.append(Waiting(work, record["owner"], float(record["rank"]), work.lane, wanted))
-                elif not (isinstance(work, Run) and turns.go_on(work)):
-                    self._settled[work.path] = stamp
-                    self._ended += [work] if isinstance(work, Run) else []
+                else:
+                    self._look_at(work, stamp, waiting, live, now)
             except (storage.Corrupt, OSError, TypeError, ValueError):  # shown as unreadable by the page
                 continue
         return waiting, list(live.values())
+
+    def _look_at(self, work: Work, stamp: Stamp, waiting: list[Waiting], live: dict[Path, Live], now: float) -> None:
+        """Add a run or a job to what waits or to what lives, or settle it. Raises Corrupt, OSError, and TypeError or
+        ValueError for a damaged record."""
+        record = work.record()
+        process = work.process()
+        asked, began = work.attempts()
+        if work.path in live or work.alive():
+            since = process.get("began") if asked == began else None  # None: it has not begun yet
+            live[work.path] = Live(work, record["owner"], work.lane, float(since or now))
+        elif asked > began:
+            if not _is_left_to_starter(record, now):
+                waiting.append(Waiting(work, record["owner"], float(record["rank"]), work.lane, asked))
+        elif not (isinstance(work, Run) and turns.go_on(work)):
+            self._settle(work, stamp)
+
+    def _settle(self, work: Work, stamp: Stamp) -> None:
+        """It has ended: it is not looked at again before its record changes."""
+        self._settled[work.path] = stamp
+        if isinstance(work, Run):
+            self._ended.append(work)
+
+
+def _is_left_to_starter(record: WorkRecord, now: float) -> bool:
+    """Whether somebody else is about to start it."""
+    return 0 < record.get("held_until", 0.0) - now <= MOST_HELD
 
 
 def _opens_a_port(run: Run) -> bool:

@@ -54,8 +54,9 @@ def start(folder: Path, ranks: int, argv: list[str]) -> int:
     """
     store = folder / FILE
     storage.clear(store)  # of an attempt that was killed
-    living = {rank: subprocess.Popen(argv, env={**os.environ, **environment(rank, ranks, folder)})
-              for rank in range(ranks)}
+    living: dict[int, subprocess.Popen[bytes]] = {}
+    for rank in range(ranks):
+        living[rank] = subprocess.Popen(argv, env={**os.environ, **environment(rank, ranks, folder)})
     first = 0
     while living:
         time.sleep(TICK)

@@ -12,10 +12,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -24,9 +24,11 @@ from studio import storage
 from studio.errors import StudioError
 from studio.folders import events
 from studio.folders import work as work_
+from studio.folders.records import ErrorRecord, Event, ExitRecord, ProcessRecord
 from studio.folders.runs import Run
 from studio.folders.work import Job, NotFound, Work, as_json
-from studio.launch import command, diagnosis, processes
+from studio.launch import command, diagnosis
+from studio.launch import processes as tree
 from studio.messages import Message, word
 from studio.storage import faults
 from studio.storage.spare import Spare
@@ -64,12 +66,12 @@ def supervise(run: Work, attempt: int, argv: list[str] | None = None) -> bool:
     if not lock.acquire():
         return False
     try:
-        wanted, began = run.attempts()
-        if not began < attempt <= wanted:
+        asked, began = run.attempts()
+        if not began < attempt <= asked:
             return False
-        one = _Attempt(run, attempt, argv)
-        one.record()
-        one.live()
+        ours = _Attempt(run, attempt, argv)
+        ours.record()
+        ours.live()
         return True
     finally:
         lock.release()
@@ -79,7 +81,8 @@ class _Attempt:
     """What one attempt knows while it lives."""
 
     def __init__(self, run: Work, number: int, argv: list[str] | None):
-        self.run, self.number, self.given = run, number, argv
+        self.run, self.number = run, number
+        self.replaced = argv  # the command in place of the run's own
         self.told_to_end: float | None = None  # when SIGTERM came, monotonic
         self.passed_on = False  # whether the trainer was told too
         self.cancel_seen: float | None = None
@@ -96,10 +99,10 @@ class _Attempt:
 
     def live(self) -> None:
         """Start, watch, clear up, and write exit.json last."""
-        processes.adopt_orphans()
+        tree.adopt_orphans()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        error = None
+        error: ErrorRecord | None = None
         try:
             self._clear_the_way()
             self._start()
@@ -112,7 +115,8 @@ class _Attempt:
                 Message("The {what} could not be looked after: {why}", what=word(self.run.worker), why=problem),
                 Message("Put it right, then {what}.", what=diagnosis.again(self.run)))
         finally:
-            left = processes.end_all(self.run.path, 0.0 if self.result else END_GRACE)
+            grace = 0.0 if self.result else END_GRACE
+            left = tree.end_all(self.run.path, grace)
             self._write_exit(error, left)
 
     def _on_signal(self, *_: object) -> None:
@@ -123,13 +127,14 @@ class _Attempt:
         self.spare.fill()
         argv: list[str] = []
         with suppress(storage.Corrupt, config_.ConfigError):  # `live` meets it again, and says so
-            argv = self.given or command.argv(self.run)
-            if (self.run.exit() or {"attempt": 0})["attempt"] == self.number:
+            argv = self.replaced or command.argv(self.run)
+            exit_ = self.run.exit()
+            if exit_ is not None and exit_["attempt"] == self.number:
                 storage.remove(self.run.exit_file)
         me = psutil.Process()
-        self.spare.write(self.run.process_file, as_json({
-            "attempt": self.number, "pid": me.pid, "start_time": me.create_time(), "boot_id": _boot_id(),
-            "argv": argv, "began": time.time()}))
+        begun: ProcessRecord = {"attempt": self.number, "pid": me.pid, "start_time": me.create_time(),
+                                "boot_id": _boot_id(), "argv": argv, "began": time.time()}
+        self.spare.write(self.run.process_file, as_json(begun))
 
     def _clear_the_way(self) -> None:
         """Wait for the trainer of an earlier attempt to leave; end what it left. Raises CannotStart."""
@@ -137,11 +142,10 @@ class _Attempt:
         last = time.monotonic() + LOCK_PATIENCE
         while storage.is_locked(path) and time.monotonic() < last and self.told_to_end is None:
             time.sleep(TICK / 2)
-        left = processes.end_all(self.run.path, END_GRACE)
+        left = tree.end_all(self.run.path, END_GRACE)
         if left or storage.is_locked(path):
-            pids = ", ".join(str(p.pid) for p in left) or "unknown"
             raise CannotStart(Message("A process of an earlier attempt is still there (process {pids}) and could not "
-                                      "be ended.", pids=pids),
+                                      "be ended.", pids=_pids(left) or "unknown"),
                               Message("End that process or restart the machine, then {what}.",
                                       what=diagnosis.again(self.run)), "leftover_trainer")
 
@@ -161,19 +165,21 @@ class _Attempt:
 
     def _command(self) -> tuple[list[str], dict[str, str]]:
         if not isinstance(self.run, Run):
-            return self.given or command.argv(self.run), command.job_environment(self.run)
+            return self.replaced or command.argv(self.run), command.job_environment(self.run)
         config = self.run.config()
-        if config.compute.backend != "local" and not self.given:
+        if config.compute.backend != "local" and not self.replaced:
             self.away = True
             return command.argv(self.run), command.watcher_environment(self.run)
-        gpus = 0 if self.given else command.gpus(self.run)
-        self.ranks = 1 if self.given else config_.local_processes(config.compute)
-        argv = self.given or command.write(self.run, config, gpus)
+        if self.replaced:
+            return self.replaced, command.trainer_environment(self.run, config, 0)
+        gpus = command.gpus(self.run)
+        self.ranks = config_.local_processes(config.compute)
+        argv = command.write(self.run, config, gpus)
         return argv, command.trainer_environment(self.run, config, gpus)
 
     def _watch(self) -> None:
         """Wait for the trainer to end, passing on what it is told and ending it when it does not obey."""
-        party = processes.Party(self.run.path, self.ranks)
+        party = tree.Party(self.run.path, self.ranks)
         while self.process is not None and self.process.poll() is None:
             time.sleep(TICK)
             if self._overstayed(self.process):
@@ -181,24 +187,29 @@ class _Attempt:
                 return
             try:
                 cap_log(self.run.log_file)
-                if self._cancel_is_due():
-                    self.result = "interrupted" if self.away else "cancelled"  # what is rented may still be there
-                    return
-                if self._pause_is_due():
-                    self.result = "paused"
-                    return
+                self.result = self._due_ending()
             except OSError as error:  # a disk that does not answer is no reason to end what trains
                 self._trouble(error)
+            if self.result is not None:
+                return
             if party.broken() > LOST_PATIENCE:
                 self.lost = True
                 return
+
+    def _due_ending(self) -> str | None:
+        """How the attempt ends now, where somebody has waited long enough for its end."""
+        if self._cancel_is_due():
+            return "interrupted" if self.away else "cancelled"  # what is rented may still be there
+        if self._pause_is_due():
+            return "paused"
+        return None
 
     def _overstayed(self, process: subprocess.Popen[bytes]) -> bool:
         """Pass SIGTERM on, once; whether the trainer has not left in the time that it has after it."""
         if self.told_to_end is None:
             return False
         if not self.passed_on:
-            processes.send(processes.ranks(self.run.path) or [psutil.Process(process.pid)], signal.SIGTERM)
+            tree.send(tree.ranks(self.run.path) or [psutil.Process(process.pid)], signal.SIGTERM)
             self.passed_on = True
         return time.monotonic() - self.told_to_end > STOP_PATIENCE
 
@@ -218,21 +229,31 @@ class _Attempt:
             self.cancel_seen = time.monotonic()
         if self.cancel_seen is None:
             return False
-        patience = AWAY_PATIENCE if self.away else CANCEL_PATIENCE
-        patience = patience if storage.is_locked(self.run.worker_lock.path) else 1.0
+        patience = 1.0
+        if storage.is_locked(self.run.worker_lock.path):
+            patience = AWAY_PATIENCE if self.away else CANCEL_PATIENCE
         return time.monotonic() - self.cancel_seen > patience
 
     def _pause_is_due(self) -> bool:
         """Whether a pause has waited long enough for the base's download, during which a trainer hears nothing."""
-        asked = [id_ for id_, kind, *_ in self.run.requests() if kind == "pause" and id_[:20].isdigit()]
-        if not asked or time.time() - int(asked[0][:20]) / 1e9 < DOWNLOAD_PATIENCE:
+        asked = self._pause_asked()
+        if asked is None or time.time() - asked < DOWNLOAD_PATIENCE:
             return False
-        size = _size(self.run.events_file)
-        written, _ = events.read(self.run.events_file, max(self.first_event, size - (1 << 16)))
-        phases = [event["phase"] for event in written if event["kind"] == "phase"]
-        return phases[-1:] == ["downloading"]
+        phase = None
+        for event in self._events(1 << 16):
+            if event["kind"] == "phase":
+                phase = event["phase"]
+        return phase == "downloading"
 
-    def _write_exit(self, error: dict[str, Any] | None, left: list[psutil.Process]) -> None:
+    def _pause_asked(self) -> float | None:
+        """When the oldest open pause was asked for, in unix seconds."""
+        for id_, kind, *_ in self.run.requests():
+            if kind == "pause" and id_[:20].isdigit():
+                return int(id_[:20]) / 1e9
+        return None
+
+    def _write_exit(self, error: ErrorRecord | None, left: list[psutil.Process]) -> None:
+        """The last word on the attempt; `left` are processes of it that no signal could end."""
         returncode = self.process.returncode if self.process else None
         evidence = diagnosis.tail(self.run.log_file, self.log_start)
         number = diagnosis.signal_of(int(self.lost) if returncode is None else returncode, evidence)
@@ -241,31 +262,46 @@ class _Attempt:
         if ended:
             self.result = None
         elif error is None and self.result is None:
-            error = diagnosis.error(self.run, returncode=1 if self.lost else returncode or 0, number=number, oom=oom,
-                                began=began, evidence=evidence, lost=self.lost)
-        answered = {"cancelled": "cancel", "paused": "pause"}.get(self.result or "")
-        for _, kind, args, path in self.run.requests() if answered else ():
-            if kind == answered:
-                error = error or (work_.why_ended(args) if kind == "cancel" else None)
-                storage.clear(path)
+            status = 1 if self.lost else returncode or 0
+            error = diagnosis.error(self.run, returncode=status, number=number, oom=oom, began=began, evidence=evidence,
+                                lost=self.lost)
+        error = self._clear_answered(error)
         if left:
             error = diagnosis.supervisor_error("leftover",
                                            Message("Processes of this {what} could not be ended: {pids}",
-                                                   what=word(self.run.word), pids=", ".join(str(p.pid) for p in left)),
+                                                   what=word(self.run.word), pids=_pids(left)),
                                            Message("Restart the machine."), evidence)
-        said = {"attempt": self.number, "returncode": returncode, "signal": number, "oom_kill": oom,
-                "result": self.result, "error": error, "ended": time.time()}
+        exit_: ExitRecord = {"attempt": self.number, "returncode": returncode, "signal": number, "oom_kill": oom,
+                             "result": self.result, "error": error, "ended": time.time()}
         try:
-            self.spare.write(self.run.exit_file, as_json(said))
+            self.spare.write(self.run.exit_file, as_json(exit_))
             self.run.ended()
         except OSError as problem:
             self._trouble(problem)
 
+    def _clear_answered(self, error: ErrorRecord | None) -> ErrorRecord | None:
+        """Remove the requests for the ending that was carried out here. Returns the `error`, or where there is none the
+        reason that came with a cancel."""
+        if self.result not in ("cancelled", "paused"):
+            return error
+        ending = "cancel" if self.result == "cancelled" else "pause"
+        for _, kind, args, path in self.run.requests():
+            if kind != ending:
+                continue
+            if kind == "cancel" and not error:
+                error = work_.why_ended(args)
+            storage.clear(path)
+        return error
+
     def _told(self) -> tuple[bool, bool]:
         """Whether the trainer wrote any event in this attempt, and whether it wrote its `end`."""
+        written = self._events(1 << 18)
+        return bool(written), any(event["kind"] == "end" for event in written)
+
+    def _events(self, most: int) -> list[Event]:
+        """The events of this attempt in the last `most` bytes of the file."""
         size = _size(self.run.events_file)
-        written, _ = events.read(self.run.events_file, max(self.first_event, size - (1 << 18)))
-        return bool(written), any(e["kind"] == "end" for e in written)
+        return events.read(self.run.events_file, max(self.first_event, size - most))[0]
 
 
 def cap_log(path: Path, limit: int = LOG_LIMIT) -> None:
@@ -283,6 +319,10 @@ def cap_log(path: Path, limit: int = LOG_LIMIT) -> None:
         storage.clear(older)
         _say(f"the full log could not be kept: {faults.plain(error)}")
     os.truncate(path, 0)
+
+
+def _pids(processes: Iterable[psutil.Process]) -> str:
+    return ", ".join(str(process.pid) for process in processes)
 
 
 def _say(text: str) -> None:

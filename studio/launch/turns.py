@@ -11,11 +11,12 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any
 
 from studio import storage
 from studio.folders import events
+from studio.folders.records import Event
 from studio.folders.runs import Run
 from studio.folders.work import Work
 from studio.messages import Message
@@ -57,21 +58,22 @@ class Turns:
     def __init__(self, home: Path):
         self.file = home / "turns.json"
         self._lock = threading.Lock()
-        self._read: tuple[Any, dict[str, dict[str, float]]] = (None, {})
+        self._read: tuple[object, dict[str, dict[str, float]]] = (None, {})  # the file's stamp, and what it held then
 
     def last(self, lane: str) -> Mapping[str, float]:
         """When each owner's work was last started in `lane`, in unix seconds."""
         stamp = storage.stamp(self.file)
         with self._lock:
             if self._read[0] != stamp:
-                self._read = stamp, _sound(self.file)
+                self._read = (stamp, _sound(self.file))
             return self._read[1].get(lane, {})
 
     def started(self, lane: str, owner: str) -> None:
         """Note that work of `owner` is being started in `lane`."""
         now = time.time()
-        lanes = {name: {who: when for who, when in known.items() if when > now - FORGET_SECONDS}
-                 for name, known in _sound(self.file).items()}
+        lanes: dict[str, dict[str, float]] = {}
+        for name, owners in _sound(self.file).items():
+            lanes[name] = {who: when for who, when in owners.items() if when > now - FORGET_SECONDS}
         lanes.setdefault(lane, {})[owner] = now
         storage.write_json(self.file, lanes)
 
@@ -83,25 +85,30 @@ def in_turn(waiting: Iterable[Waiting], last: Mapping[str, float], busy: Mapping
     asked first; a person's own things go by their rank.
     """
     owned: dict[str, list[Waiting]] = defaultdict(list)
-    for one in sorted(waiting, key=lambda one: (one.rank, one.work.id)):
-        owned[one.owner].append(one)
-    persons = sorted(owned, key=lambda who: (busy.get(who, 0), last.get(who, -math.inf), owned[who][0].rank))
-    longest = max(map(len, owned.values()), default=0)
-    return [owned[who][place] for place in range(longest) for who in persons if place < len(owned[who])]
+    for entry in sorted(waiting, key=lambda entry: (entry.rank, entry.work.id)):
+        owned[entry.owner].append(entry)
+
+    def before_others(who: str) -> tuple[int, float, float]:
+        return busy.get(who, 0), last.get(who, -math.inf), owned[who][0].rank
+
+    queues = [owned[who] for who in sorted(owned, key=before_others)]
+    rounds = zip_longest(*queues)  # None where somebody has no more
+    return list(filter(None, chain.from_iterable(rounds)))
 
 
 def making_way(waiting: Iterable[Waiting], live: Iterable[Live], turn: float, now: float) -> list[Live]:
     """Which live work of a full lane has had its turn of `turn` seconds and makes way: for each person who waits with
     less under way than somebody else, the one of that somebody that has been at it for the longest."""
-    busy = Counter(one.owner for one in live)
-    over = sorted((one for one in live if now - one.began >= turn), key=lambda one: one.began)
+    live = sorted(live, key=lambda entry: entry.began)
+    busy = Counter(entry.owner for entry in live)
     chosen: list[Live] = []
-    for who in dict.fromkeys(one.owner for one in waiting):
-        longest = next((one for one in over if one not in chosen and busy[one.owner] > busy[who]), None)
-        if longest is not None:
-            chosen.append(longest)
-            busy[longest.owner] -= 1
-            busy[who] += 1
+    for who in dict.fromkeys(entry.owner for entry in waiting):
+        for entry in live:  # who has been at it for the longest comes first
+            if now - entry.began >= turn and entry not in chosen and busy[entry.owner] > busy[who]:
+                chosen.append(entry)
+                busy[entry.owner] -= 1
+                busy[who] += 1
+                break
     return chosen
 
 
@@ -123,15 +130,26 @@ def can_make_way(work: Work, turn: float) -> bool:
 
     Loading programs and weights is no work: with turns shorter than a start nobody would ever come further."""
     told = _tail(work)
-    begun = [place for place, event in enumerate(told) if event["kind"] == "attempt"]
-    moved = not begun and bool(told)  # it has told more since than is looked at
-    told = told[begun[-1] if begun else 0:]
-    if begun and time.time() - told[0]["time"] < turn:
+    if not told:
         return False
-    last = told[-1] if told and told[-1]["kind"] == "phase" and told[-1]["phase"] not in IN_TRAINING else {}
-    done, total = last.get("done") or 0, last.get("total") or 0
+    beginnings = [place for place, event in enumerate(told) if event["kind"] == "attempt"]
+    if beginnings:
+        told = told[beginnings[-1]:]
+        if time.time() - told[0]["time"] < turn:
+            return False
     kinds = {event["kind"] for event in told}
-    return "end" not in kinds and (moved or 0 < done < total or bool(kinds & {"step", "result"}))
+    if "end" in kinds:
+        return False
+    if not beginnings:  # it has told more since than is looked at
+        return True
+    return "step" in kinds or "result" in kinds or _is_in_the_middle(told[-1])
+
+
+def _is_in_the_middle(event: Event) -> bool:
+    """Whether it tells of work that is counted from its beginning, and is partly done."""
+    if event["kind"] != "phase" or event["phase"] in IN_TRAINING:
+        return False
+    return 0 < (event.get("done") or 0) < (event.get("total") or 0)
 
 
 def _paused(run: Run, attempt: int) -> bool:
@@ -139,12 +157,18 @@ def _paused(run: Run, attempt: int) -> bool:
     exit_ = run.exit() or {}
     if exit_.get("attempt") == attempt and (exit_.get("error") or exit_.get("result")):
         return exit_.get("result") == "paused"
-    told = [event for event in _tail(run) if event["kind"] in ("attempt", "end")]
-    begun = [event["attempt"] for event in told if event["kind"] == "attempt"]
-    return bool(told) and told[-1].get("result") == "paused" and begun[-1:] in ([], [attempt])
+    paused = False
+    begun = attempt  # where the tail does not say
+    for event in _tail(run):
+        if event["kind"] == "attempt":
+            begun = event["attempt"]
+            paused = False
+        elif event["kind"] == "end":
+            paused = event["result"] == "paused"
+    return paused and begun == attempt
 
 
-def _tail(work: Work) -> list[dict[str, Any]]:
+def _tail(work: Work) -> list[Event]:
     """The last events."""
     size = (storage.stamp(work.events_file) or (0, 0, 0))[2]
     return events.read(work.events_file, max(0, size - TAIL_BYTES))[0]
@@ -156,6 +180,10 @@ def _sound(file: Path) -> dict[str, dict[str, float]]:
         data = storage.read_json(file)
     except storage.Corrupt:
         return {}
-    lanes = data if isinstance(data, dict) else {}
-    return {lane: {who: float(when) for who, when in known.items() if isinstance(when, int | float)}
-            for lane, known in lanes.items() if isinstance(known, dict)}
+    lanes: dict[str, dict[str, float]] = {}
+    if not isinstance(data, dict):
+        return lanes
+    for lane, owners in data.items():
+        if isinstance(owners, dict):
+            lanes[lane] = {who: float(when) for who, when in owners.items() if isinstance(when, int | float)}
+    return lanes

@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import psutil
 
@@ -19,40 +19,64 @@ GPU_FRESH_SECONDS = 10.0
 GPU_SECONDS = 5
 
 
+class GpuUsage(TypedDict):
+    """What processes take of NVIDIA GPUs; None without one."""
+
+    gpu_memory_bytes: int | None
+    gpu_percent: int | None  # of the busiest card
+
+
+class Usage(GpuUsage):
+    """What a run's processes take."""
+
+    memory_bytes: int
+    cores_busy: float | None  # the mean since the last reading; None at the first
+
+
+@dataclass
+class Reading:
+    """One measurement: when (monotonic seconds), the processor seconds that were used by then, and what is told."""
+
+    when: float
+    cpu: float
+    usage: Usage
+
+
 @dataclass
 class Meter:
     """Measures at most every two seconds a run, however many people look."""
 
-    _kept: dict[Path, tuple[float, float, dict[str, Any]]] = field(default_factory=dict)
+    _readings: dict[Path, Reading] = field(default_factory=dict)
     _gpu: tuple[float, dict[int, int], dict[str, int]] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def read(self, run: Run) -> dict[str, Any] | None:
-        """{"memory_bytes", "cores_busy", "gpu_memory_bytes", "gpu_percent"} of the run's processes; None when there
-        are none. `cores_busy` is the mean since the last reading (None at the first); the GPU's two are None without
-        an NVIDIA GPU, and `gpu_percent` is of the busiest card that the run uses."""
+    def read(self, run: Run) -> Usage | None:
+        """What the run's processes take; None when there are none."""
         with self._lock:
             now = time.monotonic()
-            began, spent, found = self._kept.get(run.path, (0.0, 0.0, {}))
-            if found and now - began < FRESH_SECONDS:
-                return found
+            last = self._readings.get(run.path)
+            if last is not None and now - last.when < FRESH_SECONDS:
+                return last.usage
             tree = _tree(run)
             if not tree:
-                self._kept.pop(run.path, None)
+                self._readings.pop(run.path, None)
                 return None
             memory, cpu = _sum(tree)
-            busy = round(max(0.0, cpu - spent) / (now - began), 2) if found else None
-            found = {"memory_bytes": memory, "cores_busy": busy, **self._gpu_share(tree, now)}
-            self._kept[run.path] = (now, cpu, found)
-            return found
+            busy = None
+            if last is not None:
+                busy = round(max(0.0, cpu - last.cpu) / (now - last.when), 2)
+            usage: Usage = {"memory_bytes": memory, "cores_busy": busy, **self._gpu_share(tree, now)}
+            self._readings[run.path] = Reading(now, cpu, usage)
+            return usage
 
-    def _gpu_share(self, tree: list[psutil.Process], now: float) -> dict[str, Any]:
+    def _gpu_share(self, tree: list[psutil.Process], now: float) -> GpuUsage:
         if self._gpu is None or now - self._gpu[0] > GPU_FRESH_SECONDS:
             self._gpu = (now, *_gpus())
-        pids = {process.pid for process in tree}
-        memory = sum(used for pid, used in self._gpu[1].items() if pid in pids)
-        return {"gpu_memory_bytes": memory or None,
-                "gpu_percent": max(self._gpu[2].values(), default=None) if memory else None}
+        _, used, load = self._gpu
+        memory = sum(used.get(process.pid, 0) for process in tree)
+        if not memory:
+            return {"gpu_memory_bytes": None, "gpu_percent": None}
+        return {"gpu_memory_bytes": memory, "gpu_percent": max(load.values(), default=None)}
 
 
 def _tree(run: Run) -> list[psutil.Process]:
@@ -60,7 +84,7 @@ def _tree(run: Run) -> list[psutil.Process]:
     facts = run.process()
     try:
         top = psutil.Process(facts["pid"])
-        if abs(top.create_time() - facts["start_time"]) > 2:
+        if abs(top.create_time() - (facts["start_time"] or 0.0)) > 2:
             return []  # the number has been given to somebody else
         return [top, *top.children(recursive=True)]
     except (KeyError, TypeError, psutil.Error):
@@ -68,7 +92,9 @@ def _tree(run: Run) -> list[psutil.Process]:
 
 
 def _sum(tree: list[psutil.Process]) -> tuple[int, float]:
-    memory, cpu = 0, 0.0
+    """Bytes and processor seconds of these processes."""
+    memory = 0
+    cpu = 0.0
     for process in tree:
         try:
             with process.oneshot():
@@ -89,15 +115,23 @@ def _gpus() -> tuple[dict[int, int], dict[str, int]]:
     for pid, mebibytes in _table(tool, "compute-apps=pid,used_memory"):
         if pid.isdigit() and mebibytes.isdigit():
             used[int(pid)] = used.get(int(pid), 0) + (int(mebibytes) << 20)
-    load = {name: int(percent) for name, percent in _table(tool, "gpu=uuid,utilization.gpu") if percent.isdigit()}
+    load: dict[str, int] = {}
+    for card, percent in _table(tool, "gpu=uuid,utilization.gpu"):
+        if percent.isdigit():
+            load[card] = int(percent)
     return used, load
 
 
 def _table(tool: str, query: str) -> list[tuple[str, str]]:
+    """The rows of two cells that the tool answers with."""
     try:
         done = subprocess.run([tool, f"--query-{query}", "--format=csv,noheader,nounits"], capture_output=True,
                               text=True, timeout=GPU_SECONDS, check=False, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
         return []
-    rows = (tuple(cell.strip() for cell in line.split(",")) for line in done.stdout.splitlines())
-    return [(row[0], row[1]) for row in rows if len(row) == 2]
+    table: list[tuple[str, str]] = []
+    for line in done.stdout.splitlines():
+        cells = line.split(",")
+        if len(cells) == 2:
+            table.append((cells[0].strip(), cells[1].strip()))
+    return table

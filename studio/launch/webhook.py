@@ -16,11 +16,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from typing import Any
+from collections.abc import Mapping
+from typing import TypedDict
 from urllib.parse import urlsplit
 
 from studio import storage
 from studio.folders import events, runs
+from studio.folders.records import ErrorRecord
 
 VARIABLE = "STUDIO_WEBHOOK_URL"
 SECONDS = 10.0  # that one try may take
@@ -28,10 +30,25 @@ WAITS = (1.0, 5.0, 25.0)  # seconds before each further try
 NEWS_SECONDS = 24 * 3600.0  # an end that is longer ago is no news: a new address does not hear of the past
 
 
+class Told(TypedDict):
+    """What is sent."""
+
+    event: str
+    id: str  # of this end, the same at each try
+    run: str
+    name: str
+    attempt: int
+    state: str
+    step: int
+    total_steps: int | None
+    error: ErrorRecord | None  # without evidence
+    time: float
+
+
 class _Stays(urllib.request.HTTPRedirectHandler):
     """A redirect is a refusal: the run's name goes where the operator said, and nowhere else."""
 
-    def redirect_request(self, *_: Any) -> None:
+    def redirect_request(self, *_: object) -> None:
         return None
 
 
@@ -49,17 +66,21 @@ def owed(run: runs.Run) -> int | None:
     """The attempt whose end is still to be told; None where there is none. Raises Corrupt."""
     if not os.environ.get(VARIABLE):
         return None
-    attempt, stamps = run.process()["attempt"], map(storage.stamp, (run.exit_file, run.events_file, run.process_file))
-    ended = max((stamp[0] for stamp in stamps if stamp), default=0) / 1e9
-    if _told(run) >= attempt or time.time() - ended > NEWS_SECONDS:
+    attempt = run.process()["attempt"]
+    ended = 0  # unix time in ns
+    for file in (run.exit_file, run.events_file, run.process_file):
+        stamp = storage.stamp(file)
+        if stamp is not None:
+            ended = max(ended, stamp[0])
+    if _told(run) >= attempt or time.time() - ended / 1e9 > NEWS_SECONDS:
         return None
     waits_here = (run.exit() or {}).get("result") == "paused"  # an import that is to go on: nothing has ended
     return None if waits_here and runs.Reader().state(run)[0] == "paused" else attempt
 
 
 def after(run: runs.Run, attempt: int) -> bool:
-    """Tell of the end of that attempt where an address is set and nobody has; whether it was taken. What fails is said
-    in the log."""
+    """POST the end of that attempt where an address is set and nobody has told of it yet. Returns True when accepted.
+    What fails is said in the log. Raises Corrupt, ConfigError, OSError."""
     url = os.environ.get(VARIABLE, "")
     lock = storage.Lock(run.path / "webhook.lock")
     if not url or not lock.acquire():
@@ -76,30 +97,48 @@ def after(run: runs.Run, attempt: int) -> bool:
 
 def _told(run: runs.Run) -> int:
     """The last attempt whose end was told."""
-    return run.facts(run.webhook_file, {"attempt": int})["attempt"] if run.webhook_file.exists() else 0
+    if not run.webhook_file.exists():
+        return 0
+    return run.facts(run.webhook_file, {"attempt": int})["attempt"]
 
 
 def _tell(url: str, body: bytes) -> bool:
+    """POST the `body`, with further tries where they may help. Returns True when accepted; else the log says why."""
     fault = wrong(url)
-    for wait in (0.0, *WAITS) if fault is None else ():
-        time.sleep(wait)
-        fault, again = _post(url, body)
-        if fault is None:
-            return True
-        if not again:
-            break
+    if fault is None:
+        fault = _post_patiently(url, body)
+    if fault is None:
+        return True
     print(f"the webhook did not take the end of this run: {fault}", file=sys.stderr, flush=True)
     return False
 
 
-def told(run: runs.Run, attempt: int) -> dict[str, Any]:
-    """What is sent."""
+def _post_patiently(url: str, body: bytes) -> str | None:
+    """What went wrong at the last try; None when accepted."""
+    fault = None
+    for wait in (0.0, *WAITS):
+        time.sleep(wait)
+        fault, again = _post(url, body)
+        if fault is None or not again:
+            break
+    return fault
+
+
+def told(run: runs.Run, attempt: int) -> Told:
+    """What is sent of the end of that attempt."""
     state, story = runs.Reader().state(run)
     error = (story.end or {}).get("error") or (run.exit() or {}).get("error")
-    said = {key: events.redact(str(error.get(key, ""))) for key in ("code", "message", "hint")} if error else None
+    said = _without_secrets(error) if error else None
     return {"event": "run.ended", "id": f"{run.id}-{attempt}", "run": run.id, "name": run.record()["name"],
             "attempt": attempt, "state": state, "step": story.step, "total_steps": run.config().train.max_steps,
             "error": said, "time": time.time()}
+
+
+def _without_secrets(error: Mapping[str, object]) -> ErrorRecord:
+    def text(key: str) -> str:
+        return events.redact(str(error.get(key, "")))
+
+    return {"code": text("code"), "message": text("message"), "hint": text("hint")}
 
 
 def _post(url: str, body: bytes) -> tuple[str | None, bool]:

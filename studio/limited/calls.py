@@ -90,7 +90,10 @@ def restrict(*, network: bool, children: bool) -> None:
         program += _refused(numbers[column])
     for name, rule in _rules(network=network, children=children).items():
         number = _NUMBERS[name][column]
-        program += _refused(number) if rule is None else _held(number, rule)
+        if rule is None:
+            program += _refused(number)
+        else:
+            program += _held(number, rule)
     for name, commands in _COMMANDS.items():
         program += _barred(_NUMBERS[name][column], commands)
     program += _refused(_NUMBERS["clone3"][column], _ABSENT)  # its flags are out of sight: libraries then take clone
@@ -104,18 +107,18 @@ def restrict(*, network: bool, children: bool) -> None:
 
 def _rules(*, network: bool, children: bool) -> dict[str, list[Condition] | None]:
     """What the arguments of some calls may be; None for a call that is refused whole."""
-    itself: Condition = (_FIRST, _ALL, (0,))
-    rules: dict[str, list[Condition] | None] = {
-        name: [itself] for name in ("prlimit64", "sched_setaffinity", "sched_setattr", "sched_setparam",
-                                    "sched_setscheduler")}
-    rules |= {"bind": None, "listen": None, "clone": [(_FIRST, _NAMESPACES, (0,))]}
-    if not children:  # those that may are held by Landlock alone in whom they send signals
+    rules: dict[str, list[Condition] | None] = {"bind": None, "listen": None, "socket": None}
+    for name in ("prlimit64", "sched_setaffinity", "sched_setattr", "sched_setparam", "sched_setscheduler"):
+        rules[name] = [(_FIRST, _ALL, (0,))]  # of this process itself
+    if children:  # they are held by Landlock alone in whom they send signals
+        rules["clone"] = [(_FIRST, _NAMESPACES, (0,))]
+    else:
         rules |= dict.fromkeys(("execve", "execveat", "fork", "kill", "vfork"))
         rules |= {"clone": [(_FIRST, _NAMESPACES | _THREAD, (_THREAD,))], "tgkill": [(_FIRST, _ALL, (os.getpid(),))]}
-    rules["socket"] = [(_FIRST, _ALL, _INTERNET), (_SECOND, 0xF, _STREAM_OR_DATAGRAM),
-                       (_THIRD, _ALL, _DEFAULT_TCP_UDP)] if network else None
     if network:
-        rules |= {"sendto": [(_FOURTH, _FAST_OPEN, (0,))], "sendmsg": [(_THIRD, _FAST_OPEN, (0,))],
+        rules |= {"socket": [(_FIRST, _ALL, _INTERNET), (_SECOND, 0xF, _STREAM_OR_DATAGRAM),
+                             (_THIRD, _ALL, _DEFAULT_TCP_UDP)],
+                  "sendto": [(_FOURTH, _FAST_OPEN, (0,))], "sendmsg": [(_THIRD, _FAST_OPEN, (0,))],
                   "sendmmsg": [(_FOURTH, _FAST_OPEN, (0,))]}
     return rules
 

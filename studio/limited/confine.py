@@ -55,10 +55,12 @@ def landlock_version() -> int:
 def missing() -> list[str]:
     """What this system lacks for confining a process, in words; empty where nothing is."""
     version = landlock_version()
-    lacks = [] if version else ["Landlock (Linux 5.13 or newer, not forbidden by the container)"]
-    if version and version < 4:
+    lacks = []
+    if not version:
+        lacks.append("Landlock (Linux 5.13 or newer, not forbidden by the container)")
+    elif version < 4:
         lacks.append("Landlock's rules for TCP (Linux 6.7 or newer)")
-    elif version and version < 6:
+    elif version < 6:
         lacks.append("Landlock's rules for signals (Linux 6.12 or newer)")
     if sys.platform != "linux" or not calls.known():
         lacks.append("a seccomp filter (Linux on x86-64 or ARM64)")
@@ -90,11 +92,11 @@ def _rules(read: Iterable[Path], write: Iterable[Path], place: Iterable[Path], *
            network: bool) -> Iterator[tuple[Path, int]]:
     for path in _program():
         yield path, READ
-    for name in (*FACTS, *(RESOLVER if network else ())):
+    for name in FACTS:
         yield Path(name), READ
-    for name in CERTIFICATES if network else ():
-        if os.environ.get(name):
-            yield Path(os.environ[name]), READ
+    if network:
+        for name in (*RESOLVER, *filter(None, map(os.environ.get, CERTIFICATES))):
+            yield Path(name), READ
     for name in DEVICES:
         yield Path(name), READ_FILE | WRITE_FILE
     for path in read:
@@ -120,15 +122,20 @@ def _program() -> Iterator[Path]:
 def _restrict_files(rules: Iterable[tuple[Path, int]], ports: Collection[int]) -> None:
     version = landlock_version()
     handled = BY_VERSION[min(version, 5)]
-    attributes = struct.pack("=QQQ", handled, ALL_TCP, ALL_SCOPES)[: 8 if version < 4 else 16 if version < 6 else 24]
+    attributes = struct.pack("=QQQ", handled, ALL_TCP, ALL_SCOPES)
+    if version < 4:
+        attributes = attributes[:8]
+    elif version < 6:
+        attributes = attributes[:16]
     ruleset = _checked(_libc.syscall(ctypes.c_long(_CREATE), attributes, ctypes.c_size_t(len(attributes)),
                                      ctypes.c_uint32(0)), "landlock_create_ruleset")
     try:
         for path, access in rules:
             _allow_path(ruleset, path, access & handled)
-        for port in ports if version >= 4 else ():
-            rule = struct.pack("=QQ", CONNECT_TCP, port)
-            _checked(_libc.syscall(ctypes.c_long(_ADD), ruleset, _RULE_PORT, rule, ctypes.c_uint32(0)), "port rule")
+        if version >= 4:
+            for port in ports:
+                rule = struct.pack("=QQ", CONNECT_TCP, port)
+                _checked(_libc.syscall(ctypes.c_long(_ADD), ruleset, _RULE_PORT, rule, ctypes.c_uint32(0)), "port rule")
         _checked(_libc.syscall(ctypes.c_long(_RESTRICT), ruleset, ctypes.c_uint32(0)), "landlock_restrict_self")
     finally:
         os.close(ruleset)
@@ -140,7 +147,8 @@ def _allow_path(ruleset: int, path: Path, access: int) -> None:
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return  # what is not there cannot be read either
     try:
-        access &= -1 if path.is_dir() else FOR_FILES
+        if not path.is_dir():
+            access &= FOR_FILES
         rule = struct.pack("=Qi", access, handle)
         _checked(_libc.syscall(ctypes.c_long(_ADD), ruleset, _RULE_PATH, rule, ctypes.c_uint32(0)), f"rule for {path}")
     finally:
@@ -165,11 +173,13 @@ _OF_THE_NETWORK = {"HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_XET", *CERTI
 def environment(folder: Path, *, network: bool = False) -> dict[str, str]:
     """This process's environment for one that reads strangers' files: names on a list alone, and `folder` as the only
     place it knows."""
-    names = _KEPT | (_OF_THE_NETWORK if network else set())
-    kept = {name: value for name, value in os.environ.items() if name in names or name.startswith("LC_")}
+    names = _KEPT
+    if network:
+        names = _KEPT | _OF_THE_NETWORK
+    variables = {name: value for name, value in os.environ.items() if name in names or name.startswith("LC_")}
     if site.ENABLE_USER_SITE:
-        kept["PYTHONUSERBASE"] = site.getuserbase()
-    return {**kept, "HOME": str(folder), "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2",
+        variables["PYTHONUSERBASE"] = site.getuserbase()
+    return {**variables, "HOME": str(folder), "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2",
             "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -182,6 +192,8 @@ def hub_ports() -> set[int]:
     ports = {443, 53}  # downloads lie on other hosts than the Hub, all behind https; long DNS answers come by TCP
     for address in filter(None, map(os.environ.get, names)):
         with suppress(ValueError):
-            parts = urlsplit(address if "://" in address else f"http://{address}")
+            if "://" not in address:
+                address = f"http://{address}"
+            parts = urlsplit(address)
             ports.add(parts.port or standard.get(parts.scheme, 443))
     return ports

@@ -13,16 +13,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import IO, BinaryIO
 
+from studio.errors import StudioError
 from studio.limited import confine, ipc
+from studio.limited.ipc import Received
 from studio.messages import Message
 
 NOWHERE = Path("/")  # where a process works that writes nothing
 SECONDS = 30.0  # that an answer may take, whatever it waits for
 
 
-class Stopped(Exception):
+class Stopped(StudioError):
     """A limited process that gave no answer; the message says why, of what it was given: "it took longer than ..."."""
 
 
@@ -39,12 +41,18 @@ class LimitedProcess:
         self.network, self.seconds, self.settings = network, seconds, settings
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, request: Mapping[str, object]) -> Received:
         """The answer to a request. Raises Stopped; the next request then starts a new process."""
         process = self.started()
         assert process.stdin and process.stdout
-        answer, late = None, threading.Event()
-        watch = threading.Timer(self.seconds, lambda: (late.set(), process.kill()))
+        answer: Received | None = None
+        late = threading.Event()
+
+        def end_late() -> None:
+            late.set()
+            process.kill()
+
+        watch = threading.Timer(self.seconds, end_late)
         watch.start()
         try:
             with contextlib.suppress(BrokenPipeError):
@@ -54,21 +62,23 @@ class LimitedProcess:
             watch.cancel()
         if answer is None:
             why = self._death(process)
-            late_by = Message("it took longer than {seconds:.0f} s", seconds=self.seconds)
-            raise Stopped(late_by if late.is_set() else why)
+            if late.is_set():
+                why = Message("it took longer than {seconds:.0f} s", seconds=self.seconds)
+            raise Stopped(why)
         return answer
 
     def started(self) -> subprocess.Popen[bytes]:
         """The process, started and confined where it was not yet."""
-        if self._process is None:
-            self._process = subprocess.Popen(
-                command(self.module), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL, cwd=self.folder or NOWHERE,
-                env={**confine.environment(self.folder or NOWHERE, network=self.network), **self.settings})
-            assert self._process.stdin
-            with contextlib.suppress(BrokenPipeError):  # it is asked next, and then found dead
-                ipc.send(self._process.stdin, {"folder": _hex(self.folder or NOWHERE), "writes": bool(self.folder),
-                                                "read": [_hex(p) for p in self.read], "network": self.network})
+        if self._process is not None:
+            return self._process
+        folder = self.folder or NOWHERE
+        self._process = subprocess.Popen(
+            command(self.module), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folder,
+            env={**confine.environment(folder, network=self.network), **self.settings})
+        assert self._process.stdin
+        with contextlib.suppress(BrokenPipeError):  # it is asked next, and then found dead
+            ipc.send(self._process.stdin, {"folder": _hex(folder), "writes": bool(self.folder),
+                                            "read": list(map(_hex, self.read)), "network": self.network})
         return self._process
 
     def close(self) -> None:
@@ -76,9 +86,8 @@ class LimitedProcess:
         if self._process is None:
             return
         self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                close(pipe)
+        close(self._process.stdin)
+        close(self._process.stdout)
         self._process.wait()
         self._process = None
 
@@ -109,15 +118,15 @@ class Readers:
         self._lock = threading.Lock()
         self._open: dict[Path, _Reader] = {}
 
-    def ask(self, folder: Path, request: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, folder: Path, request: Mapping[str, object]) -> Received:
         """The answer of the process that reads `folder`. Raises Stopped."""
         with self._lock:
             reader = self._open.pop(folder, None) or _Reader(
                 LimitedProcess(self.module, None, [folder], seconds=self.seconds))
             self._open[folder] = reader  # the last used at the end
             unused = [self._open.pop(first) for first in list(self._open)[: -self.most]]
-        for other in unused:
-            other.end_later(0.0)
+        for idle in unused:
+            idle.end_later(0.0)
         with reader.lock:
             try:
                 return reader.process.ask(request)
@@ -126,8 +135,11 @@ class Readers:
 
 
 class _Reader:
+    """A process that is asked by one thread at a time."""
+
     def __init__(self, process: LimitedProcess):
-        self.process, self.lock = process, threading.Lock()
+        self.process = process
+        self.lock = threading.Lock()
         self._timer: threading.Timer | None = None
 
     def end_later(self, seconds: float) -> None:
@@ -149,15 +161,17 @@ def command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", str(Path(__file__).with_name("boot.py")), module, *arguments]
 
 
-def ask_once(module: str, request: dict[str, Any], folder: Path | None, read: Sequence[Path] = (), *,
-             seconds: float = SECONDS) -> dict[str, Any]:
+def ask_once(module: str, request: Mapping[str, object], folder: Path | None, read: Sequence[Path] = (), *,
+             seconds: float = SECONDS) -> Received:
     """The answer of a limited process that is started for one request and ended. Raises Stopped."""
     with LimitedProcess(module, folder, read, seconds=seconds) as process:
         return process.ask(request)
 
 
-def close(pipe: Any) -> None:
-    """Close a pipe to a process that may be dead."""
+def close(pipe: IO[bytes] | None) -> None:
+    """Close a pipe, where there is one, to a process that may be dead."""
+    if pipe is None:
+        return
     with contextlib.suppress(BrokenPipeError):  # what was buffered for the dead process
         pipe.close()
 
@@ -168,22 +182,29 @@ def close(pipe: Any) -> None:
 def enter(*, memory: int, file_bytes: int | None = None) -> tuple[Path, BinaryIO, BinaryIO]:
     """Limit and confine this process by the scope that comes first on stdin; its folder, the stream of requests and the
     stream of answers. To be called before any thread is started and before anything of a stranger's is read."""
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    requests = sys.stdin.buffer
+    answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get between the messages
     scope = ipc.receive(requests)
     if scope is None:
         sys.exit(0)
-    folder, read = _path(scope["folder"]), [_path(text) for text in scope["read"]]
+    folder = _path(scope["folder"])
     limit_memory(memory)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    confine.confine(read, [folder] if scope["writes"] else [], ports=confine.hub_ports() if scope["network"] else None)
+    write: list[Path] = []
+    if scope["writes"]:
+        write.append(folder)
+    ports: set[int] | None = None
+    if scope["network"]:
+        ports = confine.hub_ports()
+    confine.confine(list(map(_path, scope["read"])), write, ports=ports)
     return folder, requests, answers
 
 
-def serve(answer: Callable[[dict[str, Any], Path], dict[str, Any]], *, memory: int, seconds: int,
+def serve(answer: Callable[[Received, Path], Mapping[str, object]], *, memory: int, seconds: int,
           file_bytes: int | None = None) -> None:
     """Answer requests until stdin ends, each within `seconds` of processor time."""
     folder, requests, answers = enter(memory=memory, file_bytes=file_bytes)

@@ -46,8 +46,8 @@ class Depot:
         """Upload these files at once; returns the commit."""
         from huggingface_hub import CommitOperationAdd
 
-        made = [CommitOperationAdd(name, content) for name, content in files.items()]
-        return call(lambda: self._api.create_commit(self.repo, made, commit_message=message, repo_type=KIND),
+        operations = [CommitOperationAdd(name, content) for name, content in files.items()]
+        return call(lambda: self._api.create_commit(self.repo, operations, commit_message=message, repo_type=KIND),
                     "write to your repositories").oid
 
     def get(self, name: str, folder: Path) -> Path | None:
@@ -68,8 +68,8 @@ class Depot:
 
         def work() -> list[str]:
             try:
-                found = self._api.list_repo_tree(self.repo, folder, repo_type=KIND)
-                return sorted(entry.path.rpartition("/")[2] for entry in found)
+                entries = self._api.list_repo_tree(self.repo, folder, repo_type=KIND)
+                return sorted(entry.path.rpartition("/")[2] for entry in entries)
             except EntryNotFoundError:
                 return []
 

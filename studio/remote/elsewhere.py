@@ -27,23 +27,28 @@ GOOD = ("finished", "stopped", "paused")
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(prog="python -m studio.remote.elsewhere", description="Train a bundle of a run.")
-    made.add_argument("bundle", type=Path, help="the zip, as `GET /api/runs/ID/bundle` gives it")
-    made.add_argument("--machine-rank", type=int, default=0, help="which of the run's machines this is; 0 is the first")
-    made.add_argument("--main-address", help="where machine 0 is reached, in place of the run's own setting")
-    made.add_argument("--main-port", type=int, help="the port there, in place of the run's own setting")
-    made.add_argument("--result", type=Path, help="machine 0 leaves the trained run here, as a bundle")
-    return made
+    line = argparse.ArgumentParser(prog="python -m studio.remote.elsewhere", description="Train a bundle of a run.")
+    line.add_argument("bundle", type=Path, help="the zip, as `GET /api/runs/ID/bundle` gives it")
+    line.add_argument("--machine-rank", type=int, default=0, help="which of the run's machines this is; 0 is the first")
+    line.add_argument("--main-address", help="where machine 0 is reached, in place of the run's own setting")
+    line.add_argument("--main-port", type=int, help="the port there, in place of the run's own setting")
+    line.add_argument("--result", type=Path, help="machine 0 leaves the trained run here, as a bundle")
+    return line
 
 
 def begin(args: argparse.Namespace) -> Run:
     """The bundle as a run of this machine, which trains here whatever it says. Raises what unpacking raises, and
     runs.Refused for a finished run."""
     home = storage.home()
-    run = bundle.unpack(home / "machines" if args.machine_rank else home, args.bundle, OWNER)
+    if args.machine_rank:
+        home = home / "machines"
+    run = bundle.unpack(home, args.bundle, OWNER)
     data = config_.dump(run.created_config())
-    given = {"main_address": args.main_address, "main_port": args.main_port, "backend": "local"}
-    data["compute"].update({name: value for name, value in given.items() if value is not None})
+    data["compute"]["backend"] = "local"
+    if args.main_address is not None:
+        data["compute"]["main_address"] = args.main_address
+    if args.main_port is not None:
+        data["compute"]["main_port"] = args.main_port
     storage.write_json(run.config_file, config_.dump(config_.load(data)))
     run.update(backend="local")
     return run
@@ -66,17 +71,19 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         print(f"{run.path}: {faults.in_shell(error)}", file=sys.stderr)
         return 1
-    found, (state, story) = run.exit() or {}, reader.state(run)
+    exit_ = run.exit() or {}
+    state, story = reader.state(run)
     if args.machine_rank:
-        print(f"machine {args.machine_rank} ended with status {found.get('returncode')}")
-        return 0 if found.get("returncode") == 0 else 1
-    if error := (story.end or {}).get("error") or found.get("error"):
+        print(f"machine {args.machine_rank} ended with status {exit_.get('returncode')}")
+        return int(exit_.get("returncode") != 0)
+    error = (story.end or {}).get("error") or exit_.get("error")
+    if error:
         print(f"{error['message']}\n{error['hint']}", file=sys.stderr)
     if args.result:
         bundle.write(run, args.result)
         print(f"result: {args.result}")
     print(f"{state} at step {story.step}", flush=True)
-    return 0 if state in GOOD else 1
+    return int(state not in GOOD)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,15 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from studio import PACKAGE, bundle
+from studio.folders.records import RemoteJob
 from studio.folders.runs import Run
 from studio.remote.depot import Depot, RemoteError, call
+
+if TYPE_CHECKING:
+    from huggingface_hub import JobInfo
 
 NOT_NEEDED = ("ui", "web", "assets/sample")  # of the studio, on a machine without a page
 JOBS = "run Jobs"
@@ -57,44 +61,45 @@ class HfJobs:
 
         self._token, self._api = token, HfApi(token=token)
 
-    def submit(self, run: Run, intent: str) -> dict[str, Any]:
+    def submit(self, run: Run, intent: str) -> RemoteJob:
         """The job of this `intent` (a name of our own for it), made where there is none yet: asking twice is asking
         once. Returns its handle, which is JSON and no secret. Raises RemoteError, as everything here does."""
         who = call(self._api.whoami, "tell whose it is")["name"]
-        handle = {"namespace": who, "repo": f"{who}/studio-{run.id[:8]}-{intent[:8]}"}
-        made = call(lambda: list(self._api.list_jobs(labels={LABEL: intent}, namespace=who)), JOBS)
-        job = made[0] if made else self._new(run, intent, handle)
+        handle: RemoteJob = {"namespace": who, "repo": f"{who}/studio-{run.id[:8]}-{intent[:8]}"}
+        jobs = call(lambda: list(self._api.list_jobs(labels={LABEL: intent}, namespace=who)), JOBS)
+        job = jobs[0] if jobs else self._new(run, intent, handle)
         return {**handle, "job": job.id, "url": job.url}
 
-    def poll(self, handle: dict[str, Any]) -> Status:
+    def poll(self, handle: RemoteJob) -> Status:
         """Where the job is."""
         from huggingface_hub import JobStage
 
         try:
-            found = call(lambda: self._api.inspect_job(job_id=handle["job"], namespace=handle["namespace"]), JOBS)
+            job = call(lambda: self._api.inspect_job(job_id=handle["job"], namespace=handle["namespace"]), JOBS)
         except RemoteError as problem:
             if problem.code != "remote_gone":
                 raise
             return Status("over", "GONE")
-        stage = str(getattr(found.status.stage, "value", found.status.stage))
+        stage = str(getattr(job.status.stage, "value", job.status.stage))
         where = {JobStage.SCHEDULING.value: "waiting", JobStage.RUNNING.value: "running"}.get(stage, "over")
-        return Status(where, stage, str(found.status.message or "")[:400])
+        return Status(where, stage, str(job.status.message or "")[:400])
 
-    def cancel(self, handle: dict[str, Any]) -> None:
+    def cancel(self, handle: RemoteJob) -> None:
         """End the job now."""
         call(lambda: self._api.cancel_job(job_id=handle["job"], namespace=handle["namespace"]), JOBS)
 
-    def tail(self, handle: dict[str, Any]) -> Iterator[str]:
+    def tail(self, handle: RemoteJob) -> Iterator[str]:
         """What the job prints, line by line from its first one on, until it is over."""
         yield from self._api.fetch_job_logs(job_id=handle["job"], namespace=handle["namespace"], follow=True)
 
-    def depot(self, handle: dict[str, Any]) -> Depot:
+    def depot(self, handle: RemoteJob) -> Depot:
         """The repository through which its files go."""
         return Depot(handle["repo"], self._token)
 
-    def _new(self, run: Run, intent: str, handle: dict[str, Any]) -> Any:
+    def _new(self, run: Run, intent: str, handle: RemoteJob) -> JobInfo:
         """Upload the run and the studio, and begin the job."""
-        compute, depot = run.config().compute, self.depot(handle)
+        compute = run.config().compute
+        depot = self.depot(handle)
         depot.make()
         with tempfile.TemporaryDirectory(dir=run.path, prefix=".staging-") as folder:
             packed = Path(folder) / "run.zip"
@@ -108,13 +113,14 @@ class HfJobs:
 
 def studio(run: Run) -> bytes:
     """This studio, without its pages, as a zip; with the embedded base only where the run begins with it."""
-    left = (*NOT_NEEDED, *(() if run.config().model.base == "embedded" else ("assets/base",)))
-    into = io.BytesIO()
-    with zipfile.ZipFile(into, "w", zipfile.ZIP_DEFLATED) as made:
-        made.write(PACKAGE.parent / "requirements.txt", "requirements.txt")
+    left_out = tuple(f"{part}/" for part in NOT_NEEDED)
+    if run.config().model.base != "embedded":
+        left_out += ("assets/base/",)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(PACKAGE.parent / "requirements.txt", "requirements.txt")
         for path in sorted(PACKAGE.rglob("*")):
             name = path.relative_to(PACKAGE).as_posix()
-            if path.is_file() and "__pycache__" not in path.parts and not f"{name}/".startswith(
-                    tuple(f"{part}/" for part in left)):
-                made.write(path, f"studio/{name}")
-    return into.getvalue()
+            if path.is_file() and "__pycache__" not in path.parts and not f"{name}/".startswith(left_out):
+                archive.write(path, f"studio/{name}")
+    return packed.getvalue()

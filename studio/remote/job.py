@@ -17,10 +17,10 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 from studio import bundle, config, storage
 from studio.folders import events, runs
+from studio.folders.records import ErrorRecord, Event
 from studio.folders.runs import Run
 from studio.launch.supervisor import supervise
 from studio.messages import Message
@@ -42,7 +42,7 @@ def say(text: str) -> None:
         sys.stdout.flush()
 
 
-def tell(**message: Any) -> None:
+def tell(**message: object) -> None:
     """Print a message for the watcher."""
     say(MARK + json.dumps(message, ensure_ascii=False, separators=(",", ":")))
 
@@ -52,9 +52,14 @@ class Voice:
 
     def __init__(self, run: Run, depot: Depot):
         self.run, self.depot = run, depot
-        self.ended, self.saved = threading.Event(), threading.Event()
-        self.events_at = run.events_file.stat().st_size if run.events_file.exists() else 0
-        self.log_at, self.heard, self.listened = 0, set[str](), 0.0
+        self.ended = threading.Event()
+        self.saved = threading.Event()
+        self.events_at = 0
+        if run.events_file.exists():
+            self.events_at = run.events_file.stat().st_size
+        self.log_at = 0
+        self.heard = set[str]()  # requests that were handed on
+        self.listened = 0.0  # when, monotonic
 
     def live(self) -> None:
         """Until the run has ended, and once more after that."""
@@ -93,7 +98,8 @@ class Voice:
         for name in self.depot.names("control"):
             if name in self.heard or not REQUEST.fullmatch(name):
                 continue
-            if path := self.depot.get(f"control/{name}", self.run.path / "asked"):
+            path = self.depot.get(f"control/{name}", self.run.path / "asked")
+            if path is not None:
                 storage.write_json(self.run.control / name, storage.read_json(path))
             self.heard.add(name)
 
@@ -101,23 +107,32 @@ class Voice:
         """Print what is new; the log first, so that an event's cause stands before it."""
         self._speak_log(last)
         new, end = events.read(self.run.events_file, self.events_at)
-        pictures = {f"samples/{e['file']}": self.run.samples / e["file"] for e in new if e["kind"] == "sample"}
-        if there := {name: path for name, path in pictures.items() if path.is_file()}:
-            self.depot.put(there, "Sample pictures")
+        self._leave_pictures(new)
         for event in new:
             tell(event=event)
         self.events_at = end
-        if not last and any(e["kind"] == "checkpoint" and e.get("ok", True) for e in new):
+        if not last and any(event["kind"] == "checkpoint" and event.get("ok", True) for event in new):
             self.saved.set()
+
+    def _leave_pictures(self, new: list[Event]) -> None:
+        """The sample pictures that these events tell of into the depot."""
+        pictures: dict[str, Path] = {}
+        for event in new:
+            if event["kind"] == "sample" and (self.run.samples / event["file"]).is_file():
+                pictures[f"samples/{event['file']}"] = self.run.samples / event["file"]
+        if pictures:
+            self.depot.put(pictures, "Sample pictures")
 
     def _speak_log(self, last: bool) -> None:
         try:
             with open(self.run.log_file, "rb") as file:
-                file.seek(self.log_at if self.log_at <= os.fstat(file.fileno()).st_size else 0)
+                if self.log_at <= os.fstat(file.fileno()).st_size:  # else it was emptied meanwhile
+                    file.seek(self.log_at)
                 data = file.read()
         except FileNotFoundError:
             return
-        data = data if last else data[: data.rfind(b"\n") + 1]
+        if not last:
+            data = data[: data.rfind(b"\n") + 1]
         self.log_at += len(data)
         for line in data.decode("utf-8", "replace").splitlines():
             say(events.redact(line.replace(MARK, MARK.strip())))
@@ -135,10 +150,29 @@ def main(argv: list[str] | None = None) -> int:
         run = elsewhere.begin(begun)
         attempt = runs.resume(run, reader)
         voice = Voice(run, Depot(args.repo, os.environ["HF_TOKEN"]))
-    except (bundle.BadBundle, config.ConfigError, runs.Refused, OSError, KeyError) as error:
-        tell(over={"code": "remote_failed", "message": Message("The rented machine could not begin: {why}", why=error),
+    except (bundle.BadBundle, config.ConfigError, runs.Refused, OSError, KeyError) as problem:
+        tell(over={"code": "remote_failed",
+                   "message": Message("The rented machine could not begin: {why}", why=problem),
                    "hint": Message("Resume tries it again."), "evidence": ""})
         return 1
+    _train(run, attempt, voice)
+    state, story = reader.state(run)
+    error: ErrorRecord | None = None
+    if story.end is None:
+        error = (run.exit() or {}).get("error")
+    try:
+        if state != "cancelled":
+            voice.leave_result()
+    except (RemoteError, OSError, storage.Corrupt) as problem:
+        error = {"code": "remote_failed",
+                 "message": Message("What the run made could not be sent back: {why}", why=problem),
+                 "hint": Message("Resume goes on from what came back before."), "evidence": ""}
+    tell(over=error)
+    return int(state not in elsewhere.GOOD or error is not None)
+
+
+def _train(run: Run, attempt: int, voice: Voice) -> None:
+    """Live through the attempt while its voice tells of it."""
     threads = [threading.Thread(target=work, daemon=True) for work in (voice.live, voice.leave_results)]
     for thread in threads:
         thread.start()
@@ -149,17 +183,6 @@ def main(argv: list[str] | None = None) -> int:
     voice.ended.set()
     for thread in threads:
         thread.join()
-    state, story = reader.state(run)
-    error = (run.exit() or {}).get("error") if story.end is None else None
-    try:
-        if state != "cancelled":
-            voice.leave_result()
-    except (RemoteError, OSError, storage.Corrupt) as problem:
-        error = {"code": "remote_failed",
-                 "message": Message("What the run made could not be sent back: {why}", why=problem),
-                 "hint": Message("Resume goes on from what came back before."), "evidence": ""}
-    tell(over=error)
-    return 0 if state in elsewhere.GOOD and error is None else 1
 
 
 if __name__ == "__main__":

@@ -18,10 +18,12 @@ import threading
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from studio import bundle, storage
 from studio.folders import events
+from studio.folders.records import ErrorRecord, RemoteRecord
+from studio.folders.requests import Args
 from studio.folders.runs import Reader, Run
 from studio.folders.work import as_json
 from studio.launch import diagnosis
@@ -45,8 +47,9 @@ class Watch:
     """One attempt of a run on a rented machine."""
 
     def __init__(self, run: Run, writer: events.EventWriter, place: HfJobs):
-        self.run, self.writer, self.place, self.reader = run, writer, place, Reader()
-        self.handle: dict[str, Any] = {}
+        self.run, self.writer, self.place = run, writer, place
+        self.reader = Reader()
+        self.handle: RemoteRecord = {}
         self.told_to_end = False
         self.lines: queue.Queue[str | None] = queue.Queue()
         self.sent: set[str] = set()
@@ -73,35 +76,38 @@ class Watch:
 
     def _begin(self) -> None:
         """The job that is there already, or a new one; what an earlier one left is fetched first."""
-        kept: dict[str, Any] = storage.read_json(self.run.remote_file) or {"over": True}
-        record = self.run.record()
-        if not kept["over"] and kept.get("job"):
-            self.handle = kept
-            if record.get("resume_from") and not kept.get("cancelled"):
+        remote: RemoteRecord = storage.read_json(self.run.remote_file) or {"over": True}
+        checkpoint = self.run.record().get("resume_from")
+        if not remote["over"] and remote.get("job"):
+            self.handle = remote
+            if checkpoint and not remote.get("cancelled"):
                 self._cancel()
             if not self.handle.get("cancelled"):
                 return
-            if fault := self._collect():
+            fault = self._collect()
+            if fault is not None:
                 self.writer.warning(fault["code"], fault["message"])
-        if self.handle or kept["over"]:
-            kept = {"over": False, "backend": self.run.config().compute.backend, "intent": uuid.uuid4().hex,
-                    "start": events.last_seq(self.run.events_file)}
-            storage.write_json(self.run.remote_file, kept)
-        self._drop_later(record.get("resume_from"))
+        if self.handle or remote["over"]:
+            remote = {"over": False, "backend": self.run.config().compute.backend, "intent": uuid.uuid4().hex,
+                      "start": events.last_seq(self.run.events_file)}
+            storage.write_json(self.run.remote_file, remote)
+        self._drop_later(checkpoint)
         self.writer.phase("uploading")
-        self._keep(kept | self.place.submit(self.run, kept["intent"]))
+        self._keep({**remote, **self.place.submit(self.run, remote["intent"])})
         self.writer.phase("renting")
         self.writer.warning("rented",
                             Message("This run trains on a machine rented by your account: {url}",
                                     url=self.handle["url"]))
 
-    def _keep(self, handle: dict[str, Any]) -> None:
+    def _keep(self, handle: RemoteRecord) -> None:
         self.handle = handle
         storage.write_json(self.run.remote_file, handle)
 
     def _drop_later(self, checkpoint: str | None) -> None:
         """Where the run goes on from an older checkpoint, later ones go to the trash, as in any resume."""
-        for path, facts in list(self.run.valid_checkpoints()) if checkpoint else []:
+        if not checkpoint:
+            return
+        for path, facts in list(self.run.valid_checkpoints()):
             if path.name == checkpoint:
                 return
             storage.to_trash(path, self.run.home / "trash")
@@ -121,7 +127,7 @@ class Watch:
             print(events.redact(f"the job's output broke off: {error}")[:400], file=sys.stderr, flush=True)
         self.lines.put(None)
 
-    def _follow(self, log: Any) -> Status | None:
+    def _follow(self, log: BinaryIO) -> Status | None:
         """Until the machine has had its last word, or is gone: then how. Raises Left."""
         again: float | None = None  # when to take up the output again
         while self.relay.over is None:
@@ -131,14 +137,15 @@ class Watch:
             if again is None and time.monotonic() - self.polled > POLL:
                 self._poll()
             elif again is not None and time.monotonic() > again:
-                status, again = self._poll(), None
+                again = None
+                status = self._poll()
                 if status is not None and status.where == "over":
                     return status
                 self.relay.again()
                 self._listen()
         return None
 
-    def _read(self, log: Any) -> bool:
+    def _read(self, log: BinaryIO) -> bool:
         """Take in what the job has printed; whether its output has ended or broken off."""
         try:
             line = self.lines.get(timeout=TICK)
@@ -166,7 +173,7 @@ class Watch:
         if self.told_to_end:
             raise Left("told to end")
 
-    def _ask(self, id_: str, kind: str, args: dict[str, Any], path: Path) -> None:
+    def _ask(self, id_: str, kind: str, args: Args, path: Path) -> None:
         """Pass a request on; the answer comes with the events."""
         self.sent.add(id_)
         try:
@@ -195,30 +202,38 @@ class Watch:
 
     def _end(self, status: Status | None) -> str:
         """Fetch what was made, and write the last word."""
-        end = self.relay.end
-        if end is not None and end.get("result") == "cancelled":  # nothing was saved for it, so nobody waits for files
+        end = self.relay.end or {}
+        result = end.get("result")
+        if result == "cancelled":  # nothing was saved for it, so nobody waits for files
             self._say("cancelled", None)
             self._collect()
             return "cancelled"
         fault = self._collect()
-        if end is not None and end.get("result") in RESULTS and fault is None:
-            return self._say(end["result"], end["error"], end.get("peak_memory_bytes"))
-        error = (self.relay.over or {}).get("error")
-        return self._say("failed", fault or error or self._why(status))
+        if result in RESULTS and fault is None:
+            return self._say(result, end["error"], end.get("peak_memory_bytes"))
+        return self._say("failed", fault or self._error_there() or self._why(status))
 
-    def _say(self, result: str, error: dict[str, Any] | None, peak: Any = None) -> str:
+    def _error_there(self) -> ErrorRecord | None:
+        """What the machine itself said of its end."""
+        return None if self.relay.over is None else self.relay.over["error"]
+
+    def _say(self, result: str, error: ErrorRecord | None, peak: int | None = None) -> str:
+        """Write the last word, and return the result."""
+        if type(peak) is not int:
+            peak = None
         self.writer.add("end", result=result, step=self.reader.story(self.run).step, error=error,
-                        peak_memory_bytes=peak if type(peak) is int else None)
+                        peak_memory_bytes=peak)
         return result
 
-    def _collect(self) -> dict[str, Any] | None:
+    def _collect(self) -> ErrorRecord | None:
         """The newest bundle of results into the run's folder; the repository goes. What was wrong with it, if
         anything."""
         self.writer.phase("fetching")
         depot = self.place.depot(self.handle)
         with tempfile.TemporaryDirectory(dir=self.run.path, prefix=storage.STAGING) as folder:
             try:
-                if packed := depot.get(RESULT, Path(folder)):
+                packed = depot.get(RESULT, Path(folder))
+                if packed is not None:
                     bundle.take_back(self.run, packed)
             except bundle.BadBundle as error:
                 self._keep({**self.handle, "over": True})
@@ -236,26 +251,29 @@ class Watch:
                                         repo=self.handle["repo"], why=problem))
         return None
 
-    def _why(self, status: Status | None) -> dict[str, Any]:
+    def _why(self, status: Status | None) -> ErrorRecord:
         """The cause of an end without a word."""
-        stage, said = (status.stage, status.message) if status else ("COMPLETED", "")
-        tail, after = diagnosis.tail(self.run.log_file, 0), diagnosis.what_next(self.run)
-        if "timeout" in said.lower() or "timed out" in said.lower():
+        if status is None:
+            status = Status("over", "COMPLETED")
+        tail = diagnosis.tail(self.run.log_file, 0)
+        after = diagnosis.what_next(self.run)
+        said = status.message.lower()
+        if "timeout" in said or "timed out" in said:
             hours = self.run.config().compute.timeout_hours
             return diagnosis.supervisor_error("remote_timeout",
                                           Message("The job was ended after {hours} hours, the longest it may last.",
                                                   hours=hours),
                                           Message("{hint} It then has as long again; a new run may have a longer "
                                                   "compute.timeout_hours.", hint=after), tail)
-        if stage == "CANCELED":
+        if status.stage == "CANCELED":
             return diagnosis.supervisor_error("remote_cancelled", Message("The job was cancelled on the Hub."), after, tail)
-        if stage in ("DELETED", "GONE"):
+        if status.stage in ("DELETED", "GONE"):
             return diagnosis.supervisor_error("remote_gone", Message("The job is not on the Hub any more."), after, tail)
-        return diagnosis.supervisor_error("remote_failed",
-                                      Message("The job ended on the Hub without a result ({stage}: {why}).",
-                                              stage=stage, why=said)
-                                      if said else Message("The job ended on the Hub without a result ({stage}).",
-                                                           stage=stage),
+        message = Message("The job ended on the Hub without a result ({stage}).", stage=status.stage)
+        if status.message:
+            message = Message("The job ended on the Hub without a result ({stage}: {why}).", stage=status.stage,
+                              why=status.message)
+        return diagnosis.supervisor_error("remote_failed", message,
                                       Message("The end of the log says more. {hint}", hint=after), tail)
 
 
@@ -273,13 +291,15 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     run = Run(parser.parse_args().folder.resolve())
     with run.worker_lock:
-        writer, config = events.EventWriter(run.events_file), run.config()
+        writer = events.EventWriter(run.events_file)
+        config = run.config()
         writer.add("attempt", attempt=run.process()["attempt"], total_steps=config.train.max_steps, exact=False,
                    pictures=sum(row.get("split", "train") == "train" for row in run.rows()),
                    device=config.compute.flavor, precision=config.train.mixed_precision,
                    threads=config.compute.num_threads, versions={}, numerics={})
         try:
-            return 1 if Watch(run, writer, _place_of(run)).live() in ("failed", "diverged") else 0
+            result = Watch(run, writer, _place_of(run)).live()
+            return int(result in ("failed", "diverged"))
         except Left as left:
             if storage.is_locked(run.lock.path):
                 writer.warning("detached",
@@ -288,8 +308,11 @@ def main() -> int:
                 writer.add("end", result="interrupted", step=Reader().story(run).step, error=None)
             return 3
         except (RemoteError, storage.Corrupt, OSError) as problem:
-            code, hint = getattr(problem, "code", "supervisor_failed"), getattr(problem, "hint", diagnosis.what_next(run))
-            error = diagnosis.of_disk(run, faults.of(problem), "") or diagnosis.supervisor_error(code, str(problem), hint)
+            error = diagnosis.of_disk(run, faults.of(problem), "")
+            if error is None and isinstance(problem, RemoteError):
+                error = diagnosis.supervisor_error(problem.code, str(problem), problem.hint)
+            elif error is None:
+                error = diagnosis.supervisor_error("supervisor_failed", str(problem), diagnosis.what_next(run))
             writer.add("end", result="failed", step=Reader().story(run).step, error=error)
             return 1
         finally:

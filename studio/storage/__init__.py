@@ -14,12 +14,13 @@ import json
 import os
 import uuid
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypedDict, TypeGuard
 
 from studio import messages
+from studio.errors import StudioError
 from studio.messages import Message
 from studio.storage.disk import (
     FULL,
@@ -54,25 +55,51 @@ from studio.storage.moves import (
 )
 
 __all__ = [
-    "FULL", "MANIFEST", "NO_LOCKS", "STAGING", "TRASH_DAYS", "UNWRITABLE", "Corrupt", "Lock", "append_lines", "clear",
-    "empty_trash", "erase", "erase_empty", "fingerprint", "following", "free_bytes", "fsync_path", "home", "is_full",
-    "is_locked", "link", "link_tree", "make_folder", "manifest", "move", "part_of", "publish", "publish_files",
-    "publish_folder", "read_json", "read_lines", "remove", "rename", "seal", "sha256_file", "staged", "stamp",
-    "sweep_staging", "sync_tree", "to_trash", "verify", "writable", "write_bytes", "write_cache", "write_empty",
-    "write_json", "write_new", "writing",
+    "FULL", "MANIFEST", "NO_LOCKS", "STAGING", "TRASH_DAYS", "UNWRITABLE", "Corrupt", "FileRecord", "Lock", "Manifest",
+    "append_lines", "clear", "empty_trash", "erase", "erase_empty", "fingerprint", "following", "free_bytes",
+    "fsync_path", "home", "is_full", "is_locked", "link", "link_tree", "make_folder", "manifest", "move", "part_of",
+    "publish", "publish_files", "publish_folder", "read_json", "read_lines", "remove", "rename", "seal", "sha256_file",
+    "staged", "stamp", "sweep_staging", "sync_tree", "to_trash", "verify", "writable", "write_bytes", "write_cache",
+    "write_empty", "write_json", "write_new", "writing",
 ]
 
 MANIFEST = "manifest.json"
 
 
-class Corrupt(Exception):
-    """A folder whose files do not match its manifest; the message names the file and the difference."""
+class FileRecord(TypedDict):
+    """A file by its contents."""
+
+    size: int  # bytes
+    sha256: str  # hex
+    crc32: int
+
+
+class Manifest(TypedDict, total=False):
+    """What a finished folder holds, and what was said of it when it was sealed: of a checkpoint all that follows."""
+
+    files: dict[str, FileRecord]  # by the path below the folder
+    step: int
+    config_sha: str
+    data_sha: str
+    versions: dict[str, str]
+    device: str
+    threads: int
+    precision: str
+
+
+class Corrupt(StudioError):
+    """A folder whose files do not match its manifest, or a file that cannot be read; the message names the file and the
+    difference."""
+
+    code = "corrupt"
 
 
 def home() -> Path:
     """Where the user's data lives: STUDIO_HOME, else `workspace/` beside the program."""
-    given = os.environ.get("STUDIO_HOME")
-    return Path(given).expanduser().resolve() if given else Path(__file__).resolve().parents[2] / "workspace"
+    chosen = os.environ.get("STUDIO_HOME")
+    if chosen:
+        return Path(chosen).expanduser().resolve()
+    return Path(__file__).resolve().parents[2] / "workspace"
 
 
 def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -129,13 +156,13 @@ def write_empty(path: Path) -> None:
         os.close(handle)
 
 
-def write_json(path: Path, data: Any, mode: int = 0o644) -> None:
+def write_json(path: Path, data: object, mode: int = 0o644) -> None:
     """Replace `path` by strict JSON (NaN is refused with ValueError)."""
-    write_bytes(path, json.dumps(messages.stored(data), ensure_ascii=False, allow_nan=False, indent=1).encode() + b"\n",
-                mode)
+    text = json.dumps(messages.stored(data), ensure_ascii=False, allow_nan=False, indent=1)
+    write_bytes(path, text.encode() + b"\n", mode)
 
 
-def write_cache(path: Path, data: Any) -> bool:
+def write_cache(path: Path, data: object) -> bool:
     """Keep JSON that can be made again, whole but not flushed; False where the disk does not take it, which is no fault
     of whoever needs it."""
     part = part_of(path)
@@ -155,7 +182,7 @@ def read_json(path: Path, most: int | None = None) -> Any | None:
     """The JSON in `path`, or None where there is no file. Raises Corrupt when it is none, or has over `most` bytes."""
     try:
         with open(path, "rb") as file:
-            data = file.read() if most is None else file.read(most + 1)
+            data = file.read(-1 if most is None else most + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -170,15 +197,17 @@ def read_json(path: Path, most: int | None = None) -> Any | None:
         raise Corrupt(Message("{name} is not readable JSON: {why}", name=path.name, why=error)) from None
 
 
-def append_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+def append_lines(path: Path, lines: Iterable[Mapping[str, object]]) -> None:
     """Add JSON objects, a line each, durably; a line that a kill tore before stays alone. Of several writers each waits
     for the one before. Where it raises, nothing was added."""
     data = "".join(json.dumps(messages.stored(line), ensure_ascii=False) + "\n" for line in lines).encode()
     with open(path, "a+b", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         size = file.seek(0, os.SEEK_END)
-        if size and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
-            data = b"\n" + data
+        if size:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                data = b"\n" + data
         try:
             while data:
                 data = data[file.write(data) :]
@@ -199,11 +228,11 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
         return
     for line in lines:
         try:
-            found = json.loads(line)
+            data = json.loads(line)
         except ValueError:  # empty, torn by a kill, or being written just now
             continue
-        if isinstance(found, dict):
-            yield found
+        if isinstance(data, dict):
+            yield data
 
 
 def _sha256(path: Path) -> str:
@@ -223,17 +252,19 @@ def sha256_file(path: Path) -> str:
 
 
 def stamp(path: Path) -> tuple[int, int, int] | None:
-    """What is another whenever a file was written or replaced: its time, number and size; None where there is none."""
+    """A file's time of change in ns, inode and size in bytes: another whenever it was written or replaced; None where
+    there is none."""
     try:
-        found = path.stat()
+        facts = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
+    return facts.st_mtime_ns, facts.st_ino, facts.st_size
 
 
-def fingerprint(path: Path) -> dict[str, Any]:
+def fingerprint(path: Path) -> FileRecord:
     """A file's size, SHA-256 and CRC-32 (a zip that is streamed later needs the last) from one reading."""
-    sha, crc, size = hashlib.sha256(), 0, 0
+    sha = hashlib.sha256()
+    crc = size = 0
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
             sha.update(block)
@@ -243,7 +274,7 @@ def fingerprint(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def staged(final: Path, facts: Callable[[], dict[str, Any]] | dict[str, Any]) -> Iterator[Path]:
+def staged(final: Path, facts: Callable[[], Mapping[str, object]] | Mapping[str, object]) -> Iterator[Path]:
     """Write a folder that appears under its final name complete and verified, or not at all.
 
     Yields a staging folder beside `final`. On leaving, every file is fsynced, `manifest.json` (sizes, SHA-256 and
@@ -257,7 +288,9 @@ def staged(final: Path, facts: Callable[[], dict[str, Any]] | dict[str, Any]) ->
     staging.mkdir()
     try:
         yield staging
-        seal(staging, facts() if callable(facts) else facts)
+        if callable(facts):
+            facts = facts()
+        seal(staging, facts)
         verify(staging)
         _place_folder(staging, final)
     except BaseException:
@@ -282,33 +315,40 @@ def _place_folder(staging: Path, final: Path) -> None:
         raise
 
 
-def seal(folder: Path, facts: dict[str, Any]) -> None:
+def seal(folder: Path, facts: Mapping[str, object]) -> None:
     """Fsync every file of `folder` and write its manifest last."""
-    files = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    files: dict[str, FileRecord] = {}
+    paths = sorted(folder.rglob("*"))
+    for path in filter(Path.is_file, paths):
         fsync_path(path)
         files[path.relative_to(folder).as_posix()] = fingerprint(path)
-    for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
+    for path in filter(Path.is_dir, reversed(paths)):
         fsync_path(path)
     write_json(folder / MANIFEST, {"files": files, **facts})
 
 
-def manifest(folder: Path) -> dict[str, Any]:
+def manifest(folder: Path) -> Manifest:
     """The folder's manifest. Raises Corrupt when it is missing or unreadable."""
-    found = read_json(folder / MANIFEST)
-    files = found.get("files") if isinstance(found, dict) else None
-    entries = files.values() if isinstance(files, dict) else [None]
-    if not isinstance(found, dict) or not all(isinstance(e, dict) and {"size", "sha256"} <= e.keys() for e in entries):
+    data = read_json(folder / MANIFEST)
+    if not _is_manifest(data):
         raise Corrupt(Message("{name} has no readable {manifest}: it was never finished", name=folder.name,
                               manifest=MANIFEST))
-    return found
+    return data
 
 
-def verify(folder: Path, parts: Collection[str] | None = None) -> dict[str, Any]:
+def _is_manifest(data: object) -> TypeGuard[Manifest]:
+    """Whether this is an object whose `files` all have a size and a SHA-256."""
+    files = data.get("files") if isinstance(data, dict) else None
+    if not isinstance(files, dict):
+        return False
+    return all(isinstance(entry, dict) and {"size", "sha256"} <= entry.keys() for entry in files.values())
+
+
+def verify(folder: Path, parts: Collection[str] | None = None) -> Manifest:
     """The manifest, after comparing every file with it, or those in the folders `parts`. Raises Corrupt naming the
     first difference."""
-    found = manifest(folder)
-    for name, want in found["files"].items():
+    sealed = manifest(folder)
+    for name, want in sealed["files"].items():
         if parts is not None and name.partition("/")[0] not in parts:
             continue
         path = folder / name
@@ -320,4 +360,4 @@ def verify(folder: Path, parts: Collection[str] | None = None) -> dict[str, Any]
         if _sha256(path) != want["sha256"]:
             raise Corrupt(Message("{folder}/{name} does not match its SHA-256: it was changed or damaged on disk",
                                   folder=folder.name, name=name))
-    return found
+    return sealed

@@ -7,11 +7,12 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+T = TypeVar("T")
 STAGING = ".staging-"
 MANY = 32  # files from which on one flush of the whole disk before that of each saves time
 FLUSHES = 8  # at once, of many files
@@ -33,9 +34,11 @@ def fsync_path(path: Path) -> None:
         os.close(handle)
 
 
-def flush_many(paths: Iterable[Path], flush: Callable[[Path], Any] = fsync_path) -> list[Any]:
-    """`flush` of each path, several at once: a disk empties its own memory once for all flushes that wait together,
-    and that is nearly all that the flush of a file takes which was written before. Raises the first OSError."""
+def flush_many(paths: Iterable[Path], flush: Callable[[Path], T] = fsync_path) -> list[T]:
+    """What `flush` returns of each path, several at once. Raises the first OSError.
+
+    A disk empties its own memory once for all flushes that wait together, and that is nearly all that the flush of a
+    file takes which was written before."""
     from concurrent.futures import ThreadPoolExecutor  # not for every decoder, which imports this and flushes nothing
 
     with ThreadPoolExecutor(FLUSHES) as pool:
@@ -44,14 +47,26 @@ def flush_many(paths: Iterable[Path], flush: Callable[[Path], Any] = fsync_path)
 
 def sync_tree(*paths: Path) -> None:
     """Flush files, and folders with everything in them."""
-    found = [path for top in paths for path in (top, *(top.rglob("*") if top.is_dir() else ()))]
-    files = [path for path in found if not path.is_dir()]
+    files: list[Path] = []
+    folders: list[Path] = []
+    for path in _with_all_below(paths):
+        if path.is_dir():
+            folders.append(path)
+        else:
+            files.append(path)
     if len(files) > MANY:
         os.sync()  # writes them all at once; after it the flush of each is quick, and says whether that went well
         flush_many(files)
-        found = [path for path in found if path.is_dir()]
-    for path in sorted(found, reverse=True):  # a folder after what is in it
+        files = []
+    for path in sorted([*files, *folders], reverse=True):  # a folder after what is in it
         fsync_path(path)
+
+
+def _with_all_below(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        yield path
+        if path.is_dir():
+            yield from path.rglob("*")
 
 
 def make_folder(path: Path) -> None:
@@ -101,8 +116,8 @@ def writable(path: Path) -> None:
 def is_full(path: Path) -> bool:
     """Whether the disk of `path` takes next to nothing from this process any more."""
     try:
-        found = os.statvfs(path)
+        disk = os.statvfs(path)
     except OSError:  # it does not even say
         return False
-    blocks = found.f_bfree if os.geteuid() == 0 else found.f_bavail
-    return blocks * found.f_frsize < FULL_BELOW or (found.f_files > 0 and found.f_favail == 0)
+    blocks = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
+    return blocks * disk.f_frsize < FULL_BELOW or (disk.f_files > 0 and disk.f_favail == 0)

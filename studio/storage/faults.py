@@ -76,24 +76,31 @@ class Log:
     def tell(self, what: str, error: BaseException) -> None:
         """Say that `what` failed; what the disk refuses without a trace, which would say no more."""
         fault = of(error)
-        words = f"{what}: {f'{fault.message} ' if fault else ''}({plain(error)})"
+        words = f"{what}: ({plain(error)})"
+        trace: BaseException | None = error
+        if fault:
+            words = f"{what}: {fault.message} ({plain(error)})"
+            trace = None
         now = time.monotonic()
         if now - self._told.get(words, -HOUR) < HOUR:
             return
-        self._told = {known: when for known, when in self._told.items() if now - when < HOUR} | {words: now}
-        self.log.error("%s", words, exc_info=None if fault else error)
+        self._told = {known: when for known, when in self._told.items() if now - when < HOUR}
+        self._told[words] = now
+        self.log.error("%s", words, exc_info=trace)
 
 
 def plain(error: BaseException) -> str:
     """The error in a library's own words, without the path of a file: it may be told to anybody."""
-    text = f"[Errno {error.errno}] {error.strerror}" if isinstance(error, OSError) and error.errno else str(error)
+    text = str(error)
+    if isinstance(error, OSError) and error.errno:
+        text = f"[Errno {error.errno}] {error.strerror}"
     return f"{type(error).__name__}: {text[:300]}"
 
 
 def in_shell(error: BaseException) -> str:
     """The error for somebody at a shell of this machine: what the disk refused, and where."""
     fault = of(error)
-    return f"{fault.message} {fault.hint} ({error})" if fault else str(error)
+    return str(error) if fault is None else f"{fault.message} {fault.hint} ({error})"
 
 
 def _errno(error: BaseException) -> int | None:
@@ -103,7 +110,11 @@ def _errno(error: BaseException) -> int | None:
 
 
 def _of_text(text: str) -> int | None:
-    found = _NUMBER.search(text)
-    if found:
-        return int(found[1] or found[2])
-    return next((number for words, number in _WORDS.items() if words in text), None)
+    """The number that a text tells of an error, else that of the first words in it that are known."""
+    numbered = _NUMBER.search(text)
+    if numbered:
+        return int(numbered[1] or numbered[2])
+    for words, number in _WORDS.items():
+        if words in text:
+            return number
+    return None

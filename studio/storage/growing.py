@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from studio.storage.disk import UNWRITABLE, fsync_path
 
@@ -41,7 +41,8 @@ class GrowingFile:
             self._write()
         except OSError as error:
             if error.errno not in UNWRITABLE or len(self._waiting) > WAITING_BYTES:
-                self._waiting, self._torn = b"", True
+                self._waiting = b""
+                self._torn = True
                 raise
 
     def flush(self) -> None:
@@ -53,7 +54,8 @@ class GrowingFile:
                 os.pwrite(file.fileno(), again, self._flushed)
         self._doubtful = True
         os.fsync(self._handle)
-        self._doubtful, self._flushed = False, self._end
+        self._doubtful = False
+        self._flushed = self._end
 
     def close(self) -> None:
         """Flush, give the room back that is left, and close. Raises OSError where something still waits."""
@@ -66,7 +68,8 @@ class GrowingFile:
 
     def _write(self) -> None:
         if self._torn and self._waiting:  # a line that nobody will finish
-            self._waiting, self._torn = b"\n" + self._waiting, False
+            self._waiting = b"\n" + self._waiting
+            self._torn = False
         while self._waiting:
             written = os.write(self._handle, self._waiting)
             self._waiting = self._waiting[written:]
@@ -75,17 +78,18 @@ class GrowingFile:
 
     def _hold(self) -> None:
         """Let half of the room, at least, lie behind the end, where the disk has it."""
-        if _fallocate is not None and self._held - self._end < AHEAD_BYTES // 2 and not _fallocate(
-                self._handle, _KEEP_SIZE, self._end, AHEAD_BYTES):
+        if _fallocate is None or self._held - self._end >= AHEAD_BYTES // 2:
+            return
+        if _fallocate(self._handle, _KEEP_SIZE, self._end, AHEAD_BYTES) == 0:
             self._held = self._end + AHEAD_BYTES
 
 
-def _find_fallocate() -> Any:
+def _find_fallocate() -> Callable[[int, int, int, int], int] | None:
     """The C library's function (of Linux), which Python's `posix_fallocate` is not: that one makes the file longer."""
-    found = getattr(ctypes.CDLL(None), "fallocate", None)
-    if found is not None:
-        found.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-    return found
+    fallocate = getattr(ctypes.CDLL(None), "fallocate", None)
+    if fallocate is not None:
+        fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    return fallocate
 
 
 _fallocate = _find_fallocate()

@@ -30,11 +30,12 @@ class Lock:
         try:
             for _ in range(20):
                 try:
-                    fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                    fcntl.flock(handle, _operation(shared) | fcntl.LOCK_NB)
                 except BlockingIOError:
                     time.sleep(0.005)
                     continue
-                self._handle, handle = handle, None
+                self._handle = handle
+                handle = None
                 return True
             return False
         finally:
@@ -58,7 +59,7 @@ class Lock:
         if self._handle is None:
             return
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+            fcntl.flock(self._handle, _operation(shared))
         except OSError:
             self.release()
             raise
@@ -86,6 +87,11 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+def _operation(shared: bool) -> int:
+    """Which lock flock(2) is asked for."""
+    return fcntl.LOCK_SH if shared else fcntl.LOCK_EX
 
 
 def is_locked(path: Path, unknown: bool = False) -> bool:

@@ -50,7 +50,8 @@ def _put_back(path: Path) -> Iterator[None]:
 
 def _copy_open(handle: int, path: Path) -> None:
     """Let a copy of an open file take the place of `path`."""
-    part, mode = part_of(path), stat.S_IMODE(os.fstat(handle).st_mode)
+    part = part_of(path)
+    mode = stat.S_IMODE(os.fstat(handle).st_mode)
     copy = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with open(handle, "rb", closefd=False) as source, open(copy, "wb") as file:
         shutil.copyfileobj(source, file)
@@ -67,18 +68,21 @@ def publish_files(pairs: Iterable[tuple[Path, Path]]) -> None:
             there.append(path)
         else:
             new.append((part, path))
-    if len(new) + len(there) > MANY:
+    parts = [part for part, _ in new]
+    paths = [path for _, path in new]
+    if len(parts) + len(there) > MANY:
         os.sync()
-        flush_many(part for part, _ in new)
+        flush_many(parts)
     else:
-        for part, _ in new:
+        for part in parts:
             fsync_path(part)
-    for folder in sorted({path.parent for _, path in new}):
+    for folder in sorted({path.parent for path in paths}):
         folder.mkdir(parents=True, exist_ok=True)
     for part, path in new:
         rename(part, path)
-    named = [*there, *(path for _, path in new)]
-    folders = {folder for path in named for folder in path.parents[:3]}  # `mkdir` may have made two of them
+    folders: set[Path] = set()
+    for path in [*there, *paths]:
+        folders.update(path.parents[:3])  # `mkdir` may have made two of them
     _flush_all([*there, *sorted(folders)])  # `there`: whoever made it may have been cut before it was flushed
 
 
@@ -196,7 +200,9 @@ def to_trash(path: Path, trash: Path) -> Path:
 
     Its name there says when it went and, behind the @, which folder it lay in (`studio.trash` reads it), so that
     nothing has to be written."""
-    inside = path.parent.relative_to(trash.parent).parts if path.is_relative_to(trash.parent) else ()
+    inside: tuple[str, ...] = ()
+    if path.is_relative_to(trash.parent):
+        inside = path.parent.relative_to(trash.parent).parts
     origin = "+".join(quote(part, safe="") for part in inside)
     target = trash / f"{int(time.time())}-{path.name}-{uuid.uuid4().hex[:8]}@{origin}"
     move(path, target)
@@ -207,13 +213,17 @@ def empty_trash(trash: Path, now: float | None = None) -> int:
     """Remove what lies in `trash` for more than seven days; returns how many entries went. Raises OSError for the first
     that cannot be removed, after all were tried."""
     limit = (time.time() if now is None else now) - TRASH_DAYS * 86400
-    old = [p for p in trash.glob("*-*") if p.name.split("-")[0].isdigit() and int(p.name.split("-")[0]) < limit]
+    removed = 0
     errors: list[OSError] = []
-    for path in old:
+    for path in list(trash.glob("*-*")):
+        deleted = path.name.partition("-")[0]  # when, in unix seconds
+        if not deleted.isdigit() or int(deleted) >= limit:
+            continue
         try:
             erase(path)
+            removed += 1
         except OSError as error:
             errors.append(error)
     if errors:
         raise errors[0]
-    return len(old)
+    return removed

@@ -40,7 +40,9 @@ class Spare:
         try:
             write_bytes(path, data)
         except OSError as error:
-            taken = self._take() if error.errno in FULL and len(data) <= SIZE else None
+            if error.errno not in FULL or len(data) > SIZE:
+                raise
+            taken = self._take()
             if taken is None:
                 raise
             try:

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -37,7 +37,8 @@ class Member(NamedTuple):
 def stored_zip(members: Sequence[Member], limit: int = LIMIT) -> list[bytes | int]:
     """The zip as a list: bytes as they are, and for each member's contents its index in `members`."""
     parts: list[bytes | int] = []
-    entries, offset = [], 0
+    entries: list[bytes] = []
+    offset = 0
     for index, member in enumerate(members):
         head = _local(member, limit)
         entries.append(_central(member, offset, limit))
@@ -50,24 +51,30 @@ def stored_zip(members: Sequence[Member], limit: int = LIMIT) -> list[bytes | in
 def later_zip(contents: Sequence[tuple[str, bytes | Part]], crc32: Callable[[str], int]) -> list[bytes | Part]:
     """A stored zip of names and contents as parts of a `Spliced`, which reads no content before it is sent: `crc32` is
     asked for a member's, by its name, when its part of the zip is read."""
-    known = {name: zlib.crc32(content) for name, content in contents if isinstance(content, bytes)}
-    members = [Member(name, _length(content), known.get(name)) for name, content in contents]
+    members: list[Member] = []
+    for name, content in contents:
+        known = zlib.crc32(content) if isinstance(content, bytes) else None
+        members.append(Member(name, _length(content), known))
 
     def summed(member: Member) -> Member:
         return member if member.crc32 is not None else member._replace(crc32=crc32(member.name))
 
-    def head(member: Member) -> Callable[[], bytes]:
-        return lambda: _local(summed(member), LIMIT)
+    def head(member: Member) -> bytes:
+        return _local(summed(member), LIMIT)
+
+    def directory() -> bytes:
+        return _directory(list(map(summed, members)))
 
     parts: list[bytes | Part] = []
-    for index, member in enumerate(members):
-        parts += [Later(len(_local(member, LIMIT)), head(member)), contents[index][1]]
-    return [*parts, Later(len(_directory(members)), lambda: _directory([*map(summed, members)]))]
+    for member, (_, content) in zip(members, contents, strict=True):
+        parts += [Later(len(_local(member, LIMIT)), partial(head, member)), content]
+    return [*parts, Later(len(_directory(members)), directory)]
 
 
 def stored_size(members: Sequence[Member]) -> int:
     """Bytes of the zip of these members."""
-    return sum(members[part].size if isinstance(part, int) else len(part) for part in stored_zip(members))
+    headers = sum(len(part) for part in stored_zip(members) if isinstance(part, bytes))
+    return headers + sum(member.size for member in members)
 
 
 def _directory(members: Sequence[Member]) -> bytes:
@@ -78,30 +85,50 @@ def _directory(members: Sequence[Member]) -> bytes:
 
 
 def _local(member: Member, limit: int) -> bytes:
-    name, big = member.name.encode(), member.size >= limit
-    extra = struct.pack("<HHQQ", 1, 16, member.size, member.size) if big else b""
-    size = LIMIT if big else member.size
-    return struct.pack("<4sHHHHHLLLHH", b"PK\3\4", 45 if big else 20, UTF8, 0, 0, EPOCH, member.crc32 or 0, size, size,
+    """The header before a member's contents."""
+    name = member.name.encode()
+    size = member.size
+    version = 20
+    extra = b""
+    if size >= limit:
+        extra = struct.pack("<HHQQ", 1, 16, size, size)
+        size = LIMIT
+        version = 45
+    return struct.pack("<4sHHHHHLLLHH", b"PK\3\4", version, UTF8, 0, 0, EPOCH, member.crc32 or 0, size, size,
                        len(name), len(extra)) + name + extra
 
 
 def _central(member: Member, offset: int, limit: int) -> bytes:
-    name, big, far = member.name.encode(), member.size >= limit, offset >= limit
-    values = [member.size, member.size] * big + [offset] * far
-    extra = struct.pack(f"<HH{len(values)}Q", 1, 8 * len(values), *values) if values else b""
-    size, version = LIMIT if big else member.size, 45 if values else 20
+    """A member's entry in the directory."""
+    name = member.name.encode()
+    size = member.size
+    large: list[int] = []  # what has no room in 32 bits
+    if size >= limit:
+        large += [size, size]
+        size = LIMIT
+    if offset >= limit:
+        large.append(offset)
+        offset = LIMIT
+    version = 20
+    extra = b""
+    if large:
+        version = 45
+        extra = struct.pack(f"<HH{len(large)}Q", 1, 8 * len(large), *large)
     return struct.pack("<4sHHHHHHLLLHHHHHLL", b"PK\1\2", 3 << 8 | version, version, UTF8, 0, 0, EPOCH,
                        member.crc32 or 0, size, size, len(name), len(extra), 0, 0, 0, 0o100644 << 16,
-                       LIMIT if far else offset) + name + extra
+                       offset) + name + extra
 
 
 def _end(count: int, size: int, offset: int, limit: int) -> bytes:
-    found = b""
+    """What follows a directory of `count` members and `size` bytes at `offset`."""
+    zip64 = b""
     if count >= COUNT_LIMIT or size >= limit or offset >= limit:
-        found = struct.pack("<4sQHHLLQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, offset)
-        found += struct.pack("<4sLQL", b"PK\6\7", 0, offset + size, 1)
-        count, size, offset = min(count, COUNT_LIMIT), min(size, LIMIT), LIMIT
-    return found + struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, count, count, size, offset, 0)
+        zip64 = struct.pack("<4sQHHLLQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, offset)
+        zip64 += struct.pack("<4sLQL", b"PK\6\7", 0, offset + size, 1)
+        count = min(count, COUNT_LIMIT)
+        size = min(size, LIMIT)
+        offset = LIMIT
+    return zip64 + struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, count, count, size, offset, 0)
 
 
 class Part(Protocol):
@@ -168,16 +195,22 @@ class Spliced:
 
     def digest(self) -> str:
         """A hash of what is not in files (for a zip: every name, size and CRC-32), in hex."""
-        return hashlib.sha256(b"".join(p for p in self._parts if isinstance(p, bytes))).hexdigest()
+        digest = hashlib.sha256()
+        for part in self._parts:
+            if isinstance(part, bytes):
+                digest.update(part)
+        return digest.hexdigest()
 
     def read(self, start: int, stop: int) -> Iterator[bytes]:
         """Bytes [start, stop) in blocks of at most 1 MiB. Raises OSError when a file was cut short under us."""
         stop = min(stop, self.size)
         while start < stop:
             index = bisect_right(self._ends, start)
-            part, end = self._parts[index], self._ends[index]
-            inside, count = start - (end - _length(part)), min(BLOCK, stop - start, end - start)
-            block = part[inside:inside + count] if isinstance(part, bytes) else part.read(inside, count)
+            part = self._parts[index]
+            end = self._ends[index]
+            inside = start - (end - _length(part))  # the place in that part
+            count = min(BLOCK, stop - start, end - start)
+            block = _block(part, inside, count)
             if not block:
                 raise OSError("a file became shorter while it was being sent")
             yield block
@@ -185,7 +218,13 @@ class Spliced:
 
 
 def _length(part: bytes | Part) -> int:
+    """Bytes."""
     return len(part) if isinstance(part, bytes) else part.size
+
+
+def _block(part: bytes | Part, start: int, count: int) -> bytes:
+    """At most `count` bytes from `start` on; none when a file was cut short."""
+    return part[start : start + count] if isinstance(part, bytes) else part.read(start, count)
 
 
 class Download:

@@ -12,6 +12,7 @@ from typing import Any
 
 from studio import storage
 from studio.folders.events import EventWriter
+from studio.folders.requests import Args
 from studio.folders.work import Work
 from studio.messages import Message, word
 
@@ -25,7 +26,7 @@ class Request:
 
     kind: str
     id: str = ""
-    args: dict[str, Any] = field(default_factory=dict)
+    args: Args = field(default_factory=Args)
     path: Path | None = None
 
 

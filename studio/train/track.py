@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +41,14 @@ class Trackers:
         self.run, self.settings, self.attempt, self.events = run, flat(config), attempt, events
         self.left, self.project = list(dict.fromkeys(config.track.report_to)), config.track.project
         self.open: dict[str, GeneralTracker] = {}
-        self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(WAITING)
+        self._waiting: queue.Queue[Mapping[str, Any] | None] = queue.Queue(WAITING)
         self._faults: deque[tuple[str, str]] = deque()
         self._first, self._slow = 0, False  # the step this attempt begins after; whether too much waited once
-        self._drawn: list[dict[str, Any]] = []  # the sample pictures of a step, until all of them are there
+        self._drawn: list[Mapping[str, Any]] = []  # the sample pictures of a step, until all of them are there
         self._thread = threading.Thread(target=self._work, name="trackers", daemon=True)
         self._thread.start()
 
-    def hear(self, event: dict[str, Any]) -> None:
+    def hear(self, event: Mapping[str, Any]) -> None:
         """Take in one event, which is written by then; called from the training's own thread."""
         if event["kind"] == "resumed":
             self._first = event["from_step"]
@@ -105,7 +105,7 @@ class Trackers:
             self._faults.append(("tracker_failed", f"{name} failed and gets nothing more of this run: {said}. "
                                  "Training goes on."))
 
-    def _write(self, tracker: GeneralTracker, event: dict[str, Any]) -> None:
+    def _write(self, tracker: GeneralTracker, event: Mapping[str, Any]) -> None:
         if values := _VALUES[event["kind"]](event):
             tracker.log(values, step=event["step"])
         if event["kind"] == "sample":
@@ -167,31 +167,31 @@ def _pixels(path: Path) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def _of_drawing(event: dict[str, Any]) -> bool:
+def _of_drawing(event: Mapping[str, Any]) -> bool:
     """Whether this `phase` begins the sample pictures of a step, or says that all of them are there."""
     return event["phase"] == "sampling" and event["done"] in (0, event["total"])
 
 
-def _deaf(event: dict[str, Any]) -> None:
+def _deaf(event: Mapping[str, Any]) -> None:
     """What follows the events once the trackers are closed."""
 
 
-def _of_step(event: dict[str, Any]) -> dict[str, float]:
+def _of_step(event: Mapping[str, Any]) -> dict[str, float]:
     rate = event["pictures"] / event["seconds"] if event["seconds"] else None
     return _numbers({"loss": event["loss"], "lr": event["lr"], "grad_norm": event["grad_norm"],
                      "pictures_per_second": rate})
 
 
-def _of_validation(event: dict[str, Any]) -> dict[str, float]:
+def _of_validation(event: Mapping[str, Any]) -> dict[str, float]:
     return {f"validation/{name}": value for name, value in _numbers(event).items() if name not in CLOCKS}
 
 
-def _numbers(values: dict[str, Any]) -> dict[str, float]:
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()
             if isinstance(value, int | float) and not isinstance(value, bool)}
 
 
-_VALUES: dict[str, Callable[[dict[str, Any]], dict[str, float]]] = {
+_VALUES: dict[str, Callable[[Mapping[str, Any]], dict[str, float]]] = {
     "step": _of_step, "validation": _of_validation, "sample": lambda event: {},
     "phase": lambda event: {}}
 

@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from studio.folders import events, names, runs
+from studio.folders.records import SampleEvent
 from studio.insight import likeness
 from studio.web.http import serializers
 
@@ -81,7 +82,7 @@ def _at(measured: Any, step: int) -> float | None:
     return found
 
 
-def _compared(run: runs.Run, sample: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+def _compared(run: runs.Run, sample: SampleEvent, found: dict[str, Any]) -> dict[str, Any]:
     measured = {key: found[key] for key in ("place", "distance", "bits", "usual", "copy")}
     return {**serializers.sample(run, sample), **measured}
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from studio import launch, storage
 from studio.folders import events, names, runs
+from studio.folders.records import CheckpointEvent, ErrorRecord, Event, SampleEvent, WorkRecord
 from studio.folders.work import Job, Work
 from studio.insight import fixes
 from studio.launch import turns
@@ -34,7 +35,7 @@ def total_steps(story: events.Story, config: dict[str, Any]) -> int | None:
     return (config.get("train") or {}).get("max_steps") or story.facts.get("total_steps")
 
 
-def note(facts: dict[str, Any], state: str, queue_position: int | None) -> str | None:
+def note(facts: WorkRecord, state: str, queue_position: int | None) -> str | None:
     """What is to be said of a run that the studio itself paused, or None; `facts` is run.json."""
     held = facts.get("held") or {}
     last, waits = held.get("attempt") == facts["attempt"], held.get("attempt") == facts["attempt"] - 1
@@ -81,7 +82,7 @@ def disk(run: runs.Run, state: str) -> list[dict[str, str]]:
     return [{"code": "disk_full", "message": message}]
 
 
-def record(run: runs.Run, facts: dict[str, Any], config: dict[str, Any], state: str, story: events.Story,
+def record(run: runs.Run, facts: WorkRecord, config: dict[str, Any], state: str, story: events.Story,
            queue_position: int | None) -> dict[str, Any]:
     """Everything about one run but its events: the shape of GET /api/runs/{id}.
 
@@ -122,7 +123,7 @@ def job_status(state: str, story: events.Story, queue_position: int | None) -> d
             "actions": ["cancel"] if state in ("queued", *events.ACTIVE) else ["delete"]}
 
 
-def job(found: Job, facts: dict[str, Any], state: str, story: events.Story,
+def job(found: Job, facts: WorkRecord, state: str, story: events.Story,
         queue_position: int | None) -> dict[str, Any]:
     """Everything about one job but its events: the shape of GET /api/jobs/{id}. `facts` is job.json."""
     results = [{"name": r["name"], "media_type": r.get("media_type"), "bytes": r["bytes"], **(r.get("facts") or {}),
@@ -136,20 +137,20 @@ def job(found: Job, facts: dict[str, Any], state: str, story: events.Story,
     }
 
 
-def kept(run: runs.Run, story: events.Story) -> list[dict[str, Any]]:
+def kept(run: runs.Run, story: events.Story) -> list[CheckpointEvent]:
     """The checkpoint events whose folder is still there, oldest first, one per folder."""
     good = {c["name"]: c for c in story.checkpoints if c.get("ok", True) and names.is_checkpoint(c.get("name"))}
     return [c for name, c in sorted(good.items(), key=lambda item: item[1]["step"])
             if (run.checkpoints / name).is_dir()]
 
 
-def sample(run: runs.Run, event: dict[str, Any]) -> dict[str, Any]:
+def sample(run: runs.Run, event: SampleEvent) -> dict[str, Any]:
     """One sample picture, with the address it is served at; null where its name cannot be one."""
     keys = ("step", "prompt_index", "prompt", "weights", "file", "seed", "guidance_scale", "num_inference_steps")
     return {**{k: event.get(k) for k in keys}, "url": names.sample_url(run.id, event.get("file"))}
 
 
-def problem(run: Work, state: str, story: events.Story) -> dict[str, Any] | None:
+def problem(run: Work, state: str, story: events.Story) -> ErrorRecord | None:
     """Why a run or a job ended badly, or was ended by the studio: {code, message, hint, evidence}, by its last word or
     its supervisor's."""
     if state not in ("failed", "diverged", "interrupted", "cancelled"):
@@ -228,7 +229,7 @@ def _pictures_per_second(curve: events.Curve) -> float | None:
     return round(sum(curve.pictures[-50:]) / seconds, 3) if seconds > 0 else None
 
 
-def telling(read: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def telling(read: list[Event]) -> list[Event]:
     """`read` without progress that the event right after it replaces: a poll stays small while pictures are cached."""
     kept = [e for e, after in pairwise(read)
             if e["kind"] != "phase" or (after["kind"], after.get("phase")) != ("phase", e.get("phase"))]

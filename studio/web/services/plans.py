@@ -9,6 +9,7 @@ from typing import Any
 from studio import config as config_
 from studio import datasets, prepare, presets, storage
 from studio.errors import Refused
+from studio.folders.records import WorkRecord
 from studio.insight import estimate
 from studio.messages import Message
 from studio.system import machine
@@ -128,7 +129,7 @@ class PlanService(Service):
                 found += [past] if past else []
         return found
 
-    def _newest(self, viewer: Viewer, found: list[tuple[W, dict[str, Any]]]) -> list[tuple[W, dict[str, Any]]]:
+    def _newest(self, viewer: Viewer, found: list[tuple[W, WorkRecord]]) -> list[tuple[W, WorkRecord]]:
         """Those of the viewer's, newest first, as many as are looked at."""
         own = [entry for entry in found if may(viewer, entry[1].get("owner"), "read")]
         return sorted(own, key=lambda entry: entry[1]["created"], reverse=True)[:LOOKED_AT]

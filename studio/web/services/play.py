@@ -122,7 +122,7 @@ class PlayService(Service):
         facts = self.index.facts(job)
         if facts["kind"] != "draw":
             return [], None, votes.Ballot({})
-        run = self.runs.find(viewer, facts["subject"], action)
+        run = self.runs.find(viewer, str(facts["subject"]), action)
         results = [{"name": r["name"], **r["facts"]} for r in self.reader.story(job).results.values()]
         shown = votes.pairs(job.id, results)
         return shown, run.votes_file, votes.ballot(run.votes_file, job.id, shown, facts["args"]["columns"])

@@ -13,8 +13,10 @@ from studio import datasets, export, hub, launch, prepare, storage
 from studio.errors import Refused
 from studio.folders import events, runs
 from studio.folders.names import clean_name, is_hub_id
+from studio.folders.records import Event, WorkRecord
 from studio.folders.work import Job
 from studio.insight import losses
+from studio.launch.usage import Usage
 from studio.messages import Message
 from studio.web.access import Viewer, may, require
 from studio.web.http import serializers
@@ -299,7 +301,7 @@ class RunService(Service):
             return True
         return True
 
-    def _sees(self, viewer: Viewer, facts: dict[str, Any]) -> bool:
+    def _sees(self, viewer: Viewer, facts: WorkRecord) -> bool:
         return may(viewer, facts.get("owner"), "read")
 
     def _record(self, run: runs.Run, queue: dict[str, int]) -> dict[str, Any]:
@@ -310,7 +312,7 @@ class RunService(Service):
                 "error": hub.redact_data(found["error"]),
                 "warnings": [*hub.redact_data(found["warnings"]), *serializers.disk(run, state)]}
 
-    def _usage(self, run: runs.Run, state: str) -> dict[str, Any] | None:
+    def _usage(self, run: runs.Run, state: str) -> Usage | None:
         return self.meter.read(run) if state in events.ACTIVE else None
 
     def config_of(self, run: runs.Run) -> dict[str, Any]:
@@ -376,12 +378,12 @@ def _control_args(kind: str, args: dict[str, Any]) -> dict[str, str]:
     return args
 
 
-def _shown(run: runs.Run, event: dict[str, Any]) -> dict[str, Any]:
+def _shown(run: runs.Run, event: Event) -> dict[str, Any]:
     """An event as it is served: numbers of the process's own clock stay inside, texts are redacted."""
-    event = {k: v for k, v in event.items() if k != "mono"}
+    shown = {k: v for k, v in event.items() if k != "mono"}
     if event["kind"] == "sample":
-        event["url"] = serializers.sample(run, event)["url"]
-    return event if event["kind"] == "step" else hub.redact_data(event)
+        shown["url"] = serializers.sample(run, event)["url"]
+    return shown if event["kind"] == "step" else hub.redact_data(shown)
 
 
 def _token(created: float, run_id: str) -> str:

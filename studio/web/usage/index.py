@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from studio import launch, storage
+from studio.folders.records import WorkRecord
 from studio.folders.runs import Run
 from studio.folders.work import Job, Work
 from studio.launch.turns import Waiting, in_turn
@@ -21,18 +22,18 @@ class Index:
     def __init__(self, home: Path, launcher: launch.Launcher):
         self.home, self.launcher = home, launcher
         self._lock = threading.Lock()
-        self._known: dict[Path, tuple[Any, dict[str, Any]]] = {}
+        self._known: dict[Path, tuple[Any, WorkRecord]] = {}
         self._begun: dict[Path, int] = {}  # the attempt that a supervisor is known to have begun; it only grows
 
-    def all(self) -> list[tuple[Run, dict[str, Any]]]:
+    def all(self) -> list[tuple[Run, WorkRecord]]:
         """Every readable run with its run.json. The dicts are shared: read them, never change them."""
         return self._all(Run)
 
-    def jobs(self) -> list[tuple[Job, dict[str, Any]]]:
+    def jobs(self) -> list[tuple[Job, WorkRecord]]:
         """Every readable job with its job.json, shared too."""
         return self._all(Job)
 
-    def facts(self, work: Work) -> dict[str, Any]:
+    def facts(self, work: Work) -> WorkRecord:
         """The record of one, shared too. Raises Corrupt, for one that is gone too."""
         stamp = storage.stamp(work.record_file)
         seen = self._known.get(work.path)
@@ -85,7 +86,7 @@ class Index:
                 continue
         return found
 
-    def _all(self, kind: type[W]) -> list[tuple[W, dict[str, Any]]]:
+    def _all(self, kind: type[W]) -> list[tuple[W, WorkRecord]]:
         listed = []
         for work in kind.every(self.home):
             try:
@@ -100,7 +101,7 @@ class Index:
         return listed
 
 
-def lane_of(work: Work, facts: dict[str, Any]) -> str:
+def lane_of(work: Work, facts: WorkRecord) -> str:
     """Where a run or a job of this record waits; as `Work.lane`, without reading it again."""
     if facts.get("light"):
         return "light"
