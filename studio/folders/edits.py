@@ -6,6 +6,7 @@ in order and never come before one another, so that a run that repeats some step
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from typing import TypedDict
@@ -116,6 +117,8 @@ def sound(data: object) -> list[Edit]:
     for edit in data:
         if not isinstance(edit, dict) or type(edit.get("step")) is not int or not isinstance(edit.get("id"), str):
             raise ValueError("an edit is an object with an id, a step and a config")
+        if not isinstance(edit.get("time"), int | float) or not abs(edit["time"]) < math.inf:
+            raise ValueError("an edit is an object with the time at which it was made")
         try:
             sections = _sections(edit.get("config"))
             config_.load(sections)

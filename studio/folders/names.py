@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Any
+from typing import TypeGuard
 
 from studio.bases.source import HUB_ID
 
@@ -19,29 +19,32 @@ _DATASET = re.compile(r"[0-9a-f]{32}|sample", re.ASCII)
 _IMAGE = re.compile(r"[0-9a-f]{64}(-[0-9]{1,9})?", re.ASCII)
 
 
-def _fits(pattern: re.Pattern[str], name: Any) -> bool:
+def _fits(pattern: re.Pattern[str], name: object) -> TypeGuard[str]:
     return isinstance(name, str) and pattern.fullmatch(name) is not None
 
 
-def is_checkpoint(name: Any) -> bool:
+def is_checkpoint(name: object) -> bool:
     """Whether this can be a checkpoint's folder."""
     return _fits(_CHECKPOINT, name)
 
 
-def is_result(name: Any) -> bool:
+def is_result(name: object) -> bool:
     """Whether this can be a file of a job's results."""
     return _fits(_RESULT, name)
 
 
-def sample_url(run_id: str, file: Any) -> str | None:
-    """Where a sample picture of a run is served; None for what cannot be one's name."""
-    return f"/api/runs/{run_id}/samples/{file}" if _fits(_SAMPLE, file) else None
+def sample_url(run_id: str, file: object) -> str | None:
+    """The address of a sample picture of a run; None for what cannot be the name of one."""
+    if not _fits(_SAMPLE, file):
+        return None
+    return f"/api/runs/{run_id}/samples/{file}"
 
 
-def thumb_url(dataset_id: Any, image: Any) -> str | None:
-    """Where the thumbnail of a data set's picture is served; None for what cannot be there."""
-    good = _fits(_DATASET, dataset_id) and _fits(_IMAGE, image)
-    return f"/api/datasets/{dataset_id}/images/{image}/thumb" if good else None
+def thumb_url(dataset_id: object, image: object) -> str | None:
+    """The address of the thumbnail of a data set's picture; None for what cannot be there."""
+    if not (_fits(_DATASET, dataset_id) and _fits(_IMAGE, image)):
+        return None
+    return f"/api/datasets/{dataset_id}/images/{image}/thumb"
 
 
 def is_hub_id(base: str) -> bool:
@@ -49,7 +52,12 @@ def is_hub_id(base: str) -> bool:
     return "/" in base and ".." not in base and "--" not in base and HUB_ID.fullmatch(base) is not None
 
 
-def clean_name(name: Any) -> str:
+def one_line(text: str, length: int) -> str:
+    """`text` as one line of at most `length` characters: what cannot be printed is a space, spaces are single."""
+    printable = [character if character.isprintable() else " " for character in text]
+    return " ".join("".join(printable).split())[:length]
+
+
+def clean_name(name: object) -> str:
     """A run's name as one line of at most NAME_LENGTH characters; without one, the hour."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(name or "")).split())[:NAME_LENGTH]
-    return text or time.strftime("Run of %Y-%m-%d %H:%M")
+    return one_line(str(name or ""), NAME_LENGTH) or time.strftime("Run of %Y-%m-%d %H:%M")

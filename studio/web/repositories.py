@@ -7,16 +7,20 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from studio.messages import Message, sentence
 from studio.web.access import Viewer
 from studio.web.http.errors import Unavailable, WebError
 
+if TYPE_CHECKING:
+    from huggingface_hub import DatasetInfo, HfApi, ModelInfo
+
 Kind = Literal["model", "dataset"]
 ALLOWED_SECONDS, REFUSED_SECONDS = 300.0, 20.0  # how long an answer is remembered
 SECONDS = 10.0  # that the Hub may take to answer
 MOST = 10_000  # answers remembered
+SHOWN_TO_EVERYBODY = ("README.md", ".gitattributes")  # also of a gated repository
 
 
 class NotReadable(WebError):
@@ -37,6 +41,13 @@ def _not_there(kind: Kind, name: str) -> Message:
                    "account that may read it", base=name)
 
 
+def _address(kind: Kind, name: str) -> str:
+    """The repository's page on the Hub."""
+    if kind == "dataset":
+        return f"https://huggingface.co/datasets/{name}"
+    return f"https://huggingface.co/{name}"
+
+
 def ask_hub(kind: Kind, name: str, token: str | None) -> str | None:
     """None where the token (or nobody, without one) may read the repository's files, else why not, in words.
 
@@ -45,7 +56,6 @@ def ask_hub(kind: Kind, name: str, token: str | None) -> str | None:
     from huggingface_hub import HfApi, errors
 
     api = HfApi(token=token or False)
-    address = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{name}"
     try:
         try:
             api.auth_check(name, repo_type=kind)
@@ -56,7 +66,7 @@ def ask_hub(kind: Kind, name: str, token: str | None) -> str | None:
         return None
     except (errors.GatedRepoError, errors.DisabledRepoError):
         return Message("{base} is gated: accept its licence at {page} while signed in, then give a token of that "
-                       "account that may read it", base=name, page=address)
+                       "account that may read it", base=name, page=_address(kind, name))
     except errors.RepositoryNotFoundError:
         return _not_there(kind, name)
     except errors.HfHubHTTPError as error:
@@ -67,13 +77,12 @@ def ask_hub(kind: Kind, name: str, token: str | None) -> str | None:
         raise Silent from error
 
 
-def _look(api: Any, kind: Kind, name: str, token: str | None) -> None:
+def _look(api: HfApi, kind: Kind, name: str, token: str | None) -> None:
     """Look at the repository, and where it is gated at one of its files. Raises what the Hub's client raises."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-    info: Any = api.repo_info(name, repo_type=kind, timeout=SECONDS)
-    names = [file.rfilename for file in info.siblings or []]
-    guarded = [path for path in names if path not in ("README.md", ".gitattributes")]  # a card is shown to everybody
+    info = cast("ModelInfo | DatasetInfo", api.repo_info(name, repo_type=kind, timeout=SECONDS))
+    guarded = [file.rfilename for file in info.siblings or [] if file.rfilename not in SHOWN_TO_EVERYBODY]
     if info.gated and guarded:
         url = hf_hub_url(name, guarded[0], repo_type=kind, revision=info.sha)
         get_hf_file_metadata(url, token=token or False, timeout=SECONDS)
@@ -88,8 +97,8 @@ class Repositories:
         self._answers: OrderedDict[tuple[str, str, Kind, str], tuple[float, str | None]] = OrderedDict()
 
     def why_not(self, viewer: Viewer, name: str, kind: Kind = "model", token: str | None = None) -> str | None:
-        """None where the viewer may read the repository by `token` or their own, else why not. Raises Unavailable
-        where the Hub gives no answer."""
+        """None where the viewer may read the repository by `token` or their own, else why not, from an answer that is
+        remembered or asked for now. Raises Unavailable where the Hub gives none."""
         token = token or viewer.token
         key = (viewer.id, hashlib.sha256((token or "").encode()).hexdigest(), kind, name)
         now = time.monotonic()
@@ -102,8 +111,9 @@ class Repositories:
         except Silent:
             raise Unavailable(Message("The Hub did not say whether you may read {name}.", name=name),
                               Message("Ask again in a moment.")) from None
+        seconds = REFUSED_SECONDS if reason else ALLOWED_SECONDS
         with self._lock:
-            self._answers[key] = (now + (REFUSED_SECONDS if reason else ALLOWED_SECONDS), reason)
+            self._answers[key] = now + seconds, reason
             self._answers.move_to_end(key)
             while len(self._answers) > MOST:
                 self._answers.popitem(last=False)

@@ -202,6 +202,14 @@ def test_json_and_rows_without_end(packed: Path, tmp_path: Path, name: str, data
     assert seconds < 1.5 and grown < 50, (seconds, grown)
 
 
+@pytest.mark.parametrize("made", ['', '"time": null,', '"time": "now",', '"time": 1e999,'])
+def test_an_edit_says_when_it_was_made(packed: Path, tmp_path: Path, made: str) -> None:
+    """Every record of a run tells it: one that could not be told would keep its owner from all of their runs."""
+    edits = '{"edits": [{"id": "", "step": 1, %s "config": {"train": {"max_steps": 900}}}]}'
+    refused(rewrite(packed, add("edits.json", (edits % made).encode())), tmp_path / "elsewhere", "the time at which")
+    bundle.unpack(tmp_path / "elsewhere", rewrite(packed, add("edits.json", (edits % '"time": 5.5,').encode())), "ada")
+
+
 def test_a_directory_without_end(packed: Path, tmp_path: Path) -> None:
     path = tmp_path / "many.zip"
     with zipfile.ZipFile(path, "w") as made:

@@ -32,6 +32,8 @@ def hostile(server: Server) -> str:
         writer.add("sample", step=2, prompt_index=0, prompt="x", weights="raw", file=name, seed=1, guidance_scale=1,
                    num_inference_steps=1)
         writer.add("checkpoint", step=2, name=name, bytes=1, seconds=1, ok=True, error=None)
+    writer.add("checkpoint", name="checkpoint-2", bytes=1)
+    writer.add("checkpoint", name="checkpoint-3", bytes=1, step=None)
     writer.add("sample", step=3, prompt_index=0, prompt="x", weights="raw", file="step-000003-p0-raw.webp", seed=1)
     writer.close()
     finish(run, 3)

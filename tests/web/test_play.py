@@ -205,6 +205,7 @@ def test_a_vote_that_is_stopped_or_wrong(run: dict[str, Any], api: httpx.Client)
     ({"resolution": 60}, "multiple of 8"), ({"seeds": list(range(200))}, "at most 256"), ({"columns": []}, "from 1 to"),
     ({"columns": [{}, {}]}, "all different"), ({"columns": [{"checkpoint": "../x"}]}, "no checkpoint"),
     ({"columns": [{"checkpoint": "checkpoint-4", "weights": "pickle"}]}, "has no weights"),
+    ({"columns": [{"checkpoint": "checkpoint-4", "weights": ["ema"]}]}, "has no weights"),
     ({"columns": [{"checkpoint": "checkpoint-4", "scale": 2}]}, "from 0 to 1.5"), ({"x": 1}, "Unknown field")])
 def test_what_cannot_be_drawn(run: dict[str, Any], api: httpx.Client, wanted: dict[str, Any], said: str) -> None:
     before = len(api.get("/api/jobs", params={"kind": "draw"}).json()["items"])

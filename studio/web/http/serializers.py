@@ -2,74 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, TypeVar, cast
 
 import numpy as np
 
 from studio import launch, storage
+from studio.config import PlainConfig
 from studio.folders import events, names, runs
-from studio.folders.records import CheckpointEvent, ErrorRecord, Event, SampleEvent, WorkRecord
+from studio.folders.curves import Curve, Measured
 from studio.folders.work import Job, Work
 from studio.insight import fixes
 from studio.launch import turns
-from studio.messages import Message
+from studio.messages import JsonObject, Message
 
 KEYS = ("loss", "lr", "grad_norm", "seconds")
 SERIES = (*KEYS, "validation")
 MOST_POINTS = 1500
 WORDS_OF_STATE = {"starting": "starting", "queued": "waiting", "stopping": "saving"}
+Event = TypeVar("Event", bound=Mapping[str, object])
+
+
+class KeptCheckpoint(TypedDict):
+    """A checkpoint that is kept."""
+
+    name: str
+    step: int
+    bytes: int | None
+
+
+class Sample(TypedDict):
+    """One sample picture."""
+
+    step: int
+    prompt_index: int | None
+    prompt: str
+    weights: str
+    file: str
+    seed: int | None
+    guidance_scale: float | None
+    num_inference_steps: int | None
+    url: str | None
 
 
 def actions(state: str, step: int, total: int | None) -> list[str]:
     """The buttons of a run in `state`: the controls it answers to, and deleting it once it has ended."""
-    extended = state == "finished" and runs.resumable(state, step, total)
-    return [*(["resume"] if extended else []), *launch.actions(state),
-            *(["delete"] if state in events.FINAL else [])]
+    buttons = launch.actions(state)
+    if state == "finished" and runs.resumable(state, step, total):
+        buttons = ["resume", *buttons]
+    if state in events.FINAL:
+        buttons = [*buttons, "delete"]
+    return buttons
 
 
-def total_steps(story: events.Story, config: dict[str, Any]) -> int | None:
+def total_steps(story: events.Story, config: PlainConfig) -> int | None:
     """The steps the run is to make."""
     return (config.get("train") or {}).get("max_steps") or story.facts.get("total_steps")
 
 
-def note(facts: WorkRecord, state: str, queue_position: int | None) -> str | None:
+def note(facts: Mapping[str, Any], state: str, queue_position: int | None) -> str | None:
     """What is to be said of a run that the studio itself paused, or None; `facts` is run.json."""
     held = facts.get("held") or {}
-    last, waits = held.get("attempt") == facts["attempt"], held.get("attempt") == facts["attempt"] - 1
-    if held.get("why") == runs.TURN and (state in ("stopping", "queued") and last or state == "queued" and waits):
+    attempt = facts["attempt"]
+    of_last = held.get("attempt") == attempt
+    goes_on = state == "queued" and held.get("attempt") == attempt - 1  # the attempt after the pause waits
+    if held.get("why") == runs.TURN and (goes_on or (of_last and state in ("stopping", "queued"))):
         if queue_position:
             return Message("Paused for others: it goes on by itself, place {number} in the queue.",
                            number=queue_position)
         return turns.TOLD["run"][0]
-    if held.get("why") == runs.QUOTA and state in ("stopping", "paused") and last:
+    if held.get("why") == runs.QUOTA and of_last and state in ("stopping", "paused"):
         return f"{held['message']} {held['hint']}"
     return None
 
 
-def status(state: str, story: events.Story, config: dict[str, Any], queue_position: int | None,
-           note: str | None = None) -> dict[str, Any]:
+def progress(state: str, story: events.Story) -> JsonObject:
+    """How far a run or a job in `state` is; one that does not live has no phase but its state."""
+    phase = {}
+    if state in events.ACTIVE:
+        phase = story.phase or {}
+    return {"state": state, "phase": phase.get("phase") or WORDS_OF_STATE.get(state, state),
+            "phase_done": phase.get("done"), "phase_total": phase.get("total"), "phase_unit": phase.get("unit")}
+
+
+def status(state: str, story: events.Story, config: PlainConfig, queue_position: int | None,
+           note: str | None = None) -> JsonObject:
     """What changes while a run lives: state, phase and its progress, step, pace, ETA, last loss. All a poll needs."""
-    live = state in events.ACTIVE
-    phase = (story.phase or {}) if live else {}
-    total, pace = total_steps(story, config), story.seconds_per_step
-    left = None if total is None else max(0, total - story.step)
+    total = total_steps(story, config)
+    pace = story.seconds_per_step
+    eta = None
+    if state in events.ACTIVE and pace is not None and total is not None:
+        eta = round(max(0, total - story.step) * pace, 1)
     curve = story.curve
     return {
-        "state": state, "phase": phase.get("phase") or WORDS_OF_STATE.get(state, state),
-        "phase_done": phase.get("done"), "phase_total": phase.get("total"), "phase_unit": phase.get("unit"),
-        "step": story.step, "total_steps": total,
-        "eta_seconds": round(left * pace, 1) if live and pace is not None and left is not None else None,
+        **progress(state, story), "step": story.step, "total_steps": total, "eta_seconds": eta,
         "seconds_per_step": pace, "pictures_per_second": _pictures_per_second(curve),
-        "validation": {weights: _last(found.loss) for weights, found in story.validation.items()},
+        "validation": {weights: _last(measured.loss) for weights, measured in story.validation.items()},
         "loss": _last(curve.loss), "lr": _last(curve.lr), "queue_position": queue_position,
         "actions": actions(state, story.step, total), "note": note,
     }
 
 
-def disk(run: runs.Run, state: str) -> list[dict[str, str]]:
+def disk(run: runs.Run, state: str) -> list[JsonObject]:
     """What the server itself sees of a full disk, on which a run can say little: a warning for one that goes on."""
     if not (state == "queued" or state in events.ACTIVE) or not storage.is_full(run.home):
         return []
@@ -82,22 +119,23 @@ def disk(run: runs.Run, state: str) -> list[dict[str, str]]:
     return [{"code": "disk_full", "message": message}]
 
 
-def record(run: runs.Run, facts: WorkRecord, config: dict[str, Any], state: str, story: events.Story,
+def record(run: runs.Run, facts: Mapping[str, Any], config: PlainConfig, state: str, story: events.Story,
            queue_position: int | None) -> dict[str, Any]:
     """Everything about one run but its events: the shape of GET /api/runs/{id}.
 
     `facts` is run.json, `config` the settings with all edits."""
-    error, checkpoints = problem(run, state, story), kept(run, story)
+    error = problem(run, state, story)
+    checkpoints = kept(run, story)
     return {
         "id": run.id, "name": facts.get("name", ""), "owner": facts.get("owner", ""), "created": facts.get("created"),
         **status(state, story, config, queue_position, note(facts, state, queue_position)),
         "parent": facts.get("parent"), "dataset": facts.get("dataset"), "error": error,
-        "fixes": fixes.offers(error, config, [c["name"] for c in checkpoints]),
-        "warnings": [{"code": w.get("code"), "message": w.get("message")} for w in story.warnings],
-        "resumes": [{k: r.get(k) for k in ("from_step", "checkpoint", "exact", "note")} for r in story.resumes],
-        "edits": [{k: edit[k] for k in ("step", "time", "config")} for edit in run.edits()],
-        "checkpoints": [{"name": c["name"], "step": c["step"], "bytes": c.get("bytes")} for c in checkpoints],
-        "samples": [sample(run, s) for s in story.samples],
+        "fixes": fixes.offers(error, config, list(map(itemgetter("name"), checkpoints))),
+        "warnings": _parts(story.warnings, "code", "message"),
+        "resumes": _parts(story.resumes, "from_step", "checkpoint", "exact", "note"),
+        "edits": [{"step": edit["step"], "time": edit["time"], "config": edit["config"]} for edit in run.edits()],
+        "checkpoints": checkpoints,
+        "samples": [sample(run, event) for event in story.samples],
         "started": story.first_time, "updated": story.last_time, "seq": story.seq,
         "peak_memory_bytes": (story.end or {}).get("peak_memory_bytes"),
         "command": ["python", "-m", "studio.train", shell_path(run)], "config": config,
@@ -114,54 +152,76 @@ def shell_path(run: runs.Run) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def job_status(state: str, story: events.Story, queue_position: int | None) -> dict[str, Any]:
+def job_status(state: str, story: events.Story, queue_position: int | None) -> JsonObject:
     """What changes while a job lives: state, phase and its progress."""
-    phase = (story.phase or {}) if state in events.ACTIVE else {}
-    return {"state": state, "phase": phase.get("phase") or WORDS_OF_STATE.get(state, state),
-            "phase_done": phase.get("done"), "phase_total": phase.get("total"), "phase_unit": phase.get("unit"),
-            "queue_position": queue_position,
-            "actions": ["cancel"] if state in ("queued", *events.ACTIVE) else ["delete"]}
+    live = state in ("queued", *events.ACTIVE)
+    return {**progress(state, story), "queue_position": queue_position, "actions": ["cancel" if live else "delete"]}
 
 
-def job(found: Job, facts: WorkRecord, state: str, story: events.Story,
-        queue_position: int | None) -> dict[str, Any]:
+def job(job: Job, facts: Mapping[str, object], state: str, story: events.Story,
+        queue_position: int | None) -> JsonObject:
     """Everything about one job but its events: the shape of GET /api/jobs/{id}. `facts` is job.json."""
-    results = [{"name": r["name"], "media_type": r.get("media_type"), "bytes": r["bytes"], **(r.get("facts") or {}),
-                "url": f"/api/jobs/{found.id}/files/{r['name']}"}
-               for r in story.results.values() if names.is_result(r["name"])]
     return {
-        "id": found.id, **{k: facts.get(k) for k in ("kind", "name", "owner", "created", "subject", "light")},
-        **job_status(state, story, queue_position), "error": problem(found, state, story),
-        "warnings": [{"code": w.get("code"), "message": w.get("message")} for w in story.warnings],
-        "results": results, "started": story.first_time, "updated": story.last_time, "seq": story.seq,
+        "id": job.id, **_part(facts, "kind", "name", "owner", "created", "subject", "light"),
+        **job_status(state, story, queue_position), "error": problem(job, state, story),
+        "warnings": _parts(story.warnings, "code", "message"),
+        "results": list(_results(job, story)), "started": story.first_time, "updated": story.last_time,
+        "seq": story.seq,
     }
 
 
-def kept(run: runs.Run, story: events.Story) -> list[CheckpointEvent]:
-    """The checkpoint events whose folder is still there, oldest first, one per folder."""
-    good = {c["name"]: c for c in story.checkpoints if c.get("ok", True) and names.is_checkpoint(c.get("name"))}
-    return [c for name, c in sorted(good.items(), key=lambda item: item[1]["step"])
-            if (run.checkpoints / name).is_dir()]
+def _results(job: Job, story: events.Story) -> Iterator[JsonObject]:
+    """The files that a job has made, with the addresses they are served at."""
+    for event in story.results.values():
+        name = event["name"]
+        if names.is_result(name):
+            yield {"name": name, "media_type": event.get("media_type"), "bytes": event["bytes"],
+                   **(event.get("facts") or {}), "url": f"/api/jobs/{job.id}/files/{name}"}
 
 
-def sample(run: runs.Run, event: SampleEvent) -> dict[str, Any]:
+def kept(run: runs.Run, story: events.Story) -> list[KeptCheckpoint]:
+    """The checkpoints whose folder is still there, oldest first."""
+    saved = {}
+    for event in story.checkpoints:
+        named = names.is_checkpoint(event.get("name")) and isinstance(event.get("step"), int)  # a stranger's may not be
+        if event.get("ok", True) and named:
+            saved[event["name"]] = event
+    checkpoints: list[KeptCheckpoint] = []
+    for event in sorted(saved.values(), key=itemgetter("step")):
+        if (run.checkpoints / event["name"]).is_dir():
+            checkpoints.append({"name": event["name"], "step": event["step"], "bytes": event.get("bytes")})
+    return checkpoints
+
+
+def sample(run: runs.Run, event: Mapping[str, object]) -> Sample:
     """One sample picture, with the address it is served at; null where its name cannot be one."""
-    keys = ("step", "prompt_index", "prompt", "weights", "file", "seed", "guidance_scale", "num_inference_steps")
-    return {**{k: event.get(k) for k in keys}, "url": names.sample_url(run.id, event.get("file"))}
+    facts = _part(event, "step", "prompt_index", "prompt", "weights", "file", "seed", "guidance_scale",
+                  "num_inference_steps")
+    return cast(Sample, {**facts, "url": names.sample_url(run.id, event.get("file"))})
 
 
-def problem(run: Work, state: str, story: events.Story) -> ErrorRecord | None:
+def _part(event: Mapping[str, object], *keys: str) -> JsonObject:
+    """These fields of an event or a record; null where it has none."""
+    return {key: event.get(key) for key in keys}
+
+
+def _parts(told: Iterable[Mapping[str, object]], *keys: str) -> list[JsonObject]:
+    return [_part(event, *keys) for event in told]
+
+
+def problem(run: Work, state: str, story: events.Story) -> Mapping[str, object] | None:
     """Why a run or a job ended badly, or was ended by the studio: {code, message, hint, evidence}, by its last word or
     its supervisor's."""
     if state not in ("failed", "diverged", "interrupted", "cancelled"):
         return None
-    ended, exit_ = story.end or {}, run.exit() or {}
+    ended = story.end or {}
+    supervisor_exit = run.exit() or {}
     if state == "cancelled" and ended.get("result") != state:  # the end is an earlier attempt's
         ended = {}
-    return ended.get("error") or exit_.get("error")
+    return ended.get("error") or supervisor_exit.get("error")
 
 
-def series(story: events.Story, keys: list[str], start: int, stop: int | None, points: int) -> dict[str, Any]:
+def series(story: events.Story, keys: list[str], start: int, stop: int | None, points: int) -> JsonObject:
     """The curve between two steps (both included) as columns of at most `points` entries.
 
     `step` is the last step of each entry; every key has `min`, `mean` and `max` over its steps (null: no finite value
@@ -169,27 +229,32 @@ def series(story: events.Story, keys: list[str], start: int, stop: int | None, p
     its own: {"raw": {"step", "loss": {min, mean, max}}, "ema": ...}.
     """
     seq = story.seq  # before the columns: what arrives in between is polled again rather than lost
-    found = {"seq": seq, **_columns(story.curve, [key for key in keys if key in KEYS], start, stop, points)}
+    columns = {"seq": seq, **_columns(story.curve, [key for key in keys if key in KEYS], start, stop, points)}
     if "validation" in keys:
-        found["validation"] = {}
+        by_weights = {}
         for weights, measured in list(story.validation.items()):
-            own = _columns(measured, ["loss"], start, stop, points)
-            found["validation"][weights] = {"step": own["step"], "loss": own["loss"]}
-    return found
+            losses = _columns(measured, ["loss"], start, stop, points)
+            by_weights[weights] = {"step": losses["step"], "loss": losses["loss"]}
+        columns["validation"] = by_weights
+    return columns
 
 
-def _columns(curve: Any, keys: list[str], start: int, stop: int | None, points: int) -> dict[str, Any]:
+def _columns(curve: Curve | Measured, keys: list[str], start: int, stop: int | None, points: int) -> JsonObject:
+    """{count, step, and {min, mean, max} of each of `keys`}: the steps from `start` to `stop` in `points` entries."""
     columns = {name: np.array(getattr(curve, name)[:], dtype=float) for name in ("step", *keys)}
     length = min(map(len, columns.values()))
     steps = columns.pop("step")[:length]
     low = int(np.searchsorted(steps, start, side="left"))
-    high = length if stop is None else int(np.searchsorted(steps, stop, side="right"))
-    steps, count = steps[low:high], max(0, high - low)
-    edges = np.unique(np.linspace(0, count, min(points, count) + 1).astype(int)) if count else np.array([0])
-    found: dict[str, Any] = {"count": count, "step": [int(s) for s in steps[edges[1:] - 1]]}
+    high = length
+    if stop is not None:
+        high = int(np.searchsorted(steps, stop, side="right"))
+    steps = steps[low:high]
+    count = max(0, high - low)
+    edges = np.unique(np.linspace(0, count, min(points, count) + 1).astype(int))  # of the entries; [0] where none is
+    drawn: JsonObject = {"count": count, "step": steps[edges[1:] - 1].astype(int).tolist()}
     for name, column in columns.items():
-        found[name] = _extremes(column[low:high], edges)
-    return found
+        drawn[name] = _extremes(column[low:high], edges)
+    return drawn
 
 
 def csv_lines(story: events.Story) -> Iterator[str]:
@@ -199,10 +264,16 @@ def csv_lines(story: events.Story) -> Iterator[str]:
     yield ",".join(names) + "\n"
     rows = zip(*columns, strict=False)  # a step may arrive while the columns are copied
     while some := list(islice(rows, 100)):
-        yield "".join(",".join("" if v != v else repr(v) for v in row) + "\n" for row in some)
+        yield "".join(map(_csv_line, some))
+
+
+def _csv_line(row: Iterable[float]) -> str:
+    return ",".join("" if value != value else repr(value) for value in row) + "\n"
 
 
 def _extremes(values: np.ndarray, edges: np.ndarray) -> dict[str, list[float | None]]:
+    """The least, the mean and the largest finite value of `values` (n,) from each of `edges` (k + 1,) up to the next:
+    k entries each; null where none is finite."""
     starts = edges[:-1]
     if not len(starts):
         return {"min": [], "mean": [], "max": []}
@@ -219,18 +290,34 @@ def _numbers(values: np.ndarray) -> list[float | None]:
     return [float(f"{v:.6g}") if np.isfinite(v) else None for v in values.tolist()]
 
 
-def _last(column: Any) -> float | None:
-    value = column[-1] if len(column) else None
-    return None if value is None or value != value else value
+def _last(column: Sequence[float | None]) -> float | None:
+    """The last value of a column; None where it is not a number, or there is none."""
+    if not len(column):
+        return None
+    value = column[-1]
+    if value is None or value != value:
+        return None
+    return value
 
 
-def _pictures_per_second(curve: events.Curve) -> float | None:
+def _pictures_per_second(curve: Curve) -> float | None:
+    """Over the last 50 steps."""
     seconds = sum(curve.seconds[-50:])
-    return round(sum(curve.pictures[-50:]) / seconds, 3) if seconds > 0 else None
+    if seconds > 0:
+        return round(sum(curve.pictures[-50:]) / seconds, 3)
+    return None
 
 
 def telling(read: list[Event]) -> list[Event]:
     """`read` without progress that the event right after it replaces: a poll stays small while pictures are cached."""
-    kept = [e for e, after in pairwise(read)
-            if e["kind"] != "phase" or (after["kind"], after.get("phase")) != ("phase", e.get("phase"))]
-    return kept + read[-1:]
+    told = []
+    for event, following in pairwise(read):
+        of_phases = event["kind"] == following["kind"] == "phase"
+        if not (of_phases and event.get("phase") == following.get("phase")):
+            told.append(event)
+    return told + read[-1:]
+
+
+def without_clock(event: Mapping[str, object]) -> JsonObject:
+    """An event as it is served: numbers of the process's own clock stay inside."""
+    return {name: value for name, value in event.items() if name != "mono"}

@@ -27,15 +27,19 @@ def limits(container: bool) -> Limits:
     half of what the studio's own files leave."""
     files = raise_open_files()
     connections = max(16, min(1000, (files - min(256, files // 4)) // 2))
-    return Limits(connections, None if container else max(16, connections // 2))
+    if container:
+        return Limits(connections)
+    return Limits(connections, of_an_address=max(16, connections // 2))
 
 
 def raise_open_files() -> int:
-    """Raise the soft limit of open files to the hard one (or WANTED_FILES); returns what it is then."""
+    """Raise the soft limit of open files to the hard one (or WANTED_FILES). Returns the new soft limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return WANTED_FILES
-    highest = WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, WANTED_FILES)
+    highest = WANTED_FILES
+    if hard != resource.RLIM_INFINITY:
+        highest = min(hard, WANTED_FILES)
     for files in (highest, 10_240):  # macOS names no hard limit and refuses more than this
         if soft < files <= highest:
             try:

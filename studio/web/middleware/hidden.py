@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from studio import PACKAGE, messages
 from studio.web.settings import Settings
@@ -29,12 +28,14 @@ class Hidden:
     """The places of one server."""
 
     def __init__(self, settings: Settings):
-        self.places = sorted(set(_places(settings.home)), key=len, reverse=True) if settings.public else []
+        self.places: list[str] = []  # the longest first: one may lie in another
+        if settings.public:
+            self.places = sorted(set(_places(settings.home)), key=len, reverse=True)
         self._written = [json.dumps(place, ensure_ascii=False)[1:-1] for place in self.places]
 
     def within(self, body: str) -> bool:
         """Whether JSON may name one of the places: a quick look, for nearly everything that is answered."""
-        return any(place in body for place in self._written)
+        return any(map(body.__contains__, self._written))
 
     def text(self, text: str) -> str:
         """Text without them."""
@@ -43,14 +44,15 @@ class Hidden:
                 text = "".join(_without(text, place))
         return text
 
-    def data(self, data: Any) -> Any:
+    def data(self, data: object) -> object:
         """JSON without them, but for what people wrote."""
         if isinstance(data, str):
             return messages.changed(data, self.text)
         if isinstance(data, dict):
-            return {key: value if key in THEIRS else self.data(value) for key, value in data.items()}
+            hidden = {key: self.data(value) for key, value in data.items() if key not in THEIRS}
+            return {**data, **hidden}
         if isinstance(data, list):
-            return [self.data(value) for value in data]
+            return list(map(self.data, data))
         return data
 
     def lines(self, path: Path) -> Iterator[str]:
@@ -61,10 +63,11 @@ class Hidden:
 
 
 def _places(home: Path) -> Iterator[str]:
-    cache = Path(os.environ.get("HF_HOME") or Path("~/.cache/huggingface").expanduser())
-    named = (os.environ.get(name) for name in ("HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_TOKEN_PATH", "TMPDIR"))
-    for place in (home, cache, *filter(None, named), PROGRAM, Path.cwd(), sys.prefix, sys.base_prefix, sys.exec_prefix,
-                  tempfile.gettempdir(), Path.home()):
+    """The folders of this server, as they are named and with their links resolved."""
+    cache = os.environ.get("HF_HOME") or Path("~/.cache/huggingface").expanduser()
+    variables = map(os.environ.get, ("HF_HUB_CACHE", "HF_DATASETS_CACHE", "HF_TOKEN_PATH", "TMPDIR"))
+    for place in (home, cache, *filter(None, variables), PROGRAM, Path.cwd(), sys.prefix, sys.base_prefix,
+                  sys.exec_prefix, tempfile.gettempdir(), Path.home()):
         for path in (Path(place).absolute(), Path(place).resolve()):
             if len(str(path)) >= LEAST:
                 yield str(path)
@@ -75,18 +78,30 @@ def _without(text: str, place: str) -> Iterator[str]:
     done = 0
     while (start := text.find(place, done)) >= 0:
         end = start + len(place)
-        before = text[start - 1] if start else " "
-        if before.isalnum() or before in "._-" or not _ends(text, end):
+        if not _begins(text, start) or not _ends(text, end):
             yield text[done:end]  # of a longer name, or a path of something else
         else:
             inside = end
             while end < len(text) and text[end] not in ENDS:
                 end += 1
-            rest = text[inside:end].rstrip("/")  # begins with a slash, or is the stop of a sentence
             yield text[done:start]
-            yield rest.rpartition("/")[2] if rest.startswith("/") else f"…{rest}"
+            yield _last_part(text[inside:end].rstrip("/"))
         done = end
     yield text[done:]
+
+
+def _last_part(rest: str) -> str:
+    """What is told of a path that goes on with `rest` after the place: it begins with a slash, or is the stop of a
+    sentence."""
+    if rest.startswith("/"):
+        return rest.rpartition("/")[2]
+    return f"…{rest}"
+
+
+def _begins(text: str, place: int) -> bool:
+    """Whether a path can begin here, and is not the middle of a longer name."""
+    before = text[max(0, place - 1) : place]
+    return not before or not (before.isalnum() or before in "._-")
 
 
 def _ends(text: str, place: int) -> bool:

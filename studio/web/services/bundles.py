@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from studio import bundle, export
 from studio import config as config_
-from studio.messages import Message
+from studio.messages import JsonObject, Message
 from studio.web.access import Viewer, require
 from studio.web.http.errors import WebError
 from studio.web.services.core import Core, Service
@@ -33,7 +32,7 @@ class BundleService(Service):
         """A place for a bundle of `size` bytes, before it is received. Raises OverQuota."""
         return self.quotas.arriving(viewer, size, "import", "kept run")
 
-    def unpack(self, viewer: Viewer, files: list[tuple[str, Path]]) -> dict[str, Any]:
+    def unpack(self, viewer: Viewer, files: list[tuple[str, Path]]) -> JsonObject:
         """A bundle as a run of the viewer's, waiting to be resumed; returns its record."""
         require(viewer, None, "create", "run")
         if len(files) != 1:

@@ -5,28 +5,53 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from studio import datasets, storage
 from studio.errors import Refused
-from studio.messages import Message, sentence
+from studio.messages import JsonObject, Message, sentence
 from studio.storage import zips
 from studio.web.access import Viewer, may, require
 from studio.web.http.errors import NotFound, WebError
+from studio.web.http.paging import next_offset
 from studio.web.services.core import Service
 from studio.web.usage.quotas import Arrival
 
 log = logging.getLogger("studio.web")
 CAPTION_LENGTH = 10_000
 MOST_IMAGES = 500
+IMAGE_KEYS = ("width", "height", "captions", "split", "name", "crop", "repeats")  # of a row, that are served
+Import = Callable[[Callable[[], None]], object]  # an import; it calls what it is given when it has begun
+
+
+class Brief(TypedDict):
+    """A data set as lists show it."""
+
+    id: str
+    name: str
+    owner: str
+    created: float
+    read_only: bool
+    state: str
+    count: int
+    can_undo: bool
+    last_edit: str | None
+    cover: list[str]
+
+
+class Datasets(TypedDict):
+    """A list of data sets."""
+
+    items: list[Brief]
+    next: None
 
 
 class DatasetService(Service):
     """Data sets."""
 
-    def all(self, viewer: Viewer) -> dict[str, Any]:
+    def all(self, viewer: Viewer) -> Datasets:
         """The shipped set and the viewer's own: {"items": [{id, name, state, count, ...}], "next": None}."""
         items = []
         for dataset in datasets.every(self.home):
@@ -37,7 +62,7 @@ class DatasetService(Service):
                 continue  # deleted in this moment
         return {"items": items, "next": None}
 
-    def get(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
+    def get(self, viewer: Viewer, dataset_id: str) -> JsonObject:
         """One data set with its import's report, which grows while the import is under way."""
         dataset = self.find(viewer, dataset_id, "read")
         splits = Counter(row.get("split", "train") for row in dataset.snapshot().rows)
@@ -45,18 +70,22 @@ class DatasetService(Service):
                 "waiting": sum(len(names) for _, names in dataset.batches()),
                 "can_read_again": datasets.can_read_again(dataset)}
 
-    def report(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
+    def report(self, viewer: Viewer, dataset_id: str) -> JsonObject:
         """The last import's report."""
         return self.find(viewer, dataset_id, "read").report()
 
     def arriving(self, viewer: Viewer, into: str | None, batch: bool, size: int | None) -> Arrival:
         """A place for an upload of `size` bytes, before it is received: for a new data set or one that is there, to be
         imported at once or as a `batch` that waits. Raises OverQuota."""
-        kinds = () if batch else ("import",) if into is not None else ("import", "data set")
+        kinds = []
+        if not batch:
+            kinds.append("import")
+            if into is None:
+                kinds.append("data set")
         return self.quotas.arriving(viewer, size, *kinds)
 
-    def import_files(self, viewer: Viewer, name: str, files: list[tuple[str, Path]], done: Any,
-                     into: str | None = None, wishes: dict[str, Any] | None = None) -> tuple[dict[str, Any], bool]:
+    def import_files(self, viewer: Viewer, name: str, files: list[tuple[str, Path]], done: Callable[[], None],
+                     into: str | None = None, wishes: Mapping[str, object] | None = None) -> tuple[JsonObject, bool]:
         """A new data set from files on disk (relative name, path), or with `into` more pictures for one; True when
         the import ended within 20 s. `done()` is called when the files may go."""
         try:
@@ -75,22 +104,22 @@ class DatasetService(Service):
             viewer, dataset, lambda begun: datasets.add(dataset, files, None, options, begun, admitted), done,
             new=into is None)
 
-    def import_source(self, viewer: Viewer, name: str, source: dict[str, Any],
-                      wishes: dict[str, Any] | None = None) -> tuple[dict[str, Any], bool]:
+    def import_source(self, viewer: Viewer, name: str, source: Mapping[str, object],
+                      wishes: Mapping[str, object] | None = None) -> tuple[JsonObject, bool]:
         """A new data set from {"kind": "hub", "name": "user/name", ...}, or {"kind": "folder", "path": ...} inside the
         configured roots; True when the import ended within 20 s. Raises datasets.Wrong."""
         require(viewer, None, "create", "data set")
-        options, source = self._options(viewer, wishes), dict(source)
+        options = self._options(viewer, wishes)
         arrival = self.quotas.arriving(viewer, 1, "import", "data set")
         try:
-            dataset, work = self._source(viewer, name, source, options)
+            dataset, work = self._source(viewer, name, dict(source), options)
         except BaseException:
             arrival.close()
             raise
         return self._started(viewer, dataset, work, arrival.close, new=True)
 
-    def _source(self, viewer: Viewer, name: str, source: dict[str, Any],
-                options: datasets.Options) -> tuple[datasets.Dataset, Callable[[Callable[[], None]], Any]]:
+    def _source(self, viewer: Viewer, name: str, source: JsonObject,
+                options: datasets.Options) -> tuple[datasets.Dataset, Import]:
         """A new data set, and what fills it from a source."""
         if source.get("kind") == "folder":
             folder = self._folder(source.get("path"))
@@ -102,20 +131,20 @@ class DatasetService(Service):
         admitted = self._admitted(dataset)
         return dataset, lambda begun: datasets.add_hub(dataset, hub, token, None, options, begun, admitted)
 
-    def preview(self, viewer: Viewer, source: dict[str, Any]) -> dict[str, Any]:
+    def preview(self, viewer: Viewer, source: Mapping[str, object]) -> JsonObject:
         """What a Hub data set holds, before anything large is fetched: datasets.preview."""
         require(viewer, None, "create", "data set")
         with self.quotas.place(viewer, "import"):  # it starts a process, as an import does
             return datasets.preview(self.home, *self._hub(viewer, dict(source)))
 
-    def draft(self, viewer: Viewer, name: str) -> dict[str, Any]:
+    def draft(self, viewer: Viewer, name: str) -> JsonObject:
         """A new data set that receives files in batches until `commit`."""
         require(viewer, None, "create", "data set")
         with self.quotas.place(viewer, "draft", "data set"):
             self.quotas.needs(viewer)
             return self.get(viewer, datasets.draft(self.home, name, viewer.id).id)
 
-    def receive(self, viewer: Viewer, dataset_id: str, files: list[tuple[str, Path]]) -> dict[str, Any]:
+    def receive(self, viewer: Viewer, dataset_id: str, files: list[tuple[str, Path]]) -> JsonObject:
         """One more batch for `commit`; {id, waiting}."""
         dataset = self.editable(viewer, dataset_id)
         if not files:
@@ -123,9 +152,10 @@ class DatasetService(Service):
                            Message("Choose pictures, or a zip of pictures, and send them again."))
         return {"id": dataset.id, "waiting": dataset.receive(files)}
 
-    def commit(self, viewer: Viewer, dataset_id: str, wishes: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    def commit(self, viewer: Viewer, dataset_id: str, wishes: Mapping[str, object]) -> tuple[JsonObject, bool]:
         """Import every batch that waits; True when that ended within 20 s."""
-        dataset, options = self.find(viewer, dataset_id, "write"), self._options(viewer, wishes)
+        dataset = self.find(viewer, dataset_id, "write")
+        options = self._options(viewer, wishes)
         if not dataset.batches():
             raise Refused(Message("No files wait to be imported."), Message("Send some first."))
         arrival = self.quotas.arriving(viewer, 1, "import")
@@ -133,14 +163,17 @@ class DatasetService(Service):
         return self._started(viewer, dataset, lambda begun: datasets.commit(dataset, None, options, begun, admitted),
                              arrival.close)
 
-    def arrived(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
+    def arrived(self, viewer: Viewer, dataset_id: str) -> JsonObject:
         """The files that wait for `commit`: {"items": [{name, bytes}], "next": None}."""
         dataset = self.find(viewer, dataset_id, "write")
-        files = [(name, dataset.incoming / batch / f"{number:06d}")
-                 for batch, names in dataset.batches() for number, name in enumerate(names)]
-        return {"items": [{"name": name, "bytes": path.stat().st_size} for name, path in files], "next": None}
+        items = []
+        for batch, names in dataset.batches():
+            for number, name in enumerate(names):
+                path = dataset.incoming / batch / f"{number:06d}"
+                items.append({"name": name, "bytes": path.stat().st_size})
+        return {"items": items, "next": None}
 
-    def read_again(self, viewer: Viewer, dataset_id: str, wishes: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    def read_again(self, viewer: Viewer, dataset_id: str, wishes: Mapping[str, object]) -> tuple[JsonObject, bool]:
         """Captions anew from the files of the last import, by these wishes and otherwise those of before; True when
         that ended within 20 s."""
         dataset = self.find(viewer, dataset_id, "write")
@@ -153,7 +186,7 @@ class DatasetService(Service):
         return self._started(
             viewer, dataset, lambda begun: datasets.read_again(dataset, options, None, begun, admitted), arrival.close)
 
-    def cancel(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
+    def cancel(self, viewer: Viewer, dataset_id: str) -> Brief:
         """End an import under way; nothing of it is kept."""
         dataset = self.find(viewer, dataset_id, "write")
         if not dataset.cancel():
@@ -168,26 +201,30 @@ class DatasetService(Service):
                            Message("It appears when an import has ended."))
         return path
 
-    def _options(self, viewer: Viewer, wishes: dict[str, Any] | None) -> datasets.Options:
-        given = {key: str(value) for key, value in (wishes or {}).items() if value not in (None, "")}
-        return datasets.Options(**given, roots=self.settings.import_roots, **self.quotas.for_import(viewer))
+    def _options(self, viewer: Viewer, wishes: Mapping[str, object] | None) -> datasets.Options:
+        """How pictures are brought in: as the person wishes, within what they may. Raises datasets.Wrong."""
+        texts = {key: str(value) for key, value in (wishes or {}).items() if value not in (None, "")}
+        return datasets.Options(**texts, roots=self.settings.import_roots, **self.quotas.for_import(viewer))
 
-    def _folder(self, path: Any) -> Path:
+    def _folder(self, path: object) -> Path:
         """A folder of this machine, inside the roots. Raises WebError."""
         roots = self.settings.import_roots
         if not roots:
             raise WebError(Message("Folders of this machine are not open to imports here."),
                            Message("Start the studio with STUDIO_IMPORT_ROOTS=/path/to/pictures, or upload the "
                                    "pictures."))
-        folder = Path(path).expanduser() if isinstance(path, str) and "\0" not in path else None
-        if folder is None or not folder.is_absolute() or not datasets.within(folder, roots) or not folder.is_dir():
+        folder = Path()
+        if isinstance(path, str) and "\0" not in path:
+            folder = Path(path).expanduser()
+        if not folder.is_absolute() or not datasets.within(folder, roots) or not folder.is_dir():
             raise WebError(Message("There is no such folder inside the folders that are open to imports."),
                            Message("Give a folder inside: {roots}.", roots=", ".join(map(str, roots))))
         return folder.resolve()
 
-    def _hub(self, viewer: Viewer, source: dict[str, Any]) -> tuple[datasets.HubSource, str | None]:
+    def _hub(self, viewer: Viewer, source: JsonObject) -> tuple[datasets.HubSource, str | None]:
         """A Hub source and the token to read it with: the one sent along, else the viewer's."""
-        kind, token = source.pop("kind", "hub"), source.pop("token", None) or viewer.token
+        kind = source.pop("kind", "hub")
+        token = source.pop("token", None) or viewer.token
         if kind != "hub":
             raise WebError(Message("There is no source {kind}.", kind=repr(str(kind)[:40])),
                            Message("There are: hub, folder."))
@@ -195,11 +232,12 @@ class DatasetService(Service):
             raise WebError(Message("The token must be text."), Message("Copy it from your Hugging Face settings."))
         return datasets.HubSource.of(source), token
 
-    def _started(self, viewer: Viewer, dataset: datasets.Dataset, work: Callable[[Callable[[], None]], Any],
-                 done: Callable[[], None] = lambda: None, *, new: bool = False) -> tuple[dict[str, Any], bool]:
+    def _started(self, viewer: Viewer, dataset: datasets.Dataset, work: Import, done: Callable[[], None], *,
+                 new: bool = False) -> tuple[JsonObject, bool]:
         """Import in the background; waits until it has begun for sure, then a little, and tells whether it has ended.
         Raises what kept it from beginning; a `new` data set, made for it, goes then."""
-        begun, failed = threading.Event(), list[Exception]()
+        begun = threading.Event()
+        failures: list[Exception] = []  # at most one, of before it has begun
 
         def run() -> None:
             try:
@@ -207,7 +245,8 @@ class DatasetService(Service):
             except datasets.NotFound:
                 log.info("data set %s was deleted before its import began", dataset.id)
             except Exception as error:  # once it has begun the report says it to the person; the trace is for the log
-                failed.extend([error] if not begun.is_set() else [])
+                if not begun.is_set():
+                    failures.append(error)
                 log.exception("importing into data set %s failed", dataset.id)
             finally:
                 begun.set()
@@ -216,10 +255,10 @@ class DatasetService(Service):
         worker = threading.Thread(target=run, name=f"import-{dataset.id[:8]}", daemon=True)
         worker.start()
         begun.wait()
-        if failed:
+        if failures:
             if new:
                 storage.erase(dataset.path)
-            raise failed[0]
+            raise failures[0]
         worker.join(self.settings.import_wait)
         return self.get(viewer, dataset.id), not worker.is_alive()
 
@@ -238,16 +277,16 @@ class DatasetService(Service):
         """The data set as a zip, open for reading; the caller closes it. Raises datasets.Nothing."""
         return datasets.pack(self.find(viewer, dataset_id, "read"))
 
-    def images(self, viewer: Viewer, dataset_id: str, offset: int = 0, limit: int = 60, q: str = "") -> dict[str, Any]:
+    def images(self, viewer: Viewer, dataset_id: str, offset: int = 0, limit: int = 60, q: str = "") -> JsonObject:
         """Pictures in order: {"items": [row with id, url, thumb], "total", "next": offset | None}."""
         dataset = self.find(viewer, dataset_id, "read")
-        offset, limit = max(0, offset), max(1, min(limit, MOST_IMAGES))
+        offset = max(0, offset)
+        limit = max(1, min(limit, MOST_IMAGES))
         total = dataset.total(q)
         items = [image(dataset, row) for row in dataset.rows(offset, limit, q)]
-        following = offset + len(items)
-        return {"items": items, "total": total, "next": following if following < total else None}
+        return {"items": items, "total": total, "next": next_offset(offset + len(items), total)}
 
-    def set_caption(self, viewer: Viewer, dataset_id: str, pid: str, text: str | list[str]) -> dict[str, Any]:
+    def set_caption(self, viewer: Viewer, dataset_id: str, pid: str, text: str | list[str]) -> JsonObject:
         """Replace a picture's caption (or captions); returns the row and the `dataset` it is in.
 
         The shipped set is copied first: the answer then names the copy."""
@@ -260,9 +299,9 @@ class DatasetService(Service):
         dataset = self.editable(viewer, dataset_id)
         return {**image(dataset, dataset.set_captions(pid, texts)), "dataset": dataset.id}
 
-    def set_crop(self, viewer: Viewer, dataset_id: str, pid: str, crop: list[Any] | None) -> dict[str, Any]:
+    def set_crop(self, viewer: Viewer, dataset_id: str, pid: str, crop: list[int] | None) -> JsonObject:
         """Train on the square [x, y, side] of a picture (its pixels), or on all of it (None); as `set_caption`."""
-        if crop is not None and (len(crop) != 3 or not all(type(n) is int for n in crop)):
+        if crop is not None and (len(crop) != 3 or set(map(type, crop)) != {int}):
             raise WebError(Message("A crop is [x, y, side] in whole pixels of the picture, or null."),
                            Message("Correct it."))
         require(viewer, None, "create", "data set")
@@ -273,14 +312,14 @@ class DatasetService(Service):
         except ValueError as error:
             raise WebError(sentence(str(error)), Message("Move it into the picture.")) from None
 
-    def undo(self, viewer: Viewer, dataset_id: str) -> dict[str, Any]:
+    def undo(self, viewer: Viewer, dataset_id: str) -> Brief:
         """Take the last caption edit back."""
         dataset = self.find(viewer, dataset_id, "write")
         if not dataset.undo():
             raise Refused(Message("There is no edit to take back."), "")
         return brief(dataset)
 
-    def rename(self, viewer: Viewer, dataset_id: str, name: str) -> dict[str, Any]:
+    def rename(self, viewer: Viewer, dataset_id: str, name: str) -> Brief:
         """Give a data set another name."""
         dataset = self.find(viewer, dataset_id, "write")
         dataset.rename(name)
@@ -327,17 +366,25 @@ class DatasetService(Service):
             return dataset.copy(f"{dataset.name} (copy)", viewer.id)
 
 
-def brief(dataset: datasets.Dataset) -> dict[str, Any]:
+def brief(dataset: datasets.Dataset) -> Brief:
     """A data set as lists show it."""
     return {"id": dataset.id, "name": dataset.name, "owner": dataset.owner, "created": dataset.created,
             "read_only": dataset.read_only, "state": dataset.state, "count": dataset.count,
             "can_undo": dataset.can_undo, "last_edit": dataset.last_edit,
-            "cover": [image(dataset, row)["thumb"] for row in dataset.rows(0, 4)]}
+            "cover": [f"{_address(dataset, row)}/thumb" for row in dataset.rows(0, 4)]}
 
 
-def image(dataset: datasets.Dataset, row: dict[str, Any]) -> dict[str, Any]:
+def image(dataset: datasets.Dataset, row: Mapping[str, object]) -> JsonObject:
     """A picture as it is served: its row with its addresses."""
-    pid = row.get("pid", row["image"])
-    url = f"/api/datasets/{dataset.id}/images/{pid}"
-    keys = ("width", "height", "captions", "split", "name", "crop", "repeats")
-    return {"id": pid, "url": url, "thumb": f"{url}/thumb", **{k: row[k] for k in keys if k in row}}
+    url = _address(dataset, row)
+    facts = {key: row[key] for key in IMAGE_KEYS if key in row}
+    return {"id": _pid(row), "url": url, "thumb": f"{url}/thumb", **facts}
+
+
+def _address(dataset: datasets.Dataset, row: Mapping[str, object]) -> str:
+    """Where a picture is served."""
+    return f"/api/datasets/{dataset.id}/images/{_pid(row)}"
+
+
+def _pid(row: Mapping[str, object]) -> object:
+    return row.get("pid", row["image"])

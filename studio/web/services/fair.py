@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from studio import config as config_
 from studio import launch, prepare, storage
 from studio.folders import runs
@@ -35,13 +33,15 @@ class FairService(Service):
             return
         plan.problems += [*bounds.here(plan.config, machine.facts(self.home)), *bounds.drawn(plan.config),
                           *bounds.cached(plan.config, len(plan.rows), storage.free_bytes(self.home) / 4)]
-        room = self.quotas.room(viewer) if viewer.id else None
+        room = None
+        if viewer.id:
+            room = self.quotas.room(viewer)
         if room is not None and plan.disk_bytes > room:
             over = self.quotas.over(plan.disk_bytes, room)
             plan.fault("checkpoint.keep",
                        Message("{what} Keep fewer checkpoints, or delete something.", what=over.message))
 
-    def check_edit(self, run: runs.Run, config: dict[str, Any]) -> None:
+    def check_edit(self, run: runs.Run, config: config_.PlainConfig) -> None:
         """As `check_plan`, for a change of a run on its way."""
         if not self.settings.public:
             return

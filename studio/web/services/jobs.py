@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 from studio import hub, launch, storage
 from studio.folders import events, work
-from studio.messages import Message
+from studio.messages import JsonObject, Message
 from studio.web.access import Viewer, may, require
 from studio.web.http import serializers
 from studio.web.http.errors import NotFound
@@ -21,20 +21,24 @@ class JobService(Service):
     """Jobs."""
 
     def all(self, viewer: Viewer, subject: str | None = None, kind: str | None = None,
-                  limit: int = 50) -> dict[str, Any]:
+            limit: int = 50) -> JsonObject:
         """The viewer's jobs, newest first, perhaps only those about one data set or run, or of one kind."""
-        own = [(facts["created"], job.id, job) for job, facts in self.index.jobs()
-               if may(viewer, facts["owner"], "read") and subject in (None, facts.get("subject"))
-               and kind in (None, facts["kind"])]
-        items, places = [], self.index.places()
-        for _, _, job in sorted(own, key=lambda entry: entry[:2], reverse=True)[: max(1, min(limit, 200))]:
+        jobs = []
+        for job, facts in self.index.jobs():
+            fits = subject in (None, facts.get("subject")) and kind in (None, facts["kind"])
+            if fits and may(viewer, facts["owner"], "read"):
+                jobs.append((facts["created"], job.id, job))
+        jobs.sort(key=itemgetter(0, 1), reverse=True)
+        items = []
+        places = self.index.places()
+        for _, _, job in jobs[: max(1, min(limit, 200))]:
             try:
                 items.append(self._job_record(job, places))
             except (storage.Corrupt, FileNotFoundError):
                 continue  # deleted in this moment, or damaged
         return {"items": items, "next": None}
 
-    def get(self, viewer: Viewer, job_id: str) -> dict[str, Any]:
+    def get(self, viewer: Viewer, job_id: str) -> JsonObject:
         """One job's record, its results listed, and what it was asked for."""
         job = self.find(viewer, job_id, "read")
         return {**self._job_record(job, self.index.places()), "args": job.record()["args"]}
@@ -43,18 +47,19 @@ class JobService(Service):
         """A short text that changes whenever the job's record or events would."""
         return self.index.tag(self.find(viewer, job_id, "read"))
 
-    def events(self, viewer: Viewer, job_id: str, since: int, limit: int = MOST_EVENTS) -> dict[str, Any]:
+    def events(self, viewer: Viewer, job_id: str, since: int, limit: int = MOST_EVENTS) -> JsonObject:
         """The job's status and its events after number `since`, at most 1,000; `next` is the number to go on from."""
         job = self.find(viewer, job_id, "read")
         state, story = self.reader.state(job)
-        found = []
+        read = []
         if since < story.seq:
-            found = events.read_since(job.events_file, since, max(1, min(limit, MOST_EVENTS)))
-        shown = [hub.redact_data({k: v for k, v in e.items() if k != "mono"}) for e in found]
+            read = events.read_since(job.events_file, since, max(1, min(limit, MOST_EVENTS)))
+        following = read[-1]["seq"] if read else min(since, story.seq)
+        shown = [hub.redact_data(serializers.without_clock(event)) for event in read]
         return {**serializers.job_status(state, story, self.index.places().get(job.id)), "events": shown,
-                "next": found[-1]["seq"] if found else min(since, story.seq), "last": story.seq}
+                "next": following, "last": story.seq}
 
-    def cancel(self, viewer: Viewer, job_id: str) -> dict[str, Any]:
+    def cancel(self, viewer: Viewer, job_id: str) -> JsonObject:
         """End a job; results that are there already stay. Returns the record."""
         launch.ask(self.find(viewer, job_id, "write"), "cancel", self.reader)
         return self.get(viewer, job_id)
@@ -75,9 +80,9 @@ class JobService(Service):
                            Message("The job's record lists its results."))
         return path, str(known.get("media_type") or "application/octet-stream")
 
-    def submit(self, viewer: Viewer, kind: str, args: dict[str, Any], *, name: str, light: bool,
+    def submit(self, viewer: Viewer, kind: str, args: JsonObject, *, name: str, light: bool,
                subject: str | None = None, lend_token: bool = False,
-               fill: Callable[[work.Job], None] = lambda job: None) -> dict[str, Any]:
+               fill: Callable[[work.Job], None] = lambda job: None) -> JsonObject:
         """Start a job, or let it wait for its turn; returns its record. What it is about was checked by the caller;
         `fill` puts its inputs into its folder. Raises OverQuota."""
         require(viewer, None, "create", "job")
@@ -90,7 +95,7 @@ class JobService(Service):
         self.launcher.wake()
         return self.get(viewer, job.id)
 
-    def live(self, kind: str, subject: str, args: dict[str, Any] | None = None) -> work.Job | None:
+    def live(self, kind: str, subject: str, args: Mapping[str, object] | None = None) -> work.Job | None:
         """A job of that kind about `subject` that waits or runs, with the same `args` where they are given."""
         for job, facts in self.index.jobs():
             if (facts["kind"], facts.get("subject")) == (kind, subject) and args in (None, facts["args"]):
@@ -111,7 +116,7 @@ class JobService(Service):
         require(viewer, self.index.facts(job)["owner"], action, "job")
         return job
 
-    def _job_record(self, job: work.Job, places: dict[str, int]) -> dict[str, Any]:
+    def _job_record(self, job: work.Job, places: dict[str, int]) -> JsonObject:
         state, story = self.reader.state(job)
-        found = serializers.job(job, job.record(), state, story, places.get(job.id))
-        return {**found, "error": hub.redact_data(found["error"]), "warnings": hub.redact_data(found["warnings"])}
+        record = serializers.job(job, job.record(), state, story, places.get(job.id))
+        return {**record, "error": hub.redact_data(record["error"]), "warnings": hub.redact_data(record["warnings"])}

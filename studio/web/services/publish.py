@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any
 
 from studio import datasets, hub
 from studio.errors import Refused
-from studio.messages import Message
+from studio.messages import JsonObject, Message
 from studio.web.access import Viewer, require
 from studio.web.http.errors import WebError
 from studio.web.services.core import Core, Service
@@ -31,7 +30,7 @@ class PublishService(Service):
         self.jobs = jobs
 
     def run(self, viewer: Viewer, run_id: str, *, repo: str = "", private: bool = True, weights: str = "",
-                    step: int | None = None, precision: str = "fp32", token: str | None = None) -> dict[str, Any]:
+            step: int | None = None, precision: str = "fp32", token: str | None = None) -> JsonObject:
         """Start publishing a result; returns the job. `token` is lent to that job alone; without one, the viewer's."""
         run = self.runs.find(viewer, run_id, "write")
         self.quotas.ask(viewer, "job")
@@ -50,7 +49,7 @@ class PublishService(Service):
                                 subject=run.id, lend_token=True)
 
     def dataset(self, viewer: Viewer, dataset_id: str, *, repo: str = "", private: bool = True,
-                token: str | None = None) -> dict[str, Any]:
+                token: str | None = None) -> JsonObject:
         """Start pushing a data set; returns the job. Without `repo` it is named after the data set; `token` as above.
         Raises datasets.Nothing."""
         require(viewer, None, "create", "job")

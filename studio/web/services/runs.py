@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from studio import config as config_
 from studio import datasets, export, hub, launch, prepare, storage
+from studio.config import PlainConfig
 from studio.errors import Refused
-from studio.folders import events, runs
+from studio.folders import events, names, runs
 from studio.folders.names import clean_name, is_hub_id
-from studio.folders.records import Event, WorkRecord
-from studio.folders.work import Job
+from studio.folders.work import Job, Work
 from studio.insight import losses
-from studio.launch.usage import Usage
-from studio.messages import Message
+from studio.messages import JsonObject, Message
+from studio.web import logs
 from studio.web.access import Viewer, may, require
-from studio.web.http import serializers
+from studio.web.http import paging, serializers
 from studio.web.http.errors import NotFound, Unavailable, WebError, there_are
 from studio.web.repositories import NotReadable
 from studio.web.services.core import Core, Service
 from studio.web.services.fair import FairService
 from studio.web.services.jobs import JobService
+from studio.web.usage.index import Record
 
-LOG_BYTES = 64 * 1024
+NEWEST = 4  # samples and warnings of a run that lists have
 MOST_EVENTS = 1000
 PROMPT_LENGTH = 2000
 _SAMPLE_TYPES = {".webp", ".png", ".jpg"}
@@ -43,52 +43,62 @@ class RunService(Service):
 
     # ------------------------------------------------------------------------------------------------- looking
 
-    def all(self, viewer: Viewer, limit: int = 50, after: str | None = None) -> dict[str, Any]:
+    def all(self, viewer: Viewer, limit: int = 50, after: str | None = None) -> JsonObject:
         """The viewer's runs, newest first: {"items": [record without config], "next": token | None}."""
-        own = sorted(((facts["created"], run.id, run) for run, facts in self.index.all() if self._sees(viewer, facts)),
-                     reverse=True)
-        if after:
-            own = [entry for entry in own if entry[:2] < _place(after)]
-        page, queue = own[: max(1, min(limit, 200))], self.index.places()
+        end = paging.place(after) if after else None
+        older = []
+        for run, facts in self.index.all():
+            place = facts["created"], run.id
+            if self._sees(viewer, facts) and (end is None or place < end):
+                older.append((*place, run))
+        older.sort(reverse=True)
+        page = older[: max(1, min(limit, 200))]
+        queue = self.index.places()
         items = []
         for _, _, run in page:
             try:
-                found = self._record(run, queue)
+                record = self._record(run, queue)
             except (storage.Corrupt, FileNotFoundError):
                 continue  # deleted in this moment, or damaged: its own page says so
-            found.pop("config")
-            items.append({**found, "samples": found["samples"][-4:], "warnings": found["warnings"][-4:]})
-        more = len(own) > len(page)
-        return {"items": items, "next": _token(page[-1][0], page[-1][1]) if page and more else None}
+            record.pop("config")
+            items.append({**record, "samples": record["samples"][-NEWEST:], "warnings": record["warnings"][-NEWEST:]})
+        following = None
+        if len(older) > len(page):
+            created, run_id, _ = page[-1]
+            following = paging.token(created, run_id)
+        return {"items": items, "next": following}
 
-    def get(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
+    def get(self, viewer: Viewer, run_id: str) -> JsonObject:
         """One run's record."""
         return self._record(self.find(viewer, run_id, "read"), self.index.places())
 
-    def queue(self, viewer: Viewer) -> dict[str, Any]:
+    def queue(self, viewer: Viewer) -> JsonObject:
         """Which runs and jobs wait, in order: {"items": [{id, work, name, state, position}]}, `work` "run" or "job";
         others' are only counted."""
-        items, waiting = [], self.index.queued()
-        known = {found.id: facts for found, facts in (*self.index.all(), *self.index.jobs())}  # none: deleted since
-        for position, found in enumerate(waiting, 1):
-            facts = known.get(found.id)
+        waiting = self.index.queued()
+        records = {work.id: facts for work, facts in (*self.index.all(), *self.index.jobs())}
+        items = []
+        for position, work in enumerate(waiting, 1):
+            facts = records.get(work.id)  # None where it was deleted since
             if facts and self._sees(viewer, facts):
-                items.append({"id": found.id, "work": found.word, "name": facts["name"], "state": "queued",
+                items.append({"id": work.id, "work": work.word, "name": facts["name"], "state": "queued",
                               "position": position})
         return {"items": items, "next": None, "waiting": len(waiting)}
 
-    def reorder(self, viewer: Viewer, order: list[str]) -> dict[str, Any]:
+    def reorder(self, viewer: Viewer, order: list[str]) -> JsonObject:
         """Put the viewer's waiting runs and jobs into `order`; they share out the places they hold now."""
-        waiting = {found.id: found for found in self.index.queued()}
-        own = [self.jobs.find(viewer, id_, "write") if isinstance(waiting.get(id_), Job)
-               else self.find(viewer, id_, "write") for id_ in dict.fromkeys(order)]
-        started = [found.id for found in own if found.id not in waiting]
+        waiting = {work.id: work for work in self.index.queued()}
+        ordered: list[Work] = []
+        for id_ in dict.fromkeys(order):
+            find = self.jobs.find if isinstance(waiting.get(id_), Job) else self.find
+            ordered.append(find(viewer, id_, "write"))
+        started = [work.id for work in ordered if work.id not in waiting]
         if started:
             raise Refused(Message("Not waiting any more: {ids}.", ids=", ".join(started)),
                           Message("Look at the queue and try again."))
-        ranks = sorted(run.record()["rank"] for run in own)
-        for run, rank in zip(own, ranks, strict=True):
-            run.update(rank=rank)
+        ranks = sorted(work.record()["rank"] for work in ordered)
+        for work, rank in zip(ordered, ranks, strict=True):
+            work.update(rank=rank)
         return self.queue(viewer)
 
     def events(self, viewer: Viewer, run_id: str, since: int, limit: int = MOST_EVENTS) -> dict[str, Any]:
@@ -96,16 +106,16 @@ class RunService(Service):
         `revision` is another whenever the record changed without an event."""
         run = self.find(viewer, run_id, "read")
         state, story = self.reader.state(run)
-        found = []
+        read = []
         if since < story.seq:
-            found = events.read_since(run.events_file, since, max(1, min(limit, MOST_EVENTS)))
+            read = events.read_since(run.events_file, since, max(1, min(limit, MOST_EVENTS)))
         revision = run.revision()  # before the rest: a change in between is then told again rather than lost
         place = self._place(run, state)
         note = serializers.note(run.record(), state, place)
         status = serializers.status(state, story, self.config_of(run), place, note)
-        following = found[-1]["seq"] if found else min(since, story.seq)
+        following = read[-1]["seq"] if read else min(since, story.seq)
         return {**status, "revision": revision, "usage": self._usage(run, state), "next": following, "last": story.seq,
-                "events": [_shown(run, e) for e in serializers.telling(found)]}
+                "events": [_shown(run, event) for event in serializers.telling(read)]}
 
     def poll_tag(self, viewer: Viewer, run_id: str) -> str:
         """A short text that changes whenever `events` would answer something new."""
@@ -114,31 +124,17 @@ class RunService(Service):
     def quick_tag(self, viewer: Viewer, run_id: str) -> str | None:
         """`poll_tag` from a few looks at files; None where it hangs on others too, since the run waits in the queue."""
         run = self.find(viewer, run_id, "read")
-        return None if self.index.waits(run) else run.pulse()
+        if self.index.waits(run):
+            return None
+        return run.pulse()
 
-    def log(self, viewer: Viewer, run_id: str, since: int | None = None) -> dict[str, Any]:
+    def log(self, viewer: Viewer, run_id: str, since: int | None = None) -> JsonObject:
         """Whole lines of the run's output from byte `since` on (by default the last 32 KB), without tokens:
         {"text", "since", "next", "size"}."""
-        run = self.find(viewer, run_id, "read")
-        try:
-            with open(run.log_file, "rb") as file:
-                size = file.seek(0, 2)
-                start = max(0, size - LOG_BYTES // 2) if since is None else min(max(0, since), size)
-                file.seek(start)
-                data = file.read(LOG_BYTES)
-        except FileNotFoundError:
-            return {"text": "", "since": 0, "next": 0, "size": 0}
-        whole = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
-        if whole == 0 and (len(data) == LOG_BYTES or not run.alive()):
-            whole = len(data)
-        if since is None and start > 0:  # the tail begins at a line
-            first = data.find(b"\n", 0, whole) + 1
-            start, data, whole = start + first, data[first:], whole - first
-        text = hub.redact(data[:whole].decode("utf-8", "replace"))
-        return {"text": text, "since": start, "next": start + whole, "size": size}
+        return logs.lines(self.find(viewer, run_id, "read"), since)
 
     def series(self, viewer: Viewer, run_id: str, keys: list[str] | None = None, from_: int = 0, to: int | None = None,
-               points: int = 1000) -> dict[str, Any]:
+               points: int = 1000) -> JsonObject:
         """The run's curve as columns down-sampled to min/mean/max; see `serializers.series`."""
         keys = list(dict.fromkeys(keys or ["loss", "lr"]))
         unknown = [key for key in keys if key not in serializers.SERIES]
@@ -150,8 +146,8 @@ class RunService(Service):
         points = max(1, min(points, serializers.MOST_POINTS))
         return {"state": state, **serializers.series(story, keys, from_, to, points)}
 
-    def pictures(self, viewer: Viewer, run_id: str, sort: str = "-loss", offset: int = 0, limit: int = 60
-                 ) -> dict[str, Any]:
+    def pictures(self, viewer: Viewer, run_id: str, sort: str = "-loss", offset: int = 0,
+                 limit: int = 60) -> JsonObject:
         """The run's training pictures with what each cost the model so far; see `losses.pictures`."""
         run = self.find(viewer, run_id, "read")
         if sort not in losses.SORTS:
@@ -170,7 +166,7 @@ class RunService(Service):
 
     # ------------------------------------------------------------------------------------------------- making
 
-    def create(self, viewer: Viewer, name: str, config: dict[str, Any]) -> dict[str, Any]:
+    def create(self, viewer: Viewer, name: str, config: PlainConfig) -> JsonObject:
         """Submit a run; returns its record. Raises ConfigError with every problem at once."""
         require(viewer, None, "create", "run")
         with self.quotas.place(viewer, "run", "kept run"):
@@ -182,7 +178,7 @@ class RunService(Service):
         return self.get(viewer, run.id)
 
     def branch(self, viewer: Viewer, run_id: str, checkpoint: str | None, name: str | None,
-               config: dict[str, Any]) -> dict[str, Any]:
+               config: PlainConfig) -> JsonObject:
         """A new run that goes on from a checkpoint of this one; returns its record. Raises ConfigError, Refused."""
         parent = self.find(viewer, run_id, "write")
         self.check_base(viewer, parent)
@@ -196,10 +192,11 @@ class RunService(Service):
 
     # ------------------------------------------------------------------------------------------------- steering
 
-    def control(self, viewer: Viewer, run_id: str, kind: str, args: dict[str, Any] | None = None) -> dict[str, Any]:
+    def control(self, viewer: Viewer, run_id: str, kind: str, args: Mapping[str, object] | None = None) -> JsonObject:
         """stop, cancel, pause, save, sample or resume; returns the record."""
         run = self.find(viewer, run_id, "write")
-        known = [*(control for control in runs.CONTROLS if control != "edit"), "resume"]
+        known = [*runs.CONTROLS, "resume"]
+        known.remove("edit")
         if kind not in known:
             raise WebError(Message("There is no control {name}.", name=repr(kind[:40])),
                            there_are(known))
@@ -217,7 +214,7 @@ class RunService(Service):
         self.launcher.wake()
         return self.get(viewer, run_id)
 
-    def edit(self, viewer: Viewer, run_id: str, config: dict[str, Any], resume: bool = False) -> dict[str, Any]:
+    def edit(self, viewer: Viewer, run_id: str, config: PlainConfig, resume: bool = False) -> JsonObject:
         """Change settings of a run on its way, and with `resume` let it go on with them; returns its record."""
         run = self.find(viewer, run_id, "write")
         self.quotas.request(run)
@@ -234,7 +231,7 @@ class RunService(Service):
             self.launcher.wake()
         return self.get(viewer, run_id)
 
-    def rename(self, viewer: Viewer, run_id: str, name: str) -> dict[str, Any]:
+    def rename(self, viewer: Viewer, run_id: str, name: str) -> JsonObject:
         """Give a run another name."""
         run = self.find(viewer, run_id, "write")
         run.update(name=clean_name(name))
@@ -249,14 +246,17 @@ class RunService(Service):
 
     # ------------------------------------------------------------------------------------------------- taking away
 
-    def files(self, viewer: Viewer, run_id: str) -> dict[str, Any]:
+    def files(self, viewer: Viewer, run_id: str) -> JsonObject:
         """What can be downloaded now: `schemas.runs.Files`."""
         run = self.find(viewer, run_id, "read")
-        allowed = self._may_take_base(viewer, run)
-        return {"items": [{"path": i.path, "size": i.size, "kind": i.kind, "weights": i.weights, "step": i.step,
-                           "precision": i.precision, "programs": list(i.programs),
-                           "url": f"/api/runs/{run.id}/files/{i.path}"}
-                          for i in export.listing(run) if allowed or not export.holds_base(i.path)], "next": None}
+        may_take_base = self._may_take_base(viewer, run)
+        items = []
+        for item in export.listing(run):
+            if may_take_base or not export.holds_base(item.path):
+                items.append({"path": item.path, "size": item.size, "kind": item.kind, "weights": item.weights,
+                              "step": item.step, "precision": item.precision, "programs": list(item.programs),
+                              "url": f"/api/runs/{run.id}/files/{item.path}"})
+        return {"items": items, "next": None}
 
     def open_file(self, viewer: Viewer, run_id: str, path: str) -> export.Download:
         """An item of `files`, open for reading; the caller closes it."""
@@ -273,8 +273,8 @@ class RunService(Service):
         """Where a sample picture lies; `name` must be one of the run's own samples."""
         run = self.find(viewer, run_id, "read")
         path = run.samples / name
-        known = any(s["file"] == name for s in self.reader.story(run).samples)
-        if not known or "/" in name or path.suffix not in _SAMPLE_TYPES or not path.is_file():
+        known = map(itemgetter("file"), self.reader.story(run).samples)
+        if name not in known or "/" in name or path.suffix not in _SAMPLE_TYPES or not path.is_file():
             raise NotFound(Message("There is no such sample picture in this run."),
                            Message("The run's record lists its samples."))
         return path
@@ -301,33 +301,34 @@ class RunService(Service):
             return True
         return True
 
-    def _sees(self, viewer: Viewer, facts: WorkRecord) -> bool:
+    def _sees(self, viewer: Viewer, facts: Record) -> bool:
         return may(viewer, facts.get("owner"), "read")
 
     def _record(self, run: runs.Run, queue: dict[str, int]) -> dict[str, Any]:
         revision = run.revision()
         state, story = self.reader.state(run)
-        found = serializers.record(run, run.record(), self.config_of(run), state, story, queue.get(run.id))
-        return {**found, "revision": revision, "usage": self._usage(run, state),
-                "error": hub.redact_data(found["error"]),
-                "warnings": [*hub.redact_data(found["warnings"]), *serializers.disk(run, state)]}
+        record = serializers.record(run, run.record(), self.config_of(run), state, story, queue.get(run.id))
+        return {**record, "revision": revision, "usage": self._usage(run, state),
+                "error": hub.redact_data(record["error"]),
+                "warnings": [*hub.redact_data(record["warnings"]), *serializers.disk(run, state)]}
 
-    def _usage(self, run: runs.Run, state: str) -> Usage | None:
+    def _usage(self, run: runs.Run, state: str) -> Mapping[str, object] | None:
+        """What the processes of a live run take now."""
         return self.meter.read(run) if state in events.ACTIVE else None
 
-    def config_of(self, run: runs.Run) -> dict[str, Any]:
+    def config_of(self, run: runs.Run) -> PlainConfig:
         """A run's settings with all edits; {} where its file is gone."""
         return run.settings() if run.config_file.exists() else {}
 
     def _place(self, run: runs.Run, state: str) -> int | None:
+        """The place in the queue of a run that waits."""
         return self.index.places().get(run.id) if state == "queued" else None
 
-    def check_config(self, viewer: Viewer, config: Any) -> None:
+    def check_config(self, viewer: Viewer, config: object) -> None:
         """Where strangers may sign in, no setting names a path on the server, and data sets are one's own."""
         if not isinstance(config, dict):
             return  # prepare says what is wrong with it
-        section = config.get("model")
-        base = section.get("base", "embedded") if isinstance(section, dict) else "embedded"
+        base = _setting(config, "model", "base", "embedded")
         if self.settings.public and isinstance(base, str) and base != "embedded" and not is_hub_id(base):
             raise config_.fault("model.base",
                                 Message("a base model here is `embedded` or a Hub id such as "
@@ -350,50 +351,48 @@ class RunService(Service):
         if self.settings.public and is_hub_id(base):
             self.repositories.require(viewer, base, token=token)
 
-    def _check_dataset(self, viewer: Viewer, config: dict[str, Any]) -> None:
-        section = config.get("data")
-        wanted = section.get("dataset") if isinstance(section, dict) else None
-        if not isinstance(wanted, str):
+    def _check_dataset(self, viewer: Viewer, config: PlainConfig) -> None:
+        dataset = _setting(config, "data", "dataset", None)
+        if not isinstance(dataset, str):
             return
         try:
-            owner = datasets.find(self.home, wanted).owner
+            owner = datasets.find(self.home, dataset).owner
         except datasets.NotFound:
             return  # prepare says so
         if not may(viewer, owner, "read"):
-            raise config_.fault("data.dataset", Message("there is no data set {name}", name=repr(wanted[:64])))
+            raise config_.fault("data.dataset", Message("there is no data set {name}", name=repr(dataset[:64])))
 
 
-def _control_args(kind: str, args: dict[str, Any]) -> dict[str, str]:
+def _setting(config: PlainConfig, section: str, name: str, default: str | None) -> object:
+    """A setting of a config that nobody has checked yet; `default` where it has none, or no such section."""
+    values = config.get(section)
+    if not isinstance(values, dict):
+        return default
+    return values.get(name, default)
+
+
+def _control_args(kind: str, args: Mapping[str, object]) -> dict[str, str]:
     """What may come with a control: a prompt for `sample`; for `resume` a checkpoint's name, and a Hub token that the
     attempt is lent and nobody keeps."""
     names = {"sample": {"prompt"}, "resume": {"checkpoint", "token"}}.get(kind, set())
-    args = {key: value for key, value in args.items() if value is not None}
-    if set(args) - names:
+    sent = {key: value for key, value in args.items() if value is not None}
+    if set(sent) - names:
         raise WebError(Message("{kind} takes no such settings.", kind=kind),
                        Message("Only sample takes one, prompt, and resume, checkpoint and token."))
-    for name, value in args.items():
+    texts = {}
+    for name, value in sent.items():
         if not isinstance(value, str) or len(value) > PROMPT_LENGTH:
             raise WebError(Message("The {name} must be text of at most {length} characters.", name=name,
                                    length=PROMPT_LENGTH), Message("Shorten it and try again."))
-    return args
+        texts[name] = value
+    return texts
 
 
-def _shown(run: runs.Run, event: Event) -> dict[str, Any]:
+def _shown(run: runs.Run, event: Mapping[str, object]) -> JsonObject:
     """An event as it is served: numbers of the process's own clock stay inside, texts are redacted."""
-    shown = {k: v for k, v in event.items() if k != "mono"}
+    shown = serializers.without_clock(event)
     if event["kind"] == "sample":
-        shown["url"] = serializers.sample(run, event)["url"]
-    return shown if event["kind"] == "step" else hub.redact_data(shown)
-
-
-def _token(created: float, run_id: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([created, run_id]).encode()).decode()
-
-
-def _place(token: str) -> tuple[float, str]:
-    try:
-        created, run_id = json.loads(base64.urlsafe_b64decode(token.encode()))
-        return float(created), str(run_id)
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        raise WebError(Message("`after` is not a token of this list."),
-                       Message("Use `next` of the page before.")) from None
+        shown["url"] = names.sample_url(run.id, event.get("file"))
+    if event["kind"] == "step":  # it has no text
+        return shown
+    return hub.redact_data(shown)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from studio import config, hub, launch
 from studio.commands import reference
 from studio.folders import events, runs
-from studio.messages import Message
+from studio.messages import JsonObject, Message
 from studio.system import machine
 from studio.web.access import Viewer, may
 from studio.web.http.errors import WebError
@@ -34,6 +34,13 @@ from studio.web.usage.index import Index
 from studio.web.usage.people import People
 from studio.web.usage.quotas import Quotas
 from studio.web.usage.stored import Stored
+
+
+class CommandRead(TypedDict):
+    """A pasted command line: what of it is in the partial config, and what is not, as {option, value, why}."""
+
+    config: config.PlainConfig
+    unplaced: list[JsonObject]
 
 
 class Studio:
@@ -67,35 +74,36 @@ class Studio:
         self.trash = TrashService(core)
         self.care = CareService(core)
 
-    def schema(self, viewer: Viewer) -> config.ConfigSchema:
+    def schema(self, viewer: Viewer) -> JsonObject:
         """Every setting, for forms and programs."""
         return config.schema()
 
-    def from_command(self, viewer: Viewer, command: str) -> dict[str, Any]:
-        """A pasted reference command line as {"config", "unplaced": [{option, value, why}]}."""
+    def from_command(self, viewer: Viewer, command: str) -> CommandRead:
+        """A pasted reference command line as {"config", "unplaced": [{option, value, why}]}. Raises WebError."""
         try:
             return hub.redact_data(reference.from_command(command))
         except reference.CommandError as error:
             raise WebError(Message("This cannot be read: {why}.", why=error),
                            Message("Paste the command as you would run it.")) from None
 
-    def machine(self, viewer: Viewer) -> dict[str, Any]:
+    def machine(self, viewer: Viewer) -> JsonObject:
         """Facts about this machine: cores, memory, GPUs, the fastest precision."""
         return machine.facts(self.home)
 
-    def session(self, viewer: Viewer) -> dict[str, Any]:
+    def session(self, viewer: Viewer) -> JsonObject:
         """Who is looking and how they may sign in or out: for the page's header."""
-        links = {"login": "/oauth/huggingface/login", "logout": "/oauth/huggingface/logout"}
-        return {"auth": self.settings.auth, "import_roots": [str(root) for root in self.settings.import_roots],
+        links = {"login": None, "logout": None}
+        if self.settings.public:
+            links = {"login": "/oauth/huggingface/login", "logout": "/oauth/huggingface/logout"}
+        return {"auth": self.settings.auth, "import_roots": list(map(str, self.settings.import_roots)),
                 "signed_in": bool(viewer.id), "name": viewer.name, "may_create": bool(viewer.id),
-                "administrator": may(viewer, None, "administer"),
-                **(links if self.settings.public else {"login": None, "logout": None})}
+                "administrator": may(viewer, None, "administer"), **links}
 
     def save_live_runs(self, seconds: float) -> list[str]:
         """Tell every live run to save and leave, and wait up to `seconds`; returns the ids of those that had not left.
 
         For a container that is about to be stopped: what is not saved then is lost."""
-        live = [run for run in runs.every(self.home) if run.alive()]
+        live = list(filter(runs.Run.alive, runs.every(self.home)))
         for run in live:
             if self.reader.state(run)[0] in events.ACTIVE:
                 try:
@@ -105,5 +113,5 @@ class Studio:
         deadline = time.monotonic() + seconds
         while live and time.monotonic() < deadline:
             time.sleep(0.1)
-            live = [run for run in live if run.alive()]
+            live = list(filter(runs.Run.alive, live))
         return [run.id for run in live]

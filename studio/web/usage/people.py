@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from studio import storage
@@ -35,9 +36,10 @@ class People:
 
     def _read(self) -> dict[str, str]:
         if self._names is None:
-            try:
+            names: dict[str, str] = {}
+            with suppress(storage.Corrupt):  # it is filled again
                 known = storage.read_json(self.file)
-            except storage.Corrupt:  # it is filled again
-                known = None
-            self._names = {str(owner): str(name) for owner, name in known.items()} if isinstance(known, dict) else {}
+                if isinstance(known, dict):
+                    names = {str(owner): str(name) for owner, name in known.items()}
+            self._names = names
         return self._names

@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -65,9 +64,10 @@ class Stored:
     """The figures of one home. Safe to use from several threads."""
 
     def __init__(self, home: Path, index: Index):
-        self.home, self.index = home, index
+        self.home = home
+        self.index = index
         self._lock = threading.RLock()
-        self._trees: dict[Path, tuple[Any, Tree]] = {}
+        self._trees: dict[Path, tuple[object, Tree]] = {}  # with what stands for the state they were measured in
         self._pictures = _Pictures(home)
         self._bases: dict[Path, str | None] = {}  # which of <home>/bases a run stands on; a run keeps its base
         self._owners: dict[Path, str] = {}  # of data sets, and of what lies in the trash; neither changes
@@ -76,10 +76,13 @@ class Stored:
     def of(self, owner: str, within: float = 0.0) -> Use:
         """What the things of `owner` take, found out at most `within` seconds ago."""
         with self._lock:
-            known, now = self._known.get(owner), time.monotonic()
-            if known is None or now - known[0] > within:
-                known = self._known[owner] = now, self._measure(owner)
-            return known[1]
+            known = self._known.get(owner)
+            now = time.monotonic()
+            if known is not None and now - known[0] <= within:
+                return known[1]
+            use = self._measure(owner)
+            self._known[owner] = now, use
+            return use
 
     def forget(self, owner: str) -> None:
         """Find out anew what the things of `owner` take, when next asked. Waits for nothing."""
@@ -88,17 +91,21 @@ class Stored:
     def owners(self) -> list[str]:
         """Everybody who has anything here."""
         with self._lock:
-            owners = {owner for _, owner in self.datasets()} | {one.owner for one in self.trash()}
-            owners |= {facts["owner"] for _, facts in (*self.index.all(), *self.index.jobs())}
+            owners = set()
+            for _, owner in (*self.datasets(), *self.discarded()):
+                owners.add(owner)
+            for _, facts in (*self.index.all(), *self.index.jobs()):
+                owners.add(facts["owner"])
             return sorted(owners - {""})
 
     def datasets(self) -> list[tuple[Path, str]]:
         """The folder and the owner of every data set that is somebody's."""
         owned = []
         for path in _folders(self.home / "datasets"):
-            owner = self._owner(path, ("dataset.json",)) if ID.fullmatch(path.name) else None
-            if owner is not None:
-                owned.append((path, owner))
+            if ID.fullmatch(path.name):
+                owner = self._owner(path, ("dataset.json",))
+                if owner is not None:
+                    owned.append((path, owner))
         return owned
 
     def trash(self) -> list[Discarded]:
@@ -117,80 +124,110 @@ class Stored:
         the pictures that nothing else of theirs names. Nothing in an entry changes, so it is read once."""
         with self._lock:
             mine = [Discarded(entry.path, int(entry.deleted), owner) for entry in entries]
-            held = self._held(owner) if mine else _together([])
-            return [self._size_of_trash(held, [one]) for one in mine], self._size_of_trash(held, mine)
+            held = self._held_beside(mine, owner)
+            return [self._size_of_trash(held, [entry]) for entry in mine], self._size_of_trash(held, mine)
 
     def over(self, owner: str, entries: list[Discarded], limit: int) -> list[Discarded]:
         """Which of a person's entries of the trash, given the oldest first, have no room beside their things."""
         with self._lock:
-            entries, room, gone = list(entries), limit - self.of(owner, WITHIN).bytes, []
-            held = self._held(owner) if entries else _together([])
-            while entries and self._size_of_trash(held, entries) > room:
-                gone.append(entries.pop(0))
-            return gone
+            room = limit - self.of(owner, WITHIN).bytes
+            held = self._held_beside(entries, owner)
+            count = 0
+            while count < len(entries) and self._size_of_trash(held, entries[count:]) > room:
+                count += 1
+            return entries[:count]
 
     # ---------------------------------------------------------------------------------------------------- inside
 
     def _measure(self, owner: str) -> Use:
-        kinds: dict[str, int] = {}
-        links: dict[tuple[int, int], int] = {}
-        folders = [path for path, whose in self.datasets() if whose == owner]
-        runs = [run for run, facts in self.index.all() if facts["owner"] == owner]
-        pictures = self._pictures.of(path / "rows.jsonl" for path in folders)
-        kinds["datasets"] = sum(self._dataset(path, links) for path in folders) + _total(pictures)
-        kinds["runs"] = sum(self._work(run, links) for run in runs) + _total(
-            _without(self._pictures.of(run.rows_file for run in runs), pictures))
-        kinds["jobs"] = sum(self._work(job, links) for job, facts in self.index.jobs() if facts["owner"] == owner)
-        kinds["runs"] += sum(links.values())
-        kinds["bases"] = sum(self._settled(self.home / "bases" / name, name).bytes
-                             for name in {self._base(run) for run in runs} if name)
-        entries = [one for one in self.trash() if one.owner == owner]
+        kinds: dict[str, int] = dict.fromkeys(KINDS, 0)
+        links: dict[tuple[int, int], int] = {}  # files that several folders may hold count once, for the runs
+        folders = self._datasets_of(owner)
+        runs = self._runs_of(owner)
+        for path in folders:
+            kinds["datasets"] += self._dataset(path, links)
+        for run in runs:
+            kinds["runs"] += self._work(run, links)
+        for job, facts in self.index.jobs():
+            if facts["owner"] == owner:
+                kinds["jobs"] += self._work(job, links)
+        for name in set(filter(None, map(self._base, runs))):
+            kinds["bases"] += self._settled(self.home / "bases" / name, name).bytes
+        in_datasets, in_runs = self._named_by(folders, runs)
+        kinds["datasets"] += _total(in_datasets)
+        kinds["runs"] += _total(_without(in_runs, in_datasets)) + sum(links.values())
+        entries = [entry for entry in self.trash() if entry.owner == owner]
         self._forget_gone()
-        return Use(kinds, self._size_of_trash(self._held(owner) if entries else _together([]), entries))
+        return Use(kinds, self._size_of_trash(self._held_beside(entries, owner), entries))
+
+    def _datasets_of(self, owner: str) -> list[Path]:
+        return [path for path, whose in self.datasets() if whose == owner]
+
+    def _runs_of(self, owner: str) -> list[Run]:
+        return [run for run, facts in self.index.all() if facts["owner"] == owner]
+
+    def _named_by(self, folders: Iterable[Path], runs: Iterable[Run]) -> tuple[Sizes, Sizes]:
+        """The pictures that these data sets name, and those that these runs do."""
+        return (self._pictures.of(path / "rows.jsonl" for path in folders),
+                self._pictures.of(run.rows_file for run in runs))
 
     def _dataset(self, path: Path, links: dict[tuple[int, int], int]) -> int:
         """A data set without its pictures: rows, waiting batches, what an import under way has decoded so far."""
         busy = storage.is_locked(path / "import.lock")
         names = (".", "incoming", "rows.jsonl", "report.json", "suggestions.jsonl", "report.csv", "import.log")
-        stamp = None if busy else tuple(_stamp(path / name) for name in names)
+        stamp = None
+        if not busy:
+            stamp = tuple(map(_stamp, map(path.joinpath, names)))
         tree = self._settled(path, stamp)
         links.update(tree.links)
-        more = measure(self.home / "images" / f"{storage.STAGING}{path.name}").bytes if busy else 0
-        return tree.bytes + more + _blocks(measures.file_of(self.home, path.name))
+        size = tree.bytes + _blocks(measures.file_of(self.home, path.name))
+        if busy:
+            size += measure(self.home / "images" / f"{storage.STAGING}{path.name}").bytes
+        return size
 
     def _work(self, work: Work, links: dict[tuple[int, int], int]) -> int:
         """A run's or a job's folder, but for the files that others may link, which go into `links`."""
-        live = work.alive()
-        tree = self._settled(work.path, None if live else (work.pulse(), _stamp(work.path / "votes.jsonl")))
+        stamp = None
+        if not work.alive():
+            stamp = work.pulse(), _stamp(work.path / "votes.jsonl")
+        tree = self._settled(work.path, stamp)
         links.update(tree.links)
         return tree.bytes
 
-    def _settled(self, path: Path, stamp: Any) -> Tree:
+    def _settled(self, path: Path, stamp: object) -> Tree:
         """`measure`, remembered while `stamp` stays the same; None is never remembered."""
-        known = self._trees.get(path)
-        if known is None or stamp is None or known[0] != stamp:
-            known = self._trees[path] = stamp, measure(path)
-        return known[1]
+        known_stamp, tree = self._trees.get(path, (None, None))
+        if tree is None or stamp is None or known_stamp != stamp:
+            tree = measure(path)
+            self._trees[path] = stamp, tree
+        return tree
 
-    def _held(self, owner: str) -> Sizes:
-        """The pictures that living things of a person name."""
-        sets = [path / "rows.jsonl" for path, whose in self.datasets() if whose == owner]
-        runs = [run.rows_file for run, facts in self.index.all() if facts["owner"] == owner]
-        return self._pictures.of([*sets, *runs])
+    def _held_beside(self, entries: list[Discarded], owner: str) -> Sizes:
+        """The pictures that living things of a person name, with which `entries` of their trash are compared; none
+        where there are no entries."""
+        if not entries:
+            return _together([])
+        return _together(list(self._named_by(self._datasets_of(owner), self._runs_of(owner))))
 
     def _size_of_trash(self, held: Sizes, entries: list[Discarded]) -> int:
         """These entries of the trash, with the pictures that are not among those `held`."""
-        trees = [self._settled(one.path, one.time) for one in entries]
-        links = {key: size for tree in trees for key, size in tree.links.items()}
-        rows = [one.path / name for one in entries for name in ("rows.jsonl", "dataset.jsonl")]
-        alone = _without(self._pictures.of(rows), held)
-        return sum(tree.bytes for tree in trees) + sum(links.values()) + _total(alone)
+        size = 0
+        links: dict[tuple[int, int], int] = {}
+        rows_files = []
+        for entry in entries:
+            tree = self._settled(entry.path, entry.time)
+            size += tree.bytes
+            links.update(tree.links)
+            rows_files += [entry.path / "rows.jsonl", entry.path / "dataset.jsonl"]
+        alone = _without(self._pictures.of(rows_files), held)
+        return size + sum(links.values()) + _total(alone)
 
     def _base(self, run: Run) -> str | None:
         """The name of the folder in <home>/bases that a run stands on."""
         if run.path not in self._bases:
             try:
-                base = Path(str((storage.read_json(run.config_file) or {}).get("model", {}).get("base", "")))
+                config = storage.read_json(run.config_file) or {}
+                base = Path(str(config.get("model", {}).get("base", "")))
             except (storage.Corrupt, AttributeError):
                 return None
             self._bases[run.path] = base.name if base.parent == self.home / "bases" else None
@@ -212,7 +249,8 @@ class Stored:
     def _discarded_by(self, entry: trash.Entry, wholes: dict[str, trash.Entry]) -> str:
         """The owner of an entry of the trash, also where what it was a part of was deleted after it."""
         if entry.path not in self._owners:
-            owner, whole = entry.owner, entry.parent
+            owner = entry.owner
+            whole = entry.parent
             if owner is None and whole is not None and whole.name in wholes:
                 owner = wholes[whole.name].owner
             if owner is None:
@@ -224,8 +262,9 @@ class Stored:
         """Drop what is remembered of folders that are not there any more, now and then."""
         if len(self._trees) > 2 * (len(self.index.all()) + len(self.index.jobs()) + 1000):
             for known in (self._trees, self._bases, self._owners):
-                for path in [path for path in known if not path.exists()]:
-                    known.pop(path, None)
+                for path in list(known):
+                    if not path.exists():
+                        known.pop(path, None)
 
 
 class _Pictures:
@@ -238,7 +277,7 @@ class _Pictures:
 
     def of(self, files: Iterable[Path]) -> Sizes:
         """Every picture that these files name; those whose file is not there count nothing."""
-        return _together([self._one(path) for path in files])
+        return _together(list(map(self._one, files)))
 
     def _one(self, path: Path) -> Sizes:
         reader, known = self._read.pop(path, (naming.Reader(path), _together([])))
@@ -246,17 +285,21 @@ class _Pictures:
         try:
             if reader.changed():
                 new = self._sizes(reader.read())
-                known = new if reader.anew else _together([known, new])
+                if not reader.anew:
+                    new = _together([known, new])
+                known = new
         except (FileNotFoundError, NotADirectoryError):  # deleted in this moment
             return _together([])
         self._read[path] = reader, known
         self._bytes += _memory(known)
         while self._bytes > MOST_BYTES and len(self._read) > 1:
-            self._bytes -= _memory(self._read.popitem(last=False)[1][1])
+            _, (_, oldest) = self._read.popitem(last=False)
+            self._bytes -= _memory(oldest)
         return known
 
-    def _sizes(self, rows: Iterable[dict[str, Any]]) -> Sizes:
-        keys, blocks = [], []
+    def _sizes(self, rows: Iterable[dict[str, str]]) -> Sizes:
+        keys = []
+        blocks = []
         for row in rows:
             keys.append(int(row["image"][:16], 16))
             blocks.append(_blocks(datasets.picture_path(self.home, row)) // BLOCK)
@@ -265,10 +308,10 @@ class _Pictures:
 
 def _together(parts: list[Sizes]) -> Sizes:
     """Each picture of the parts once."""
-    keys = np.concatenate([np.empty(0, np.uint64), *(part[0] for part in parts)])
-    blocks = np.concatenate([np.empty(0, np.uint32), *(part[1] for part in parts)])
-    keys, places = np.unique(keys, return_index=True)
-    return keys, blocks[places]
+    nothing = np.empty(0, np.uint64), np.empty(0, np.uint32)
+    keys_of_parts, blocks_of_parts = zip(nothing, *parts, strict=True)
+    keys, places = np.unique(np.concatenate(keys_of_parts), return_index=True)
+    return keys, np.concatenate(blocks_of_parts)[places]
 
 
 def _without(pictures: Sizes, others: Sizes) -> Sizes:
@@ -290,34 +333,38 @@ def measure(path: Path) -> Tree:
     there. Links are not followed."""
     if path.is_file():
         return Tree(_blocks(path))
-    tree, todo = Tree(), [path]
-    while todo:
-        folder = todo.pop()
+    tree = Tree()
+    folders = [path]
+    while folders:
         try:
-            entries = list(os.scandir(folder))
+            entries = list(os.scandir(folders.pop()))
         except (FileNotFoundError, NotADirectoryError):
             continue
         tree.bytes += BLOCK
         for entry in entries:
             try:
                 if entry.is_dir(follow_symlinks=False):
-                    todo.append(Path(entry.path))
+                    folders.append(Path(entry.path))
                     continue
                 stat = entry.stat(follow_symlinks=False)
             except FileNotFoundError:  # removed in this moment
                 continue
-            size = -(-stat.st_size // BLOCK) * BLOCK
             if stat.st_nlink > 1:
-                tree.links[stat.st_dev, stat.st_ino] = size
+                tree.links[stat.st_dev, stat.st_ino] = _in_blocks(stat.st_size)
             else:
-                tree.bytes += size
+                tree.bytes += _in_blocks(stat.st_size)
     return tree
 
 
+def _in_blocks(size: int) -> int:
+    """Bytes, rounded up to whole blocks."""
+    return -(-size // BLOCK) * BLOCK
+
+
 def _blocks(path: Path) -> int:
-    """A file's size in whole blocks; 0 where there is none."""
+    """A file's bytes in whole blocks; 0 where there is none."""
     try:
-        return -(-path.stat().st_size // BLOCK) * BLOCK
+        return _in_blocks(path.stat().st_size)
     except FileNotFoundError:
         return 0
 
@@ -331,11 +378,9 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def _folders(path: Path) -> Iterator[Path]:
-    return (entry for entry in _entries(path) if entry.is_dir())
-
-
-def _entries(path: Path) -> list[Path]:
+    """The folders in a folder; none where it is not there."""
     try:
-        return [Path(entry.path) for entry in os.scandir(path)]
+        entries = list(os.scandir(path))
     except FileNotFoundError:
-        return []
+        return
+    yield from filter(Path.is_dir, map(Path, entries))

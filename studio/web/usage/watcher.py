@@ -7,6 +7,8 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 from studio import datasets, launch, storage
@@ -38,8 +40,9 @@ class Watcher:
     the next time, and keeps nothing else from being done."""
 
     def __init__(self, studio: Studio):
-        self.studio, self._troubles = studio, faults.Log(log)
-        self._asked: dict[Path, float] = {}
+        self.studio = studio
+        self._troubles = faults.Log(log)
+        self._asked: dict[Path, float] = {}  # by the work's folder: when it was last asked to end (monotonic seconds)
 
     def look(self) -> None:
         """End what grows of those who are over, and remove what their trash has no room for."""
@@ -58,46 +61,54 @@ class Watcher:
 
     def _end_what_grows(self, limit: int) -> None:
         studio = self.studio
-        importing = [(path, owner) for path, owner in studio.stored.datasets()
-                     if storage.is_locked(path / "import.lock")]
-        live = [one for one in studio.launcher.live if one.owner]
-        for owner in {*(owner for _, owner in importing), *(one.owner for one in live)}:
-            self._try("ending what grows", lambda owner=owner: self._end_if_over(owner, limit, live, importing))
+        importing: dict[str, list[Path]] = {}  # the data sets of each owner into which an import goes on
+        for path, owner in studio.stored.datasets():
+            if storage.is_locked(path / "import.lock"):
+                importing.setdefault(owner, []).append(path)
+        live: dict[str, list[turns.Live]] = {}
+        for running in studio.launcher.live:
+            if running.owner:
+                live.setdefault(running.owner, []).append(running)
+        for owner in importing.keys() | live.keys():
+            self._try("ending what grows", partial(
+                self._end_if_over, owner, limit, live.get(owner, []), importing.get(owner, [])))
 
-    def _end_if_over(self, owner: str, limit: int, live: list[turns.Live], importing: list[tuple[Path, str]]) -> None:
+    def _end_if_over(self, owner: str, limit: int, live: list[turns.Live], importing: list[Path]) -> None:
+        """Ask the live work of `owner` to make way and end their imports, where their things take more than `limit`
+        bytes."""
         used = self.studio.stored.of(owner, WATCH_SECONDS / 2).bytes
         if used <= limit:
             return
         message = Message("Your things take {used}, and you may keep {limit} here.", used=gb(used), limit=gb(limit))
         hint = Message("Delete runs or data sets that you do not need any more, then go on.")
         now = time.monotonic()
-        for one in live:
-            if one.owner == owner and now - self._asked.get(one.work.path, -ASK_AGAIN) >= ASK_AGAIN:
-                self._asked[one.work.path] = now
+        for running in live:
+            if now - self._asked.get(running.work.path, -ASK_AGAIN) >= ASK_AGAIN:
+                self._asked[running.work.path] = now
                 self._try("asking work to make way",
-                          lambda one=one: launch.make_way(one.work, runs.QUOTA, message, hint))
+                          partial(launch.make_way, running.work, runs.QUOTA, message, hint))
         why = Message("Your things take {used}, and you may keep {limit} here. Nothing of this import was kept: delete "
                       "something, then import it again.", used=gb(used), limit=gb(limit))
-        for path, whose in importing:
-            if whose == owner:
-                dataset = datasets.Dataset(self.studio.home, path.name)
-                self._try("ending an import", lambda dataset=dataset: dataset.cancel(why))
+        for path in importing:
+            dataset = datasets.Dataset(self.studio.home, path.name)
+            self._try("ending an import", partial(dataset.cancel, why))
 
     def _empty_trash(self, limit: int) -> None:
         """What people deleted goes before its seven days where their things need the room; the oldest first."""
         entries: dict[str, list[Discarded]] = {}
-        for one in self.studio.stored.trash():
-            entries.setdefault(one.owner, []).append(one)
+        for entry in self.studio.stored.trash():
+            entries.setdefault(entry.owner, []).append(entry)
         for owner, theirs in entries.items():
-            self._try("emptying the trash of who has no room",
-                      lambda owner=owner, theirs=theirs: self._empty_trash_of(owner, theirs, limit))
+            self._try("emptying the trash of who has no room", partial(self._empty_trash_of, owner, theirs, limit))
 
     def _empty_trash_of(self, owner: str, entries: list[Discarded], limit: int) -> None:
-        too_many = entries[: max(0, len(entries) - MOST_DISCARDED)]
-        over = self.studio.stored.over(owner, entries, limit) if owner else []
-        gone = dict.fromkeys(one.path for one in (*too_many, *over))
-        for path in gone:
-            self._try("removing something from the trash", lambda path=path: storage.erase(path))
+        """Remove for good those of `entries`, the oldest first, that are too many or have no room within `limit`
+        bytes."""
+        gone = entries[: max(0, len(entries) - MOST_DISCARDED)]
+        if owner:
+            gone = gone + self.studio.stored.over(owner, entries, limit)
+        for path in dict.fromkeys(entry.path for entry in gone):
+            self._try("removing something from the trash", partial(storage.erase, path))
         if gone:
             log.info("the trash of one person was emptied of its oldest: it had no room")
             self.studio.stored.forget(owner)
@@ -109,10 +120,10 @@ class Watcher:
         for job, facts in studio.index.jobs():
             by_owner.setdefault(facts["owner"], []).append((facts["created"], job))
         for jobs in by_owner.values():
-            ordered = sorted(jobs, key=lambda entry: entry[0])
-            for _, job in ordered[: max(0, len(jobs) - MOST_JOBS)]:
+            oldest_first = sorted(jobs, key=itemgetter(0))
+            for _, job in oldest_first[: max(0, len(jobs) - MOST_JOBS)]:
                 if not studio.index.waits(job):
-                    self._try("discarding a job", lambda job=job: self._discard(job))
+                    self._try("discarding a job", partial(self._discard, job))
 
     def _discard(self, job: work.Job) -> None:
         with suppress(work.Refused, FileNotFoundError):  # it lives, or was deleted in this moment
