@@ -14,8 +14,8 @@ from studio.messages import Message
 
 
 def take_back(run: Run, archive: Path) -> list[str]:
-    """The checkpoint and the sample pictures in a bundle of this very run, which its folder has afterwards; returns the
-    names of the checkpoints that are new. Raises BadBundle, and then the folder is as it was.
+    """Move the checkpoint and the sample pictures of a bundle of this very run into its folder. Returns the names of
+    the checkpoints that are new. Raises BadBundle, and then the folder is as it was.
 
     Every file must be one that a bundle has, with the size and SHA-256 that bundle.json and its manifest say.
     """
@@ -27,24 +27,32 @@ def take_back(run: Run, archive: Path) -> list[str]:
         for path in sorted((staging / "samples").glob("*")):
             if not (run.samples / path.name).exists():
                 storage.publish(path, run.samples / path.name)
-        return [path.name for path in sorted((staging / "checkpoints").glob("*")) if _place(run, path)]
+        new = []
+        for path in sorted((staging / "checkpoints").glob("*")):
+            if _place(run, path):
+                new.append(path.name)
+        return new
     finally:
         storage.clear(staging)
 
 
 def _check_same(run: Run, staging: Path) -> None:
-    """The same pictures and the same settings, but for where it trains and where a base that is a folder lies."""
+    """Raise BadBundle unless the bundle has the pictures and the settings of `run`, but for where it trains and where a
+    base that is a folder lies."""
     try:
         came = config_.dump(config_.load(storage.read_json(staging / "config.json")))
         rows = (staging / "dataset.jsonl").read_bytes()
     except (storage.Corrupt, config_.ConfigError, FileNotFoundError) as error:
         raise BadBundle(Message("its settings or rows cannot be read: {why}", why=error)) from None
-    own = config_.dump(run.created_config())
-    free = ("compute.", *(["model.base"] if own["model"]["base"].startswith(("/", "~")) else []))
-    changed = [words for path, words in config_.differences(own, came).items() if not path.startswith(free)]
-    if changed or rows != run.rows_file.read_bytes():
-        raise BadBundle(Message("it is of another run: {what}", what=changed[0]) if changed else
-                        Message("it is of another run: its pictures are not those of this one"))
+    here = config_.dump(run.created_config())
+    free = ["compute."]
+    if here["model"]["base"].startswith(("/", "~")):
+        free.append("model.base")
+    for path, words in config_.differences(here, came).items():
+        if not path.startswith(tuple(free)):
+            raise BadBundle(Message("it is of another run: {what}", what=words))
+    if rows != run.rows_file.read_bytes():
+        raise BadBundle(Message("it is of another run: its pictures are not those of this one"))
 
 
 def _place(run: Run, path: Path) -> bool:

@@ -8,8 +8,10 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from studio import datasets, export, families, storage
 from studio.bases import source
@@ -24,6 +26,27 @@ from studio.storage import zips
 Content = bytes | Path
 
 
+class Listed(TypedDict):
+    """What bundle.json says of a file."""
+
+    size: int
+    sha256: str
+
+
+class Fingerprint(Listed):
+    """And what a zip says of it, too."""
+
+    crc32: int
+
+
+class Origin(TypedDict):
+    """What bundle.json says of the base, null where it is not here; `files` has identities by name."""
+
+    name: str | None
+    revision: str | None
+    files: dict[str, str]
+
+
 def pack(run: Run, *, start: bool = False, result: bool = False) -> export.Download:
     """The run's bundle, open for reading; the caller closes it.
 
@@ -32,25 +55,45 @@ def pack(run: Run, *, start: bool = False, result: bool = False) -> export.Downl
     Raises storage.Corrupt for a picture or a base that is not here any more.
     """
     with ExitStack() as holds:
-        contents = dict(_settings(run))
-        if not result:
-            contents.update(_needed(run))
-        if not start:
-            contents.update(_made(run, holds))
-        elif (run.record().get("parent") or {}).get("checkpoint"):
-            contents.update(_newest(run, holds))
+        contents = _contents(run, holds, start, result)
+        # all are opened before one is read, which takes long: what is deleted meanwhile can still be sent
+        opened = {name: _opened(name, content, holds) for name, content in contents.items()}
         known = _Known(run)
-        handles = {name: _opened(name, content, holds) for name, content in contents.items()}
-        facts = {name: known.of(content, handles[name]) for name, content in contents.items()}
+        members: list[zips.Member] = []
+        listed: dict[str, Listed] = {}
+        for name, content in contents.items():
+            fingerprint = known.of(content, opened[name])
+            members.append(zips.Member(name, fingerprint["size"], fingerprint["crc32"]))
+            listed[name] = {"size": fingerprint["size"], "sha256": fingerprint["sha256"]}
         known.keep()
-        described = _describe(run, {name: {k: f[k] for k in ("size", "sha256")} for name, f in facts.items()})
-        handles = {NAME: described, **handles}
-        facts = {NAME: {"size": len(described), "crc32": zlib.crc32(described)}, **facts}
-        members = [zips.Member(name, facts[name]["size"], facts[name]["crc32"]) for name in handles]
-        opened = list(handles.values())
-        parts = [opened[part] if isinstance(part, int) else part for part in zips.stored_zip(members)]
-        name = f"run-{run.id[:8]}{'-start' if start else ''}.zip"
-        return export.Download(name, "application/zip", parts, None, holds.pop_all())
+        description = _describe(run, listed)
+        first = zips.Member(NAME, len(description), zlib.crc32(description))
+        parts = list(_spliced([first, *members], [description, *opened.values()]))
+        filename = f"run-{run.id[:8]}.zip"
+        if start:
+            filename = f"run-{run.id[:8]}-start.zip"
+        return export.Download(filename, "application/zip", parts, None, holds.pop_all())
+
+
+def _contents(run: Run, holds: ExitStack, start: bool, result: bool) -> dict[str, Content]:
+    """Every file of the bundle but bundle.json, by its name there."""
+    contents = dict(_settings(run))
+    if not result:
+        contents.update(_needed(run))
+    if not start:
+        contents.update(_made(run, holds))
+    elif (run.record().get("parent") or {}).get("checkpoint"):
+        contents.update(_newest(run, holds))
+    return contents
+
+
+def _spliced(members: list[zips.Member], opened: list[bytes | zips.Part]) -> Iterator[bytes | zips.Part]:
+    """The parts of the zip in order: its own bytes, and what the members hold."""
+    for part in zips.stored_zip(members):
+        if isinstance(part, int):
+            yield opened[part]
+        else:
+            yield part
 
 
 def write(run: Run, target: Path, *, start: bool = False, result: bool = False) -> None:
@@ -62,7 +105,8 @@ def write(run: Run, target: Path, *, start: bool = False, result: bool = False) 
 def _settings(run: Run) -> Iterator[tuple[str, Content]]:
     """What was asked for and the rows, by their names in the bundle."""
     yield "config.json", run.config_file
-    if edits := run.edits():
+    edits = run.edits()
+    if edits:
         yield "edits.json", work.as_json({"edits": edits})
     yield "dataset.jsonl", run.rows_file
 
@@ -70,17 +114,19 @@ def _settings(run: Run) -> Iterator[tuple[str, Content]]:
 def _needed(run: Run) -> Iterator[tuple[str, Content]]:
     """What the first step needs further."""
     yield "train.sbatch", sbatch.script(run).encode()
-    yield from ((f"images/{row['image']}.{row['ext']}", datasets.picture_path(run.home, row))
-                for row in run.rows())
+    for row in run.rows():
+        yield f"images/{row['image']}.{row['ext']}", datasets.picture_path(run.home, row)
     base = _base(run)
     if base is not None and base.revision is None and base.folder != families.EMBEDDED:
-        yield from ((f"base/{name}", base.folder / name) for name in sorted(_wanted(run, base)))
+        for name in _used(run, base):
+            yield f"base/{name}", base.folder / name
 
 
 def _made(run: Run, holds: ExitStack) -> Iterator[tuple[str, Content]]:
     """What it has made so far, with the newest checkpoint."""
     yield "events.jsonl", _whole_lines(run.events_file)
-    yield from ((f"samples/{path.name}", path) for path in sorted(run.samples.glob("*.webp")))
+    for path in sorted(run.samples.glob("*.webp")):
+        yield f"samples/{path.name}", path
     yield from _newest(run, holds)
 
 
@@ -88,21 +134,25 @@ def _newest(run: Run, holds: ExitStack) -> Iterator[tuple[str, Content]]:
     """The newest checkpoint that is not just being retired."""
     for folder, _ in run.valid_checkpoints():
         lease = storage.Lock(run.checkpoints / f"{folder.name}.lease")
-        if lease.acquire(shared=True):
-            holds.callback(lease.release)
-            found = [folder / name for name in (*storage.manifest(folder)["files"], storage.MANIFEST)]
-            yield from ((f"checkpoints/{path.relative_to(run.checkpoints)}", path) for path in sorted(found))
-            return
+        if not lease.acquire(shared=True):
+            continue
+        holds.callback(lease.release)
+        names = [*storage.manifest(folder)["files"], storage.MANIFEST]
+        for path in sorted(folder / name for name in names):
+            yield f"checkpoints/{path.relative_to(run.checkpoints)}", path
+        return
 
 
-def _describe(run: Run, files: dict[str, Any]) -> bytes:
-    record, base = run.record(), _base(run)
-    facts: dict[str, Any] = {"id": run.id, "name": record["name"], "created": record["created"],
-                             "dataset": record.get("dataset"), "attempt": run.attempts()[1],
-                             "parent": record.get("parent")}
-    found = {"name": base.name if base else None, "revision": base.revision if base else None,
-             "files": _base_hashes(run, base) if base else {}}
-    return json.dumps({"bundle": FORMAT, "run": facts, "base": found, "files": files}, indent=1).encode() + b"\n"
+def _describe(run: Run, files: dict[str, Listed]) -> bytes:
+    """bundle.json."""
+    record = run.record()
+    facts = {"id": run.id, "name": record["name"], "created": record["created"], "dataset": record.get("dataset"),
+             "attempt": run.attempts()[1], "parent": record.get("parent")}
+    origin: Origin = {"name": None, "revision": None, "files": {}}
+    base = _base(run)
+    if base is not None:
+        origin = {"name": base.name, "revision": base.revision, "files": _base_hashes(run, base)}
+    return json.dumps({"bundle": FORMAT, "run": facts, "base": origin, "files": files}, indent=1).encode() + b"\n"
 
 
 def _base(run: Run) -> Source | None:
@@ -114,19 +164,18 @@ def _base(run: Run) -> Source | None:
         raise storage.Corrupt(Message("the base model of this run is not here any more: {why}", why=error)) from None
 
 
-def _wanted(run: Run, base: Source) -> set[str]:
-    """The base's files that its family uses."""
-    from fnmatch import fnmatchcase
-
+def _used(run: Run, base: Source) -> list[str]:
+    """The base's files that its family uses, by their names in order."""
     patterns = source.family_of(run.config().model).download_patterns(base.variant)
-    return {name for name in base.files() if any(fnmatchcase(name, pattern) for pattern in patterns)}
+    return sorted(name for name in base.files() if any(map(partial(fnmatchcase, name), patterns)))
 
 
 def _base_hashes(run: Run, base: Source) -> dict[str, str]:
+    """The identities of the base's files that its family uses."""
     known = _Known(run)
-    hashes = {name: known.of(base.folder / name, None)["sha256"] for name in sorted(_wanted(run, base))}
+    hashes = {name: families.identity(known.of(base.folder / name)["sha256"]) for name in _used(run, base)}
     known.keep()
-    return {name: families.identity(sha) for name, sha in hashes.items()}
+    return hashes
 
 
 class _Known:
@@ -134,25 +183,30 @@ class _Known:
 
     def __init__(self, run: Run):
         self.file = run.home / "cache" / "bundles" / f"{run.id}.json"
-        self.kept: dict[str, Any] = storage.read_json(self.file) or {}
-        self.used: dict[str, Any] = {}
+        self.remembered: dict[str, Fingerprint] = storage.read_json(self.file) or {}
+        self.used: dict[str, Fingerprint] = {}
 
-    def of(self, content: Content, opened: Any) -> dict[str, Any]:
-        """Size, SHA-256 and CRC-32."""
+    def of(self, content: Content, opened: bytes | zips.Part | None = None) -> Fingerprint:
+        """Size, SHA-256 and CRC-32 of a file, by its handle where it is `opened`."""
         if isinstance(content, bytes):
             return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest(), "crc32": zlib.crc32(content)}
         stat = os.fstat(opened.handle) if isinstance(opened, zips.Slice) else content.stat()
         stamp = f"{content}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}"
-        self.used[stamp] = self.kept.get(stamp) or storage.fingerprint(content)
-        return self.used[stamp]
+        fingerprint: Fingerprint | None = self.remembered.get(stamp)
+        if not fingerprint:
+            measured = storage.fingerprint(content)
+            fingerprint = {"size": measured["size"], "sha256": measured["sha256"], "crc32": measured["crc32"]}
+        self.used[stamp] = fingerprint
+        return fingerprint
 
     def keep(self) -> None:
         """Remember them for the next time."""
-        if not self.used.items() <= self.kept.items():
-            storage.write_cache(self.file, {**self.kept, **self.used})
+        if not self.used.items() <= self.remembered.items():
+            storage.write_cache(self.file, {**self.remembered, **self.used})
 
 
 def _opened(name: str, content: Content, holds: ExitStack) -> bytes | zips.Part:
+    """What a file holds, open for reading. Raises storage.Corrupt for one that is missing."""
     if isinstance(content, bytes):
         return content
     try:

@@ -15,8 +15,9 @@ import os
 import struct
 import zipfile
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, NamedTuple
 
 from PIL import Image
 
@@ -24,28 +25,37 @@ from studio import config as config_
 from studio import limited, storage, tensors
 from studio.bundle import layout
 from studio.bundle.layout import BadBundle
+from studio.bundle.rows import row_of
 from studio.datasets.pictures import decoding
 from studio.folders import edits, foreign
-from studio.messages import Message
+from studio.messages import JsonObject, Message
 
 MEMORY = 2 << 30  # bytes of address space
 SECONDS = 120  # of processor time for each file, or picture
-BLOCK, EVENT_BYTES_A_SECOND = 1 << 20, 1 << 20
-ROW = {"image": str, "ext": str, "width": int, "height": int, "captions": list, "split": str, "name": str}
-MORE = ("crop", "repeats")
-SPLITS = ("train", "validation", "test")
-MOST_CAPTIONS, CAPTION, ROW_NAME = 1000, 40_000, 2000  # of a picture; characters of each; of its name
+BLOCK = 1 << 20  # bytes
+EVENT_BYTES_A_SECOND = 1 << 20
+MOST_CLAIMED = 2000  # files of a base
 
 
-def answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+class Described(NamedTuple):
+    """The objects of bundle.json; what is in them is not known."""
+
+    run: JsonObject
+    base: JsonObject
+    files: JsonObject
+
+
+def answer(request: JsonObject, folder: Path) -> JsonObject:
     """What `studio.bundle.unpack` asks for; see above."""
-    archive = Path(os.fsdecode(bytes.fromhex(request["archive"])))
+    archive = Path(os.fsdecode(bytes.fromhex(str(request["archive"]))))
     try:
         return {"facts": read(archive, folder, pictures=request["parts"] == "all")}
     except BadBundle as problem:
         return {"problem": str(problem)}
     except config_.ConfigError as error:
-        return {"problems": [{"field": p.field[:200], "message": p.message[:2000]} for p in error.problems[:50]]}
+        problems = [{"field": problem.field[:200], "message": problem.message[:2000]}
+                    for problem in error.problems[:50]]
+        return {"problems": problems}
     except (zipfile.BadZipFile, struct.error, NotImplementedError, EOFError) as error:
         return {"problem": Message("this is not a whole zip file ({why}): fetch the bundle again",
                                    why=str(error)[:200])}
@@ -55,9 +65,10 @@ def answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         return {"problem": str(error.strerror), "errno": error.errno}
 
 
-def read(archive: Path, staging: Path, *, pictures: bool) -> dict[str, Any]:
-    """Unpack and look at everything; returns what bundle.json says of the run and its base, with `base.hashes` (of the
-    files that came with it, as they are) and `count` (rows). Raises BadBundle, ConfigError, BadZipFile."""
+def read(archive: Path, staging: Path, *, pictures: bool) -> layout.Facts:
+    """Unpack and look at everything. Returns what bundle.json says of the run and its base.
+
+    Raises BadBundle, ConfigError, BadZipFile."""
     described, digests = extract(archive, staging)
     config = _config(staging)
     _edits(staging, config)
@@ -67,13 +78,13 @@ def read(archive: Path, staging: Path, *, pictures: bool) -> dict[str, Any]:
     for name in digests:
         limited.allow_processor(SECONDS)
         _look_at(staging, name, layout.kind_of(name) or "")
-    return {"run": _about(described["run"]), "base": _base(described["base"], digests), "count": count}
+    return {"run": _about(described.run), "base": _base(described.base, digests), "count": count}
 
 
 # ------------------------------------------------------------------------------------------------------------ the zip
 
 
-def extract(archive: Path, staging: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def extract(archive: Path, staging: Path) -> tuple[Described, dict[str, str]]:
     """Every file of the zip under `staging`, after comparing it with bundle.json: that, and each file's SHA-256."""
     _check_end(archive)
     with zipfile.ZipFile(archive) as opened:
@@ -81,7 +92,7 @@ def extract(archive: Path, staging: Path) -> tuple[dict[str, Any], dict[str, str
         if not members or members[0].filename != layout.NAME:
             raise BadBundle(Message("this zip is no bundle of a run: it does not begin with {name}", name=layout.NAME))
         described = _described(_text(opened, members[0], layout.NAME_BYTES))
-        listed: dict[str, Any] = described["files"]
+        listed = described.files
         names = [member.filename for member in members[1:]]
         if len(set(names)) != len(names) or set(names) != set(listed):
             odd = sorted(set(names) ^ set(listed)) or ["a name that is there twice"]
@@ -91,8 +102,9 @@ def extract(archive: Path, staging: Path) -> tuple[dict[str, Any], dict[str, str
         if size + (1 << 28) > storage.free_bytes(staging):
             raise BadBundle(Message("unpacking this needs {size:.1f} GB and the disk has less free: free some space",
                                     size=size / 1e9))
-        digests = {member.filename: _extract_one(opened, member, listed[member.filename], staging)
-                   for member in members[1:]}
+        digests = {}
+        for member in members[1:]:
+            digests[member.filename] = _extract_one(opened, member, listed[member.filename], staging)
     return described, digests
 
 
@@ -114,7 +126,7 @@ def _check_end(archive: Path) -> None:
                                 most=layout.MOST_FILES))
 
 
-def _extract_one(opened: zipfile.ZipFile, member: zipfile.ZipInfo, listed: Any, staging: Path) -> str:
+def _extract_one(opened: zipfile.ZipFile, member: zipfile.ZipInfo, listed: object, staging: Path) -> str:
     """The file's SHA-256; it lies durably below `staging` afterwards."""
     name = member.filename
     kind = layout.kind_of(name)
@@ -156,56 +168,71 @@ def _text(opened: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> bytes:
     return opened.read(member)
 
 
-def _described(data: bytes) -> dict[str, Any]:
+def _described(data: bytes) -> Described:
+    """bundle.json, parsed. Raises BadBundle."""
     described = _json(data, layout.NAME)
     if not isinstance(described, dict) or described.get("bundle") != layout.FORMAT:
         raise BadBundle(Message("{name} is not of a kind that this studio reads: update the studio, or pack it again",
                                 name=layout.NAME))
-    if not all(isinstance(described.get(key), dict) for key in ("run", "base", "files")):
+    run, base, files = map(described.get, Described._fields)
+    if not isinstance(run, dict) or not isinstance(base, dict) or not isinstance(files, dict):
         raise BadBundle(Message("{name} lacks run, base or files", name=layout.NAME))
-    return described
+    return Described(run, base, files)
 
 
-def _json(data: bytes, name: str) -> Any:
+def _json(data: bytes, name: str) -> object:
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
         raise BadBundle(Message("{name} is not JSON", name=name)) from None
 
 
-def _about(run: dict[str, Any]) -> dict[str, Any]:
+def _about(run: JsonObject) -> layout.About:
     """What bundle.json says of the run, as short texts and numbers of the right kind."""
-    attempt, parent, dataset = run.get("attempt"), run.get("parent"), run.get("dataset")
-    return {"id": _word(run.get("id")), "name": str(run.get("name", ""))[:200],
-            "attempt": max(1, attempt) if type(attempt) is int and attempt < 1 << 31 else 1,
-            "parent": _parent(parent if isinstance(parent, dict) else {}),
-            "dataset": _dataset(dataset if isinstance(dataset, dict) else {})}
+    attempt = run.get("attempt")
+    if type(attempt) is not int or attempt >= 1 << 31:
+        attempt = 1
+    return {"id": _word(run.get("id")), "name": str(run.get("name", ""))[:200], "attempt": max(1, attempt),
+            "parent": _parent(run.get("parent")), "dataset": _dataset(run.get("dataset"))}
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     """An id or a checkpoint's name, which becomes part of an address; else nothing."""
     text = str(value or "")
-    return text if len(text) <= 64 and text.replace("-", "").isalnum() and text.isascii() else ""
+    if len(text) <= 64 and text.replace("-", "").isalnum() and text.isascii():
+        return text
+    return ""
 
 
-def _parent(given: dict[str, Any]) -> dict[str, Any]:
-    origin = {key: word for key in ("id", "checkpoint") if (word := _word(given.get(key)))}
-    changes = given.get("changes")
-    told = {"changes": [str(words)[:400] for words in changes[:200]]} if isinstance(changes, list) else {}
-    return origin | told if len(origin) == 2 else {}
+def _parent(parent: object) -> layout.Parent:
+    """The checkpoint that the run went on from, and what was changed then; {} where it began anew."""
+    if not isinstance(parent, dict):
+        return {}
+    origin: layout.Parent = {"id": _word(parent.get("id")), "checkpoint": _word(parent.get("checkpoint"))}
+    if not all(origin.values()):
+        return {}
+    changes = parent.get("changes")
+    if isinstance(changes, list):
+        origin["changes"] = [str(words)[:400] for words in changes[:200]]
+    return origin
 
 
-def _dataset(given: dict[str, Any]) -> dict[str, str]:
-    return {"id": _word(given.get("id")), "name": str(given.get("name", ""))[:200],
-            "fingerprint": _word(given.get("fingerprint"))}
+def _dataset(dataset: object) -> layout.DatasetName:
+    if not isinstance(dataset, dict):
+        dataset = {}
+    return {"id": _word(dataset.get("id")), "name": str(dataset.get("name", ""))[:200],
+            "fingerprint": _word(dataset.get("fingerprint"))}
 
 
-def _base(described: dict[str, Any], digests: dict[str, str]) -> dict[str, Any]:
+def _base(base: JsonObject, digests: dict[str, str]) -> layout.BaseFiles:
     """What bundle.json says of the base's files, and what those are that came with it."""
-    files = described.get("files")
-    claimed = {str(name)[:300]: str(sha)[:64] for name, sha in files.items()} if isinstance(files, dict) else {}
+    claimed: dict[str, str] = {}
+    files = base.get("files")
+    if isinstance(files, dict):
+        for name, sha in files.items():
+            claimed[str(name)[:300]] = str(sha)[:64]
     came = {name.removeprefix("base/"): sha for name, sha in digests.items() if name.startswith("base/")}
-    return {"claimed": dict(list(claimed.items())[:2000]), "hashes": came}
+    return {"claimed": dict(islice(claimed.items(), MOST_CLAIMED)), "hashes": came}
 
 
 # ---------------------------------------------------------------------------------------------- settings, rows, events
@@ -226,9 +253,12 @@ def _edits(staging: Path, config: config_.Config) -> None:
     path = staging / "edits.json"
     if not path.is_file():
         return
-    found = _json(path.read_bytes(), "edits.json")
+    listed = None
+    content = _json(path.read_bytes(), "edits.json")
+    if isinstance(content, dict):
+        listed = content.get("edits")
     try:
-        edits.edited(config, edits.sound(found.get("edits") if isinstance(found, dict) else None))
+        edits.edited(config, edits.sound(listed))
     except ValueError as error:
         raise BadBundle(Message("edits.json: {why}", why=str(error)[:400])) from None
 
@@ -238,18 +268,18 @@ def _rows(staging: Path, digests: dict[str, str], *, pictures: bool) -> int:
     path = staging / "dataset.jsonl"
     if not path.is_file():
         raise BadBundle(Message("dataset.jsonl is missing"))
-    known: dict[str, tuple[int, int]] = {}
+    sizes: dict[str, tuple[int, int]] = {}  # of the pictures that were decoded, by name
     count = 0
     with open(path, "rb") as lines, open(path.with_name("rows.part"), "wb") as out:
         for count, line in enumerate(lines, 1):
             if count > layout.MOST_ROWS:
                 raise BadBundle(Message("dataset.jsonl has more than {number:,} rows", number=layout.MOST_ROWS))
-            row = _row(line, count)
+            row = row_of(line, count)
             out.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
             name = f"images/{row['image']}.{row['ext']}"
-            if pictures and name not in known:
-                known[name] = _picture(staging, name, digests)
-            if pictures and known[name] != (row["width"], row["height"]):
+            if pictures and name not in sizes:
+                sizes[name] = _picture(staging, name, digests)
+            if pictures and sizes[name] != (row["width"], row["height"]):
                 raise BadBundle(Message("{name} cannot be used: {why}", name=name,
                                         why=Message("its size is not that of its row")))
         out.flush()
@@ -258,41 +288,6 @@ def _rows(staging: Path, digests: dict[str, str], *, pictures: bool) -> int:
         raise BadBundle(Message("dataset.jsonl has no pictures"))
     storage.rename(path.with_name("rows.part"), path)
     return count
-
-
-def _row(line: bytes, number: int) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        raise BadBundle(Message("dataset.jsonl: line {number} is not JSON", number=number)) from None
-    if not _sound(row):
-        raise BadBundle(Message("dataset.jsonl: line {number} is no row of a picture", number=number))
-    return {key: value for key, value in row.items() if key in ROW or key in MORE}
-
-
-def _sound(row: Any) -> bool:
-    """Whether this is a row as docs/run-folder.md has it; its picture's name is then one that a bundle may hold."""
-    if not isinstance(row, dict) or not all(isinstance(row.get(key), kind) for key, kind in ROW.items()):
-        return False
-    if not layout.PATTERNS["image"].fullmatch(f"images/{row['image']}.{row['ext']}"):
-        return False
-    crop, repeats, captions = row.get("crop"), row.get("repeats", 1), row["captions"]
-    numbers = [row["width"], row["height"], repeats, *(crop if isinstance(crop, list) else [])]
-    return (0 < len(captions) <= MOST_CAPTIONS and len(row["name"]) <= ROW_NAME and row["split"] in SPLITS
-            and all(isinstance(caption, str) and len(caption) <= CAPTION for caption in captions)
-            and all(text.isascii() or _is_unicode(text) for text in (row["name"], *captions))
-            and all(type(number) is int and 0 <= number < 1 << 31 for number in numbers)
-            and min(row["width"], row["height"], repeats) > 0
-            and (crop is None or isinstance(crop, list) and len(crop) == 3 and crop[2] > 0))
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether a text can be written: JSON can bear halves of characters."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _picture(staging: Path, name: str, digests: dict[str, str]) -> tuple[int, int]:
@@ -324,7 +319,7 @@ def _events(staging: Path) -> None:
     storage.rename(path.with_name("events.part"), path)
 
 
-def _whole_lines(file: Any) -> Iterator[bytes]:
+def _whole_lines(file: BinaryIO) -> Iterator[bytes]:
     """The lines of a file; one that is longer than an event can be comes as its beginning alone."""
     while line := file.readline(foreign.LINE_BYTES + 1):
         yield line
@@ -352,15 +347,19 @@ def _look_at(staging: Path, name: str, kind: str) -> None:
 
 def _check_weights(path: Path, name: str) -> None:
     """Raise BadBundle for weights that are not sound, or none that a run of this studio saves."""
-    listed = name.startswith("checkpoints/") and name.count("/") == 3  # a part that is taken away, in many forms
+    types: set[str] = set()
     try:
-        tensors.check(path, layout.MOST_TENSORS_OF_A_PART if listed else tensors.MOST_TENSORS)
-        types = {tensor.dtype for tensor in tensors.headers(path)[0].values()} if listed else set()
+        if name.startswith("checkpoints/") and name.count("/") == 3:  # a part that is taken away, in many forms
+            tensors.check(path, layout.MOST_TENSORS_OF_A_PART)
+            types.update(tensor.dtype for tensor in tensors.headers(path)[0].values())
+        else:
+            tensors.check(path, tensors.MOST_TENSORS)
     except tensors.NotSafetensors as error:
         raise BadBundle(f"{name}: {error}") from None
-    if types - tensors.WIDTH.keys():
+    unknown = types - tensors.WIDTH.keys()
+    if unknown:
         raise BadBundle(Message("{name}: it holds numbers of a kind that is not trained here ({kind})", name=name,
-                                kind=min(types)[:20]))
+                                kind=min(unknown)[:20]))
 
 
 def _check_checkpoints(staging: Path) -> None:

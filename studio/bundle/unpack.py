@@ -13,13 +13,13 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from studio import config as config_
 from studio import datasets, families, limited, storage
 from studio.bases import source
 from studio.bundle import layout
-from studio.bundle.layout import BadBundle
+from studio.bundle.layout import BadBundle, BaseFiles, Facts
 from studio.config import Config
 from studio.folders import runs
 from studio.folders.runs import Run
@@ -39,8 +39,12 @@ def as_a_strangers(config: Config) -> Config:
                                      "track": config.track.model_copy(update={"report_to": local})})
 
 
-def unpack(home: Path, archive: Path, owner: str,
-           accept: Callable[[Config], Config] = lambda config: config) -> Run:
+def as_it_is(config: Config) -> Config:
+    """The config, for a bundle of one's own."""
+    return config
+
+
+def unpack(home: Path, archive: Path, owner: str, accept: Callable[[Config], Config] = as_it_is) -> Run:
     """The bundle in the file `archive` as a run of `owner`, which waits to be resumed.
 
     Every name must be one that a bundle has, every file must have the size and SHA-256 that bundle.json says, every
@@ -63,8 +67,8 @@ def unpack(home: Path, archive: Path, owner: str,
         storage.clear(staging)
 
 
-def read(archive: Path, staging: Path, parts: str) -> dict[str, Any]:
-    """The bundle's files below `staging`, looked at by a limited process, and what it says of itself (reading.read).
+def read(archive: Path, staging: Path, parts: str) -> Facts:
+    """Have a limited process put the bundle's files below `staging` and look at them. Returns what it says of them.
 
     `parts` is "all", or "made": what a run has made, without its pictures. Raises BadBundle, ConfigError."""
     request = {"archive": os.fsencode(archive.absolute()).hex(), "parts": parts}
@@ -78,22 +82,26 @@ def read(archive: Path, staging: Path, parts: str) -> dict[str, Any]:
         raise config_.ConfigError([config_.Problem(**problem) for problem in answer["problems"]])
     if "problem" in answer:
         raise BadBundle(answer["problem"])
-    return answer["facts"]
+    return cast(Facts, answer["facts"])
 
 
 def _place_pictures(home: Path, staging: Path) -> None:
     """Each picture into the store; one that is there already stays. Names and rows are looked at once more here:
     whoever made the reader say what is not so would have another person's pictures, or put others in their place."""
-    folder, pairs = staging / "images", []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+    folder = staging / "images"
+    paths = []
+    if folder.is_dir():
+        paths = sorted(folder.iterdir())
+    pairs = []
+    for path in paths:
         match = layout.PATTERNS["image"].fullmatch(f"images/{path.name}")
         if match is None or storage.sha256_file(path) != match["sha"]:
             raise BadBundle(Message("{name} is not the picture that its name says", name=path.name[:80]))
         pairs.append((path, home / "images" / match["sha"][:2] / path.name))
-    came = {path.name for path, _ in pairs}
+    names = {path.name for path in paths}
     with open(staging / "dataset.jsonl", "rb") as lines:
         for number, line in enumerate(lines, 1):
-            if not any(f"{row['image']}.{row['ext']}" in came for row in datasets.rows_named(line)):
+            if not any(f"{row['image']}.{row['ext']}" in names for row in datasets.rows_named(line)):
                 raise BadBundle(Message("dataset.jsonl: line {number} is no row of a picture", number=number))
     storage.publish_files(pairs)
 
@@ -101,16 +109,17 @@ def _place_pictures(home: Path, staging: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------------- base
 
 
-def _base(home: Path, staging: Path, config: Config, facts: dict[str, Any]) -> tuple[Config, Path | None]:
+def _base(home: Path, staging: Path, config: Config, facts: BaseFiles) -> tuple[Config, Path | None]:
     """The config with a base that is the one of where the bundle was made, and where one that came along will be kept.
 
     That one is compared here, before it takes its place, which is named by its content. Raises BadBundle."""
-    brought, claimed = staging / "base", facts["claimed"]
+    brought = staging / "base"
+    claimed = facts["claimed"]
     try:
         if brought.is_dir():
             family = source.family_of(config.model)
             family.check(families.Source(brought, "the bundle's base", config.model.variant, None))
-            _compare("the bundle's base", claimed, facts["hashes"].get)
+            _compare("the bundle's base", claimed, facts["hashes"])
             content = json.dumps(facts["hashes"], sort_keys=True).encode()
             target = home / "bases" / hashlib.sha256(content).hexdigest()
             model = config.model.model_copy(update={"base": str(target), "revision": None})
@@ -122,15 +131,15 @@ def _base(home: Path, staging: Path, config: Config, facts: dict[str, Any]) -> t
     except families.BaseProblem as error:
         raise BadBundle(Message("its base model: {why}", why=error)) from None
     if base is not None:
-        there = base.files()
-        _compare(base.name, claimed, lambda name: storage.sha256_file(base.folder / name) if name in there else None)
+        hashes = {name: storage.sha256_file(base.folder / name) for name in base.files().intersection(claimed)}
+        _compare(base.name, claimed, hashes)
     return config, None
 
 
-def _compare(base: str, claimed: dict[str, str], actual: Callable[[str], str | None]) -> None:
-    """Raise BadBundle unless the base's files are those of where the bundle was made."""
+def _compare(base: str, claimed: dict[str, str], hashes: dict[str, str]) -> None:
+    """Raise BadBundle unless the base's files, by their SHA-256, are those of where the bundle was made."""
     for name, sha in claimed.items():
-        if families.identity(actual(name) or "") != families.identity(sha):
+        if families.identity(hashes.get(name, "")) != families.identity(sha):
             raise BadBundle(Message("{base}: {name} here is not the file that the run began with: get the same version "
                                     "of the base (or of the studio, for `embedded`)", base=base, name=name[:80]))
 
@@ -143,7 +152,7 @@ def _keep_base(brought: Path, target: Path) -> None:
     storage.publish_folder(brought, target)
 
 
-def _commit(home: Path, staging: Path, owner: str, config: Config, facts: dict[str, Any]) -> Run:
+def _commit(home: Path, staging: Path, owner: str, config: Config, facts: Facts) -> Run:
     """The run's folder, complete before it appears. It counts as paused where the bundle was made."""
     about = facts["run"]
     attempt = about["attempt"]

@@ -18,7 +18,7 @@ EXIT_CODES = {"finished": 0, "cancelled": 0, "failed": 1, "interrupted": 143}
 
 
 def work(folder: Job, *, supervised: bool = True) -> str:
-    """Live through one attempt in this process; returns how it ended (a key of EXIT_CODES).
+    """Live through one attempt in this process. Returns how it ended, a key of EXIT_CODES.
 
     With `supervised`, the process leaves as soon as the supervisor is gone. Every orderly end, and every error, is an
     `end` event; a traceback goes to stderr (job.log) only.
@@ -44,8 +44,8 @@ def work(folder: Job, *, supervised: bool = True) -> str:
         lock.release()
 
 
-def _do(folder: Job, events: EventWriter, controls: control.Controls) -> tuple[str, Mapping[str, object] | None]:
-    """The kind's `main`; returns how it ended, and the error."""
+def _do(folder: Job, events: EventWriter, controls: control.Controls) -> tuple[str, ErrorRecord | None]:
+    """Call the kind's `main`. Returns how it ended, and the error where there was one."""
     record = folder.record()
     try:
         importlib.import_module(f"studio.jobs.{record['kind']}").main(RunningJob(folder, record, events, controls))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from PIL import Image
@@ -17,9 +17,22 @@ from PIL import Image
 from studio import datasets
 from studio.datasets.text import suggestions
 from studio.jobs.running import JobError, RunningJob
-from studio.messages import Message
+from studio.messages import JsonObject, Message
 from studio.system import lean
 
+if TYPE_CHECKING:
+    from transformers import BatchFeature, PreTrainedTokenizerBase
+    from transformers.image_processing_utils import BaseImageProcessor
+
+
+class Loading(TypedDict):
+    """How everything of a captioning model is loaded: none of its repository's code is run."""
+
+    trust_remote_code: bool
+    local_files_only: bool
+
+
+LOADING: Loading = {"trust_remote_code": False, "local_files_only": True}
 FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 PROMPT = "Describe this picture in one sentence, as a caption."
 KEEP = 8  # pictures between two savings
@@ -31,9 +44,10 @@ def main(job: RunningJob) -> None:
     job.phase("loading")
     dataset = datasets.find(job.home, job.args["dataset"])
     captioner = Captioner(_folder(job.args["model"]), job.args["prompt"], job.args["max_new_tokens"])
-    wanted = job.args["pids"]
-    pids = [row["pid"] for row in dataset.rows() if wanted is None or row["pid"] in set(wanted)]
-    new: list[dict[str, Any]] = []
+    pids = [row["pid"] for row in dataset.rows()]
+    if job.args["pids"] is not None:
+        pids = list(filter(set(job.args["pids"]).__contains__, pids))
+    new: list[JsonObject] = []  # suggestions
     try:
         for done, pid in enumerate(pids):
             job.phase("captioning", done, len(pids), "pictures")
@@ -57,15 +71,18 @@ class Captioner:
         from transformers.models.auto.image_processing_auto import AutoImageProcessor
         from transformers.models.auto.processing_auto import AutoProcessor
 
-        options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
-        self.prompt, self.most = prompt, most
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.prompt = prompt
+        self.most = most  # tokens of a caption
+        self.device = torch.device("cpu")
+        if torch.cuda.is_available():
+            self.device = torch.device("cuda")
         try:
-            self.model = _model(folder, options).eval().to(self.device)  # type: ignore[arg-type]
-            self.processor: Any = AutoProcessor.from_pretrained(folder, **options)
+            self.model = _model(folder).eval().to(self.device)  # type: ignore[arg-type]
+            # what it is called with, and what it returns, differs from one class of models to the next
+            self.processor: Any = AutoProcessor.from_pretrained(folder, **LOADING)
             if not hasattr(self.processor, "tokenizer"):
-                self.processor = _Pair(AutoImageProcessor.from_pretrained(folder, **options),
-                                       AutoTokenizer.from_pretrained(folder, **options))
+                self.processor = _Pair(AutoImageProcessor.from_pretrained(folder, **LOADING),
+                                       AutoTokenizer.from_pretrained(folder, **LOADING))
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise JobError(Message("{model} cannot be loaded for captioning: {why}", model=folder.name,
                                    why=str(error).splitlines()[0][:300]), HINT, "captioning_model") from error
@@ -75,23 +92,29 @@ class Captioner:
         """The caption of the picture in `path`, as one line."""
         with Image.open(path) as opened:
             image = opened.convert("RGB")
-        inputs, chat = self._inputs(image)
-        inputs = inputs.to(self.device)
-        if self.device.type == "cuda":
-            inputs = {k: v.to(self.model.dtype) if torch.is_floating_point(v) else v for k, v in inputs.items()}
-        out = self.model.generate(**inputs, max_new_tokens=self.most, do_sample=False)
-        answer = out[0, inputs["input_ids"].shape[1] :] if chat else out[0]
-        return " ".join(self.processor.tokenizer.decode(answer, skip_special_tokens=True).split())
+        chats = bool(getattr(self.processor, "chat_template", None))
+        if chats:
+            inputs = self._question(image)
+        elif self.prompt:
+            inputs = self.processor(images=image, return_tensors="pt", text=self.prompt)
+        else:
+            inputs = self.processor(images=image, return_tensors="pt")
+        inputs = dict(inputs.to(self.device).items())
+        if self.device.type == "cuda":  # where the model is in bf16
+            for name, tensor in inputs.items():
+                if torch.is_floating_point(tensor):
+                    inputs[name] = tensor.to(self.model.dtype)
+        tokens = self.model.generate(**inputs, max_new_tokens=self.most, do_sample=False)[0]
+        if chats:  # the answer follows the question
+            tokens = tokens[inputs["input_ids"].shape[1] :]
+        return " ".join(self.processor.tokenizer.decode(tokens, skip_special_tokens=True).split())
 
-    def _inputs(self, image: Image.Image) -> tuple[Any, bool]:
-        """What the model is given, and whether it answers in a chat (its answer then follows the question)."""
-        if getattr(self.processor, "chat_template", None):
-            content = [{"type": "image", "image": image}, {"type": "text", "text": self.prompt or PROMPT}]
-            return self.processor.apply_chat_template(
-                [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=True, return_dict=True,
-                return_tensors="pt"), True
-        text = {"text": self.prompt} if self.prompt else {}
-        return self.processor(images=image, return_tensors="pt", **text), False
+    def _question(self, image: Image.Image) -> BatchFeature:
+        """The picture and the prompt as a chat that the model goes on with."""
+        content = [{"type": "image", "image": image}, {"type": "text", "text": self.prompt or PROMPT}]
+        return self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=True, return_dict=True,
+            return_tensors="pt")
 
 
 class _Pair:
@@ -99,21 +122,23 @@ class _Pair:
 
     chat_template = None
 
-    def __init__(self, images: Any, tokenizer: Any):
-        self.images, self.tokenizer = images, tokenizer
+    def __init__(self, images: BaseImageProcessor, tokenizer: PreTrainedTokenizerBase):
+        self.images = images
+        self.tokenizer = tokenizer
 
-    def __call__(self, images: Image.Image, return_tensors: str, text: str = "") -> Any:
+    def __call__(self, images: Image.Image, return_tensors: str, text: str = "") -> BatchFeature:
         if text:
             raise JobError(Message("This model takes no prompt."),
                            Message("Leave the prompt empty, then start it again."))
         return self.images(images=images, return_tensors=return_tensors)
 
 
-def _model(folder: Path, options: dict[str, Any]) -> Any:
+def _model(folder: Path) -> Any:
+    """The model, with a `generate`, which is missing in transformers' hints."""
     from transformers.models.auto.modeling_auto import AutoModelForImageTextToText
 
     dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    return AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, dtype=dtype, **options)
+    return AutoModelForImageTextToText.from_pretrained(folder, use_safetensors=True, dtype=dtype, **LOADING)
 
 
 def _folder(model: str) -> Path:

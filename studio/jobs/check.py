@@ -13,13 +13,14 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from studio import config as config_
 from studio import datasets, prepare, storage
 from studio.config import Config
+from studio.datasets.edit_log import Row
 from studio.folders import work
 from studio.folders.events import EventWriter
 from studio.folders.records import Event, SampleEvent, StepEvent
@@ -31,7 +32,8 @@ from studio.train import errors, loop
 from studio.train.build import Trainer, build
 from studio.train.parallel.distributed import Host, peak_memory
 
-WARM, MOST = 2, 10  # steps after the first, which is slower: at least, and at most
+WARM = 2  # steps after the first, which is slower: at least
+MOST = 10  # and at most
 SECONDS = 3.0  # beyond WARM, steps are added until they took this long together, so that quick ones are measured well
 
 
@@ -44,13 +46,22 @@ class Throwaway(Run):
         return self.path.parents[2]
 
 
+class Picture(NamedTuple):
+    """A sample picture that was drawn."""
+
+    file: str
+    prompt: str
+    seed: int
+
+
 @dataclass
 class Heard:
     """What the trainer's events told; phases and warnings become the job's own."""
 
     job: RunningJob
-    steps: list[StepEvent] = field(default_factory=list)
-    pictures: list[SampleEvent] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)  # of each step
+    losses: list[float | None] = field(default_factory=list)  # of each step; None for one that is not finite
+    pictures: list[Picture] = field(default_factory=list)
 
     def __call__(self, event: Event) -> None:
         """Take in one event. A cancel is noticed elsewhere: an exception in here would pass for the trainer's own."""
@@ -59,9 +70,10 @@ class Heard:
         elif event["kind"] == "warning":
             self.job.warn(event["code"], event["message"])
         elif event["kind"] == "step":
-            self.steps.append(event)
+            self.seconds.append(event["seconds"])
+            self.losses.append(event["loss"])
         elif event["kind"] == "sample":
-            self.pictures.append(event)
+            self.pictures.append(Picture(event["file"], event["prompt"], event["seed"]))
 
 
 def main(job: RunningJob) -> None:
@@ -83,12 +95,12 @@ def main(job: RunningJob) -> None:
         storage.clear(run.path)
 
 
-def _asked(job: RunningJob) -> tuple[Config, list[dict[str, Any]]]:
+def _asked(job: RunningJob) -> tuple[Config, list[Row]]:
     """The config with one prompt, and the rows of the first steps: encoding a whole data set may take hours."""
     config = config_.load(job.args["config"])
-    chosen = datasets.find(job.home, config.data.dataset)
-    kept = prepare.chosen_rows(chosen.freeze(), config.data, config.validation, config.train.seed or 0)
-    rows = [row for row in kept if row["split"] == "train"]
+    dataset = datasets.find(job.home, config.data.dataset)
+    chosen = prepare.chosen_rows(dataset.freeze(), config.data, config.validation, config.train.seed or 0)
+    rows = [row for row in chosen if row["split"] == "train"]
     if not rows:
         raise JobError(Message("The data set has no pictures to train on."), Message("Add some, then check again."))
     prompts = [*(config.sample.prompts or []), *rows[0]["captions"], ""][:1]
@@ -97,9 +109,12 @@ def _asked(job: RunningJob) -> tuple[Config, list[dict[str, Any]]]:
     return config_.load(asked), rows[: (1 + WARM) * window]
 
 
-def _measure(job: RunningJob, run: Run, config: Config, rows: list[dict[str, Any]]) -> None:
-    heard, began = Heard(job), float(job.folder.process()["began"])
-    host, events = Host(config), EventWriter(run.events_file)
+def _measure(job: RunningJob, run: Run, config: Config, rows: list[Row]) -> None:
+    """Train and draw in `run`, and tell what it took."""
+    heard = Heard(job)
+    began = float(job.folder.process()["began"])
+    host = Host(config)
+    events = EventWriter(run.events_file)
     events.follow(heard)
     try:
         trainer = build(run, config, rows, [], host, events, job.controls, check=job.check)
@@ -113,22 +128,27 @@ def _measure(job: RunningJob, run: Run, config: Config, rows: list[dict[str, Any
         host.close()
     width, height = config_.preview_size(config)
     for picture in heard.pictures:
-        job.result("picture.webp", run.samples / picture["file"], "image/webp", prompt=picture["prompt"],
-                   seed=picture["seed"], width=width, height=height)
-    warm = [step["seconds"] for step in heard.steps[1:]]
-    facts = {
-        "device": host.facts()["device"], "steps": len(heard.steps), "seconds_to_first_step": round(ready, 3),
-        "seconds_per_step": round(median(warm), 4) if warm else None,
-        "seconds_per_picture": round(trainer.sampler.seconds, 3) if heard.pictures else None,
-        "loss": heard.steps[-1]["loss"] if heard.steps else None, "finite": finite,
-        "peak_memory_bytes": peak_memory(),
-        "peak_gpu_bytes": torch.cuda.max_memory_reserved(host.device) if host.device.type == "cuda" else None}
-    job.result("report.json", work.as_json(facts), "application/json", **facts)
+        job.result("picture.webp", run.samples / picture.file, "image/webp", prompt=picture.prompt, seed=picture.seed,
+                   width=width, height=height)
+    report: dict[str, str | float | None] = {
+        "device": host.facts()["device"], "steps": len(heard.seconds), "seconds_to_first_step": round(ready, 3),
+        "seconds_per_step": None, "seconds_per_picture": None, "loss": None, "finite": finite,
+        "peak_memory_bytes": peak_memory(), "peak_gpu_bytes": None}
+    if len(heard.seconds) > 1:
+        report["seconds_per_step"] = round(median(heard.seconds[1:]), 4)
+    if heard.pictures:
+        report["seconds_per_picture"] = round(trainer.sampler.seconds, 3)
+    if heard.losses:
+        report["loss"] = heard.losses[-1]
+    if host.device.type == "cuda":
+        report["peak_gpu_bytes"] = torch.cuda.max_memory_reserved(host.device)
+    job.result("report.json", work.as_json(report), "application/json", **report)
 
 
 def _train(job: RunningJob, trainer: Trainer, heard: Heard) -> bool:
-    """The first step and the warm ones; whether every loss was finite."""
-    progress, since = loop.Progress(), 0.0
+    """Take the first step and the warm ones. Returns whether every loss was finite."""
+    progress = loop.Progress()
+    since = 0.0
     try:
         for update, window in trainer.windows(0):
             job.check()
@@ -143,4 +163,4 @@ def _train(job: RunningJob, trainer: Trainer, heard: Heard) -> bool:
         loop.report(trainer, progress, keep=0)
     except errors.Diverged:
         return False
-    return all(step["loss"] is not None for step in heard.steps)
+    return None not in heard.losses

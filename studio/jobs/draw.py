@@ -11,8 +11,9 @@ from __future__ import annotations
 import io
 import json
 import os
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from PIL.Image import Image
 from PIL.PngImagePlugin import PngInfo
@@ -31,6 +32,28 @@ from studio.train.learning.adapters import Lora
 from studio.train.parallel.distributed import Host, WrongPrecision
 from studio.train.preparing import base_of
 from studio.train.sample import Prompts, pipeline_of
+
+
+class Column(TypedDict):
+    """Weights to draw with: a checkpoint's (null: the base's), raw or averaged, and at which scale, if it is a LoRA."""
+
+    checkpoint: str | None
+    weights: str
+    scale: float
+
+
+class Settings(Column):
+    """What a picture was drawn with, as the file itself says it."""
+
+    run: str
+    base: str
+    prompt: str
+    seed: int
+    width: int
+    height: int
+    negative_prompt: str
+    guidance_scale: float
+    num_inference_steps: int
 
 
 def main(job: RunningJob) -> None:
@@ -65,7 +88,10 @@ class Drawing:
     """One pipeline for all columns."""
 
     def __init__(self, job: RunningJob, run: runs.Run, config: Config, host: Host):
-        self.job, self.run, self.config, self.args = job, run, config, job.args
+        self.job = job
+        self.run = run
+        self.config = config
+        self.args = job.args
         self.family = source_.family_of(config.model)
         base, hashes = base_of(job.home, config, self.family, job.events)
         job.phase("loading")
@@ -73,20 +99,24 @@ class Drawing:
         encoders = Encoders(self.family, base, host.device, hashes)
         self.trainee, self.trained = build.learner(config, encoders, host)
         self.trainee.eval()
-        self.prompts = Prompts(encoders, self.trainee,
-                               None if config.model.train_text_encoder else CachedTexts(job.home, encoders))
+        cached = None
+        if not config.model.train_text_encoder:
+            cached = CachedTexts(job.home, encoders)
+        self.prompts = Prompts(encoders, self.trainee, cached)
         self.prompts.fill([*self.args["prompts"], self.args["negative_prompt"]])
         self.pipeline = pipeline_of(encoders, self.trainee, config.objective)
         side = self.args.get("resolution")  # of a drawing that was asked for before pictures had two sides
         self.size = self.args.get("width") or side, self.args.get("height") or side
-        self.cells = [(place, seed) for place in range(len(self.args["prompts"])) for seed in self.args["seeds"]]
-        self.done, self.total = 0, len(self.args["columns"]) * len(self.cells)
+        self.cells = list(product(range(len(self.args["prompts"])), self.args["seeds"]))
+        self.done = 0  # pictures
+        self.total = len(self.args["columns"]) * len(self.cells)
 
     def draw(self) -> None:
         """Every picture, the base's first: its weights are there before any other's."""
-        columns = list(enumerate(self.args["columns"]))
+        columns: list[tuple[int, Column]] = list(enumerate(self.args["columns"]))
         for place, column in sorted(columns, key=lambda entry: entry[1]["checkpoint"] is not None):
-            if column["checkpoint"] is not None and not self._load(column):
+            checkpoint = column["checkpoint"]
+            if checkpoint is not None and not self._load(checkpoint, column):
                 self.done += len(self.cells)
                 continue
             for prompt, seed in self.cells:
@@ -95,23 +125,26 @@ class Drawing:
                 self.done += 1
         self.job.phase("drawing", self.total, self.total, "pictures")
 
-    def _load(self, column: dict[str, Any]) -> bool:
-        """Take the column's weights over; False, with a warning, for damaged ones."""
-        name, weights = column["checkpoint"], column["weights"]
+    def _load(self, name: str, column: Column) -> bool:
+        """Take over the column's weights, of the checkpoint `name`; False, with a warning, for damaged ones."""
         folder = self.job.folder.inputs / name
         self.job.phase("loading")
         try:
-            storage.verify(folder, runs.parts_of(storage.manifest(folder), weights))
+            storage.verify(folder, runs.parts_of(storage.manifest(folder), column["weights"]))
         except storage.Corrupt as problem:
             self.job.warn("damaged_checkpoint",
                           Message("{name} is damaged, so nothing is drawn with it: {why}", name=name, why=problem))
             return False
-        self.trained.load(folder, "_ema" if weights == "ema" else "")
+        ending = ""
+        if column["weights"] == "ema":
+            ending = "_ema"
+        self.trained.load(folder, ending)
         if isinstance(self.trained, Lora):
             self.trained.scale(column["scale"])
         return True
 
-    def _picture(self, place: int, column: dict[str, Any], prompt: int, seed: int) -> None:
+    def _picture(self, place: int, column: Column, prompt: int, seed: int) -> None:
+        """Draw the prompt of that place with the weights that are loaded, and keep the picture as a result."""
         args = self.args
         picture = self.family.generate(
             self.pipeline, self.prompts(args["prompts"][prompt]), seed, size=self.size,
@@ -120,20 +153,26 @@ class Drawing:
         png = _png(picture, self._settings(column, prompt, seed), self.family.sampler)
         self.job.result(f"{self.done:04d}.png", png, "image/png", column=place, prompt=prompt, seed=seed)
 
-    def _settings(self, column: dict[str, Any], prompt: int, seed: int) -> dict[str, Any]:
+    def _settings(self, column: Column, prompt: int, seed: int) -> Settings:
         """What the picture was drawn with; a base that is a folder of this machine goes by its last name alone."""
+        args = self.args
         base = self.config.model.base
-        shared = ("negative_prompt", "guidance_scale", "num_inference_steps")
-        return {"run": self.run.record()["name"], **column, "base": Path(base).name if base[:1] in "/~" else base,
-                "prompt": self.args["prompts"][prompt], "seed": seed, "width": self.size[0],
-                "height": self.size[1], **{key: self.args[key] for key in shared}}
+        if base.startswith(("/", "~")):
+            base = Path(base).name
+        width, height = self.size
+        return {"run": self.run.record()["name"], **column, "base": base, "prompt": args["prompts"][prompt],
+                "seed": seed, "width": width, "height": height, "negative_prompt": args["negative_prompt"],
+                "guidance_scale": args["guidance_scale"], "num_inference_steps": args["num_inference_steps"]}
 
 
-def _png(picture: Image, settings: dict[str, Any], sampler: str) -> bytes:
+def _png(picture: Image, settings: Settings, sampler: str) -> bytes:
     """Lossless, with its settings twice: as JSON, and as the line of words that many programs read."""
-    model = " ".join([settings["run"], settings["checkpoint"], settings["weights"]]
-                     if settings["checkpoint"] else [settings["base"]])
-    negative = f"\nNegative prompt: {settings['negative_prompt']}" if settings["negative_prompt"] else ""
+    model = settings["base"]
+    if settings["checkpoint"]:
+        model = f"{settings['run']} {settings['checkpoint']} {settings['weights']}"
+    negative = ""
+    if settings["negative_prompt"]:
+        negative = f"\nNegative prompt: {settings['negative_prompt']}"
     said = PngInfo()
     said.add_text("parameters", f"{settings['prompt']}{negative}\nSteps: {settings['num_inference_steps']}, Sampler: "
                   f"{sampler}, CFG scale: {settings['guidance_scale']}, Seed: {settings['seed']}, "

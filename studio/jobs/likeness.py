@@ -34,11 +34,11 @@ def main(job: RunningJob) -> None:
     flips = run.config().data.random_flip
     for start in range(0, len(missing), BATCH):
         job.phase("comparing", start, len(missing), "pictures")
-        found = []
+        lines = []
         for path in missing[start : start + BATCH]:
             with Image.open(path) as sample:
-                found.append({"file": path.name, **seen.nearest(sample, mirrored=flips)})
-        likeness.add(job.home, run.id, found)
+                lines.append({"file": path.name, **seen.nearest(sample, mirrored=flips)})
+        likeness.add(job.home, run.id, lines)
     job.phase("comparing", len(missing), len(missing), "pictures")
 
 

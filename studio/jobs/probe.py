@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import nn
@@ -16,11 +16,34 @@ from torch.nn import functional as F
 
 from studio.train.learning.kernels import convolve
 
-REPEATS, SECONDS = 12, 2.0
+REPEATS = 12  # of a measurement at most,
+SECONDS = 2.0  # or for so long
 WORTH = 0.85  # bf16 must take at most this part of fp32's time, since it gives up precision
 BETTER = 0.85  # another kernel than torch's own must take at most this part of its time
 Step = Callable[[], object]
 Attend = Callable[..., torch.Tensor]
+
+
+class Choice(TypedDict):
+    """What trains fastest on a device: `mixed_precision`, why, and the kernels for each precision."""
+
+    precision: str
+    precision_reason: str
+    kernels: dict[str, dict[str, str]]
+
+
+class Gpu(TypedDict):
+    """A graphics card."""
+
+    name: str
+    memory_bytes: int
+
+
+class Probed(Choice):
+    """What the probe prints; without GPUs the choice is the CPU's."""
+
+    gpus: list[Gpu]
+    torch: str
 
 
 class Block(nn.Module):
@@ -28,10 +51,14 @@ class Block(nn.Module):
 
     def __init__(self, attend: Attend) -> None:
         super().__init__()
-        self.attend, self.norm = attend, nn.GroupNorm(32, 128)
-        self.first, self.second = nn.Conv2d(128, 128, 3, padding=1), nn.Conv2d(128, 128, 3, padding=1)
-        self.qkv, self.out = nn.Linear(128, 384), nn.Linear(128, 128)
-        self.wide, self.narrow = nn.Linear(128, 512), nn.Linear(512, 128)
+        self.attend = attend
+        self.norm = nn.GroupNorm(32, 128)
+        self.first = nn.Conv2d(128, 128, 3, padding=1)
+        self.second = nn.Conv2d(128, 128, 3, padding=1)
+        self.qkv = nn.Linear(128, 384)
+        self.out = nn.Linear(128, 128)
+        self.wide = nn.Linear(128, 512)
+        self.narrow = nn.Linear(512, 128)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B,128,H,W) to the same shape."""
@@ -46,8 +73,11 @@ class Block(nn.Module):
 
 def whole_step(bf16: bool, kernels: dict[str, str]) -> Step:
     """One forward, backward and update of two blocks for four pictures."""
-    attend = plain if kernels["attention"] == "plain" else F.scaled_dot_product_attention
-    model, x = nn.Sequential(Block(attend), Block(attend)), torch.randn(4, 128, 16, 16)
+    attend: Attend = F.scaled_dot_product_attention
+    if kernels["attention"] == "plain":
+        attend = plain
+    model = nn.Sequential(Block(attend), Block(attend))
+    x = torch.randn(4, 128, 16, 16)
     if kernels["linear"] == "convolution":
         convolve(model)
     optimizer = torch.optim.AdamW(model.parameters())
@@ -64,15 +94,24 @@ def whole_step(bf16: bool, kernels: dict[str, str]) -> Step:
 
 def attention_step(bf16: bool, attend: Attend) -> Step:
     """Self-attention forward and backward: 2 pictures, 4 heads of 48, 256 tokens."""
-    q, k, v = (torch.randn(2, 4, 256, 48, dtype=torch.bfloat16 if bf16 else None, requires_grad=True) for _ in "qkv")
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    shape = 2, 4, 256, 48
+    q = torch.randn(shape, dtype=dtype, requires_grad=True)
+    k = torch.randn(shape, dtype=dtype, requires_grad=True)
+    v = torch.randn(shape, dtype=dtype, requires_grad=True)
     gradient = torch.randn_like(q)
-    return lambda: torch.autograd.grad(attend(q, k, v), (q, k, v), gradient)
+
+    def step() -> object:
+        return torch.autograd.grad(attend(q, k, v), (q, k, v), gradient)
+
+    return step
 
 
 def linear_step(bf16: bool, convolved: bool) -> Step:
     """A feed-forward layer forward and backward: 16 pictures (below, one thread takes no convolution of 1x1 to oneDNN),
     64 tokens, 192 to 768."""
-    layer, x = nn.Sequential(nn.Linear(192, 768)), torch.randn(16, 64, 192, requires_grad=True)
+    layer = nn.Sequential(nn.Linear(192, 768))
+    x = torch.randn(16, 64, 192, requires_grad=True)
     gradient = torch.randn(16, 64, 768)
     if convolved:
         convolve(layer)
@@ -92,10 +131,11 @@ def plain(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 
 def seconds(*steps: Step) -> list[float]:
     """The least CPU time of each, taken in turn, so that other work slows all alike."""
-    times, began = [], time.perf_counter()
-    while len(times) < 2 or (len(times) < REPEATS and time.perf_counter() - began < SECONDS):
-        times.append([_timed(step) for step in steps])
-    return [min(column) for column in zip(*times, strict=True)]
+    rounds = []
+    began = time.perf_counter()
+    while len(rounds) < 2 or (len(rounds) < REPEATS and time.perf_counter() - began < SECONDS):
+        rounds.append([_timed(step) for step in steps])
+    return list(map(min, zip(*rounds, strict=True)))
 
 
 def _timed(step: Step) -> float:
@@ -108,33 +148,40 @@ def kernels(bf16: bool) -> dict[str, str]:
     """`compute.attention` and `compute.linear` for one precision: torch's own unless the other is clearly faster."""
     fused, by_steps = seconds(attention_step(bf16, F.scaled_dot_product_attention), attention_step(bf16, plain))
     matmul, convolution = seconds(linear_step(bf16, False), linear_step(bf16, True))
-    return {"attention": "plain" if by_steps < BETTER * fused else "sdpa",
-            "linear": "convolution" if convolution < BETTER * matmul else "matmul"}
+    fastest = {"attention": "sdpa", "linear": "matmul"}
+    if by_steps < BETTER * fused:
+        fastest["attention"] = "plain"
+    if convolution < BETTER * matmul:
+        fastest["linear"] = "convolution"
+    return fastest
 
 
-def choose_on_cpu() -> dict[str, Any]:
+def choose_on_cpu() -> Choice:
     """The precision for training on this CPU, why, and the kernels for each precision."""
     torch.set_num_threads(1)  # other work on the cores would make one thread wait for the next
-    chosen = {"no": kernels(False), "bf16": kernels(True)}
-    full, half = seconds(whole_step(False, chosen["no"]), whole_step(True, chosen["bf16"]))
+    fastest = {"no": kernels(False), "bf16": kernels(True)}
+    full, half = seconds(whole_step(False, fastest["no"]), whole_step(True, fastest["bf16"]))
     measured = f"measured on this CPU: fp32 {full * 1000:.0f} ms a step, bf16 {half * 1000:.0f} ms"
-    precision, reason = ("bf16", "bf16 is faster") if half < WORTH * full else ("no", "fp32 is best")
-    return {"precision": precision, "precision_reason": f"{reason} ({measured})", "kernels": chosen}
+    if half < WORTH * full:
+        return {"precision": "bf16", "precision_reason": f"bf16 is faster ({measured})", "kernels": fastest}
+    return {"precision": "no", "precision_reason": f"fp32 is best ({measured})", "kernels": fastest}
 
 
-def probe() -> dict[str, Any]:
-    """{gpus, precision, precision_reason, kernels, torch}; a GPU chooses its own kernels."""
-    gpus = []
-    for i in range(torch.cuda.device_count()):
-        properties = torch.cuda.get_device_properties(i)
+def probe() -> Probed:
+    """The GPUs of this machine and what trains fastest on it; a GPU chooses its own kernels."""
+    gpus: list[Gpu] = []
+    for place in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(place)
         gpus.append({"name": properties.name, "memory_bytes": properties.total_memory})
-    if not gpus:
-        found = choose_on_cpu()
-    elif torch.cuda.is_bf16_supported(including_emulation=False):
-        found = {"precision": "bf16", "precision_reason": f"{gpus[0]['name']} computes in bf16", "kernels": {}}
-    else:
-        found = {"precision": "fp16", "precision_reason": f"{gpus[0]['name']} has no bf16", "kernels": {}}
-    return {"gpus": gpus, **found, "torch": torch.__version__}
+    choice = _choose_on(gpus[0]) if gpus else choose_on_cpu()
+    return {"gpus": gpus, **choice, "torch": torch.__version__}
+
+
+def _choose_on(gpu: Gpu) -> Choice:
+    """The precision for training on the GPU of this process."""
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return {"precision": "bf16", "precision_reason": f"{gpu['name']} computes in bf16", "kernels": {}}
+    return {"precision": "fp16", "precision_reason": f"{gpu['name']} has no bf16", "kernels": {}}
 
 
 if __name__ == "__main__":

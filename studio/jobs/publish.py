@@ -34,8 +34,7 @@ def main(job: RunningJob) -> None:
             repo = job.args["repo"] or hub.name_of(run)
             hub.assemble(run, repo, items, Path(name))
             job.phase("uploading", 0, needed, "bytes")
-            to = hub.Repository(repo, "model", private=job.args["private"], token=token, waiting=lambda why: job.warn(
-                "upload_retried", Message("The upload is tried again: {why}", why=why)))
+            to = hub.Repository(repo, "model", private=job.args["private"], token=token, waiting=job.warn_of_retry)
             to.upload(Path(name), f"Step {items[0].step} ({items[0].weights})")
         job.phase("uploading", needed, needed, "bytes")
     except hub.PublishError as problem:

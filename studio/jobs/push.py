@@ -25,7 +25,8 @@ def main(job: RunningJob) -> None:
         raise JobError(Message("There is no token to push with."),
                        Message("Push again with a token that may write: none is ever kept, so it is asked for each "
                                "time."), "no_token")
-    dataset, private = datasets.find(job.home, job.args["dataset"]), job.args["private"]
+    dataset = datasets.find(job.home, job.args["dataset"])
+    private = job.args["private"]
     try:
         parts = shards(dataset)
         total = sum(part.size for part in parts)
@@ -33,14 +34,15 @@ def main(job: RunningJob) -> None:
             raise JobError(Message("The disk has no room for a part of the data set."),
                            Message("Free some space, then push again."), "disk_full")
         job.phase("uploading", 0, total, "bytes")
-        to = hub.Repository(job.args["repo"], "dataset", private=private, token=token, waiting=lambda why: job.warn(
-            "upload_retried", Message("The upload is tried again: {why}", why=why)))
-        done = 0
+        to = hub.Repository(job.args["repo"], "dataset", private=private, token=token, waiting=job.warn_of_retry)
+        done = 0  # bytes
         for part in parts:
             _send(job, to, part)
             done += part.size
             job.phase("uploading", done, total, "bytes")
-        splits = Counter(row["split"] for part in parts for row, *_ in part.pieces)
+        splits: Counter[str] = Counter()
+        for part in parts:
+            splits.update(row["split"] for row, *_ in part.pieces)
         readme = card.repository(dataset.name, splits, dataset.fingerprint(), to.id)
         to.commit("README.md", readme.encode(), replacing="data/*.parquet", message=f"{sum(splits.values())} pictures")
     except datasets.Nothing as problem:

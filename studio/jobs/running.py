@@ -28,7 +28,8 @@ class Cancelled(Exception):
 
     def __init__(self, result: str, why: ErrorRecord | None = None):
         super().__init__(result)
-        self.result, self.why = result, why
+        self.result = result
+        self.why = why
 
 
 class JobError(StudioError):
@@ -41,19 +42,27 @@ class RunningJob:
     """One attempt at a job, as its kind's `main` sees it."""
 
     def __init__(self, folder: Job, record: WorkRecord, events: EventWriter, controls: Controls):
-        self.folder, self.events, self.controls = folder, events, controls
-        self.id, self.home, self.owner, self.args = folder.id, folder.home, record["owner"], record["args"]
+        self.folder = folder
+        self.events = events
+        self.controls = controls
+        self.id = folder.id
+        self.home = folder.home
+        self.owner = record["owner"]
+        self.args = record["args"]
         self.light: bool = record["light"]
-        self._told = ("", 0.0)
+        self._told = ("", 0.0)  # the phase of the last event of progress, and when that was
 
     def check(self) -> None:
         """Call between steps of at most some seconds. Raises Cancelled when the job is to end."""
         for request in self.controls.poll():
+            why = why_ended(request.args)
+            if request.kind == "terminate":
+                raise Cancelled("interrupted", why)
             if request.kind == "cancel":
-                said = request.args.get("message")
-                self.controls.accept(request, said)
-                self.controls.answer(request, "done", said)
-            raise Cancelled("interrupted" if request.kind == "terminate" else "cancelled", why_ended(request.args))
+                message = request.args.get("message")
+                self.controls.accept(request, message)
+                self.controls.answer(request, "done", message)
+            raise Cancelled("cancelled", why)
 
     def phase(self, phase: str, done: int | None = None, total: int | None = None, unit: str | None = None) -> None:
         """Say what is being done and how far it is, at most four times a second and always the last of a phase; then
@@ -68,7 +77,11 @@ class RunningJob:
         """Something a person should know that does not end the job."""
         self.events.warning(code, message)
 
-    def result(self, name: str, data: bytes | Path, media_type: str, **facts: Any) -> None:
+    def warn_of_retry(self, why: str) -> None:
+        """Say that an upload failed and is tried again."""
+        self.warn("upload_retried", Message("The upload is tried again: {why}", why=why))
+
+    def result(self, name: str, data: bytes | Path, media_type: str, **facts: object) -> None:
         """Keep `data` (or the finished file it names, which is moved) as the result file `name`; `facts` are told with
         it. It is complete before it is listed."""
         if not NAME.fullmatch(name):
@@ -81,23 +94,28 @@ class RunningJob:
         self.events.add("result", name=name, media_type=media_type, bytes=path.stat().st_size, facts=facts)
 
 
-def explain(error: Exception) -> dict[str, Any]:
+def explain(error: Exception) -> dict[str, str]:
     """{code, message, hint, evidence} of the exception that ended a job; the traceback is in job.log."""
+    code, message, hint = _told(error, line(redact(str(error)), 500) or type(error).__name__)
     evidence = redact(f"{type(error).__name__}: {str(error)[:500]}")
-    sentence = line(redact(str(error)), 500) or type(error).__name__
-    code, message, hint = ("failed", Message("The job stopped on an error: {why}", why=sentence),
-                           Message("The log has the details."))
-    if isinstance(error, JobError):
-        code, message, hint = error.code, sentence, error.hint
-    elif isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error):
-        code, message = "out_of_memory", Message("The job ran out of memory.")
-        hint = Message("Close other programs or choose a smaller model, then start it again.")
-    elif isinstance(error, BaseProblem):
-        code, message, hint = "base_model", sentence, Message("Choose another model, or put its files right.")
-    elif isinstance(error, NotFound):
-        code, message, hint = "gone", sentence, Message("It may have been deleted meanwhile.")
-    elif isinstance(error, storage.Corrupt):
-        code, message, hint = "damaged_file", sentence, Message("Restore the file named here, then start it again.")
-    elif fault := faults.of(error):
-        code, message, hint = fault.code, fault.message, Message("{hint} Then start it again.", hint=fault.hint)
     return {"code": code, "message": message, "hint": hint, "evidence": evidence}
+
+
+def _told(error: Exception, sentence: str) -> tuple[str, str, str]:
+    """The code, the message and the hint; `sentence` is what the exception says itself."""
+    if isinstance(error, JobError):
+        return error.code, sentence, error.hint
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error):
+        return ("out_of_memory", Message("The job ran out of memory."),
+                Message("Close other programs or choose a smaller model, then start it again."))
+    if isinstance(error, BaseProblem):
+        return "base_model", sentence, Message("Choose another model, or put its files right.")
+    if isinstance(error, NotFound):
+        return "gone", sentence, Message("It may have been deleted meanwhile.")
+    if isinstance(error, storage.Corrupt):
+        return "damaged_file", sentence, Message("Restore the file named here, then start it again.")
+    fault = faults.of(error)
+    if fault is not None:
+        return fault.code, fault.message, Message("{hint} Then start it again.", hint=fault.hint)
+    return ("failed", Message("The job stopped on an error: {why}", why=sentence),
+            Message("The log has the details."))

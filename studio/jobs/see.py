@@ -8,7 +8,6 @@ the stored picture's pixels, `decoded.webp`, and `lost.webp`, the pixels in grey
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +31,9 @@ def main(job: RunningJob) -> None:
     row = {**dataset.row(args["pid"]), "crop": args["crop"]}
     family, source = _base(args["base"])
     side = args["resolution"]
-    size = Buckets(side).of(row) if args["buckets"] else (side, side)
+    size = side, side
+    if args["buckets"]:
+        size = Buckets(side).of(row)
     sample = Sample(row, 0, 0, "", False, CENTRE, size)
     pixels = Framing(config.load({}).data.interpolation).pixels(dataset.picture(args["pid"]), sample)
     seen = _picture(pixels)
@@ -46,7 +47,9 @@ def main(job: RunningJob) -> None:
     job.result("decoded.webp", _webp(decoded), "image/webp", latents=list(latents.shape[1:]))
     lost = np.abs(seen.astype(np.int16) - decoded.astype(np.int16)).astype(np.float32)
     mse = float(np.square(lost).mean())
-    psnr = round(10 * float(np.log10(255**2 / mse)), 2) if mse else None
+    psnr = None  # nothing was lost
+    if mse:
+        psnr = round(10 * float(np.log10(255**2 / mse)), 2)
     job.result("lost.webp", _webp(_marked(seen, lost.mean(axis=2))), "image/webp", psnr=psnr,
                mean_error=round(float(lost.mean()), 3))
 
@@ -75,6 +78,6 @@ def _marked(seen: np.ndarray, lost: np.ndarray) -> np.ndarray:
 
 
 def _webp(levels: np.ndarray) -> bytes:
-    out: Any = io.BytesIO()
+    out = io.BytesIO()
     Image.fromarray(levels).save(out, "WEBP", lossless=True, method=0)
     return out.getvalue()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import time
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -33,7 +33,7 @@ LOCAL = Viewer("local", "", admin=True)
 
 
 def may(viewer: Viewer, owner: str | None, action: str) -> bool:
-    """Whether `viewer` may do `action` with what `owner` owns; the one place that decides.
+    """True when `viewer` may do `action` with what `owner` owns; the one place that decides.
 
     Actions: "read" and "write" on a thing, "create" a new one (its owner is then the viewer, `owner` is None),
     "administer" the studio (`owner` is None): its trash, and what everybody's things take, but nobody's things.
@@ -63,11 +63,13 @@ def require(viewer: Viewer, owner: str | None, action: str, what: str) -> None:
                    Message("It may have been deleted; look at the list."))
 
 
-def viewer_of(request: Any) -> Viewer:
-    """The viewer of a Starlette or Gradio request that came through the middleware; nobody for any other."""
-    inner = getattr(request, "request", None) or request
-    found = getattr(getattr(inner, "state", None), "viewer", None)
-    return found if isinstance(found, Viewer) else ANONYMOUS
+def viewer_of(request: object) -> Viewer:
+    """The viewer of a Starlette or Gradio request that came through the middleware; ANONYMOUS for any other."""
+    starlette_request = getattr(request, "request", None) or request
+    viewer = getattr(getattr(starlette_request, "state", None), "viewer", None)
+    if isinstance(viewer, Viewer):
+        return viewer
+    return ANONYMOUS
 
 
 class Door(Protocol):
@@ -107,8 +109,8 @@ class TokenDoor:
 
     def viewer(self, request: Request) -> Viewer:
         """The owner, or nobody."""
-        known = hmac.compare_digest(cookie(request.headers, self.cookie).encode(), self.value.encode())
-        if known or self.right(bearer(request.headers)):
+        has_cookie = hmac.compare_digest(cookie(request.headers, self.cookie).encode(), self.value.encode())
+        if has_cookie or self.right(bearer(request.headers)):
             return Viewer(LOCAL.id, LOCAL.name, hub.own_token(), admin=True)
         return ANONYMOUS
 
@@ -120,8 +122,10 @@ def token_cookie(port: int) -> str:
 
 def bearer(headers: Headers) -> str:
     """The token of an `Authorization: Bearer` header, "" without one."""
-    kind, _, token = headers.get("authorization", "").partition(" ")
-    return token.strip() if kind.lower() == "bearer" else ""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        return ""
+    return token.strip()
 
 
 class HubDoor:
@@ -139,15 +143,18 @@ class HubDoor:
             return ANONYMOUS
         from huggingface_hub import parse_huggingface_oauth  # a second of imports that the other modes never need
 
-        found = parse_huggingface_oauth(request)
-        if found is None or not found.user_info.sub:
+        oauth = parse_huggingface_oauth(request)
+        if oauth is None or not oauth.user_info.sub:
             return ANONYMOUS
-        account, name = found.user_info.sub, found.user_info.preferred_username or ""
-        return Viewer(f"hf-{account}", name, found.access_token, self.settings.administers(account, name))
+        account = oauth.user_info.sub
+        name = oauth.user_info.preferred_username or ""
+        return Viewer(f"hf-{account}", name, oauth.access_token, self.settings.administers(account, name))
 
 
 def door(settings: Settings) -> Door:
-    """The way this server tells who asks."""
+    """The way this server tells who asks, by its `auth`."""
     if settings.auth == "token":
         return TokenDoor(settings.token, settings.port)
-    return HubDoor(settings) if settings.auth == "hf" else LocalDoor()
+    if settings.auth == "hf":
+        return HubDoor(settings)
+    return LocalDoor()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import anyio.to_thread
 from fastapi import FastAPI
@@ -25,7 +24,7 @@ from studio.storage.spare import Spare
 from studio.web import access
 from studio.web.http.docs import ABOUT, add_docs
 from studio.web.http.errors import NotFound, WebError
-from studio.web.http.pages import Pages, Static
+from studio.web.http.pages import Page, Pages, Static
 from studio.web.http.routing import refusal
 from studio.web.middleware import limits, sessions
 from studio.web.middleware.entrance import LOGOUT, Entrance
@@ -41,14 +40,33 @@ log = logging.getLogger("studio.web")
 STATIC = PACKAGE / "ui" / "static"
 
 
-def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> FastAPI:
-    """The whole server over `settings.home`. `pages` makes the app to mount at `/`; it is called in a thread."""
+def create_app(settings: Settings, pages: Callable[[], Mapping[str, Page]] | None = None) -> FastAPI:
+    """The whole server over `settings.home`. `pages` makes what hangs at `/`, by language; it is called in a thread."""
     _prepare_home(settings.home)
     launcher = launch.Launcher(settings.home, settings.turn_seconds, shared=settings.public)
-    studio = Studio(settings.home, launcher, runs.Reader(), settings)
     app = FastAPI(title="Studio", version=__version__, description=ABOUT, docs_url=None, redoc_url=None,
-                  openapi_url=None, lifespan=_lifespan, exception_handlers=_handlers())
-    app.state.studio, app.state.pages = studio, Pages(pages)
+                  openapi_url=None, lifespan=_lifespan)
+    app.state.studio = Studio(settings.home, launcher, runs.Reader(), settings)
+    app.state.pages = Pages(pages)
+    app.state.sessions = None  # where nobody signs in
+    _add_error_answers(app)
+    _add_routes(app)
+    if not settings.public:
+        add_docs(app)
+    app.include_router(server.last)
+    app.add_middleware(limits.Load, one_owner=not settings.public)
+    app.add_middleware(Entrance, door=access.door(settings), settings=settings)
+    if settings.public:
+        app.state.sessions = sessions.Store(settings.home)
+        _add_sign_in(app, settings)
+    app.add_middleware(Guard, settings=settings)
+    app.mount("/static", Static(STATIC, app.state.pages), name="static")
+    app.mount("/", app.state.pages, name="pages")
+    return app
+
+
+def _add_routes(app: FastAPI) -> None:
+    """The API. Of routes that match the same address the first one answers."""
     app.include_router(routes_runs.polls)
     app.include_router(bundles.router)
     app.include_router(plans.router)
@@ -63,20 +81,10 @@ def create_app(settings: Settings, pages: Callable[[], Any] | None = None) -> Fa
     app.include_router(jobs.router)
     app.include_router(care.router)
     app.include_router(trash.router)
-    for router in (server.health, server.config, server.machine, server.session):
-        app.include_router(router)
-    if not settings.public:
-        add_docs(app)
-    app.include_router(server.last)
-    app.state.sessions = sessions.Store(settings.home) if settings.public else None
-    app.add_middleware(limits.Load, one_owner=not settings.public)
-    app.add_middleware(Entrance, door=access.door(settings), settings=settings)
-    if settings.public:
-        _add_sign_in(app, settings)
-    app.add_middleware(Guard, settings=settings)
-    app.mount("/static", Static(STATIC, app.state.pages), name="static")
-    app.mount("/", app.state.pages, name="pages")
-    return app
+    app.include_router(server.health)
+    app.include_router(server.config)
+    app.include_router(server.machine)
+    app.include_router(server.session)
 
 
 def _prepare_home(home: Path) -> None:
@@ -91,21 +99,25 @@ def _prepare_home(home: Path) -> None:
         log.warning("nothing can be changed here: %s", faults.plain(error))
 
 
-def _handlers() -> dict[Any, Any]:
-    def say(request: Request, error: Exception) -> Response:
+def _add_error_answers(app: FastAPI) -> None:
+    """Whatever goes wrong in a route is answered in the one shape of errors."""
+
+    @app.exception_handler(WebError)
+    def answer(request: Request, error: WebError) -> Response:
         return error_response(error, request)
 
-    def http(request: Request, error: HTTPException) -> Response:
-        known = {404: NotFound(Message("There is no such address."),
-                               Message("The README shows how a program uses the API."))}
-        plain = WebError(str(error.detail)[:200], "")
-        plain.status, plain.code = error.status_code, "http"
-        return error_response(known.get(error.status_code, plain), request)
+    @app.exception_handler(HTTPException)
+    def answer_http(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 404:
+            return error_response(NotFound(Message("There is no such address."),
+                                           Message("The README shows how a program uses the API.")), request)
+        plain = WebError(str(error.detail)[:200], "", code="http")
+        plain.status = error.status_code
+        return error_response(plain, request)
 
-    def invalid(request: Request, error: RequestValidationError) -> Response:
+    @app.exception_handler(RequestValidationError)
+    def answer_invalid(request: Request, error: RequestValidationError) -> Response:
         return error_response(refusal(error), request)
-
-    return {HTTPException: http, RequestValidationError: invalid, WebError: say}
 
 
 def _add_sign_in(app: FastAPI, settings: Settings) -> None:
@@ -131,15 +143,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     studio: Studio = app.state.studio
     async with AsyncExitStack() as stack:
         anyio.to_thread.current_default_thread_limiter().total_tokens = limits.THREADS
-        tasks = [asyncio.create_task(task) for task in (
-            _load(app, stack), look_after(studio, app.state.sessions), watcher.watch(studio))]
+        tasks = [asyncio.create_task(_load(app, stack)),
+                 asyncio.create_task(look_after(studio, app.state.sessions)),
+                 asyncio.create_task(watcher.watch(studio))]
         await asyncio.to_thread(studio.launcher.start)
         try:
             yield
         finally:
             if studio.settings.container:
-                left = await asyncio.to_thread(studio.save_live_runs, studio.settings.save_wait)
-                log.warning("stopping; runs that had not saved yet: %s", ", ".join(left) or "none")
+                unsaved = await asyncio.to_thread(studio.save_live_runs, studio.settings.save_wait)
+                log.warning("stopping; runs that had not saved yet: %s", ", ".join(unsaved) or "none")
             for task in tasks:
                 task.cancel()
                 with suppress(asyncio.CancelledError):

@@ -9,9 +9,10 @@ import re
 import secrets
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from studio.errors import StudioError
 from studio.folders import runs
 from studio.launch import webhook
 from studio.system import surroundings
@@ -25,7 +26,7 @@ ACCOUNT = re.compile(r"[A-Za-z0-9][\w.-]{0,95}", re.ASCII)  # an account's name,
 ACCOUNT_ID = re.compile(r"[0-9a-f]{24}")
 
 
-class SettingsError(Exception):
+class SettingsError(StudioError):
     """Settings the server cannot start with: one sentence saying what to change."""
 
 
@@ -75,15 +76,21 @@ class Settings:
         What looks like an id is compared with ids alone: anybody may take a name that looks like one."""
         if not self.admins:
             return bool(account) and account == self.creator
-        names = {one.casefold() for one in self.admins if not ACCOUNT_ID.fullmatch(one)}
+        names = {admin.casefold() for admin in self.admins if not ACCOUNT_ID.fullmatch(admin)}
         return account in self.admins or name.casefold() in names
 
     @property
     def url(self) -> str:
         """What a person opens, with the token where one is needed."""
-        host = "127.0.0.1" if _any_address(self.host) else self.host
-        host = f"[{host}]" if ":" in host else host
-        return f"http://{host}:{self.port}/" + (f"?token={self.token}" if self.auth == "token" else "")
+        host = self.host
+        if _any_address(host):
+            host = "127.0.0.1"
+        if ":" in host:
+            host = f"[{host}]"
+        address = f"http://{host}:{self.port}/"
+        if self.auth == "token":
+            address += f"?token={self.token}"
+        return address
 
 
 def from_environment(host: str | None = None, port: int | None = None, home: Path | None = None,
@@ -93,58 +100,88 @@ def from_environment(host: str | None = None, port: int | None = None, home: Pat
     Raises SettingsError.
     """
     host = host or env.get("STUDIO_HOST") or env.get("GRADIO_SERVER_NAME") or "127.0.0.1"
-    port = _port(env.get("STUDIO_PORT") or env.get("GRADIO_SERVER_PORT") or "7860" if port is None else str(port))
-    if (url := env.get(webhook.VARIABLE)) and (fault := webhook.wrong(url)):
-        raise SettingsError(f"{fault}.")
+    port = _port(port, env)
+    _check_webhook(env)
     auth = env.get("STUDIO_AUTH") or _default_auth(host, env)
     _check_auth(auth, host, env)
-    space = bool(env.get("SPACE_ID"))
-    extra = f"{env.get('SPACE_HOST', '')},{env.get('STUDIO_ALLOWED_HOSTS', '')}"
-    hosts = tuple(h.strip().lower() for h in extra.split(",") if h.strip())
-    limits = _limits(env)
+    limits = _limits(env)  # in every mode, so that a mistake is told at once
+    token = _token(auth, env)
+    settings = Settings(
+        home=surroundings.whole(home or runs.home), host=host, port=port, auth=auth, token=token, frames=_frames(env),
+        container=any(map(env.get, ("SPACE_ID", "STUDIO_SPACE", "STUDIO_CONTAINER"))), hosts=_hosts(env),
+        import_roots=_import_roots(auth, env), hub_cache_bytes=_gigabytes("STUDIO_HUB_CACHE_GB", env),
+        turn_seconds=_turn_seconds(env), admins=_admins(env), creator=env.get("SPACE_CREATOR_USER_ID", "").strip())
+    if settings.public:
+        return replace(settings, limits=limits, upload_bytes=2 * GIB, upload_files=1000)
+    return settings
+
+
+def _check_webhook(env: Mapping[str, str]) -> None:
+    """Raise SettingsError for a webhook that nothing can be sent to."""
+    url = env.get(webhook.VARIABLE)
+    if not url:
+        return
+    fault = webhook.wrong(url)
+    if fault:
+        raise SettingsError(f"{fault}.")
+
+
+def _token(auth: str, env: Mapping[str, str]) -> str:
+    """The token of this server, "" where it asks for none. Raises SettingsError for a short one."""
+    if auth != "token":
+        return ""
     token = env.get("STUDIO_TOKEN") or secrets.token_urlsafe(24)
-    if auth == "token" and len(token) < LEAST_TOKEN:
+    if len(token) < LEAST_TOKEN:
         raise SettingsError(f"STUDIO_TOKEN has fewer than {LEAST_TOKEN} characters, so it can be guessed. Take a "
                             "longer one, or leave it out: then a random one is printed at start.")
-    most_bytes, most_files = (2 * GIB, 1000) if auth == "hf" else (20 * GIB, 10_000)
-    return Settings(
-        home=surroundings.whole(home or runs.home), host=host, port=port, auth=auth,
-        token=token if auth == "token" else "", frames=_frames(env),
-        container=space or bool(env.get("STUDIO_SPACE") or env.get("STUDIO_CONTAINER")), hosts=hosts,
-        upload_bytes=most_bytes, upload_files=most_files, import_roots=_import_roots(auth, env),
-        limits=limits if auth == "hf" else None, hub_cache_bytes=_gigabytes("STUDIO_HUB_CACHE_GB", env),
-        turn_seconds=_turn_seconds(env, space), admins=_admins(env),
-        creator=env.get("SPACE_CREATOR_USER_ID", "").strip())
+    return token
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """What stands between commas, without the spaces around it and without the empty ones."""
+    return tuple(filter(None, map(str.strip, text.split(","))))
+
+
+def _hosts(env: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(map(str.lower, _listed(env.get("SPACE_HOST", "")) + _listed(env.get("STUDIO_ALLOWED_HOSTS", ""))))
 
 
 def _limits(env: Mapping[str, str]) -> Limits:
-    """Every STUDIO_QUOTA_* that is set, over the defaults; read in every mode, so that a mistake is told at once."""
+    """Every STUDIO_QUOTA_* that is set, over the defaults. Raises SettingsError."""
     names = {"runs": "STUDIO_QUOTA_RUNS", "jobs": "STUDIO_QUOTA_JOBS", "imports": "STUDIO_QUOTA_IMPORTS",
              "drafts": "STUDIO_QUOTA_DRAFTS", "kept": "STUDIO_QUOTA_KEPT", "imports_of_all": "STUDIO_IMPORTS"}
-    counts = {field: _count(name, env[name]) for field, name in names.items() if env.get(name)}
+    limits = {field: _count(name, env[name]) for field, name in names.items() if env.get(name)}
     size = _gigabytes("STUDIO_QUOTA_GB", env)
-    return Limits(**counts, **({} if size is None else {"bytes": size}))
+    if size is not None:
+        limits["bytes"] = size
+    return Limits(**limits)
 
 
 def _gigabytes(name: str, env: Mapping[str, str]) -> int | None:
+    """The bytes of so many gigabytes; None where the variable is not set. Raises SettingsError."""
     text = env.get(name)
-    return round(_number(name, text, "gigabytes, such as 10 or 0.5", least=0.001) * 1e9) if text else None
-
-
-def _turn_seconds(env: Mapping[str, str], space: bool) -> float | None:
-    text = env.get("STUDIO_TURN_HOURS")
     if not text:
-        return TURN_HOURS * 3600 if space else None
-    return _number("STUDIO_TURN_HOURS", text, "hours, such as 2 or 0.5; 0 for no turns", least=0) * 3600 or None
+        return None
+    return round(_number(name, text, "gigabytes, such as 10 or 0.5", least=0.001) * 1e9)
+
+
+def _turn_seconds(env: Mapping[str, str]) -> float | None:
+    """How long a turn is, on a Space TURN_HOURS unless said otherwise; None for no turns. Raises SettingsError."""
+    text = env.get("STUDIO_TURN_HOURS")
+    if text:
+        return _number("STUDIO_TURN_HOURS", text, "hours, such as 2 or 0.5; 0 for no turns", least=0) * 3600 or None
+    if env.get("SPACE_ID"):
+        return TURN_HOURS * 3600
+    return None
 
 
 def _admins(env: Mapping[str, str]) -> tuple[str, ...]:
-    named = tuple(name.strip() for name in env.get("STUDIO_ADMINS", "").split(",") if name.strip())
-    wrong = [name for name in named if not ACCOUNT.fullmatch(name)]
-    if wrong:
-        raise SettingsError(f"STUDIO_ADMINS names {wrong[0][:40]!r}, which is no account: give account names or ids of "
-                            "Hugging Face, separated by commas.")
-    return named
+    names = _listed(env.get("STUDIO_ADMINS", ""))
+    for name in names:
+        if not ACCOUNT.fullmatch(name):
+            raise SettingsError(f"STUDIO_ADMINS names {name[:40]!r}, which is no account: give account names or ids of "
+                                "Hugging Face, separated by commas.")
+    return names
 
 
 def _count(name: str, text: str) -> int:
@@ -166,7 +203,7 @@ def _number(name: str, text: str, what: str, *, least: float) -> float:
 
 
 def _frames(env: Mapping[str, str]) -> tuple[str, ...]:
-    sites = tuple(site.strip().lower().rstrip("/") for site in env.get("STUDIO_FRAMES", "").split(",") if site.strip())
+    sites = tuple(site.lower().rstrip("/") for site in _listed(env.get("STUDIO_FRAMES", "")))
     wrong = [site[:100] for site in sites if not FRAME.fullmatch(site)]
     if wrong:
         raise SettingsError(f"STUDIO_FRAMES names what is no site: {', '.join(wrong)}. Give whole names without "
@@ -175,14 +212,15 @@ def _frames(env: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _import_roots(auth: str, env: Mapping[str, str]) -> tuple[Path, ...]:
-    given = [Path(text).expanduser() for text in env.get("STUDIO_IMPORT_ROOTS", "").split(os.pathsep) if text]
-    if given and auth == "hf":
+    texts = filter(None, env.get("STUDIO_IMPORT_ROOTS", "").split(os.pathsep))
+    folders = [Path(text).expanduser() for text in texts]
+    if folders and auth == "hf":
         raise SettingsError("STUDIO_IMPORT_ROOTS opens folders of this machine to everybody who signs in: unset it, or "
                             "use STUDIO_AUTH=token.")
-    missing = [str(path) for path in given if not path.is_dir()]
+    missing = [str(folder) for folder in folders if not folder.is_dir()]
     if missing:
         raise SettingsError(f"STUDIO_IMPORT_ROOTS names what is no folder: {', '.join(missing)}.")
-    return tuple(path.resolve() for path in given)
+    return tuple(map(Path.resolve, folders))
 
 
 def is_loopback(host: str) -> bool:
@@ -207,16 +245,23 @@ def bind(host: str, port: int) -> socket.socket:
                             f"python app.py --port {port % 65535 + 1}") from None
 
 
-def _port(text: str) -> int:
+def _port(port: int | None, env: Mapping[str, str]) -> int:
+    """The port to listen on, 0 for any free one. Raises SettingsError."""
+    text = env.get("STUDIO_PORT") or env.get("GRADIO_SERVER_PORT") or "7860"
+    if port is not None:
+        text = str(port)
     if not text.isdecimal() or not text.isascii() or len(text) > 5 or int(text) > 65535:
         raise SettingsError(f"The port must be a number from 0 to 65535, not {text[:40]!r}: set STUDIO_PORT or --port.")
     return int(text)
 
 
 def _default_auth(host: str, env: Mapping[str, str]) -> str:
+    """How people are let in unless it is said: a Space signs them in where it can, and a network needs the token."""
     if env.get("SPACE_ID") and env.get("OAUTH_CLIENT_ID"):
         return "hf"
-    return "none" if is_loopback(host) and not env.get("SPACE_ID") else "token"
+    if is_loopback(host) and not env.get("SPACE_ID"):
+        return "none"
+    return "token"
 
 
 def _check_auth(auth: str, host: str, env: Mapping[str, str]) -> None:

@@ -170,17 +170,27 @@ def measured(work: Callable[[], Any]) -> tuple[float, float]:
     return time.process_time() - before, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1024
 
 
-@pytest.mark.parametrize("name", HEADERS)
-def test_weights_are_looked_at(packed: Path, tmp_path: Path, name: str) -> None:
+def with_weights(packed: Path, data: bytes) -> Path:
+    """The bundle with other weights in its checkpoint, as its manifest lists them."""
     def change(files: Files) -> None:
         place = first(files, "checkpoints/checkpoint-4/transformer/d")
-        files[place] = HEADERS[name]
+        files[place] = data
         manifest = json.loads(files["checkpoints/checkpoint-4/manifest.json"])
-        manifest["files"][place.split("/", 2)[2]].update(
-            size=len(HEADERS[name]), sha256=hashlib.sha256(HEADERS[name]).hexdigest())
+        manifest["files"][place.split("/", 2)[2]].update(size=len(data), sha256=hashlib.sha256(data).hexdigest())
         files["checkpoints/checkpoint-4/manifest.json"] = json.dumps(manifest).encode()
 
-    hostile = rewrite(packed, change)
+    return rewrite(packed, change)
+
+
+def test_numbers_of_a_kind_that_is_not_trained_are_named(packed: Path, tmp_path: Path) -> None:
+    """F32 beside them is none of these."""
+    data = header({"a": entry([1], 0, 4), "b": entry([4], 4, 8, "F8_E4M3")}, data=bytes(8))
+    refused(with_weights(packed, data), tmp_path / "elsewhere", r"not trained here \(F8_E4M3\)")
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_weights_are_looked_at(packed: Path, tmp_path: Path, name: str) -> None:
+    hostile = with_weights(packed, HEADERS[name])
     seconds, grown = measured(lambda: refused(hostile, tmp_path / "elsewhere", "is not a safetensors file"))
     assert seconds < 1 and grown < 50, (seconds, grown)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import NoReturn
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from studio.messages import Message
+from studio.messages import JsonObject, Message
 from studio.web.http.errors import TooLarge, WebError
 
 BODY_BYTES = 1 << 20
@@ -19,7 +19,7 @@ AT_ONCE = 64 * 1024  # bytes of JSON that are read on the event loop
 SMALL = 16 * 1024  # bytes of a body that is not counted: there are no more of them than connections
 
 
-async def json_body(request: Request) -> dict[str, Any]:
+async def json_body(request: Request) -> JsonObject:
     """The request's body, a JSON object of at most 1 MB without duplicate keys or NaN; empty is {}.
 
     What a large one takes is set aside before it comes, so that of many those are taken that fit. Raises WebError."""
@@ -35,7 +35,10 @@ async def json_body(request: Request) -> dict[str, Any]:
         if values > MOST_VALUES:
             raise TooLarge(Message("The request holds more than {count:,} values.", count=MOST_VALUES),
                            Message("Send them in several requests."))
-    document = parse(data) if len(data) <= AT_ONCE else await run_in_threadpool(parse, data)
+    if len(data) <= AT_ONCE:
+        document = parse(data)
+    else:
+        document = await run_in_threadpool(parse, data)
     if not isinstance(document, dict):
         raise WebError(Message("The body must be a JSON object."),
                        Message('For example {"name": "My run", "config": {}}.'))
@@ -43,25 +46,29 @@ async def json_body(request: Request) -> dict[str, Any]:
 
 
 async def _whole(request: Request) -> bytearray:
-    """The body's bytes, counted. Raises TooLarge, TooMany, Busy."""
-    length, reserved, data = request.headers.get("content-length"), request.state.reserved, bytearray()
-    declared = int(length) if length and length.isdigit() else None
+    """The body's bytes, counted when they are declared, else as they come. Raises TooLarge, TooMany, Busy."""
+    reserved = request.state.reserved
     too_large = TooLarge(Message("The request is larger than 1 MB."),
                          Message("Send pictures as files, settings as JSON."))
-    if (declared or 0) > BODY_BYTES:
-        raise too_large
-    if (declared or 0) > SMALL:
-        reserved.take(READ_TIMES * (declared or 0))
+    length = request.headers.get("content-length") or ""
+    is_declared = length.isdigit()
+    if is_declared:
+        declared = int(length)
+        if declared > BODY_BYTES:
+            raise too_large
+        if declared > SMALL:
+            reserved.take(READ_TIMES * declared)
+    data = bytearray()
     async for chunk in request.stream():
         data += chunk
         if len(data) > BODY_BYTES:
             raise too_large
-        if declared is None and len(data) > SMALL:
+        if not is_declared and len(data) > SMALL:
             reserved.take(READ_TIMES * len(chunk))
     return data
 
 
-def parse(data: bytes | bytearray) -> Any:
+def parse(data: bytes | bytearray) -> object:
     """Strict JSON: no duplicate keys, no NaN, no half characters. Raises WebError."""
     try:
         document = json.loads(bytes(data), object_pairs_hook=_unique, parse_constant=_refuse_constant,
@@ -74,14 +81,14 @@ def parse(data: bytes | bytearray) -> Any:
     return document
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+def _unique(pairs: list[tuple[str, object]]) -> JsonObject:
+    values = dict(pairs)
+    if len(values) != len(pairs):
         raise ValueError("a key appears twice in one object")
-    return found
+    return values
 
 
-def _refuse_constant(name: str) -> Any:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 

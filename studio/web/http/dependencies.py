@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from types import UnionType
+from typing import Annotated, TypedDict
 
 from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from studio.messages import JsonObject
 from studio.web.access import Viewer, viewer_of
 from studio.web.http.routing import JsonRoute
 from studio.web.schemas.base import Error
 from studio.web.services.service import Studio
 
-ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Error, "description": "What is wrong, and what to do"}}
+Responses = dict[int | str, JsonObject]  # what FastAPI is told of answers beside the usual one, by status
+ERRORS: Responses = {"4XX": {"model": Error, "description": "What is wrong, and what to do"}}
+
+
+class FileRoute(TypedDict):
+    """Options of a route that answers with a file."""
+
+    response_class: type[Response]
+    responses: Responses
 
 
 async def _viewer(request: Request) -> Viewer:
@@ -34,12 +45,12 @@ def api_router(prefix: str, *tags: str) -> APIRouter:
     return APIRouter(prefix=prefix, tags=list(tags), route_class=JsonRoute, responses=ERRORS)
 
 
-def files(*media_types: str) -> dict[str, Any]:
+def files(*media_types: str) -> FileRoute:
     """What a route says of itself that answers with a file."""
     schema = {"schema": {"type": "string", "format": "binary"}}
     return {"response_class": Response, "responses": {200: {"content": dict.fromkeys(media_types, schema)}}}
 
 
-def also(status: int, model: Any, description: str) -> dict[int | str, dict[str, Any]]:
+def also(status: int, model: type[BaseModel] | UnionType, description: str) -> Responses:
     """A second good answer that a route may give, for its `responses`."""
     return {status: {"model": model, "description": description}}

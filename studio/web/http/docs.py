@@ -23,7 +23,7 @@ def add_docs(app: FastAPI) -> None:
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
         """The API to read and to try."""
-        own = "static/vendor/swagger-ui/swagger-ui"
+        swagger = "static/vendor/swagger-ui/swagger-ui"
         return get_swagger_ui_html(
-            openapi_url="api/openapi.json", title="Studio API", swagger_js_url=f"{own}-bundle.js",
-            swagger_css_url=f"{own}.css", swagger_favicon_url="static/icon.svg")
+            openapi_url="api/openapi.json", title="Studio API", swagger_js_url=f"{swagger}-bundle.js",
+            swagger_css_url=f"{swagger}.css", swagger_favicon_url="static/icon.svg")

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from studio import export
+from studio.web.http.headers import names_tag
 
 BLOCK = 256 * 1024  # bytes that wait in memory for a reader, and as many files may be open as there are readers
 MOST_TAGS = 4000  # characters of the tags that a client knows
@@ -29,12 +30,16 @@ class FileDownload:
         self.size = self._file.seek(0, 2)
         stamp = f"{path.name}-{self.size}-{path.stat().st_mtime_ns}"
         self.etag = hashlib.sha256(stamp.encode()).hexdigest()[:32]
-        self.filename, self.media_type = filename, media_type
+        self.filename = filename
+        self.media_type = media_type
 
     def read(self, start: int, stop: int) -> Iterator[bytes]:
-        """The bytes from `start` up to `stop`, in blocks."""
+        """The bytes from `start` up to `stop`, in blocks; fewer where the file was cut short."""
         self._file.seek(start)
-        while start < stop and (block := self._file.read(min(BLOCK, stop - start))):
+        while start < stop:
+            block = self._file.read(min(BLOCK, stop - start))
+            if not block:
+                return
             start += len(block)
             yield block
 
@@ -48,7 +53,8 @@ class RangeResponse(Response):
 
     def __init__(self, request: Request, item: export.Download | FileDownload, cache: str = "private, no-cache",
                  attachment: bool = True):
-        self.item, self.background = item, None
+        self.item = item
+        self.background = None
         self.head = request.method == "HEAD"
         etag = f'"{item.etag.strip(chr(34))}"'
         self.start, self.stop, self.status_code = self._place(request, etag)
@@ -61,37 +67,57 @@ class RangeResponse(Response):
             headers["content-range"] = f"bytes {self.start}-{self.stop - 1}/{item.size}"
         if self.status_code == 416:
             headers.update({"content-range": f"bytes */{item.size}", "content-length": "0"})
-        self.raw_headers = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
+        self.init_headers(headers)
 
     def _place(self, request: Request, etag: str) -> tuple[int, int, int]:
+        """The bytes to send, from and up to, and the status that says so."""
         size = self.item.size
-        known = request.headers.get("if-none-match", "")[:MOST_TAGS]
-        if etag in [tag.strip().removeprefix("W/") for tag in known.split(",")]:
+        if names_tag(request.headers.get("if-none-match", "")[:MOST_TAGS], etag):
             return 0, 0, 304
-        found = _RANGE.fullmatch(request.headers.get("range", "").strip())
-        if not found or found.groups() == ("", "") or request.headers.get("if-range", etag) != etag:
+        asked = _RANGE.fullmatch(request.headers.get("range", "").strip())
+        if not asked or asked.groups() == ("", "") or request.headers.get("if-range", etag) != etag:
             return 0, size, 200
-        first, last = found.groups()
-        start = int(first) if first else max(0, size - int(last))
-        stop = min(size, int(last) + 1) if first and last else size
-        return (start, stop, 206) if start < stop else (0, 0, 416)
+        first, last = asked.groups()
+        start, stop = 0, size
+        if not first:  # the last so many bytes
+            start = max(0, size - int(last))
+        else:
+            start = int(first)
+            if last:
+                stop = min(size, int(last) + 1)
+        if start >= stop:
+            return 0, 0, 416
+        return start, stop, 206
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            if not self.head and self.status_code in (200, 206):
-                blocks, request = iter(self.item.read(self.start, self.stop)), Request(scope, receive)
-                while block := await run_in_threadpool(next, blocks, b""):
-                    for place in range(0, len(block), BLOCK):
-                        if await request.is_disconnected():  # a server drops what is sent to nobody without a word
-                            return
-                        part = block[place : place + BLOCK]
-                        await send({"type": "http.response.body", "body": part, "more_body": True})
+            if not self.head and self.status_code in (200, 206) and not await self._send_blocks(
+                    Request(scope, receive), send):
+                return
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self.item.close()
 
+    async def _send_blocks(self, request: Request, send: Send) -> bool:
+        """Send the bytes; False when nobody listens any more: a server drops what is sent to nobody without a word."""
+        blocks = iter(self.item.read(self.start, self.stop))
+        while block := await run_in_threadpool(next, blocks, b""):
+            for place in range(0, len(block), BLOCK):
+                if await request.is_disconnected():
+                    return False
+                part = block[place : place + BLOCK]
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        return True
+
 
 def _disposition(filename: str) -> str:
-    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in filename)
+    """A Content-Disposition: the name in plain letters for old clients, and as it is for the others."""
+    plain = "".join(map(_plain_letter, filename))
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
+
+
+def _plain_letter(character: str) -> str:
+    if character.isascii() and character.isprintable() and character not in '"\\':
+        return character
+    return "_"

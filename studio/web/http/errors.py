@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from studio import bundle, config, datasets, families, hub, storage
 from studio.errors import Refused, StudioError
 from studio.folders import work
-from studio.messages import Message, sentence
+from studio.messages import JsonObject, Message, sentence
 from studio.storage import faults
 
 log = logging.getLogger("studio.web")
 _troubles = faults.Log(log)
+
+
+Answer = tuple[int, JsonObject]  # the HTTP status, and the `error` object: code, message, hint, perhaps problems
 
 
 class WebError(StudioError):
@@ -71,12 +74,14 @@ def there_are(names: Iterable[str]) -> Message:
     return Message("There are: {names}.", names=", ".join(names))
 
 
-def _config(error: Any) -> tuple[int, dict[str, Any]]:
+def _config(error: config.ConfigError) -> Answer:
     problems = [{"field": p.field, "message": p.message} for p in error.problems]
-    first = problems[0] if problems else {"field": "", "message": Message("the config cannot be used")}
-    hint = Message("Change the named settings and try again.")
-    return 422, {"code": "config", "message": _first(**first, more=len(problems) - 1), "hint": hint,
-                 "problems": problems}
+    first = {"field": "", "message": Message("the config cannot be used")}
+    if problems:
+        first = problems[0]
+    body = _body("config", _first(**first, more=len(problems) - 1),
+                 Message("Change the named settings and try again."))
+    return 422, {**body, "problems": problems}
 
 
 def _first(field: str, message: str, more: int) -> str:
@@ -85,66 +90,80 @@ def _first(field: str, message: str, more: int) -> str:
         return Message("{field}: {message} (and {count} more)", field=field, message=message, count=more)
     if more > 0:
         return Message("{message} (and {count} more)", message=message, count=more)
-    return Message("{name}: {fault}", name=field, fault=message) if field else message
+    if field:
+        return Message("{name}: {fault}", name=field, fault=message)
+    return message
 
 
-def _disk(error: BaseException) -> tuple[int, dict[str, Any]] | None:
+def _disk(error: BaseException) -> Answer | None:
     """What the disk refused, in words."""
     fault = faults.of(error)
     if fault is None:
         return None
-    return (507 if fault.code == "disk_full" else 503,
-            _body(fault.code, fault.message, Message("{hint} Then try again.", hint=fault.hint)))
+    status = 503
+    if fault.code == "disk_full":
+        status = 507
+    return status, _body(fault.code, fault.message, Message("{hint} Then try again.", hint=fault.hint))
 
 
-def _damaged(error: Exception) -> tuple[int, dict[str, Any]]:
+def _damaged(error: storage.Corrupt) -> Answer:
     hint = Message("Restore it from a backup, or delete what it belongs to.")
     return _disk(error) or (500, _body("corrupt", Message("A file of the studio is damaged: {why}", why=error), hint))
 
 
-def _body(code: str, message: str, hint: str = "") -> dict[str, Any]:
+def _body(code: str, message: str, hint: str = "") -> JsonObject:
     return {"code": code, "message": message, "hint": hint}
 
 
-def _not_found(error: Exception) -> tuple[int, dict[str, Any]]:
-    return 404, _body("not_found", _sentence(error), Message("It may have been deleted; look at the list."))
+class _Kind(NamedTuple):
+    """How a kind of exception of the rooms below is answered: its own words are the message."""
+
+    error: type[Exception]
+    status: int
+    code: str
+    hint: str = ""
 
 
-def _known(error: BaseException) -> tuple[int, dict[str, Any]] | None:
-    """The status and body of an exception that the rooms below raise on purpose; None for any other."""
-    kinds: tuple[tuple[type[Exception], Callable[[Any], tuple[int, dict[str, Any]] | None]], ...] = (
-        (WebError, lambda e: (e.status, _body(e.code, e.message, e.hint))),
-        (config.ConfigError, _config),
-        (work.NotFound, _not_found),
-        (datasets.NotFound, _not_found),
-        (datasets.Wrong, lambda e: (422, _body("source", _sentence(e), Message("Correct it and try again.")))),
-        (datasets.Unreadable, lambda e: (422, _body("source", _sentence(e), Message("Correct it and try again.")))),
-        (datasets.Nothing, lambda e: (409, _body("refused", _sentence(e), Message("Add pictures first.")))),
-        (datasets.ReadOnly, lambda e: (409, _body("read_only", _sentence(e)))),
-        (Refused, lambda e: (409, _body(e.code, _sentence(e), e.hint))),
-        (bundle.BadBundle, lambda e: (422, _body("bundle", _sentence(e), Message("Nothing of it was kept.")))),
-        (families.BaseProblem, lambda e: (422, _body("base", _sentence(e), Message("Choose another base model.")))),
-        (storage.Corrupt, _damaged),
-        (Exception, _disk),
-    )
-    return next((described for kind, describe in kinds
-                 if isinstance(error, kind) and (described := describe(error))), None)
+_KINDS = (
+    _Kind(work.NotFound, 404, "not_found", Message("It may have been deleted; look at the list.")),
+    _Kind(datasets.NotFound, 404, "not_found", Message("It may have been deleted; look at the list.")),
+    _Kind(datasets.Wrong, 422, "source", Message("Correct it and try again.")),
+    _Kind(datasets.Unreadable, 422, "source", Message("Correct it and try again.")),
+    _Kind(datasets.Nothing, 409, "refused", Message("Add pictures first.")),
+    _Kind(datasets.ReadOnly, 409, "read_only"),
+    _Kind(bundle.BadBundle, 422, "bundle", Message("Nothing of it was kept.")),
+    _Kind(families.BaseProblem, 422, "base", Message("Choose another base model.")),
+)
 
 
-def _sentence(error: Exception) -> str:
-    return sentence(str(error))
+def _known(error: BaseException) -> Answer | None:
+    """The answer to an exception that the rooms below raise on purpose; None for any other."""
+    if isinstance(error, WebError):
+        return error.status, _body(error.code, error.message, error.hint)
+    if isinstance(error, config.ConfigError):
+        return _config(error)
+    if isinstance(error, Refused):
+        return 409, _body(error.code, sentence(str(error)), error.hint)
+    if isinstance(error, storage.Corrupt):
+        return _damaged(error)
+    for kind in _KINDS:
+        if isinstance(error, kind.error):
+            return kind.status, _body(kind.code, sentence(str(error)), kind.hint)
+    if isinstance(error, Exception):
+        return _disk(error)
+    return None
 
 
-def explain(error: BaseException, request_id: str | None = None) -> tuple[int, dict[str, Any]]:
+def explain(error: BaseException, request_id: str | None = None) -> Answer:
     """The HTTP status and the `error` object for any exception; an unknown one is logged with its trace.
 
     Used by the routes and by Gradio's handlers alike. The object has code, message, hint and request_id, and for a
     config also `problems: [{field, message}]`.
     """
     request_id = request_id or uuid.uuid4().hex[:12]
-    found = _known(error)
-    if found:
-        status, body = found
+    answer = _known(error)
+    if answer:
+        status, body = answer
         if faults.of(error) is not None:
             _troubles.tell("a request was not carried out", error)
         elif status >= 500 and not isinstance(error, WebError):  # those are answers, no faults

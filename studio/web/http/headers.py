@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 from starlette.datastructures import Headers
 
 MOST_LANGUAGES = 30
@@ -12,12 +14,17 @@ NAVIGATIONS = ("document", "iframe", "frame")
 def without_foreign_cookies(headers: list[tuple[bytes, bytes]], known: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
     """The headers with such cookies alone as the studio sets itself. Others are nobody's business, and the libraries
     that unquote them take time that grows with the square of their length."""
-    cookies = [part.strip() for name, value in headers if name == b"cookie" for part in value.split(b";")]
-    if not cookies:
-        return headers
-    ours = [part for part in cookies if part.partition(b"=")[0] in known and _QUOTING.isdisjoint(part)]
-    rest = [pair for pair in headers if pair[0] != b"cookie"]
-    return [*rest, (b"cookie", b"; ".join(ours))] if ours else rest
+    rest, ours = [], []
+    for name, value in headers:
+        if name != b"cookie":
+            rest.append((name, value))
+            continue
+        for pair in map(bytes.strip, value.split(b";")):
+            if pair.partition(b"=")[0] in known and _QUOTING.isdisjoint(pair):
+                ours.append(pair)
+    if ours:
+        rest.append((b"cookie", b"; ".join(ours)))
+    return rest
 
 
 def cookie(headers: Headers, name: str) -> str:
@@ -27,6 +34,11 @@ def cookie(headers: Headers, name: str) -> str:
         if key == name:
             return value
     return ""
+
+
+def names_tag(header: str, etag: str) -> bool:
+    """Whether an If-None-Match header names this ETag (quotes and all); the mark of a weak one is not compared."""
+    return etag in [tag.strip().removeprefix("W/") for tag in header.split(",")]
 
 
 def languages(headers: Headers) -> list[str]:
@@ -40,7 +52,8 @@ def languages(headers: Headers) -> list[str]:
             continue
         if wish > 0:
             wishes.append((wish, tag.strip().partition("-")[0].lower()))
-    return [tag for _, tag in sorted(wishes, key=lambda one: -one[0])]
+    wishes.sort(key=itemgetter(0), reverse=True)  # of equal ones the first stays in front
+    return [tag for _, tag in wishes]
 
 
 def shows_a_page(headers: Headers) -> bool:

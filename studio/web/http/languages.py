@@ -43,17 +43,22 @@ background:#c2410c;cursor:pointer}small{opacity:.7}"""
 
 def spoken(headers: Headers) -> str:
     """The language to answer in: the person's choice, else the first of the browser's that there is, else English."""
-    wishes = (cookie(headers, COOKIE), *languages(headers))
-    return next((one for one in wishes if one in NAMES), next(iter(NAMES)))
+    for wish in (cookie(headers, COOKIE), *languages(headers)):
+        if wish in NAMES:
+            return wish
+    return ENGLISH
 
 
 def plain_page(name: str, language: str, head: str = "", form: str = "") -> str:
     """A page of the table above, for moments when the real one cannot be shown; `form` names what it asks for."""
-    title, below = _plain(name, language), _plain(f"{name}_text", language)
+    title = _plain(name, language)
+    content = f"<small>Studio</small><h1>{title}</h1><p>{_plain(f'{name}_text', language)}</p>"
+    if form:
+        content += _form(form, language)
     return (f"<!doctype html><html lang={language}><meta charset=utf-8>{head}"
             f"<meta name=viewport content='width=device-width'>"
             f"<title>{title}</title><style>{STYLE}</style>"
-            f"<main><small>Studio</small><h1>{title}</h1><p>{below}</p>{_form(form, language) if form else ''}</main>")
+            f"<main>{content}</main>")
 
 
 def _plain(name: str, language: str) -> str:
@@ -62,8 +67,8 @@ def _plain(name: str, language: str) -> str:
 
 def _form(name: str, language: str) -> str:
     """What is sent goes to the page's own address, in the body: a secret in an address is kept by browsers and logs."""
-    button = _plain(f"{name}_button", language)
-    field = "" if name != "token" else (
-        f"<label>{_plain('token_field', language)}<input name=token type=password required autofocus "
-        "autocomplete=current-password></label>")
-    return f"<form method=post>{field}<button>{button}</button></form>"
+    field = ""
+    if name == "token":
+        field = (f"<label>{_plain('token_field', language)}<input name=token type=password required autofocus "
+                 "autocomplete=current-password></label>")
+    return f"<form method=post>{field}<button>{_plain(f'{name}_button', language)}</button></form>"

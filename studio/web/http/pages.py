@@ -7,10 +7,11 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse
+from starlette.routing import Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -43,12 +44,23 @@ class Static:
                            Message("The README shows how a program uses the API."))
 
 
+class Page(Protocol):
+    """The page in one language: an ASGI app, and the router that holds its lifespan."""
+
+    @property
+    def router(self) -> Router:
+        """What starts and ends with it."""
+        ...
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
 class Pages:
     """An ASGI app that says "starting" until the real ones have been made, in a thread: one for each language."""
 
-    def __init__(self, make: Callable[[], Mapping[str, Any]] | None):
+    def __init__(self, make: Callable[[], Mapping[str, Page]] | None):
         self._make = make
-        self.apps: Mapping[str, ASGIApp] = {}
+        self.apps: Mapping[str, Page] = {}
         self.failed: BaseException | None = None
 
     @property
@@ -74,7 +86,10 @@ class Pages:
         if self.apps:
             await self.apps[language](scope, receive, send)
             return
-        text = (plain_page("broken", language) if self.failed
-                else plain_page("starting", language, "<meta http-equiv=refresh content=1>"))
         headers = {"cache-control": "no-store", "retry-after": "1"}
-        await HTMLResponse(text, 500 if self.failed else 503, headers)(scope, receive, send)
+        if self.failed:
+            response = HTMLResponse(plain_page("broken", language), 500, headers)
+        else:
+            response = HTMLResponse(plain_page("starting", language, "<meta http-equiv=refresh content=1>"), 503,
+                                    headers)
+        await response(scope, receive, send)

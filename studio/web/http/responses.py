@@ -5,30 +5,31 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from studio.web.http.headers import names_tag
 from studio.web.http.languages import spoken
 from studio.web.http.translation import told
 
 GZIP_FROM = 600
 
 
-def respond(request: Request, data: Any, status: int = 200, tag: str | None = None,
+def respond(request: Request, data: object, status: int = 200, tag: str | None = None,
             headers: dict[str, str] | None = None) -> Response:
-    """`data` as compact JSON, gzipped where that helps, or 304 when the client has it already.
+    """`data`, which is JSON, in compact form, gzipped where that helps; or 304 when the client has it already.
 
     Sentences in it are in the language that is asked for. `tag` stands for the content where it is known before the
     content is made (`same`); else it is computed.
     """
     extra = {"cache-control": "private, no-cache", "vary": "Accept-Encoding, Accept-Language, Cookie",
              **(headers or {})}
-    hidden, data = request.app.state.studio.hidden, told(data, spoken(request.headers))
-    text = _written(data)
+    hidden = request.app.state.studio.hidden
+    translated = told(data, spoken(request.headers))
+    text = _written(translated)
     if hidden.within(text):
-        text = _written(hidden.data(data))
+        text = _written(hidden.data(translated))
     body = text.encode()
     if request.method == "GET" and status == 200:
         tag = _spoken(request, tag) if tag else hashlib.blake2b(body, digest_size=12).hexdigest()
@@ -51,9 +52,8 @@ def _spoken(request: Request, tag: str) -> str:
 
 
 def _named(request: Request, tag: str) -> bool:
-    known = request.headers.get("if-none-match", "")
-    return f'"{tag}"' in [part.strip().removeprefix("W/") for part in known.split(",")]
+    return names_tag(request.headers.get("if-none-match", ""), f'"{tag}"')
 
 
-def _written(data: Any) -> str:
+def _written(data: object) -> str:
     return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from studio import config
-from studio.messages import Message
+from studio.messages import JsonObject, Message
 from studio.web.http.bodies import json_body
 from studio.web.http.errors import WebError
 from studio.web.schemas.base import UNKNOWN_FIELD
@@ -44,10 +44,13 @@ class JsonOrFilesRoute(JsonRoute):
 
     def get_route_handler(self) -> Handle:
         """As above, but for files."""
-        read, handle = super().get_route_handler(), APIRoute.get_route_handler(self)
+        handle_json = super().get_route_handler()
+        handle_files = APIRoute.get_route_handler(self)
 
         async def choose(request: Request) -> Response:
-            return await (read(request) if is_json(request) else handle(_Unread(request.scope, request.receive)))
+            if is_json(request):
+                return await handle_json(request)
+            return await handle_files(_Unread(request.scope, request.receive))
 
         return choose
 
@@ -55,7 +58,7 @@ class JsonOrFilesRoute(JsonRoute):
 class _Read(Request):
     """A request whose body is read already; an empty one counts as {}."""
 
-    def __init__(self, request: Request, document: dict[str, Any]):
+    def __init__(self, request: Request, document: JsonObject):
         super().__init__({**request.scope, "headers": list(request.scope["headers"])}, request.receive)
         MutableHeaders(scope=self.scope)["content-type"] = JSON
         self._document = document
@@ -64,7 +67,7 @@ class _Read(Request):
         """Something, for FastAPI to go on."""
         return b"{}"
 
-    async def json(self) -> Any:
+    async def json(self) -> JsonObject:
         """The document."""
         return self._document
 
@@ -87,12 +90,11 @@ def refusal(error: RequestValidationError) -> WebError:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"] if part not in ("query", "path", "body"))
     if first["type"] == UNKNOWN_FIELD:
-        unknown, known = first["ctx"]["field"], first["ctx"]["known"]
-        return WebError(Message("Unknown field {name}.", name=repr(unknown[:60])),
-                        Message("There are: {names}.", names=", ".join(known)))
+        return WebError(Message("Unknown field {name}.", name=repr(first["ctx"]["field"][:60])),
+                        Message("There are: {names}.", names=", ".join(first["ctx"]["known"])))
     if first["loc"][0] == "body" and first["type"] in WORDS:
-        wanted = WORDS[first["type"]]
-        return WebError(Message("The field {name} must be of type {kind}.", name=repr(name), kind=wanted),
+        return WebError(Message("The field {name} must be of type {kind}.", name=repr(name),
+                                kind=WORDS[first["type"]]),
                         Message("Correct it and send it again."))
     return WebError(Message("{name}: {fault}.", name=name, fault=config.refusal(first)),
                     Message("Correct it and try again."))

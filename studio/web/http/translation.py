@@ -1,21 +1,21 @@
 """What the server says, in the language of whoever asks: a Message's template is a row of that language's catalogue.
 
 A catalogue is a file of gettext in `studio/locale`, named by its language; a language is there when its file is. The
-pages' own texts are rows with the key as their context. What
-is no Message (a library's own words, what a run of years ago has told) is left in English, and so is a Message
-that the catalogue does not have.
+pages' own texts are rows with the key as their context. What is no Message (a library's own words, what a run of years
+ago has told) is left in English, and so is a Message that the catalogue does not have.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 import polib
 
 from studio import PACKAGE, messages
-from studio.messages import FIELD, Message
+from studio.messages import FIELD, Message, Value
 
+Json = TypeVar("Json")
 LOCALE = PACKAGE / "locale"
 ENGLISH = "en"
 
@@ -34,15 +34,23 @@ class Catalogue(NamedTuple):
 def catalogue(language: str) -> Catalogue:
     """The catalogue of a language of `LOCALE`. Raises OSError where there is none."""
     file = polib.pofile(str(LOCALE / f"{language}.po"))
-    sentences: dict[str, str] = {
-        messages.key(row.msgid): row.msgstr for row in file if row.msgstr and row.msgctxt is None}
-    texts: dict[str, str] = {row.msgctxt: row.msgstr for row in file if row.msgstr and row.msgctxt is not None}
+    sentences: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    for row in file:
+        if not row.msgstr:
+            continue
+        if row.msgctxt is None:
+            sentences[messages.key(row.msgid)] = row.msgstr
+        else:
+            texts[row.msgctxt] = row.msgstr
     return Catalogue(file.metadata["X-Name"], sentences, file.metadata.get("X-Stop", ""), texts)
 
 
 def text(key: str, english: str, language: str) -> str:
     """A text of a page in that language, by its key; the English where the catalogue does not have it."""
-    return english if language == ENGLISH else catalogue(language).texts.get(key, english)
+    if language == ENGLISH:
+        return english
+    return catalogue(language).texts.get(key, english)
 
 
 def translated(text: str, language: str) -> str:
@@ -52,26 +60,40 @@ def translated(text: str, language: str) -> str:
     return _translated(text, catalogue(language))
 
 
-def told(data: Any, language: str) -> Any:
+def told(data: Json, language: str) -> Json:
     """JSON-like data with its Messages in that language, and all else as it is."""
-    return data if language == ENGLISH else _told(data, catalogue(language))
+    if language == ENGLISH:
+        return data
+    return cast(Json, _told(data, catalogue(language)))
 
 
-def _told(data: Any, words: Catalogue) -> Any:
+def _told(data: object, words: Catalogue) -> object:
+    if isinstance(data, Message):
+        return _translated(data, words)
     if isinstance(data, dict):
         return {key: _told(value, words) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        # a list of numbers is long and has no Messages
-        return [_told(value, words) for value in data] if data and isinstance(data[0], dict | list | str) else data
-    return _translated(data, words) if isinstance(data, Message) else data
+    # a list of numbers is long and has no Messages
+    if isinstance(data, list | tuple) and data and isinstance(data[0], dict | list | str):
+        return [_told(value, words) for value in data]
+    return data
 
 
 def _translated(message: Message, words: Catalogue) -> str:
+    """The message in those words, with its values put in as they went into the English; else the message itself."""
     template = words.sentences.get(messages.key(message.template))
-    if template is None and any(character.isalpha() for character in FIELD.sub("", message.template)):
+    if template is None and any(map(str.isalpha, FIELD.sub("", message.template))):
         return message
     if not message.values:
         return template or message
-    values = {name: _translated(value, words).removesuffix(words.stop or "\0") if isinstance(value, Message) else value
-              for name, value in message.values.items()}
+    values = {name: _within(value, words) for name, value in message.values.items()}
     return messages.fill(template or message.template, values, message.template)
+
+
+def _within(value: Value, words: Catalogue) -> Value:
+    """A value of a message in those words; a sentence loses the stop that it would have alone."""
+    if not isinstance(value, Message):
+        return value
+    translation = _translated(value, words)
+    if words.stop:
+        translation = translation.removesuffix(words.stop)
+    return translation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -17,7 +17,11 @@ from studio.messages import Message
 from studio.web.http.errors import TooLarge, WebError
 from studio.web.settings import GIB, Settings
 
-FIELD_BYTES, MOST_FIELDS = 64 * 1024, 32  # of text beside the files
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+FIELD_BYTES = 64 * 1024  # of a text beside the files
+MOST_FIELDS = 32
 MOST_TYPE = 1000  # characters of a content type
 SPARE_BYTES = GIB // 2
 LOOK_BYTES = 16 << 20  # after so many more bytes of an upload without a length the disk is looked at again
@@ -36,7 +40,7 @@ class Upload:
         storage.clear(self.folder)
 
 
-async def receive(request: Request, settings: Settings, received: Callable[[int], None] = lambda size: None) -> Upload:
+async def receive(request: Request, settings: Settings, received: Callable[[int], None]) -> Upload:
     """The request's multipart body on disk under home/cache/uploads. Raises WebError; nothing is left then.
 
     `received` is told how many bytes have come so far, and may refuse more."""
@@ -69,7 +73,9 @@ async def receive(request: Request, settings: Settings, received: Callable[[int]
 def length(request: Request) -> int | None:
     """How many bytes a request says its body has; None where it does not."""
     text = request.headers.get("content-length", "")
-    return int(text) if text.isascii() and text.isdigit() else None
+    if not text.isascii() or not text.isdigit():
+        return None
+    return int(text)
 
 
 def _boundary(request: Request) -> bytes:
@@ -88,8 +94,9 @@ class _Room:
     promised: ClassVar[dict[int, int]] = {}  # bytes that are still to come, by upload
 
     def __init__(self, settings: Settings, length: int | None):
-        self.settings, self.length = settings, length
-        self.total = self._looked_at = 0
+        self.settings = settings
+        self.length = length
+        self.total = self._looked_at = 0  # bytes
         self._look(length or 0)
         self.promised[id(self)] = length or 0
 
@@ -124,14 +131,17 @@ class _Sink:
     """Receives the parser's calls; called in a thread, since it writes files."""
 
     def __init__(self, upload: Upload, settings: Settings):
-        self.upload, self.limit, self.ended = upload, settings.upload_files, False
-        self._headers: dict[bytes, bytes] = {}
-        self._key, self._value = b"", b""
-        self._file: BinaryIO | None = None
+        self.upload = upload
+        self.limit = settings.upload_files
+        self.ended = False
+        self._headers: dict[bytes, bytes] = {}  # of the part that comes
+        self._key = self._value = b""  # of the header that comes
+        self._file: BinaryIO | None = None  # where the part goes, if it is one of a file
         self._fields = 0
-        self._field, self._text = "", bytearray()
+        self._field = ""
+        self._text = bytearray()
 
-    def callbacks(self) -> Any:
+    def callbacks(self) -> MultipartCallbacks:
         """The parser's table of calls."""
         return {"on_part_begin": self._begin, "on_part_data": self._data, "on_part_end": self._part_end,
                 "on_header_field": self._header_field, "on_header_value": self._header_value,
@@ -144,7 +154,9 @@ class _Sink:
             self._file = None
 
     def _begin(self) -> None:
-        self._headers, self._key, self._value, self._text = {}, b"", b"", bytearray()
+        self._headers = {}
+        self._key = self._value = b""
+        self._text = bytearray()
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._key += data[start:end]
@@ -154,7 +166,7 @@ class _Sink:
 
     def _header_end(self) -> None:
         self._headers[self._key.lower()] = self._value
-        self._key, self._value = b"", b""
+        self._key = self._value = b""
 
     def _start(self) -> None:
         _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
@@ -166,7 +178,8 @@ class _Sink:
                            Message("Pack them into a zip, or send parts."))
         path = self.upload.folder / f"{len(self.upload.files):06d}"
         self._file = open(path, "wb")  # noqa: SIM115 - open until the part ends, in another call
-        if name := _relative(options[b"filename"].decode("utf-8", "replace")):
+        name = _relative(options[b"filename"].decode("utf-8", "replace"))
+        if name:  # else it is written and forgotten
             self.upload.files.append((name, path))
 
     def _data(self, data: bytes, start: int, end: int) -> None:
@@ -195,14 +208,21 @@ def _relative(name: str) -> str:
 
     Browsers write a double quote and the line ends in a name as %22, %0D and %0A."""
     name = name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
-    parts = [p for p in name.replace("\\", "/").split("/") if p not in ("", ".", "..")]
-    text = "/".join(parts)
-    return "".join(c if c.isprintable() else "_" for c in text)[-500:]
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return "".join(map(_printable, "/".join(parts)))[-500:]
+
+
+def _printable(character: str) -> str:
+    if character.isprintable():
+        return character
+    return "_"
 
 
 def sweep(home: Path, keep_newer_than: float) -> None:
     """Remove upload folders older than a moment (unix seconds): what a killed server left behind."""
     folder = home / "cache" / "uploads"
-    for path in folder.iterdir() if folder.is_dir() else []:
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
         if path.stat().st_mtime < keep_newer_than:
             storage.clear(path)

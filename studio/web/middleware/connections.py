@@ -2,147 +2,37 @@
 
 A connection is an open file of the server and some memory, whoever opened it and whether it ever asks for something.
 So there is a cap on them, and time-outs for a head that does not end, a body that trickles, an answer that nobody
-reads. At the cap the one that waits longest for its own other side gives way, so that whoever comes next is served:
-first those without a complete request, then the slowest bodies, then the answers that stand still, then streams of
-events. A request that the studio is working on is never dropped.
+reads. Which connection gives way at the cap: pool.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import socket
 import sys
-from collections import Counter, deque
-from dataclasses import dataclass, field
-from enum import IntEnum
 from http import HTTPStatus
 from typing import Any
 
 import h11
+from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
-from studio.messages import Message
-from studio.web.middleware.capacity import Limits
+from studio.messages import JsonObject, Message
+from studio.web.middleware.pool import Phase, Pool
 
 BACKLOG = 128  # connections that the system holds for us: as many are taken at once, before the cap is looked at
-SWEEP_SECONDS = 1.0
-LINE_SECONDS = 0.2  # for which the order of those that give way is kept: a flood comes in hundreds at once
 MOST_HEAD = 32 * 1024  # bytes: a page's address may have a prompt in it
 MOST_HEADERS = 100
 READ_BYTES = 64 * 1024  # that are taken from the system at once
 AHEAD_BYTES = 2 * READ_BYTES  # that a client may send while its request is worked on
 BLOCK = 2048  # bytes of a chunked body that are parsed at once: each chunk costs as much as a page, and may be a byte
 UNSENT_LOW = 64 * 1024  # bytes that wait in the system beside those under way: the rest waits here, where it is seen
-_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None)
+_NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", {"linux": 25}.get(sys.platform))
 _HEAD_ENDS = re.compile(rb"\n\r?\n")
-
-
-class Phase(IntEnum):
-    """What a connection is at, those that give way first in front."""
-
-    CLOSING = 0  # what was still to be sent is not taken
-    HEAD = 1  # no request, or a part of a head
-    LINGERING = 2  # answered, while its body still comes
-    BODY = 3
-    HELD_UP = 4  # the reader takes nothing
-    STREAM = 5  # of events: answered for as long as somebody listens
-    WORKING = 6
-
-
-@dataclass
-class _Line:
-    """Connections of one phase in the order in which they give way, as it was when it was made."""
-
-    made: float
-    phase: Phase
-    waiting: deque[LimitedProtocol]
-    came: deque[LimitedProtocol] = field(default_factory=deque)  # since then: as long as they ask nothing they go first
-
-
-class Pool:
-    """All open connections of a server."""
-
-    def __init__(self, limits: Limits):
-        self.limits = limits
-        self.open: set[LimitedProtocol] = set()
-        self._addresses: Counter[str] = Counter()
-        self._lines: dict[str, _Line] = {}  # by address: who goes next
-        self._timer: asyncio.TimerHandle | None = None
-
-    def enter(self, one: LimitedProtocol, loop: asyncio.AbstractEventLoop) -> bool:
-        """Take a new connection in, and let another go where there are too many; False when all are at work."""
-        address, most = one.address, self.limits.of_an_address
-        crowded = None
-        if most is not None and self._addresses[address] >= most:
-            crowded = address
-        elif len(self.open) >= self.limits.connections:
-            crowded = ""
-        if crowded is not None and not self._make_room(crowded, loop.time()):
-            return False
-        self.open.add(one)
-        self._addresses[address] += 1
-        for who, line in self._lines.items():
-            if who in ("", address):
-                line.came.append(one)
-        if self._timer is None:
-            self._timer = loop.call_later(SWEEP_SECONDS, self._sweep, loop)
-        return True
-
-    def leave(self, one: LimitedProtocol) -> None:
-        """Forget a connection that has ended."""
-        if one in self.open:
-            self.open.remove(one)
-            self._addresses[one.address] -= 1
-            if not self._addresses[one.address]:
-                del self._addresses[one.address]
-
-    def relieve(self, now: float) -> None:
-        """Drop readers that take nothing, the longest at it first, until what waits for all of them fits."""
-        waiting = sum(one.unsent for one in self.open)
-        if waiting <= self.limits.unsent:
-            return
-        for one in sorted((one for one in self.open if one.unsent), key=lambda one: one.held_since(now)):
-            waiting -= one.unsent
-            one.drop()
-            if waiting <= self.limits.unsent:
-                return
-
-    def _make_room(self, address: str, now: float) -> bool:
-        """Drop one connection of an address, of any for ""; whether there was one that may be dropped."""
-        line = self._lines.get(address)
-        if line is not None and now - line.made <= LINE_SECONDS and self._drop_first(line):
-            return True
-        self._lines.clear()
-        line = self._lines[address] = self._line(address, now)
-        return self._drop_first(line)
-
-    def _drop_first(self, line: _Line) -> bool:
-        """Drop the first of a line that is still at no more than it was; False when nobody is left in it."""
-        while line.waiting or line.came:
-            early = bool(line.came) and (line.phase > Phase.HEAD or not line.waiting)
-            chosen = line.came.popleft() if early else line.waiting.popleft()
-            if chosen in self.open and chosen.phase <= (Phase.HEAD if early else line.phase):
-                chosen.drop()
-                self.leave(chosen)
-                return True
-        return False
-
-    def _line(self, address: str, now: float) -> _Line:
-        """Those of the earliest phase that there is, the first to go in front."""
-        phases = [(one.phase, one) for one in self.open if address in ("", one.address)]
-        earliest = min((phase for phase, _ in phases), default=Phase.WORKING)
-        waiting = [one for phase, one in phases if phase == earliest < Phase.WORKING]
-        return _Line(now, earliest, deque(sorted(waiting, key=lambda one: one.patience(earliest, now))))
-
-    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
-        self._lines = {who: line for who, line in self._lines.items() if now - line.made <= LINE_SECONDS}
-        for one in list(self.open):
-            one.look(now)
-        self.relieve(now)
-        self._timer = loop.call_later(SWEEP_SECONDS, self._sweep, loop) if self.open else None
 
 
 class LimitedProtocol(H11Protocol):
@@ -151,16 +41,18 @@ class LimitedProtocol(H11Protocol):
 
     transport: _Finishing  # type: ignore[assignment]
 
-    def __init__(self, pool: Pool, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self.pool, self.limits = pool, pool.limits
+    def __init__(self, pool: Pool, config: Config, server_state: ServerState, app_state: JsonObject,
+                 _loop: asyncio.AbstractEventLoop | None = None):
+        super().__init__(config, server_state, app_state, _loop)
+        self.pool = pool
+        self.limits = pool.limits
         self.address = ""
         self._since = self.loop.time()  # of what it waits for now
         self._coming = bytearray()  # not parsed yet
         self._searched = 0  # how much of it holds no end of a head
         self._body_left: int | None = 0  # bytes; None: it comes in chunks
-        self._counted, self._received = self._since, 0  # bytes of the body since then
-        self._moved, self._unsent = self._since, 0  # when and how much waited as the reader last took `least`
+        self._received, self._counted = 0, self._since  # bytes of the body, and since when they are counted
+        self._unsent, self._moved = 0, self._since  # how much waited as the reader last took `least`, and when
         self._refused = False
         self._turn = False  # whether the next block is parsed in the loop's next turn
 
@@ -169,24 +61,30 @@ class LimitedProtocol(H11Protocol):
     @property
     def phase(self) -> Phase:
         """What it is at."""
-        cycle, body_comes = self.cycle, self.conn.their_state is h11.SEND_BODY
         if self.transport.is_closing():
             return Phase.CLOSING
         if self._refused:
             return Phase.LINGERING
-        if cycle is None or cycle.response_complete:
-            return Phase.LINGERING if body_comes else Phase.HEAD
+        body_comes = self.conn.their_state is h11.SEND_BODY
+        if self.cycle is None or self.cycle.response_complete:
+            if body_comes:
+                return Phase.LINGERING
+            return Phase.HEAD
         if self.flow.write_paused:
             return Phase.HELD_UP
-        if body_comes and not self.flow.read_paused and not cycle.waiting_for_100_continue:
+        if body_comes and not self.flow.read_paused and not self.cycle.waiting_for_100_continue:
             return Phase.BODY
-        return Phase.STREAM if self.scope["path"].endswith("/queue/data") else Phase.WORKING
+        if self.scope["path"].endswith("/queue/data"):
+            return Phase.STREAM
+        return Phase.WORKING
 
     def patience(self, phase: Phase, now: float) -> float:
         """The smallest of a phase gives way: the oldest, the slowest body, the reader that stands still longest."""
         if phase is Phase.BODY:
             return self._received / max(1.0, now - self._counted)
-        return self._moved if phase is Phase.HELD_UP else self._since
+        if phase is Phase.HELD_UP:
+            return self._moved
+        return self._since
 
     @property
     def unsent(self) -> int:
@@ -195,7 +93,9 @@ class LimitedProtocol(H11Protocol):
 
     def held_since(self, now: float) -> float:
         """Since when its reader has taken nothing to speak of; `now` for one who reads."""
-        return self._moved if self.phase in (Phase.HELD_UP, Phase.CLOSING) else now
+        if self.phase in (Phase.HELD_UP, Phase.CLOSING):
+            return self._moved
+        return now
 
     def drop(self) -> None:
         """End it at once, whatever is under way."""
@@ -203,29 +103,37 @@ class LimitedProtocol(H11Protocol):
 
     def look(self, now: float) -> None:
         """End it when its time is up; called about once a second."""
-        phase, waited = self.phase, now - self._since
+        phase = self.phase
         if phase in (Phase.CLOSING, Phase.HELD_UP):
             self._look_at_reader(now)
             return
         self._moved, self._unsent = now, self.unsent
-        if phase is Phase.HEAD and self._coming and waited > self.limits.head:
+        if phase is Phase.BODY:
+            self._look_at_body(now)
+        elif phase is Phase.HEAD and self._coming and now - self._since > self.limits.head:
             self._refuse(408, Message("The request did not come to its end in time."))
-        elif ((phase is Phase.HEAD and waited > (self.limits.head if self.cycle is None else self.limits.keep_alive))
-              or (phase is Phase.LINGERING and waited > self.limits.linger)):
+        elif now - self._since > self._idle_limit(phase):
             self.transport.real.close()
-        elif phase is not Phase.BODY:
+        else:
             self._counted, self._received = now, 0
-        elif now - self._counted > self.limits.window:
-            if self._received < self.limits.least:
-                self.drop()
-            self._counted, self._received = now, 0
+
+    def _idle_limit(self, phase: Phase) -> float:
+        """The seconds for which a connection that asks nothing stays open; infinite while a request is answered."""
+        if phase is Phase.LINGERING:
+            return self.limits.linger
+        if phase is not Phase.HEAD:
+            return math.inf
+        if self.cycle is None:  # it has asked nothing yet
+            return self.limits.head
+        return self.limits.keep_alive
 
     # ------------------------------------------------------------------------------------------- what uvicorn calls
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A new connection."""
         super().connection_made(_Finishing(transport, self))  # type: ignore[arg-type]
-        self.address = self.client[0] if self.client else ""
+        if self.client:
+            self.address = self.client[0]
         transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # of asyncio's own transports: 256 kB otherwise
         plain = transport.get_extra_info("socket")
         if plain is not None and _NOTSENT_LOWAT is not None and plain.family in (socket.AF_INET, socket.AF_INET6):
@@ -327,15 +235,28 @@ class LimitedProtocol(H11Protocol):
         if self._coming.count(b"\n", 0, ends.end()) > MOST_HEADERS + 2:
             self._refuse(431, Message("The request's head has too many lines."))
             return False
-        self._searched, self._body_left = 0, 0
+        self._searched = 0
+        self._body_left = 0
         self._give(ends.end())
         if self.conn.their_state is h11.SEND_BODY:
-            named = dict(self.headers)
-            self._body_left = None if b"transfer-encoding" in named else int(named[b"content-length"])
+            headers = dict(self.headers)
+            if b"transfer-encoding" in headers:
+                self._body_left = None
+            else:
+                self._body_left = int(headers[b"content-length"])
         self._counted, self._received = self.loop.time(), len(self._coming)
         return True
 
+    def _look_at_body(self, now: float) -> None:
+        """Drop a body of which too little came in a `window`; then a new one begins."""
+        if now - self._counted <= self.limits.window:
+            return
+        if self._received < self.limits.least:
+            self.drop()
+        self._counted, self._received = now, 0
+
     def _look_at_reader(self, now: float) -> None:
+        """Drop a reader who took too little in a `window`."""
         if abs(self.unsent - self._unsent) >= self.limits.least:
             self._moved, self._unsent = now, self.unsent
         elif now - self._moved > self.limits.window:
@@ -354,7 +275,8 @@ class LimitedProtocol(H11Protocol):
 
     def _stop_reading(self) -> None:
         """Nothing more is said here; what still comes is passed over until the other side closes or `linger` ends."""
-        self._refused, self._since = True, self.loop.time()
+        self._refused = True
+        self._since = self.loop.time()
         self._coming.clear()
         self.flow.resume_reading()
         self.transport.write_eof()
@@ -364,7 +286,8 @@ class _Finishing:
     """A transport whose `close`, which uvicorn calls when an answer is complete, is the protocol's `finish`."""
 
     def __init__(self, real: asyncio.Transport, protocol: LimitedProtocol):
-        self.real, self.close = real, protocol.finish
+        self.real = real
+        self.close = protocol.finish
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)

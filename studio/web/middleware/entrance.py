@@ -31,7 +31,9 @@ class Entrance:
     """Finds out who asks, lets the start-up link in, and stops those who may not look at all."""
 
     def __init__(self, app: ASGIApp, door: Door, settings: Settings):
-        self.app, self.door, self.settings = app, door, settings
+        self.app = app
+        self.door = door
+        self.settings = settings
         self.guesses = Guesses()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,41 +45,61 @@ class Entrance:
         await (response or self.app)(scope, receive, send)
 
     async def _admit(self, request: Request) -> Response | None:
-        """An answer for who does not come in here, None for who does."""
-        path, method = request.url.path, request.method
+        """An answer for who does not come in here, None for who does. Raises LoginNeeded, TooMany, TooLarge."""
+        path = request.url.path
         viewer = request.state.viewer = self.door.viewer(request)
         if isinstance(self.door, TokenDoor):
             return await self._by_token(request, self.door, bool(viewer.id))
         if path.startswith("/oauth/"):
             return _check_sign_in(request)
-        if viewer.id or method in SAFE or path.startswith("/api/") or path == WITHOUT_LOGIN:
+        if viewer.id or request.method in SAFE or path.startswith("/api/") or path == WITHOUT_LOGIN:
             return None  # the API's routes ask `may` themselves
         raise LoginNeeded(Message("Sign in first."), Message("Sign in with Hugging Face at the top of the page."))
 
     async def _by_token(self, request: Request, door: TokenDoor, known: bool) -> Response | None:
-        is_link = request.method == "GET" and "token" in request.query_params
-        is_form = (request.method == "POST" and request.headers.get("content-type", "").startswith(FORM)
-                   and not request.url.path.startswith(PROGRAMS))
-        if known and not (is_link or is_form):
-            return None
-        token = None
-        if is_link:
+        """Let in who is known, and who brings the token by the start-up link or the form; ask all others for it."""
+        if _is_link(request):
             token = request.query_params["token"]
-        elif is_form:
+        elif _is_form(request):
             token = await _typed(request)
-        if known or (token is not None and door.right(token)):
+        elif known:
+            return None
+        else:
+            return await self._ask_for_token(request, tried=bool(bearer(request.headers)))
+        if known or door.right(token):
             return _enter(request, door)
-        page = is_link or is_form or (request.method == "GET" and "text/html" in request.headers.get("accept", ""))
-        tried = token is not None or bool(bearer(request.headers))
+        return await self._ask_for_token(request, tried=True)
+
+    async def _ask_for_token(self, request: Request, *, tried: bool) -> Response:
+        """The page that asks for the token, where a person looks; `tried` means that a wrong one came with the request.
+        Raises LoginNeeded and TooMany for programs."""
+        page = _is_link(request) or _is_form(request) or _wants_page(request)
         if tried and await self.guesses.wrong(request):
             if page:
                 return _token_page(request, "token_braked", 429)
             raise TooMany(Message("There were too many wrong tokens."),
                           Message("Wait a minute, then send the right one."))
+        if page and tried:
+            return _token_page(request, "token_wrong", 401)
         if page:
-            return _token_page(request, "token_wrong" if tried else "token", 401)
+            return _token_page(request, "token", 401)
         raise LoginNeeded(Message("Sign in first."),
                           Message("Open the link with ?token= that the studio printed when it started."))
+
+
+def _is_link(request: Request) -> bool:
+    """Whether this is the start-up link, at whatever address of the studio."""
+    return request.method == "GET" and "token" in request.query_params
+
+
+def _is_form(request: Request) -> bool:
+    """Whether this may be what the page sends that asks for the token."""
+    is_form = request.headers.get("content-type", "").startswith(FORM)
+    return is_form and request.method == "POST" and not request.url.path.startswith(PROGRAMS)
+
+
+def _wants_page(request: Request) -> bool:
+    return request.method == "GET" and "text/html" in request.headers.get("accept", "")
 
 
 async def _typed(request: Request) -> str:
@@ -90,35 +112,38 @@ async def _typed(request: Request) -> str:
                 raise TooLarge(Message("The form is too large."), Message("Send the token alone."))
     except ClientDisconnect:
         return ""
-    fields = (part.partition("=") for part in data.decode("utf-8", "replace").split("&"))
-    return next((unquote_plus(value).strip() for key, _, value in fields if key == "token"), "")
+    for field in data.decode("utf-8", "replace").split("&"):
+        name, _, value = field.partition("=")
+        if name == "token":
+            return unquote_plus(value).strip()
+    return ""
 
 
 def _enter(request: Request, door: TokenDoor) -> Response:
     """To the address that was asked for, with the cookie and without the token."""
+    address = "/" + request.url.path.lstrip("/\\")  # never //host
     rest = [(key, value) for key, value in parse_qsl(request.url.query) if key != "token"]
-    path = "/" + request.url.path.lstrip("/\\")  # never //host
-    response = RedirectResponse(path + (f"?{urlencode(rest)}" if rest else ""), 303)
+    if rest:
+        address += f"?{urlencode(rest)}"
+    response = RedirectResponse(address, 303)
     response.set_cookie(door.cookie, door.value, max_age=COOKIE_SECONDS, httponly=True, samesite="lax",
                         secure=request.headers.get("x-forwarded-proto", request.url.scheme) == "https")
     return response
 
 
 def _token_page(request: Request, name: str, status: int) -> Response:
-    headers = {"cache-control": "no-store", **({"retry-after": "60"} if status == 429 else {})}
+    headers = {"cache-control": "no-store"}
+    if status == 429:
+        headers["retry-after"] = "60"
     return HTMLResponse(plain_page(name, spoken(request.headers), form="token"), status, headers)
 
 
 def _check_sign_in(request: Request) -> Response | None:
     """The ways of signing in and out lead a person back to a page of the studio and nowhere else, and are gone by a
     person alone: no picture, script or other site may take one. Raises WebError, Forbidden."""
-    for target in request.query_params.getlist("_target_url"):
-        plain = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
-        if not plain or "\\" in target:
-            raise WebError(Message("The address to return to is not on this site."),
-                           Message("Start from the studio's own page."))
     redirects = request.query_params.get("_nb_redirects", "0")
-    if not (redirects.isascii() and redirects.isdigit() and len(redirects) <= REDIRECTS):
+    counted = redirects.isascii() and redirects.isdigit() and len(redirects) <= REDIRECTS
+    if not counted or not all(map(_is_ours, request.query_params.getlist("_target_url"))):
         raise WebError(Message("The address to return to is not on this site."),
                        Message("Start from the studio's own page."))
     if request.method not in SAFE:
@@ -130,3 +155,8 @@ def _check_sign_in(request: Request) -> Response | None:
         return HTMLResponse(plain_page("sign_out", spoken(request.headers), form="sign_out"),
                             headers={"cache-control": "no-store"})
     return None
+
+
+def _is_ours(target: str) -> bool:
+    """Whether a browser takes this for an address of the site that it is on."""
+    return target.startswith("/") and not target.startswith("//") and "\\" not in target and target.isprintable()

@@ -46,12 +46,15 @@ SHARES = {
 
 def kind_of(request: Request) -> str:
     """What kind of request this is, a key of SHARES."""
-    path, headers = request.url.path, request.headers
+    path = request.url.path
     if path == "/gradio_api/queue/data":
         return "stream"
     if request.method not in ("GET", "HEAD", "OPTIONS"):
-        return "upload" if headers.get("content-type", "").startswith("multipart/") else "change"
-    if (path.startswith("/api/runs/") and ("/files/" in path or path.endswith("/bundle"))) or path.endswith("/export"):
+        if request.headers.get("content-type", "").startswith("multipart/"):
+            return "upload"
+        return "change"
+    of_a_run = path.startswith("/api/runs/") and ("/files/" in path or path.endswith("/bundle"))
+    if of_a_run or path.endswith("/export"):
         return "download"
     return "look"
 
@@ -60,7 +63,8 @@ class Budget:
     """Bytes that all may take together, and one person of them."""
 
     def __init__(self, of_all: int = JSON_BYTES, of_one: int = JSON_BYTES_OF_ONE):
-        self.of_all, self.of_one = of_all, of_one
+        self.of_all = of_all
+        self.of_one = of_one
         self.taken: Counter[str] = Counter()
 
     def take(self, who: str, count: int) -> None:
@@ -84,7 +88,9 @@ class Reservation:
     """What one request has taken of the budget; given back when it is answered."""
 
     def __init__(self, budget: Budget, who: str):
-        self.budget, self.who, self.count = budget, who, 0
+        self.budget = budget
+        self.who = who
+        self.count = 0  # bytes
 
     def take(self, count: int) -> None:
         """Take some more. Raises TooMany, Busy."""
@@ -102,17 +108,21 @@ class Load:
     one that trickles in costs nothing but its connection, anything else from its head on."""
 
     def __init__(self, app: ASGIApp, *, one_owner: bool):
-        self.app, self.one_owner = app, one_owner  # one: all of it is theirs
-        self.in_hand: Counter[tuple[str, str]] = Counter()
-        self.of_all: Counter[str] = Counter()
-        self.budget = Budget(of_one=JSON_BYTES) if one_owner else Budget()
+        self.app = app
+        self.one_owner = one_owner
+        self.in_hand: Counter[tuple[str, str]] = Counter()  # by person and kind
+        self.of_all: Counter[str] = Counter()  # by kind
+        self.budget = Budget()
+        if one_owner:  # all of it is theirs
+            self.budget = Budget(of_one=JSON_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith(FREE_PATHS):
             await self.app(scope, receive, send)
             return
         request = Request(scope)
-        who, kind = viewer_of(request).id, kind_of(request)
+        who = viewer_of(request).id
+        kind = kind_of(request)
         request.state.reserved = reserved = Reservation(self.budget, who)
         entered = kind != "change"
 
@@ -165,12 +175,12 @@ class Guesses:
         self._held = 0
 
     async def wrong(self, request: Request) -> bool:
-        """Count a wrong token; whether there have been too many, which costs its sender some time."""
+        """Count a wrong token; True when there have been too many, which costs its sender some time."""
         now = time.monotonic()
         if now > self._until:
             self._wrong.clear()
             self._until = now + self.WINDOW
-        network = _network(request.client.host if request.client else "")
+        network = _network(request)
         if len(self._wrong) < self.ADDRESSES or network in self._wrong:
             self._wrong[network] += 1
         total = self._wrong.total()
@@ -187,10 +197,14 @@ class Guesses:
         return True
 
 
-def _network(address: str) -> str:
-    """An address, or for IPv6 the network of which one person has all addresses."""
+def _network(request: Request) -> str:
+    """Where a request comes from: an address, or for IPv6 the network of which one person has all addresses."""
+    if request.client is None:
+        return ""
     try:
-        parsed = ipaddress.ip_address(address)
+        address = ipaddress.ip_address(request.client.host)
     except ValueError:
-        return address[:64]
-    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else str(parsed)
+        return request.client.host[:64]
+    if address.version == 6:
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)

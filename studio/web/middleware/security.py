@@ -29,7 +29,8 @@ from studio.web.settings import Settings
 log = logging.getLogger("studio.web")
 OPEN = ("/healthz", "/readyz")
 SAFE = ("GET", "HEAD", "OPTIONS")
-OURS, OUR_FOLDERS = (*OPEN, "/docs"), ("/api/", "/static/", "/oauth/huggingface/")
+OURS = (*OPEN, "/docs")
+OUR_FOLDERS = ("/api/", "/static/", "/oauth/huggingface/")
 # Of Gradio's routes those that our pages ask for, as a browser's network log shows them. All others are closed.
 GRADIO = {"/": SAFE, "/config": SAFE, "/theme.css": SAFE, "/gradio_api/queue/join": ("POST",),
           "/gradio_api/queue/data": ("GET",)}
@@ -44,8 +45,9 @@ class Guard:
     """The outermost layer. Answers errors that nothing below answered, and sets the security headers."""
 
     def __init__(self, app: ASGIApp, settings: Settings):
-        self.app, self.settings = app, settings
-        self.cookies = frozenset(name.encode() for name in (COOKIE, BROWSER, LANGUAGE, token_cookie(settings.port)))
+        self.app = app
+        self.settings = settings
+        self.cookies = frozenset(map(str.encode, (COOKIE, BROWSER, LANGUAGE, token_cookie(settings.port))))
         self.hosts = {"localhost", settings.host.lower(), socket.gethostname().lower(), *settings.hosts}
         self.headers = _headers(settings)
 
@@ -54,7 +56,8 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
             return  # no websocket is spoken here
-        request_id, started = uuid.uuid4().hex[:12], False
+        request_id = uuid.uuid4().hex[:12]
+        started = False
         scope["headers"] = without_foreign_cookies(scope["headers"], self.cookies)
         scope.setdefault("state", {})["request_id"] = request_id
 
@@ -127,14 +130,17 @@ def error_response(error: BaseException, request: Request, hidden: Hidden | None
     status, body = explain(error, request.state.request_id)
     body = told((hidden or request.app.state.studio.hidden).data(body), spoken(request.headers))
     headers = {"cache-control": "no-store"}
-    if (seconds := getattr(error, "retry_after", None)) is not None:
+    seconds = getattr(error, "retry_after", None)
+    if seconds is not None:
         headers["retry-after"] = str(seconds)
     return JSONResponse({"error": body}, status, headers)
 
 
 def _headers(settings: Settings) -> dict[str, str]:
-    frames = ["'self'", *(["https://huggingface.co"] if settings.container and settings.public else []),
-              *settings.frames]
+    frames = ["'self'"]
+    if settings.container and settings.public:  # a Space is shown in a page of the Hub
+        frames.append("https://huggingface.co")
+    frames += settings.frames
     policy = {
         "default-src": "'self'", "script-src": "'self' 'unsafe-inline' 'unsafe-eval'",  # Gradio's page needs both
         "style-src": "'self' 'unsafe-inline'", "img-src": "'self' data: blob:", "font-src": "'self' data:",
@@ -142,7 +148,7 @@ def _headers(settings: Settings) -> dict[str, str]:
         "object-src": "'none'", "base-uri": "'self'", "form-action": "'self'", "frame-ancestors": " ".join(frames),
     }
     return {
-        "content-security-policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
+        "content-security-policy": "; ".join(map(" ".join, policy.items())),
         "x-content-type-options": "nosniff", "referrer-policy": "same-origin",
         "cross-origin-resource-policy": "same-origin", "permissions-policy": "camera=(), microphone=(), geolocation=()",
     }
@@ -152,4 +158,6 @@ def _name(host: str) -> str:
     """The name in a Host header, without port and brackets."""
     if host.startswith("["):
         return host[1:].partition("]")[0]
-    return host.rpartition(":")[0].lower() if ":" in host else host.lower()
+    if ":" in host:
+        host = host.rpartition(":")[0]
+    return host.lower()

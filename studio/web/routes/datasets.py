@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, TypedDict
 
 from fastapi import Query
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from studio.messages import Message
+from studio.messages import JsonObject, Message
 from studio.web.access import Viewer, require
 from studio.web.http import uploads
-from studio.web.http.dependencies import Service, Who, also, api_router, files
+from studio.web.http.dependencies import Responses, Service, Who, also, api_router, files
 from studio.web.http.downloads import FileDownload, RangeResponse
 from studio.web.http.errors import WebError
 from studio.web.http.responses import respond
@@ -23,11 +24,20 @@ from studio.web.schemas.jobs import Job
 from studio.web.schemas.runs import NewName
 from studio.web.services.service import Studio
 
+
+class ImportRoute(TypedDict):
+    """Options of a route that imports pictures."""
+
+    status_code: int
+    response_model: type[BaseModel]
+    responses: Responses
+
+
 router = api_router("/api/datasets", "datasets")
 uploads_or_json = api_router("/api/datasets", "datasets")
 uploads_or_json.route_class = JsonOrFilesRoute
-IMPORTED: dict[str, Any] = {"status_code": 201, "response_model": schemas.Dataset,
-                            "responses": also(202, schemas.Dataset, "The import goes on; `job` is its id")}
+IMPORTED: ImportRoute = {"status_code": 201, "response_model": schemas.Dataset,
+                         "responses": also(202, schemas.Dataset, "The import goes on; `job` is its id")}
 WISHES = tuple(schemas.HowToImport.model_fields)  # how pictures are brought in: datasets.Options
 _PICTURES = {".webp": "image/webp", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 _FOREVER = "private, max-age=31536000, immutable"  # the id is the content's hash
@@ -168,7 +178,9 @@ def set_captions(request: Request, studio: Service, who: Who, dataset_id: str, p
         return respond(request, studio.datasets.set_crop(who, dataset_id, pid, body.crop))
     if "crop" in body.model_fields_set:
         raise WebError(Message("Captions and crop are changed one at a time."), Message("Send two requests."))
-    texts = body.captions if body.captions is not None else body.caption or ""
+    texts = body.captions
+    if texts is None:
+        texts = body.caption or ""
     return respond(request, studio.datasets.set_caption(who, dataset_id, pid, texts))
 
 
@@ -186,11 +198,12 @@ async def _import_source(request: Request, studio: Studio, who: Viewer, body: sc
     if body.source is None:
         return respond(request, await run_in_threadpool(studio.datasets.draft, who, body.name or ""), 201)
     wishes = {name: value for name, value in body.sent().items() if name in WISHES}
-    made = await run_in_threadpool(studio.datasets.import_source, who, body.name or "", body.source, wishes)
-    return await run_in_threadpool(_answer, request, *made)
+    record, done = await run_in_threadpool(studio.datasets.import_source, who, body.name or "", body.source, wishes)
+    return await run_in_threadpool(_answer, request, record, done)
 
 
 async def _import(request: Request, studio: Studio, who: Viewer, into: str | None, commit: bool = True) -> Response:
+    """Receive files for the data set `into`, for a new one where that is None, and import them or let them wait."""
     if into is None:  # before anything is read from somebody who may not
         require(who, None, "create", "data set")
     else:
@@ -203,7 +216,7 @@ async def _import(request: Request, studio: Studio, who: Viewer, into: str | Non
         arrival.close()
         raise
 
-    def done() -> None:
+    def end_upload() -> None:
         upload.remove()
         arrival.close()
 
@@ -211,14 +224,17 @@ async def _import(request: Request, studio: Studio, who: Viewer, into: str | Non
         try:
             return respond(request, await run_in_threadpool(studio.datasets.receive, who, into, upload.files), 202)
         finally:
-            await run_in_threadpool(done)
-    name, wishes = upload.fields.get("name", ""), {key: upload.fields.get(key) for key in WISHES}
-    made = await run_in_threadpool(studio.datasets.import_files, who, name, upload.files, done, into, wishes)
-    return await run_in_threadpool(_answer, request, *made)
+            await run_in_threadpool(end_upload)
+    name = upload.fields.get("name", "")
+    wishes = {key: upload.fields.get(key) for key in WISHES}
+    record, done = await run_in_threadpool(studio.datasets.import_files, who, name, upload.files, end_upload, into,
+                                           wishes)
+    return await run_in_threadpool(_answer, request, record, done)
 
 
-def _answer(request: Request, found: dict[str, Any], done: bool) -> Response:
-    where = {"location": f"/api/datasets/{found['id']}"}  # its report grows there, so the data set is its own job
+def _answer(request: Request, record: JsonObject, done: bool) -> Response:
+    """201 with the data set, or 202 while its import goes on: its report grows, so the data set is its own job."""
+    headers = {"location": f"/api/datasets/{record['id']}"}
     if done:
-        return respond(request, found, 201, headers=where)
-    return respond(request, {**found, "job": found["id"]}, 202, headers=where)
+        return respond(request, record, 201, headers=headers)
+    return respond(request, {**record, "job": record["id"]}, 202, headers=headers)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated
 
 from fastapi import Query
 from starlette.requests import Request
@@ -25,8 +26,8 @@ Short = Annotated[str, Query(max_length=300)]
 def get_health(request: Request, studio: Service, who: Who, dataset_id: str, resolution: Resolution = None,
                base: Short = "embedded", trigger: Short = "") -> Response:
     """What may spoil a training."""
-    wanted = {"resolution": resolution, "base": base, "trigger": trigger}
-    return respond(request, studio.health.report(who, dataset_id, wanted))
+    how = {"resolution": resolution, "base": base, "trigger": trigger}
+    return respond(request, studio.health.report(who, dataset_id, how))
 
 
 @router.post("/health", status_code=202, response_model=Job)
@@ -38,16 +39,16 @@ def measure(request: Request, studio: Service, who: Who, dataset_id: str) -> Res
 @router.post("/fix", response_model=schemas.Changed)
 def fix(request: Request, studio: Service, who: Who, dataset_id: str, body: schemas.FixRequest) -> Response:
     """Put a finding right by one of its fixes, for all its pictures or `ids`; the rest as for the health."""
-    wanted = {"resolution": _resolution(body.resolution), "base": body.base, "trigger": body.trigger}
-    return respond(request, studio.health.fix(who, dataset_id, body.finding or "", body.fix or "", wanted,
+    how = {"resolution": _resolution(body.resolution), "base": body.base, "trigger": body.trigger}
+    return respond(request, studio.health.fix(who, dataset_id, body.finding or "", body.fix or "", how,
                                               _ids(body.ids)))
 
 
 @router.post("/images/{pid}/see", status_code=202, response_model=Job)
 def see(request: Request, studio: Service, who: Who, dataset_id: str, pid: str, body: schemas.Seeing) -> Response:
     """What the model sees of a picture at a resolution with a base, perhaps in buckets: 202 with the job."""
-    wanted = {"resolution": _resolution(body.resolution), "base": body.base, "buckets": body.buckets}
-    return respond(request, studio.health.see(who, dataset_id, pid, wanted), 202)
+    how = {"resolution": _resolution(body.resolution), "base": body.base, "buckets": body.buckets}
+    return respond(request, studio.health.see(who, dataset_id, pid, how), 202)
 
 
 @router.get("/images/{pid}/tokens", response_model=schemas.Tokens)
@@ -77,7 +78,9 @@ def edit_captions(request: Request, studio: Service, who: Who, dataset_id: str, 
 @router.post("/caption", status_code=202, response_model=Job)
 def caption(request: Request, studio: Service, who: Who, dataset_id: str, body: schemas.Captioning) -> Response:
     """Let a model suggest captions, of `ids` or, with `missing_only`, of pictures without one: 202 with the job."""
-    most = 64 if body.max_new_tokens is None else body.max_new_tokens
+    most = body.max_new_tokens
+    if most is None:
+        most = 64
     job = studio.captions.suggest(who, dataset_id, body.model or "", ids=_ids(body.ids), prompt=body.prompt or "",
                                   missing_only=bool(body.missing_only), max_new_tokens=most)
     return respond(request, job, 202)
@@ -98,12 +101,16 @@ def decide(request: Request, studio: Service, who: Who, dataset_id: str, body: s
                                                    how=body.how or "replace"))
 
 
-def _ids(given: Any) -> list[str] | None:
-    return None if given is None else [str(pid) for pid in given]
+def _ids(items: Iterable[object] | None) -> list[str] | None:
+    """The ids of pictures as texts, whatever was sent; None for all pictures."""
+    if items is None:
+        return None
+    return list(map(str, items))
 
 
-def _resolution(given: int | None) -> int | None:
-    if given is not None and not 8 <= given <= 8192:
+def _resolution(pixels: int | None) -> int | None:
+    """The resolution itself. Raises WebError for one that nothing is trained at."""
+    if pixels is not None and not 8 <= pixels <= 8192:
         raise WebError(Message("The resolution must be between 8 and 8192 pixels."),
                        Message("Correct it and try again."))
-    return given
+    return pixels

@@ -27,7 +27,9 @@ def list_jobs(request: Request, studio: Service, who: Who, subject: str | None =
 def get_job(request: Request, studio: Service, who: Who, job_id: str) -> Response:
     """One job's record with its results; 304 while nothing is new."""
     tag = studio.jobs.tag(who, job_id)
-    return respond(request, None if same(request, tag) else studio.jobs.get(who, job_id), tag=tag)
+    if same(request, tag):
+        return respond(request, None, tag=tag)
+    return respond(request, studio.jobs.get(who, job_id), tag=tag)
 
 
 @router.delete("/{job_id}", status_code=204)
@@ -42,7 +44,9 @@ def get_events(request: Request, studio: Service, who: Who, job_id: str, since: 
                limit: Annotated[int, Query(ge=1, le=1000)] = 1000) -> Response:
     """Status and events after `since`; 304 while nothing is new."""
     tag = f"{studio.jobs.tag(who, job_id)}-{since}"
-    return respond(request, None if same(request, tag) else studio.jobs.events(who, job_id, since, limit), tag=tag)
+    if same(request, tag):
+        return respond(request, None, tag=tag)
+    return respond(request, studio.jobs.events(who, job_id, since, limit), tag=tag)
 
 
 @router.post("/{job_id}/cancel", response_model=schemas.Job)

@@ -82,8 +82,9 @@ def get_series(request: Request, studio: Service, who: Who, run_id: str, keys: s
     """The curve as columns of at most `points` entries."""
     tag = f"{studio.runs.poll_tag(who, run_id)}-{keys}-{from_}-{to}-{points}"
     tag = "".join(c for c in tag if c.isalnum() or c in "-,_")
-    data = None if same(request, tag) else studio.runs.series(who, run_id, keys.split(","), from_, to, points)
-    return respond(request, data, tag=tag)
+    if same(request, tag):
+        return respond(request, None, tag=tag)
+    return respond(request, studio.runs.series(who, run_id, keys.split(","), from_, to, points), tag=tag)
 
 
 @router.get("/{run_id}/pictures", response_model=schemas.PicturesByLoss)
@@ -92,8 +93,9 @@ def get_pictures(request: Request, studio: Service, who: Who, run_id: str, sort:
     """The training pictures by their mean loss: -loss (highest first), loss, or place."""
     tag = f"{studio.runs.pictures_tag(who, run_id)}-{sort}-{offset}-{limit}"
     tag = "".join(c for c in tag if c.isalnum() or c == "-")
-    data = None if same(request, tag) else studio.runs.pictures(who, run_id, sort, offset, limit)
-    return respond(request, data, tag=tag)
+    if same(request, tag):
+        return respond(request, None, tag=tag)
+    return respond(request, studio.runs.pictures(who, run_id, sort, offset, limit), tag=tag)
 
 
 @router.post("/{run_id}/publish", status_code=202, response_model=Job)
@@ -162,4 +164,4 @@ def get_queue(request: Request, studio: Service, who: Who) -> Response:
 @queue.post("", response_model=schemas.Queue)
 def order_queue(request: Request, studio: Service, who: Who, body: schemas.Order) -> Response:
     """Put waiting runs and jobs into another order."""
-    return respond(request, studio.runs.reorder(who, [str(i) for i in body.order or []]))
+    return respond(request, studio.runs.reorder(who, list(map(str, body.order or []))))

@@ -32,11 +32,14 @@ async def healthz(request: Request) -> Response:
 @health.get("/readyz", response_model=schemas.Ready, responses=also(503, schemas.Ready, "Not yet"))
 def readyz(request: Request, studio: Service) -> Response:
     """Everything a person needs is there: the pages, and a home that can be written to."""
-    waiting = [] if request.app.state.pages.ready else ["pages"]
+    waiting = []
+    if not request.app.state.pages.ready:
+        waiting.append("pages")
     if not os.access(studio.home, os.W_OK):
         waiting.append("home is not writable")
-    return respond(request, {"status": "waiting" if waiting else "ok", "waiting_for": waiting},
-                   503 if waiting else 200)
+    if waiting:
+        return respond(request, {"status": "waiting", "waiting_for": waiting}, 503)
+    return respond(request, {"status": "ok", "waiting_for": waiting})
 
 
 @config.get("/schema", response_model=plans.SettingsSchema)

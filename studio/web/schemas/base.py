@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema, mod
 from pydantic_core import PydanticCustomError
 
 from studio.config import Config
+from studio.messages import JsonObject
 
 UNKNOWN_FIELD = "unknown_field"  # the type of a pydantic error; its `ctx` has the field, and those that there are
 State = Literal["queued", "starting", "running", "stopping", "paused", "interrupted", "finished", "stopped",
@@ -24,8 +25,11 @@ class Request(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _only_known_fields(cls, body: Any) -> Any:
-        if isinstance(body, dict) and (unknown := body.keys() - cls.model_fields.keys()):
+    def _only_known_fields(cls, body: object) -> object:
+        if not isinstance(body, dict):
+            return body
+        unknown = body.keys() - cls.model_fields.keys()
+        if unknown:
             raise PydanticCustomError(UNKNOWN_FIELD, "unknown field",
                                       {"field": min(unknown), "known": list(cls.model_fields)})
         return body
@@ -39,7 +43,7 @@ class Request(BaseModel):
         return {name: value for name, value in self.sent().items() if value is not None}
 
 
-def _as_it_is(value: Any) -> Any:
+def _as_it_is(value: object) -> object:
     return value
 
 
@@ -88,9 +92,9 @@ class Failure(BaseModel):
     code: str
     message: str
     hint: str = ""
-    evidence: Any = None
+    evidence: object = None
 
 
-def multipart(model: type[BaseModel]) -> dict[str, Any]:
+def multipart(model: type[BaseModel]) -> JsonObject:
     """What OpenAPI says of a body that a handler reads from the stream: a form with files."""
     return {"requestBody": {"content": {"multipart/form-data": {"schema": model.model_json_schema()}}}}

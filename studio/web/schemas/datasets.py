@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from studio.datasets.options import NAMES
+from studio.messages import JsonObject
 from studio.web.schemas.base import Numbers, Request, Texts
 
 Files = Annotated[list[bytes], WithJsonSchema({"type": "array", "items": {"type": "string", "format": "binary"}})]
@@ -42,7 +43,7 @@ class NewDataset(Request):
     """A data set from a source; without one it waits for batches of files and `commit`."""
 
     name: str | None = None
-    source: dict[str, Any] | None = Field(
+    source: JsonObject | None = Field(
         default=None, description='{"kind": "hub", "name": "user/name", ...} or {"kind": "folder", "path": ...} inside '
         "the folders that are open to imports")
     background: Background = None
@@ -72,7 +73,7 @@ class NewUpload(Upload):
 class Source(Request):
     """A Hub data set to look into."""
 
-    source: dict[str, Any] | None = None
+    source: JsonObject | None = None
 
 
 class Push(Request):
@@ -105,8 +106,8 @@ class Report(BaseModel):
     done: int
     total: int
     headline: str | None = None
-    asks: list[dict[str, Any]] = []
-    encodings: list[Any] = []
+    asks: list[JsonObject] = []
+    encodings: list[object] = []
 
 
 class Brief(BaseModel):
@@ -169,7 +170,7 @@ class PreviewRow(BaseModel):
     """A row of a table: `thumb` is a data: address; `problem` says why there is none."""
 
     captions: list[str]
-    values: dict[str, Any]
+    values: JsonObject
     thumb: str | None
     problem: str | None
 
@@ -183,7 +184,7 @@ class Preview(BaseModel):
     image: str | None
     caption: str | None
     table: bool
-    samples: dict[str, Any]
+    samples: JsonObject
     total: int
     rows: list[PreviewRow]
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from studio.messages import JsonObject
 from studio.web.schemas.base import Failure, Numbers, Remark, Request, State, Texts, Weights
 from studio.web.schemas.runs import Event, SamplePicture
 
@@ -49,7 +50,7 @@ class Job(JobStatus):
     started: float | None
     updated: float | None
     seq: int
-    args: dict[str, Any] | None = None
+    args: JsonObject | None = None
 
 
 class Jobs(BaseModel):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, Field
 
+from studio.config import PlainConfig
 from studio.web.schemas.base import Problem, Request, Settings
 
 
@@ -55,7 +54,7 @@ class Check(BaseModel):
 
     problems: list[Problem]
     warnings: list[str]
-    config: dict[str, Any] | None
+    config: PlainConfig | None
     disk_bytes: int | None
     estimate: Estimate | None
 
@@ -67,7 +66,7 @@ class Preset(BaseModel):
     name: str
     help: str
     own: bool
-    config: dict[str, Any]
+    config: PlainConfig
 
 
 class Presets(BaseModel):
@@ -81,14 +80,14 @@ class Unplaced(BaseModel):
     """An option of a command that no setting takes."""
 
     option: str
-    value: Any
+    value: object
     why: str
 
 
 class CommandRead(BaseModel):
     """A partial config, and what of the command is not in it."""
 
-    config: dict[str, Any]
+    config: PlainConfig
     unplaced: list[Unplaced]
 
 
@@ -99,7 +98,7 @@ class Setting(BaseModel):
     section: str
     name: str
     kind: str
-    default: Any
+    default: object
     label: str | None
     help: str | None
     choices: list[str] | None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict, Field
 
+from studio.config import PlainConfig
+from studio.messages import JsonObject
 from studio.web.schemas.base import Failure, Remark, Request, Settings, State, Text, Texts, Weights
 
 
@@ -132,8 +132,8 @@ class Fix(BaseModel):
     code: str
     how: str
     checkpoint: str | None
-    config: dict[str, Any]
-    values: dict[str, Any]
+    config: PlainConfig
+    values: JsonObject
     needs: str | None
     field: str | None
 
@@ -152,7 +152,7 @@ class Edited(BaseModel):
 
     step: int
     time: float
-    config: dict[str, Any]
+    config: PlainConfig
 
 
 class RunDataset(BaseModel):
@@ -194,7 +194,7 @@ class Run(Status):
     seq: int
     peak_memory_bytes: int | None
     command: list[str] = Field(description="The same training from a shell.")
-    config: dict[str, Any] | None = None
+    config: PlainConfig | None = None
 
 
 class Runs(BaseModel):

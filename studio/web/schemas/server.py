@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from studio.messages import JsonObject
 from studio.web.schemas.base import Request, Texts
 
 
@@ -41,7 +42,7 @@ class Machine(BaseModel):
     precision: str
     precision_reason: str
     torch: str | None = None
-    kernels: dict[str, Any] | None = Field(
+    kernels: JsonObject | None = Field(
         default=None, description="`compute.attention` and `compute.linear` by precision.")
 
 

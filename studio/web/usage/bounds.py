@@ -33,7 +33,8 @@ def machines(config: Config) -> Iterator[Problem]:
 def here(config: Config, facts: dict[str, Any]) -> Iterator[Problem]:
     """What takes more of this machine than a run may where others wait: threads, memory, accounts."""
     yield from machines(config)
-    compute, cores = config.compute, facts["cores"]
+    compute = config.compute
+    cores = facts["cores"]
     processes = local_processes(compute)
     yield from trackers(config)
     if compute.backend != "local":
@@ -64,9 +65,12 @@ def trackers(config: Config) -> Iterator[Problem]:
 
 def drawn(config: Config) -> Iterator[Problem]:
     """How many pictures a run would draw of its prompts."""
-    steps, every = config.train.max_steps or 0, config.sample.every_steps
-    times = 2 + (steps // every if every else 0)
-    count = times * len(config.sample.prompts or []) * (2 if config.ema.enabled else 1)
+    times = 2
+    every_steps = config.sample.every_steps
+    if every_steps:
+        times += (config.train.max_steps or 0) // every_steps
+    sets_of_weights = 1 + config.ema.enabled
+    count = times * len(config.sample.prompts or []) * sets_of_weights
     if count > MOST_DRAWN:
         yield Problem(field="sample.every_steps",
                       message=Message("this run would draw {count:,} sample pictures, and at most {most:,} are drawn "
@@ -89,8 +93,14 @@ def cached(config: Config, pictures: int, limit: float) -> Iterator[Problem]:
 
 def _memory(config: Config, facts: dict[str, Any]) -> Iterator[Problem]:
     gpus = facts["gpus"]
-    memory, where = (gpus[0]["memory_bytes"], gpus[0]["name"]) if gpus else (facts["memory_bytes"], "this machine")
-    batch, side = config.train.batch_size or 1, config.data.resolution or 0
+    if gpus:
+        memory = gpus[0]["memory_bytes"]
+        where = gpus[0]["name"]
+    else:
+        memory = facts["memory_bytes"]
+        where = "this machine"
+    batch = config.train.batch_size or 1
+    side = config.data.resolution or 0
     if batch * side**2 * LEAST_BYTES > SHARE * memory:
         most = max(1, int(SHARE * memory / (side**2 * LEAST_BYTES)))
         yield Problem(field="train.batch_size",

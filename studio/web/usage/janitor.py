@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,16 +43,18 @@ async def look_after(studio: Studio, sessions: Store | None) -> None:
 
 
 def _last_sweep(home: Path) -> float:
+    """When it was swept last, in unix seconds; 0.0 for never."""
     stamp = storage.stamp(home / "cache" / "swept")
-    return stamp[0] / 1e9 if stamp else 0.0
+    if stamp is None:
+        return 0.0
+    return stamp[0] / 1e9
 
 
 async def _sweep(studio: Studio) -> None:
     """studio/sweeping.py in a process of its own: it reads every row there is."""
     argv = [sys.executable, "-m", "studio.sweeping", str(studio.home)]
-    limit = studio.settings.hub_cache_bytes
     if studio.settings.public:
-        argv += ["--hub-cache", str(limit) if limit is not None else "default"]
+        argv += ["--hub-cache", _hub_cache(studio.settings.hub_cache_bytes)]
     process = await asyncio.create_subprocess_exec(*argv, env=launch.environment(), stdin=asyncio.subprocess.DEVNULL,
                                                    stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
     try:
@@ -61,27 +64,40 @@ async def _sweep(studio: Studio) -> None:
             process.kill()
         await process.wait()
         raise
-    level = logging.INFO if process.returncode == 0 else logging.ERROR
+    level = logging.ERROR
+    if process.returncode == 0:
+        level = logging.INFO
     log.log(level, "swept: %s%s", out.decode().strip(), errors.decode().strip())
+
+
+def _hub_cache(limit: int | None) -> str:
+    """The limit in bytes as the command line has it."""
+    if limit is None:
+        return "default"
+    return str(limit)
 
 
 class Janitor:
     """Comes by for one studio; what fails is tried again the next time, and keeps nothing else from being done."""
 
     def __init__(self, studio: Studio, sessions: Store | None = None):
-        self.studio, self.home, self.sessions = studio, studio.home, sessions
-        self.keeper, self.spare, self.troubles = trash.Keeper(studio.home), Spare(studio.home), faults.Log(log)
+        self.studio = studio
+        self.home = studio.home
+        self.sessions = sessions
+        self.keeper = trash.Keeper(studio.home)
+        self.spare = Spare(studio.home)
+        self.troubles = faults.Log(log)
 
     def come_by(self) -> int:
-        """Do all of it once; how much left the trash."""
+        """Do all of it once; returns how many things left the trash."""
         day_ago = time.time() - DAY
         if self.sessions is not None:
             self._try("sweeping sessions", self.sessions.sweep)
         emptied = self._try("emptying the trash of old things", self.keeper.look) or 0
-        self._try("sweeping uploads", lambda: uploads.sweep(self.home, day_ago))
-        self._try("sweeping data sets", lambda: datasets.sweep(self.home, day_ago))
+        self._try("sweeping uploads", partial(uploads.sweep, self.home, day_ago))
+        self._try("sweeping data sets", partial(datasets.sweep, self.home, day_ago))
         self._try("sweeping jobs", self._jobs)
-        self._try("sweeping what was never finished", lambda: work.sweep_unfinished(self.home, day_ago))
+        self._try("sweeping what was never finished", partial(work.sweep_unfinished, self.home, day_ago))
         self._try("holding room on the disk", self.spare.fill)
         return emptied
 
@@ -90,6 +106,7 @@ class Janitor:
             self.studio.reader.forget(job)
 
     def _try(self, what: str, step: Callable[[], T]) -> T | None:
+        """What the step returns; None, and a line in the log, where it fails."""
         try:
             return step()
         except Exception as error:  # this must outlive whatever it finds

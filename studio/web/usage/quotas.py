@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from studio import storage
 from studio.folders import events
@@ -37,6 +37,37 @@ class OverQuota(WebError):
     status, code = 429, "quota"
 
 
+class ImportRoom(TypedDict, total=False):
+    """What `datasets.Options` is told of a person's room."""
+
+    room: int
+    no_room: str
+
+
+class WaitingCounts(TypedDict):
+    """How many wait."""
+
+    runs: int
+    jobs: int
+
+
+class KeptCounts(TypedDict):
+    """How many are kept."""
+
+    runs: int
+    datasets: int
+
+
+class Figures(TypedDict):
+    """What a person's things take, in bytes (of all, by kind, of the trash), and how many they are."""
+
+    bytes: int
+    kinds: dict[str, int]
+    trash: int
+    waiting: WaitingCounts
+    kept: KeptCounts
+
+
 @dataclass(frozen=True)
 class Arrival:
     """The places and the room of an upload: `received` is told the bytes so far and refuses more, `close` ends it."""
@@ -49,8 +80,14 @@ class Quotas:
     """The limits of one server, and what is being made just now."""
 
     def __init__(self, home: Path, limits: Limits | None, index: Index, stored: Stored, people: People):
-        self.home, self.limits, self.index, self.stored, self.people = home, limits, index, stored, people
-        self.imports = _Turnstile(limits.imports_of_all if limits else None)
+        self.home = home
+        self.limits = limits
+        self.index = index
+        self.stored = stored
+        self.people = people
+        self.imports = _Turnstile(None)
+        if limits is not None:
+            self.imports = _Turnstile(limits.imports_of_all)
         self._lock = threading.Lock()
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # who counts, by person
         self._making: Counter[tuple[str, str]] = Counter()  # (owner, what) -> how many are being made
@@ -76,13 +113,13 @@ class Quotas:
         if self.limits is None:
             return
         self.people.met(viewer)
-        most, words = getattr(self.limits, RULES[what][0]), RULES[what][1]
+        most = getattr(self.limits, RULES[what])
         with self._lock:
             counting = self._locks[viewer.id]
         with counting:
             there = self._there(viewer.id, what)
             if there >= most:
-                raise words(there, most)
+                raise _refusal(what, there, most)
             with self._lock:
                 self._making[viewer.id, what] += 1
 
@@ -102,14 +139,18 @@ class Quotas:
         """How many a person has, with those being made."""
         making = self._making[owner, what]
         if what == "import":  # those of an earlier server go on, and are on disk alone
-            return max(making, sum(storage.is_locked(path / "import.lock") for path in self._sets(owner)))
-        count = {"run": lambda: self._waiting(owner, "run"), "job": lambda: self._waiting(owner, "job"),
-                 "draft": lambda: sum(map(_is_draft, self._sets(owner))), "data set": lambda: len(self._sets(owner)),
-                 "kept run": lambda: self._kept_runs(owner)}
-        return making + count[what]()
+            return max(making, sum(map(_is_importing, self._sets(owner))))
+        if what in ("run", "job"):
+            return making + self._waiting(owner, what)
+        if what == "draft":
+            return making + sum(map(_is_draft, self._sets(owner)))
+        if what == "data set":
+            return making + len(self._sets(owner))
+        return making + self._kept_runs(owner)
 
     def _waiting(self, owner: str, word: str) -> int:
-        return sum(one.owner == owner and one.work.word == word for one in self.index.waiting())
+        """How many runs, or jobs, of a person wait in the queue."""
+        return sum(entry.owner == owner and entry.work.word == word for entry in self.index.waiting())
 
     def _kept_runs(self, owner: str) -> int:
         return sum(facts["owner"] == owner for _, facts in self.index.all())
@@ -139,7 +180,9 @@ class Quotas:
 
     def over(self, size: int, room: int) -> OverQuota:
         """What is said where `size` bytes do not fit into `room`."""
-        limit = self.limits.bytes if self.limits else 0
+        limit = 0
+        if self.limits:
+            limit = self.limits.bytes
         hint = Message("Delete runs or data sets that you do not need any more; what lies in the trash does not count.")
         used = {"used": gb(limit - room), "limit": gb(limit)}
         if room <= 0:
@@ -153,13 +196,15 @@ class Quotas:
         """Room for an upload of `size` bytes (None: it does not say), while it lies on the disk beside what it becomes.
         Yields what is told the bytes received so far, and refuses more. Raises OverQuota."""
         if self.limits is None:
-            yield lambda received: None
+            yield _take_any
             return
         with self._lock:
             counting = self._locks[viewer.id]
         with counting:
             room = self.room(viewer) or 0
-            reserved = max(room, 1) if size is None else size
+            reserved = size
+            if reserved is None:
+                reserved = max(room, 1)
             if reserved > room:
                 raise self.over(reserved, room)
             with self._lock:
@@ -176,8 +221,8 @@ class Quotas:
                 self._coming[viewer.id] -= reserved
             self.stored.forget(viewer.id)
 
-    def for_import(self, viewer: Viewer) -> dict[str, Any]:
-        """How many bytes the pictures of an import may take, and what is said of more: options of `datasets.Options`.
+    def for_import(self, viewer: Viewer) -> ImportRoom:
+        """How many bytes the pictures of an import may take, and what is said of more: {} for any number.
 
         An upload that they come from goes when they are there, so that what it takes is not counted beside them."""
         if self.limits is None:
@@ -236,16 +281,19 @@ class Quotas:
             raise OverQuota(Message("A preset may have {most} kB here, and this one has {size} kB.",
                                     most=PRESET_BYTES // 1024, size=size // 1024), Message("Shorten its texts."))
 
-    def figures(self, owner: str) -> dict[str, Any]:
-        """What a person has: {bytes, kinds, trash, waiting: {runs, jobs}, kept: {runs, datasets}}."""
-        use = self.stored.of(owner, RECENT) if owner else Use()
-        waiting = {"runs": self._waiting(owner, "run"), "jobs": self._waiting(owner, "job")}
-        return {"bytes": use.bytes, "kinds": use.kinds, "trash": use.trash, "waiting": waiting,
+    def figures(self, owner: str) -> Figures:
+        """What a person has; of nobody ("") no bytes are counted."""
+        use = Use()
+        if owner:
+            use = self.stored.of(owner, RECENT)
+        return {"bytes": use.bytes, "kinds": use.kinds, "trash": use.trash,
+                "waiting": {"runs": self._waiting(owner, "run"), "jobs": self._waiting(owner, "job")},
                 "kept": {"runs": self._kept_runs(owner), "datasets": len(self._sets(owner))}}
 
 
 class _Turnstile:
-    """Lets so many imports work at once; the others wait, and of them whoever has the least under way goes first."""
+    """Lets so many imports work at once (None: any number); the others wait, and of them whoever has the least under
+    way goes first."""
 
     def __init__(self, most: int | None):
         self.most = most
@@ -276,20 +324,34 @@ class _Turnstile:
                 self._changed.notify_all()
 
     def _next(self) -> object | None:
+        """The mark of who may go through now, if anybody may."""
         if self.most is None or self._busy.total() >= self.most or not self._waiting:
             return None
-        return min(self._waiting, key=lambda mark: self._busy[self._waiting[mark]])
+        return min(self._waiting, key=self._under_way)
+
+    def _under_way(self, mark: object) -> int:
+        return self._busy[self._waiting[mark]]
 
 
 def gb(size: int) -> str:
-    """Bytes in words."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+    """Bytes in words: 12.3 GB, or 4.5 MB."""
+    if size >= 1e8:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.1f} MB"
+
+
+def _take_any(received: int) -> None:
+    """As `Arrival.received`, where there is no limit."""
+
+
+def _is_importing(path: Path) -> bool:
+    return storage.is_locked(path / "import.lock")
 
 
 def _is_draft(path: Path) -> bool:
     """Whether a data set waits for its files, or its first import came to no end."""
     waits = (path / "incoming").is_dir() or not (path / "report.json").exists()
-    if not waits or storage.is_locked(path / "import.lock"):
+    if not waits or _is_importing(path):
         return False
     try:
         return not (storage.read_json(path / "report.json") or {}).get("imports")
@@ -297,24 +359,23 @@ def _is_draft(path: Path) -> bool:
         return False
 
 
-# What may be counted: the field of `Limits`, and what is said to who has as many as that.
-RULES: dict[str, tuple[str, Callable[[int, int], OverQuota]]] = {
-    "run": ("runs", lambda there, most: OverQuota(
-        Message("You have {there} runs waiting, and {most} may wait at once.", there=there, most=most),
-        Message("Wait until one of them begins, or cancel one: the page Runs lists them."))),
-    "job": ("jobs", lambda there, most: OverQuota(
-        Message("You have {there} jobs waiting, and {most} may wait at once.", there=there, most=most),
-        Message("Wait until one of them begins, or cancel one."))),
-    "import": ("imports", lambda there, most: OverQuota(
-        Message("You have {there} imports under way, and {most} may be at once.", there=there, most=most),
-        Message("Wait until one of them has ended, or cancel one: the page Datasets lists them."))),
-    "draft": ("drafts", lambda there, most: OverQuota(
-        Message("You have {there} data sets that wait for their files, and {most} may at once.", there=there,
-                most=most), Message("Import their files, or delete one of them."))),
-    "kept run": ("kept", lambda there, most: OverQuota(
-        Message("You have {there} runs, and {most} may be kept.", there=there, most=most),
-        Message("Delete runs that you do not need any more."))),
-    "data set": ("kept", lambda there, most: OverQuota(
-        Message("You have {there} data sets, and {most} may be kept.", there=there, most=most),
-        Message("Delete data sets that you do not need any more."))),
-}
+# What may be counted, and the field of `Limits` that says how many there may be.
+RULES = {"run": "runs", "job": "jobs", "import": "imports", "draft": "drafts", "kept run": "kept", "data set": "kept"}
+
+
+def _refusal(what: str, there: int, most: int) -> OverQuota:
+    """What is said to who has as many of these (RULES) as they may have."""
+    return OverQuota(*{
+        "run": (Message("You have {there} runs waiting, and {most} may wait at once.", there=there, most=most),
+                Message("Wait until one of them begins, or cancel one: the page Runs lists them.")),
+        "job": (Message("You have {there} jobs waiting, and {most} may wait at once.", there=there, most=most),
+                Message("Wait until one of them begins, or cancel one.")),
+        "import": (Message("You have {there} imports under way, and {most} may be at once.", there=there, most=most),
+                   Message("Wait until one of them has ended, or cancel one: the page Datasets lists them.")),
+        "draft": (Message("You have {there} data sets that wait for their files, and {most} may at once.", there=there,
+                          most=most), Message("Import their files, or delete one of them.")),
+        "kept run": (Message("You have {there} runs, and {most} may be kept.", there=there, most=most),
+                     Message("Delete runs that you do not need any more.")),
+        "data set": (Message("You have {there} data sets, and {most} may be kept.", there=there, most=most),
+                     Message("Delete data sets that you do not need any more.")),
+    }[what])
