@@ -23,101 +23,122 @@ from typing import Any
 from studio import PACKAGE, datasets, prepare, storage
 from studio import config as config_
 from studio.commands import reference
+from studio.config import PlainConfig
+from studio.errors import StudioError
 from studio.folders import edits, events, runs
 from studio.folders.runs import Run
 from studio.storage import faults
 from studio.system import shell, surroundings
 
+Setting = dict[str, Any]  # one of the schema: path, kind, help, limits, default, reference
 OWNER = "local"  # who uses this machine without signing in
-GOOD = ("finished", "stopped", "paused")
+PACKAGE_PARENT = Path(__file__).resolve().parent.parent.parent
+STATUS = {"finished": 0, "stopped": 0, "paused": 0, "cancelled": 130}  # of this program, by how the run ended
 POLL, SHOW = 0.3, 2.0  # seconds between looks, and between lines
 HELD = 120.0  # seconds that a server over the same home leaves an attempt to this shell, whose tokens it does not have
 
 
-class Wrong(Exception):
+class Wrong(StudioError):
     """A call that cannot be carried out; each line names one fault."""
 
 
 def parser() -> shell.Parser:
     """One flag per setting, read from the schema."""
-    sections = config_.schema()["sections"]
-    aliases = {setting["reference"]: f"--{setting['path']}" for section in sections for setting in section["fields"]
-               if setting["reference"]}
-    made = shell.Parser(prog="python -m studio.train", aliases=aliases, description=(
+    aliases = {}
+    for setting in _settings():
+        if setting["reference"]:
+            aliases[setting["reference"]] = f"--{setting['path']}"
+    flags = shell.Parser(prog="python -m studio.train", aliases=aliases, description=(
         "Train a model in this shell. Ctrl-C finishes the step, saves and ends; a second Ctrl-C ends without saving. "
         "Runs lie in STUDIO_HOME (workspace/ beside the program) and show on the page too."))
-    made.add_argument("run", nargs="?", type=Path, help="folder of a run to start or resume; with settings that may "
-                      f"change on the way ({', '.join(edits.EDITABLE)}) it goes on with them, and one that trains now "
-                      "takes them from its next step on")
-    made.add_argument("--resume-from", metavar="CHECKPOINT", help="with a run: the checkpoint to go on from "
-                      "(checkpoint-500) in place of the newest; later ones go to the trash")
-    made.add_argument("--branch", metavar="CHECKPOINT", help="with a run: a new run that goes on from this checkpoint, "
-                      "with the settings given here")
-    made.add_argument("--config", type=Path, metavar="FILE", help="a JSON config; what it leaves out is default")
-    made.add_argument("--from-command", metavar="COMMAND", help="the command line of diffusers' train_text_to_image.py "
-                      "or train_text_to_image_lora.py, in quotes; what has no place here is listed")
-    made.add_argument("--name", help="the new run's name")
-    for section in sections:
-        group = made.add_argument_group(section["title"])
+    flags.add_argument("run", nargs="?", type=Path, help="folder of a run to start or resume; with settings that may "
+                       f"change on the way ({', '.join(edits.EDITABLE)}) it goes on with them, and one that trains now "
+                       "takes them from its next step on")
+    flags.add_argument("--resume-from", metavar="CHECKPOINT", help="with a run: the checkpoint to go on from "
+                       "(checkpoint-500) in place of the newest; later ones go to the trash")
+    flags.add_argument("--branch", metavar="CHECKPOINT", help="with a run: a new run that goes on from this "
+                       "checkpoint, with the settings given here")
+    flags.add_argument("--config", type=Path, metavar="FILE", help="a JSON config; what it leaves out is default")
+    flags.add_argument("--from-command", metavar="COMMAND", help="the command line of diffusers' "
+                       "train_text_to_image.py or train_text_to_image_lora.py, in quotes; what has no place here is "
+                       "listed")
+    flags.add_argument("--name", help="the new run's name")
+    for section in config_.schema()["sections"]:
+        group = flags.add_argument_group(section["title"])
         for setting in section["fields"]:
             _add_setting(group, setting)
-    return made
+    return flags
 
 
-def _add_setting(group: Any, setting: config_.SettingSchema) -> None:
-    default = "" if setting["default"] is None else f" Default: {setting['default']}."
-    allowed = f" Allowed: {setting['limits']}." if setting["limits"] else ""
-    options: dict[str, Any] = {"dest": setting["path"], "default": argparse.SUPPRESS,
-                               "metavar": setting["kind"].upper(),
-                               "help": f"{setting['help']}{allowed}{default}".replace("%", "%%")}
+def _settings() -> Iterator[Setting]:
+    """Every setting there is."""
+    for section in config_.schema()["sections"]:
+        yield from section["fields"]
+
+
+def _add_setting(group: argparse._ArgumentGroup, setting: Setting) -> None:
+    words = setting["help"]
+    if setting["limits"]:
+        words += f" Allowed: {setting['limits']}."
+    if setting["default"] is not None:
+        words += f" Default: {setting['default']}."
+    options: dict[str, Any] = {}
     if setting["kind"] == "bool":
-        options |= {"nargs": "?", "const": "true"}
+        options = {"nargs": "?", "const": "true"}
     elif setting["kind"] in ("lines", "choices"):
-        options |= {"action": "extend", "nargs": "+"}
-        options["help"] += " Several may follow the flag."
-    group.add_argument(f"--{setting['path']}", **options)
+        options = {"action": "extend", "nargs": "+"}
+        words += " Several may follow the flag."
+    group.add_argument(f"--{setting['path']}", dest=setting["path"], default=argparse.SUPPRESS,
+                       metavar=setting["kind"].upper(), help=words.replace("%", "%%"), **options)
 
 
 def parsed(argv: list[str] | None) -> argparse.Namespace:
     """The arguments; a run's folder behind the last of several values is the run."""
     args = parser().parse_args(argv)
     words = sys.argv[1:] if argv is None else argv
-    choices = {setting["path"] for section in config_.schema()["sections"] for setting in section["fields"]
-               if setting["kind"] == "choices"}
+    choices = {setting["path"] for setting in _settings() if setting["kind"] == "choices"}
     for path, values in list(_flags(args)):
+        if args.run is None and isinstance(values, list) and _ends_in_run(values, words):
+            args.run = Path(values.pop())
         if path in choices:
-            setattr(args, path, [one for value in values for one in value.split(",") if one])
-        if isinstance(values, list) and args.run is None and len(values) > 1 and values[-1] == words[-1] and (
-                Run(Path(values[-1])).record_file.is_file()):
-            args.run = Path(values[-1])
-            setattr(args, path, values[:-1])
+            setattr(args, path, list(filter(None, ",".join(values).split(","))))
     return args
 
 
-def config_of(args: argparse.Namespace) -> dict[str, Any]:
+def _ends_in_run(values: list[str], words: list[str]) -> bool:
+    """Whether the last of a flag's values, which end the command, is a run's folder, so no value."""
+    return len(values) > 1 and values[-1] == words[-1] and Run(Path(values[-1])).record_file.is_file()
+
+
+def config_of(args: argparse.Namespace) -> PlainConfig:
     """The partial config that was asked for: the command, the file, each flag, laid over each other. Raises Wrong."""
-    found: Any = {}
-    base = _of_command(args.from_command) if args.from_command is not None else {}
-    if args.config is not None:
-        try:
-            found = json.loads(args.config.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise Wrong(f"--config: {args.config} cannot be read: {error.strerror}") from None
-        except ValueError as error:
-            raise Wrong(f"--config: {args.config} is not JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise Wrong(f"--config: {args.config} must hold an object of sections")
-    found = config_.merge(base, found) if base else found
+    command = _of_command(args.from_command) if args.from_command is not None else {}
+    config = _of_file(args.config) if args.config is not None else {}
+    if command:
+        config = config_.merge(command, config)
     for path, value in _flags(args):
         section, _, name = path.partition(".")
-        into = found.setdefault(section, {})
-        if not isinstance(into, dict):
+        settings = config.setdefault(section, {})
+        if not isinstance(settings, dict):
             raise Wrong(f"{section}: a section is an object of settings")
-        into[name] = None if value in ("null", ["null"]) else value
-    return found
+        settings[name] = None if value in ("null", ["null"]) else value
+    return config
 
 
-def _of_command(text: str) -> dict[str, Any]:
+def _of_file(file: Path) -> PlainConfig:
+    """The partial config in a JSON file, its settings not yet looked at. Raises Wrong."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Wrong(f"--config: {file} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise Wrong(f"--config: {file} is not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise Wrong(f"--config: {file} must hold an object of sections")
+    return config
+
+
+def _of_command(text: str) -> PlainConfig:
     """The config of a pasted command line; what has no place is said on stderr. Raises Wrong."""
     try:
         read = reference.from_command(text)
@@ -137,7 +158,8 @@ def chosen(args: argparse.Namespace) -> tuple[Run, int | None]:
         return _of_run(Run(args.run.resolve()), args)
     if args.resume_from is not None or args.branch is not None:
         raise Wrong("--resume-from and --branch need the folder of the run that the checkpoint belongs to")
-    config, token = config_of(args), os.environ.get("HF_TOKEN")
+    config = config_of(args)
+    token = os.environ.get("HF_TOKEN")
     try:
         surroundings.home(runs.home)
         _check_without_pictures(config, token)
@@ -147,27 +169,31 @@ def chosen(args: argparse.Namespace) -> tuple[Run, int | None]:
     except surroundings.Unfit as problem:
         raise Wrong(str(problem)) from None
     except config_.ConfigError as error:
-        raise Wrong("\n".join(f"{p.field}: {p.message}" for p in error.problems)) from None
+        raise _wrong(error, "") from None
     return run, run.attempts()[0]
 
 
-def _check_without_pictures(config: dict[str, Any], token: str | None) -> None:
+def _wrong(error: config_.ConfigError, whole: str) -> Wrong:
+    """Every problem of a config, a line each; one of no single setting is of the `whole`."""
+    return Wrong("\n".join(f"{problem.field or whole}: {problem.message}" for problem in error.problems))
+
+
+def _check_without_pictures(config: PlainConfig, token: str | None) -> None:
     """What can be said before pictures are brought in. Raises ConfigError, so that a refused run leaves none behind."""
     data = config.get("data", {})
     if isinstance(data, dict):  # else `plan` says what a section is
         data = {**data, "dataset": "sample", "data_dir": None}
-    found = prepare.plan(runs.home(), {**config, "data": data}, token=token)
-    problems = [problem for problem in found.problems if problem.field != "data.dataset"]
+    plan = prepare.plan(runs.home(), {**config, "data": data}, token=token)
+    problems = [problem for problem in plan.problems if problem.field != "data.dataset"]
     if problems:
         raise config_.ConfigError(problems)
 
 
-def _bring_pictures(config: dict[str, Any], token: str | None) -> None:
+def _bring_pictures(config: PlainConfig, token: str | None) -> None:
     """Import the Hub data set or the folder that the config names; its id takes their place. Raises Wrong."""
     try:
         data = config_.load({"data": config.get("data", {})}).data
-        found, report = datasets.ensure(runs.home(), data, OWNER, token, lambda done, of: print(
-            f"importing pictures {done}/{of or '?'}", flush=True))
+        dataset_id, report = datasets.ensure(runs.home(), data, OWNER, token, _print_imported)
     except config_.ConfigError:
         return  # prepare names every problem
     except (datasets.Wrong, datasets.Unreadable) as problem:
@@ -175,41 +201,50 @@ def _bring_pictures(config: dict[str, Any], token: str | None) -> None:
     if report is not None:
         if report["error"]:
             raise Wrong(f"data.dataset: {report['error']}")
-        print("\n".join([f"imported {report['used'] + report['converted']} of {report['seen']} into data set {found}",
-                         *report["notes"]]), flush=True)
-    config["data"] = {**config.get("data", {}), "dataset": found}
+        arrived = report["used"] + report["converted"]
+        print(f"imported {arrived} of {report['seen']} into data set {dataset_id}", *report["notes"], sep="\n",
+              flush=True)
+    config["data"] = {**config.get("data", {}), "dataset": dataset_id}
+
+
+def _print_imported(done: int, total: int | None) -> None:
+    print(f"importing pictures {done}/{total or '?'}", flush=True)
 
 
 def _of_run(run: Run, args: argparse.Namespace) -> tuple[Run, int | None]:
     """The run, or a branch of it, and the attempt to start; none where a run that trains now takes new settings."""
     if not run.record_file.is_file():
         raise Wrong(f"{run.path} is not a run's folder: it has no {run.record_file.name}")
-    reader, changes = runs.Reader(), config_of(args)
+    reader = runs.Reader()
+    changes = config_of(args)
     try:
         if args.branch is not None:
-            made = prepare.branch(run.home, run, name=args.name or f"{run.record()['name']}, branched", owner=OWNER,
-                                  checkpoint=args.branch, config=changes, held=HELD)
-            return made, made.attempts()[0]
+            branch = prepare.branch(run.home, run, name=args.name or f"{run.record()['name']}, branched", owner=OWNER,
+                                    checkpoint=args.branch, config=changes, held=HELD)
+            return branch, branch.attempts()[0]
         if args.name is not None:
             raise Wrong("--name names a new run: leave it out, or branch the run")
-        if changes and (asked := runs.change(run, changes, reader)):
-            _wait_for_answer(run, asked)
-            return run, None
-        waits = reader.state(run)[0] == "queued"
-        return run, run.attempts()[0] if waits else runs.resume(run, reader, args.resume_from, held=HELD)
+        if changes:
+            request_id = runs.change(run, changes, reader)
+            if request_id:  # it trains: the trainer takes them
+                _wait_for_answer(run, request_id)
+                return run, None
+        if reader.state(run)[0] == "queued":
+            return run, run.attempts()[0]
+        return run, runs.resume(run, reader, args.resume_from, held=HELD)
     except config_.ConfigError as error:
-        raise Wrong("\n".join(f"{p.field or run.path.name}: {p.message}" for p in error.problems)) from None
+        raise _wrong(error, run.path.name) from None
     except (runs.Refused, storage.Corrupt) as error:
         raise Wrong(f"{run.path.name}: {error}") from None
 
 
-def _wait_for_answer(run: Run, asked: str) -> None:
+def _wait_for_answer(run: Run, request_id: str) -> None:
     """Wait for what the trainer says to a request, and say it. Raises Wrong when it was refused."""
     reader = runs.Reader()
     print("asked: it holds from the next step on", flush=True)
     while True:
         alive = run.alive()
-        answer = reader.story(run).controls.get(asked, {})
+        answer = reader.story(run).controls.get(request_id, {})
         if answer.get("result") == "refused":
             raise Wrong(f"refused: {answer['message']}")
         if answer.get("result") == "done":
@@ -224,14 +259,19 @@ def _wait_for_answer(run: Run, asked: str) -> None:
 
 
 def _flags(args: argparse.Namespace) -> Iterator[tuple[str, Any]]:
-    return ((path, value) for path, value in vars(args).items() if "." in path)
+    """(path, value) of each setting that was given: text, or a list of texts."""
+    for path, value in vars(args).items():
+        if "." in path:
+            yield path, value
 
 
 class Shell:
     """Follows a run in the terminal: its log, its steps, and what Ctrl-C asks of it."""
 
     def __init__(self, run: Run, supervisor: subprocess.Popen[bytes]):
-        self.run, self.supervisor, self.reader = run, supervisor, runs.Reader()
+        self.run = run
+        self.supervisor = supervisor
+        self.reader = runs.Reader()
         self.log_at = run.log_file.stat().st_size
         self.seen = self.reader.story(run).seq
         self.shown = 0.0
@@ -262,7 +302,7 @@ class Shell:
     def _echo_log(self) -> None:
         with open(self.run.log_file, "rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(self.log_at if self.log_at <= size else 0)
+            file.seek(self.log_at if self.log_at <= size else 0)  # it was cut
             text = file.read()
         self.log_at = size
         sys.stderr.write(events.redact(text.decode("utf-8", "replace")))
@@ -272,17 +312,24 @@ class Shell:
         now = time.monotonic()
         if story.seq == self.seen or (now - self.shown < SHOW and not last):
             return
-        self.seen, self.shown = story.seq, now
-        total = self.run.config().train.max_steps
-        loss = story.curve.loss[-1] if story.curve.loss else math.nan
-        parts = [f"step {story.step}/{total}"]
-        parts += [f"loss {loss:.5f}"] if math.isfinite(loss) else []
-        parts += [f"{story.seconds_per_step:.2f} s/step"] if story.seconds_per_step else []
-        phase = story.phase or {}
-        if phase.get("phase") not in (None, "training"):
-            done = f" {phase['done']}/{phase['total']} {phase['unit'] or ''}" if phase.get("total") else ""
-            parts.append(f"{phase['phase']}{done}")
-        print("  ".join(parts), flush=True)
+        self.seen = story.seq
+        self.shown = now
+        print("  ".join(_told(story, self.run.config().train.max_steps)), flush=True)
+
+
+def _told(story: events.Story, total: int | None) -> Iterator[str]:
+    """Where a run is: its step, loss and speed, and what it does when it does not train."""
+    yield f"step {story.step}/{total}"
+    if story.curve.loss and math.isfinite(story.curve.loss[-1]):
+        yield f"loss {story.curve.loss[-1]:.5f}"
+    if story.seconds_per_step:
+        yield f"{story.seconds_per_step:.2f} s/step"
+    phase = story.phase or {}
+    if phase.get("phase") not in (None, "training"):
+        words = str(phase["phase"])
+        if phase.get("total"):
+            words += f" {phase['done']}/{phase['total']} {phase['unit'] or ''}"
+        yield words
 
 
 def supervise(run: Run, attempt: int) -> subprocess.Popen[bytes]:
@@ -310,7 +357,7 @@ def report(run: Run, state: str) -> int:
     print(f"pictures: {run.samples}")
     if state in runs.RESUMABLE:
         print(f"resume: python -m studio.train {run.path}")
-    return 0 if state in GOOD else 130 if state == "cancelled" else 1
+    return STATUS.get(state, 1)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -322,7 +369,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         run, attempt = chosen(args)
         print(f"run: {run.path}", flush=True)
-        return report(run, Shell(run, supervise(run, attempt)).follow()) if attempt is not None else 0
+        if attempt is None:
+            return 0
+        return report(run, Shell(run, supervise(run, attempt)).follow())
     except (Wrong, OSError) as error:
         print(faults.in_shell(error), file=sys.stderr)
         return 2

@@ -6,7 +6,8 @@ import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import torch
 
 from studio.bases import source as source_
 from studio.config import Config
@@ -15,8 +16,8 @@ from studio.folders.events import EventWriter
 from studio.folders.runs import Run
 from studio.train.batches.cache import Encoders, digest
 from studio.train.batches.feed import Feed
-from studio.train.batches.sampler import Draws, Sample
-from studio.train.checkpoints import CannotResume, Keeper, Weights
+from studio.train.batches.sampler import Draws, Row, Sample
+from studio.train.checkpoints import CannotResume, Keeper, State, Weights
 from studio.train.control import Controls
 from studio.train.learning import adapters, kernels, objectives, optim
 from studio.train.learning.ema import Ema
@@ -40,7 +41,7 @@ class Trainer:
     controls: Controls
     family: Family
     engine: Engine
-    model: Any
+    model: torch.nn.Module
     ema: Ema
     update: optim.Updater
     draws: Draws
@@ -62,8 +63,10 @@ class Trainer:
 
     def steer(self, config: Config) -> None:
         """Take over what may change on the way (`edits.EDITABLE`) from `config`."""
-        self.total_steps, self.sampler.settings = config.train.max_steps or 0, config.sample
-        self.sample_every, self.keeper.keep = config.sample.every_steps or 0, config.checkpoint.keep
+        self.total_steps = config.train.max_steps or 0
+        self.sampler.settings = config.sample
+        self.sample_every = config.sample.every_steps or 0
+        self.keeper.keep = config.checkpoint.keep
         self.save_every = config.checkpoint.every_steps or self.total_steps
         self.update.rate = optim.rate_of(config.optim, self.window, self.total_steps)
 
@@ -87,32 +90,37 @@ class Trainer:
 
     def validation_due(self, step: int) -> bool:
         """Whether the loss on held-out pictures is measured after this step."""
-        every = self.validate_every if self.validator.held else 0
-        return every > 0 and (step == self.total_steps or step % every == 0)
+        every = self.validate_every
+        if every == 0 or not self.validator.held:
+            return False
+        return step == self.total_steps or step % every == 0
 
     def validate(self, step: int) -> bool:
         """Rank 0 measures, the others wait; every rank learns whether it did."""
         if not self.validation_due(step):
             return False
         with self.engine.whole():
-            return self.host.tell(self.validator.measure(step) if self.host.main else None)
+            return self.host.from_main(lambda: self.validator.measure(step))
 
     def draw(self, step: int, prompt: str | None = None) -> bool:
         """Rank 0 draws, the others wait; every rank learns whether it went well."""
         with self.engine.whole():
-            return self.host.tell(self.sampler.draw(step, prompt) if self.host.main else None)
+            return self.host.from_main(lambda: self.sampler.draw(step, prompt))
 
     def save(self, step: int) -> bool:
         """Rank 0 saves, the others wait; every rank learns whether it went well.
 
         A save that failed is tried again at the next step, then after 2, 4, ... 64 more."""
         self.tally.gather()
-        per_epoch = -(-len(self.draws.rows) // self.window)
-        position = {"epoch": step // per_epoch, "position": step % per_epoch * self.window}
+        epoch, index = divmod(step, self.draws.windows_in_epoch(self.window))
         with self.engine.whole(optimizer=True):
-            saved = self.host.tell(self.keeper.save(step, position) if self.host.main else None)
-        self.failed_saves = 0 if saved else self.failed_saves + 1
-        self.retry_at = None if saved else step + min(64, 2 ** (self.failed_saves - 1))
+            saved = self.host.from_main(lambda: self.keeper.save(step, epoch, index * self.window))
+        if saved:
+            self.failed_saves = 0
+            self.retry_at = None
+        else:
+            self.failed_saves += 1
+            self.retry_at = step + min(64, 2 ** (self.failed_saves - 1))
         return saved
 
     def load(self, path: Path) -> tuple[int, list[str]]:
@@ -120,21 +128,22 @@ class Trainer:
 
         Raises CannotResume on every rank."""
         with self.engine.whole(optimizer=True):
-            found = self.host.tell(self._read(path) if self.host.main else None)
-            if isinstance(found, CannotResume):
-                raise found
+            loaded = self.host.from_main(lambda: self._read(path))
+            if isinstance(loaded, CannotResume):
+                raise loaded
             self.engine.spread()
-        return found
+        return loaded
 
     def _read(self, path: Path) -> tuple[int, list[str]] | CannotResume:
+        """`Keeper.load`, or why it must not be, which the other ranks are told too."""
         try:
             return self.keeper.load(path)
         except CannotResume as error:
             return error
 
 
-def build(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[str, Any]], host: Host,
-          events: EventWriter, controls: Controls, check: Callable[[], None]) -> Trainer:
+def build(run: Run, config: Config, rows: list[Row], held: list[Row], host: Host, events: EventWriter,
+          controls: Controls, check: Callable[[], None]) -> Trainer:
     """Load, cache and prepare everything; `held` are the rows that are only measured.
 
     `check` is called now and then, until the processes meet, and may raise to end the build.
@@ -152,20 +161,21 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[
     objective = objectives.make(family.schedule(base), config.objective.prediction_type or family.prediction_types[0],
                                 config.objective, family.timesteps)
     gc.freeze()  # what the imports made lives for ever: collecting after each drawing then takes milliseconds
-    facts = {**host.facts(), "data_sha": digest(rows), "base_sha": digest(encoders.hashes)}
+    facts: State = {**host.facts(), "data_sha": digest(rows), "base_sha": digest(encoders.hashes)}
     tally = Tally(rows, host)
     feed = Feed(family, objective, objectives.noise_of(config.objective), draws.seed, ready.pictures, ready.texts,
                 ready.framing, host.device, config.objective)
-    batch = config.train.batch_size or 1
-    steering = Steering(run, config, host.tell(run.edits() if host.main else None))
+    batch_size = config.train.batch_size or 1
+    steering = Steering(run, config, host.from_main(run.edits))
+    weights = Weights(shown.trained, shown.ema, shown.update, tally)
+    keeper = Keeper(run, config, events, weights, facts, steering)
+    sampler = Sampler(run, config, events, encoders, shown.model, shown.ema, shown.update, ready.texts,
+                      controls.leaving)
+    validator = Validator(events, shown.model, shown.ema, shown.update, feed, ready.fixed, ready.measured, batch_size)
     return Trainer(
         host=host, events=events, controls=controls, family=family, engine=engine, model=engine.model, ema=engine.ema,
-        update=engine.update, draws=draws, feed=feed,
-        keeper=Keeper(run, config, events, Weights(shown.trained, shown.ema, shown.update, tally), facts, steering),
-        sampler=Sampler(run, config, events, encoders, shown.model, shown.ema, shown.update, ready.texts,
-                        controls.leaving),
-        validator=Validator(events, shown.model, shown.ema, shown.update, feed, ready.fixed, ready.measured, batch),
-        tally=tally, steering=steering, total_steps=total, batch_size=batch, window=_window(config, host),
+        update=engine.update, draws=draws, feed=feed, keeper=keeper, sampler=sampler, validator=validator, tally=tally,
+        steering=steering, total_steps=total, batch_size=batch_size, window=_window(config, host),
         sample_every=config.sample.every_steps or 0, save_every=config.checkpoint.every_steps or total,
         validate_every=config.validation.every_steps or 0)
 
@@ -173,8 +183,8 @@ def build(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[
 def learner(config: Config, encoders: Encoders, host: Host) -> tuple[Trainee, adapters.Whole]:
     """What learns, on the device and with the kernels of this run, as the base has it; and how it is kept."""
     family = encoders.family
-    live = encoders.keep("texts") if config.model.train_text_encoder else {}
-    trainee = Trainee(family, family.load(family.denoiser, encoders.source, "float32"), live).train()
+    texts = encoders.keep("texts") if config.model.train_text_encoder else {}
+    trainee = Trainee(family, family.load(family.denoiser, encoders.source, "float32"), texts).train()
     if config.train.gradient_checkpointing:
         trainee.enable_gradient_checkpointing()
     trained = adapters.make(family, trainee.parts(), config)
@@ -186,4 +196,5 @@ def learner(config: Config, encoders: Encoders, host: Host) -> tuple[Trainee, ad
 
 
 def _window(config: Config, host: Host) -> int:
+    """The pictures of one update, over all ranks and micro-batches."""
     return (config.train.batch_size or 1) * config.train.gradient_accumulation_steps * host.ranks

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from safetensors.torch import load_file, save_file
 
 from studio import storage
-from studio.config import Config, differs, dump, load
+from studio.config import Config, PlainConfig, differs, dump, load
+from studio.errors import StudioError
+from studio.folders.edits import Edit
 from studio.folders.events import EventWriter, trace
 from studio.folders.runs import Run
 from studio.messages import Message, listed
@@ -18,52 +21,82 @@ from studio.storage import faults
 from studio.train.batches.cache import digest
 from studio.train.learning.adapters import Whole
 from studio.train.learning.ema import Ema
-from studio.train.learning.optim import Updater
+from studio.train.learning.optim import Numbers, ScalerState, Updater
 from studio.train.learning.per_image_loss import Tally
 from studio.train.live_edits import Steering
+from studio.train.parallel.distributed import HostFacts
 
 FORMAT = 2  # of what `Weights` and `Keeper` write; 1 had AdamW's moments alone, and no settings
+SECTIONS = ("model", "lora", "data", "train", "optim", "objective", "ema")  # that decide what is learnt
 CONDITIONS = ("device", "threads", "precision", "versions", "numerics")  # what bit-identity depends on
 
 
-class CannotResume(Exception):
+IN_MANIFEST = ("step", "config_sha", "data_sha", "versions", "device", "threads", "precision")
+
+
+class CannotResume(StudioError):
     """A checkpoint that this run must not continue from; the message says what differs."""
 
 
-class Unsaved(Exception):
+class Unsaved(StudioError):
     """The last checkpoint could not be written."""
 
     def __init__(self, why: str):
         super().__init__(Message("the last checkpoint could not be saved: {why}", why=why))
 
 
-def training_fields(config: Config) -> dict[str, Any]:
+class State(HostFacts, total=False):
+    """A checkpoint's `state.json`: what a resume compares, and where training was."""
+
+    data_sha: str
+    base_sha: str
+    format: int
+    settings: PlainConfig
+    config_sha: str
+    step: int
+    epoch: int
+    position: int  # at which the next update's window begins
+    ema_updates: int
+    scaler: ScalerState | None
+    edits: list[Edit]
+
+
+def training_fields(config: Config) -> PlainConfig:
     """The part of a config that decides what is learnt; a resume must agree with all of it (see `changes`)."""
     data = dump(config)
-    fields = {section: data[section] for section in ("model", "lora", "data", "train", "optim", "objective", "ema")}
-    return {**fields, "num_processes": config.compute.num_processes}
+    fields = {section: data[section] for section in SECTIONS}
+    fields["num_processes"] = config.compute.num_processes
+    return fields
 
 
-def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def changes(before: PlainConfig, now: PlainConfig) -> list[str]:
     """What differs between two runs' `training_fields`, in words.
 
     A setting that the older one does not know yet stands at its default there, so that an update of the studio does
     not part a run from its checkpoints; a default that is "from the base" cannot be known, and is passed over.
     """
-    known, found = training_fields(load({})), []
+    defaults = training_fields(load({}))
+    changed: list[str] = []
     for section, values in now.items():
-        if not isinstance(values, dict):
-            found += [differs(section, before.get(section), values)] if before.get(section) != values else []
+        if isinstance(values, dict):
+            changed.extend(_changes_in(section, before.get(section, {}), values, defaults[section]))
+        elif before.get(section) != values:
+            changed.append(differs(section, before.get(section), values))
+    return sorted(changed)
+
+
+def _changes_in(section: str, before: PlainConfig, now: PlainConfig, defaults: PlainConfig) -> Iterator[str]:
+    """What differs between two states of a section, in words, in no order."""
+    older = {**defaults, **before}
+    for name in now.keys() | older.keys():
+        if older.get(name) == now.get(name):
             continue
-        older = {**known[section], **before.get(section, {})}
-        for name in values.keys() | older.keys():
-            unknown = name not in before.get(section, {}) and known[section].get(name) is None
-            if older.get(name) != values.get(name) and not unknown:
-                found.append(differs(f"{section}.{name}", older.get(name), values.get(name)))
-    return sorted(found)
+        if name in before or defaults.get(name) is not None:
+            yield differs(f"{section}.{name}", older.get(name), now.get(name))
 
 
 def _together(parts: list[str]) -> str:
+    """Things said one after the other, as one: "a and b"."""
     *before, last = parts
     for part in reversed(before):
         last = Message("{first} and {second}", first=part, second=last)
@@ -87,7 +120,7 @@ class Weights:
         types, `optimizer.json` its numbers.
         """
         with self.update.drawing():
-            self.trained.write(root, "", {})
+            self.trained.write(root, "", None)
         if self.ema.updates:
             with self.ema.swapped():
                 self.trained.write(root, "_ema", self.ema.facts())
@@ -96,66 +129,71 @@ class Weights:
         storage.write_json(root / "optimizer.json", numbers)
         self.tally.write(root)
 
-    def read(self, root: Path, updates: int, scale: dict[str, Any] | None) -> None:
+    def read(self, root: Path, updates: int, scale: ScalerState | None) -> None:
         """Take everything over from what `write` wrote; `updates` counts the average's."""
         self.trained.load(root, "")
         if updates:
             with self.ema.swapped():
                 self.trained.load(root, "_ema")
         self.ema.updates = updates
-        self.update.take(self.trained.named(), load_file(root / "optimizer.safetensors"),
-                         storage.read_json(root / "optimizer.json") or {})
+        numbers = cast(Numbers, storage.read_json(root / "optimizer.json") or {})
+        self.update.take(self.trained.named(), load_file(root / "optimizer.safetensors"), numbers)
         self.tally.load(root)
-        if self.update.scaler is not None and scale:
-            self.update.scaler.load_state_dict(scale)
+        self.update.take_scaler_state(scale)
 
 
 class Keeper:
     """Saves, retires and finds this run's checkpoints. `facts` (what a resume compares) are recorded in each."""
 
-    def __init__(self, run: Run, config: Config, events: EventWriter, weights: Weights, facts: dict[str, Any],
+    def __init__(self, run: Run, config: Config, events: EventWriter, weights: Weights, facts: State,
                  steering: Steering):
-        self.run, self.keep, self.events, self.weights = run, config.checkpoint.keep, events, weights
+        self.run = run
+        self.keep = config.checkpoint.keep
+        self.events = events
+        self.weights = weights
         self.steering = steering
         settings = training_fields(config)
-        self.facts = {**facts, "format": FORMAT, "settings": settings, "config_sha": digest(settings)}
+        self.facts: State = {**facts, "format": FORMAT, "settings": settings, "config_sha": digest(settings)}
         self.saved: int | None = None  # the step of the newest one
         self.seconds = 0.0  # how long the last save took
         self.error = ""  # why the last save failed
         self.damaged = False  # whether `find` met a checkpoint that is not whole
         self.later: set[Path] = set()  # what the run no longer goes on from, and could not be put away
 
-    def save(self, step: int, position: dict[str, int]) -> bool:
+    def save(self, step: int, epoch: int, position: int) -> bool:
         """Save at this step; False when it failed, with a `checkpoint` event that says why."""
         if self.saved == step:
             return True
-        name, began = f"checkpoint-{step}", time.monotonic()
-        final = self.run.checkpoints / name
+        began = time.monotonic()
+        path = self.run.checkpoints / f"checkpoint-{step}"
         self.events.phase("saving")
-        scaler = self.weights.update.scaler
-        scale = scaler.state_dict() if scaler is not None else None
-        state = {**self.facts, "step": step, **position, "ema_updates": self.weights.ema.updates, "scaler": scale,
-                 "edits": self.steering.taken()}
-        manifest_facts = {key: state[key] for key in ("step", "config_sha", "data_sha", "versions", "device",
-                                                      "threads", "precision")}
+        state: State = {
+            **self.facts, "step": step, "epoch": epoch, "position": position,
+            "ema_updates": self.weights.ema.updates, "scaler": self.weights.update.scaler_state(),
+            "edits": self.steering.taken()}
         try:
-            self._put_away(final)
-            with storage.staged(final, manifest_facts) as folder:
-                self.weights.write(folder)
-                storage.write_json(folder / "state.json", state)
-                self.events.sync()
+            self._write(path, state)
         except Exception as error:  # a full disk also arrives as RuntimeError or SafetensorError
             trace()
             self.error = faults.plain(error)
-            self.events.add("checkpoint", step=step, name=name, bytes=0, seconds=time.monotonic() - began, ok=False,
-                            error=self.error)
+            self.events.add("checkpoint", step=step, name=path.name, bytes=0, seconds=time.monotonic() - began,
+                            ok=False, error=self.error)
             return False
-        self.saved, self.seconds = step, time.monotonic() - began
-        size = sum(p.stat().st_size for p in final.rglob("*") if p.is_file())
-        self.events.add("checkpoint", step=step, name=name, bytes=size, seconds=round(self.seconds, 3), ok=True,
-                        error=None)
+        self.saved = step
+        self.seconds = time.monotonic() - began
+        self.events.add("checkpoint", step=step, name=path.name, bytes=_size(path), seconds=round(self.seconds, 3),
+                        ok=True, error=None)
         self._retire()
         return True
+
+    def _write(self, path: Path, state: State) -> None:
+        """Write the checkpoint whole, in the place of one that is there. Raises whatever a disk or a library does."""
+        manifest_facts = {key: state[key] for key in IN_MANIFEST}
+        self._put_away(path)
+        with storage.staged(path, manifest_facts) as folder:
+            self.weights.write(folder)
+            storage.write_json(folder / "state.json", state)
+            self.events.sync()
 
     def find(self) -> Path | None:
         """The newest checkpoint whose every hash agrees. Damaged newer ones are named in a warning and put aside.
@@ -163,9 +201,7 @@ class Keeper:
         Raises CannotResume where a branch has none: its base's weights would be another run."""
         storage.sweep_staging(self.run.checkpoints)
         promised = (self.run.record().get("parent") or {}).get("checkpoint")
-        numbered = [(int(p.name.rpartition("-")[2]), p) for p in self.run.checkpoints.glob("checkpoint-*")
-                    if p.is_dir() and p.name.rpartition("-")[2].isdigit()]
-        for step, path in sorted(numbered, reverse=True):
+        for step, path in self._numbered():
             try:
                 storage.verify(path)
             except storage.Corrupt as error:
@@ -181,6 +217,14 @@ class Keeper:
             raise CannotResume(Message("{name}, from which this run goes on, is not here: branch it once more, or "
                                        "restore that checkpoint", name=promised))
         return None
+
+    def _numbered(self) -> list[tuple[int, Path]]:
+        """The checkpoint folders with their steps, whole or not, the newest first."""
+        numbered = []
+        for path in self.run.checkpoints.glob("checkpoint-*"):
+            if path.is_dir() and path.name.rpartition("-")[2].isdigit():
+                numbered.append((_step_of(path), path))
+        return sorted(numbered, reverse=True)
 
     def _drop_damaged(self, path: Path, why: storage.Corrupt) -> None:
         self.damaged = True
@@ -198,9 +242,9 @@ class Keeper:
     def named(self, name: str) -> Path:
         """The whole checkpoint of that name. Raises CannotResume, saying which there are."""
         storage.sweep_staging(self.run.checkpoints)
-        known = [path for path, _ in self.run.valid_checkpoints()]
-        there = ", ".join(path.name for path in known) or "none"
-        path = next((path for path in known if path.name == name), None)
+        paths = {path.name: path for path, _ in self.run.valid_checkpoints()}
+        there = ", ".join(paths) or "none"
+        path = paths.get(name)
         if path is None:
             raise CannotResume(Message("there is no checkpoint {name} in this run; there are: {names}",
                                        name=repr(name[:40]), names=there))
@@ -214,12 +258,12 @@ class Keeper:
     def drop_later(self) -> None:
         """Put the checkpoints after the one that was loaded into the trash: the run goes on from that one."""
         for path, _ in list(self.run.valid_checkpoints()):
-            if int(path.name.rpartition("-")[2]) > (self.saved or 0):
+            if _step_of(path) > (self.saved or 0):
                 self.later.add(path)
         self._drop_later()
 
     def _drop_later(self) -> None:
-        for path in sorted(self.later, key=lambda path: -int(path.name.rpartition("-")[2])):
+        for path in sorted(self.later, key=_step_of, reverse=True):
             try:
                 self._put_away(path)
             except OSError as error:
@@ -243,30 +287,40 @@ class Keeper:
         """Continue from `path`: its step, and what makes the continuation not bit-identical (nothing, mostly).
 
         Raises CannotResume."""
-        state = storage.read_json(path / "state.json") or {}
+        state = cast(State, storage.read_json(path / "state.json") or {})
         if state.get("format") != FORMAT:
             raise CannotResume(Message("{name} was saved by studio {version} in checkpoint format {format}, and this "
                                        "one reads format {own}: resume with the studio that saved it, or start a new "
                                        "run", name=path.name,
                                        version=state.get("versions", {}).get("studio") or Message("unknown"),
                                        format=state.get("format", 1), own=FORMAT))
-        found, allowed = changes(state["settings"], self.facts["settings"]), self.origin(path) is not None
-        if not allowed and (made := state.get("edits") or []) != self.steering.edits[: len(made)]:
-            found.append(Message("the edits made before it are not those of this run"))
+        differences = changes(state["settings"], self.facts["settings"])
+        if self.origin(path) is None:  # a branch may have other settings
+            edits_then = state.get("edits") or []
+            if edits_then != self.steering.edits[: len(edits_then)]:
+                differences.append(Message("the edits made before it are not those of this run"))
+            self._refuse_changes(path, state, differences)
+        else:
+            self._refuse_changes(path, state, [])
+        self.weights.read(path, state["ema_updates"], state["scaler"])
+        self.saved = state["step"]
+        for key in CONDITIONS:
+            if state.get(key) != self.facts[key]:
+                differences.append(differs(key, state.get(key), self.facts[key]))
+        return state["step"], differences
+
+    def _refuse_changes(self, path: Path, state: State, changed_settings: list[str]) -> None:
+        """Raises CannotResume where the settings, the pictures or the base are not those of the checkpoint."""
         wrong: list[str] = []
-        if found and not allowed:
-            wrong.append(Message("the run's settings changed ({what})", what=listed(found)))
-        wrong += [what for key, what in (("data_sha", Message("the run's pictures changed")),
-                                         ("base_sha", Message("the base model's files changed")))
-                  if state.get(key) != self.facts[key]]
+        if changed_settings:
+            wrong.append(Message("the run's settings changed ({what})", what=listed(changed_settings)))
+        if state.get("data_sha") != self.facts["data_sha"]:
+            wrong.append(Message("the run's pictures changed"))
+        if state.get("base_sha") != self.facts["base_sha"]:
+            wrong.append(Message("the base model's files changed"))
         if wrong:
             raise CannotResume(Message("{what} since {name} was saved; restore what it was, or start a new run",
                                        what=_together(wrong), name=path.name))
-        self.weights.read(path, state["ema_updates"], state["scaler"])
-        self.saved = state["step"]
-        differences = found + [differs(key, state.get(key), self.facts[key]) for key in CONDITIONS
-                               if state.get(key) != self.facts[key]]
-        return state["step"], differences
 
     def origin(self, path: Path) -> str | None:
         """Where a checkpoint that came with a branch comes from, and what the branch changed; None for any other."""
@@ -281,14 +335,14 @@ class Keeper:
 
     def adopt(self, path: Path) -> None:
         """Tell of a checkpoint that was there before the run began."""
-        size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
-        self.events.add("checkpoint", step=self.saved, name=path.name, bytes=size, seconds=0.0, ok=True, error=None)
+        self.events.add("checkpoint", step=self.saved, name=path.name, bytes=_size(path), seconds=0.0, ok=True,
+                        error=None)
 
     def _retire(self) -> None:
         """Remove all but the newest `keep`; one that is being downloaded waits for the next save."""
         self._drop_later()
-        kept = [path for path, _ in self.run.valid_checkpoints() if path not in self.later]
-        for path in kept[self.keep :]:
+        newest_first = [path for path, _ in self.run.valid_checkpoints() if path not in self.later]
+        for path in newest_first[self.keep :]:
             try:
                 self._retire_one(path)
             except OSError as error:
@@ -304,3 +358,13 @@ class Keeper:
             storage.clear(lease.path)
         finally:
             lease.release()
+
+
+def _step_of(path: Path) -> int:
+    """The step of `checkpoint-500`."""
+    return int(path.name.rpartition("-")[2])
+
+
+def _size(folder: Path) -> int:
+    """The bytes of all files in it."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

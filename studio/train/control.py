@@ -6,17 +6,20 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from studio import storage
 from studio.folders.events import EventWriter
 from studio.folders.requests import Args
 from studio.folders.work import Work
-from studio.messages import Message, word
+from studio.messages import JsonObject, Message, word
 
 LEAVING = ("cancel", "stop", "pause", "terminate")  # the strongest first; "terminate" is SIGTERM
+SignalHandler = Callable[[int, FrameType | None], object] | int | None  # as the signal module has it
 GRACE = 8.0  # seconds from SIGTERM until this process should be gone
 
 
@@ -26,7 +29,7 @@ class Request:
 
     kind: str
     id: str = ""
-    args: Args = field(default_factory=Args)
+    args: dict[str, Any] = field(default_factory=dict)  # as somebody asked: a message, a prompt, a partial config
     path: Path | None = None
 
 
@@ -35,14 +38,17 @@ class Controls:
     that is kept already only loses its file, since it is told of at its step."""
 
     def __init__(self, run: Work, events: EventWriter, began: float, attempt: int | None = None):
-        self.run, self.events = run, events
+        self.run = run
+        self.events = events
         self._told: float | None = None  # when SIGTERM came, monotonic
-        self._before: Any = signal.SIG_DFL
+        self._before: SignalHandler = signal.SIG_DFL
         self._dropped: set[str] = set()
-        earlier = run.earlier_requests(run.process()["attempt"] if attempt is None else attempt, began)
-        kept = run.kept_requests() if earlier else set()
+        if attempt is None:
+            attempt = int(run.process()["attempt"])
+        earlier = run.earlier_requests(attempt, began)
+        kept_edits = run.kept_requests() if earlier else set()
         for request in self._waiting():
-            if request.id in kept:
+            if request.id in kept_edits:
                 self.drop(request)
             elif request.id in earlier:
                 self.answer(request, "refused", Message("asked before this attempt began"))
@@ -53,16 +59,19 @@ class Controls:
 
     def poll(self) -> list[Request]:
         """Everything asked for and not yet answered, oldest first."""
-        told = [Request("terminate")] if self._told is not None else []
-        return told + self._waiting()
+        if self._told is None:
+            return self._waiting()
+        return [Request("terminate"), *self._waiting()]
 
     def leaving(self) -> bool:
         """Whether somebody wants the trainer to end."""
-        return any(request.kind in LEAVING for request in self.poll())
+        return strongest(self.poll()) is not None
 
     def seconds_left(self) -> float:
         """How much of the grace after SIGTERM is left; endless when there was none."""
-        return float("inf") if self._told is None else GRACE - (time.monotonic() - self._told)
+        if self._told is None:
+            return float("inf")
+        return GRACE - (time.monotonic() - self._told)
 
     def accept(self, request: Request, message: str | None = None) -> None:
         """Say that the request was seen and will be carried out."""
@@ -89,19 +98,21 @@ class Controls:
                                                     state=word(result)))
 
     def _waiting(self) -> list[Request]:
-        found = self.run.requests()
-        return [Request(kind, id_, args, path) for id_, kind, args, path in found
+        """The requests that lie in `control/`, oldest first, without those that are done with."""
+        return [Request(kind, id_, args, path) for id_, kind, args, path in self.run.requests()
                 if id_[:20].isdigit() and id_ not in self._dropped]
 
     def _on_sigterm(self, *_: object) -> None:
-        self._told = self._told if self._told is not None else time.monotonic()
+        if self._told is None:
+            self._told = time.monotonic()
 
 
 class NoControls(Controls):
     """The other ranks: rank 0 tells them, and SIGTERM is for rank 0."""
 
     def __init__(self) -> None:
-        self._told, self._before = None, signal.SIG_DFL
+        self._told = None
+        self._before = signal.SIG_DFL
 
     def poll(self) -> list[Request]:
         """Nothing is asked here."""
@@ -127,7 +138,7 @@ class Silence(EventWriter):
     def __init__(self) -> None:
         pass
 
-    def add(self, kind: str, **fields: Any) -> dict[str, Any]:
+    def add(self, kind: str, **fields: object) -> JsonObject:
         """Write nothing."""
         return {}
 
@@ -136,6 +147,15 @@ class Silence(EventWriter):
 
     def close(self) -> None:
         """Nothing to close."""
+
+
+def strongest(requests: list[Request]) -> Request | None:
+    """The one of the requests by which the trainer ends; None when nobody wants it to."""
+    for kind in LEAVING:
+        for request in requests:
+            if request.kind == kind:
+                return request
+    return None
 
 
 def leave_with_supervisor(run: Work) -> None:

@@ -7,7 +7,7 @@ killed in between repeats it at the same step.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from studio import storage
 from studio.config import Config, ConfigError
@@ -18,12 +18,18 @@ from studio.messages import Message
 from studio.storage import faults
 from studio.train.control import Request
 
+if TYPE_CHECKING:
+    from studio.train.build import Trainer
+
 
 class Steering:
     """The edits of a run and how many of them hold already; `config` is what holds now. The same on every rank."""
 
     def __init__(self, run: Run, config: Config, known: list[Edit]):
-        self.run, self.created, self.config, self.edits = run, config, config, known
+        self.run = run
+        self.created = config
+        self.config = config
+        self.edits = known
         self.held = 0
 
     def due(self, step: int) -> Iterator[Edit]:
@@ -56,9 +62,9 @@ class Steering:
         return self.edits[: self.held]
 
 
-def follow(trainer: Any, step: int) -> None:
+def follow(trainer: Trainer, step: int) -> None:
     """Let every edit that holds from `step` on take effect, each after an event that says so."""
-    steering: Steering = trainer.steering
+    steering = trainer.steering
     for edit in steering.due(step):
         if edit["step"] == step:  # an earlier one was told of by the attempt that made the steps after it
             trainer.events.add("control", id=edit["id"], control="edit", result="done", step=step,
@@ -66,15 +72,17 @@ def follow(trainer: Any, step: int) -> None:
     trainer.steer(steering.config)
 
 
-def serve(trainer: Any, request: Request, step: int) -> None:
+def serve(trainer: Trainer, request: Request, step: int) -> None:
     """Carry out an `edit` request after `step` steps."""
-    steering: Steering = trainer.steering
-    answer = trainer.host.tell(steering.keep(request, step) if trainer.host.main else None)
+    steering = trainer.steering
+    answer = trainer.host.from_main(lambda: steering.keep(request, step))
     if isinstance(answer, str):
         trainer.controls.answer(request, "refused", answer)
         return
-    later = Message("from step {step} on, where the edit before it holds again", step=answer["step"])
-    trainer.controls.accept(request, later if answer["step"] > step else None)
+    note = None
+    if answer["step"] > step:
+        note = Message("from step {step} on, where the edit before it holds again", step=answer["step"])
+    trainer.controls.accept(request, note)
     steering.edits = [*steering.edits, answer]
     follow(trainer, step)
     trainer.controls.drop(request)

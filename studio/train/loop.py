@@ -5,15 +5,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import NamedTuple
 
 from studio import storage
 from studio.folders import events as events_
@@ -22,16 +18,16 @@ from studio.folders.runs import LOST, Run
 from studio.messages import Message, listed
 from studio.storage import faults
 from studio.train import control, live_edits, track
-from studio.train.batches.feed import Batch
-from studio.train.batches.sampler import Sample, key, share
 from studio.train.build import Trainer, build
 from studio.train.checkpoints import CannotResume, Unsaved
 from studio.train.control import Controls, Request
-from studio.train.errors import Diverged, explain
+from studio.train.errors import Diverged, RunError, explain
 from studio.train.parallel.distributed import Host, lost_peer, peak_memory
+from studio.train.step import Progress, report, take_step
 
-PATIENCE = 3  # updates in a row that may be non-finite
 QUICK = 15.0  # seconds of drawing that a stop still waits for
+ENDS = {"cancel": "cancelled", "stop": "stopped", "pause": "paused", "terminate": "terminated"}  # by what was asked
+TOLD = {"terminated": "paused"}  # to a person, an end by the machine is a pause
 EXIT_CODES = {"finished": 0, "stopped": 0, "paused": 0, "cancelled": 0, "failed": 1, "diverged": 1, "terminated": 143,
               "lost": 1}
 
@@ -69,16 +65,8 @@ def train(run: Run, *, supervised: bool = True) -> str:
             lock.release()
 
 
-@dataclass
-class Progress:
-    """How far this attempt is: the last finished step, and the checkpoint it could be continued from."""
-
-    step: int = 0
-    bad: int = 0  # non-finite updates in a row
-    waiting: list[dict[str, Any]] = field(default_factory=list)  # steps whose numbers are still on the device
-
-
 def _attempt(run: Run, events: EventWriter, began: float, progress: Progress) -> str:
+    """Build, resume, train and say how it ended; returns that, a key of EXIT_CODES."""
     config = run.created_config()
     number = _attempt_number(run, began)
     host = Host(config)
@@ -88,27 +76,30 @@ def _attempt(run: Run, events: EventWriter, began: float, progress: Progress) ->
         held = [row for row in frozen if row.get("split", "train") != "train"]
         events.add("attempt", attempt=number.number, total_steps=run.config().train.max_steps, pictures=len(rows),
                    **host.facts())
-        controls = Controls(run, events, number.began, number.number) if host.main else control.NoControls()
-        trackers = track.make(run, config, number.number, events) if host.main else track.NoTrackers()
+        if host.main:
+            controls = Controls(run, events, number.began, number.number)
+            trackers = track.make(run, config, number.number, events)
+        else:
+            controls = control.NoControls()
+            trackers = track.NoTrackers()
         controls.listen()
         try:
             trainer = build(run, config, rows, held, host, events, controls, check=lambda: _check(controls))
             _resume(trainer, progress, first=number.number == 1, checkpoint=run.record().get("resume_from"))
             result = _fit(trainer, progress)
         except Leave:
-            result = _leave_early(controls, progress)
+            result = _leave_early(controls)
         finally:
             trackers.close(min(track.CLOSING_SECONDS, max(0.5, controls.seconds_left() - 1.0)))
         controls.close(result)
-        _end(events, "paused" if result == "terminated" else result, progress.step)
+        _end(events, TOLD.get(result, result), progress.step)
         host.wait()  # for rank 0, which has the last word
         return result
     finally:
         host.close()
 
 
-@dataclass(frozen=True)
-class _Number:
+class _Number(NamedTuple):
     number: int
     began: float
 
@@ -119,42 +110,50 @@ def _attempt_number(run: Run, began: float) -> _Number:
     if process:
         return _Number(int(process["attempt"]), float(process["began"]))
     earlier, _ = events_.read(run.events_file)
-    return _Number(1 + sum(e["kind"] == "attempt" for e in earlier), began)
+    return _Number(1 + [event["kind"] for event in earlier].count("attempt"), began)
 
 
 def _resume(trainer: Trainer, progress: Progress, *, first: bool, checkpoint: str | None) -> None:
     """Continue from the checkpoint that was asked for, or the newest good one, or begin at step 0."""
-    host = trainer.host
-    found = host.tell(_findings(trainer, checkpoint) if host.main else None)
-    if isinstance(found, CannotResume):
-        raise found
-    if found is None:
-        if not first:
-            note = (Message("no checkpoint is whole any more") if trainer.keeper.damaged else
-                    Message("no checkpoint was saved yet"))
-            trainer.events.add("resumed", from_step=0, checkpoint=None, exact=True, note=note)
-        return
-    progress.step, differences = trainer.load(Path(found))
-    if checkpoint and host.main:
-        trainer.keeper.drop_later()
-    if not host.exact:
-        differences = [*differences, Message("this GPU's kernels may add in another order each time, unless "
-                                             "compute.deterministic is on")]
-    origin = trainer.keeper.origin(Path(found))
-    further = [words for words in differences if words not in (origin or "")]
-    trainer.events.add("resumed", from_step=progress.step, checkpoint=Path(found).name, exact=not differences,
-                       note=listed([origin, *further] if origin else further) or None)
-    if origin and first:
-        trainer.keeper.adopt(Path(found))
+    keeper = trainer.keeper
+    path = trainer.host.from_main(lambda: _checkpoint_of(trainer, checkpoint))
+    if isinstance(path, CannotResume):
+        raise path
+    if path is not None:
+        progress.step, differences = trainer.load(path)
+        if checkpoint and trainer.host.main:
+            keeper.drop_later()
+        origin = keeper.origin(path)
+        _tell_of_resume(trainer, path, origin, differences)
+        if origin and first:
+            keeper.adopt(path)
+    elif not first:
+        note = Message("no checkpoint was saved yet")
+        if keeper.damaged:
+            note = Message("no checkpoint is whole any more")
+        trainer.events.add("resumed", from_step=0, checkpoint=None, exact=True, note=note)
 
 
-def _findings(trainer: Trainer, checkpoint: str | None) -> str | CannotResume | None:
+def _checkpoint_of(trainer: Trainer, name: str | None) -> Path | CannotResume | None:
     """The checkpoint to continue from, or why there is none that may be; the ranks all learn it from rank 0."""
     try:
-        found = trainer.keeper.named(checkpoint) if checkpoint else trainer.keeper.find()
+        if name:
+            return trainer.keeper.named(name)
+        return trainer.keeper.find()
     except CannotResume as error:
         return error
-    return str(found) if found else None
+
+
+def _tell_of_resume(trainer: Trainer, path: Path, origin: str | None, differences: list[str]) -> None:
+    """The `resumed` event: where from, and what keeps the continuation from being bit-identical, each thing once."""
+    if not trainer.host.exact:
+        differences = [*differences, Message("this GPU's kernels may add in another order each time, unless "
+                                             "compute.deterministic is on")]
+    notes = differences
+    if origin:
+        notes = [origin, *(difference for difference in differences if difference not in origin)]
+    trainer.events.add("resumed", from_step=trainer.keeper.saved, checkpoint=path.name, exact=not differences,
+                       note=listed(notes) or None)
 
 
 def _fit(trainer: Trainer, progress: Progress) -> str:
@@ -170,99 +169,21 @@ def _fit(trainer: Trainer, progress: Progress) -> str:
         take_step(trainer, update, window, progress)
         progress.step = update + 1
         asked = trainer.host.tell(trainer.controls.poll())
-        if left := _boundary(trainer, progress, asked):
-            return left
+        result = _boundary(trainer, progress, asked)
+        if result is not None:
+            return result
         if progress.step >= trainer.total_steps:
             return _finish(trainer, progress)
     raise AssertionError("the windows never end")
 
 
-def take_step(trainer: Trainer, update: int, window: list[Sample], progress: Progress) -> None:
-    """One update: the mean loss over the window's pictures, its gradient, the step, the average, the event."""
-    began, host = time.perf_counter(), trainer.host
-    shares = share(window, trainer.batch_size, host.rank, host.ranks)
-    # DDP divides by the ranks and nothing divides by the micro-batches, so a picture weighs ranks / window.
-    scale = host.ranks / len(window)
-    total, told = torch.zeros((), device=host.device), []
-    for index, samples in enumerate(shares):
-        fed = samples or window[:1]  # a rank without pictures takes part with weight 0
-        batch = trainer.feed(fed)
-        torch.manual_seed(key(trainer.draws.seed, "dropout", fed[0].epoch, fed[0].position))
-        last = index == len(shares) - 1
-        with trainer.engine.micro(last):
-            batch = _refined(trainer, batch)
-            predicted = trainer.model(batch.x_t, batch.time, batch.cond, batch.captions)
-            errors = (predicted.float() - batch.target).square().mean(dim=(1, 2, 3)) * batch.weight
-            loss = errors.sum() * (scale if samples else 0.0)
-            total += loss.detach()
-            if last:
-                trainer.update.begin(update, total)
-            trainer.engine.backward(loss)
-        if samples:
-            told.append((samples, errors.detach()))
-    loss = host.mean(total)
-    norm = trainer.update(update, loss)
-    trainer.ema.update()
-    progress.waiting.append({"step": update + 1, "loss": loss, "lr": trainer.update.rate(update), "grad_norm": norm,
-                             "pictures": len(window), "seconds": began, "told": told})
-    report(trainer, progress, keep=0 if host.device.type == "cpu" else 1)
-
-
-def _refined(trainer: Trainer, batch: Batch) -> Batch:
-    """The batch after the objective saw what the denoiser makes of it (DREAM), or as it is."""
-    refine = trainer.feed.objective.refine
-    if refine is None:
-        return batch
-    with torch.no_grad():
-        predicted = trainer.model(batch.x_t, batch.time, batch.cond, batch.captions).float()
-        x_t, target = refine(batch.x_t, batch.target, batch.time, predicted)
-    return batch._replace(x_t=x_t, target=target)
-
-
-def report(trainer: Trainer, progress: Progress, keep: int) -> None:
-    """Write the events of all but the `keep` newest steps: a GPU works on the next step while the last one is read."""
-    while len(progress.waiting) > keep:
-        event = progress.waiting.pop(0)
-        loss, norm = event["loss"].item(), event["grad_norm"].item()
-        for samples, errors in event.pop("told"):
-            trainer.tally.add(samples, errors)
-        now = time.perf_counter()
-        event["seconds"], trainer.last_report = now - max(event["seconds"], trainer.last_report), now
-        trainer.events.step(**{**event, "loss": loss, "grad_norm": norm})
-        # fp16's gradient scaler looks for its scale by overflowing: only a non-finite loss counts there.
-        finite = math.isfinite(loss) and (trainer.update.scaler is not None or math.isfinite(norm))
-        progress.bad = 0 if finite else progress.bad + 1
-        if not finite:
-            trainer.events.warning("skipped_update", _skipped(trainer, event["step"], loss))
-        if progress.bad >= PATIENCE:
-            raise Diverged(Message("the loss or its gradient was not finite {times} times in a row, last at step "
-                                   "{step}", times=PATIENCE, step=event["step"]))
-
-
-def _skipped(trainer: Trainer, step: int, loss: float) -> Message:
-    """What is said of a step whose loss, or else its gradient, was not finite."""
-    if not math.isfinite(loss):
-        return Message("Step {step} was skipped: its {what} was not finite.", step=step, what=Message("loss"))
-    if not trainer.update.partial:
-        return Message("Step {step} was skipped: its {what} was not finite.", step=step, what=Message("gradient"))
-    return Message("Step {step} was skipped for the weights whose gradient that is: its {what} was not finite.",
-                   step=step, what=Message("gradient"))
-
-
 def _boundary(trainer: Trainer, progress: Progress, asked: list[Request]) -> str | None:
     """What is due after a step: pictures, a checkpoint, requests. Returns the result when the trainer should leave."""
-    step, busy = progress.step, False
+    step = progress.step
     asked = _without_late_pauses(trainer, step, asked)
-    leaving = min((r for r in asked if r.kind in control.LEAVING), key=lambda r: control.LEAVING.index(r.kind),
-                  default=None)
+    leaving = control.strongest(asked)
     if leaving is None:
-        if trainer.sample_due(step):
-            busy = _draw(trainer, progress)
-        if trainer.validation_due(step):
-            report(trainer, progress, keep=0)
-            busy = trainer.validate(step) or busy
-        if trainer.save_due(step):
-            busy = _save(trainer, progress) or busy
+        busy = _do_what_is_due(trainer, progress)
         live_edits.follow(trainer, step)
         for request in asked:
             _serve(trainer, progress, request)
@@ -276,20 +197,40 @@ def _boundary(trainer: Trainer, progress: Progress, asked: list[Request]) -> str
     return _leave(trainer, progress, leaving)
 
 
+def _do_what_is_due(trainer: Trainer, progress: Progress) -> bool:
+    """Draw, measure and save, each where its time has come; returns whether anything came of it."""
+    busy = False
+    if trainer.sample_due(progress.step):
+        busy = _draw(trainer, progress)
+    if trainer.validation_due(progress.step):
+        report(trainer, progress, keep=0)
+        busy = trainer.validate(progress.step) or busy
+    if trainer.save_due(progress.step):
+        busy = _save(trainer, progress) or busy
+    return busy
+
+
 def _without_late_pauses(trainer: Trainer, step: int, asked: list[Request]) -> list[Request]:
     """What is asked, but for pauses for others after the last step: there is nothing left to go on with."""
-    late = [r for r in asked if r.kind == "pause" and r.args.get("why")] if step >= trainer.total_steps else []
-    for request in late:
-        trainer.controls.answer(request, "refused", Message("all its steps are made, so it finishes"))
-    return [r for r in asked if r not in late]
+    if step < trainer.total_steps:
+        return asked
+    rest: list[Request] = []
+    for request in asked:
+        if request.kind == "pause" and request.args.get("why"):
+            trainer.controls.answer(request, "refused", Message("all its steps are made, so it finishes"))
+        else:
+            rest.append(request)
+    return rest
 
 
 def _draw(trainer: Trainer, progress: Progress, prompt: str | None = None) -> bool:
+    """Draw the sample pictures, or one of the prompt asked for, after all steps were told of; False when it failed."""
     report(trainer, progress, keep=0)
     return trainer.draw(progress.step, prompt)
 
 
 def _save(trainer: Trainer, progress: Progress) -> bool:
+    """Save a checkpoint after all steps were told of; False when it failed."""
     report(trainer, progress, keep=0)
     return trainer.save(progress.step)
 
@@ -301,10 +242,15 @@ def _serve(trainer: Trainer, progress: Progress, request: Request) -> None:
         return
     trainer.controls.accept(request)
     if request.kind == "save":
-        done, fault = _save(trainer, progress), trainer.keeper.error
+        done = _save(trainer, progress)
+        fault = trainer.keeper.error
     else:
-        done, fault = _draw(trainer, progress, request.args.get("prompt") or None), Message("see the warning")
-    trainer.controls.answer(request, "done" if done else "refused", None if done else fault)
+        done = _draw(trainer, progress, request.args.get("prompt") or None)
+        fault = Message("see the warning")
+    if done:
+        trainer.controls.answer(request, "done")
+    else:
+        trainer.controls.answer(request, "refused", fault)
 
 
 def _leave(trainer: Trainer, progress: Progress, request: Request) -> str | None:
@@ -317,7 +263,8 @@ def _leave(trainer: Trainer, progress: Progress, request: Request) -> str | None
         return _terminate(trainer, progress)
     if not _save(trainer, progress):
         message = Message("not saved, so the run goes on ({why}): put it right, or cancel", why=trainer.keeper.error)
-        if (fault := faults.told(trainer.keeper.error)) and fault.code == "disk_full":
+        fault = faults.told(trainer.keeper.error)
+        if fault and fault.code == "disk_full":
             message = Message("not saved, so the run goes on ({why}): free some space, or cancel",
                               why=trainer.keeper.error)
         trainer.controls.answer(request, "refused", message)
@@ -326,18 +273,19 @@ def _leave(trainer: Trainer, progress: Progress, request: Request) -> str | None
     if request.kind == "stop" and trainer.host.tell(trainer.sampler.seconds) < QUICK:
         _draw(trainer, progress)
     trainer.controls.answer(request, "done", request.args.get("message"))
-    return {"stop": "stopped", "pause": "paused"}[request.kind]
+    return ENDS[request.kind]
 
 
 def _terminate(trainer: Trainer, progress: Progress) -> str:
     """SIGTERM: save when the time that is left allows it, then leave to be resumed."""
     enough = trainer.host.tell(trainer.controls.seconds_left() > 1.0 + 1.5 * trainer.keeper.seconds)
-    saved = enough and _save(trainer, progress)
-    trainer.events.warning("terminated",
-                           Message("The machine asked the training to end; step {step} was saved. Resume continues "
-                                   "from there.", step=progress.step) if saved else
-                           Message("The machine asked the training to end; the last checkpoint is that of step "
-                                   "{step}. Resume continues from there.", step=trainer.keeper.saved))
+    if enough and _save(trainer, progress):
+        message = Message("The machine asked the training to end; step {step} was saved. Resume continues "
+                          "from there.", step=progress.step)
+    else:
+        message = Message("The machine asked the training to end; the last checkpoint is that of step "
+                          "{step}. Resume continues from there.", step=trainer.keeper.saved)
+    trainer.events.warning("terminated", message)
     return "terminated"
 
 
@@ -354,16 +302,17 @@ def _check(controls: Controls) -> None:
         raise Leave
 
 
-def _leave_early(controls: Controls, progress: Progress) -> str:
-    leaving = [r for r in controls.poll() if r.kind in control.LEAVING]
-    first = min(leaving, key=lambda r: control.LEAVING.index(r.kind))
-    controls.accept(first, first.args.get("message"))
-    controls.answer(first, "done",
-                    first.args.get("message") or Message("before the first step, so there was nothing to save"))
-    return {"cancel": "cancelled", "stop": "stopped", "pause": "paused", "terminate": "terminated"}[first.kind]
+def _leave_early(controls: Controls) -> str:
+    """Answer who asked to end before the first step; returns how it ended."""
+    leaving = control.strongest(controls.poll())
+    assert leaving is not None  # `_check` saw it
+    message = leaving.args.get("message")
+    controls.accept(leaving, message)
+    controls.answer(leaving, "done", message or Message("before the first step, so there was nothing to save"))
+    return ENDS[leaving.kind]
 
 
-def _end(events: EventWriter, result: str, step: int, error: dict[str, Any] | None = None) -> None:
+def _end(events: EventWriter, result: str, step: int, error: RunError | None = None) -> None:
     events.add("end", result=result, step=step, error=error, peak_memory_bytes=peak_memory())
 
 

@@ -10,8 +10,8 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from studio import datasets, storage
 from studio.bases import source
@@ -24,7 +24,7 @@ from studio.messages import Message
 from studio.train import validation
 from studio.train.batches import trim
 from studio.train.batches.cache import CachedPictures, CachedTexts, Encoders, LivePictures, digest, part_hashes
-from studio.train.batches.sampler import Draws, Framing, Sample, Size
+from studio.train.batches.sampler import Draws, Framing, Row, Sample, Size
 from studio.train.parallel.distributed import Host
 
 PROGRESS_SECONDS = 0.25  # at most so often an event tells how far the caching is
@@ -46,25 +46,26 @@ class Prepared:
     texts: CachedTexts | None
 
 
-def prepare(run: Run, config: Config, rows: list[dict[str, Any]], held: list[dict[str, Any]], host: Host,
-            events: EventWriter, check: Callable[[], None]) -> Prepared:
+def prepare(run: Run, config: Config, rows: list[Row], held: list[Row], host: Host, events: EventWriter,
+            check: Callable[[], None]) -> Prepared:
     """Everything that can be done before the process group; `held` are the rows that are only measured.
 
     `check` is called now and then and may raise to end it."""
-    family, data = source.family_of(config.model), config.data
+    family = source.family_of(config.model)
+    data = config.data
     base, hashes = base_of(run.home, config, family, events)
     encoders = Encoders(family, base, host.device, hashes)
     draws = Draws(rows, config.train.seed or 0, family.empty_text(), _sizes(data), flips=data.random_flip,
                   random_crops=not data.center_crop, crop_variants=data.crop_variants,
                   caption_dropout=data.caption_dropout)
     framing = Framing(data.interpolation)
-    measured = validation.samples(held if config.validation.every_steps else [], draws)
-    pictures, fixed, texts = _encodings(run, config, encoders, draws, framing, events)
-    made = Prepared(base, encoders, draws, framing, measured, pictures, fixed, texts)
-    prompts = [*(config.sample.prompts or []), family.empty_text()] if config.sample.prompts else []
-    _fill(run, made, prompts, host, events, check)
+    measured = validation.samples(held, draws) if config.validation.every_steps else []
+    encodings = _encodings(run, config, encoders, draws, framing, events)
+    ready = Prepared(base, encoders, draws, framing, measured, *encodings)
+    prompts = [*config.sample.prompts, family.empty_text()] if config.sample.prompts else []
+    _fill(run, ready, prompts, host, events, check)
     encoders.free()
-    return made
+    return ready
 
 
 def base_of(home: Path, config: Config, family: Family, events: EventWriter) -> tuple[Source, dict[str, str]]:
@@ -79,11 +80,11 @@ def base_of(home: Path, config: Config, family: Family, events: EventWriter) -> 
             lambda done, total: events.phase("downloading", done, total, "bytes"))
         family.check(base)
         events.phase("loading")
-        frozen = [part for kind in family.encoder_parts(base).values() for part in kind]
-        return base, part_hashes(home, base, dict.fromkeys(frozen))
+        frozen = dict.fromkeys(chain.from_iterable(family.encoder_parts(base).values()))
+        return base, part_hashes(home, base, frozen)
 
 
-def _sizes(data: Data) -> Callable[[dict[str, Any]], Size]:
+def _sizes(data: Data) -> Callable[[Row], Size]:
     """The size in pixels at which a row is trained: its bucket, or the square for all."""
     side = data.resolution or 0
     if not data.buckets:
@@ -93,16 +94,19 @@ def _sizes(data: Data) -> Callable[[dict[str, Any]], Size]:
 
 def _encodings(run: Run, config: Config, encoders: Encoders, draws: Draws, framing: Framing, events: EventWriter
                ) -> tuple[CachedPictures, CachedPictures, CachedTexts | None]:
-    """Where encodings are found: of pictures as they are trained and as they are cached, and of captions."""
+    """Where encodings are found: of pictures as they are trained and as they are cached, and of captions, unless the
+    text encoder learns. A warning says what cannot be cached."""
     home = run.home
 
-    def path_of(row: dict[str, Any]) -> Path:
+    def path_of(row: Row) -> Path:
         return datasets.picture_path(home, row)
 
-    texts = None if config.model.train_text_encoder else CachedTexts(home, encoders)
-    if texts is None:
+    texts = None
+    if config.model.train_text_encoder:
         events.warning("texts_not_cached",
                        Message("The text encoder learns, so every step encodes its captions again."))
+    else:
+        texts = CachedTexts(home, encoders)
     pictures = fixed = CachedPictures(home, encoders, framing, path_of)
     if draws.random_crops and not draws.crop_variants:
         pictures = LivePictures(home, encoders, framing, path_of, config.compute.num_workers)
@@ -112,14 +116,18 @@ def _encodings(run: Run, config: Config, encoders: Encoders, draws: Draws, frami
     return pictures, fixed, texts
 
 
-def _fill(run: Run, made: Prepared, prompts: list[str], host: Host, events: EventWriter,
+def _fill(run: Run, ready: Prepared, prompts: list[str], host: Host, events: EventWriter,
           check: Callable[[], None]) -> None:
     """Have every encoding in the cache, noted as this run's, and the cache within its size; `prompts` are the previews'
     with what their guidance leads away from."""
-    texts, fixed = made.texts, made.fixed
-    seen = [*(made.draws.variants() if made.pictures is fixed else []), *made.measured]
+    texts, fixed = ready.texts, ready.fixed
+    captions: list[str] = []
+    if texts:
+        captions = sorted({*ready.draws.captions(), *(sample.caption for sample in ready.measured), *prompts})
+    seen = list(ready.measured)
+    if ready.pictures is fixed:
+        seen = ready.draws.variants() + seen
     variants = {fixed.key(sample): sample for sample in seen}
-    captions = sorted({*made.draws.captions(), *(s.caption for s in made.measured), *prompts}) if texts else []
     samples = list(variants.values())
     progress = _progress(events, len(captions) + len(samples), check)
     count = PIECES * host.local_ranks if host.local_ranks > 1 else 1
@@ -132,12 +140,14 @@ def _fill(run: Run, made: Prepared, prompts: list[str], host: Host, events: Even
         fixed.fill(samples[piece::count], progress)
 
     _share_out(run.home / "cache" / "locks", count, host.local_rank, host.local_ranks, fill)
-    for cached in (texts, fixed):
-        if cached:
-            cached.refresh()
+    fixed.refresh()
+    if texts:
+        texts.refresh()
     if host.local_rank == 0:
-        of_texts = texts.shards.files(map(digest, captions)) if texts else set()
-        trim.note_use(run, fixed.shards.files(variants) | of_texts)
+        shards = fixed.shards.files(variants)
+        if texts:
+            shards |= texts.shards.files(map(digest, captions))
+        trim.note_use(run, shards)
         trim.trim(run, events)
 
 
@@ -148,7 +158,7 @@ def _share_out(locks: Path, count: int, rank: int, ranks: int, fill: Callable[[i
     whole piece where the process that began it has died.
     """
     first = count // ranks * rank
-    rest = []
+    rest: list[int] = []
     for piece in [*range(first, count), *range(first)]:
         lock = storage.Lock(locks / f"encodings-{piece}.lock")
         if not lock.acquire():
@@ -165,7 +175,9 @@ def _share_out(locks: Path, count: int, rank: int, ranks: int, fill: Callable[[i
 
 def _progress(events: EventWriter, total: int, check: Callable[[], None]) -> Callable[[], None]:
     """What is called after each encoding: tells how far the caching is, and asks whether somebody wants to leave."""
-    done, every, told = 0, max(1, total // 100), 0.0
+    done = 0
+    told = 0.0
+    every = max(1, total // 100)
 
     def progress() -> None:
         nonlocal done, told

@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from studio import config as config_
 from studio import storage
-from studio.config import Config
+from studio.config import Config, Objective
 from studio.folders.events import EventWriter, trace
 from studio.folders.runs import Run
 from studio.messages import Message
@@ -20,9 +20,13 @@ from studio.train.batches.cache import CachedTexts, Encoders, Tensors
 from studio.train.learning.ema import Ema
 from studio.train.learning.optim import Updater
 from studio.train.learning.trainable import Trainee
+from studio.train.parallel.engine import drawing_with
+
+if TYPE_CHECKING:
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 
-def pipeline_of(encoders: Encoders, model: Trainee, objective: Any) -> Any:
+def pipeline_of(encoders: Encoders, model: Trainee, objective: Objective) -> DiffusionPipeline:
     """The family's pipeline with what learns, and the parts that decode; its prompts come encoded (`Prompts`)."""
     parts = {**encoders.load("images"), **model.parts()}
     return encoders.family.pipeline(parts, encoders.source, objective)
@@ -33,15 +37,18 @@ class Prompts:
     None) by them as they are at the moment. Encoders are loaded for new words alone, and not kept."""
 
     def __init__(self, encoders: Encoders, model: Trainee, texts: CachedTexts | None):
-        self.encoders, self.model, self.texts = encoders, model, texts
+        self.encoders = encoders
+        self.model = model
+        self.texts = texts
 
     def fill(self, prompts: list[str]) -> None:
         """Encode what the cache lacks of these prompts, and of what guidance leads away from where nothing is said."""
-        if self.texts is not None:
-            wanted = [*prompts, self.encoders.family.empty_text()]
-            if not all(map(self.texts.holds, wanted)):
-                self.texts.fill(wanted, lambda: None)
-                self.encoders.free()
+        if self.texts is None:
+            return
+        texts = [*prompts, self.encoders.family.empty_text()]
+        if not all(map(self.texts.holds, texts)):
+            self.texts.fill(texts, lambda: None)
+            self.encoders.free()
 
     @torch.no_grad()
     def __call__(self, prompt: str) -> Tensors:
@@ -59,17 +66,25 @@ class Sampler:
 
     def __init__(self, run: Run, config: Config, events: EventWriter, encoders: Encoders, model: Trainee, ema: Ema,
                  update: Updater, texts: CachedTexts | None, interrupted: Callable[[], bool]):
-        self.run, self.settings, self.events, self.encoders = run, config.sample, events, encoders
+        self.run = run
+        self.settings = config.sample
+        self.objective = config.objective
+        self.events = events
+        self.encoders = encoders
         self.conditions = Prompts(encoders, model, texts)
-        self.model, self.ema, self.update = model, ema, update
-        self.objective, self.interrupted = config.objective, interrupted
+        self.model = model
+        self.ema = ema
+        self.update = update
+        self.interrupted = interrupted
         self.size = config_.preview_size(config)
         self.seconds = 0.0  # how long the last drawing took
 
     def draw(self, step: int, prompt: str | None = None) -> bool:
         """Draw the config's prompts, or the one asked for; False when it failed, which is a warning and no more."""
-        prompts = [prompt] if prompt else self.settings.prompts or []
-        kinds = self.ema.kinds if step else ("raw",)  # before the first update both are the same
+        prompts = self.settings.prompts or []
+        if prompt:
+            prompts = [prompt]
+        kinds = self.ema.kinds_at(step)
         began = time.monotonic()
         try:
             if prompts:
@@ -89,14 +104,15 @@ class Sampler:
         return True
 
     def _draw(self, step: int, prompts: list[str], kinds: tuple[str, ...], requested: bool) -> None:
-        total, done = len(prompts) * len(kinds), 0
+        done = 0
+        total = len(prompts) * len(kinds)
         self.events.phase("sampling", 0, total, "pictures")
         self.conditions.fill(prompts)
         pipeline = pipeline_of(self.encoders, self.model, self.objective)
         self.model.eval()
         try:
             for kind in kinds:
-                with self.ema.swapped() if kind == "ema" else self.update.drawing():
+                with drawing_with(kind, self.ema, self.update):
                     for index, prompt in enumerate(prompts):
                         if self.interrupted():
                             return
@@ -106,8 +122,11 @@ class Sampler:
         finally:
             self.model.train()
 
-    def _picture(self, pipeline: Any, step: int, index: int, prompt: str, kind: str, requested: bool) -> None:
-        settings, seed = self.settings, self.settings.seed + index
+    def _picture(self, pipeline: DiffusionPipeline, step: int, index: int, prompt: str, kind: str,
+                 requested: bool) -> None:
+        """Draw the picture of one prompt, write it as lossless WebP and tell of it."""
+        settings = self.settings
+        seed = settings.seed + index
         family = self.encoders.family
         picture = family.generate(
             pipeline, self.conditions(prompt), seed, size=self.size, steps=settings.num_inference_steps or 1,

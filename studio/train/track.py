@@ -21,9 +21,13 @@ from PIL import Image
 from studio.config import Config, dump
 from studio.folders.events import EventWriter, redact, trace
 from studio.folders.runs import Run
+from studio.messages import JsonObject
 
 CLOSING_SECONDS = 60.0  # a tracker that sends things away may need some
 WAITING = 10_000  # events that may wait for the trackers; what comes on top is not tracked
+Event = dict[str, Any]  # a line of events.jsonl: its kind decides its fields (studio/folders/events.py)
+Value = str | int | float | bool
+PRIVATE = {"prompt", "prompts", "token"}  # words in the names of settings that no tracker gets
 CLOCKS = ("seq", "time", "mono", "step", "seconds", "pictures")
 
 
@@ -38,28 +42,37 @@ class Trackers:
     """Every tracker of a run. `hear` gets the events; `close` ends the trackers and says what went wrong."""
 
     def __init__(self, run: Run, config: Config, attempt: int, events: EventWriter):
-        self.run, self.settings, self.attempt, self.events = run, flat(config), attempt, events
-        self.left, self.project = list(dict.fromkeys(config.track.report_to)), config.track.project
+        self.run = run
+        self.settings = flat(config)
+        self.attempt = attempt
+        self.events = events
+        self.project = config.track.project
+        self.left = list(dict.fromkeys(config.track.report_to))  # to be started
         self.open: dict[str, GeneralTracker] = {}
-        self._waiting: queue.Queue[Mapping[str, Any] | None] = queue.Queue(WAITING)
+        self._waiting: queue.Queue[Event | None] = queue.Queue(WAITING)
         self._faults: deque[tuple[str, str]] = deque()
-        self._first, self._slow = 0, False  # the step this attempt begins after; whether too much waited once
-        self._drawn: list[Mapping[str, Any]] = []  # the sample pictures of a step, until all of them are there
+        self._first = 0  # the step this attempt begins after
+        self._slow = False  # whether too much waited once
+        self._drawn: list[Event] = []  # the sample pictures of a step, until all of them are there
         self._thread = threading.Thread(target=self._work, name="trackers", daemon=True)
         self._thread.start()
 
-    def hear(self, event: Mapping[str, Any]) -> None:
+    def hear(self, event: Event) -> None:
         """Take in one event, which is written by then; called from the training's own thread."""
         if event["kind"] == "resumed":
             self._first = event["from_step"]
-        elif event["kind"] in _VALUES and (event["kind"] != "phase" or _of_drawing(event)):
-            try:
-                self._waiting.put_nowait(event)
-            except queue.Full:
-                if not self._slow:
-                    self._faults.append(("tracker_slow", "The trackers are too slow: steps are missing in them."))
-                self._slow = True
+        elif _is_tracked(event):
+            self._enqueue(event)
         self._tell()
+
+    def _enqueue(self, event: Event) -> None:
+        """Leave the event to the trackers' thread; where too many wait already it is lost, which is told once."""
+        try:
+            self._waiting.put_nowait(event)
+        except queue.Full:
+            if not self._slow:
+                self._faults.append(("tracker_slow", "The trackers are too slow: steps are missing in them."))
+            self._slow = True
 
     def close(self, seconds: float = CLOSING_SECONDS) -> None:
         """End the trackers, waiting at most `seconds` for what they still have to write. Twice is once."""
@@ -94,19 +107,21 @@ class Trackers:
         for name, tracker in list(self.open.items()):
             self._guarded(name, tracker.finish)
 
-    def _guarded(self, name: str, action: Callable[..., object], *with_: Any) -> None:
+    def _guarded(self, name: str, action: Callable[..., object], *arguments: object) -> None:
         """Do something with a tracker; one that fails is left alone from then on, and the run hears of it once."""
         try:
-            action(*with_)
+            action(*arguments)
         except Exception as error:
             trace()
             self.open.pop(name, None)
-            said = redact(f"{type(error).__name__}: {str(error)[:200]}")
-            self._faults.append(("tracker_failed", f"{name} failed and gets nothing more of this run: {said}. "
+            why = redact(f"{type(error).__name__}: {str(error)[:200]}")
+            self._faults.append(("tracker_failed", f"{name} failed and gets nothing more of this run: {why}. "
                                  "Training goes on."))
 
-    def _write(self, tracker: GeneralTracker, event: Mapping[str, Any]) -> None:
-        if values := _VALUES[event["kind"]](event):
+    def _write(self, tracker: GeneralTracker, event: Event) -> None:
+        """Give a tracker what it shows of an event: numbers, a sample picture, all those of a step on one sheet."""
+        values = _VALUES[event["kind"]](event)
+        if values:
             tracker.log(values, step=event["step"])
         if event["kind"] == "sample":
             title = f"samples/{event['prompt_index']}-{event['weights']}"
@@ -115,7 +130,9 @@ class Trackers:
             self._picture(tracker, self._drawn[-1]["step"], "samples", self._sheet())
 
     def _start(self, name: str) -> None:
-        title = str(self.run.record()["name"]) + (f" (attempt {self.attempt})" if self.attempt > 1 else "")
+        title = str(self.run.record()["name"])
+        if self.attempt > 1:
+            title += f" (attempt {self.attempt})"
         tracker = _MAKERS[name](self.run.path / "logs", self.project, title, self.run.id, self._first)
         tracker.start()
         tracker.store_init_configuration(self.settings)
@@ -126,10 +143,12 @@ class Trackers:
         import torch
         from torchvision.utils import make_grid
 
-        shown = sorted(self._drawn, key=lambda event: (event["prompt_index"], event["weights"] == "ema"))
-        pictures = [torch.from_numpy(_pixels(self.run.samples / event["file"]).copy()).permute(2, 0, 1)
-                    for event in shown]
-        return make_grid(pictures, nrow=len({event["weights"] for event in shown})).permute(1, 2, 0).numpy()
+        pictures: list[torch.Tensor] = []
+        for event in sorted(self._drawn, key=_place_on_sheet):
+            pixels = _pixels(self.run.samples / event["file"])
+            pictures.append(torch.from_numpy(pixels.copy()).permute(2, 0, 1))
+        columns = len({event["weights"] for event in self._drawn})
+        return make_grid(pictures, nrow=columns).permute(1, 2, 0).numpy()
 
     def _picture(self, tracker: Any, step: int, title: str, picture: Path | np.ndarray) -> None:
         """A picture, a file or (height, width, 3) bytes, where the tracker can show one."""
@@ -139,9 +158,10 @@ class Trackers:
             shown = str(picture) if isinstance(picture, Path) else picture
             tracker.log({title: trackio.Image(shown)}, step=step)
             return
-        pixels = _pixels(picture) if isinstance(picture, Path) else picture
-        more = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-        tracker.log_images({title: pixels[None]}, step=step, **more)
+        if isinstance(picture, Path):
+            picture = _pixels(picture)
+        options = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+        tracker.log_images({title: picture[None]}, step=step, **options)
 
 
 def make(run: Run, config: Config, attempt: int, events: EventWriter) -> Trackers | NoTrackers:
@@ -153,12 +173,20 @@ def make(run: Run, config: Config, attempt: int, events: EventWriter) -> Tracker
     return trackers
 
 
-def flat(config: Config) -> dict[str, str | int | float | bool]:
+def flat(config: Config) -> dict[str, Value]:
     """The settings as `section.name: value`, without prompts and other lists, empty ones, and anything secret."""
-    found = {f"{section}.{name}": value for section, values in dump(config).items() if isinstance(values, dict)
-             for name, value in values.items() if not {"prompt", "prompts", "token"} & set(name.split("_"))}
-    return {name: redact(value) if isinstance(value, str) else value for name, value in found.items()
-            if isinstance(value, str | int | float | bool)}
+    settings: dict[str, Value] = {}
+    for section, values in dump(config).items():
+        if not isinstance(values, dict):
+            continue
+        for name, value in values.items():
+            if PRIVATE & set(name.split("_")):
+                continue
+            if isinstance(value, str):
+                value = redact(value)
+            if isinstance(value, Value):
+                settings[f"{section}.{name}"] = value
+    return settings
 
 
 def _pixels(path: Path) -> np.ndarray:
@@ -167,33 +195,41 @@ def _pixels(path: Path) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def _of_drawing(event: Mapping[str, Any]) -> bool:
-    """Whether this `phase` begins the sample pictures of a step, or says that all of them are there."""
-    return event["phase"] == "sampling" and event["done"] in (0, event["total"])
+def _is_tracked(event: Event) -> bool:
+    """Whether the trackers hear of it; of phases, that a step's sample pictures begin and that all are there."""
+    if event["kind"] == "phase":
+        return event["phase"] == "sampling" and event["done"] in (0, event["total"])
+    return event["kind"] in _VALUES
 
 
-def _deaf(event: Mapping[str, Any]) -> None:
+def _place_on_sheet(sample: Event) -> tuple[int, bool]:
+    """A row for each prompt, the average last in it."""
+    return sample["prompt_index"], sample["weights"] == "ema"
+
+
+def _deaf(event: Event) -> None:
     """What follows the events once the trackers are closed."""
 
 
-def _of_step(event: Mapping[str, Any]) -> dict[str, float]:
-    rate = event["pictures"] / event["seconds"] if event["seconds"] else None
-    return _numbers({"loss": event["loss"], "lr": event["lr"], "grad_norm": event["grad_norm"],
-                     "pictures_per_second": rate})
+def _of_step(event: Event) -> dict[str, float]:
+    values = {"loss": event["loss"], "lr": event["lr"], "grad_norm": event["grad_norm"]}
+    if event["seconds"]:
+        values["pictures_per_second"] = event["pictures"] / event["seconds"]
+    return _numbers(values)
 
 
-def _of_validation(event: Mapping[str, Any]) -> dict[str, float]:
+def _of_validation(event: Event) -> dict[str, float]:
     return {f"validation/{name}": value for name, value in _numbers(event).items() if name not in CLOCKS}
 
 
-def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+def _numbers(values: JsonObject) -> dict[str, float]:
+    """Those of the values that are numbers: null stands for what was not finite."""
     return {name: float(value) for name, value in values.items()
             if isinstance(value, int | float) and not isinstance(value, bool)}
 
 
-_VALUES: dict[str, Callable[[Mapping[str, Any]], dict[str, float]]] = {
-    "step": _of_step, "validation": _of_validation, "sample": lambda event: {},
-    "phase": lambda event: {}}
+_VALUES: dict[str, Callable[[Event], dict[str, float]]] = {
+    "step": _of_step, "validation": _of_validation, "sample": lambda event: {}, "phase": lambda event: {}}
 
 
 # ------------------------------------------------------------------------------------------------------ one by one
@@ -204,16 +240,18 @@ _VALUES: dict[str, Callable[[Mapping[str, Any]], dict[str, float]]] = {
 
 
 def _tensorboard(logs: Path, project: str, title: str, run_id: str, first: int) -> GeneralTracker:
-    return LOGGER_TYPE_TO_CLASS["tensorboard"](
-        "tensorboard", str(logs), purge_step=first + 1 if first else None)
+    purge_step = first + 1 if first else None
+    return LOGGER_TYPE_TO_CLASS["tensorboard"]("tensorboard", str(logs), purge_step=purge_step)
 
 
 def _wandb(logs: Path, project: str, title: str, run_id: str, first: int) -> GeneralTracker:
     folder = logs / "wandb"
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ.update({f"WANDB_{kind}": str(path) for kind, path in (
-        ("DIR", logs), ("CACHE_DIR", folder / "cache"), ("DATA_DIR", folder / "data"),
-        ("ARTIFACT_DIR", folder / "artifacts"), ("CONFIG_DIR", folder / "config"))})
+    os.environ["WANDB_DIR"] = str(logs)
+    os.environ["WANDB_CACHE_DIR"] = str(folder / "cache")
+    os.environ["WANDB_DATA_DIR"] = str(folder / "data")
+    os.environ["WANDB_ARTIFACT_DIR"] = str(folder / "artifacts")
+    os.environ["WANDB_CONFIG_DIR"] = str(folder / "config")
     import wandb
 
     mode = "online" if wandb.login(prompt=False) else "offline"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from typing import Any
 
 import torch
 
@@ -11,18 +10,22 @@ from studio.folders.events import EventWriter
 from studio.messages import Message
 from studio.train.batches.cache import CachedPictures
 from studio.train.batches.feed import Batch, Feed, stack
-from studio.train.batches.sampler import CENTRE, Draws, Sample, normal, share, uniform
+from studio.train.batches.sampler import CENTRE, Draws, Row, Sample, normal, share, uniform
 from studio.train.learning.ema import Ema
 from studio.train.learning.optim import Updater
 from studio.train.learning.trainable import Trainee
+from studio.train.parallel.engine import drawing_with
 
 STRATA = 4  # times at which each picture is measured, one in each quarter of the noise levels
 
 
-def samples(rows: list[dict[str, Any]], draws: Draws) -> list[Sample]:
+def samples(rows: list[Row], draws: Draws) -> list[Sample]:
     """Held-out rows as they are always seen: first caption, centre crop, no flip."""
-    return [Sample(row, 0, 0, (row.get("captions") or [draws.empty_text])[0], False, CENTRE, draws.size_of(row))
-            for row in rows]
+    seen = []
+    for row in rows:
+        caption = draws.captions_of(row)[0]
+        seen.append(Sample(row, 0, 0, caption, False, CENTRE, draws.size_of(row)))
+    return seen
 
 
 class Validator:
@@ -34,9 +37,14 @@ class Validator:
 
     def __init__(self, events: EventWriter, model: Trainee, ema: Ema, update: Updater, feed: Feed,
                  pictures: CachedPictures, held: list[Sample], batch_size: int):
-        self.events, self.model, self.ema, self.update = events, model, ema, update
-        self.feed, self.pictures = feed, pictures
-        self.held, self.batches = held, share(held, batch_size, 0, 1)
+        self.events = events
+        self.model = model
+        self.ema = ema
+        self.update = update
+        self.feed = feed
+        self.pictures = pictures
+        self.held = held
+        self.batches = share(held, batch_size, 0, 1)
 
     def measure(self, step: int) -> bool:
         """Write the `validation` events of this step; False when it failed, which is a warning and no more."""
@@ -55,8 +63,8 @@ class Validator:
         self.events.phase("validating")
         self.model.eval()
         try:
-            for kind in self.ema.kinds if step else ("raw",):
-                with self.ema.swapped() if kind == "ema" else self.update.drawing():
+            for kind in self.ema.kinds_at(step):
+                with drawing_with(kind, self.ema, self.update):
                     loss = self._loss()
                 self.events.validation(step=step, loss=loss, weights=kind, pictures=len(self.held))
         finally:
@@ -64,18 +72,24 @@ class Validator:
 
     @torch.no_grad()
     def _loss(self) -> float:
+        """The mean over all held-out pictures and STRATA times of the squared error, with the weights of the moment."""
         errors = []
         for stratum in range(STRATA):
-            for held in self.batches:
-                batch = self._batch(held, stratum)
+            for pictures in self.batches:
+                batch = self._batch(pictures, stratum)
                 predicted = self.model(batch.x_t, batch.time, batch.cond, batch.captions)
                 errors.append((predicted.float() - batch.target).square().mean(dim=(1, 2, 3)))
         return torch.cat(errors).double().mean().item()
 
-    def _batch(self, held: list[Sample], stratum: int) -> Batch:
-        stats = stack([self.pictures(s) for s in held])
-        x0 = self.feed.family.latent_mode(stats)
-        names = [s.row["image"] for s in held]
-        eps = torch.stack([normal(tuple(x0.shape[1:]), 0, f"validation-noise/{name}", stratum, 0) for name in names])
-        u = [(stratum + uniform(0, f"validation-time/{name}", stratum, 0)) / STRATA for name in names]
-        return self.feed.batch(held, x0, eps, eps, torch.tensor(u, dtype=torch.float64))
+    def _batch(self, samples: list[Sample], stratum: int) -> Batch:
+        """These pictures with their noise and times of a stratum, which follow from their names."""
+        x0 = self.feed.family.latent_mode(stack(list(map(self.pictures, samples))))
+        shape = tuple(x0.shape[1:])
+        noises: list[torch.Tensor] = []
+        times: list[float] = []
+        for sample in samples:
+            name = sample.row["image"]
+            noises.append(normal(shape, 0, f"validation-noise/{name}", stratum, 0))
+            times.append((stratum + uniform(0, f"validation-time/{name}", stratum, 0)) / STRATA)
+        eps = torch.stack(noises)
+        return self.feed.batch(samples, x0, eps, eps, torch.tensor(times, dtype=torch.float64))

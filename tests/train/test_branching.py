@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from studio import config, prepare, storage
+from studio.cli import train as shell
 from studio.folders import runs
 
 from .conftest import Make, child, curve, fingerprint, story, told, train
@@ -69,3 +70,11 @@ def test_what_a_branch_cannot_be_is_refused(home: Path, parent: runs.Run) -> Non
     with pytest.raises(storage.Corrupt):
         branch(home, parent)
     assert runs.every(home) == [parent]
+
+
+def test_choices_with_a_comma_before_the_run_are_several(parent: runs.Run) -> None:
+    """`--track.report_to tensorboard,trackio RUN`: the run ends the command, and the rest is split as without it."""
+    words = ["--branch", "checkpoint-3", "--track.report_to", "tensorboard,trackio", str(parent.path)]
+    made, _ = shell.chosen(shell.parsed(words))
+    assert made.record()["parent"]["id"] == parent.id
+    assert made.created_config().track.report_to == ["tensorboard", "trackio"]

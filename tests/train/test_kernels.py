@@ -11,8 +11,10 @@ from diffusers import UNet2DConditionModel
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
+from studio.config import Compute
 from studio.train.learning.kernels import ConvolvedLinear, choose
 
+from ..families import tiny
 from .conftest import Make, child, curve, fingerprint, train
 
 CPU = torch.device("cpu")
@@ -67,3 +69,11 @@ def test_a_resumed_run_repeats_every_bit(make: Make) -> None:
     for run in (unbroken, killed):
         assert train(run) == "finished"
     assert (curve(killed), fingerprint(killed, 8)) == (curve(unbroken), fingerprint(unbroken, 8))
+
+
+def test_a_text_encoder_that_learns_beside_xformers_keeps_its_attention() -> None:
+    """transformers' models know nothing of xformers, and train_text_to_image.py gives it to the UNet alone."""
+    encoder = tiny.parts()["text_encoder"]
+    kinds = [type(layer) for layer in encoder.modules()]
+    choose(encoder, Compute(attention="xformers"), torch.device("cuda"))
+    assert [type(layer) for layer in encoder.modules()] == kinds

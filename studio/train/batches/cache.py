@@ -11,7 +11,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,15 @@ from safetensors.torch import save_file
 
 from studio import families, storage
 from studio.families import Family, Source
-from studio.train.batches.sampler import Framing, Sample
+from studio.train.batches.sampler import Framing, Row, Sample
 
 Tensors = dict[str, torch.Tensor]
+Parts = dict[str, Any]  # loaded parts of a base by their folders: modules of diffusers and transformers, tokenizers
 SHARD_BYTES = 64 << 20
 DECODING = 2  # threads that decode pictures while one is encoded
 
 
-def digest(value: Any) -> str:
+def digest(value: object) -> str:
     """32 hex digits for any JSON data."""
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
 
@@ -39,8 +40,8 @@ class Shards:
     def __init__(self, folder: Path):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._files: dict[str, Any] = {}
-        self._entries: dict[str, tuple[str, list[str]]] = {}
+        self._files: dict[str, safe_open] = {}
+        self._entries: dict[str, tuple[str, list[str]]] = {}  # the shard of an entry, and its tensors' names
         self._new: dict[str, Tensors] = {}
         self._bytes = 0
         self.refresh()
@@ -51,17 +52,18 @@ class Shards:
             if path.name in self._files:
                 continue
             try:
-                self._files[path.name] = opened = safe_open(path, framework="pt")
+                shard = safe_open(path, framework="pt")
             except FileNotFoundError:  # trimmed meanwhile
                 continue
             except SafetensorError:
                 storage.clear(path)
                 continue
-            for full in opened.keys():  # noqa: SIM118 - not a mapping
-                entry, _, name = full.partition("/")
-                self._entries.setdefault(entry, (path.name, []))
-                if self._entries[entry][0] == path.name:
-                    self._entries[entry][1].append(name)
+            self._files[path.name] = shard
+            for key in shard.keys():  # noqa: SIM118 - not a mapping
+                entry, _, name = key.partition("/")
+                file, names = self._entries.setdefault(entry, (path.name, []))
+                if file == path.name:  # else two processes encoded it, and the first shard counts
+                    names.append(name)
 
     def __contains__(self, entry: str) -> bool:
         return entry in self._entries or entry in self._new
@@ -76,102 +78,128 @@ class Shards:
 
     def add(self, entry: str, tensors: Tensors) -> None:
         """Keep an entry; it is readable after `flush`."""
-        self._new[entry] = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        self._bytes += sum(v.nbytes for v in self._new[entry].values())
+        stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        self._new[entry] = stored
+        self._bytes += sum(value.nbytes for value in stored.values())
         if self._bytes >= SHARD_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Write what was added as one shard, complete before it has its name."""
         if self._new:
-            part = self.folder / f".{uuid.uuid4().hex}.part"
-            try:
-                save_file({f"{e}/{k}": v for e, tensors in self._new.items() for k, v in tensors.items()}, part)
-                storage.publish(part, part.with_name(f"{part.stem[1:]}.safetensors"))
-            finally:
-                storage.clear(part)
-            self._new, self._bytes = {}, 0
+            self._write()
+            self._new = {}
+            self._bytes = 0
         self.refresh()
+
+    def _write(self) -> None:
+        shard: Tensors = {}
+        for entry, tensors in self._new.items():
+            for name, value in tensors.items():
+                shard[f"{entry}/{name}"] = value
+        part = self.folder / f".{uuid.uuid4().hex}.part"
+        try:
+            save_file(shard, part)
+            storage.publish(part, part.with_name(f"{part.stem[1:]}.safetensors"))
+        finally:
+            storage.clear(part)
 
 
 def part_hashes(home: Path, source: Source, parts: Iterable[str]) -> dict[str, str]:
     """The content of each part's files as one hash; files seen before (path, size, mtime) are not read again."""
     known_file = home / "cache" / "hashes.json"
     known: dict[str, str] = storage.read_json(known_file) or {}
-    seen, found = dict(known), {}
+    seen = dict(known)
+    hashes = {}
     for part in parts:
-        files = sorted(p for p in (source.folder / part).glob("*") if p.is_file())
-        hashes = []
-        for path in files:
+        files = []
+        for path in sorted(filter(Path.is_file, (source.folder / part).glob("*"))):
             stat = path.stat()
             stamp = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
             seen[stamp] = seen.get(stamp) or storage.sha256_file(path)
-            hashes.append([path.name, families.identity(seen[stamp])])
-        found[part] = digest([source.variant, hashes])
+            files.append([path.name, families.identity(seen[stamp])])
+        hashes[part] = digest([source.variant, files])
     if seen != known:
         storage.write_cache(known_file, seen)
-    return found
+    return hashes
 
 
 class Encoders:
     """The family's frozen parts, loaded when they are needed and freed when they are not."""
 
     def __init__(self, family: Family, source: Source, device: torch.device, hashes: dict[str, str]):
-        self.family, self.source, self.device, self.hashes = family, source, device, hashes
-        self.parts: dict[str, Any] = {}
-        self.kept: dict[str, Any] = {}
+        self.family = family
+        self.source = source
+        self.device = device
+        self.hashes = hashes
+        self.parts: Parts = {}
+        self.kept: Parts = {}  # those that learn
 
-    def load(self, *kinds: str, dtype: str | None = None) -> dict[str, Any]:
+    def load(self, *kinds: str, dtype: str | None = None) -> Parts:
         """Everything loaded by now, with the parts that encode `kinds` ("images", "texts"), on the device; in the types
         they have while frozen, or in `dtype`."""
-        of_kind = self.family.encoder_parts(self.source)
-        for part in dict.fromkeys(p for kind in kinds for p in of_kind[kind]):
+        for part in self._parts_of(kinds):
             if part not in self.parts:
                 loaded = self.family.load(part, self.source, dtype)
-                self.parts[part] = self._placed(loaded) if isinstance(loaded, torch.nn.Module) else loaded
+                if isinstance(loaded, torch.nn.Module):  # not so a tokenizer
+                    loaded = self._placed(loaded)
+                self.parts[part] = loaded
         return self.parts
 
-    def keep(self, *kinds: str) -> dict[str, Any]:
+    def keep(self, *kinds: str) -> Parts:
         """The parts that encode `kinds`, in fp32, which stay from now on: they learn, so there is no other copy."""
-        loaded, of_kind = self.load(*kinds, dtype="float32"), self.family.encoder_parts(self.source)
-        self.kept |= {part: loaded[part] for kind in kinds for part in of_kind[kind]}
+        loaded = self.load(*kinds, dtype="float32")
+        for part in self._parts_of(kinds):
+            self.kept[part] = loaded[part]
         return dict(self.kept)
+
+    def _parts_of(self, kinds: Iterable[str]) -> list[str]:
+        """The parts that encode `kinds`, each once."""
+        of_kind = self.family.encoder_parts(self.source)
+        return list(dict.fromkeys(chain.from_iterable(of_kind[kind] for kind in kinds)))
 
     def _placed(self, module: torch.nn.Module) -> torch.nn.Module:
         """On the device; on a CPU with channels last, in which a VAE's large pictures take a quarter less time, unless
         it convolves frames, for which there is no such layout."""
-        flat = all(parameter.dim() < 5 for parameter in module.parameters())
-        layout = torch.channels_last if self.device.type == "cpu" and flat else torch.preserve_format
-        return module.to(self.device).to(memory_format=layout)
+        convolves_frames = any(parameter.dim() > 4 for parameter in module.parameters())
+        module = module.to(self.device)
+        if self.device.type == "cpu" and not convolves_frames:
+            module = module.to(memory_format=torch.channels_last)
+        return module
 
     def free(self) -> None:
         """Forget the loaded parts that are not kept."""
         self.parts = dict(self.kept)
 
-    def identity(self, kind: str) -> list[Any]:
+    def identity(self, kind: str) -> list[object]:
         """What an encoding of this kind depends on, apart from its input."""
+        identity: list[object] = [self.family.name]
+        identity.extend(self.hashes[part] for part in self.family.encoder_parts(self.source)[kind])
         facts = self.family.encoding_facts(kind, self.source)
-        hashes = [self.hashes[part] for part in self.family.encoder_parts(self.source)[kind]]
-        return [self.family.name, *hashes, *([facts] if facts else [])]
+        if facts:
+            identity.append(facts)
+        return identity
 
     @torch.no_grad()
     def image(self, pixels: torch.Tensor) -> Tensors:
         """The posterior of one picture (1,3,H,W)."""
-        stats = self.family.encode_images(self.load("images"), pixels.to(self.device))
-        return {name: value.float().cpu() for name, value in stats.items()}
+        posterior = self.family.encode_images(self.load("images"), pixels.to(self.device))
+        return {name: value.float().cpu() for name, value in posterior.items()}
 
     @torch.no_grad()
     def text(self, caption: str) -> Tensors:
         """The conditions of one caption."""
-        cond = self.family.encode_texts(self.load("texts"), [caption])
-        return {name: value.cpu() for name, value in cond.items()}
+        conditions = self.family.encode_texts(self.load("texts"), [caption])
+        return {name: value.cpu() for name, value in conditions.items()}
 
 
 class CachedPictures:
     """Posteriors of pictures, from the cache; `fill` makes those that are missing."""
 
-    def __init__(self, home: Path, encoders: Encoders, framing: Framing, path_of: Callable[[dict[str, Any]], Path]):
-        self.encoders, self.framing, self.path_of = encoders, framing, path_of
+    def __init__(self, home: Path, encoders: Encoders, framing: Framing, path_of: Callable[[Row], Path]):
+        self.encoders = encoders
+        self.framing = framing
+        self.path_of = path_of
         facts = [encoders.identity("images"), framing.interpolation]
         self.shards = Shards(home / "cache" / "images" / digest(facts))
 
@@ -182,20 +210,24 @@ class CachedPictures:
     def fill(self, samples: list[Sample], progress: Callable[[], None]) -> None:
         """Encode what the cache lacks, one by one, while threads decode the next pictures; `progress` is called once
         for each sample."""
-        missing = {key: sample for sample in samples if (key := self.key(sample)) not in self.shards}
-        waiting, coming = iter(missing.items()), {}
+        keyed = {self.key(sample): sample for sample in samples}
+        waiting = iter([key for key in keyed if key not in self.shards])
+        coming: dict[str, Future[torch.Tensor]] = {}
         pool = ThreadPoolExecutor(DECODING)
 
-        def decode(count: int) -> None:
-            for key, sample in islice(waiting, count):
+        def decode_next(count: int) -> None:
+            for key in islice(waiting, count):
+                sample = keyed[key]
                 coming[key] = pool.submit(self.framing.pixels, self.path_of(sample.row), sample)
 
         try:
-            decode(2 * DECODING)
+            decode_next(2 * DECODING)
             for sample in samples:
-                if pixels := coming.pop(key := self.key(sample), None):
+                key = self.key(sample)
+                pixels = coming.pop(key, None)
+                if pixels is not None:
                     self.shards.add(key, self.encoders.image(pixels.result()))
-                    decode(1)
+                    decode_next(1)
                 progress()
         finally:  # what was encoded so far serves the next attempt
             pool.shutdown(cancel_futures=True)
@@ -215,9 +247,10 @@ class CachedPictures:
 class LivePictures(CachedPictures):
     """Posteriors encoded at every step, for random crops; `workers` threads read the next window's pictures."""
 
-    def __init__(self, home: Path, encoders: Encoders, framing: Framing, path_of: Callable[[dict[str, Any]], Path],
-                 workers: int):
-        self.encoders, self.framing, self.path_of = encoders, framing, path_of
+    def __init__(self, home: Path, encoders: Encoders, framing: Framing, path_of: Callable[[Row], Path], workers: int):
+        self.encoders = encoders
+        self.framing = framing
+        self.path_of = path_of
         self._pool = ThreadPoolExecutor(workers) if workers else None
         self._coming: dict[tuple[int, int], Future[torch.Tensor]] = {}
 
@@ -230,13 +263,15 @@ class LivePictures(CachedPictures):
     def ahead(self, samples: list[Sample]) -> None:
         """Start reading these samples' pictures."""
         if self._pool is not None:
-            for s in samples:
-                self._coming[s.epoch, s.position] = self._pool.submit(self.framing.pixels, self.path_of(s.row), s)
+            for sample in samples:
+                pixels = self._pool.submit(self.framing.pixels, self.path_of(sample.row), sample)
+                self._coming[sample.epoch, sample.position] = pixels
 
     def __call__(self, sample: Sample) -> Tensors:
         coming = self._coming.pop((sample.epoch, sample.position), None)
-        pixels = coming.result() if coming else self.framing.pixels(self.path_of(sample.row), sample)
-        return self.encoders.image(pixels)
+        if coming is not None:
+            return self.encoders.image(coming.result())
+        return self.encoders.image(self.framing.pixels(self.path_of(sample.row), sample))
 
 
 class CachedTexts:
@@ -250,7 +285,8 @@ class CachedTexts:
         """Encode what the cache lacks; `progress` is called once for each caption."""
         try:
             for caption in captions:
-                if (key := digest(caption)) not in self.shards:
+                key = digest(caption)
+                if key not in self.shards:
                     self.shards.add(key, self.encoders.text(caption))
                 progress()
         finally:

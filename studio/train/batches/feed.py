@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
+from studio.config import Objective as ObjectiveSettings
 from studio.families import Family
 from studio.train.batches.cache import CachedPictures, CachedTexts, Tensors
 from studio.train.batches.sampler import Framing, Sample, normal, uniform
@@ -38,18 +39,19 @@ class Feed:
     texts: CachedTexts | None
     framing: Framing
     device: torch.device
-    settings: Any  # the config's `objective` section
+    settings: ObjectiveSettings
 
     def __call__(self, samples: list[Sample]) -> Batch:
-        """The batch of these samples."""
-        stats = stack([self.pictures(s) for s in samples])
-        shape = tuple(self.family.latent_mode(stats).shape[1:])
+        """The batch of these samples, which are of one size."""
+        posterior = stack(list(map(self.pictures, samples)))
+        latent_shape = tuple(self.family.latent_mode(posterior).shape[1:])
 
         def draw(stream: str, shape: tuple[int, ...]) -> torch.Tensor:
+            """Standard normal numbers (B, *shape), which each sample has for itself."""
             return torch.stack([normal(shape, self.seed, stream, s.epoch, s.position) for s in samples])
 
-        x0 = self.family.sample_latents(stats, draw("posterior", shape))
-        seen, meant = self.noise(draw, shape)
+        x0 = self.family.sample_latents(posterior, draw("posterior", latent_shape))
+        seen, meant = self.noise(draw, latent_shape)
         u = torch.tensor([uniform(self.seed, "timestep", s.epoch, s.position) for s in samples], dtype=torch.float64)
         return self.batch(samples, x0, seen, meant, u)
 
@@ -58,15 +60,22 @@ class Feed:
         """The batch of latents x0 (B,c,h,w), the noise seen in x_t and meant by the target, and times u (B,)."""
         send, objective = self._send, self.objective
         t = objective.time(u, self.family.tokens(*x0.shape[-2:]))
-        t = t.float() if t.is_floating_point() else t
+        if t.is_floating_point():
+            t = t.float()
+        conditions = {name: send(value) for name, value in self._conditions(samples).items()}
         return Batch(send(objective.mix(x0, seen, t)), send(objective.model_time(t)),
                      send(objective.target(x0, meant, t)), send(objective.weight(t)),
-                     {k: send(v) for k, v in self._conditions(samples).items()}, [s.caption for s in samples])
+                     conditions, [sample.caption for sample in samples])
 
     def _conditions(self, samples: list[Sample]) -> Tensors:
-        cond = self.family.collate_texts([self.texts(s.caption) for s in samples]) if self.texts else {}
-        extra = [self.family.added_conditions(self.framing.facts(s), self.settings) for s in samples]
-        return {**cond, **{name: torch.tensor([e[name] for e in extra]) for name in extra[0]}}
+        """What the denoiser is conditioned on: the cached encodings of the captions, and the numbers a family adds."""
+        conditions: Tensors = {}
+        if self.texts:
+            conditions |= self.family.collate_texts([self.texts(sample.caption) for sample in samples])
+        added = [self.family.added_conditions(self.framing.facts(sample), self.settings) for sample in samples]
+        for name in added[0]:
+            conditions[name] = torch.tensor([numbers[name] for numbers in added])
+        return conditions
 
     def _send(self, value: torch.Tensor) -> torch.Tensor:
         return value.to(self.device, non_blocking=True)

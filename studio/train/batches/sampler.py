@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,10 @@ import torch
 from PIL import Image
 
 T = TypeVar("T")
+Row = dict[str, Any]  # a line of the run's dataset.jsonl: image, ext, width, height, captions, crop, repeats, split
 Size = tuple[int, int]  # width, height in pixels
-CENTRE = (0.5, 0.5)
+Place = tuple[float, float]  # of a crop, as fractions of the free room: top, left
+CENTRE: Place = (0.5, 0.5)
 
 
 def key(seed: int, stream: str, epoch: int, position: int) -> int:
@@ -37,12 +40,12 @@ def normal(shape: tuple[int, ...], seed: int, stream: str, epoch: int, position:
 class Sample:
     """One position of an epoch: its row and the draws that shape its input."""
 
-    row: dict[str, Any]
+    row: Row
     epoch: int
     position: int
     caption: str
     flip: bool
-    crop: tuple[float, float]  # place of a crop as fractions of the free room, top and left; CENTRE is the middle
+    crop: Place
     size: Size  # what the model sees of it, in pixels
 
 
@@ -54,10 +57,10 @@ class Draws:
     many places of each picture. `caption_dropout` is the share of samples whose caption is `empty_text`.
     """
 
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     seed: int
     empty_text: str
-    size_of: Callable[[dict[str, Any]], Size]
+    size_of: Callable[[Row], Size]
     flips: bool = False
     random_crops: bool = False
     crop_variants: int = 0
@@ -65,52 +68,65 @@ class Draws:
     sizes: list[Size] = field(init=False)
 
     def __post_init__(self) -> None:
-        repeated = [row for row in self.rows for _ in range(int(row.get("repeats", 1)))]
+        repeated: list[Row] = []
+        for row in self.rows:
+            repeated.extend([row] * int(row.get("repeats", 1)))
         object.__setattr__(self, "rows", repeated)
-        object.__setattr__(self, "sizes", [self.size_of(row) for row in repeated])
+        object.__setattr__(self, "sizes", list(map(self.size_of, repeated)))
 
     def epoch(self, epoch: int) -> list[int]:
         """The order of the rows in that epoch: a keyed permutation."""
         return self._permutation(len(self.rows), "order", epoch)
 
-    def sample(self, row: dict[str, Any], epoch: int, position: int) -> Sample:
+    def sample(self, row: Row, epoch: int, position: int) -> Sample:
         """The sample at that position, which holds `row`."""
-        captions = row.get("captions") or [self.empty_text]
-        caption = captions[int(self._u("caption", epoch, position) * len(captions))]
-        if self.caption_dropout and self._u("caption-dropout", epoch, position) < self.caption_dropout:
+        captions = self.captions_of(row)
+        caption = captions[int(self._uniform("caption", epoch, position) * len(captions))]
+        if self.caption_dropout and self._uniform("caption-dropout", epoch, position) < self.caption_dropout:
             caption = self.empty_text
-        flip = self.flips and self._u("flip", epoch, position) < 0.5
+        flip = self.flips and self._uniform("flip", epoch, position) < 0.5
         crop = CENTRE
         if self.random_crops and self.crop_variants:
-            crop = _place(row, int(self._u("crop-variant", epoch, position) * self.crop_variants))
+            crop = _place(row, int(self._uniform("crop-variant", epoch, position) * self.crop_variants))
         elif self.random_crops:
-            crop = (self._u("crop-top", epoch, position), self._u("crop-left", epoch, position))
+            crop = (self._uniform("crop-top", epoch, position), self._uniform("crop-left", epoch, position))
         return Sample(row, epoch, position, caption, flip, crop, self.size_of(row))
 
     def variants(self) -> list[Sample]:
         """Every way in which a picture may be seen, once; not to be asked where crops lie anywhere."""
         flips = (False, True) if self.flips else (False,)
-        count = self.crop_variants if self.random_crops else 0
-        return [Sample(row, 0, 0, "", flip, crop, self.size_of(row)) for row in self.rows for flip in flips
-                for crop in ([_place(row, n) for n in range(count)] if count else [CENTRE])]
+        variants = []
+        for row in self.rows:
+            for flip, crop in itertools.product(flips, self._crops(row)):
+                variants.append(Sample(row, 0, 0, "", flip, crop, self.size_of(row)))
+        return variants
 
     def captions(self) -> list[str]:
         """Every caption that may be drawn, once."""
-        found = {caption for row in self.rows for caption in row.get("captions") or [self.empty_text]}
-        return sorted(found | ({self.empty_text} if self.caption_dropout else set()))
+        captions = set(itertools.chain.from_iterable(map(self.captions_of, self.rows)))
+        if self.caption_dropout:
+            captions.add(self.empty_text)
+        return sorted(captions)
+
+    def captions_of(self, row: Row) -> list[str]:
+        """The captions of one picture, of which an epoch draws one."""
+        return row.get("captions") or [self.empty_text]
+
+    def windows_in_epoch(self, size: int) -> int:
+        """How many windows of `size` positions an epoch has; the last may be short."""
+        return -(-len(self.rows) // size)
 
     def windows(self, size: int, first: int) -> Iterator[tuple[int, list[Sample]]]:
         """(update number, its samples) for ever, from update `first` (counted from 0) on.
 
         An epoch is cut into windows of `size` positions; its last may be short.
         """
-        per_epoch = -(-len(self.rows) // size)
         update = first
         while True:
-            epoch, index = divmod(update, per_epoch)
+            epoch, index = divmod(update, self.windows_in_epoch(size))
             order = self.epoch(epoch)
             for positions in self._cut(order, epoch, size)[index:]:
-                yield update, [self.sample(self.rows[order[p]], epoch, p) for p in positions]
+                yield update, [self.sample(self.rows[order[position]], epoch, position) for position in positions]
                 update += 1
 
     def _cut(self, order: list[int], epoch: int, size: int) -> list[list[int]]:
@@ -118,21 +134,33 @@ class Draws:
 
         What is left of each bucket is pooled, bucket by bucket, and cut too; a short window comes last.
         """
-        groups: dict[Size, list[int]] = {}
+        buckets: dict[Size, list[int]] = {}
         for position, index in enumerate(order):
-            groups.setdefault(self.sizes[index], []).append(position)
-        if len(groups) == 1:
+            buckets.setdefault(self.sizes[index], []).append(position)
+        if len(buckets) == 1:
             return _cut(range(len(order)), size)
-        rest = [p for group in groups.values() for p in group[len(group) // size * size :]]
-        windows = [w for group in groups.values() for w in _cut(group, size) if len(w) == size] + _cut(rest, size)
-        short = windows[-1:] if len(windows[-1]) < size else []
-        full = windows[: len(windows) - len(short)]
-        return [full[n] for n in self._permutation(len(full), "windows", epoch)] + short
+        windows: list[list[int]] = []
+        rest: list[int] = []
+        for positions in buckets.values():
+            whole = len(positions) // size * size
+            windows.extend(_cut(positions[:whole], size))
+            rest.extend(positions[whole:])
+        windows.extend(_cut(rest, size))
+        short: list[list[int]] = []
+        if len(windows[-1]) < size:
+            short.append(windows.pop())
+        return [windows[n] for n in self._permutation(len(windows), "windows", epoch)] + short
+
+    def _crops(self, row: Row) -> list[Place]:
+        """Where a picture's crops may lie."""
+        if self.random_crops and self.crop_variants:
+            return [_place(row, variant) for variant in range(self.crop_variants)]
+        return [CENTRE]
 
     def _permutation(self, count: int, stream: str, epoch: int) -> list[int]:
         return torch.randperm(count, generator=torch.Generator().manual_seed(key(self.seed, stream, epoch, 0))).tolist()
 
-    def _u(self, stream: str, epoch: int, position: int) -> float:
+    def _uniform(self, stream: str, epoch: int, position: int) -> float:
         return uniform(self.seed, stream, epoch, position)
 
 
@@ -141,18 +169,22 @@ def share(window: list[Sample], batch: int, rank: int, ranks: int) -> list[list[
 
     Every rank gets the same number of micro-batches; a rank's last one may be empty.
     """
-    groups: dict[Size, list[Sample]] = {}
+    buckets: dict[Size, list[Sample]] = {}
     for sample in window:
-        groups.setdefault(sample.size, []).append(sample)
-    batches = [b for group in groups.values() for b in _cut(group, batch)]
-    return [batches[n] if n < len(batches) else [] for n in range(rank, -(-len(batches) // ranks) * ranks, ranks)]
+        buckets.setdefault(sample.size, []).append(sample)
+    batches: list[list[Sample]] = []
+    for samples in buckets.values():
+        batches.extend(_cut(samples, batch))
+    while len(batches) % ranks:
+        batches.append([])
+    return batches[rank::ranks]
 
 
 def _cut(values: Sequence[T], size: int) -> list[list[T]]:
     return [list(values[start : start + size]) for start in range(0, len(values), size)]
 
 
-def _place(row: dict[str, Any], variant: int) -> tuple[float, float]:
+def _place(row: Row, variant: int) -> Place:
     """Where a picture's crop number `variant` lies: the same in every run, so that all share the cached encoding."""
     return uniform(0, f"crop-top/{row['image']}", variant, 0), uniform(0, f"crop-left/{row['image']}", variant, 0)
 
@@ -175,8 +207,8 @@ class Framing:
         width, height = sample.size
         with Image.open(path) as opened:
             image: Any = opened.convert("RGB")
-        if crop := sample.row.get("crop"):
-            x, y, length = crop
+        if sample.row.get("crop"):
+            x, y, length = sample.row["crop"]
             image = functional.crop(image, y, x, length, length)
         covering = _covering(image.size, sample.size)
         image = functional.resize(image, list(covering[::-1]), InterpolationMode[self.interpolation.upper()])
@@ -188,26 +220,35 @@ class Framing:
         return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1))[None]).div_(127.5).sub_(1.0)
 
     @staticmethod
-    def facts(sample: Sample) -> dict[str, Any]:
-        """What a family may condition on: original size (h, w), crop (top, left), target size (h, w), in pixels; of a
-        mirrored picture, from the mirrored one's left."""
-        row, (width, height) = sample.row, sample.size
-        original = (row["crop"][2], row["crop"][2]) if row.get("crop") else (row["height"], row["width"])
-        covering = _covering(original[::-1], sample.size)
+    def facts(sample: Sample) -> dict[str, tuple[int, int]]:
+        """What a family may condition on, in pixels: `original_size` and `target_size` (height, width) and `crop` (top,
+        left), of a mirrored picture from the mirrored one's left."""
+        _, _, chosen = _chosen(sample.row)
+        width, height = sample.size
+        covering = _covering(chosen, sample.size)
         top, left = _offsets(covering, sample)
-        crop = (top, covering[0] - width - left if sample.flip else left)
-        return {"original_size": original, "crop": crop, "target_size": (height, width)}
+        if sample.flip:
+            left = covering[0] - width - left
+        return {"original_size": (chosen[1], chosen[0]), "crop": (top, left), "target_size": (height, width)}
 
 
 def box(sample: Sample) -> list[float]:
     """What of the stored picture a sample shows: [x, y, width, height] in its pixels."""
-    row, (width, height) = sample.row, sample.size
-    x, y, *_ = crop = row.get("crop") or (0, 0)
-    whole = (crop[2], crop[2]) if len(crop) == 3 else (row["width"], row["height"])
-    covering = _covering(whole, sample.size)
+    x, y, chosen = _chosen(sample.row)
+    width, height = sample.size
+    covering = _covering(chosen, sample.size)
     top, left = _offsets(covering, sample)
-    across, down = whole[0] / covering[0], whole[1] / covering[1]
+    across = chosen[0] / covering[0]
+    down = chosen[1] / covering[1]
     return [round(v, 2) for v in (x + left * across, y + top * down, width * across, height * down)]
+
+
+def _chosen(row: Row) -> tuple[int, int, Size]:
+    """The square of a stored picture that a person chose, or all of it: x, y, size."""
+    if row.get("crop"):
+        x, y, length = row["crop"]
+        return x, y, (length, length)
+    return 0, 0, (row["width"], row["height"])
 
 
 def _covering(picture: Size, size: Size) -> Size:

@@ -34,21 +34,29 @@ def trim(run: Run, events: EventWriter) -> None:
     A reader that holds a removed shard open keeps its contents.
     """
     home = run.home
-    found = {path: path.stat() for pattern in SHARDS for path in (home / "cache").glob(pattern)}
-    total = sum(stat.st_size for stat in found.values())
+    facts: dict[Path, os.stat_result] = {}
+    for pattern in SHARDS:
+        for path in (home / "cache").glob(pattern):
+            facts[path] = path.stat()
+    total = sum(stat.st_size for stat in facts.values())
     limit = _limit(home, total, events)
     if total <= limit:
         return
-    kept = _needed(home, run)
-    for path in sorted(found, key=lambda p: found[p].st_mtime_ns):
-        if total > limit and path not in kept:
+    needed = _needed(home, run)
+    for path, stat in sorted(facts.items(), key=_last_use):
+        if total > limit and path not in needed:
             storage.clear(path)
-            total -= found[path].st_size
+            total -= stat.st_size
     if total > limit:
         events.warning("cache_full",
                        Message("The cache holds {total:.3g} GB where {limit:.3g} GB are allowed, and runs that can go "
                                "on use all of it: delete runs that are not needed any more, or raise STUDIO_CACHE_GB.",
                                total=total / 1e9, limit=limit / 1e9))
+
+
+def _last_use(entry: tuple[Path, os.stat_result]) -> int:
+    """When the shard was last used by a run: `note_use` sets its time."""
+    return entry[1].st_mtime_ns
 
 
 def _limit(home: Path, held: int, events: EventWriter) -> float:
@@ -64,18 +72,19 @@ def _limit(home: Path, held: int, events: EventWriter) -> float:
     return max(LEAST, (held + storage.free_bytes(home)) / 4)
 
 
-def _needed(home: Path, own: Run) -> set[Path]:
+def _needed(home: Path, run: Run) -> set[Path]:
     """The shards of this run and of every run that lives or can be resumed; notes of others are removed."""
     needed: set[Path] = set()
     for note in (home / "cache" / "uses").glob("*.json"):
-        if note.stem == own.id or _may_go_on(home, note.stem):
-            needed |= {home / "cache" / name for name in storage.read_json(note) or []}
+        if note.stem == run.id or _may_go_on(home, note.stem):
+            needed.update(home / "cache" / name for name in storage.read_json(note) or [])
         else:
             storage.clear(note)
     return needed
 
 
 def _may_go_on(home: Path, run_id: str) -> bool:
+    """Whether that run may still read its shards."""
     try:
         state, _ = runs.Reader().state(runs.find(home, run_id))
     except runs.NotFound:

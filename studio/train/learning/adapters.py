@@ -3,61 +3,95 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from studio import storage
 from studio.config import Config
+from studio.config import Lora as LoraSettings
 from studio.families import LORA_WEIGHTS, Family
+from studio.messages import JsonObject
 from studio.system import lean
+from studio.train.batches.cache import Parts
 from studio.train.batches.sampler import key
+from studio.train.learning.optim import Group, Named
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 TEXT_WEIGHTS = "model.safetensors"  # as transformers names it
 ADAPTER = "default"
 
 
+class LoraFacts(TypedDict):
+    """peft's config of one part, as far as a run chooses it."""
+
+    r: int
+    lora_alpha: float
+    lora_dropout: float
+    use_dora: bool
+    target_modules: list[str]
+
+
 class Whole:
     """Every weight of what learns, each part kept as the diffusers folder of its name ("unet", "text_encoder")."""
 
-    def __init__(self, family: Family, parts: dict[str, Any]):
-        self.family, self.parts = family, parts
+    def __init__(self, family: Family, parts: Parts):
+        self.family = family
+        self.parts = parts
         for part in parts.values():
             part.requires_grad_(True)
 
-    def named(self) -> dict[str, torch.Tensor]:
+    def learning(self) -> Iterator[tuple[str, str, torch.nn.Parameter]]:
+        """(part, name in it, parameter) of all that learns, the denoiser first."""
+        for part, module in self.parts.items():
+            for name, parameter in module.named_parameters():
+                if parameter.requires_grad:
+                    yield part, name, parameter
+
+    def named(self) -> Named:
         """The trained parameters by name, in the order of optimizer and average; text encoders' bear their part's."""
-        return {name if part == self.family.denoiser else f"{part}.{name}": p
-                for part, module in self.parts.items() for name, p in module.named_parameters() if p.requires_grad}
+        named: Named = {}
+        for part, name, parameter in self.learning():
+            if part != self.family.denoiser:
+                name = f"{part}.{name}"
+            named[name] = parameter
+        return named
 
-    def groups(self, text_rate: float | None, rate: float) -> list[dict[str, Any]]:
+    def groups(self, text_rate: float | None, rate: float) -> list[Group]:
         """The parameters as an optimizer's groups; the text encoders' learning rate is `scale` times the run's."""
-        own = set(map(id, self.parts[self.family.denoiser].parameters()))
-        denoiser = [p for p in self.named().values() if id(p) in own]
-        texts = [p for p in self.named().values() if id(p) not in own]
-        groups = [{"params": denoiser, "scale": 1.0}]
-        return [*groups, {"params": texts, "scale": (text_rate or rate) / rate}] if texts else groups
+        denoiser = [parameter for part, _, parameter in self.learning() if part == self.family.denoiser]
+        texts = [parameter for part, _, parameter in self.learning() if part != self.family.denoiser]
+        groups: list[Group] = [{"params": denoiser, "scale": 1.0}]
+        if texts:
+            groups.append({"params": texts, "scale": (text_rate or rate) / rate})
+        return groups
 
-    def write(self, root: Path, suffix: str, facts: dict[str, Any]) -> None:
+    def write(self, root: Path, suffix: str, facts: dict[str, float] | None) -> None:
         """Write the weights of the moment in fp32 as `<part><suffix>/`; `facts` are kept beside the denoiser's."""
         for part, module in self.parts.items():
-            folder, own = root / f"{part}{suffix}", part == self.family.denoiser
+            folder = root / f"{part}{suffix}"
             folder.mkdir()
-            text = module.to_json_string() if hasattr(module, "to_json_string") else module.config.to_json_string()
-            storage.write_json(folder / "config.json", {**json.loads(text), **(facts if own else {})})
-            state = {self.family.export_key(part, name): value.detach().float().contiguous()
-                     if value.is_floating_point() else value.detach() for name, value in module.state_dict().items()}
-            save_file(state, folder / (WEIGHTS if own else TEXT_WEIGHTS), metadata={"format": "pt"})
+            config = _config_of(module)
+            if part == self.family.denoiser:
+                config.update(facts or {})
+            storage.write_json(folder / "config.json", config)
+            state = {}
+            for name, value in module.state_dict().items():
+                state[self.family.export_key(part, name)] = _exported(value)
+            save_file(state, folder / self._file_of(part), metadata={"format": "pt"})
 
     def load(self, root: Path, suffix: str) -> None:
         """Take over what `write` wrote."""
         for part, module in self.parts.items():
-            weights = WEIGHTS if part == self.family.denoiser else TEXT_WEIGHTS
-            found = load_file(root / f"{part}{suffix}" / weights)
-            module.load_state_dict({name: found[self.family.export_key(part, name)] for name in module.state_dict()})
+            saved = load_file(root / f"{part}{suffix}" / self._file_of(part))
+            state = {name: saved[self.family.export_key(part, name)] for name in module.state_dict()}
+            module.load_state_dict(state)
+
+    def _file_of(self, part: str) -> str:
+        return WEIGHTS if part == self.family.denoiser else TEXT_WEIGHTS
 
 
 class Lora(Whole):
@@ -68,16 +102,21 @@ class Lora(Whole):
     the family says for other programs.
     """
 
-    def __init__(self, family: Family, parts: dict[str, Any], settings: Any, seed: int):
+    def __init__(self, family: Family, parts: Parts, settings: LoraSettings, seed: int):
         super().__init__(family, parts)
-        self.alpha, self.facts = settings.alpha, {}
+        self.alpha: float = settings.alpha or settings.rank
+        self.facts: dict[str, LoraFacts] = {}
         for part, module in parts.items():
-            denoises = part == family.denoiser
-            targets = family.lora_targets[settings.targets] if denoises else family.text_encoders[part]
-            self.facts[part] = {"r": settings.rank, "lora_alpha": settings.alpha, "lora_dropout": settings.dropout,
+            if part == family.denoiser:
+                targets = family.lora_targets[settings.targets]
+                stream = "lora"
+            else:
+                targets = family.text_encoders[part]
+                stream = f"lora/{part}"
+            self.facts[part] = {"r": settings.rank, "lora_alpha": self.alpha, "lora_dropout": settings.dropout,
                                 "use_dora": settings.dora, "target_modules": list(targets)}
             module.requires_grad_(False)
-            _inject(module, self.facts[part], key(seed, "lora" if denoises else f"lora/{part}", 0, 0))
+            _inject(module, self.facts[part], key(seed, stream, 0, 0))
         for parameter in self.named().values():
             parameter.data = parameter.data.float()
         # DoRA's lengths are those of the base's weights until they learn.
@@ -97,52 +136,73 @@ class Lora(Whole):
                 if name in self.lengths:  # lerp gives its end exactly at 1
                     parameter.copy_(torch.lerp(self.lengths[name].to(parameter.device), parameter, strength))
 
-    def write(self, root: Path, suffix: str, facts: dict[str, Any]) -> None:
+    def write(self, root: Path, suffix: str, facts: dict[str, float] | None) -> None:
         """Write the layers of the moment in fp32 as `<denoiser>_lora<suffix>/`, and as the family writes them for other
         programs; `facts` find no place there."""
         folder = self._folder(root, suffix)
         folder.mkdir()
-        state = {name: p.detach().contiguous() for name, p in self._saved().items()}
-        adapter = json.dumps({f"{part}.{name}": value for part, own in self.facts.items()
-                              for name, value in own.items()})
+        state = {name: parameter.detach().contiguous() for name, parameter in self._saved().items()}
+        adapter: dict[str, object] = {}
+        for part, part_facts in self.facts.items():
+            for name, value in part_facts.items():
+                adapter[f"{part}.{name}"] = value
         # One entry of metadata each: safetensors writes several in an order that differs from process to process.
-        save_file(state, folder / LORA_WEIGHTS, metadata={"lora_adapter_metadata": adapter})
+        save_file(state, folder / LORA_WEIGHTS, metadata={"lora_adapter_metadata": json.dumps(adapter)})
         for file, (tensors, metadata) in self.family.lora_files(state, self.alpha, self.facts).items():
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / file, metadata=metadata)
 
     def load(self, root: Path, suffix: str) -> None:
         """Take over what `write` wrote."""
-        found = load_file(self._folder(root, suffix) / LORA_WEIGHTS)
+        saved = load_file(self._folder(root, suffix) / LORA_WEIGHTS)
         with torch.no_grad():
             for name, parameter in self._saved().items():
-                parameter.copy_(found[name])
+                parameter.copy_(saved[name])
 
     def _folder(self, root: Path, suffix: str) -> Path:
         return root / f"{self.family.denoiser}_lora{suffix}"
 
-    def _saved(self) -> dict[str, torch.Tensor]:
+    def _saved(self) -> Named:
         """The layers by the names they are saved under."""
-        return {f"{part}.{self.family.export_key(part, _saved(name))}": p
-                for part, module in self.parts.items() for name, p in module.named_parameters() if p.requires_grad}
+        saved: Named = {}
+        for part, name, parameter in self.learning():
+            saved[f"{part}.{self.family.export_key(part, _saved_name(name))}"] = parameter
+        return saved
 
 
-def make(family: Family, parts: dict[str, Any], config: Config) -> Whole:
+def make(family: Family, parts: Parts, config: Config) -> Whole:
     """What `model.method` trains of `parts`."""
     if config.model.method == "full":
         return Whole(family, parts)
     return Lora(family, parts, config.lora, config.train.seed or 0)
 
 
-def _inject(module: torch.nn.Module, facts: dict[str, Any], seed: int) -> None:
+def _config_of(module: Any) -> JsonObject:
+    """A model's `config.json`: diffusers' models write it themselves, transformers' have a config that does."""
+    source = module if hasattr(module, "to_json_string") else module.config
+    return json.loads(source.to_json_string())
+
+
+def _exported(value: torch.Tensor) -> torch.Tensor:
+    """A weight as it is saved: in fp32; what counts (positions, for example) as it is."""
+    if value.is_floating_point():
+        return value.detach().float().contiguous()
+    return value.detach()
+
+
+def _inject(module: torch.nn.Module, facts: LoraFacts, seed: int) -> None:
     """Put LoRA layers into a module; peft is loaded for a run that has some, and does not look for quantized ones."""
     with lean.without("bitsandbytes"):
         from peft import LoraConfig, inject_adapter_in_model
 
+        options: dict[str, Any] = {**facts}  # peft says that alpha is an int, and takes any number
+        config = LoraConfig(**options, init_lora_weights="gaussian")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            inject_adapter_in_model(LoraConfig(**facts, init_lora_weights="gaussian"), module, ADAPTER)
+            inject_adapter_in_model(config, module, ADAPTER)
 
 
-def _saved(name: str) -> str:
+def _saved_name(name: str) -> str:
     """A parameter's name without the adapter's, as peft and diffusers save it."""
-    return name.replace(f".{ADAPTER}.weight", "" if "lora_magnitude_vector" in name else ".weight")
+    if "lora_magnitude_vector" in name:
+        return name.replace(f".{ADAPTER}.weight", "")
+    return name.replace(f".{ADAPTER}.weight", ".weight")

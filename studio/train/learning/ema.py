@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
+from studio.config import Ema as EmaSettings
+
 PIECE = 64 << 20  # bytes of weights that visit the CPU at once
+# torch has no public name for the fused kernel; it works in place on a list of tensors.
+lerp_all_ = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
 
 
 @dataclass(frozen=True)
@@ -41,19 +44,26 @@ class Ema:
     kinds = ("raw", "ema")
 
     def __init__(self, parameters: list[torch.Tensor], decay: Decay, offload: bool = False):
-        self.parameters, self.decay, self.updates = parameters, decay, 0
-        self.shadow = [p.detach().to("cpu" if offload else p.device, copy=True) for p in parameters]
-        self._pieces = list(_pieces(parameters)) if offload else [slice(None)]
+        self.parameters = parameters
+        self.decay = decay
+        self.updates = 0
+        if offload:
+            self.shadow = [p.detach().to("cpu", copy=True) for p in parameters]
+            self._pieces = list(_pieces(parameters))
+        else:
+            self.shadow = [p.detach().clone() for p in parameters]
+            self._pieces = [slice(None)]
 
     @torch.no_grad()
     def update(self) -> None:
         """Take the parameters in after an optimizer step: s += (1-d)(p-s), in place."""
         self.updates += 1
-        lerp: Any = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
+        weight = 1.0 - self.decay(self.updates)
         for piece in self._pieces:
-            shadow = self.shadow[piece]
-            now = [p.detach().to(s.device) for p, s in zip(self.parameters[piece], shadow, strict=True)]
-            lerp(shadow, now, 1.0 - self.decay(self.updates))
+            shadows = self.shadow[piece]
+            parameters = zip(self.parameters[piece], shadows, strict=True)
+            current = [p.detach().to(s.device) for p, s in parameters]
+            lerp_all_(shadows, current, weight)
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
@@ -64,8 +74,12 @@ class Ema:
         finally:
             self._swap()
 
-    def facts(self) -> dict[str, Any]:
-        """What diffusers keeps beside the average in `config.json`."""
+    def kinds_at(self, step: int) -> tuple[str, ...]:
+        """The kinds of weights that differ after `step` updates: before the first one both are the same."""
+        return self.kinds if step else ("raw",)
+
+    def facts(self) -> dict[str, float]:
+        """What diffusers keeps beside the average in `config.json`, by its names."""
         decay = self.decay
         return {"decay": decay.limit, "min_decay": decay.minimum, "optimization_step": self.updates,
                 "update_after_step": decay.update_after_step, "use_ema_warmup": decay.warmup,
@@ -93,12 +107,13 @@ class NoEma(Ema):
         """Nothing to do."""
 
 
-def average_of(parameters: list[torch.Tensor], settings: Any) -> Ema:
+def average_of(parameters: list[torch.Tensor], settings: EmaSettings) -> Ema:
     """The average that the `ema` section asks for."""
     if not settings.enabled:
         return NoEma()
-    return Ema(parameters, Decay(settings.decay, settings.min_decay, settings.update_after_step, settings.warmup,
-                                 settings.inv_gamma, settings.power), settings.offload)
+    decay = Decay(settings.decay, settings.min_decay, settings.update_after_step, settings.warmup, settings.inv_gamma,
+                  settings.power)
+    return Ema(parameters, decay, settings.offload)
 
 
 def _pieces(parameters: list[torch.Tensor]) -> Iterator[slice]:

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from studio.config import Compute
+
 NARROW = 32  # layers with fewer inputs or outputs gain nothing (LoRA's own)
+
+
+@runtime_checkable
+class TakesXformers(Protocol):
+    """A model that can compute its attention by xformers: all of diffusers', none of transformers'."""
+
+    def enable_xformers_memory_efficient_attention(self) -> None:
+        """Have every attention layer compute by xformers."""
+
+
+@runtime_checkable
+class TakesProcessor(Protocol):
+    """A model of diffusers whose attention layers compute by a processor that can be replaced."""
+
+    def set_attn_processor(self, processor: object) -> None:
+        """Have every attention layer compute by `processor`."""
 
 
 class ConvolvedLinear(nn.Linear):
@@ -23,28 +41,26 @@ class ConvolvedLinear(nn.Linear):
         if input.dim() != 3:
             return super().forward(input)
         picture = input.unsqueeze(2).permute(0, 3, 1, 2)
-        made = F.conv2d(picture, self.weight[:, :, None, None], self.bias)
-        return made.permute(0, 2, 3, 1).squeeze(2)
+        output = F.conv2d(picture, self.weight[:, :, None, None], self.bias)
+        return output.permute(0, 2, 3, 1).squeeze(2)
 
 
-def choose(denoiser: nn.Module, compute: Any, device: torch.device) -> None:
-    """Have `denoiser` compute as the `compute` section says. On GPUs, which have kernels of their own, only xformers
-    changes anything.
+def choose(model: nn.Module, compute: Compute, device: torch.device) -> None:
+    """Have `model` (a denoiser or a text encoder) compute as the `compute` section says.
 
-    A denoiser whose attention cannot be replaced keeps its own.
+    On GPUs, which have kernels of their own, only xformers changes anything. A model whose attention cannot be replaced
+    keeps its own.
     """
     if device.type != "cpu":
-        if compute.attention == "xformers":
-            xformers: Any = denoiser
-            xformers.enable_xformers_memory_efficient_attention()
+        if compute.attention == "xformers" and isinstance(model, TakesXformers):
+            model.enable_xformers_memory_efficient_attention()
         return
-    if compute.attention == "plain" and hasattr(denoiser, "set_attn_processor"):
+    if compute.attention == "plain" and isinstance(model, TakesProcessor):
         from diffusers.models.attention_processor import AttnProcessor
 
-        replace: Any = denoiser.set_attn_processor
-        replace(AttnProcessor())
+        model.set_attn_processor(AttnProcessor())
     if compute.linear == "convolution":
-        convolve(denoiser)
+        convolve(model)
 
 
 def convolve(module: nn.Module) -> None:

@@ -10,13 +10,15 @@ from typing import Any
 
 import torch
 
+from studio.config import Objective as ObjectiveSettings
 from studio.families import FORMULAS
 
 Mix = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 Weight = Callable[[torch.Tensor], torch.Tensor]
 Draw = Callable[[str, tuple[int, ...]], torch.Tensor]  # a stream's standard normal numbers (B, *shape)
 Refine = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-Times = Callable[[torch.Tensor, int, dict[str, Any]], torch.Tensor]  # (u in [0, 1), tokens, schedule) -> t in [0, 1]
+Schedule = dict[str, Any]  # a base's: diffusers' DDPM config, or a flow's (`Family.schedule`)
+Times = Callable[[torch.Tensor, int, Schedule], torch.Tensor]  # (u in [0, 1), tokens, schedule) -> t in [0, 1]
 Noise = Callable[[Draw, tuple[int, ...]], tuple[torch.Tensor, torch.Tensor]]  # (seen in x_t, meant by the target)
 OF_FLOW = {"density": "timestep_density", "shift": "timestep_shift", "logit_mean": "logit_mean",
            "logit_std": "logit_std", "mode_scale": "mode_scale"}  # a flow's schedule, and the settings that come first
@@ -48,12 +50,12 @@ def betas(kind: str, start: float, end: float, steps: int) -> torch.Tensor:
     if kind == "scaled_linear":
         return torch.linspace(start**0.5, end**0.5, steps) ** 2
     if kind == "squaredcos_cap_v2":
-        left = [math.cos((i / steps + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(steps + 1)]
-        return torch.tensor([min(1 - b / a, 0.999) for a, b in pairwise(left)])
+        abar = [math.cos((i / steps + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(steps + 1)]
+        return torch.tensor([min(1 - after / before, 0.999) for before, after in pairwise(abar)])
     raise ValueError(f"unknown noise schedule {kind!r}; there are: linear, scaled_linear, squaredcos_cap_v2")
 
 
-def alphas_cumprod(schedule: dict[str, Any]) -> torch.Tensor:
+def alphas_cumprod(schedule: Schedule) -> torch.Tensor:
     """abar_t, the share of signal left at each step, fp32 (steps,), from a family's `schedule`."""
     if schedule.get("trained_betas") is not None:
         values = torch.tensor(schedule["trained_betas"], dtype=torch.float32)
@@ -61,7 +63,9 @@ def alphas_cumprod(schedule: dict[str, Any]) -> torch.Tensor:
         values = betas(schedule["beta_schedule"], schedule["beta_start"], schedule["beta_end"],
                        schedule["num_train_timesteps"])
     abar = torch.cumprod(1.0 - values, dim=0)
-    return rescaled_zero_snr(abar) if schedule.get("rescale_betas_zero_snr") else abar
+    if schedule.get("rescale_betas_zero_snr"):
+        return rescaled_zero_snr(abar)
+    return abar
 
 
 def rescaled_zero_snr(abar: torch.Tensor) -> torch.Tensor:
@@ -71,6 +75,7 @@ def rescaled_zero_snr(abar: torch.Tensor) -> torch.Tensor:
 
 
 def _like(values: torch.Tensor) -> torch.Tensor:
+    """(B,) as (B,1,1,1), to be multiplied with latents."""
     return values.view(-1, 1, 1, 1)
 
 
@@ -132,10 +137,14 @@ def perturbed(inner: Noise, strength: float) -> Noise:
     return noise
 
 
-def noise_of(settings: Any) -> Noise:
+def noise_of(settings: ObjectiveSettings) -> Noise:
     """The noise that the `objective` section asks for; what is off draws nothing."""
-    inner = offset(settings.noise_offset) if settings.noise_offset else plain
-    return perturbed(inner, settings.input_perturbation) if settings.input_perturbation else inner
+    noise = plain
+    if settings.noise_offset:
+        noise = offset(settings.noise_offset)
+    if settings.input_perturbation:
+        noise = perturbed(noise, settings.input_perturbation)
+    return noise
 
 
 def diffusion(prediction_type: str, abar: torch.Tensor, weight: Weight = even) -> Objective:
@@ -144,7 +153,12 @@ def diffusion(prediction_type: str, abar: torch.Tensor, weight: Weight = even) -
     The target is eps ("epsilon") or v = sqrt(abar) eps - sqrt(1-abar) x0 ("v_prediction", Salimans & Ho 2022).
     The tables stay fp32: in bf16, sigma would be exactly 0 at the first steps. Raises ValueError for another kind.
     """
-    alpha, sigma, steps = abar.sqrt(), (1.0 - abar).sqrt(), len(abar)
+    alpha = abar.sqrt()
+    sigma = (1.0 - abar).sqrt()
+    steps = len(abar)
+
+    def time(u: torch.Tensor, tokens: int) -> torch.Tensor:
+        return (u * steps).long()
 
     def mix(x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return _like(alpha[t]) * x0 + _like(sigma[t]) * eps
@@ -155,8 +169,7 @@ def diffusion(prediction_type: str, abar: torch.Tensor, weight: Weight = even) -
     targets: dict[str, Mix] = {"epsilon": lambda x0, eps, t: eps, "v_prediction": velocity}
     if prediction_type not in targets:
         raise ValueError(f"a base with this schedule learns {' or '.join(targets)}, not {prediction_type}")
-    return Objective(time=lambda u, tokens: (u * steps).long(), mix=mix, target=targets[prediction_type],
-                     model_time=lambda t: t, weight=weight)
+    return Objective(time=time, mix=mix, target=targets[prediction_type], model_time=lambda t: t, weight=weight)
 
 
 def flow(steps: int, timesteps: Callable[[torch.Tensor, int], torch.Tensor]) -> Objective:
@@ -164,12 +177,15 @@ def flow(steps: int, timesteps: Callable[[torch.Tensor, int], torch.Tensor]) -> 
 
     `timesteps` turns uniform numbers into t for images of so many tokens, continuously: no table cuts them into steps.
     """
-    return Objective(
-        time=timesteps, mix=lambda x0, eps, t: (1.0 - _like(t)) * x0 + _like(t) * eps,
-        target=lambda x0, eps, t: eps - x0, model_time=lambda t: t * steps, weight=even)
+
+    def mix(x0: torch.Tensor, eps: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return (1.0 - _like(t)) * x0 + _like(t) * eps
+
+    return Objective(time=timesteps, mix=mix, target=lambda x0, eps, t: eps - x0, model_time=lambda t: t * steps,
+                     weight=even)
 
 
-def make(schedule: dict[str, Any], prediction_type: str, settings: Any, timesteps: Times) -> Objective:
+def make(schedule: Schedule, prediction_type: str, settings: ObjectiveSettings, timesteps: Times) -> Objective:
     """The objective of a family's schedule: of a flow, whose times are the family's `timesteps`, or of diffusers' DDPM
     config.
 
@@ -180,9 +196,31 @@ def make(schedule: dict[str, Any], prediction_type: str, settings: Any, timestep
         if getattr(settings, name) and kind not in kinds:
             raise ValueError(f"objective.{name} is for {' and '.join(kinds)}; this run learns {kind}: turn it off")
     if schedule.get("kind") == "flow":
-        told = {**schedule, **{key: value for key, name in OF_FLOW.items()
-                               if (value := getattr(settings, name)) is not None}}
-        return flow(int(schedule["num_train_timesteps"]), lambda u, tokens: timesteps(u, tokens, told).float())
-    abar = alphas_cumprod({**schedule, **({"rescale_betas_zero_snr": True} if settings.zero_terminal_snr else {})})
-    made = diffusion(kind, abar, min_snr(kind, abar, settings.snr_gamma) if settings.snr_gamma else even)
-    return replace(made, refine=dream(abar, settings.dream_detail_preservation)) if settings.dream else made
+        return _flow_of(schedule, settings, timesteps)
+    return _diffusion_of(schedule, kind, settings)
+
+
+def _flow_of(schedule: Schedule, settings: ObjectiveSettings, timesteps: Times) -> Objective:
+    """Rectified flow with the times of the base's schedule, or those that the settings put in their place."""
+    chosen = dict(schedule)
+    for key, name in OF_FLOW.items():
+        value = getattr(settings, name)
+        if value is not None:
+            chosen[key] = value
+
+    def time(u: torch.Tensor, tokens: int) -> torch.Tensor:
+        return timesteps(u, tokens, chosen).float()
+
+    return flow(int(schedule["num_train_timesteps"]), time)
+
+
+def _diffusion_of(schedule: Schedule, prediction_type: str, settings: ObjectiveSettings) -> Objective:
+    """Denoising diffusion with the weights of the times, and DREAM, where they are on."""
+    if settings.zero_terminal_snr:
+        schedule = {**schedule, "rescale_betas_zero_snr": True}
+    abar = alphas_cumprod(schedule)
+    weight = min_snr(prediction_type, abar, settings.snr_gamma) if settings.snr_gamma else even
+    objective = diffusion(prediction_type, abar, weight)
+    if settings.dream:
+        objective = replace(objective, refine=dream(abar, settings.dream_detail_preservation))
+    return objective

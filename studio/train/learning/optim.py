@@ -5,15 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from itertools import chain
+from typing import Any, TypedDict
 
 import torch
 
+from studio.config import Optim
 from studio.optimizers import OPTIMIZERS, AdamW
 
 POINT = "point"  # where the gradient was taken, kept beside an optimizer's state when one draws with other weights
 OF_THE_CONFIG = ("weight_decay", "eps", "scale")  # what a group has from the settings alone, which a branch may change
 Rate = Callable[[int], float]
+Named = dict[str, torch.Tensor]  # the trained parameters by name, in the order of optimizer and average
+Group = dict[str, Any]  # of torch's: {"params"}, "scale" (its share of the run's rate), and the hyperparameters
+Number = int | float
+ScalerState = dict[str, Number]  # the state of torch's GradScaler
+
+
+class Numbers(TypedDict):
+    """What `Updater.state` gives beside tensors, as `optimizer.json` has it."""
+
+    tensors: dict[str, Number]  # by "kind.parameter"
+    groups: list[dict[str, Number]]
 
 
 def schedule(kind: str, rate: float, warmup: int, steps: int) -> Rate:
@@ -30,25 +43,29 @@ def schedule(kind: str, rate: float, warmup: int, steps: int) -> Rate:
         end = 1e-7 / rate
         return end + (1.0 - end) * (1.0 - progress(k))
 
-    def restarts(k: int) -> float:
-        return 0.0 if progress(k) >= 1.0 else 0.5 * (1.0 + math.cos(math.pi * (progress(k) % 1.0)))
+    def cosine_with_restarts(k: int) -> float:
+        if progress(k) >= 1.0:
+            return 0.0
+        return 0.5 * (1.0 + math.cos(math.pi * (progress(k) % 1.0)))
 
     shapes: dict[str, Callable[[int], float]] = {
         "constant": lambda k: 1.0,
         "constant_with_warmup": lambda k: 1.0,
         "linear": lambda k: 1.0 - progress(k),
         "cosine": lambda k: 0.5 * (1.0 + math.cos(math.pi * progress(k))),
-        "cosine_with_restarts": restarts,
+        "cosine_with_restarts": cosine_with_restarts,
         "polynomial": polynomial,
     }
     shape = shapes[kind]
     return lambda k: rate * (k / warmup if k < warmup else shape(k))
 
 
-def rate_of(settings: Any, window: int, steps: int) -> Rate:
+def rate_of(settings: Optim, window: int, steps: int) -> Rate:
     """The learning rate of each update of a run of `steps` updates, by the `optim` section."""
-    peak = (settings.learning_rate or 0.0) * (window if settings.scale_lr else 1)
-    shape = schedule(settings.lr_scheduler, peak, settings.lr_warmup_steps, steps)
+    peak = settings.learning_rate or 0.0
+    if settings.scale_lr:
+        peak *= window
+    shape = schedule(settings.lr_scheduler or "constant", peak, settings.lr_warmup_steps or 0, steps)
     return lambda k: settings.lr_multiplier * shape(k)
 
 
@@ -61,13 +78,16 @@ class Updater:
 
     partial = False  # whether a non-finite gradient may leave a part of an update done
 
-    def __init__(self, kind: AdamW, groups: list[dict[str, Any]], settings: Any, rate: Rate, scaler: Any | None):
-        self.kind, self.rate, self.max_norm = kind, rate, settings.max_grad_norm
-        self.parameters: list[torch.Tensor] = [p for group in groups for p in group["params"]]
-        self.scaler = scaler  # a GradScaler for fp16
+    def __init__(self, kind: AdamW, groups: list[Group], settings: Optim, rate: Rate,
+                 scaler: torch.amp.GradScaler | None):
+        self.kind = kind
+        self.rate = rate
+        self.max_norm = settings.max_grad_norm
+        self.parameters: list[torch.Tensor] = list(chain.from_iterable(group["params"] for group in groups))
+        self.scaler = scaler  # for fp16
         self.optimizers = self._build(groups, settings)
 
-    def _build(self, groups: list[dict[str, Any]], settings: Any) -> list[torch.optim.Optimizer]:
+    def _build(self, groups: list[Group], settings: Optim) -> list[torch.optim.Optimizer]:
         return [self.kind.build(groups, settings)]
 
     def begin(self, step: int, loss: torch.Tensor) -> None:
@@ -95,21 +115,15 @@ class Updater:
 
     def _set_rate(self, step: int) -> None:
         lr = self.rate(step)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = lr * group.get("scale", 1.0)
+        for group in self._groups():
+            group["lr"] = lr * group.get("scale", 1.0)
 
-    def _guarded_step(self, optimizer: Any, bad: torch.Tensor) -> None:
+    def _guarded_step(self, optimizer: torch.optim.Optimizer, bad: torch.Tensor) -> None:
         """A step, unless the scalar `bad` holds on the device."""
-        if not self.kind.skips_on_device:
-            if not bad.item():
-                optimizer.step()
-            return
-        optimizer.grad_scale, optimizer.found_inf = None, bad.float()
-        try:
+        if self.kind.skips_on_device:
+            _step_unless(optimizer, bad)
+        elif not bad.item():
             optimizer.step()
-        finally:
-            del optimizer.grad_scale, optimizer.found_inf
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
@@ -130,43 +144,54 @@ class Updater:
             for group in self._groups():
                 group["train_mode"] = True
 
-    def state(self, named: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    def state(self, named: Named) -> tuple[dict[str, torch.Tensor], Numbers]:
         """What the optimizers keep: tensors by "kind.parameter" in their own types, and plain numbers."""
-        tensors, numbers = {}, {}
+        tensors: dict[str, torch.Tensor] = {}
+        numbers: dict[str, Number] = {}
         for name, parameter in named.items():
-            for kind, value in self._of(parameter).items():
-                if isinstance(value, torch.Tensor):
-                    if kind not in self.kind.constants:
-                        tensors[f"{kind}.{name}"] = value.detach().contiguous()
-                else:
+            for kind, value in self._optimizer_of(parameter).state.get(parameter, {}).items():
+                if not isinstance(value, torch.Tensor):
                     numbers[f"{kind}.{name}"] = value
+                elif kind not in self.kind.constants:
+                    tensors[f"{kind}.{name}"] = value.detach().contiguous()
             if self.kind.averages:
                 tensors[f"{POINT}.{name}"] = parameter.detach().contiguous()
-        groups = [{key: value for key, value in group.items()
-                   if isinstance(value, int | float) and math.isfinite(value)} for group in self._groups()]
-        return tensors, {"tensors": numbers, "groups": groups}
+        return tensors, {"tensors": numbers, "groups": list(map(finite_numbers, self._groups()))}
 
-    def take(self, named: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> None:
+    def take(self, named: Named, tensors: dict[str, torch.Tensor], plain: Numbers) -> None:
         """Take over what `state` gave; `tensors` and `plain` may come from a file."""
-        states = {name: {} for name in named}
+        states: dict[str, dict[str, torch.Tensor | Number]] = {name: {} for name in named}
         for key, value in {**tensors, **plain["tensors"]}.items():
             kind, _, name = key.partition(".")
             states[name][kind] = value.to(named[name].device) if isinstance(value, torch.Tensor) else value
         for name, parameter in named.items():
-            if (point := states[name].pop(POINT, None)) is not None:
-                parameter.data.copy_(point)
-            optimizer = self._optimizer_of(parameter)
-            if states[name]:
-                optimizer.state[parameter] = states[name]
-                self.kind.restore(optimizer, parameter)
+            self._restore(parameter, states[name])
         for group, values in zip(self._groups(), plain["groups"], strict=True):
-            group.update({key: value for key, value in values.items() if key not in OF_THE_CONFIG})
+            group.update(without_settings(values))
 
-    def _groups(self) -> list[dict[str, Any]]:
-        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+    def scaler_state(self) -> ScalerState | None:
+        """The state of fp16's gradient scaler; None where there is none."""
+        if self.scaler is None:
+            return None
+        return self.scaler.state_dict()
 
-    def _of(self, parameter: torch.Tensor) -> dict[str, Any]:
-        return self._optimizer_of(parameter).state.get(parameter, {})
+    def take_scaler_state(self, state: ScalerState | None) -> None:
+        """Take over what `scaler_state` gave."""
+        if self.scaler is not None and state:
+            self.scaler.load_state_dict(state)
+
+    def _restore(self, parameter: torch.Tensor, state: dict[str, torch.Tensor | Number]) -> None:
+        """Give a parameter its optimizer's state, and the point at which its gradient is taken where that is kept."""
+        point = state.pop(POINT, None)
+        if isinstance(point, torch.Tensor):
+            parameter.data.copy_(point)
+        if state:
+            optimizer = self._optimizer_of(parameter)
+            optimizer.state[parameter] = state
+            self.kind.restore(optimizer, parameter)
+
+    def _groups(self) -> list[Group]:
+        return list(chain.from_iterable(optimizer.param_groups for optimizer in self.optimizers))
 
     def _optimizer_of(self, parameter: torch.Tensor) -> torch.optim.Optimizer:
         return self.optimizers[0]
@@ -186,25 +211,30 @@ class FusedUpdater(Updater):
 
     partial = True
 
-    def _build(self, groups: list[dict[str, Any]], settings: Any) -> list[torch.optim.Optimizer]:
-        built = [self.kind.build([{**group, "params": [parameter]}], settings)
-                 for group in groups for parameter in group["params"]]
-        self._mine = dict(zip(self.parameters, built, strict=True))
+    def _build(self, groups: list[Group], settings: Optim) -> list[torch.optim.Optimizer]:
+        self._mine: dict[torch.Tensor, torch.optim.Optimizer] = {}
+        for group in groups:
+            for parameter in group["params"]:
+                self._mine[parameter] = self.kind.build([{**group, "params": [parameter]}], settings)
         self._armed = False  # in the last backward pass of an update; in those before, gradients add up
         self._norms: list[torch.Tensor] = []
         self._bad = torch.zeros((), dtype=torch.bool)
         for parameter in self.parameters:
             parameter.register_post_accumulate_grad_hook(self._apply)
-        return built
+        return list(self._mine.values())
 
     def begin(self, step: int, loss: torch.Tensor) -> None:
         self._set_rate(step)
-        self._armed, self._norms, self._bad = True, [], ~loss.isfinite()
+        self._armed = True
+        self._norms = []
+        self._bad = ~loss.isfinite()
 
     def __call__(self, step: int, loss: torch.Tensor) -> torch.Tensor:
         """The norm of the gradients that were applied, over all parameters."""
         self._armed = False
-        return torch.stack(self._norms).norm() if self._norms else torch.zeros((), device=loss.device)
+        if not self._norms:
+            return torch.zeros((), device=loss.device)
+        return torch.stack(self._norms).norm()
 
     def _apply(self, parameter: torch.Tensor) -> None:
         if not self._armed or parameter.grad is None:
@@ -218,7 +248,28 @@ class FusedUpdater(Updater):
         return self._mine[parameter]
 
 
-def make(groups: list[dict[str, Any]], settings: Any, rate: Rate, scaler: Any | None = None) -> Updater:
+def make(groups: list[Group], settings: Optim, rate: Rate, scaler: torch.amp.GradScaler | None = None) -> Updater:
     """The updater of the `optim` section. A group of parameters learns at `scale` times the run's rate."""
-    kind = Updater if not settings.fused_backward else FusedUpdater
+    kind = FusedUpdater if settings.fused_backward else Updater
     return kind(OPTIMIZERS[settings.name], groups, settings, rate, scaler)
+
+
+def finite_numbers(group: Group) -> dict[str, Number]:
+    """What of an optimizer's group can be written as JSON."""
+    return {name: value for name, value in group.items() if isinstance(value, Number) and math.isfinite(value)}
+
+
+def without_settings(values: dict[str, Number]) -> dict[str, Number]:
+    """What of a saved group holds on: a branch may have changed the settings (OF_THE_CONFIG)."""
+    return {name: value for name, value in values.items() if name not in OF_THE_CONFIG}
+
+
+def _step_unless(optimizer: Any, bad: torch.Tensor) -> None:
+    """A step of torch's fused kernel, which reads on the device whether the scalar `bad` forbids it."""
+    optimizer.grad_scale = None
+    optimizer.found_inf = bad.float()
+    try:
+        optimizer.step()
+    finally:
+        del optimizer.grad_scale
+        del optimizer.found_inf

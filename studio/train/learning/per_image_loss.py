@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from studio.folders import runs
-from studio.train.batches.sampler import Sample
+from studio.train.batches.sampler import Row, Sample
 from studio.train.parallel.distributed import Host
 
 LARGEST = 2.0**16  # a larger loss counts as this one, so that no sum overflows
@@ -19,8 +18,9 @@ class Tally:
     """Sums and counts per row of `rows`. Sums are whole numbers of `runs.LOSS_UNIT`: no order of adding changes them,
     so that they are exact over ranks and resumes. Rank 0 holds all that was gathered, the others what is not yet."""
 
-    def __init__(self, rows: list[dict[str, Any]], host: Host):
-        self.rows, self.host = rows, host
+    def __init__(self, rows: list[Row], host: Host):
+        self.rows = rows
+        self.host = host
         self.places = {id(row): place for place, row in enumerate(rows)}
         self.numbers = torch.zeros(2, len(rows), dtype=torch.int64)
 
@@ -29,7 +29,7 @@ class Tally:
         errors = errors.double().cpu()
         good = errors.isfinite()
         whole = (errors.clamp(max=LARGEST)[good] / runs.LOSS_UNIT).round().long()
-        places = torch.tensor([self.places[id(s.row)] for s in samples])[good]
+        places = torch.tensor([self.places[id(sample.row)] for sample in samples])[good]
         self.numbers[0].index_add_(0, places, whole)
         self.numbers[1].index_add_(0, places, torch.ones_like(whole))
 
@@ -47,5 +47,5 @@ class Tally:
     def load(self, root: Path) -> None:
         """Take over what `write` wrote, on rank 0; checkpoints from before there were such numbers have none."""
         if self.host.main and (root / runs.PICTURES).is_file():
-            found = load_file(root / runs.PICTURES)
-            self.numbers = torch.stack([found["sum"], found["count"]])
+            saved = load_file(root / runs.PICTURES)
+            self.numbers = torch.stack([saved["sum"], saved["count"]])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from studio.families import Family
-from studio.train.batches.cache import Tensors
+from studio.train.batches.cache import Parts, Tensors
+
+if TYPE_CHECKING:
+    from diffusers.models.modeling_utils import ModelMixin
 
 
 class Trainee(torch.nn.Module):
@@ -17,9 +20,11 @@ class Trainee(torch.nn.Module):
     is a part of the module; tokenizers and other encoders are used as they are.
     """
 
-    def __init__(self, family: Family, denoiser: Any, texts: dict[str, Any]):
+    def __init__(self, family: Family, denoiser: ModelMixin, texts: Parts):
         super().__init__()
-        self.family, self.texts, self.denoiser = family, texts, denoiser
+        self.family = family
+        self.texts = texts
+        self.denoiser = denoiser
         self.encoders = torch.nn.ModuleDict({part: texts[part] for part in family.text_encoders if part in texts})
 
     def forward(self, x_t: torch.Tensor, time: torch.Tensor, cond: Tensors, captions: list[str]) -> torch.Tensor:
@@ -28,7 +33,7 @@ class Trainee(torch.nn.Module):
             cond = {**self.family.encode_texts(self.texts, captions), **cond}
         return self.family.predict(self.denoiser, x_t, time, cond)
 
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> Parts:
         """What learns by its name in the family, the denoiser first."""
         return {self.family.denoiser: self.denoiser, **self.encoders}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
 
@@ -28,6 +28,14 @@ class Shown:
     update: optim.Updater
 
 
+class Layout(NamedTuple):
+    """What a tensor of the optimizer's state is, for a rank that has yet to make it."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+    on_cpu: bool  # Adam's counts are, whatever the device
+
+
 class Engine:
     """One process, or several that hold the same and add up their gradients.
 
@@ -35,16 +43,19 @@ class Engine:
     """
 
     def __init__(self, host: Host, trainee: Trainee, trained: Whole, config: Config, rate: optim.Rate):
-        self.host, self.trained = host, trained
+        self.host = host
+        self.trained = trained
         self.ema = average_of(list(trained.named().values()), config.ema)
-        self.model: Any = host.accelerator.prepare_model(trainee)
+        self.model: torch.nn.Module = host.accelerator.prepare_model(trainee)
         groups = trained.groups(config.optim.text_encoder_learning_rate, config.optim.learning_rate or 1.0)
         self.update = optim.make(groups, config.optim, rate, host.accelerator.scaler)
         self.shown = Shown(trainee, trained, self.ema, self.update)
 
-    def micro(self, last: bool) -> AbstractContextManager[Any]:
+    def micro(self, last: bool) -> AbstractContextManager[None]:
         """Forward and backward of one micro-batch go in here; `last`: an update follows, so gradients are added up."""
-        return nullcontext() if last else self.host.accelerator.no_sync(self.model)
+        if last:
+            return nullcontext()
+        return self.host.accelerator.no_sync(self.model)
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of `loss` to what the weights have."""
@@ -59,23 +70,36 @@ class Engine:
 
     def spread(self) -> None:
         """Every rank takes over what rank 0's `shown` was given; called by all, inside `whole(optimizer=True)`."""
-        host, named = self.host, self.trained.named()
+        host = self.host
         if host.ranks == 1:
             return
-        tensors, plain = self.update.state(named)
-        kept = {key: (value.shape, value.dtype, value.device.type == "cpu") for key, value in tensors.items()}
-        scaler = self.update.scaler
-        scale = scaler.state_dict() if scaler is not None else None
-        kept, plain, scale, self.ema.updates = host.tell((kept, plain, scale, self.ema.updates))
-        if scaler is not None:
-            scaler.load_state_dict(scale)
+        named = self.trained.named()
+        tensors, numbers = self.update.state(named)
+        layouts = {key: Layout(value.shape, value.dtype, value.device.type == "cpu") for key, value in tensors.items()}
+        layouts, numbers, scale, self.ema.updates = host.tell(
+            (layouts, numbers, self.update.scaler_state(), self.ema.updates))
+        self.update.take_scaler_state(scale)
         if not host.main:
-            tensors = {key: torch.empty(shape, dtype=dtype, device="cpu" if on_cpu else host.device)
-                       for key, (shape, dtype, on_cpu) in kept.items()}
-        for value in [*named.values(), *self.ema.shadow, *(tensors[key] for key in kept)]:
+            tensors = self._room_for(layouts)
+        for value in [*named.values(), *self.ema.shadow, *map(tensors.__getitem__, layouts)]:
             host.share(value.detach())
         if not host.main:
-            self.update.take(named, tensors, plain)
+            self.update.take(named, tensors, numbers)
+
+    def _room_for(self, layouts: dict[str, Layout]) -> dict[str, torch.Tensor]:
+        """Empty tensors of these layouts, into which rank 0's are received."""
+        tensors = {}
+        for key, layout in layouts.items():
+            device = "cpu" if layout.on_cpu else self.host.device
+            tensors[key] = torch.empty(layout.shape, dtype=layout.dtype, device=device)
+        return tensors
+
+
+def drawing_with(kind: str, ema: Ema, update: optim.Updater) -> AbstractContextManager[None]:
+    """Inside, the parameters hold the average ("ema"), or the raw weights as one draws with them ("raw")."""
+    if kind == "ema":
+        return ema.swapped()
+    return update.drawing()
 
 
 def make(deepspeed: Path | None, host: Host, trainee: Trainee, trained: Whole, config: Config,

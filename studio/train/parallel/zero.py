@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import deepspeed
 import torch
@@ -36,6 +35,16 @@ from studio.train.learning.trainable import Trainee
 from studio.train.parallel.distributed import Host
 from studio.train.parallel.engine import Engine, Shown
 
+if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
+
+    class Partitioned(torch.nn.Parameter):
+        """A weight as stage 3 has it: empty between passes, with this rank's share of it beside."""
+
+        ds_tensor: torch.Tensor  # the share, flat
+        ds_numel: int  # of the whole weight
+        ds_shape: torch.Size
+
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -45,8 +54,8 @@ class SharedUpdater(optim.Updater):
     `state` is what `Zero.whole` gathered, and what `take` is given `Zero.spread` deals out.
     """
 
-    engine: Any
-    gathered: tuple[dict[str, torch.Tensor], dict[str, Any]]
+    engine: DeepSpeedEngine
+    gathered: tuple[dict[str, torch.Tensor], optim.Numbers]
 
     def __call__(self, step: int, loss: torch.Tensor) -> torch.Tensor:
         self._set_rate(step)
@@ -54,20 +63,25 @@ class SharedUpdater(optim.Updater):
         norm = self.engine.get_global_grad_norm()
         return torch.as_tensor(norm, dtype=torch.float32, device=loss.device).detach()
 
-    def state(self, named: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    def state(self, named: optim.Named) -> tuple[dict[str, torch.Tensor], optim.Numbers]:
         return self.gathered
 
-    def take(self, named: dict[str, torch.Tensor], tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> None:
-        self.gathered = tensors, plain
+    def take(self, named: optim.Named, tensors: dict[str, torch.Tensor], plain: optim.Numbers) -> None:
+        self.gathered = (tensors, plain)
 
 
 class Zero(Engine):
     """DeepSpeed's engine. At stage 3 `shown` is a twin of the model whose weights are there inside `whole` only."""
 
+    model: DeepSpeedEngine
+    update: SharedUpdater
+
     def __init__(self, file: Path, host: Host, trainee: Trainee, trained: Whole, config: Config, rate: optim.Rate):
-        self.host, self.trained, self.stage = host, trained, config.compute.deepspeed_stage
+        self.host = host
+        self.trained = trained
+        self.stage = config.compute.deepspeed_stage
         named = trained.named()
-        twin, twins = (trainee, trained) if self.stage < 3 else _twin(trainee, trained)
+        twin, twins = _twin(trainee, trained) if self.stage == 3 else (trainee, trained)
         groups = trained.groups(config.optim.text_encoder_learning_rate, config.optim.learning_rate or 1.0)
         self.update = SharedUpdater(OPTIMIZERS[config.optim.name], groups, config.optim, rate, None)
         self.inner = self.update.optimizers[0]
@@ -75,17 +89,19 @@ class Zero(Engine):
         # it leaves a lock at which every later run waits for ever.
         library: Any = ops
         library.__compatible_ops__ = {}
-        made = deepspeed.initialize(model=trainee, optimizer=self.inner, model_parameters=None,
-                                    config=json.loads(file.read_text()), dist_init_required=False)
-        self.model = self.update.engine = made[0]
-        self.zero: Any = self.model.optimizer
-        self.update.gathered = {}, self._plain()
-        self.named: dict[str, Any] = named  # what learns, by name
-        self.ema = average_of([p.ds_tensor if self.stage == 3 else p for p in self.named.values()], config.ema)
+        self.model, *_ = deepspeed.initialize(
+            model=trainee, optimizer=self.inner, model_parameters=None, config=json.loads(file.read_text()),
+            dist_init_required=False)
+        self.update.engine = self.model
+        self.zero: Any = self.model.optimizer  # of stage 1 and 2, or of 3: two classes that share no interface
+        self.update.gathered = ({}, self._plain())
+        self.named = cast("dict[str, Partitioned]", named)
+        self.ema = average_of(list(map(self._held, self.named.values())), config.ema)
         if self.stage < 3:
             self.shown = Shown(trainee, trained, self.ema, self.update)
         else:
-            self.pairs: list[tuple[Any, Any]] = list(zip(trainee.parameters(), twin.parameters(), strict=True))
+            weights = cast("Iterator[Partitioned]", trainee.parameters())
+            self.pairs = list(zip(weights, twin.parameters(), strict=True))
             aside = config.ema.model_copy(update={"offload": True})
             self.shown = Shown(twin, twins, average_of(list(twins.named().values()), aside), self.update)
 
@@ -99,32 +115,39 @@ class Zero(Engine):
     @contextmanager
     def whole(self, *, optimizer: bool = False) -> Iterator[None]:
         if optimizer:
-            self.update.gathered = self._gathered_state(), self._plain()
+            self.update.gathered = (self._gathered_state(), self._plain())
         if self.stage == 3:
             self._fill_twin()
         try:
             yield
         finally:
-            self.update.gathered = {}, self._plain()
+            self.update.gathered = ({}, self._plain())
             if self.stage == 3:
-                for tensor in [*(twin for _, twin in self.pairs), *self.shown.ema.shadow]:
-                    tensor.data = tensor.data.new_empty(0)
+                self._empty_twin()
 
     def spread(self) -> None:
         tensors, plain = self.update.gathered
         steps = [value.item() for key, value in tensors.items() if key.startswith("step.")]
         self.ema.updates, steps, plain = self.host.tell((self.shown.ema.updates, steps, plain))
+        moments = MOMENTS if steps else ()
         if steps:
             self._make_state(max(steps))
-        values, averages = list(self.shown.trained.named().values()), self.shown.ema.shadow
+        values = list(self.shown.trained.named().values())
+        averages = self.shown.ema.shadow
         for index, (name, parameter) in enumerate(self.named.items()):
-            self._set(parameter, self._told(parameter, values[index]))
-            for moment in MOMENTS if steps else ():
-                self._set(parameter, self._told(parameter, tensors.get(f"{moment}.{name}")), moment)
+            self._set_weight(parameter, self._told(parameter, values[index]))
+            for moment in moments:
+                self._set_moment(parameter, self._told(parameter, tensors.get(f"{moment}.{name}")), moment)
             if averages:
                 self.ema.shadow[index].copy_(self._share(parameter, self._told(parameter, averages[index])))
-        for group, kept in zip(self.inner.param_groups, plain["groups"], strict=True):
-            group.update({key: value for key, value in kept.items() if key not in optim.OF_THE_CONFIG})
+        for group, saved in zip(self.inner.param_groups, plain["groups"], strict=True):
+            group.update(optim.without_settings(saved))
+
+    def _held(self, parameter: Partitioned) -> torch.Tensor:
+        """What this rank holds of a weight: at stage 3 its share, else all of it."""
+        if self.stage == 3:
+            return parameter.ds_tensor
+        return parameter
 
     # ------------------------------------------------------------------------------------- to rank 0
 
@@ -132,11 +155,18 @@ class Zero(Engine):
         """Bring every weight and the average to rank 0, one tensor after the other."""
         for live, twin in self.pairs:
             self._gather(live.ds_tensor, live, twin)
-        for live, own, shadow in zip(self.named.values(), self.ema.shadow, self.shown.ema.shadow, strict=False):
-            self._gather(own, live, shadow)
+        for live, average, shadow in zip(self.named.values(), self.ema.shadow, self.shown.ema.shadow, strict=False):
+            self._gather(average, live, shadow)
         self.shown.ema.updates = self.ema.updates
 
-    def _gather(self, share: torch.Tensor, live: Any, into: torch.Tensor) -> None:
+    def _empty_twin(self) -> None:
+        for _, twin in self.pairs:
+            twin.data = twin.data.new_empty(0)
+        for shadow in self.shown.ema.shadow:
+            shadow.data = shadow.data.new_empty(0)
+
+    def _gather(self, share: torch.Tensor, live: Partitioned, into: torch.Tensor) -> None:
+        """Join every rank's share of a tensor of the shape of `live` on rank 0, in `into`."""
         share = share.detach().to(self.host.device).contiguous()
         shares = [torch.empty_like(share) for _ in range(self.host.ranks)] if self.host.main else None
         dist.gather(share, shares)
@@ -148,25 +178,23 @@ class Zero(Engine):
         state = self.inner.state.get(self._flats()[0], {})
         if not state:
             return {}
-        found = {}
+        gathered: dict[str, torch.Tensor] = {}
         for name, parameter in self.named.items():
             for moment in MOMENTS:
-                value: Any = safe_get_full_optimizer_state(parameter, moment)
+                value: Any = safe_get_full_optimizer_state(parameter, moment)  # every rank takes part
                 if self.host.main:
-                    found[f"{moment}.{name}"] = value.detach().to("cpu", copy=True)
+                    gathered[f"{moment}.{name}"] = value.detach().to("cpu", copy=True)
             if self.host.main:
-                found[f"step.{name}"] = state["step"].detach().to("cpu", copy=True)
-        return found
+                gathered[f"step.{name}"] = state["step"].detach().to("cpu", copy=True)
+        return gathered
 
-    def _plain(self) -> dict[str, Any]:
+    def _plain(self) -> optim.Numbers:
         """The optimizer's numbers, as `Updater.state` has them."""
-        return {"tensors": {}, "groups": [
-            {key: value for key, value in group.items() if isinstance(value, int | float) and math.isfinite(value)}
-            for group in self.inner.param_groups]}
+        return {"tensors": {}, "groups": list(map(optim.finite_numbers, self.inner.param_groups))}
 
     # ------------------------------------------------------------------------------------- from rank 0
 
-    def _told(self, parameter: Any, value: torch.Tensor | None) -> torch.Tensor:
+    def _told(self, parameter: Partitioned, value: torch.Tensor | None) -> torch.Tensor:
         """Rank 0's `value` of a parameter's shape, on every rank."""
         shape = parameter.ds_shape if self.stage == 3 else parameter.shape
         whole = torch.empty(shape, device=self.host.device)
@@ -175,7 +203,7 @@ class Zero(Engine):
         self.host.share(whole)
         return whole
 
-    def _share(self, parameter: Any, whole: torch.Tensor) -> torch.Tensor:
+    def _share(self, parameter: Partitioned, whole: torch.Tensor) -> torch.Tensor:
         """What this rank keeps of `whole`: at stage 3 its share, the last one filled up with zeros."""
         if self.stage < 3:
             return whole
@@ -183,14 +211,19 @@ class Zero(Engine):
         flat = torch.nn.functional.pad(whole.flatten(), (0, size * self.host.ranks - whole.numel()))
         return flat.narrow(0, size * self.host.rank, size)
 
-    def _set(self, parameter: Any, whole: torch.Tensor, moment: str | None = None) -> None:
-        """Put in a weight, or one of its moments: into what runs forward and into what DeepSpeed updates."""
+    def _set_weight(self, parameter: Partitioned, whole: torch.Tensor) -> None:
+        """Put in a weight: into what runs forward and into what DeepSpeed updates."""
         share = self._share(parameter, whole)
-        if moment is None:
-            own = parameter.ds_tensor if self.stage == 3 else parameter
-            own.data.copy_(share)
-            (safe_set_local_fp32_param if self.stage == 3 else safe_set_full_fp32_param)(parameter, share)
-        elif self.stage == 3:
+        self._held(parameter).data.copy_(share)
+        if self.stage == 3:
+            safe_set_local_fp32_param(parameter, share)
+        else:
+            safe_set_full_fp32_param(parameter, share)
+
+    def _set_moment(self, parameter: Partitioned, whole: torch.Tensor, moment: str) -> None:
+        """Put in one of a weight's MOMENTS."""
+        share = self._share(parameter, whole)
+        if self.stage == 3:
             safe_set_local_optimizer_state(parameter, share, moment)
         else:
             safe_set_full_optimizer_state(parameter, share, moment)
@@ -198,19 +231,25 @@ class Zero(Engine):
     def _make_state(self, step: float) -> None:
         """The optimizer's state of this rank's share, as after `step` updates, before there was one."""
         for flat in self._flats():
-            self.inner.state[flat] = {"step": torch.tensor(step, device=flat.device),
-                                      **{moment: torch.zeros_like(flat) for moment in MOMENTS}}
+            state = {"step": torch.tensor(step, device=flat.device)}
+            for moment in MOMENTS:
+                state[moment] = torch.zeros_like(flat)
+            self.inner.state[flat] = state
         if self.stage < 3:
             self.zero._hp_optimizer_states_linked = False
             self.zero._lazy_init_hp_params_optimizer_state()
 
     def _flats(self) -> list[torch.Tensor]:
         """What DeepSpeed updates: this rank's shares, one tensor after the other."""
-        return self.zero.fp32_partitioned_groups_flat if self.stage == 3 else self.zero.single_partition_of_fp32_groups
+        if self.stage == 3:
+            return self.zero.fp32_partitioned_groups_flat
+        return self.zero.single_partition_of_fp32_groups
 
 
 def _twin(trainee: Trainee, trained: Whole) -> tuple[Trainee, Whole]:
     """The same model, its weights empty, and what trains of it."""
-    memo: dict[int, Any] = {id(p): torch.nn.Parameter(p.detach().new_empty(0), requires_grad=p.requires_grad)
-                            for p in trainee.parameters()}
-    return copy.deepcopy((trainee, trained), memo | {id(trainee.family): trainee.family})
+    copies: dict[int, object] = {id(trainee.family): trainee.family}  # what `deepcopy` takes as copied already
+    for parameter in trainee.parameters():
+        empty = parameter.detach().new_empty(0)
+        copies[id(parameter)] = torch.nn.Parameter(empty, requires_grad=parameter.requires_grad)
+    return copy.deepcopy((trainee, trained), copies)
