@@ -6,12 +6,16 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from studio.system import shell, surroundings
 
+if TYPE_CHECKING:
+    from studio.ui.gate import Gate
+    from studio.web.services.service import Studio
 
-def make_pages(studio: Any) -> dict[str, Any]:
+
+def make_pages(studio: Studio) -> dict[str, Gate]:
     """The Gradio pages; they take seconds to import."""
     from studio.ui.app import make
 
@@ -38,13 +42,13 @@ def main() -> int:
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
     parser.add_argument("--home", type=Path)
-    given = vars(parser.parse_args())
+    arguments = vars(parser.parse_args())
     for sentence in surroundings.drop_unusable(os.environ):
         print(sentence, file=sys.stderr)
     from studio import storage
     from studio.web import settings as settings_
     try:
-        settings = settings_.from_environment(**given)
+        settings = settings_.from_environment(**arguments)
         with suppress(OSError):  # flushed; what refuses is told next
             storage.make_folder(settings.home)
         surroundings.home(settings.home, "--home or STUDIO_HOME")

@@ -6,17 +6,18 @@ No token is in any text, file, command line or result; it reaches the publishing
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable
-from fnmatch import fnmatch
+from collections.abc import Callable, Iterator
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from studio import config as config_
-from studio import export, messages
+from studio import export, families, messages
 from studio.bases import source
 from studio.datasets.exports import card as card_
 from studio.errors import StudioError
@@ -25,6 +26,9 @@ from studio.folders import events
 from studio.folders.records import SampleEvent
 from studio.folders.runs import Reader, Run
 from studio.messages import Message
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitOperationAdd
 
 SECRETS = ("HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "OAUTH_CLIENT_SECRET", "STUDIO_TOKEN")
 HIDDEN = "[secret]"
@@ -37,9 +41,9 @@ def own_token() -> str | None:
 
     Only for a studio that serves its owner alone: on a Space each person's own token is used, never this one.
     """
-    given = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN")
-    if given:
-        return given.strip()
+    token = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN")
+    if token:
+        return token.strip()
     home = os.environ.get("HF_HOME") or Path("~/.cache/huggingface").expanduser()
     path = Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token")
     try:
@@ -61,7 +65,7 @@ def _redacted(text: str) -> str:
     return events.redact(_LINKS.sub(HIDDEN, text))
 
 
-def redact_data(data: Any) -> Any:
+def redact_data(data: object) -> Any:  # of whatever type `data` is
     """JSON-like `data` with every string in it redacted; keys stay."""
     if isinstance(data, str):
         return redact(data)
@@ -89,12 +93,16 @@ def choose(run: Run, weights: str = "", step: int | None = None, precision: str 
     """What a publication of the run holds: a whole pipeline, or every form of a LoRA. Raises PublishError.
 
     Without `weights` or `step`: the average where there is one, of the newest checkpoint."""
-    found = [item for item in export.listing(run) if (item.kind == "pipeline" or item.kind.startswith("lora"))
-             and item.precision == precision and step in (None, item.step) and weights in ("", item.weights)]
-    if not found:
+    def fits(item: export.Item) -> bool:
+        whole = item.kind == "pipeline" or item.kind.startswith("lora")
+        return whole and item.precision == precision and step in (None, item.step) and weights in ("", item.weights)
+
+    fitting = list(filter(fits, export.listing(run)))
+    if not fitting:
         raise PublishError(Message("There is no such result in this run to publish."),
                            Message("Wait for the first checkpoint, or choose one of those under Take it home."))
-    return [item for item in found if (item.step, item.weights) == (found[0].step, found[0].weights)]
+    first = fitting[0]
+    return [item for item in fitting if (item.step, item.weights) == (first.step, first.weights)]
 
 
 def name_of(run: Run) -> str:
@@ -106,19 +114,37 @@ def assemble(run: Run, repo: str, items: list[export.Item], folder: Path) -> Non
     """Write what is published into `folder`: weights, sample pictures, the model card. Raises PublishError."""
     for item in items:
         export.write_item(run, item.path, folder)
-    step = items[0].step or 0
-    samples = [s for s in Reader().story(run).samples if s.get("weights") == items[0].weights
-               and s["step"] <= step and not s.get("requested") and (run.samples / s["file"]).is_file()]
-    samples = [s for s in samples if s["step"] == max(s["step"] for s in samples)][:SHOWN]
+    samples = _shown_samples(run, items[0])
     (folder / "samples").mkdir()
     for sample in samples:
-        shutil.copyfile(run.samples / sample["file"], folder / "samples" / sample["file"])
+        shutil.copyfile(run.samples / sample.file, folder / "samples" / sample.file)
     (folder / "README.md").write_text(card(run, repo, items, samples), encoding="utf-8")
-    strange = [p.name for p in folder.rglob("*") if p.is_file() and p.suffix not in MAY_LEAVE]
+    strange = [path.name for path in folder.rglob("*") if path.is_file() and path.suffix not in MAY_LEAVE]
     if strange:
         raise PublishError(Message("The base model has files that are not published: {names}.",
                                    names=", ".join(sorted(strange)[:5])),
                            Message("Publish a LoRA, or take a base model with safetensors weights alone."))
+
+
+class _Sample(NamedTuple):
+    """A sample picture of a run, as a model card shows it."""
+
+    file: str
+    prompt: str
+    seed: int
+
+
+def _shown_samples(run: Run, item: export.Item) -> list[_Sample]:
+    """At most SHOWN pictures drawn with the item's weights at the last step up to its own; none that were asked for."""
+    drawn = []
+    for event in Reader().story(run).samples:
+        if event.get("weights") != item.weights or event["step"] > (item.step or 0) or event.get("requested"):
+            continue
+        if (run.samples / event["file"]).is_file():
+            drawn.append(event)
+    last = max(map(itemgetter("step"), drawn), default=0)
+    newest = [event for event in drawn if event["step"] == last]
+    return [_Sample(event["file"], event["prompt"], event["seed"]) for event in newest[:SHOWN]]
 
 
 class Repository:
@@ -130,10 +156,14 @@ class Repository:
                  waiting: Callable[[str], None] = lambda why: None):
         from huggingface_hub import HfApi
 
-        self._api, self._kind, self._name, self._waiting = HfApi(token=token), kind, repo, waiting
-        made = self._try(lambda: self._api.create_repo(repo, repo_type=kind, private=private, exist_ok=True))
-        self.id, self.url = made.repo_id, str(made)
-        self._files: list[Any] = []
+        self._api = HfApi(token=token)
+        self._kind: Literal["model", "dataset"] = kind
+        self._name = repo
+        self._waiting = waiting
+        self._files: list[CommitOperationAdd] = []
+        url = self._try(lambda: self._api.create_repo(repo, repo_type=kind, private=private, exist_ok=True))
+        self.id = url.repo_id
+        self.url = str(url)
         if private and not self._try(lambda: self._api.repo_info(self.id, repo_type=kind)).private:
             raise PublishError(Message("{repo} is there already, and everyone can see it.", repo=self.id),
                                Message("Choose another name, make it private on the Hub, or publish openly."))
@@ -156,94 +186,139 @@ class Repository:
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         new = [*self._files, CommitOperationAdd(name, data)]
-        kept = {file.path_in_repo for file in new}
+        new_paths = {file.path_in_repo for file in new}
 
         def work() -> None:
-            there = self._api.list_repo_files(self.id, repo_type=self._kind)
-            old = [CommitOperationDelete(path) for path in there if fnmatch(path, replacing) and path not in kept]
+            replaced = fnmatch.filter(self._api.list_repo_files(self.id, repo_type=self._kind), replacing)
+            old = [CommitOperationDelete(path) for path in replaced if path not in new_paths]
             self._api.create_commit(self.id, [*new, *old], commit_message=message, repo_type=self._kind)
 
         self._try(work)
 
     def _try(self, work: Callable[[], T]) -> T:
-        from huggingface_hub.errors import HfHubHTTPError
-
-        for number, pause in enumerate((*WAITS, None)):
+        """What `work` returns, in one try more than there are WAITS. Raises PublishError."""
+        for pause in WAITS:
             try:
                 return work()
-            except HfHubHTTPError as error:
-                status = error.response.status_code if error.response is not None else 0
-                if status in (401, 403, 404):
-                    raise PublishError(Message("The Hub refused the token or the name {name} ({status}).",
-                                               name=repr(self._name), status=status),
-                                       Message("Use a token that may write to that account, and a name such as "
-                                               "`{name}`.", name=f"you/my-{self._kind}")) from None
-                if 400 <= status < 500 and status not in (408, 409, 425, 429):
-                    raise PublishError(Message("The Hub refused the upload: {why}", why=redact(str(error))[:300]),
-                                       Message("Change what it names and publish again.")) from None
-                why: Exception = error
             except Exception as error:  # a broken line arrives as one of many kinds of the HTTP client
-                why = error
-            if pause is None:
-                raise PublishError(Message("The Hub could not be reached in {tries} tries: {why}", tries=number + 1,
-                                           why=redact(str(why))[:300]),
-                                   Message("Look at the connection, and publish again.")) from None
-            self._waiting(redact(f"{type(why).__name__}: {str(why)[:200]}"))
+                self._check_passing(error)
+                self._waiting(redact(f"{type(error).__name__}: {str(error)[:200]}"))
             time.sleep(pause)
-        raise AssertionError("the last try returns or raises")
+        try:
+            return work()
+        except Exception as error:
+            self._check_passing(error)
+            raise PublishError(Message("The Hub could not be reached in {tries} tries: {why}", tries=len(WAITS) + 1,
+                                       why=redact(str(error))[:300]),
+                               Message("Look at the connection, and publish again.")) from None
+
+    def _check_passing(self, error: Exception) -> None:
+        """Raises PublishError for an answer of the Hub that would be the same at the next try."""
+        from huggingface_hub.errors import HfHubHTTPError
+
+        if not isinstance(error, HfHubHTTPError) or error.response is None:
+            return
+        status = error.response.status_code
+        if status in (401, 403, 404):
+            raise PublishError(Message("The Hub refused the token or the name {name} ({status}).",
+                                       name=repr(self._name), status=status),
+                               Message("Use a token that may write to that account, and a name such as "
+                                       "`{name}`.", name=f"you/my-{self._kind}")) from None
+        if 400 <= status < 500 and status not in (408, 409, 425, 429):
+            raise PublishError(Message("The Hub refused the upload: {why}", why=redact(str(error))[:300]),
+                               Message("Change what it names and publish again.")) from None
 
 
-def card(run: Run, repo: str, items: list[export.Item], samples: list[SampleEvent]) -> str:
+def card(run: Run, repo: str, items: list[export.Item], samples: list[_Sample]) -> str:
     """The model card: what it is, sample pictures, how to use it, data, settings, base model and licence."""
     from huggingface_hub import ModelCardData
 
-    config, record = run.config(), run.record()
-    lora = items[0].kind.startswith("lora")
-    base, licence, embedded = _base_of(config)
-    facts = ModelCardData(
-        base_model=base if "/" in base and not embedded else None, license=licence, library_name="diffusers",
-        pipeline_tag="text-to-image", tags=["text-to-image", "diffusers", *(["lora"] if lora else [])])
+    config = run.config()
+    record = run.record()
+    base = _base_of(config)
+    facts = ModelCardData(base_model=base.hub_id, license=base.licence, library_name="diffusers",
+                          pipeline_tag="text-to-image", tags=["text-to-image", "diffusers"])
+    what = "A fine-tune of"
+    use = [f'pipeline = DiffusionPipeline.from_pretrained("{repo}")']
+    if items[0].kind.startswith("lora"):
+        facts.tags = ["text-to-image", "diffusers", "lora"]
+        what = "A LoRA for"
+        use = [f'pipeline = DiffusionPipeline.from_pretrained("{base.name}")',
+               f'pipeline.load_lora_weights("{repo}", weight_name="pytorch_lora_weights.safetensors")']
     dataset = record.get("dataset") or {}
-    use = (f'pipeline.load_lora_weights("{repo}", weight_name="pytorch_lora_weights.safetensors")' if lora else
-           f'pipeline = DiffusionPipeline.from_pretrained("{repo}")')
-    pictures = [f"| ![sample](samples/{s['file']}) | {_plain(s['prompt'])} | {s['seed']} |" for s in samples]
-    settings = [f"| `{section}.{name}` | {_plain(_public(value))} |"
-                for section, values in config_.dump(config).items() if isinstance(values, dict)
-                for name, value in values.items() if value not in (None, [], "")]
+    licence = base.licence or "not stated by the base; ask its authors before you pass this on"
     return "\n".join([
         "---", facts.to_yaml(), "---", "", f"# {_plain(record['name'])}", "",
-        f"{'A LoRA for' if lora else 'A fine-tune of'} {_plain(base)}: the {items[0].weights.upper()} weights of step "
+        f"{what} {_plain(base.name)}: the {items[0].weights.upper()} weights of step "
         f"{items[0].step}, in safetensors alone.", "",
-        *(["| picture | prompt | seed |", "|---|---|---|", *pictures, ""] if pictures else []),
-        "## Use", "", "```python", "from diffusers import DiffusionPipeline", "",
-        *([f'pipeline = DiffusionPipeline.from_pretrained("{base}")'] if lora else []), use, "```", "",
+        *_sample_rows(samples),
+        "## Use", "", "```python", "from diffusers import DiffusionPipeline", "", *use, "```", "",
         "## Data", "", f"{_plain(str(dataset.get('name', 'unnamed')))}: {dataset.get('count', 0)} pictures, "
         f"fingerprint `{dataset.get('fingerprint', '')}`.", "",
-        "## Base model and licence", "", f"{_plain(base)}; licence: "
-        f"{licence or 'not stated by the base; ask its authors before you pass this on'}.", "",
-        "## Settings", "", "| setting | value |", "|---|---|", *settings, ""])
+        "## Base model and licence", "", f"{_plain(base.name)}; licence: {licence}.", "",
+        "## Settings", "", "| setting | value |", "|---|---|", *_setting_rows(config), ""])
 
 
-def _base_of(config: config_.Config) -> tuple[str, str | None, bool]:
-    """The base's public name, its licence where its own model card states one, and whether it is the embedded one."""
+def _sample_rows(samples: list[_Sample]) -> list[str]:
+    """A table of the pictures in Markdown; nothing of none."""
+    if not samples:
+        return []
+    rows = [f"| ![sample](samples/{sample.file}) | {_plain(sample.prompt)} | {sample.seed} |" for sample in samples]
+    return ["| picture | prompt | seed |", "|---|---|---|", *rows, ""]
+
+
+def _setting_rows(config: config_.Config) -> Iterator[str]:
+    """A row in Markdown for each setting that is not empty."""
+    for section, values in config_.dump(config).items():
+        if isinstance(values, dict):
+            for name, value in values.items():
+                if value not in (None, [], ""):
+                    yield f"| `{section}.{name}` | {_plain(_public(value))} |"
+
+
+class _Base(NamedTuple):
+    """What a model card says of the base: its public name, its id on the Hub, the licence of its own model card."""
+
+    name: str
+    hub_id: str | None
+    licence: str | None
+
+
+def _base_of(config: config_.Config) -> _Base:
+    """The base as it is told to strangers; a folder of this machine goes by its last name alone."""
+    name = config.model.base
+    files = source.locate(name, config.model.revision, config.model.variant)
+    licence = _licence(files)
+    if name == "embedded":
+        return _Base("the studio's embedded base", None, licence)
+    public = name
+    if files is not None and (name.count("/") != 1 or Path(name).exists()):
+        public = Path(name).name
+    if "/" in public:
+        return _Base(public, public, licence)
+    return _Base(public, None, licence)
+
+
+def _licence(base: families.Source | None) -> str | None:
+    """The licence that the base's own model card states."""
     from huggingface_hub import ModelCard
 
-    name, embedded = config.model.base, config.model.base == "embedded"
-    found = source.locate(name, config.model.revision, config.model.variant)
-    licence = None
-    if found is not None and (found.folder / "README.md").is_file():
-        data = ModelCard((found.folder / "README.md").read_text(encoding="utf-8"), ignore_metadata_errors=True).data
-        licence = data.to_dict().get("license")
-    shown = "the studio's embedded base" if embedded else name if found is None or name.count("/") == 1 and not Path(
-        name).exists() else Path(name).name
-    return shown, licence if isinstance(licence, str) else None, embedded
+    if base is None or not (base.folder / "README.md").is_file():
+        return None
+    text = (base.folder / "README.md").read_text(encoding="utf-8")
+    licence = ModelCard(text, ignore_metadata_errors=True).data.to_dict().get("license")
+    if isinstance(licence, str):
+        return licence
+    return None
 
 
-def _public(value: Any) -> str:
+def _public(value: object) -> str:
     """A setting's value without this machine's folders."""
     if isinstance(value, list):
-        return "; ".join(_public(part) for part in value)
-    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else str(value)
+        return "; ".join(map(_public, value))
+    if isinstance(value, str) and value.startswith(("/", "~")):
+        return Path(value).name
+    return str(value)
 
 
 def _plain(text: str) -> str:

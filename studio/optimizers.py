@@ -17,8 +17,11 @@ from studio.system import lean
 if TYPE_CHECKING:
     import torch
 
+    from studio.config import Optim
+
 SMALL = 4096  # elements; bitsandbytes keeps the moments of smaller tensors in 32 bit
 BLOCK = 256  # elements that share one fp32 scale in bitsandbytes' 8-bit moments
+Groups = list[dict[str, object]]  # torch's: {"params": tensors, and what is otherwise for these}
 
 
 class AdamW:
@@ -26,14 +29,14 @@ class AdamW:
 
     title: ClassVar[str] = "AdamW"
     package: ClassVar[str | None] = None  # what `pip install` must have brought, imported under the same name
-    suggests: ClassVar[dict[str, Any]] = {}  # what it sets in its section where a person left that empty
+    suggests: ClassVar[dict[str, object]] = {}  # what it sets in its section where a person left that empty
     # Whether a kernel skips a non-finite update by itself on the device (torch's `found_inf`); else the host decides.
     skips_on_device: ClassVar[bool] = True
     alone: ClassVar[bool] = True  # whether the update of one tensor needs nothing of the others
     averages: ClassVar[bool] = False  # whether the weights one draws with differ from those that get the gradient
     constants: ClassVar[tuple[str, ...]] = ()  # state that is the same for every tensor and run, so it is not saved
 
-    def build(self, groups: list[dict[str, Any]], settings: Any) -> torch.optim.Optimizer:
+    def build(self, groups: Groups, settings: Optim) -> torch.optim.Optimizer:
         """The optimizer of the `optim` section for these groups; its learning rates are set anew at each update."""
         import torch
 
@@ -61,10 +64,11 @@ class AdamW:
 
     def _fused_faults(self, config: Config) -> Iterator[Problem]:
         """What needs every gradient at once, which is what updating each weight in the backward pass gives up."""
-        optim, train = config.optim, config.train
+        train = config.train
         reasons = {
             Message("{title} sizes its steps by all gradients together", title=self.title): not self.alone,
-            Message("clipping needs the norm of all gradients: set optim.max_grad_norm 0"): optim.max_grad_norm > 0,
+            Message("clipping needs the norm of all gradients: set optim.max_grad_norm 0"):
+                config.optim.max_grad_norm > 0,
             Message("accumulated gradients must be kept: set train.gradient_accumulation_steps 1"):
                 train.gradient_accumulation_steps > 1,
             Message("several processes must add their gradients up first: set compute.num_processes 1"):
@@ -77,7 +81,8 @@ class AdamW:
                 yield Problem(field="optim.fused_backward",
                               message=Message("{reason}, or turn this off", reason=reason))
 
-    def _hyperparameters(self, settings: Any) -> dict[str, Any]:
+    def _hyperparameters(self, settings: Optim) -> dict[str, Any]:
+        """Adam's, by the names that all optimizers here have for them; schedulefree's hints want an int for a float."""
         return {"lr": settings.learning_rate, "betas": (settings.adam_beta1, settings.adam_beta2),
                 "eps": settings.adam_epsilon, "weight_decay": settings.adam_weight_decay}
 
@@ -85,11 +90,12 @@ class AdamW:
 class AdamW8bit(AdamW):
     """AdamW with moments in 8 bit, one scale per 256 elements (Dettmers et al. 2022), from bitsandbytes."""
 
-    title, package = "8-bit AdamW", "bitsandbytes"
+    title = "8-bit AdamW"
+    package = "bitsandbytes"
     skips_on_device = False
     constants = ("qmap1", "qmap2")  # the two code books
 
-    def build(self, groups: list[dict[str, Any]], settings: Any) -> torch.optim.Optimizer:
+    def build(self, groups: Groups, settings: Optim) -> torch.optim.Optimizer:
         with lean.without_kernels():
             from bitsandbytes.optim.adamw import AdamW8bit as Built
 
@@ -97,23 +103,30 @@ class AdamW8bit(AdamW):
 
     def state_bytes(self, elements: int) -> int:
         """Two bytes an element and two fp32 scales a block; tensors below 4096 elements stay in 32 bit."""
-        return 8 * elements if elements < SMALL else 2 * elements + 8 * -(-elements // BLOCK)
+        if elements < SMALL:
+            return 8 * elements
+        return 2 * elements + 8 * -(-elements // BLOCK)
 
     def restore(self, optimizer: torch.optim.Optimizer, parameter: torch.Tensor) -> None:
-        state, books = optimizer.state[parameter], getattr(optimizer, "name2qmap", {})
+        state = optimizer.state[parameter]
+        books = getattr(optimizer, "name2qmap", {})
         if "absmax1" in state:
             for name in books:
                 books[name] = books[name].to(parameter.device)
-            state["qmap1"], state["qmap2"] = books["dynamic"], books["udynamic"]
+            state["qmap1"] = books["dynamic"]
+            state["qmap2"] = books["udynamic"]
 
 
 class Prodigy(AdamW):
     """AdamW that finds its step size (Mishchenko & Defazio 2023); options as in diffusers' training scripts."""
 
-    title, package, suggests = "Prodigy", "prodigyopt", {"learning_rate": 1.0}
-    skips_on_device, alone = False, False
+    title = "Prodigy"
+    package = "prodigyopt"
+    suggests = {"learning_rate": 1.0}
+    skips_on_device = False
+    alone = False
 
-    def build(self, groups: list[dict[str, Any]], settings: Any) -> torch.optim.Optimizer:
+    def build(self, groups: Groups, settings: Optim) -> torch.optim.Optimizer:
         from prodigyopt import Prodigy as Built
 
         return Built(groups, **self._hyperparameters(settings), decouple=True, use_bias_correction=True,
@@ -142,10 +155,13 @@ class ScheduleFree(AdamW):
     Gradients are taken at y, a point between the average x, which one draws with, and the fast iterate z.
     """
 
-    title, package, suggests = "schedule-free AdamW", "schedulefree", {"lr_scheduler": "constant"}
-    skips_on_device, averages = False, True
+    title = "schedule-free AdamW"
+    package = "schedulefree"
+    suggests = {"lr_scheduler": "constant"}
+    skips_on_device = False
+    averages = True
 
-    def build(self, groups: list[dict[str, Any]], settings: Any) -> torch.optim.Optimizer:
+    def build(self, groups: Groups, settings: Optim) -> torch.optim.Optimizer:
         from schedulefree import AdamWScheduleFree
 
         optimizer = AdamWScheduleFree(groups, **self._hyperparameters(settings), foreach=True)

@@ -8,11 +8,13 @@ import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from studio import config as config_
 from studio import families, storage
+from studio.config import PlainConfig
 from studio.errors import Refused
 from studio.messages import Message
 
@@ -56,94 +58,116 @@ GOALS = (
 )
 
 
-def config_for(goal: str, about: Circumstances) -> dict[str, Any]:
+def config_for(goal: str, about: Circumstances) -> PlainConfig:
     """The partial config of a goal. Raises KeyError for a goal there is not."""
-    made = {"try": _try, "style": _style, "subject": _subject, "object": _object, "full": _full}[goal](about)
-    config_.load(made)  # a preset that the settings refuse is a fault of this file
-    return made
+    builders = {"try": _try, "style": _style, "subject": _subject, "object": _object, "full": _full}
+    config = builders[goal](about)
+    config_.load(config)  # a preset that the settings refuse is a fault of this file
+    return config
 
 
-def _try(about: Circumstances) -> dict[str, Any]:
+def _try(about: Circumstances) -> PlainConfig:
     return {}
 
 
-def _style(about: Circumstances) -> dict[str, Any]:
+def _style(about: Circumstances) -> PlainConfig:
     return {"model": {"method": "lora"}, "lora": {"rank": 16, "targets": "attention+feed-forward"},
             "data": {"random_flip": True, "caption_dropout": 0.1}, "train": _steps(about, 25, 300, 3000),
             "objective": _weighted(about), "optim": {"lr_scheduler": "cosine"}}
 
 
-def _subject(about: Circumstances) -> dict[str, Any]:
+def _subject(about: Circumstances) -> PlainConfig:
     return {"model": {"method": "lora"}, "lora": {"rank": 16, "targets": "attention+feed-forward"},
             "data": {"random_flip": False}, "train": _steps(about, 80, 400, 2500), "objective": _weighted(about)}
 
 
-def _object(about: Circumstances) -> dict[str, Any]:
+def _object(about: Circumstances) -> PlainConfig:
     return {"model": {"method": "lora"}, "lora": {"rank": 8}, "data": {"random_flip": True},
             "train": _steps(about, 60, 300, 2000)}
 
 
-def _full(about: Circumstances) -> dict[str, Any]:
-    found: dict[str, Any] = {"model": {"method": "full"}, "data": {"random_flip": True, "caption_dropout": 0.1},
-                             "train": _steps(about, 20, 300, 10_000), "ema": {"enabled": True}}
+def _full(about: Circumstances) -> PlainConfig:
+    config: PlainConfig = {"model": {"method": "full"}, "data": {"random_flip": True, "caption_dropout": 0.1},
+                           "train": _steps(about, 20, 300, 10_000), "ema": {"enabled": True}}
     if about.weights > LARGE and about.weights * OPTIMIZER_BYTES > 0.5 * about.memory_bytes:
-        found["train"] |= {"gradient_checkpointing": True, "batch_size": 1, "gradient_accumulation_steps": 4}
-        found["optim"] = {"name": "adamw8bit"}
-    return found
+        config["train"] |= {"gradient_checkpointing": True, "batch_size": 1, "gradient_accumulation_steps": 4}
+        config["optim"] = {"name": "adamw8bit"}
+    return config
 
 
-def _weighted(about: Circumstances) -> dict[str, Any]:
+def _weighted(about: Circumstances) -> dict[str, float]:
     """Min-SNR weights, where what the base learns has a formula for them."""
-    known = ("", *families.FORMULAS["snr_gamma"])
-    return {"snr_gamma": 5.0} if about.prediction_type in known else {}
+    if about.prediction_type in ("", *families.FORMULAS["snr_gamma"]):
+        return {"snr_gamma": 5.0}
+    return {}
 
 
-def _steps(about: Circumstances, each: int, least: int, most: int) -> dict[str, Any]:
+def _steps(about: Circumstances, each: int, least: int, most: int) -> dict[str, int]:
     """Updates in all: so many for each picture, within limits; the embedded base learns quicker by half."""
-    steps = each * about.pictures // (2 if about.base == "embedded" else 1)
+    steps = each * about.pictures
+    if about.base == "embedded":
+        steps //= 2
     return {"max_steps": int(min(max(steps, least), most))}
 
 
 # ----------------------------------------------------------------------------------------------------- a person's own
 
 
-def save(home: Path, *, name: str, owner: str, config: dict[str, Any]) -> dict[str, Any]:
+class Preset(TypedDict):
+    """A preset as it is kept, in a file of its own."""
+
+    id: str
+    name: str
+    owner: str
+    created: float  # unix seconds
+    config: PlainConfig  # a partial one
+
+
+def save(home: Path, *, name: str, owner: str, config: PlainConfig) -> Preset:
     """Keep a partial config under a name. Raises ConfigError, and Refused where there are too many."""
     config_.load(config)
-    made = {"id": uuid.uuid4().hex, "name": name, "owner": owner, "created": time.time(), "config": config}
+    preset: Preset = {"id": uuid.uuid4().hex, "name": name, "owner": owner, "created": time.time(), "config": config}
     with _saving:
         if len(of(home, owner)) >= MOST:
             raise Refused(Message("there are {count} presets already: delete some first", count=MOST))
         storage.make_folder(home / "presets")
-        storage.write_json(home / "presets" / f"{made['id']}.json", made)
-    return made
+        storage.write_json(home / "presets" / f"{preset['id']}.json", preset)
+    return preset
 
 
-def of(home: Path, owner: str) -> list[dict[str, Any]]:
+def of(home: Path, owner: str) -> list[Preset]:
     """A person's presets, oldest first; a damaged one is left out. Whose a file is does not change, so that of others'
     none is read twice: they would make everybody's page slow."""
-    found = []
+    presets: list[Preset] = []
     for path in (home / "presets").glob("*.json"):
-        if _owners.get(path, owner) == owner and (one := _read(path)) is not None:
-            if len(_owners) > MOST_OWNERS:
-                _owners.clear()
-            _owners[path] = one["owner"]
-            if one["owner"] == owner:
-                found.append(one)
-    return sorted(found, key=lambda one: one["created"])
+        if _owners.get(path, owner) != owner:
+            continue
+        preset = _read(path)
+        if preset is None:
+            continue
+        if len(_owners) > MOST_OWNERS:
+            _owners.clear()
+        _owners[path] = preset["owner"]
+        if preset["owner"] == owner:
+            presets.append(preset)
+    return sorted(presets, key=itemgetter("created"))
 
 
-def find(home: Path, preset_id: str) -> dict[str, Any] | None:
-    """One preset by its id."""
-    return _read(home / "presets" / f"{preset_id}.json") if ID.fullmatch(preset_id) else None
+def find(home: Path, preset_id: str) -> Preset | None:
+    """One preset by its id; None where there is none of it, or it is damaged."""
+    if not ID.fullmatch(preset_id):
+        return None
+    return _read(home / "presets" / f"{preset_id}.json")
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> Preset | None:
     try:
-        one = storage.read_json(path)
+        preset = storage.read_json(path)
     except storage.Corrupt:
         return None
-    return one if isinstance(one, dict) and {"id", "name", "owner", "created", "config"} <= one.keys() else None
+    if isinstance(preset, dict) and Preset.__required_keys__ <= preset.keys():
+        return cast(Preset, preset)
+    return None
 
 
 def delete(home: Path, preset_id: str) -> None:

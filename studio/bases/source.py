@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from studio import families, storage
+from studio import config, families, storage
 from studio.families import EMBEDDED, BaseProblem, Family, NeedsToken, Progress, Source
 from studio.messages import Message
+
+if TYPE_CHECKING:
+    from huggingface_hub.utils import tqdm
 
 HUB_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,199}", re.ASCII)
@@ -36,11 +39,13 @@ def locate(base: str, revision: str | None = None, variant: str | None = None) -
                                       "empty", base=base))
         folder = EMBEDDED if base == "embedded" else _folder(base)
         return Source(folder, base, variant, None)
-    found = _cached(base, revision, variant)
-    return found if found and any(_complete(families.get(name), found) for name in families.names()) else None
+    cached = _cached(base, revision, variant)
+    if cached and any(_complete(families.get(name), cached) for name in families.names()):
+        return cached
+    return None
 
 
-def here(model: Any) -> Source | None:
+def here(model: config.Model) -> Source | None:
     """The files of a config's `model` section, where they are on this machine; None for a base that is gone."""
     try:
         return locate(model.base, model.revision, model.variant)
@@ -48,14 +53,16 @@ def here(model: Any) -> Source | None:
         return None
 
 
-def family_of(model: Any) -> Family:
+def family_of(model: config.Model) -> Family:
     """The family of a config's `model` section; where none is named, the one that its base names.
 
     A base that is gone cannot be asked: then the one that configs meant when there was no other. Raises BaseProblem."""
     if model.family:
         return families.get(model.family)
-    found = here(model)
-    return families.of(found) if found else families.get(FIRST)
+    base = here(model)
+    if base:
+        return families.of(base)
+    return families.get(FIRST)
 
 
 def fetch_configs(family: Family | None, base: str, revision: str | None = None, variant: str | None = None,
@@ -64,9 +71,10 @@ def fetch_configs(family: Family | None, base: str, revision: str | None = None,
 
     Without a `family` it is the one that the base names. Raises BaseProblem: no such repository, no access, no network,
     or not a base of that family."""
-    found = locate(base, revision, variant) or _configs(family, base, revision, variant, token)
-    (family or families.of(found)).check(found)
-    return found
+    source = locate(base, revision, variant) or _configs(family, base, revision, variant, token)
+    family = family or families.of(source)
+    family.check(source)
+    return source
 
 
 def _configs(family: Family | None, base: str, revision: str | None, variant: str | None, token: str | None) -> Source:
@@ -92,20 +100,27 @@ def fetch(family: Family, base: str, revision: str | None = None, variant: str |
 
     A base once here is never asked for again; of an interrupted download the finished files are kept. `progress` is
     called from the downloading threads. Raises BaseProblem as `fetch_configs`."""
-    found = fetch_configs(family, base, revision, variant, token)
-    if found.listing is None:
-        return found
-    commit, patterns = found.folder.name, family.download_patterns(variant)
-    _sweep(found.folder.parent.parent / "blobs")
+    source = fetch_configs(family, base, revision, variant, token)
+    if source.listing is None:
+        return source
+    folder = source.folder
+    commit = folder.name
+    patterns = family.download_patterns(variant)
+    _sweep(folder.parent.parent / "blobs")
     with _explained(base, revision):
-        sizes = _sizes(base, commit, token)
-        wanted = {name: size for name, size in sizes.items() if any(fnmatchcase(name, p) for p in patterns)}
-        here, total = sum(size for name, size in wanted.items() if (found.folder / name).exists()), sum(wanted.values())
-        progress(here, total)
-        _snapshot(base, commit, token, patterns, _bar(lambda done: progress(min(here + done, total), total)))
-    complete = Source(found.folder, base, variant, commit)
+        sizes = {name: size for name, size in _sizes(base, commit, token).items() if _matches(name, patterns)}
+        total = sum(sizes.values())
+        before = sum(size for name, size in sizes.items() if (folder / name).exists())
+        progress(before, total)
+        _snapshot(base, commit, token, patterns, _bar(lambda done: progress(min(before + done, total), total)))
+    complete = Source(folder, base, variant, commit)
     family.check(complete)
     return complete
+
+
+def _matches(name: str, patterns: list[str]) -> bool:
+    """Whether a file is one of those that the patterns name."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _check_names(base: str, revision: str | None, variant: str | None) -> None:
@@ -128,12 +143,12 @@ def _folder(base: str) -> Path:
     if folder.is_file():
         raise BaseProblem(Message("{base} is a single file; a base is a diffusers folder: convert it with diffusers "
                                   "(StableDiffusionPipeline.from_single_file, then save_pretrained)", base=base))
+    if not folder.is_dir():
+        raise BaseProblem(Message("{base} does not exist: give a folder written by a diffusers pipeline's "
+                                  "save_pretrained", base=base))
     if not (folder / INDEX).is_file():
-        raise BaseProblem(
-            Message("{base} has no model_index.json, so it is no diffusers folder: give a folder written by a "
-                    "diffusers pipeline's save_pretrained", base=base) if folder.is_dir() else
-            Message("{base} does not exist: give a folder written by a diffusers pipeline's save_pretrained",
-                    base=base))
+        raise BaseProblem(Message("{base} has no model_index.json, so it is no diffusers folder: give a folder written "
+                                  "by a diffusers pipeline's save_pretrained", base=base))
     return folder
 
 
@@ -147,9 +162,13 @@ def _cached(base: str, revision: str | None, variant: str | None) -> Source | No
 
     root = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=base, repo_type="model")
     ref = root / "refs" / (revision or "main")
-    commit = ref.read_text().strip() if ref.is_file() else revision
-    folder = root / "snapshots" / commit if commit and re.fullmatch(r"[0-9a-f]{40}", commit) else None
-    return Source(folder, base, variant, commit) if folder and folder.is_dir() else None
+    commit = revision
+    if ref.is_file():
+        commit = ref.read_text().strip()
+    if not commit or not re.fullmatch(r"[0-9a-f]{40}", commit):
+        return None
+    folder = root / "snapshots" / commit
+    return Source(folder, base, variant, commit) if folder.is_dir() else None
 
 
 def _complete(family: Family, source: Source) -> bool:
@@ -177,7 +196,7 @@ def _check_small(base: str, patterns: list[str], sizes: dict[str, int]) -> None:
     """Refuse, before anything is fetched, what is too large for a config or a vocabulary."""
     for name, size in sizes.items():
         most = VOCABULARY_BYTES if "tokenizer" in name else families.JSON_BYTES
-        if size > most and any(fnmatchcase(name, pattern) for pattern in patterns):
+        if size > most and _matches(name, patterns):
             raise BaseProblem(Message("{base}: {name} has {size:.0f} MB where a base model's has less than {most:.0f}: "
                                       "choose another repository", base=base, name=name[:100], size=size / 1e6,
                                       most=most / 1e6))
@@ -185,13 +204,14 @@ def _check_small(base: str, patterns: list[str], sizes: dict[str, int]) -> None:
 
 def _check_repository(base: str, names: frozenset[str]) -> None:
     if INDEX not in names:
-        single = any(n.endswith((".safetensors", ".ckpt")) for n in names)
-        kind = Message("single-file weights") if single else Message("other files")
+        kind = Message("other files")
+        if any(name.endswith((".safetensors", ".ckpt")) for name in names):
+            kind = Message("single-file weights")
         raise BaseProblem(Message("{base} on the Hub holds {kind}, not a diffusers folder (no model_index.json): "
                                   "choose a diffusers repository", base=base, kind=kind))
 
 
-def _snapshot(base: str, revision: str | None, token: str | None, patterns: list[str], bar: Any) -> Path:
+def _snapshot(base: str, revision: str | None, token: str | None, patterns: list[str], bar: type[tqdm]) -> Path:
     """The folder of the commit that `revision` is, its name; False as the token keeps out one saved on the machine."""
     from huggingface_hub import snapshot_download
 
@@ -206,7 +226,7 @@ def _sweep(blobs: Path) -> None:
             storage.clear(part)
 
 
-def _bar(report: Callable[[int], None]) -> Any:
+def _bar(report: Callable[[int], None]) -> type[tqdm]:
     """A tqdm class that draws nothing and reports the bytes written of all files together."""
     from huggingface_hub.utils import tqdm
 

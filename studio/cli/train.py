@@ -32,7 +32,6 @@ from studio.system import shell, surroundings
 
 Setting = dict[str, Any]  # one of the schema: path, kind, help, limits, default, reference
 OWNER = "local"  # who uses this machine without signing in
-PACKAGE_PARENT = Path(__file__).resolve().parent.parent.parent
 STATUS = {"finished": 0, "stopped": 0, "paused": 0, "cancelled": 130}  # of this program, by how the run ended
 POLL, SHOW = 0.3, 2.0  # seconds between looks, and between lines
 HELD = 120.0  # seconds that a server over the same home leaves an attempt to this shell, whose tokens it does not have

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from typing import Any
 
 from studio import storage, trash
 from studio.messages import Message
+from studio.system.shell import Parser
 from studio.trash import Entry, Refused
 
 
-def add_to(commands: Any) -> None:
+def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     """Make it known to the parser of all commands."""
     parser = commands.add_parser("trash", help="what was deleted: look, put back, or remove for good",
                                  description="What was deleted stays in the trash for seven days.")
@@ -29,12 +29,12 @@ def add_to(commands: Any) -> None:
 
 def show(args: argparse.Namespace) -> int:
     """One line for each."""
-    known = trash.entries(storage.home())
-    for entry in known:
+    entries = trash.entries(storage.home())
+    for entry in entries:
         days = max(0.0, entry.gone_at - time.time()) / trash.DAY
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.deleted))
         print(f"{entry.id}  {when}  {days:3.1f} days left  {_size(entry.size()):>9}  {entry.kind:10}  {_title(entry)}")
-    if not known:
+    if not entries:
         print("The trash is empty.")
     return 0
 
@@ -53,15 +53,15 @@ def restore(args: argparse.Namespace) -> int:
         except Refused as refusal:
             print(f"{entry_id}: {refusal}", file=sys.stderr)
             failed = True
-    return 1 if failed else 0
+    return int(failed)
 
 
 def empty(args: argparse.Namespace) -> int:
     """1 when one that was named is not there."""
-    home, failed = storage.home(), False
-    chosen = trash.entries(home)
+    chosen = trash.entries(storage.home())
+    missing: set[str] = set()
     if args.id:
-        failed = bool(missing := set(args.id) - {entry.id for entry in chosen})
+        missing = set(args.id) - {entry.id for entry in chosen}
         chosen = [entry for entry in chosen if entry.id in args.id]
         for entry_id in sorted(missing):
             print(f"{entry_id}: there is nothing of that id in the trash", file=sys.stderr)
@@ -71,12 +71,16 @@ def empty(args: argparse.Namespace) -> int:
         trash.remove(entry)
         freed += size
     print(f"removed {len(chosen)} of the trash: {_size(freed)} freed")
-    return 1 if failed else 0
+    return int(bool(missing))
 
 
 def _title(entry: Entry) -> str:
-    return " ".join(word for word in (entry.title, f"({entry.name})") if word)
+    if entry.title:
+        return f"{entry.title} ({entry.name})"
+    return f"({entry.name})"
 
 
 def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+    if count >= 1e8:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.1f} MB"

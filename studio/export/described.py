@@ -16,14 +16,15 @@ def lora(config: Config, *, alpha: float | None, name: str, base: str, step: int
     """Metadata of a LoRA of whatever family, in a file whose tensors are read with `alpha`. `rows` is the run's
     dataset.jsonl."""
     side = config.data.resolution
-    found = {
+    words = {
         "ss_network_module": "networks.lora", "ss_network_dim": str(config.lora.rank),
         "ss_network_alpha": str(alpha), "ss_output_name": name, "ss_sd_model_name": base,
         "ss_resolution": f"({side}, {side})", "ss_steps": str(step),
         "ss_learning_rate": str(config.optim.learning_rate), "ss_optimizer": config.optim.name}
-    if phrase := trigger(rows):
-        found["modelspec.trigger_phrase"] = phrase
-    return found
+    phrase = trigger(rows)
+    if phrase:
+        words["modelspec.trigger_phrase"] = phrase
+    return words
 
 
 @lru_cache(maxsize=64)
@@ -39,4 +40,6 @@ def trigger(rows: Path) -> str:
                 first = next(iter(row["captions"]), "").partition(",")[0].strip()
                 counts[first] = counts.get(first, 0) + 1
     best = max(counts, key=counts.__getitem__, default="")
-    return best if number > 1 and counts.get(best, 0) >= SHARE * number and len(best) <= LONGEST else ""
+    if number < 2 or counts.get(best, 0) < SHARE * number or len(best) > LONGEST:
+        return ""
+    return best

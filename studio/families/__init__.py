@@ -9,13 +9,15 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from studio import PACKAGE, config, storage, tensors
-from studio.messages import Message
+from studio.config import PlainConfig
+from studio.errors import StudioError
+from studio.messages import JsonObject, Message
 from studio.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     Tensors = dict[str, torch.Tensor]
+    Loaded = dict[str, Any]  # a base's loaded parts by name: models of diffusers and transformers, and tokenizers
     LoraFile = tuple[Tensors, dict[str, str]]
 
 EMBEDDED = PACKAGE / "assets" / "base"
@@ -38,10 +41,13 @@ FORMER = {  # text_encoder/config.json: diffusers loads the weights as what it s
         "11556312b4d5b07784077cfd55a89b0329925aa55e1275c8a18f9c06769836bd"}
 JSON_BYTES = 1 << 20  # the largest JSON file of a base that is read; real ones have a tenth of it
 Progress = Callable[[int, int], None]  # (bytes done, bytes in all)
+Schedule = dict[str, Any]  # a noise schedule by diffusers' names; a flow's as `_flow.SCHEDULE`, with "kind": "flow"
 
 
-class BaseProblem(Exception):
+class BaseProblem(StudioError):
     """A base model that cannot be used: the message says what, where, what there is instead, what to do next."""
+
+    code = "base"
 
 
 class NeedsToken(BaseProblem):
@@ -71,23 +77,23 @@ class Source:
         """The base's files, relative to `folder`, at most one folder deep."""
         if self.listing is not None:
             return self.listing
-        found = [*self.folder.glob("*"), *self.folder.glob("*/*")]
-        return frozenset(p.relative_to(self.folder).as_posix() for p in found if p.is_file())
+        paths = [*self.folder.glob("*"), *self.folder.glob("*/*")]
+        return frozenset(path.relative_to(self.folder).as_posix() for path in paths if path.is_file())
 
-    def read_json(self, path: str) -> dict[str, Any]:
+    def read_json(self, path: str) -> JsonObject:
         """The JSON object in one of the files. Raises BaseProblem when it is missing or something else."""
         try:
-            found = storage.read_json(self.folder / path, JSON_BYTES)
+            data = storage.read_json(self.folder / path, JSON_BYTES)
         except (storage.Corrupt, OSError, RecursionError) as error:
             raise self.problem(Message("{path} cannot be read ({why}): repair or replace the file", path=path,
                                        why=error)) from None
-        if not isinstance(found, dict):
-            raise self.problem(Message("{path} is missing: choose a complete diffusers folder", path=path)
-                               if found is None else
-                               Message("{path} is not a JSON object: choose a complete diffusers folder", path=path))
-        return found
+        if data is None:
+            raise self.problem(Message("{path} is missing: choose a complete diffusers folder", path=path))
+        if not isinstance(data, dict):
+            raise self.problem(Message("{path} is not a JSON object: choose a complete diffusers folder", path=path))
+        return data
 
-    def suggestions(self, path: str) -> dict[str, Any]:
+    def suggestions(self, path: str) -> PlainConfig:
         """The partial config in one of the files, nothing where there is none. Raises BaseProblem."""
         if path not in self.files():
             return {}
@@ -119,6 +125,23 @@ class Part:
     model_types: tuple[str, ...] = ()
 
 
+class Drawn(Protocol):
+    """What a pipeline drew; the latents of one image, as it is called here."""
+
+    images: torch.Tensor
+
+
+class Pipeline(Protocol):
+    """A diffusers pipeline, as far as it is used here."""
+
+    vae: torch.nn.Module
+    image_processor: Any  # a VaeImageProcessor, which makes PIL images of pixels
+
+    def __call__(self, **arguments: object) -> Drawn:
+        """Draw."""
+        ...
+
+
 class Family(ABC):
     """What the studio asks of a family. Shapes: B images, C channels, H and W in pixels unless said otherwise."""
 
@@ -137,7 +160,7 @@ class Family(ABC):
     sampler: ClassVar[str] = ""  # the name by which other programs know how images are drawn
     largest_side: ClassVar[int] = 4096  # in pixels
     # Diffusers' DreamBooth scripts for it, whose commands may be pasted: by name the defaults unlike their siblings'.
-    scripts: ClassVar[dict[str, dict[str, Any]]] = {}
+    scripts: ClassVar[dict[str, JsonObject]] = {}
 
     @abstractmethod
     def check(self, source: Source) -> None:
@@ -150,7 +173,7 @@ class Family(ABC):
         return []
 
     @abstractmethod
-    def defaults(self, source: Source, method: str = "full") -> dict[str, Any]:
+    def defaults(self, source: Source, method: str = "full") -> PlainConfig:
         """A partial config (resolution, prediction type, learning rate for the method, ...) from the base's files."""
 
     def side_step(self, source: Source) -> int:
@@ -162,19 +185,19 @@ class Family(ABC):
         """Which files of a Hub repository this family needs (safetensors, configs and tokenizer files only)."""
 
     @abstractmethod
-    def load(self, part: str, source: Source, dtype: str | None = None) -> Any:
+    def load(self, part: str, source: Source, dtype: str | None = None) -> Any:  # one of `Loaded`
         """One part in eval mode, on the CPU: in `dtype`, by default in that of its role while it is frozen."""
 
     @abstractmethod
     def encoder_parts(self, source: Source) -> dict[str, tuple[str, ...]]:
         """The frozen parts each encoding of this base needs: {"images": ("vae",), "texts": ("tokenizer", ...)}."""
 
-    def encoding_facts(self, kind: str, source: Source) -> dict[str, Any]:
+    def encoding_facts(self, kind: str, source: Source) -> JsonObject:
         """What changes an encoding of this kind and is in no encoder's folder, as JSON: template, length, layers."""
         return {}
 
     @abstractmethod
-    def encode_images(self, parts: dict[str, Any], pixels: torch.Tensor) -> Tensors:
+    def encode_images(self, parts: Loaded, pixels: torch.Tensor) -> Tensors:
         """Posterior statistics of `pixels` (B,3,H,W in [-1,1]), each tensor with leading B; cached as they are."""
 
     @abstractmethod
@@ -185,7 +208,7 @@ class Family(ABC):
     def latent_mode(self, posterior: Tensors) -> torch.Tensor:
         """Scaled latents at the posterior's mode (B,c,h,w)."""
 
-    def decode_latents(self, parts: dict[str, Any], latents: torch.Tensor) -> torch.Tensor:
+    def decode_latents(self, parts: Loaded, latents: torch.Tensor) -> torch.Tensor:
         """Pixels (B,3,H,W, about [-1,1]) of scaled latents, the way back of `encode_images`: by default through the VAE
         as diffusers' pipelines do it."""
         vae = parts["vae"]
@@ -193,7 +216,7 @@ class Family(ABC):
         return vae.decode(latents / vae.config.scaling_factor + shift, return_dict=False)[0]
 
     @abstractmethod
-    def encode_texts(self, parts: dict[str, Any], captions: list[str]) -> Tensors:
+    def encode_texts(self, parts: Loaded, captions: list[str]) -> Tensors:
         """Text conditions, each tensor with leading B; any number of tensors, masks included.
 
         Captions are cached one by one: a family that masks may leave out the padding of a single caption, and fills
@@ -202,13 +225,16 @@ class Family(ABC):
     def collate_texts(self, entries: list[Tensors]) -> Tensors:
         """The conditions of single captions (each with a leading 1) as one batch; of equal shapes by default."""
         import torch
-        return {name: torch.cat([entry[name] for entry in entries]) for name in entries[0]}
+        conditions: Tensors = {}
+        for name in entries[0]:
+            conditions[name] = torch.cat([entry[name] for entry in entries])
+        return conditions
 
     def export_key(self, part: str, name: str) -> str:
         """A weight's name in the files that other programs read; as the module names it, by default."""
         return name
 
-    def added_conditions(self, facts: dict[str, Any], settings: Any) -> dict[str, list[float]]:
+    def added_conditions(self, facts: Mapping[str, Any], settings: config.Objective) -> dict[str, list[float]]:
         """More numbers that a training item is conditioned on, none by default.
 
         `facts` are {"original_size", "crop", "target_size"}, (height, width) and (top, left) in pixels of the image as
@@ -220,7 +246,7 @@ class Family(ABC):
         return ""
 
     @abstractmethod
-    def schedule(self, source: Source) -> dict[str, Any]:
+    def schedule(self, source: Source) -> Schedule:
         """The base's noise schedule as plain data for `train.objectives`: diffusers' DDPM config, or for a flow
         {"kind": "flow", "num_train_timesteps"} with the keys of `_flow.SCHEDULE`."""
 
@@ -228,23 +254,23 @@ class Family(ABC):
         """How many tokens the denoiser makes of latents of these sides, by which some shift their times."""
         return height * width // 4
 
-    def timesteps(self, u: torch.Tensor, tokens: int, schedule: dict[str, Any]) -> torch.Tensor:
+    def timesteps(self, u: torch.Tensor, tokens: int, schedule: Schedule) -> torch.Tensor:
         """Times t in [0, 1] (B,) of a flow from uniform u in [0, 1), where 1 is pure noise: shift(density(u))."""
         from studio.families import _flow
         return _flow.timesteps(u, tokens, schedule)
 
     @abstractmethod
-    def predict(self, denoiser: Any, x_t: torch.Tensor, t: torch.Tensor, cond: Tensors) -> torch.Tensor:
+    def predict(self, denoiser: torch.nn.Module, x_t: torch.Tensor, t: torch.Tensor, cond: Tensors) -> torch.Tensor:
         """The denoiser's output for noisy latents `x_t` (B,c,h,w) at model time `t` (B,)."""
 
     @abstractmethod
-    def pipeline(self, parts: dict[str, Any], source: Source, objective: Any) -> Any:
+    def pipeline(self, parts: Loaded, source: Source, objective: config.Objective) -> Pipeline:
         """A diffusers pipeline that draws with these parts, text encoders left out; its scheduler is that of training.
 
         `objective` is the config's section, resolved."""
 
     @abstractmethod
-    def pipeline_files(self, source: Source, objective: Any) -> dict[str, bytes | Path]:
+    def pipeline_files(self, source: Source, objective: config.Objective) -> dict[str, bytes | Path]:
         """The diffusers folder of a trained pipeline, without the denoiser and without torch.
 
         By relative name: the contents of a file written anew, or the base's file that is copied as it is."""
@@ -253,11 +279,11 @@ class Family(ABC):
         """Stability's ModelSpec name of this base's kind ("stable-diffusion-v1"); empty when it has none."""
         return ""
 
-    def modelspec(self, objective: Any) -> dict[str, str]:
+    def modelspec(self, objective: config.Objective) -> dict[str, str]:
         """More that ModelSpec has names for, by the run's `objective` section."""
         return {}
 
-    def lora_words(self, source: Source, objective: Any) -> dict[str, str]:
+    def lora_words(self, source: Source, objective: config.Objective) -> dict[str, str]:
         """More that kohya's trainer would say in a LoRA for this base, by which other programs sort it."""
         return {}
 
@@ -267,14 +293,14 @@ class Family(ABC):
         Without torch: the tensors are still to be read. Nothing when the family has no such layout."""
         return {}
 
-    def lora_files(self, state: Tensors, alpha: float, facts: dict[str, Any]) -> dict[str, LoraFile]:
+    def lora_files(self, state: Tensors, alpha: float, facts: Mapping[str, JsonObject]) -> dict[str, LoraFile]:
         """Files of a LoRA for other programs, beside the one that a checkpoint is resumed from (`LORA_WEIGHTS`).
 
         By file name (tensors, metadata): `state` is by part and peft's names, `facts` is peft's config of each part."""
         return {}
 
     @abstractmethod
-    def generate(self, pipeline: Any, conditions: Tensors, seed: int, *, size: tuple[int, int], steps: int,
+    def generate(self, pipeline: Pipeline, conditions: Tensors, seed: int, *, size: tuple[int, int], steps: int,
                  guidance: float, negative: Tensors, between: Callable[[], None] = lambda: None) -> Image.Image:
         """One image of `size` (width, height) from a CPU generator of its own, so that it depends on no batch mates.
 
@@ -284,12 +310,15 @@ class Family(ABC):
 
 def headers(file: Path) -> dict[str, Tensor]:
     """The tensors in a weight file of a base. Raises NotSafetensors."""
-    return tensors.headers(file)[0] if EMBEDDED in file.parents else tensors.foreign_headers(file)
+    if EMBEDDED in file.parents:
+        return tensors.headers(file)[0]
+    return tensors.foreign_headers(file)
 
 
 def names() -> list[str]:
     """The families there are."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "source" and m.name[0] != "_")
+    modules = [module.name for module in pkgutil.iter_modules(__path__)]
+    return sorted(name for name in modules if name != "source" and not name.startswith("_"))
 
 
 def get(name: str) -> Family:
@@ -305,10 +334,11 @@ def of(source: Source) -> Family:
 
     Raises BaseProblem listing the pipelines there are families for."""
     pipeline = source.read_json("model_index.json").get("_class_name")
-    for family in map(get, names()):
+    families = list(map(get, names()))
+    for family in families:
         if pipeline in family.pipelines:
             return family
-    known = ", ".join(f"{kind} ({family.title})" for family in map(get, names()) for kind in family.pipelines[:1])
+    known = ", ".join(f"{family.pipelines[0]} ({family.title})" for family in families)
     if isinstance(pipeline, list):
         raise BaseProblem(Message("{name} is custom pipeline code; this studio trains {pipelines}: choose such a base",
                                   name=source.name, pipelines=known))
@@ -338,10 +368,14 @@ def side_problems(family: Family, base: Source | None, sides: dict[str, int | No
 
     A base that is gone (None) says nothing of what its sides are multiples of."""
     step = family.side_step(base) if base else 1
-    found = [config.Problem(field, Message(
-        "every side of a picture is a multiple of {step} pixels for this base: set {side}", step=step,
-        side=max(1, round(side / step)) * step)) for field, side in sides.items() if side and side % step]
-    large = Message("{family} takes sides of at most {side} pixels: set fewer", family=family.title,
-                    side=family.largest_side)
-    most = family.largest_side
-    return found + [config.Problem(field, large) for field, side in sides.items() if side and side > most]
+    uneven: list[config.Problem] = []
+    large: list[config.Problem] = []
+    for field, side in sides.items():
+        if side and side % step:
+            uneven.append(config.Problem(field, Message(
+                "every side of a picture is a multiple of {step} pixels for this base: set {side}", step=step,
+                side=max(1, round(side / step)) * step)))
+        if side and side > family.largest_side:
+            large.append(config.Problem(field, Message("{family} takes sides of at most {side} pixels: set fewer",
+                                                       family=family.title, side=family.largest_side)))
+    return uneven + large

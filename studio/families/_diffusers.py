@@ -9,50 +9,52 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from studio import config
+from studio.config import PlainConfig
 from studio.families import BaseProblem, Family, Part, Source
-from studio.messages import Message
+from studio.messages import JsonObject, Message
 from studio.system import lean
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from studio.families import Tensors
+    from studio.families import Loaded, Pipeline, Tensors
 
 SUGGESTED = ("studio.json", "studio-lora.json")  # partial configs that a base may have, the second for a LoRA
 SHARD = "-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9]"  # a glob, and a regular expression too
 TOKENIZER_FILES = r"\w+\.(json|jinja|model)|merges\.txt"
 # LoRA learns best at about ten times a full fine-tune's rate (Schulman 2025, LoRA Without Regret); 1e-2 tore pictures.
 LORA_RATE, LORA_MOST = 10, 2e-3
+ABSENT = (None, [None, None])  # what a model_index.json says of a part that the base has not
 
 
 class DiffusersFamily(Family):
     """A family by its table of `parts`; what is left to say is what its layers take and give."""
 
     unused: ClassVar[tuple[str, ...]] = ()  # parts that a base may have and nothing here needs
-    index: ClassVar[dict[str, Any]] = {}  # what model_index.json says besides classes
+    index: ClassVar[JsonObject] = {}  # what model_index.json says besides classes
 
     # ----------------------------------------------------------------------------------------------- what a family adds
 
-    def check_shapes(self, source: Source, configs: dict[str, dict[str, Any]]) -> None:
+    def check_shapes(self, source: Source, configs: dict[str, JsonObject]) -> None:
         """Refuse parts that do not fit each other, by their configs. Raises BaseProblem."""
 
     @abstractmethod
-    def recommended(self, source: Source) -> dict[str, Any]:
+    def recommended(self, source: Source) -> PlainConfig:
         """The partial config that the base's configs suggest, for a full fine-tune."""
 
     @abstractmethod
-    def scheduler(self, source: Source, objective: Any) -> tuple[str, dict[str, Any]]:
+    def scheduler(self, source: Source, objective: config.Objective) -> tuple[str, JsonObject]:
         """The scheduler that draws after training: its class, and its config."""
 
     @abstractmethod
-    def call(self, conditions: Tensors, negative: Tensors, guidance: float) -> dict[str, Any]:
+    def call(self, conditions: Tensors, negative: Tensors, guidance: float) -> dict[str, torch.Tensor | float]:
         """The pipeline's arguments for encoded texts and guidance."""
 
-    def unpacked(self, latents: torch.Tensor, pipeline: Any, size: tuple[int, int]) -> torch.Tensor:
+    def unpacked(self, latents: torch.Tensor, pipeline: Pipeline, size: tuple[int, int]) -> torch.Tensor:
         """What the pipeline gives as latents of an image of `size`, in the shape that `decode_latents` takes."""
         return latents
 
@@ -62,8 +64,8 @@ class DiffusersFamily(Family):
         """Classes, configs and weights, in this order; nothing of the folder is run or unpickled."""
         parts = self._check_classes(source)
         configs = {name: source.read_json(config_file(name, part)) for name, part in parts.items()}
-        for name, found in configs.items():
-            _check_config(source, name, parts[name], found)
+        for name, part_config in configs.items():
+            _check_config(source, name, parts[name], part_config)
         self.check_shapes(source, configs)
         self.schedule(source)
         files = source.files()
@@ -75,30 +77,26 @@ class DiffusersFamily(Family):
             elif part.role != "scheduler":
                 weight_files(source, name, part)
 
-    def defaults(self, source: Source, method: str = "full") -> dict[str, Any]:
+    def defaults(self, source: Source, method: str = "full") -> PlainConfig:
         """What its configs say, under its own `studio.json`; for a LoRA at a higher rate, under its `studio-lora.json`.
 
         Both files are partial configs, and a base need not have them."""
-        found = config.merge(self.recommended(source), source.suggestions(SUGGESTED[0]))
+        suggested = config.merge(self.recommended(source), source.suggestions(SUGGESTED[0]))
         if method != "lora":
-            return found
-        found["optim"]["learning_rate"] *= max(1, min(LORA_RATE, LORA_MOST / found["optim"]["learning_rate"]))
-        return config.merge(found, source.suggestions(SUGGESTED[1]))
+            return suggested
+        suggested["optim"]["learning_rate"] *= max(1, min(LORA_RATE, LORA_MOST / suggested["optim"]["learning_rate"]))
+        return config.merge(suggested, source.suggestions(SUGGESTED[1]))
 
     def download_patterns(self, variant: str | None) -> list[str]:
         """Configs and tokenizer files of the parts, and their weights in that variant, whole or in shards."""
-        found, v = ["model_index.json", *SUGGESTED], f".{variant}" if variant else ""
+        patterns = ["model_index.json", *SUGGESTED]
         for name, part in self.parts.items():
-            found.append(config_file(name, part))
+            patterns.append(config_file(name, part))
             if part.role == "tokenizer":
-                found += [f"{name}/{kind}" for kind in ("*.json", "*.jinja", "*.model", "merges.txt")]
+                patterns += [f"{name}/*.json", f"{name}/*.jinja", f"{name}/*.model", f"{name}/merges.txt"]
             elif part.role != "scheduler":
-                stem = f"{name}/{weights_stem(part)}"
-                found += [f"{stem}{v}.safetensors", f"{stem}.safetensors.index{v}.json",
-                          f"{stem}{SHARD}{v}.safetensors"]
-                if variant:
-                    found += [f"{stem}{v}{SHARD}.safetensors", f"{stem}{v}.safetensors.index.json"]
-        return found
+                patterns += _weight_patterns(f"{name}/{weights_stem(part)}", variant)
+        return patterns
 
     def load(self, part: str, source: Source, dtype: str | None = None) -> Any:
         """One part from the source's folder; only safetensors, no network, in one type whatever the files hold."""
@@ -106,18 +104,20 @@ class DiffusersFamily(Family):
 
         facts = self.parts.get(part)
         if facts is None or facts.role == "scheduler":
-            there = ", ".join(name for name, one in self.parts.items() if one.role != "scheduler")
+            there = ", ".join(name for name, other in self.parts.items() if other.role != "scheduler")
             raise ValueError(f"unknown part {part!r}; there are: {there}")
         folder = source.folder / part
         with quiet():
             kind = _class_of(facts)
             if facts.role == "tokenizer":
                 return kind.from_pretrained(folder, local_files_only=True)
-            wanted = getattr(torch, dtype or facts.dtype)
-            options: dict[str, Any] = {"variant": source.variant, "use_safetensors": True, "local_files_only": True}
-            # Naming the attention keeps a config.json from naming one whose code would be fetched.
-            options |= {"dtype": wanted, "attn_implementation": "sdpa"} if facts.library == "transformers" else {
-                "torch_dtype": wanted}
+            torch_dtype = getattr(torch, dtype or facts.dtype)
+            options = {"variant": source.variant, "use_safetensors": True, "local_files_only": True}
+            if facts.library == "transformers":
+                # Naming the attention keeps a config.json from naming one whose code would be fetched.
+                options |= {"dtype": torch_dtype, "attn_implementation": "sdpa"}
+            else:
+                options["torch_dtype"] = torch_dtype
             model = kind.from_pretrained(folder, **options)
         return model.eval().requires_grad_(part == self.denoiser)
 
@@ -125,60 +125,63 @@ class DiffusersFamily(Family):
         """The parts that this base has: all but optional ones that its model_index.json leaves out."""
         index = source.read_json("model_index.json")
         return {name: part for name, part in self.parts.items()
-                if not part.optional or index.get(name) not in (None, [None, None])}
+                if not part.optional or index.get(name) not in ABSENT}
 
     def encoder_parts(self, source: Source) -> dict[str, tuple[str, ...]]:
         parts = self.present(source)
-        return {"images": tuple(name for name, part in parts.items() if part.role == "images"),
-                "texts": tuple(name for name, part in parts.items() if part.role in ("tokenizer", "texts"))}
+        return {"images": _of_role(parts, "images"), "texts": _of_role(parts, "tokenizer", "texts")}
 
-    def pipeline(self, parts: dict[str, Any], source: Source, objective: Any) -> Any:
+    def pipeline(self, parts: Loaded, source: Source, objective: config.Objective) -> Pipeline:
         """The family's first pipeline with its scheduler; no text encoders, no safety checker, no progress bar."""
         name, settings = self.scheduler(source, objective)
         library = importlib.import_module(self.parts[self.denoiser].library)
         with quiet():
-            kind: Any = getattr(library, self.pipelines[0])
+            kind = getattr(library, self.pipelines[0])
         scheduler = getattr(importlib.import_module("diffusers"), name)(**settings)
-        absent = dict.fromkeys((*(n for n, part in self.parts.items() if part.role in ("tokenizer", "texts")),
-                                *self.unused))
-        present = {n: parts[n] for n, part in self.parts.items() if part.role in ("images", "denoiser")}
+        absent = dict.fromkeys((*_of_role(self.parts, "tokenizer", "texts"), *self.unused))
+        present = {part: parts[part] for part in _of_role(self.parts, "images", "denoiser")}
         pipeline = kind(**absent, **present, scheduler=scheduler, **self.index)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
-    def pipeline_files(self, source: Source, objective: Any) -> dict[str, bytes | Path]:
+    def pipeline_files(self, source: Source, objective: config.Objective) -> dict[str, bytes | Path]:
         """model_index.json and scheduler written anew; frozen parts as they are, the variant dropped."""
-        parts, (scheduler, settings) = self.present(source), self.scheduler(source, objective)
-        index: dict[str, Any] = {"_class_name": self.pipelines[0], **self.index}
-        index |= {name: [part.library, part.classes[0]] if name in parts else [None, None]
-                  for name, part in self.parts.items()}
-        index |= {part: [None, None] for part in self.unused}
+        parts = self.present(source)
+        scheduler, settings = self.scheduler(source, objective)
+        index: JsonObject = {"_class_name": self.pipelines[0], **self.index}
+        index |= dict.fromkeys((*self.parts, *self.unused), [None, None])
+        for name, part in parts.items():
+            index[name] = [part.library, part.classes[0]]
         index["scheduler"] = ["diffusers", scheduler]
-        found: dict[str, bytes | Path] = {
+        files: dict[str, bytes | Path] = {
             "model_index.json": as_json(index),
             "scheduler/scheduler_config.json": as_json({"_class_name": scheduler, **settings})}
-        # Whoever takes the pipeline as a base gets the base's suggestions; the objective was the run's to choose.
-        found |= {name: as_json(source.read_json(name) | {"objective": {}})
-                  for name in source.files() & {*SUGGESTED}}
+        for name in source.files().intersection(SUGGESTED):
+            # Whoever takes the pipeline as a base gets the base's suggestions; the objective was the run's to choose.
+            files[name] = as_json(source.read_json(name) | {"objective": {}})
         for name, part in parts.items():
-            found |= _part_files(source, name, part)
-        return dict(sorted(found.items()))
+            files |= _part_files(source, name, part)
+        return dict(sorted(files.items()))
 
-    def generate(self, pipeline: Any, conditions: Tensors, seed: int, *, size: tuple[int, int], steps: int,
+    def generate(self, pipeline: Pipeline, conditions: Tensors, seed: int, *, size: tuple[int, int], steps: int,
                  guidance: float, negative: Tensors, between: Callable[[], None] = lambda: None) -> Image.Image:
         """One image; its latents are decoded outside of the pipeline, which would do it in the denoiser's type."""
         import torch
 
+        def after_step(*_: object) -> JsonObject:
+            between()
+            return {}
+
         latents = pipeline(
             **self.call(conditions, negative, guidance), width=size[0], height=size[1], num_inference_steps=steps,
             generator=torch.Generator("cpu").manual_seed(seed), output_type="latent",
-            callback_on_step_end=lambda *_: between() or {}).images
+            callback_on_step_end=after_step).images
         with torch.no_grad():
             pixels = self.decode_latents({"vae": pipeline.vae}, self.unpacked(latents, pipeline, size))
         return pipeline.image_processor.postprocess(pixels)[0]
 
-    def _not_of_it(self, source: Source, pipeline: Any) -> Message:
-        """Why a base with that pipeline is none of this family."""
+    def _not_of_it(self, source: Source, pipeline: object) -> Message:
+        """Why a base whose model_index.json names that pipeline is none of this family."""
         if isinstance(pipeline, list):
             return Message("{name} is custom pipeline code; this family trains {pipeline} ({family}): choose such a "
                            "base", name=source.name, pipeline=self.pipelines[0], family=self.title)
@@ -193,21 +196,30 @@ class DiffusersFamily(Family):
             raise BaseProblem(self._not_of_it(source, pipeline))
         parts = self.present(source)
         for name, part in parts.items():
-            entry = index.get(name)
-            if (not isinstance(entry, list) or len(entry) != 2 or entry[0] != part.library
-                    or entry[1] not in part.classes):
-                there = entry not in (None, [None, None])
-                raise source.problem(
-                    Message("model_index.json's {part} is {found}; only {library}'s {classes} is loaded", part=name,
-                            found=str(entry)[:120], library=part.library, classes=" or ".join(part.classes)) if there
-                    else Message("model_index.json's {part} is missing; only {library}'s {classes} is loaded",
-                                 part=name, library=part.library, classes=" or ".join(part.classes)))
-        foreign = [key for key, value in index.items()
-                   if isinstance(value, list) and value != [None, None] and key not in (*self.parts, *self.unused)]
+            _check_entry(source, name, part, index.get(name))
+        listed = {name for name, entry in index.items() if isinstance(entry, list) and entry != [None, None]}
+        foreign = listed.difference(self.parts, self.unused)
         if foreign:
             raise source.problem(Message("model_index.json lists parts this family does not know: {parts}",
                                          parts=", ".join(sorted(foreign))[:200]))
         return parts
+
+
+def _of_role(parts: dict[str, Part], *roles: str) -> tuple[str, ...]:
+    """The names of the parts with one of these roles."""
+    return tuple(name for name, part in parts.items() if part.role in roles)
+
+
+def _check_entry(source: Source, name: str, part: Part, entry: object) -> None:
+    """Raises BaseProblem where a part's entry in model_index.json, [library, class], is not as in the table."""
+    if isinstance(entry, list) and len(entry) == 2 and entry[0] == part.library and entry[1] in part.classes:
+        return
+    classes = " or ".join(part.classes)
+    if entry in ABSENT:
+        raise source.problem(Message("model_index.json's {part} is missing; only {library}'s {classes} is loaded",
+                                     part=name, library=part.library, classes=classes))
+    raise source.problem(Message("model_index.json's {part} is {found}; only {library}'s {classes} is loaded",
+                                 part=name, found=str(entry)[:120], library=part.library, classes=classes))
 
 
 # ---------------------------------------------------------------------------------------------------------- its files
@@ -224,40 +236,61 @@ def weights_stem(part: Part) -> str:
     return "model" if part.library == "transformers" else "diffusion_pytorch_model"
 
 
+def _infix(variant: str | None) -> str:
+    """What a variant puts into the name of a file: "" of none, ".fp16"."""
+    return f".{variant}" if variant else ""
+
+
+def _weight_patterns(stem: str, variant: str | None) -> Iterator[str]:
+    """The globs of a part's weights in a variant: whole, the index of shards, and these; both orders of the name."""
+    infix = _infix(variant)
+    yield f"{stem}{infix}.safetensors"
+    yield f"{stem}.safetensors.index{infix}.json"
+    yield f"{stem}{SHARD}{infix}.safetensors"
+    if variant:
+        yield f"{stem}{infix}{SHARD}.safetensors"
+        yield f"{stem}{infix}.safetensors.index.json"
+
+
 def weight_files(source: Source, name: str, part: Part) -> list[str]:
     """The safetensors files of one part in the source's variant, the index first when it is in shards.
 
     Raises BaseProblem saying which weights there are instead."""
-    files, stem = source.files(), f"{name}/{weights_stem(part)}"
-    v = f".{source.variant}" if source.variant else ""
-    if f"{stem}{v}.safetensors" in files:
-        return [f"{stem}{v}.safetensors"]
-    index = f"{stem}.safetensors.index{v}.json"
+    files = source.files()
+    stem = f"{name}/{weights_stem(part)}"
+    infix = _infix(source.variant)
+    if f"{stem}{infix}.safetensors" in files:
+        return [f"{stem}{infix}.safetensors"]
+    index = f"{stem}.safetensors.index{infix}.json"
     if index not in files:
         raise source.problem(_no_weights(files, name, weights_stem(part), source.variant))
-    shards = source.read_json(index).get("weight_map")
-    names = sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else []
-    for shard in names:
+    shard_of_weight = source.read_json(index).get("weight_map")
+    shards: list[str] = []
+    if isinstance(shard_of_weight, dict):
+        shards = sorted(set(map(str, shard_of_weight.values())))
+    for shard in shards:
         if not re.fullmatch(r"[\w.-]+\.safetensors", shard) or f"{name}/{shard}" not in files:
             raise source.problem(Message("{index} names {name}, which is not in {part}/: the download or copy is "
                                          "incomplete, fetch it again", index=index, name=repr(shard[:80]), part=name))
-    if not names:
+    if not shards:
         raise source.problem(Message("{index} names no files: fetch the base again", index=index))
-    return [index, *(f"{name}/{shard}" for shard in names)]
+    return [index, *(f"{name}/{shard}" for shard in shards)]
 
 
-def as_json(data: Any) -> bytes:
+def as_json(data: JsonObject) -> bytes:
     """The contents of a JSON file."""
     return json.dumps(data, indent=2, sort_keys=True).encode() + b"\n"
 
 
-def factor(config: dict[str, Any]) -> int:
+def factor(config: JsonObject) -> int:
     """By how much a VAE or a UNet halves and halves again the sides of its input."""
     blocks = config.get("block_out_channels")
-    return 2 ** (min(len(blocks), 6) - 1) if isinstance(blocks, list) and blocks else 8
+    if isinstance(blocks, list) and blocks:
+        return 2 ** (min(len(blocks), 6) - 1)
+    return 8
 
 
-def _class_of(part: Part) -> Any:
+def _class_of(part: Part) -> Any:  # of any library, by its name
     """The class that a part is loaded with."""
     if part.library == "diffusers":
         return lean.diffusers_model(part.classes[0])
@@ -283,22 +316,31 @@ def quiet() -> Iterator[None]:
             library.enable_progress_bar()
 
 
-def _check_config(source: Source, name: str, part: Part, found: dict[str, Any]) -> None:
+def _check_config(source: Source, name: str, part: Part, part_config: JsonObject) -> None:
     """No code of the base's own, no foreign class, nothing that the safetensors weights do not hold in full."""
     path = config_file(name, part)
-    for key in ("auto_map", "custom_pipelines", "quantization_config"):
-        if found.get(key):
-            raise source.problem(
-                Message("{path} has {key}: quantized weights cannot be trained in full; choose a base without it",
-                        path=path, key=key) if "quant" in key else
-                Message("{path} has {key}: a base's own code is never run; choose a base without it", path=path,
-                        key=key))
-    named = found.get("tokenizer_class") if part.role == "tokenizer" else found.get("_class_name")
-    if part.role == "texts":
-        named = part.classes[0] if found.get("model_type") in part.model_types else found.get("model_type")
-    if named is not None and named not in part.classes:
+    for key in ("auto_map", "custom_pipelines"):
+        if part_config.get(key):
+            raise source.problem(Message("{path} has {key}: a base's own code is never run; choose a base without it",
+                                         path=path, key=key))
+    if part_config.get("quantization_config"):
+        raise source.problem(Message("{path} has {key}: quantized weights cannot be trained in full; choose a base "
+                                     "without it", path=path, key="quantization_config"))
+    class_name = _class_named(part, part_config)
+    if class_name is not None and class_name not in part.classes:
         raise source.problem(Message("{path} names {found}; only {classes} is loaded", path=path,
-                                     found=repr(str(named)[:80]), classes=" or ".join(part.classes)))
+                                     found=repr(str(class_name)[:80]), classes=" or ".join(part.classes)))
+
+
+def _class_named(part: Part, part_config: JsonObject) -> object:
+    """The class that a part's config names; a text encoder's names the type of its model instead."""
+    if part.role == "tokenizer":
+        return part_config.get("tokenizer_class")
+    if part.role != "texts":
+        return part_config.get("_class_name")
+    if part_config.get("model_type") in part.model_types:
+        return part.classes[0]
+    return part_config.get("model_type")
 
 
 def _check_tokenizer(source: Source, name: str, files: frozenset[str]) -> None:
@@ -310,15 +352,17 @@ def _no_weights(files: frozenset[str], part: str, weights: str, variant: str | N
     """Why `part` has no weights to load, and what there is."""
     stem = re.escape(weights)
     pattern = re.compile(rf"{part}/{stem}(?:{SHARD})?(?:\.([A-Za-z]\w*))?(?:{SHARD})?\.safetensors")
-    variants = {m[1] for name in files if (m := pattern.fullmatch(name))}
+    variants = {match[1] for match in map(pattern.fullmatch, files) if match}
     if variants:
         plain = Message("no variant (leave it empty)")
-        there = plain if variants == {None} else ", ".join(sorted(v or plain for v in variants))
+        there = plain
+        if variants != {None}:
+            there = ", ".join(sorted(other or plain for other in variants))
         if variant:
             return Message("{part}/ has no variant {variant}; there is: {there}", part=part, variant=repr(variant),
                            there=there)
         return Message("{part}/ has no weights without a variant; there is: {there}", part=part, there=there)
-    if any(re.fullmatch(rf"{part}/.*\.(bin|ckpt|pt|pth)", name) for name in files):
+    if any(map(re.compile(rf"{part}/.*\.(bin|ckpt|pt|pth)").fullmatch, files)):
         return Message("{part}/ has pickle weights (.bin) only, which can run code when they are read, so they are "
                        "refused: choose a version with .safetensors, or convert it where you trust it (diffusers: "
                        "pipeline.save_pretrained(folder, safe_serialization=True))", part=part)
@@ -329,28 +373,28 @@ def _no_weights(files: frozenset[str], part: str, weights: str, variant: str | N
 def _part_files(source: Source, name: str, part: Part) -> dict[str, bytes | Path]:
     """A frozen part's files in a pipeline; of the denoiser and the scheduler, which are written anew, none."""
     if part.role == "tokenizer":
-        return {path: source.folder / path for path in source.files()
-                if path.startswith(f"{name}/") and re.fullmatch(TOKENIZER_FILES, path.partition("/")[2])}
+        pattern = re.compile(f"{name}/(?:{TOKENIZER_FILES})")
+        return {path: source.folder / path for path in filter(pattern.fullmatch, source.files())}
     if part.role not in ("images", "texts"):
         return {}
     file = config_file(name, part)
-    found: dict[str, bytes | Path] = {file: source.folder / file}
+    files: dict[str, bytes | Path] = {file: source.folder / file}
     if part.library == "transformers":
         # transformers loads in the type its config names; with half of it beside an fp32 denoiser nothing can be drawn.
-        text = {key: value for key, value in source.read_json(file).items() if key != "torch_dtype"}
-        found[file] = as_json({**text, "dtype": "float32"})
-    return found | _without_variant(source, name, part)
+        part_config = source.read_json(file)
+        part_config.pop("torch_dtype", None)
+        files[file] = as_json({**part_config, "dtype": "float32"})
+    return files | _without_variant(source, name, part)
 
 
 def _without_variant(source: Source, name: str, part: Part) -> dict[str, bytes | Path]:
     """A part's weight files under their names without the variant, so that a plain from_pretrained finds them."""
-    v = f".{source.variant}" if source.variant else ""
-    names = weight_files(source, name, part)
-    if not v:
-        return {path: source.folder / path for path in names}
-    found: dict[str, bytes | Path] = {path.replace(v, "", 1): source.folder / path for path in names}
-    if names[0].endswith(".json"):
-        index = source.read_json(names[0])
-        index["weight_map"] = {key: shard.replace(v, "", 1) for key, shard in index["weight_map"].items()}
-        found[names[0].replace(v, "", 1)] = as_json(index)
-    return found
+    infix = _infix(source.variant)
+    paths = weight_files(source, name, part)
+    files: dict[str, bytes | Path] = {path.replace(infix, "", 1): source.folder / path for path in paths}
+    if infix and paths[0].endswith(".json"):
+        index = source.read_json(paths[0])
+        shard_of_weight = cast("dict[str, str]", index["weight_map"])  # looked at by `weight_files`
+        index["weight_map"] = {weight: shard.replace(infix, "", 1) for weight, shard in shard_of_weight.items()}
+        files[paths[0].replace(infix, "", 1)] = as_json(index)
+    return files

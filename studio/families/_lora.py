@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from studio.messages import JsonObject
 
 if TYPE_CHECKING:
     from studio.families import LoraFile, Tensors
@@ -18,26 +21,35 @@ def kohya(state: Tensors, alpha: float, parts: dict[str, str]) -> Tensors:
     """
     import torch
 
-    found: Tensors = {}
+    tensors: Tensors = {}
     for name, value in state.items():
         part, _, rest = name.partition(".")
         layer, _, kind = rest.partition(".lora_")
         layer = f"lora_{parts.get(part, part)}_{layer.replace('.', '_')}"
         if kind == "magnitude_vector":
-            found[f"{layer}.dora_scale"] = value.reshape(-1, *[1] * (state[name.replace(kind, "A.weight")].dim() - 1))
+            ones = [1] * (state[name.replace(kind, "A.weight")].dim() - 1)
+            tensors[f"{layer}.dora_scale"] = value.reshape(-1, *ones)
+            continue
+        if kind.startswith("A"):
+            tensors[f"{layer}.lora_down.weight"] = value
         else:
-            found[f"{layer}.lora_{'down' if kind.startswith('A') else 'up'}.weight"] = value
-            found[f"{layer}.alpha"] = torch.tensor(float(alpha))
-    return found
+            tensors[f"{layer}.lora_up.weight"] = value
+        tensors[f"{layer}.alpha"] = torch.tensor(float(alpha))
+    return tensors
 
 
-def folded(state: Tensors, alpha: float, facts: dict[str, Any]) -> LoraFile:
+def folded(state: Tensors, alpha: float, facts: Mapping[str, Mapping[str, Any]]) -> LoraFile:
     """LoRA tensors with alpha / rank multiplied into lora_B, which every program reads at its full strength.
 
     A file without alpha is read with the factor 1 by diffusers and ComfyUI alike; its metadata say alpha = rank.
     `facts` is peft's config of each part."""
-    tensors = {name: value * (alpha / facts[name.partition(".")[0]]["r"]) if ".lora_B." in name else value
-               for name, value in state.items()}
-    adapter = {f"{part}.{key}": value for part, own in facts.items()
-               for key, value in {**own, "lora_alpha": own["r"]}.items()}
+    tensors: Tensors = {}
+    for name, value in state.items():
+        if ".lora_B." in name:
+            value = value * (alpha / facts[name.partition(".")[0]]["r"])
+        tensors[name] = value
+    adapter: JsonObject = {}
+    for part, peft_config in facts.items():
+        for key, value in {**peft_config, "lora_alpha": peft_config["r"]}.items():
+            adapter[f"{part}.{key}"] = value
     return tensors, {"lora_adapter_metadata": json.dumps(adapter)}

@@ -30,20 +30,24 @@ CLIP = (("text_model.encoder.layers.", "transformer.resblocks."), ("layer_norm1"
 
 
 def single_file(parts: dict[str, dict[str, Tensor]], configs: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
-    """The one file's tensors from those of "unet", "vae" and "text_encoder" by their diffusers names."""
+    """The one file's tensors from those of "unet", "vae" and "text_encoder" by their diffusers names.
+
+    Raises TypeError, ValueError, KeyError or AttributeError for configs of an odd shape."""
     layers = int(configs["unet"].get("layers_per_block", 2))
     attending = {name.split(".")[1] for name in parts["unet"] if re.match(r"up_blocks\.\d+\.attentions\.", name)}
-    found = {f"model.diffusion_model.{_unet(name, layers, attending)}": tensor
-             for name, tensor in parts["unet"].items()}
+    whole: dict[str, Tensor] = {}
+    for name, tensor in parts["unet"].items():
+        whole[f"model.diffusion_model.{_unet(name, layers, attending)}"] = tensor
     for name, tensor in parts["vae"].items():
         renamed = _vae(name, len(configs["vae"]["block_out_channels"]))
-        flat = re.search(r"\.attn_1\.(q|k|v|proj_out)\.weight$", renamed) and len(tensor.shape) == 2
-        found[f"first_stage_model.{renamed}"] = tensor.reshaped(*tensor.shape, 1, 1) if flat else tensor
+        if len(tensor.shape) == 2 and re.search(r"\.attn_1\.(q|k|v|proj_out)\.weight$", renamed):
+            tensor = tensor.reshaped(*tensor.shape, 1, 1)
+        whole[f"first_stage_model.{renamed}"] = tensor
     # Later versions of transformers leave out the first word of every name.
-    own = {f"text_model.{name.removeprefix('text_model.')}": t for name, t in parts["text_encoder"].items()}
-    # SD 2.x has OpenCLIP's encoder, whose activation is the exact one.
-    text = _open_clip if configs["text_encoder"].get("hidden_act") == "gelu" else _clip
-    return {**found, **text(own)}
+    text = {f"text_model.{name.removeprefix('text_model.')}": tensor for name, tensor in parts["text_encoder"].items()}
+    if configs["text_encoder"].get("hidden_act") == "gelu":  # SD 2.x has OpenCLIP's, whose activation is the exact one
+        return {**whole, **_open_clip(text)}
+    return {**whole, **_clip(text)}
 
 
 def _unet(name: str, layers: int, attending: set[str]) -> str:
@@ -51,7 +55,7 @@ def _unet(name: str, layers: int, attending: set[str]) -> str:
     for ours, theirs in OUTER.items():
         if name.startswith(f"{ours}."):
             return theirs + name.removeprefix(ours)
-    rules: tuple[tuple[str, Callable[[int, int], str]], ...] = (
+    rules: tuple[tuple[str, Callable[..., str]], ...] = (  # a pattern, and the place of the blocks that it numbers
         (r"down_blocks\.(\d+)\.resnets\.(\d+)\.", lambda i, j: f"input_blocks.{i * (layers + 1) + j + 1}.0."),
         (r"down_blocks\.(\d+)\.attentions\.(\d+)\.", lambda i, j: f"input_blocks.{i * (layers + 1) + j + 1}.1."),
         (r"down_blocks\.(\d+)\.downsamplers\.(\d+)\.conv\.",
@@ -59,25 +63,26 @@ def _unet(name: str, layers: int, attending: set[str]) -> str:
         (r"up_blocks\.(\d+)\.resnets\.(\d+)\.", lambda i, j: f"output_blocks.{i * (layers + 1) + j}.0."),
         (r"up_blocks\.(\d+)\.attentions\.(\d+)\.", lambda i, j: f"output_blocks.{i * (layers + 1) + j}.1."),
         (r"up_blocks\.(\d+)\.upsamplers\.(\d+)\.", lambda i, j: f"output_blocks.{i * (layers + 1) + layers}."
-         f"{2 if str(i) in attending else 1}."),
-        (r"mid_block\.(resnets)\.(\d+)\.", lambda _, j: f"middle_block.{2 * j}."),
-        (r"mid_block\.(attentions)\.(\d+)\.", lambda _, j: f"middle_block.{2 * j + 1}."),
+         f"{1 + (str(i) in attending)}."),
+        (r"mid_block\.resnets\.(\d+)\.", lambda i: f"middle_block.{2 * i}."),
+        (r"mid_block\.attentions\.(\d+)\.", lambda i: f"middle_block.{2 * i + 1}."),
     )
     for pattern, place in rules:
-        if match := re.match(pattern, name):
-            first, second = match.groups()
+        match = re.match(pattern, name)
+        if match:
             rest = name[match.end():]
             if ".resnets." in name:
                 layer, _, kind = rest.rpartition(".")
                 rest = f"{RESNET.get(layer, layer)}.{kind}"
-            return place(int(first) if first.isdigit() else 0, int(second)) + rest
+            return place(*map(int, match.groups())) + rest
     return name
 
 
 def _vae(name: str, blocks: int) -> str:
     name = name.replace("conv_shortcut", "nin_shortcut").replace("conv_norm_out", "norm_out")
     name = re.sub(r"mid_block\.resnets\.(\d+)", lambda m: f"mid.block_{int(m[1]) + 1}", name)
-    if match := re.search(r"mid_block\.attentions\.0\.(.+)\.(weight|bias)$", name):
+    match = re.search(r"mid_block\.attentions\.0\.(.+)\.(weight|bias)$", name)
+    if match:
         return f"{name[:match.start()]}mid.attn_1.{VAE_ATTENTION.get(match[1], match[1])}.{match[2]}"
     name = re.sub(r"down_blocks\.(\d+)\.resnets\.", r"down.\1.block.", name)
     name = re.sub(r"down_blocks\.(\d+)\.downsamplers\.0\.", r"down.\1.downsample.", name)
@@ -85,25 +90,31 @@ def _vae(name: str, blocks: int) -> str:
     return re.sub(r"up_blocks\.(\d+)\.upsamplers\.0\.", lambda m: f"up.{blocks - 1 - int(m[1])}.upsample.", name)
 
 
-def _clip(own: dict[str, Tensor]) -> dict[str, Tensor]:
-    prefix, places = "cond_stage_model.transformer.", "text_model.embeddings.position_ids"
-    count = own["text_model.embeddings.position_embedding.weight"].shape[0]
+def _clip(text: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A CLIP text encoder of transformers under SD 1.x's names."""
+    prefix = "cond_stage_model.transformer."
+    places = "text_model.embeddings.position_ids"
+    count = text["text_model.embeddings.position_embedding.weight"].shape[0]
     # A constant that the published files hold and later versions of transformers no longer write.
-    return {f"{prefix}{places}": tensors.numbers(np.arange(count)[None]),
-            **{f"{prefix}{name}": tensor for name, tensor in own.items() if name != places}}
+    whole = {f"{prefix}{places}": tensors.numbers(np.arange(count)[None])}
+    for name, tensor in text.items():
+        if name != places:
+            whole[f"{prefix}{name}"] = tensor
+    return whole
 
 
-def _open_clip(own: dict[str, Tensor]) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
-    for name, tensor in own.items():
+def _open_clip(text: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A CLIP text encoder of transformers under OpenCLIP's names, which has q, k and v of a layer in one tensor."""
+    prefix = "cond_stage_model.model."
+    whole: dict[str, Tensor] = {}
+    for name, tensor in text.items():
         renamed = name
         for ours, theirs in CLIP:
             renamed = renamed.replace(ours, theirs)
-        prefix = "cond_stage_model.model."
-        if match := re.search(r"\.([qkv])_proj\.(weight|bias)$", renamed):
-            if match[1] == "q":
-                three = [own[name.replace(".q_proj.", f".{letter}_proj.")] for letter in "qkv"]
-                found[f"{prefix}{renamed[:match.start()]}.in_proj_{match[2]}"] = tensors.joined(three)
-        elif not name.endswith("position_ids"):
-            found[prefix + renamed] = tensor
-    return found
+        match = re.search(r"\.([qkv])_proj\.(weight|bias)$", renamed)
+        if match and match[1] == "q":
+            three = [text[name.replace(".q_proj.", f".{letter}_proj.")] for letter in "qkv"]
+            whole[f"{prefix}{renamed[:match.start()]}.in_proj_{match[2]}"] = tensors.joined(three)
+        elif not match and not name.endswith("position_ids"):
+            whole[prefix + renamed] = tensor
+    return whole

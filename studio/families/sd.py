@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from studio.families import Part, Source, _lora, _sd_layout
+from studio import config
+from studio.config import PlainConfig
+from studio.families import Part, Schedule, Source, _lora, _sd_layout
 from studio.families._diffusers import DiffusersFamily, factor
-from studio.messages import Message
+from studio.messages import JsonObject, Message
 from studio.tensors import Tensor
 
 if TYPE_CHECKING:
     import torch
 
-    from studio.families import LoraFile, Tensors
+    from studio.families import Loaded, LoraFile, Tensors
 
 SCHEDULERS = (
     "DDIMScheduler", "DDPMScheduler", "DEISMultistepScheduler", "DPMSolverMultistepScheduler",
@@ -22,8 +25,9 @@ SCHEDULERS = (
 UNET, VAE, TEXT, SCHEDULER = ("unet/config.json", "vae/config.json", "text_encoder/config.json",
                               "scheduler/scheduler_config.json")
 # The values of diffusers' DDPMScheduler where a scheduler_config.json is silent.
-SCHEDULE = {"num_train_timesteps": 1000, "beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear",
-            "trained_betas": None, "rescale_betas_zero_snr": False, "prediction_type": "epsilon"}
+SCHEDULE: Schedule = {
+    "num_train_timesteps": 1000, "beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear",
+    "trained_betas": None, "rescale_betas_zero_snr": False, "prediction_type": "epsilon"}
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
 ATTENTION = ("to_k", "to_q", "to_v", "to_out.0")
 KOHYA_WEIGHTS = "kohya.safetensors"
@@ -54,12 +58,15 @@ class StableDiffusion(DiffusersFamily):
     text_encoders = {"text_encoder": ("q_proj", "k_proj", "v_proj", "out_proj")}
     sampler = "DDIM"
 
-    def check_shapes(self, source: Source, configs: dict[str, dict[str, Any]]) -> None:
+    def check_shapes(self, source: Source, configs: dict[str, JsonObject]) -> None:
         """A plain text-to-image UNet, whose VAE and text encoder give what it takes."""
-        unet, vae, text = configs["unet"], configs["vae"], configs["text_encoder"]
-        channels, latents = unet.get("in_channels", 4), vae.get("latent_channels", 4)
+        unet = configs["unet"]
+        channels = unet.get("in_channels", 4)
+        latents = configs["vae"].get("latent_channels", 4)
         if channels != latents:
-            kind = Message("an inpainting model") if channels == 9 else Message("not a plain text-to-image model")
+            kind = Message("not a plain text-to-image model")
+            if channels == 9:
+                kind = Message("an inpainting model")
             raise source.problem(Message("its UNet takes {channels} channels where the VAE gives {latents}: it is "
                                          "{kind}, which this family does not train; choose the text-to-image version",
                                          channels=channels, latents=latents, kind=kind))
@@ -67,24 +74,25 @@ class StableDiffusion(DiffusersFamily):
         if extra:
             raise source.problem(Message("its UNet needs {what}, which Stable Diffusion 1.x and 2.x have not: choose "
                                          "such a base", what=", ".join(extra)))
-        width, cross = text.get("hidden_size"), unet.get("cross_attention_dim")
+        width = configs["text_encoder"].get("hidden_size")
+        cross = unet.get("cross_attention_dim")
         if isinstance(width, int) and isinstance(cross, int) and width != cross:
             raise source.problem(Message("the text encoder gives {width} numbers a token and the UNet takes {cross}: "
                                          "the parts come from different models", width=width, cross=cross))
 
-    def recommended(self, source: Source) -> dict[str, Any]:
-        unet, vae = source.read_json(UNET), source.read_json(VAE)
+    def recommended(self, source: Source) -> PlainConfig:
+        unet = source.read_json(UNET)
+        vae = source.read_json(VAE)
         side = _side(unet, vae)
-        batch = next(b for limit, b in ((64, 16), (128, 8), (256, 4), (1 << 30, 1)) if side <= limit)
         return {
             "data": {"resolution": side, "bucket_step": max(8, factor(vae) * factor(unet))},
-            "train": {"batch_size": batch, "max_steps": 2000},
+            "train": {"batch_size": _batch_size(side), "max_steps": 2000},
             "optim": {"learning_rate": 1e-5},
             "objective": {"prediction_type": self.schedule(source)["prediction_type"]},
             "sample": {"guidance_scale": 7.5, "prompts": PROMPTS},
         }
 
-    def encode_images(self, parts: dict[str, Any], pixels: torch.Tensor) -> Tensors:
+    def encode_images(self, parts: Loaded, pixels: torch.Tensor) -> Tensors:
         """{"mean", "std"} of the VAE's posterior (B,c,h,w), and the VAE's "scale" (B,1,1,1) that latents have."""
         vae = parts["vae"]
         posterior = vae.encode(pixels).latent_dist
@@ -97,7 +105,7 @@ class StableDiffusion(DiffusersFamily):
     def latent_mode(self, posterior: Tensors) -> torch.Tensor:
         return posterior["mean"] * posterior["scale"]
 
-    def encode_texts(self, parts: dict[str, Any], captions: list[str]) -> Tensors:
+    def encode_texts(self, parts: Loaded, captions: list[str]) -> Tensors:
         """{"encoder_hidden_states": (B, tokens, width)}, padded and cut to the tokenizer's length, without a mask."""
         tokenizer = parts["tokenizer"]
         encoder = parts["text_encoder"]
@@ -107,50 +115,60 @@ class StableDiffusion(DiffusersFamily):
 
     def export_key(self, part: str, name: str) -> str:
         """The text encoder's weights under `text_model.`, as all files have them; transformers 5 left it out."""
-        bare = part == "text_encoder" and not name.startswith("text_model.")
-        return f"text_model.{name}" if bare else name
+        if part == "text_encoder" and not name.startswith("text_model."):
+            return f"text_model.{name}"
+        return name
 
-    def schedule(self, source: Source) -> dict[str, Any]:
+    def schedule(self, source: Source) -> Schedule:
         """`SCHEDULE`'s keys from the base's scheduler_config.json; `prediction_type` is the base's own."""
-        found = source.read_json(SCHEDULER)
-        schedule = {key: found.get(key, default) for key, default in SCHEDULE.items()}
+        base = source.read_json(SCHEDULER)
+        schedule = {key: base.get(key, default) for key, default in SCHEDULE.items()}
         for key, allowed in (("prediction_type", self.prediction_types), ("beta_schedule", BETA_SCHEDULES)):
             if schedule[key] not in allowed:
                 raise source.problem(Message("{path} has {key} {value}; this family trains {names}", path=SCHEDULER,
                                              key=key, value=repr(str(schedule[key])[:40]), names=", ".join(allowed)))
         return schedule
 
-    def predict(self, denoiser: Any, x_t: torch.Tensor, t: torch.Tensor, cond: Tensors) -> torch.Tensor:
+    def predict(self, denoiser: torch.nn.Module, x_t: torch.Tensor, t: torch.Tensor, cond: Tensors) -> torch.Tensor:
         return denoiser(x_t, t, cond["encoder_hidden_states"], return_dict=False)[0]
 
-    def call(self, conditions: Tensors, negative: Tensors, guidance: float) -> dict[str, Any]:
+    def call(self, conditions: Tensors, negative: Tensors, guidance: float) -> dict[str, torch.Tensor | float]:
         return {"prompt_embeds": conditions["encoder_hidden_states"], "guidance_scale": guidance,
                 "negative_prompt_embeds": negative["encoder_hidden_states"]}
 
-    def scheduler(self, source: Source, objective: Any) -> tuple[str, dict[str, Any]]:
+    def scheduler(self, source: Source, objective: config.Objective) -> tuple[str, JsonObject]:
         """DDIM on the base's own schedule as diffusers upgrades it.
 
         Where nothing is left of the signal at the last time, drawing must begin there: with trailing spacing."""
-        found = source.read_json(SCHEDULER)
-        kept = {key: found[key] for key in (*SCHEDULE, "set_alpha_to_one", "timestep_spacing") if key in found}
-        zero = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if objective.zero_terminal_snr else {}
-        return "DDIMScheduler", {**SCHEDULE, **kept, **zero, "clip_sample": False, "steps_offset": 1,
+        base = source.read_json(SCHEDULER)
+        settings = dict(SCHEDULE)
+        for key in (*SCHEDULE, "set_alpha_to_one", "timestep_spacing"):
+            if key in base:
+                settings[key] = base[key]
+        if objective.zero_terminal_snr:
+            settings |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+        return "DDIMScheduler", {**settings, "clip_sample": False, "steps_offset": 1,
                                  "prediction_type": objective.prediction_type or self.prediction_types[0]}
 
     def architecture(self, source: Source) -> str:
         """SD 2.x is told by OpenCLIP's text encoder, whose activation is the exact one."""
         if source.read_json(TEXT).get("hidden_act") != "gelu":
             return "stable-diffusion-v1"
-        kind = "768-v" if self.schedule(source)["prediction_type"] == "v_prediction" else "512"
-        return f"stable-diffusion-v2-{kind}"
+        if self.schedule(source)["prediction_type"] == "v_prediction":
+            return "stable-diffusion-v2-768-v"
+        return "stable-diffusion-v2-512"
 
-    def modelspec(self, objective: Any) -> dict[str, str]:
-        return {"prediction_type": "v" if objective.prediction_type == "v_prediction" else "epsilon"}
+    def modelspec(self, objective: config.Objective) -> dict[str, str]:
+        if objective.prediction_type == "v_prediction":
+            return {"prediction_type": "v"}
+        return {"prediction_type": "epsilon"}
 
-    def lora_words(self, source: Source, objective: Any) -> dict[str, str]:
+    def lora_words(self, source: Source, objective: config.Objective) -> dict[str, str]:
         """A1111 takes a LoRA for one of SD 2.x by `ss_v2` alone, and hides one that does not fit the model in use."""
         second = self.architecture(source).startswith("stable-diffusion-v2")
-        version = f"sd_v{2 if second else 1}" + ("_v" if objective.prediction_type == "v_prediction" else "")
+        version = "sd_v2" if second else "sd_v1"
+        if objective.prediction_type == "v_prediction":
+            version += "_v"
         return {"ss_v2": str(second), "ss_base_model_version": version}
 
     def single_file(self, source: Source, parts: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -158,7 +176,7 @@ class StableDiffusion(DiffusersFamily):
         configs = {"unet": UNET, "vae": VAE, "text_encoder": TEXT}
         return _sd_layout.single_file(parts, {part: source.read_json(path) for part, path in configs.items()})
 
-    def lora_files(self, state: Tensors, alpha: float, facts: dict[str, Any]) -> dict[str, LoraFile]:
+    def lora_files(self, state: Tensors, alpha: float, facts: Mapping[str, JsonObject]) -> dict[str, LoraFile]:
         """In the naming of kohya's scripts too, which ComfyUI and A1111 read."""
         return {KOHYA_WEIGHTS: (_lora.kohya(state, alpha, {"text_encoder": "te"}), {"format": "pt"})}
 
@@ -166,8 +184,20 @@ class StableDiffusion(DiffusersFamily):
 FAMILY = StableDiffusion()
 
 
-def _side(unet: dict[str, Any], vae: dict[str, Any]) -> int:
+def _side(unet: JsonObject, vae: JsonObject) -> int:
     """The side in pixels of the pictures the UNet was trained on: 512 for SD 1.x, 768 for SD 2.x with v-prediction."""
-    size = unet.get("sample_size")
-    sizes = [n for n in (size if isinstance(size, list) else [size]) if isinstance(n, int) and n > 0]
-    return max(16, min(sizes) * factor(vae) // 8 * 8) if sizes else 512
+    sizes = unet.get("sample_size")
+    if not isinstance(sizes, list):
+        sizes = [sizes]
+    latents = [size for size in sizes if isinstance(size, int) and size > 0]
+    if not latents:
+        return 512
+    return max(16, min(latents) * factor(vae) // 8 * 8)
+
+
+def _batch_size(side: int) -> int:
+    """Pictures of that side in pixels that a small machine takes at once."""
+    for largest, pictures in ((64, 16), (128, 8), (256, 4)):
+        if side <= largest:
+            return pictures
+    return 1

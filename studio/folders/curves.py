@@ -29,8 +29,11 @@ class Curve:
     def append(self, event: Mapping[str, Any]) -> None:
         """Add one step event; one whose numbers are beyond all bounds is passed over."""
         try:
-            step, pictures = int(event["step"]), int(event.get("pictures") or 0)
-            loss, lr, norm = _float(event["loss"]), _float(event["lr"]), _float(event.get("grad_norm"))
+            step = int(event["step"])
+            pictures = int(event.get("pictures") or 0)
+            loss = _float(event["loss"])
+            lr = _float(event["lr"])
+            norm = _float(event.get("grad_norm"))
             seconds = float(event["seconds"])
         except (OverflowError, TypeError, ValueError):
             return
@@ -71,5 +74,6 @@ class Measured:
             self.loss.pop()
 
 
-def _float(value: Any) -> float:
+def _float(value: float | str | None) -> float:
+    """The number as it is written; NaN for null, which is how a number that is none was written."""
     return math.nan if value is None else float(value)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
+from operator import itemgetter
 from statistics import median
 from typing import Any
 
 from studio import config as config_
+from studio.config import PlainConfig
 from studio.folders.events import Story
 from studio.prepare import Plan
 
@@ -37,7 +40,7 @@ class Past:
 
     id: str
     name: str
-    config: dict[str, Any]
+    config: PlainConfig
     device: str
     measure: Callable[[], Measured]
 
@@ -70,93 +73,113 @@ def estimate(plan: Plan, device: str, past: Iterable[Past]) -> Estimate | None:
     if plan.config is None:
         return None
     config = config_.dump(plan.config)
-    found = Estimate(plan.config.train.max_steps or 0, _pictures(config) * (plan.config.train.max_steps or 0),
-                     plan.disk_bytes or None, plan.memory_bytes or None)
-    comparable = (one for one in past if _comparable(one, config, device))
-    nearest: Past | None = None
-    for one in comparable:
-        if _pixels(one.config) == _pixels(config):
-            nearest = one
-            break
-        nearest = nearest or one
+    steps = plan.config.train.max_steps or 0
+    answer = Estimate(steps, _pictures(config) * steps, plan.disk_bytes or None, plan.memory_bytes or None)
+    nearest = _nearest(config, device, past)
     if nearest is not None:
-        _take(found, nearest, config, plan)
-    return found
+        _fill_in(answer, nearest, config, plan)
+    return answer
 
 
-def _comparable(one: Past, config: dict[str, Any], device: str) -> bool:
-    return one.device.endswith(device) and all(_at(one.config, path) == _at(config, path) for path in ALIKE)
+def _nearest(config: PlainConfig, device: str, past: Iterable[Past]) -> Past | None:
+    """The first comparable one of the same size, else the first of any size."""
+    first: Past | None = None
+    for run in past:
+        if _comparable(run, config, device):
+            if _pixels(run.config) == _pixels(config):
+                return run
+            first = first or run
+    return first
 
 
-def _take(found: Estimate, one: Past, config: dict[str, Any], plan: Plan) -> None:
-    ratio, took = _pixels(config) / _pixels(one.config), one.measure()
-    basis = "measured" if ratio == 1 else "scaled"
-    drawing = took.picture * _drawing_work(config) / _drawing_work(one.config) * _drawn(config)
-    found.source, found.time_basis = {"id": one.id, "name": one.name}, basis
-    found.seconds = took.startup + found.steps * took.step * ratio + drawing + took.save * _saves(config)
+def _comparable(run: Past, config: PlainConfig, device: str) -> bool:
+    return run.device.endswith(device) and all(_at(run.config, path) == _at(config, path) for path in ALIKE)
+
+
+def _fill_in(answer: Estimate, run: Past, config: PlainConfig, plan: Plan) -> None:
+    """Put in seconds and memory from what a comparable run took."""
+    took = run.measure()
+    ratio = _pixels(config) / _pixels(run.config)
+    drawing = took.picture * _drawing_work(config) / _drawing_work(run.config) * _drawn(config)
+    answer.source = {"id": run.id, "name": run.name}
+    answer.seconds = took.startup + answer.steps * took.step * ratio + drawing + took.save * _saves(config)
+    answer.time_basis = "measured" if ratio == 1 else "scaled"
     if took.peak:
         beyond = max(0, took.peak - plan.memory_bytes)
-        found.memory_bytes = took.peak if ratio == 1 else int(plan.memory_bytes + beyond * ratio)
-        found.memory_basis = basis
+        answer.memory_bytes = took.peak if ratio == 1 else int(plan.memory_bytes + beyond * ratio)
+        answer.memory_basis = answer.time_basis
 
 
-def _measured(config: dict[str, Any], story: Story) -> Measured:
+def _measured(config: PlainConfig, story: Story) -> Measured:
     """What a run took, from its events; medians, so that a pause counts for nothing."""
-    drawn = sorted((s for s in story.samples if s.get("time")), key=lambda s: s["seq"])
-    gaps = [later["time"] - earlier["time"] for earlier, later in zip(drawn, drawn[1:], strict=False)
-            if earlier["step"] == later["step"]]
-    saves = [c["seconds"] for c in story.checkpoints if c.get("ok", True) and c.get("seconds")]
-    picture, save = (median(gaps) if gaps else 0.0), (median(saves) if saves else 0.0)
+    saves = [event["seconds"] for event in story.checkpoints if event.get("ok", True) and event.get("seconds")]
+    picture = _median(_drawing_seconds(story))
+    save = _median(saves)
     startup = 0.0
     if story.attempt == 1 and story.first_time is not None and story.last_time is not None:  # it ran unbroken
         spent = sum(story.curve.seconds) + picture * _drawn(config) + save * _saves(config)
         startup = max(0.0, story.last_time - story.first_time - spent)
-    return Measured(median(story.curve.seconds[-200:]), picture, save, startup,
-                    (story.end or {}).get("peak_memory_bytes") or 0)
+    peak = (story.end or {}).get("peak_memory_bytes") or 0
+    return Measured(median(story.curve.seconds[-200:]), picture, save, startup, peak)
 
 
-def _drawing_work(config: dict[str, Any]) -> float:
+def _drawing_seconds(story: Story) -> list[float]:
+    """The time between each two sample pictures of one step that follow each other."""
+    drawn = [event for event in story.samples if event.get("time")]
+    drawn.sort(key=itemgetter("seq"))
+    return [later["time"] - earlier["time"] for earlier, later in pairwise(drawn) if earlier["step"] == later["step"]]
+
+
+def _median(seconds: list[float]) -> float:
+    return median(seconds) if seconds else 0.0
+
+
+def _drawing_work(config: PlainConfig) -> float:
+    """Steps times pixels of one sample picture."""
     side = _at(config, "data.resolution")
-    width, height = _at(config, "sample.width") or side, _at(config, "sample.height") or side
+    width = _at(config, "sample.width") or side
+    height = _at(config, "sample.height") or side
     return _at(config, "sample.num_inference_steps") * width * height
 
 
-def _drawn(config: dict[str, Any]) -> int:
+def _drawn(config: PlainConfig) -> int:
     """How many sample pictures a whole run draws: raw ones at the start, then raw and averaged ones."""
-    steps, every = _at(config, "train.max_steps"), _at(config, "sample.every_steps")
-    times = (-(-steps // every) if every else 1)
+    every = _at(config, "sample.every_steps")
+    times = -(-_at(config, "train.max_steps") // every) if every else 1
     prompts = len(_at(config, "sample.prompts") or [])
-    return prompts * (1 + times * (2 if _at(config, "ema.enabled") else 1))
+    return prompts * (1 + times * (1 + bool(_at(config, "ema.enabled"))))
 
 
-def _saves(config: dict[str, Any]) -> int:
+def _saves(config: PlainConfig) -> int:
     return -(-_at(config, "train.max_steps") // _at(config, "checkpoint.every_steps"))
 
 
-def _pictures(config: dict[str, Any]) -> int:
+def _pictures(config: PlainConfig) -> int:
+    """Pictures of an update, of all processes."""
     return (_at(config, "train.batch_size") * _at(config, "train.gradient_accumulation_steps")
             * _at(config, "compute.num_processes"))
 
 
-def _pixels(config: dict[str, Any]) -> int:
+def _pixels(config: PlainConfig) -> int:
     """Pixels of one process's part of an update."""
     return (_at(config, "train.batch_size") * _at(config, "train.gradient_accumulation_steps")
             * _at(config, "data.resolution") ** 2)
 
 
-def _at(config: dict[str, Any], path: str) -> Any:
+def _at(config: PlainConfig, path: str) -> Any:
+    """A setting by its path (`optim.learning_rate`); None where it, or its section, is missing."""
     section, _, name = path.partition(".")
     return (config.get(section) or {}).get(name)
 
 
-def of_run(run_id: str, name: str, config: dict[str, Any], story: Story) -> Past | None:
+def of_run(run_id: str, name: str, config: PlainConfig, story: Story) -> Past | None:
     """A past run, or None when it took too few steps, or its config is not complete enough, to compare."""
     if len(story.curve.step) < ENOUGH or not _complete(config):
         return None
     return Past(run_id, name, config, str(story.facts.get("device", "")), lambda: _measured(config, story))
 
 
-def of_check(job_id: str, name: str, config: dict[str, Any], report: Mapping[str, Any]) -> Past | None:
+def of_check(job_id: str, name: str, config: PlainConfig, report: Mapping[str, Any]) -> Past | None:
     """What a check reported (jobs/check.py), or None when it took no warm step or its config is not complete."""
     if not report.get("seconds_per_step") or not _complete(config):
         return None
@@ -165,7 +188,8 @@ def of_check(job_id: str, name: str, config: dict[str, Any], report: Mapping[str
     return Past(job_id, name, config, str(report["device"]), lambda: took)
 
 
-def _complete(config: dict[str, Any]) -> bool:
+def _complete(config: PlainConfig) -> bool:
+    """Whether it says, above 0, all that is reckoned with here."""
     needed = ("train.max_steps", "train.batch_size", "data.resolution", "sample.num_inference_steps",
               "checkpoint.every_steps", "compute.num_processes", "train.gradient_accumulation_steps")
     return all(_at(config, path) for path in needed)

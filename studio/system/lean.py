@@ -9,14 +9,18 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+if TYPE_CHECKING:
+    from diffusers.models.modeling_utils import ModelMixin
+
+T = TypeVar("T")
 COMPILER = "torch._dynamo"
 ALONE = f"{COMPILER}._trace_wrapped_higher_order_op"  # needs nothing of its package; transformers' masks need it
 UTILS = f"{COMPILER}.utils"
@@ -51,7 +55,7 @@ def load_diffusers() -> None:
         importlib.import_module("diffusers")
 
 
-def diffusers_model(name: str) -> Any:
+def diffusers_model(name: str) -> type[ModelMixin]:
     """A class of diffusers' models, all of which come with it, but not what they name of transformers: its models take
     a second and more, and a run whose texts are cached needs none of them before it draws."""
     load_diffusers()
@@ -69,18 +73,18 @@ def diffusers_model(name: str) -> Any:
 class _Later(type):
     """A class of transformers that is loaded when somebody asks it for anything."""
 
-    def __instancecheck__(cls, instance: Any) -> bool:
+    def __instancecheck__(cls, instance: object) -> bool:
         return isinstance(instance, cls._loaded())
 
-    def __getattr__(cls, name: str) -> Any:
+    def __getattr__(cls, name: str) -> object:
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(cls._loaded(), name)
 
-    def __call__(cls, *arguments: Any, **options: Any) -> Any:
+    def __call__(cls, *arguments: object, **options: object) -> object:
         return cls._loaded()(*arguments, **options)
 
-    def _loaded(cls) -> Any:
+    def _loaded(cls) -> type:
         return getattr(importlib.import_module("transformers"), cls.__name__)
 
 
@@ -106,8 +110,12 @@ def stand_in_for_compiler() -> None:
 
     Torch's optimizers do so, diffusers and torchvision; the import takes 1.6 CPU seconds, and brings inductor with it.
     Whoever wants more of the compiler gets the real one, which takes its place for good."""
-    if COMPILER not in sys.modules and (spec := find_spec(COMPILER)) is not None:
-        sys.modules[COMPILER] = compiler = _Compiler(spec)
+    if COMPILER in sys.modules:
+        return
+    spec = find_spec(COMPILER)
+    if spec is not None:
+        compiler = _Compiler(spec)
+        sys.modules[COMPILER] = compiler
         sys.modules[UTILS] = compiler.utils
         sys.meta_path.insert(0, _Finder())
 
@@ -118,7 +126,8 @@ def _real(name: str) -> ModuleType:
         if isinstance(sys.modules.get(module), _StandIn):
             del sys.modules[module]
     compiler = importlib.import_module(COMPILER)
-    if (alone := sys.modules.get(ALONE)) is not None:
+    alone = sys.modules.get(ALONE)
+    if alone is not None:
         setattr(compiler, ALONE.rpartition(".")[2], alone)
     return importlib.import_module(name)
 
@@ -126,7 +135,7 @@ def _real(name: str) -> ModuleType:
 class _StandIn(ModuleType):
     """A module for a process that compiles nothing; any name that it has not is the real one's."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if name.startswith("__"):  # asked of every module by whoever looks through all of them
             raise AttributeError(name)
         return getattr(_real(self.__name__), name)
@@ -137,26 +146,33 @@ class _Compiler(_StandIn):
 
     def __init__(self, spec: ModuleSpec):
         super().__init__(COMPILER)
-        self.__spec__, self.__path__ = spec, list(spec.submodule_search_locations or ())
+        self.__spec__ = spec
+        self.__path__ = list(spec.submodule_search_locations or ())
         self.utils = _StandIn(UTILS)
         vars(self.utils)["is_compile_supported"] = lambda _device: False
         self.eval_frame = SimpleNamespace(OptimizedModule=_Compiled)
 
     @staticmethod
-    def disable(fn: Callable[..., Any] | None = None, *_: Any, **__: Any) -> Any:
-        """As a function, and as a decorator with arguments."""
-        return (lambda decorated: decorated) if fn is None else fn
+    def disable(fn: object = None, *_: object, **__: object) -> object:
+        """`fn` as it is; without one, the decorator that leaves its function as it is."""
+        if fn is None:
+            return _as_it_is
+        return fn
 
     @staticmethod
-    def allow_in_graph(fn: Any) -> Any:
+    def allow_in_graph(fn: T) -> T:
         """As it is."""
         return fn
 
     assume_constant_result = allow_in_graph
 
     @staticmethod
-    def graph_break(*_: Any, **__: Any) -> None:
+    def graph_break(*_: object, **__: object) -> None:
         """Outside of a graph there is none to break."""
+
+
+def _as_it_is(decorated: T) -> T:
+    return decorated
 
 
 class _Compiled:

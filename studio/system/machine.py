@@ -19,44 +19,84 @@ from contextlib import contextmanager
 from functools import lru_cache
 from importlib import metadata, util
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 import psutil
 
 from studio import PACKAGE, config, storage
+from studio.config import PlainConfig
 from studio.messages import Message
 
 log = logging.getLogger(__name__)
-_here = threading.Lock()
-_measured: dict[str, dict[str, Any]] = {}  # what no disk took, by `_key`
 PROBE_SECONDS = 120
 RETRY_SECONDS = 300
 PLAIN_SIDE = 256
 RENTED_THREADS = 2  # what the smallest machine has
 
 
-def facts(home: Path) -> dict[str, Any]:
-    """{cores, memory_bytes, gpus: [{name, memory_bytes}], precision, precision_reason, kernels, torch}; waits for a
-    probe that another process or thread has begun. `kernels` holds `compute.attention` and `compute.linear` by
-    precision. A probe that fails gives precision "no" with the reason, and is tried again
-    RETRY_SECONDS later: until then nobody waits for another."""
-    file, key = home / "cache" / "machine.json", _key()
-    if (known := _known(file, key)) is not None:
+class Gpu(TypedDict):
+    """A GPU by its driver's name."""
+
+    name: str
+    memory_bytes: int
+
+
+class Facts(TypedDict, total=False):
+    """What is known of a machine. `kernels` holds `compute.attention` and `compute.linear` by precision; it is missing
+    where the machine could not be measured."""
+
+    cores: int
+    memory_bytes: int
+    gpus: list[Gpu]
+    precision: str
+    precision_reason: str
+    kernels: dict[str, dict[str, str]]
+    torch: str
+
+
+class _Answer(TypedDict, total=False):
+    """A measurement as it is kept: for which machine, and when it failed, where it did."""
+
+    key: str
+    facts: Facts
+    failed: float  # unix seconds
+
+
+_here = threading.Lock()
+_measured: dict[str, _Answer] = {}  # what no disk took, by `_key`
+
+
+def facts(home: Path) -> Facts:
+    """The facts about this machine, measured where they are not known; waits for a probe that another process or
+    thread has begun.
+
+    A probe that fails gives precision "no" with the reason, and is tried again RETRY_SECONDS later: until then nobody
+    waits for another."""
+    file = home / "cache" / "machine.json"
+    key = _key()
+    known = _known(file, key)
+    if known is not None:
         return known
     with _one_at_a_time(home):
-        if (known := _known(file, key) or _valid(_measured.get(key), key)) is not None:
+        known = _known(file, key) or _valid(_measured.get(key), key)
+        if known is not None:
             return known
-        found: dict[str, Any] = {"cores": cores(), "memory_bytes": memory_bytes(), "torch": _torch_version()}
-        answer: dict[str, Any] = {"key": key, "facts": found}
-        try:
-            found.update(_probe())
-        except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
-            log.exception("the machine could not be measured")
-            found |= {"gpus": [], "precision": "no", "precision_reason": f"could not be measured: {error}"}
-            answer["failed"] = time.time()
+        answer = _measure(key)
         if not storage.write_cache(file, answer):
             _measured[key] = answer
-        return found
+        return answer["facts"]
+
+
+def _measure(key: str) -> _Answer:
+    """The facts by a probe, or why it failed."""
+    found: Facts = {"cores": cores(), "memory_bytes": memory_bytes(), "torch": _torch_version()}
+    try:
+        found.update(_probe())
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+        log.exception("the machine could not be measured")
+        found.update({"gpus": [], "precision": "no", "precision_reason": f"could not be measured: {error}"})
+        return {"key": key, "facts": found, "failed": time.time()}
+    return {"key": key, "facts": found}
 
 
 @contextmanager
@@ -75,63 +115,79 @@ def _one_at_a_time(home: Path) -> Iterator[None]:
             lock.release()
 
 
-def suggestion(home: Path, precision: str | None = None, resolution: int | None = None) -> dict[str, Any]:
+def suggestion(home: Path, precision: str | None = None, resolution: int | None = None) -> PlainConfig:
     """What this machine suggests, as a partial config: the number format, unless `precision` is chosen already, and the
     kernels that were fastest in it. Plain attention only up to PLAIN_SIDE px: its memory grows with the fourth power
     of the side."""
-    found = facts(home)
-    precision = precision or found["precision"]
-    kernels = dict(found.get("kernels", {}).get(precision, {}))
+    known = facts(home)
+    precision = precision or known["precision"]
+    kernels = dict(known.get("kernels", {}).get(precision, {}))
     if resolution is None or resolution > PLAIN_SIDE:
         kernels.pop("attention", None)
     return {"train": {"mixed_precision": precision}, "compute": kernels}
 
 
-def rented(compute: config.Compute) -> dict[str, Any]:
+def rented(compute: config.Compute) -> PlainConfig:
     """What suits a rented machine, as a partial config: nothing here can measure it, so its name decides."""
-    gpu = not compute.flavor.startswith("cpu")
-    precision = "fp16" if compute.flavor.startswith("t4") else "bf16" if gpu else "no"  # a T4 has no bf16
+    precision = "bf16"
+    if compute.flavor.startswith("cpu"):
+        precision = "no"
+    elif compute.flavor.startswith("t4"):  # which has no bf16
+        precision = "fp16"
     return {"train": {"mixed_precision": precision}, "compute": {"num_threads": RENTED_THREADS}}
 
 
-def problems(facts: dict[str, Any], train: config.Train | None, compute: config.Compute | None) -> list[config.Problem]:
+def problems(facts: Facts, train: config.Train | None, compute: config.Compute | None) -> list[config.Problem]:
     """What this machine cannot do of a run's sections (None: a faulty one, which is told elsewhere)."""
     if compute is not None and compute.backend != "local":
         return []
-    found, gpus = [], len(facts["gpus"])
-    if train is not None and train.mixed_precision == "fp16" and not gpus:
+    found: list[config.Problem] = []
+    if train is not None and train.mixed_precision == "fp16" and not facts["gpus"]:
         found.append(config.Problem(field="train.mixed_precision",
                                     message=Message("fp16 needs a GPU, and this machine has none: choose `no` or "
                                                     "`bf16`, or leave it empty")))
-    if compute is None:
-        return found
-    if compute.attention == "xformers" and not (gpus and util.find_spec("xformers")):
-        found.append(config.Problem(
-            field="compute.attention",
-            message=Message("xformers needs the package xformers: pip install xformers, or choose `sdpa`") if gpus else
-            Message("xformers needs a GPU, and this machine has none, or choose `sdpa`")))
-    limit, what = (gpus, Message("GPUs")) if gpus else (facts["cores"], Message("cores"))
-    if (here := config.local_processes(compute)) > limit:
-        found.append(config.Problem(field="compute.num_processes",
-                                    message=Message("{processes} processes are more than this machine's {count} "
-                                                    "{what}: set at most {limit} for each machine", processes=here,
-                                                    count=limit, what=what, limit=limit)))
-    if compute.deepspeed_stage and util.find_spec("deepspeed") is None:
-        found.append(config.Problem(field="compute.deepspeed_stage",
-                                    message=Message("DeepSpeed is not installed: `pip install deepspeed` adds it "
-                                                    "(Linux only), or set 0")))
+    if compute is not None:
+        found += _compute_problems(facts, compute)
     return found
+
+
+def _compute_problems(facts: Facts, compute: config.Compute) -> Iterator[config.Problem]:
+    """What this machine cannot do of the `compute` section: kernels, processes, packages."""
+    gpus = len(facts["gpus"])
+    if compute.attention == "xformers" and not gpus:
+        yield config.Problem(field="compute.attention",
+                             message=Message("xformers needs a GPU, and this machine has none, or choose `sdpa`"))
+    elif compute.attention == "xformers" and util.find_spec("xformers") is None:
+        yield config.Problem(field="compute.attention",
+                             message=Message("xformers needs the package xformers: pip install xformers, or choose "
+                                             "`sdpa`"))
+    limit = gpus or facts["cores"]
+    unit = Message("GPUs") if gpus else Message("cores")
+    processes = config.local_processes(compute)
+    if processes > limit:
+        yield config.Problem(field="compute.num_processes",
+                             message=Message("{processes} processes are more than this machine's {count} "
+                                             "{what}: set at most {limit} for each machine", processes=processes,
+                                             count=limit, what=unit, limit=limit))
+    if compute.deepspeed_stage and util.find_spec("deepspeed") is None:
+        yield config.Problem(field="compute.deepspeed_stage",
+                             message=Message("DeepSpeed is not installed: `pip install deepspeed` adds it "
+                                             "(Linux only), or set 0"))
 
 
 def device(home: Path) -> str:
     """The name of what trains here: the first GPU, else the processor."""
     gpus = facts(home)["gpus"]
-    return gpus[0]["name"] if gpus else _cpu_model()
+    if gpus:
+        return gpus[0]["name"]
+    return _cpu_model()
 
 
 def cores() -> int:
     """CPU cores this process may use: its affinity, and the limit of its container."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
     return max(1, min(count, _cgroup_cores() or count))
 
 
@@ -145,30 +201,35 @@ def memory_bytes() -> int:
     return total
 
 
-def _probe() -> dict[str, Any]:
+def _probe() -> Facts:
+    """What studio.jobs.probe measured. Raises OSError, SubprocessError, ValueError, KeyError."""
     done = subprocess.run([sys.executable, "-m", "studio.jobs.probe"], capture_output=True, text=True, check=True,
                           timeout=PROBE_SECONDS, stdin=subprocess.DEVNULL,
                           env={**os.environ, "OMP_NUM_THREADS": "1",
                                "PYTHONPATH": str(PACKAGE.parent)})
-    found = json.loads(done.stdout.splitlines()[-1])
-    return {name: found[name] for name in ("gpus", "precision", "precision_reason", "kernels", "torch")}
+    printed = json.loads(done.stdout.splitlines()[-1])
+    return {"gpus": printed["gpus"], "precision": printed["precision"], "precision_reason": printed["precision_reason"],
+            "kernels": printed["kernels"], "torch": printed["torch"]}
 
 
-def _known(file: Path, key: str) -> dict[str, Any] | None:
+def _known(file: Path, key: str) -> Facts | None:
+    """The facts in a file, where they are of this machine."""
     try:
-        kept = storage.read_json(file)
+        answer = storage.read_json(file)
     except storage.Corrupt:
         return None
-    return _valid(kept, key)
+    return _valid(answer, key)
 
 
-def _valid(answer: Any, key: str) -> dict[str, Any] | None:
+def _valid(answer: object, key: str) -> Facts | None:
     """The facts of an answer for this machine: measured, or a failure of the last minutes."""
     if not isinstance(answer, dict) or answer.get("key") != key or not isinstance(answer.get("facts"), dict):
         return None
+    found = cast(Facts, answer["facts"])
     failed = answer.get("failed")
-    recent = isinstance(failed, int | float) and 0 <= time.time() - failed < RETRY_SECONDS
-    return answer["facts"] if recent or "kernels" in answer["facts"] else None
+    if "kernels" in found or (isinstance(failed, int | float) and 0 <= time.time() - failed < RETRY_SECONDS):
+        return found
+    return None
 
 
 def _key() -> str:
@@ -187,9 +248,10 @@ def _torch_version() -> str:
 
 @lru_cache
 def _cpu_model() -> str:
-    lines = _text(Path("/proc/cpuinfo")).splitlines()
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
+    for line in _text(Path("/proc/cpuinfo")).splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 @lru_cache
@@ -210,7 +272,9 @@ def _cgroup_cores() -> int | None:
     if not quota:
         quota = _text(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
         period = _text(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
-    return max(1, int(quota) // int(period)) if quota.isdigit() and period.isdigit() else None
+    if quota.isdigit() and period.isdigit():
+        return max(1, int(quota) // int(period))
+    return None
 
 
 def _text(path: Path) -> str:

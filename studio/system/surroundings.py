@@ -34,12 +34,16 @@ def use_utf8() -> None:
 def whole(folder: Path | Callable[[], Path]) -> Path:
     """The whole path of the studio's home. Raises Unfit."""
     try:
-        return (folder if isinstance(folder, Path) else folder()).expanduser().resolve()
+        if not isinstance(folder, Path):
+            folder = folder()
+        return folder.expanduser().resolve()
     except RuntimeError:
         raise Unfit("The studio's home begins with ~, and there is no such person's folder: give a whole path by "
                     "--home or STUDIO_HOME.") from None
     except (OSError, ValueError) as error:
-        why = _why(error) if isinstance(error, OSError) else str(error)
+        why = str(error)
+        if isinstance(error, OSError):
+            why = _why(error)
         raise Unfit(f"The studio's home cannot be found from here ({why}): start in a folder that is there, or give a "
                     "whole path by --home or STUDIO_HOME.") from None
 
@@ -77,16 +81,18 @@ def drop_unusable(env: MutableMapping[str, str]) -> Iterator[str]:
 
 def _drop_proxies(env: MutableMapping[str, str]) -> list[str]:
     """Take variables out of `env` that name a proxy of a kind that cannot be used; returns their names."""
-    named = [name for name in env if name.lower() in PROXIES and env[name].strip()]
-    if not named:
+    names = [name for name in env if name.lower() in PROXIES and env[name].strip()]
+    if not names:
         return []
     import httpx
 
     dropped = []
-    for name in named:
-        value = env[name].strip()
+    for name in names:
+        proxy = env[name].strip()
+        if "://" not in proxy:
+            proxy = f"http://{proxy}"
         try:
-            httpx.HTTPTransport(proxy=value if "://" in value else f"http://{value}").close()
+            httpx.HTTPTransport(proxy=proxy).close()
         except (ValueError, ImportError, httpx.InvalidURL):
             dropped.append(name)
             del env[name]
@@ -110,16 +116,26 @@ def _is_host(host: str) -> bool:
     import httpx
 
     try:
-        version = ipaddress.ip_address(host.split("/")[0]).version
-    except ValueError:
-        version = 0
-    pattern = host if "://" in host else {4: f"all://{host}", 6: f"all://[{host}]"}.get(version, f"all://*{host}")
-    try:
-        httpx.URL(pattern)
+        httpx.URL(_address_pattern(host))
     except httpx.InvalidURL:
         return False
     return True
 
 
+def _address_pattern(host: str) -> str:
+    """What httpx makes of an entry of NO_PROXY."""
+    if "://" in host:
+        return host
+    try:
+        version = ipaddress.ip_address(host.split("/")[0]).version
+    except ValueError:
+        return f"all://*{host}"
+    if version == 6:
+        return f"all://[{host}]"
+    return f"all://{host}"
+
+
 def _why(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno else type(error).__name__
+    if error.errno:
+        return os.strerror(error.errno)
+    return type(error).__name__

@@ -21,7 +21,8 @@ QUEUE_PAUSE = 0.05  # seconds, what Gradio itself waits on Windows
 
 def make(studio: Studio) -> dict[str, Gate]:
     """The pages of each language as an app. Marked launched first, so that Gradio's own path checks hold."""
-    apps, sessions = {}, Sessions(one_owner=not studio.settings.public)
+    apps: dict[str, Gate] = {}
+    sessions = Sessions(one_owner=not studio.settings.public)
     for language in NAMES:
         parent = FastAPI(openapi_url=None)
         parent.add_middleware(First, script=theme.first())
@@ -62,11 +63,14 @@ def build(studio: Studio, language: str) -> gr.Blocks:
 
 
 def _header(language: str) -> str:
+    """The header's HTML: to the start, the pages, the languages, light and dark."""
     links = "".join(
         f'<a href="?view={page}" data-page="{page}" id="nav-{page}">{html.escape(texts.t(f"{page}.nav"))}</a>'
         for page in NAVIGATION)
-    languages = "".join(f'<option value="{name}" lang="{name}"{" selected" if name == language else ""}>{own}</option>'
-                        for name, own in NAMES.items())
+    languages = ""
+    for code, name in NAMES.items():
+        selected = " selected" if code == language else ""
+        languages += f'<option value="{code}" lang="{code}"{selected}>{name}</option>'
     title = html.escape(texts.t("app.title"))
     toggle = html.escape(texts.t("app.theme"))
     return (f'<header class="st-header"><a class="st-brand" href="?view=train" data-page="train" aria-label="{title}">'

@@ -6,8 +6,6 @@ them.
 
 from __future__ import annotations
 
-from typing import Any
-
 from studio import families
 from studio.datasets import options
 from studio.datasets.imports import layout, sources
@@ -16,6 +14,7 @@ from studio.datasets.tabular import sidecars
 from studio.datasets.text import encodings
 from studio.export.offers import PRECISIONS, SETTINGS_KEY, WEIGHTS, WHOLE_KINDS
 from studio.folders import edits, events, names
+from studio.messages import JsonObject
 from studio.web.services import captions, datasets, plans, play, runs
 
 NAVIGATION = ("train", "runs", "datasets", "play")  # the pages that the header leads to; the first shows by default
@@ -23,7 +22,7 @@ PAGES = (*NAVIGATION, "trash")
 PICTURES = ("image/*", ".heic", ".heif", ".avif")  # what browsers call a picture, and what some do not know for one
 
 
-def table() -> dict[str, Any]:
+def table() -> JsonObject:
     """The facts as JSON's types; `Facts` in `types/facts.d.ts` says what each is."""
     return {
         "pages": PAGES,
@@ -55,4 +54,7 @@ def table() -> dict[str, Any]:
 
 def _lora_kinds() -> list[str]:
     """The downloads that a LoRA has in any family, each family's in its own order."""
-    return list(dict.fromkeys(kind for name in families.names() for kind in families.get(name).lora_kinds))
+    kinds: dict[str, None] = {}  # in order, each once
+    for family in map(families.get, families.names()):
+        kinds |= dict.fromkeys(family.lora_kinds)
+    return list(kinds)

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
 from studio import config
+from studio.config import PlainConfig
 from studio.ui import texts
 
 FROM_BASE = ""  # the choice that leaves a setting to the base
+NUMBERS: dict[str, Callable[[str], float]] = {"int": int, "float": float}  # by a setting's kind
+Setting = Mapping[str, Any]  # one of `config.schema()`
+Shown = str | bool | list[str]  # a component's value
 
 
 class Form:
     """Components by setting path (`optim.learning_rate`), in schema order; reads and writes them as plain values."""
 
     def __init__(self) -> None:
-        self.fields: dict[str, config.SettingSchema] = {
-            f["path"]: f for section in config.schema()["sections"] for f in section["fields"] if _asks(f)}
+        self.fields: dict[str, Setting] = {}
         self.components: dict[str, Component] = {}
+        for section in config.schema()["sections"]:
+            for field in filter(_asks, section["fields"]):
+                self.fields[field["path"]] = field
 
     def add(self, path: str, component: Component | None = None) -> Component:
         """Draw the field of a setting here (as `component` when given)."""
@@ -30,48 +36,52 @@ class Form:
     def groups(self) -> Iterable[tuple[str, list[str]]]:
         """The closed groups' sections with the paths not drawn yet, in schema order."""
         for section in config.schema()["sections"]:
-            paths = [f["path"] for f in section["fields"]
-                     if f["path"] in self.fields and f["path"] not in self.components]
-            if paths:
-                yield section["name"], paths
+            paths = [field["path"] for field in section["fields"]]
+            left = [path for path in paths if path in self.fields and path not in self.components]
+            if left:
+                yield section["name"], left
 
-    def config(self, values: Mapping[Component, Any]) -> dict[str, Any]:
+    def config(self, values: Mapping[Component, object]) -> PlainConfig:
         """The partial config that the form's values say; empty fields are left out."""
-        found: dict[str, dict[str, Any]] = {}
+        partial: PlainConfig = {}
         for path, component in self.components.items():
             value = read(self.fields[path], values.get(component))
             if value is not None:
                 section, _, name = path.partition(".")
-                found.setdefault(section, {})[name] = value
-        return found
+                partial.setdefault(section, {})[name] = value
+        return partial
 
-    def changed(self, config: Mapping[str, Any], without: Iterable[str] = ()) -> dict[str, Any]:
+    def changed(self, config: PlainConfig, without: Iterable[str] = ()) -> PlainConfig:
         """What of a partial config differs from the defaults, apart from the paths in `without`."""
-        found: dict[str, dict[str, Any]] = {}
+        different: PlainConfig = {}
         for section, values in config.items():
             for name, value in values.items():
                 path = f"{section}.{name}"
                 if path not in without and value != self.fields[path]["default"]:
-                    found.setdefault(section, {})[name] = value
-        return found
+                    different.setdefault(section, {})[name] = value
+        return different
 
-    def untouched(self) -> list[Any]:
+    def untouched(self) -> list[Shown]:
         """The components' values as the page opens."""
         return self.filled({})
 
-    def filled(self, config: Mapping[str, Any]) -> list[Any]:
+    def filled(self, config: PlainConfig) -> list[Shown]:
         """The components' values for a partial config; what it leaves out goes back to its default."""
-        return [shown(field, config.get(field["section"], {}).get(field["name"], field["default"]))
-                for field in (self.fields[path] for path in self.components)]
+        values: list[Shown] = []
+        for path in self.components:
+            field = self.fields[path]
+            value = config.get(field["section"], {}).get(field["name"], field["default"])
+            values.append(shown(field, value))
+        return values
 
-    def hints(self, resolved: Mapping[str, Any]) -> dict[Component, Any]:
+    def hints(self, resolved: PlainConfig) -> dict[Component, object]:
         """Updates that show what an empty field becomes (`resolved` is a complete config)."""
-        updates: dict[Component, Any] = {}
+        updates: dict[Component, object] = {}
         for path, component in self.components.items():
             field = self.fields[path]
-            value = resolved.get(field["section"], {}).get(field["name"])
             if not field["nullable"]:
                 continue
+            value = resolved.get(field["section"], {}).get(field["name"])
             if field["kind"] == "choice":
                 updates[component] = gr.update(choices=_choices(field, value))
             else:
@@ -79,26 +89,26 @@ class Form:
         return updates
 
 
-def read(field: Mapping[str, Any], value: Any) -> Any:
+def read(field: Setting, value: object) -> object:
     """What was typed, as the setting's type; None for empty. Text that is no number stays, for the checks to name."""
     if field["kind"] in ("bool", "choices") or value is None:
         return value
     if field["kind"] == "lines":
-        lines = [line.strip() for line in str(value).splitlines() if line.strip()]
-        return lines or None
+        lines = map(str.strip, str(value).splitlines())
+        return list(filter(None, lines)) or None
     text = str(value).strip()
     if not text:
         return None
-    if field["kind"] in ("int", "float"):
-        try:
-            number = float(text.replace(",", "")) if field["kind"] == "float" else int(text.replace(",", ""))
-        except ValueError:
-            return text
-        return number
-    return text
+    number_of = NUMBERS.get(field["kind"])
+    if number_of is None:
+        return text
+    try:
+        return number_of(text.replace(",", ""))
+    except ValueError:
+        return text
 
 
-def shown(field: Mapping[str, Any], value: Any) -> Any:
+def shown(field: Setting, value: Any) -> Shown:  # of whatever type the setting is
     """A setting's value as its component shows it."""
     if field["kind"] == "bool":
         return bool(value)
@@ -108,21 +118,26 @@ def shown(field: Mapping[str, Any], value: Any) -> Any:
         return FROM_BASE
     if field["kind"] == "lines":
         return "\n".join(value)
-    return number_text(value) if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return number_text(value)
+    return str(value)
 
 
 def number_text(value: float) -> str:
     """A number as people write it, with as many digits as it needs to be read back as it was."""
     short = f"{value:g}"
-    return short if float(short) == value else repr(value)
+    if float(short) == value:
+        return short
+    return repr(value)
 
 
-def _asks(field: Mapping[str, Any]) -> bool:
+def _asks(field: Setting) -> bool:
     """A setting with a single choice is no question."""
     return not field["choices"] or len(field["choices"]) > 1
 
 
-def _component(field: Mapping[str, Any]) -> Component:
+def _component(field: Setting) -> Component:
+    """The field of a setting, with its default in it."""
     common: dict[str, Any] = {"label": texts.t(f"setting.{field['path']}"),
                               "info": texts.t(f"setting.{field['path']}.help"), "value": shown(field, field["default"]),
                               "elem_id": f"field-{field['path'].replace('.', '-')}", "interactive": True}
@@ -138,17 +153,24 @@ def _component(field: Mapping[str, Any]) -> Component:
     return gr.Textbox(max_lines=1, html_attributes=plain, **common)
 
 
-def _choices(field: Mapping[str, Any], resolved: Any) -> list[tuple[str, str]]:
-    found = [(str(choice), str(choice)) for choice in field["choices"]]
+def _choices(field: Setting, resolved: object) -> list[tuple[str, str]]:
+    """What can be chosen, each as what is read and what is meant; `resolved` is what an empty choice becomes."""
+    choices = [(str(choice), str(choice)) for choice in field["choices"]]
     if field["nullable"]:
-        empty = texts.t("form.empty") if resolved is None else texts.t("form.empty_is", value=resolved)
-        found.insert(0, (empty, FROM_BASE))
-    return found
+        choices.insert(0, (_empty(resolved), FROM_BASE))
+    return choices
 
 
-def _placeholder(value: Any) -> str:
-    if value is None:
-        return texts.t("form.empty")
+def _placeholder(value: object) -> str:
+    """What an empty field shows of what it becomes."""
     if isinstance(value, list):
-        return "\n".join(str(line) for line in value)
-    return texts.t("form.empty_is", value=number_text(value) if isinstance(value, float) else value)
+        return "\n".join(map(str, value))
+    if isinstance(value, float):
+        return _empty(number_text(value))
+    return _empty(value)
+
+
+def _empty(resolved: object) -> str:
+    if resolved is None:
+        return texts.t("form.empty")
+    return texts.t("form.empty_is", value=resolved)

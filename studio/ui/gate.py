@@ -19,7 +19,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import orjson
 from fastapi import FastAPI
@@ -40,6 +40,9 @@ from studio.web.http.headers import cookie
 from studio.web.middleware.security import error_response
 from studio.web.middleware.sessions import BROWSER, COOKIE
 from studio.web.services.service import Studio
+
+if TYPE_CHECKING:
+    from gradio.server_messages import EventMessage
 
 JOIN, LISTEN = "/gradio_api/queue/join", "/gradio_api/queue/data"
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
@@ -75,40 +78,47 @@ class Sessions:
     async def enter(self, name: str, owner: str, make: Callable[[], Session]) -> Session:
         """The session of that name, a new one where there is room. Raises TooMany, Busy."""
         if name not in self.open:
-            most = self.of_one if owner else MOST_OF_NOBODY
-            theirs = [other for other, one in self.open.items() if one.owner == owner]
-            if len(theirs) >= most and not await self._forget_one(theirs):
-                raise TooMany(Message("Too many of your pages are open."),
-                              Message("Close some of them, and load this one again."))
-            if len(self.open) >= MOST and not await self._forget_one(list(self.open)):
-                raise Busy(Message("The studio has as many pages open as it takes."),
-                           Message("Try again in a few seconds."))
+            await self._make_room(owner)
             self.open[name] = make()
         session = self.open[name]
         self.open.move_to_end(name)
         session.used = time.monotonic()
         await self._forget_silent()
-        waiting = sum(one.events() for one in self.open.values() if one.owner == owner)
+        waiting = sum(theirs.events() for theirs in self.open.values() if theirs.owner == owner)
         if session.events() >= MOST_EVENTS or waiting >= MOST_EVENTS_OF_ALL:
             raise TooMany(Message("There are too many requests of yours at once."),
                           Message("Wait until some of them are answered."))
         return session
 
+    async def _make_room(self, owner: str) -> None:
+        """Forget an older session where one more of the owner's, or of all, would be too many. Raises TooMany, Busy."""
+        most = self.of_one if owner else MOST_OF_NOBODY
+        theirs = [name for name, session in self.open.items() if session.owner == owner]
+        if len(theirs) >= most and not await self._forget_one(theirs):
+            raise TooMany(Message("Too many of your pages are open."),
+                          Message("Close some of them, and load this one again."))
+        if len(self.open) >= MOST and not await self._forget_one(list(self.open)):
+            raise Busy(Message("The studio has as many pages open as it takes."),
+                       Message("Try again in a few seconds."))
+
     async def _forget_silent(self) -> None:
-        """Those that hold answers which nobody fetches."""
+        """Forget those that hold answers which nobody fetches."""
         limit = time.monotonic() - SILENT_SECONDS
-        for name, one in list(self.open.items()):
-            if one.used < limit and not one.listeners and one.events():
+        for name, session in list(self.open.items()):
+            if session.used < limit and not session.listeners and session.events():
                 await self._forget(name)
 
     async def _forget_one(self, names: list[str]) -> bool:
-        name = next((name for name in names if not self.open[name].listeners), None)
-        if name is not None:
-            await self._forget(name)
-        return name is not None
+        """Forget the first of these that nobody listens to. Returns whether there was one."""
+        for name in names:
+            if not self.open[name].listeners:
+                await self._forget(name)
+                return True
+        return False
 
     async def _forget(self, name: str) -> None:
-        if (session := self.open.pop(name, None)) is not None:
+        session = self.open.pop(name, None)
+        if session is not None:
             await session.forget()
 
 
@@ -116,9 +126,14 @@ class Gate:
     """An ASGI app over a Gradio page of one language."""
 
     def __init__(self, app: FastAPI, gradio: App, studio: Studio, sessions: Sessions):
-        self.app, self.router, self.studio, self.sessions = app, app.router, studio, sessions
-        self.gradio, self.blocks = gradio, gradio.get_blocks()
-        self.handlers = {one["id"] for one in self.blocks.config.get("dependencies", []) if one["backend_fn"]}
+        self.app = app
+        self.router = app.router
+        self.studio = studio
+        self.sessions = sessions
+        self.gradio = gradio
+        self.blocks = gradio.get_blocks()
+        handlers = self.blocks.config.get("dependencies", [])
+        self.handlers = {handler["id"] for handler in handlers if handler["backend_fn"]}
         self.key = secrets.token_bytes(32)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -146,35 +161,41 @@ class Gate:
         viewer = viewer_of(request).id
         if not self.studio.settings.public:
             return viewer, ""
-        return viewer, cookie(request.headers, COOKIE) if viewer else browser or secrets.token_urlsafe(24)
+        if viewer:
+            return viewer, cookie(request.headers, COOKIE)
+        return viewer, browser or secrets.token_urlsafe(24)
 
-    def _named(self, owner: tuple[str, str], session_hash: Any) -> str:
+    def _named(self, owner: tuple[str, str], session_hash: object) -> str:
+        """Gradio's name for the owner's session. Raises WebError for what cannot be the page's name for it."""
         if not isinstance(session_hash, str) or not NAME.fullmatch(session_hash):
             raise WebError(Message("The page's session has no name that can be one."), Message("Load the page again."))
         told = "\n".join((*owner, session_hash)).encode()
         return hmac.new(self.key, told, hashlib.sha256).hexdigest()[:32]
 
     async def _join(self, request: Request, scope: Scope, owner: tuple[str, str], send: Send) -> None:
+        """Pass a request for one of the page's handlers on to Gradio. Raises WebError."""
         body = await json_body(request)
         name = self._named(owner, body.get("session_hash"))
         index = body.get("fn_index")
         if type(index) is not int or index not in self.handlers:
             raise NotFound(Message("The page has no such handler."), Message("Load the page again."))
-        data, event = body.get("data"), body.get("event_data")
-        if not (isinstance(data, list) and len(data) <= MOST_VALUES and all(map(_is_typed, data))
-                and (event is None or (isinstance(event, dict) and all(map(_is_plain, event.values()))))):
+        data = body.get("data")
+        event = body.get("event_data")
+        if not _is_form(data) or not _is_event(event):
             raise WebError(Message("This is not what the page's form holds."), Message("Load the page again."))
         trigger = body.get("trigger_id")
+        if type(trigger) is not int:
+            trigger = None
         await self.sessions.enter(name, owner[0], lambda: self._session(name, owner[0]))
-        told = json.dumps({"data": data, "event_data": event, "fn_index": index, "session_hash": name,
-                           "trigger_id": trigger if type(trigger) is int else None}).encode()
+        passed_on = json.dumps({"data": data, "event_data": event, "fn_index": index, "session_hash": name,
+                                "trigger_id": trigger}).encode()
         headers = [(key, value) for key, value in scope["headers"] if key != b"content-length"]
-        headers.append((b"content-length", str(len(told)).encode()))
-        await self.app({**scope, "headers": headers, "query_string": b""}, _once(told, request.receive), send)
+        headers.append((b"content-length", str(len(passed_on)).encode()))
+        await self.app({**scope, "headers": headers, "query_string": b""}, _once(passed_on, request.receive), send)
 
     async def _listen(self, request: Request, scope: Scope, owner: tuple[str, str], send: Send) -> None:
-        query = (part.partition("=") for part in scope["query_string"].decode("latin-1").split("&"))
-        name = self._named(owner, next((value for key, _, value in query if key == "session_hash"), None))
+        """Stream what Gradio says in a session. Raises WebError."""
+        name = self._named(owner, _session_hash(scope["query_string"].decode("latin-1")))
         session = self.sessions.open.get(name)
         if session is None:
             raise NotFound(Message("There is no such session of a page."), Message("Load the page again."))
@@ -202,8 +223,10 @@ class Gate:
                 turn.release()
             return
 
-    async def _next_messages(self, name: str, messages: asyncio.Queue[Any]) -> AsyncIterator[BaseModel]:
-        queue, answered = self.blocks._queue, False
+    async def _next_messages(self, name: str, messages: asyncio.Queue[EventMessage]) -> AsyncIterator[BaseModel]:
+        """Gradio's messages, and a heartbeat while there is none, up to the end of the stream."""
+        queue = self.blocks._queue
+        answered = False
         while not queue.stopped:
             pending = queue.pending_event_ids_session.get(name, set())
             try:
@@ -221,7 +244,8 @@ class Gate:
         yield UnexpectedErrorMessage(message="The studio stops.", session_not_found=True)
 
     def _session(self, name: str, owner: str) -> Session:
-        queue, states = self.blocks._queue, self.gradio.state_holder
+        queue = self.blocks._queue
+        states = self.gradio.state_holder
 
         async def forget() -> None:
             await queue.clean_events(session_hash=name)
@@ -234,13 +258,32 @@ class Gate:
         return Session(owner, forget, lambda: len(queue.pending_event_ids_session.get(name, ())))
 
 
-def _is_plain(value: Any) -> bool:
+def _session_hash(query: str) -> str | None:
+    """The page's name for its session, as it stands in the address that it listens at."""
+    for part in query.split("&"):
+        key, _, value = part.partition("=")
+        if key == "session_hash":
+            return value
+    return None
+
+
+def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, str | int | float)
 
 
-def _is_typed(value: Any) -> bool:
+def _is_typed(value: object) -> bool:
     """Whether a field of a form may hold this: a text, a number, a tick, or several of them."""
     return _is_plain(value) or (isinstance(value, list) and len(value) <= MOST_VALUES and all(map(_is_plain, value)))
+
+
+def _is_form(data: object) -> bool:
+    """Whether these are the values of a form's fields."""
+    return isinstance(data, list) and len(data) <= MOST_VALUES and all(map(_is_typed, data))
+
+
+def _is_event(event: object) -> bool:
+    """Whether a script may send this beside a form: nothing, or plain values by their names."""
+    return event is None or (isinstance(event, dict) and all(map(_is_plain, event.values())))
 
 
 def _once(body: bytes, otherwise: Receive) -> Receive:
@@ -248,13 +291,17 @@ def _once(body: bytes, otherwise: Receive) -> Receive:
     left = [body]
 
     async def receive() -> ASGIMessage:
-        return {"type": "http.request", "body": left.pop(), "more_body": False} if left else await otherwise()
+        if left:
+            return {"type": "http.request", "body": left.pop(), "more_body": False}
+        return await otherwise()
     return receive
 
 
 def _with_cookie(send: Send, browser: str, request: Request) -> Send:
-    secure = request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
-    flags = "SameSite=None; Secure; Partitioned" if secure else "SameSite=Lax"  # on a Space the page is in a frame
+    """`send` that gives the browser its name as a cookie."""
+    flags = "SameSite=Lax"
+    if request.headers.get("x-forwarded-proto", request.url.scheme) == "https":
+        flags = "SameSite=None; Secure; Partitioned"  # on a Space the page is in a frame
 
     async def sending(message: ASGIMessage) -> None:
         if message["type"] == "http.response.start":

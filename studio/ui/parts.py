@@ -12,7 +12,9 @@ from studio.ui import texts
 
 def heading(title: str, help: str | None = None) -> str:
     """A card's heading from the text table."""
-    below = f"<p>{html.escape(texts.t(help))}</p>" if help else ""
+    below = ""
+    if help:
+        below = f"<p>{html.escape(texts.t(help))}</p>"
     return f'<div class="st-heading"><h2>{html.escape(texts.t(title))}</h2>{below}</div>'
 
 

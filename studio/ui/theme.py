@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from gradio.themes import Base, Color
 
@@ -61,7 +61,7 @@ def head(language: str) -> str:
     ))
 
 
-def _json(data: Any) -> str:
+def _json(data: Mapping[str, object]) -> str:
     """Data for a script's element, which only "</script>" could end."""
     return json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
 

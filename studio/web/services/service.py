@@ -88,7 +88,7 @@ class Studio:
 
     def machine(self, viewer: Viewer) -> JsonObject:
         """Facts about this machine: cores, memory, GPUs, the fastest precision."""
-        return machine.facts(self.home)
+        return {**machine.facts(self.home)}
 
     def session(self, viewer: Viewer) -> JsonObject:
         """Who is looking and how they may sign in or out: for the page's header."""

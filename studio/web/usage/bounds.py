@@ -5,7 +5,7 @@ They are fine on one's own machine, so nothing here holds where there is one own
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from studio.config import Config, Problem, local_processes
@@ -30,7 +30,7 @@ def machines(config: Config) -> Iterator[Problem]:
                                       "network: set 1, or train on machines of your own"))
 
 
-def here(config: Config, facts: dict[str, Any]) -> Iterator[Problem]:
+def here(config: Config, facts: Mapping[str, Any]) -> Iterator[Problem]:
     """What takes more of this machine than a run may where others wait: threads, memory, accounts."""
     yield from machines(config)
     compute = config.compute
@@ -91,7 +91,7 @@ def cached(config: Config, pictures: int, limit: float) -> Iterator[Problem]:
                                       size=size / 1e9, limit=limit / 1e9))
 
 
-def _memory(config: Config, facts: dict[str, Any]) -> Iterator[Problem]:
+def _memory(config: Config, facts: Mapping[str, Any]) -> Iterator[Problem]:
     gpus = facts["gpus"]
     if gpus:
         memory = gpus[0]["memory_bytes"]
