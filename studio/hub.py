@@ -23,7 +23,6 @@ from studio.datasets.exports import card as card_
 from studio.errors import StudioError
 from studio.export.offers import slug
 from studio.folders import events
-from studio.folders.records import SampleEvent
 from studio.folders.runs import Reader, Run
 from studio.messages import Message
 

@@ -15,8 +15,8 @@ from studio import config as config_
 from studio import datasets, families, sizes
 from studio.bases import source as source_
 from studio.config import Config, ConfigError, PlainConfig, Problem
-from studio.datasets.edit_log import Row
 from studio.folders import edits, runs
+from studio.folders.records import Row
 from studio.messages import Message, word
 from studio.optimizers import OPTIMIZERS
 from studio.plans import DatasetRecord, Plan, check_objective, check_recipe, check_space, disk_bytes, sides

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import cast
 
 from studio.bundle import layout
 from studio.bundle.layout import BadBundle
-from studio.datasets.edit_log import Row
+from studio.folders.records import Row
 from studio.messages import Message
 
 FIELDS = {"image": str, "ext": str, "width": int, "height": int, "captions": list, "split": str, "name": str}
@@ -24,7 +25,7 @@ def row_of(line: bytes, number: int) -> Row:
         raise BadBundle(Message("dataset.jsonl: line {number} is not JSON", number=number)) from None
     if not _sound(row):
         raise BadBundle(Message("dataset.jsonl: line {number} is no row of a picture", number=number))
-    return {key: value for key, value in row.items() if key in FIELDS or key in MORE_FIELDS}
+    return cast("Row", {key: value for key, value in row.items() if key in FIELDS or key in MORE_FIELDS})
 
 
 def _sound(row: object) -> bool:
@@ -33,7 +34,8 @@ def _sound(row: object) -> bool:
         return False
     if not layout.PATTERNS["image"].fullmatch(f"images/{row['image']}.{row['ext']}"):
         return False
-    return row["split"] in SPLITS and _has_sound_texts(row) and _has_sound_numbers(row)
+    typed = cast("Row", row)
+    return row["split"] in SPLITS and _has_sound_texts(typed) and _has_sound_numbers(typed)
 
 
 def _has_sound_texts(row: Row) -> bool:

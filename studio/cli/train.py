@@ -30,7 +30,6 @@ from studio.folders.runs import Run
 from studio.storage import faults
 from studio.system import shell, surroundings
 
-Setting = dict[str, Any]  # one of the schema: path, kind, help, limits, default, reference
 OWNER = "local"  # who uses this machine without signing in
 STATUS = {"finished": 0, "stopped": 0, "paused": 0, "cancelled": 130}  # of this program, by how the run ended
 POLL, SHOW = 0.3, 2.0  # seconds between looks, and between lines
@@ -69,13 +68,13 @@ def parser() -> shell.Parser:
     return flags
 
 
-def _settings() -> Iterator[Setting]:
+def _settings() -> Iterator[config_.SettingSchema]:
     """Every setting there is."""
     for section in config_.schema()["sections"]:
         yield from section["fields"]
 
 
-def _add_setting(group: argparse._ArgumentGroup, setting: Setting) -> None:
+def _add_setting(group: argparse._ArgumentGroup, setting: config_.SettingSchema) -> None:
     words = setting["help"]
     if setting["limits"]:
         words += f" Allowed: {setting['limits']}."

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+
+from studio.datasets.schema import Row
 
 TRAIN, HELD = "train", "validation"
-Rows = list[dict[str, Any]]
+Rows = list[Row]
 
 
 def choose(rows: Rows, seed: int, *, most: int | None = None, share: float = 0.0, held: int = 64) -> Rows:

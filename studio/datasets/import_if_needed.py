@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from studio.config import Data
 from studio.datasets import library
@@ -14,15 +13,14 @@ from studio.datasets.imports import importing
 from studio.datasets.imports.hubsource import REPO, HubSource, Rows
 from studio.datasets.imports.sources import walk
 from studio.datasets.options import Options
+from studio.datasets.schema import ImportReport
 from studio.datasets.store import Dataset, NotFound, begin
 from studio.datasets.text import captions
 from studio.messages import JsonObject, Message
 
-Report = dict[str, Any]  # of an import: reporting.Report.result
-
 
 def ensure(home: Path, data: Data, owner: str, token: str | None,
-           progress: importing.Progress | None = None) -> tuple[str, Report | None]:
+           progress: importing.Progress | None = None) -> tuple[str, ImportReport | None]:
     """The id of the data set that `data` means, and the report of its import, or None where none was needed.
 
     A data set that is here is taken as it is; so is one that was imported from the same place by the same wishes and
@@ -59,7 +57,7 @@ def _is_here(home: Path, name: str) -> bool:
 
 
 def _folder(home: Path, folder: Path, data: Data, owner: str,
-            progress: importing.Progress | None) -> tuple[str, Report | None]:
+            progress: importing.Progress | None) -> tuple[str, ImportReport | None]:
     """`ensure` for a folder of this machine."""
     files = list(walk(folder.absolute()))
     facts = [(file, path.lstat().st_size, path.lstat().st_mtime_ns) for file, path in files]
@@ -74,7 +72,7 @@ def _folder(home: Path, folder: Path, data: Data, owner: str,
 
 
 def _of_hub(home: Path, name: str, data: Data, owner: str, token: str | None,
-            progress: importing.Progress | None) -> tuple[str, Report | None]:
+            progress: importing.Progress | None) -> tuple[str, ImportReport | None]:
     """`ensure` for a data set of the Hub, at the commit that it has now. Raises Wrong, Unreadable."""
     source = HubSource.of({
         "name": name, "config": data.config_name, "max_rows": data.max_rows, "revision": data.revision,
@@ -87,7 +85,7 @@ def _of_hub(home: Path, name: str, data: Data, owner: str, token: str | None,
 
 
 def _brought(home: Path, owner: str, name: str, source: JsonObject,
-             bring: Callable[[Dataset], Report]) -> tuple[str, Report | None]:
+             bring: Callable[[Dataset], ImportReport]) -> tuple[str, ImportReport | None]:
     """The data set of that person that came from this source, or that has the same pictures as what `bring` imports
     into a new one, or this new one with its report."""
     for known in library.every(home):

@@ -5,22 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+from studio.folders.records import Row
 from studio.messages import JsonObject
-
-
-class Row(TypedDict, total=False):
-    """A picture with its captions: a line of a run's dataset.jsonl, and with `pid` a row of a data set."""
-
-    image: str  # SHA-256 of the stored file's bytes
-    ext: str
-    width: int  # pixels, as height
-    height: int
-    captions: list[str]
-    split: str
-    name: str
-    crop: list[int]  # [x, y, side] in pixels; missing where the whole picture is trained on
-    repeats: int  # in an epoch; missing for 1
-    pid: str  # its id in the data set
 
 
 class RowChange(TypedDict, total=False):

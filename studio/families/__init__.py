@@ -293,7 +293,8 @@ class Family(ABC):
         Without torch: the tensors are still to be read. Nothing when the family has no such layout."""
         return {}
 
-    def lora_files(self, state: Tensors, alpha: float, facts: Mapping[str, JsonObject]) -> dict[str, LoraFile]:
+    def lora_files(self, state: Tensors, alpha: float,
+                   facts: Mapping[str, Mapping[str, object]]) -> dict[str, LoraFile]:
         """Files of a LoRA for other programs, beside the one that a checkpoint is resumed from (`LORA_WEIGHTS`).
 
         By file name (tensors, metadata): `state` is by part and peft's names, `facts` is peft's config of each part."""

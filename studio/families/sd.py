@@ -176,7 +176,8 @@ class StableDiffusion(DiffusersFamily):
         configs = {"unet": UNET, "vae": VAE, "text_encoder": TEXT}
         return _sd_layout.single_file(parts, {part: source.read_json(path) for part, path in configs.items()})
 
-    def lora_files(self, state: Tensors, alpha: float, facts: Mapping[str, JsonObject]) -> dict[str, LoraFile]:
+    def lora_files(self, state: Tensors, alpha: float,
+                   facts: Mapping[str, Mapping[str, object]]) -> dict[str, LoraFile]:
         """In the naming of kohya's scripts too, which ComfyUI and A1111 read."""
         return {KOHYA_WEIGHTS: (_lora.kohya(state, alpha, {"text_encoder": "te"}), {"format": "pt"})}
 

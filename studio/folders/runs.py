@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import UnionType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from studio import config as config_
 from studio import storage
@@ -24,6 +24,7 @@ from studio.config import PlainConfig
 from studio.folders import edits as edits_
 from studio.folders import work
 from studio.folders.following import Reader
+from studio.folders.records import Row
 from studio.folders.work import ID, NotFound, Refused
 from studio.messages import Message, word
 
@@ -161,7 +162,7 @@ class Run(work.Work):
         steps = {path.name: manifest["step"] for path, manifest in self.valid_checkpoints()}
         return steps.get(self.record().get("resume_from") or "", max(steps.values(), default=0))
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Row]:
         """The frozen rows, in order: those of split `train` are trained on, the others are held out."""
         with open(self.rows_file, encoding="utf-8") as file:
             return list(map(json.loads, file))
@@ -170,10 +171,10 @@ class Run(work.Work):
         """How many of the rows are trained on."""
         return len(_training_lines(self.rows_file, storage.stamp(self.rows_file)))
 
-    def training_rows(self, places: Iterable[int]) -> list[dict[str, Any]]:
+    def training_rows(self, places: Iterable[int]) -> list[Row]:
         """Those of the rows that are trained on with these numbers (from 0); no others are read."""
         offsets = _training_lines(self.rows_file, storage.stamp(self.rows_file))
-        rows: list[dict[str, Any]] = []
+        rows: list[Row] = []
         with open(self.rows_file, "rb") as file:
             for place in places:
                 file.seek(offsets[place])
@@ -198,7 +199,7 @@ def _nothing_more(run: Run) -> None:
     """What fills a new run's folder where nothing else belongs in it."""
 
 
-def create(root: Path, *, name: str, owner: str, config: config_.Config, rows: Iterable[Mapping[str, object]],
+def create(root: Path, *, name: str, owner: str, config: config_.Config, rows: Iterable[Row],
            parent: Mapping[str, object] | None = None, extra: Mapping[str, object] | None = None,
            fill: Callable[[Run], None] = _nothing_more, held: float = 0.0) -> Run:
     """A new run folder under `root`/runs, complete before it appears, waiting in the queue.

@@ -6,10 +6,10 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
 
 from studio.folders.events import EventWriter
+from studio.folders.records import ErrorRecord
 from studio.folders.work import Job
 from studio.jobs.running import Cancelled, RunningJob, explain
 from studio.train import control

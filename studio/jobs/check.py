@@ -13,17 +13,16 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from studio import config as config_
 from studio import datasets, prepare, storage
 from studio.config import Config
-from studio.datasets.edit_log import Row
 from studio.folders import work
 from studio.folders.events import EventWriter
-from studio.folders.records import Event, SampleEvent, StepEvent
+from studio.folders.records import Event, Row
 from studio.folders.runs import Run
 from studio.jobs.running import JobError, RunningJob
 from studio.messages import Message

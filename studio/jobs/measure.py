@@ -11,7 +11,7 @@ from pathlib import Path
 from studio import datasets
 from studio.datasets.pictures import measures
 from studio.jobs.running import RunningJob
-from studio.messages import JsonObject, Message
+from studio.messages import Message
 
 THREADS = 2  # decoding and resizing happen outside Python's lock
 BATCH = 64
@@ -43,7 +43,7 @@ def main(job: RunningJob) -> None:
                          count=len(unreadable), name=repr(unreadable[0])))
 
 
-def _measure(path: Path) -> JsonObject | None:
+def _measure(path: Path) -> measures.Measures | None:
     """The measures of a stored picture; None for one that cannot be read."""
     try:
         return measures.of(path)

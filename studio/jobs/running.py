@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from typing import Any
 
 from studio import storage
 from studio.datasets import NotFound
@@ -94,7 +93,7 @@ class RunningJob:
         self.events.add("result", name=name, media_type=media_type, bytes=path.stat().st_size, facts=facts)
 
 
-def explain(error: Exception) -> dict[str, str]:
+def explain(error: Exception) -> ErrorRecord:
     """{code, message, hint, evidence} of the exception that ended a job; the traceback is in job.log."""
     code, message, hint = _told(error, line(redact(str(error)), 500) or type(error).__name__)
     evidence = redact(f"{type(error).__name__}: {str(error)[:500]}")

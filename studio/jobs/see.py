@@ -16,6 +16,7 @@ from PIL import Image
 from studio import config, datasets, families
 from studio.bases import source as source_
 from studio.datasets.pictures.buckets import Buckets
+from studio.datasets.schema import Row
 from studio.jobs.running import JobError, RunningJob
 from studio.messages import Message
 from studio.train.batches.sampler import CENTRE, Framing, Sample, box
@@ -28,7 +29,7 @@ def main(job: RunningJob) -> None:
     args = job.args
     job.phase("loading")
     dataset = datasets.find(job.home, args["dataset"])
-    row = {**dataset.row(args["pid"]), "crop": args["crop"]}
+    row: Row = {**dataset.row(args["pid"]), "crop": args["crop"]}
     family, source = _base(args["base"])
     side = args["resolution"]
     size = side, side

@@ -260,15 +260,17 @@ class Watch:
         said = status.message.lower()
         if "timeout" in said or "timed out" in said:
             hours = self.run.config().compute.timeout_hours
-            return diagnosis.supervisor_error("remote_timeout",
-                                          Message("The job was ended after {hours} hours, the longest it may last.",
-                                                  hours=hours),
-                                          Message("{hint} It then has as long again; a new run may have a longer "
-                                                  "compute.timeout_hours.", hint=after), tail)
+            return diagnosis.supervisor_error(
+                "remote_timeout", Message("The job was ended after {hours} hours, the longest it may last.",
+                                          hours=hours),
+                Message("{hint} It then has as long again; a new run may have a longer compute.timeout_hours.",
+                        hint=after), tail)
         if status.stage == "CANCELED":
-            return diagnosis.supervisor_error("remote_cancelled", Message("The job was cancelled on the Hub."), after, tail)
+            return diagnosis.supervisor_error("remote_cancelled", Message("The job was cancelled on the Hub."), after,
+                                              tail)
         if status.stage in ("DELETED", "GONE"):
-            return diagnosis.supervisor_error("remote_gone", Message("The job is not on the Hub any more."), after, tail)
+            return diagnosis.supervisor_error("remote_gone", Message("The job is not on the Hub any more."), after,
+                                              tail)
         message = Message("The job ended on the Hub without a result ({stage}).", stage=status.stage)
         if status.message:
             message = Message("The job ended on the Hub without a result ({stage}: {why}).", stage=status.stage,

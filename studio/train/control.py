@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from studio import storage
 from studio.folders.events import EventWriter
@@ -29,7 +28,7 @@ class Request:
 
     kind: str
     id: str = ""
-    args: dict[str, Any] = field(default_factory=dict)  # as somebody asked: a message, a prompt, a partial config
+    args: Args = field(default_factory=lambda: Args())  # as somebody asked: a message, a prompt, a partial config
     path: Path | None = None
 
 

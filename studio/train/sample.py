@@ -23,10 +23,10 @@ from studio.train.learning.trainable import Trainee
 from studio.train.parallel.engine import drawing_with
 
 if TYPE_CHECKING:
-    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+    from studio.families import Pipeline
 
 
-def pipeline_of(encoders: Encoders, model: Trainee, objective: Objective) -> DiffusionPipeline:
+def pipeline_of(encoders: Encoders, model: Trainee, objective: Objective) -> Pipeline:
     """The family's pipeline with what learns, and the parts that decode; its prompts come encoded (`Prompts`)."""
     parts = {**encoders.load("images"), **model.parts()}
     return encoders.family.pipeline(parts, encoders.source, objective)
@@ -122,7 +122,7 @@ class Sampler:
         finally:
             self.model.train()
 
-    def _picture(self, pipeline: DiffusionPipeline, step: int, index: int, prompt: str, kind: str,
+    def _picture(self, pipeline: Pipeline, step: int, index: int, prompt: str, kind: str,
                  requested: bool) -> None:
         """Draw the picture of one prompt, write it as lossless WebP and tell of it."""
         settings = self.settings

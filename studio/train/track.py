@@ -20,12 +20,12 @@ from PIL import Image
 
 from studio.config import Config, dump
 from studio.folders.events import EventWriter, redact, trace
+from studio.folders.records import Event, SampleEvent, StepEvent, ValidationEvent
 from studio.folders.runs import Run
-from studio.messages import JsonObject
+from studio.messages import JsonObject, Message
 
 CLOSING_SECONDS = 60.0  # a tracker that sends things away may need some
 WAITING = 10_000  # events that may wait for the trackers; what comes on top is not tracked
-Event = dict[str, Any]  # a line of events.jsonl: its kind decides its fields (studio/folders/events.py)
 Value = str | int | float | bool
 PRIVATE = {"prompt", "prompts", "token"}  # words in the names of settings that no tracker gets
 CLOCKS = ("seq", "time", "mono", "step", "seconds", "pictures")
@@ -53,7 +53,7 @@ class Trackers:
         self._faults: deque[tuple[str, str]] = deque()
         self._first = 0  # the step this attempt begins after
         self._slow = False  # whether too much waited once
-        self._drawn: list[Event] = []  # the sample pictures of a step, until all of them are there
+        self._drawn: list[SampleEvent] = []  # the sample pictures of a step, until all of them are there
         self._thread = threading.Thread(target=self._work, name="trackers", daemon=True)
         self._thread.start()
 
@@ -71,7 +71,7 @@ class Trackers:
             self._waiting.put_nowait(event)
         except queue.Full:
             if not self._slow:
-                self._faults.append(("tracker_slow", "The trackers are too slow: steps are missing in them."))
+                self._faults.append(("tracker_slow", Message("The trackers are too slow: steps are missing in them.")))
             self._slow = True
 
     def close(self, seconds: float = CLOSING_SECONDS) -> None:
@@ -82,8 +82,9 @@ class Trackers:
             self._waiting.put(None)
             self._thread.join(seconds)
             if self._thread.is_alive():
-                self._faults.append(("tracker_failed", f"The trackers ({', '.join(self.open)}) did not end within "
-                                     f"{seconds:.0f} s; what they had not written by then is lost."))
+                late = Message("The trackers ({names}) did not end within {seconds:.0f} s; what they had not written by "
+                               "then is lost.", names=", ".join(self.open), seconds=seconds)
+                self._faults.append(("tracker_failed", late))
         self.events.follow(_deaf)
         self._tell()
 
@@ -115,15 +116,17 @@ class Trackers:
             trace()
             self.open.pop(name, None)
             why = redact(f"{type(error).__name__}: {str(error)[:200]}")
-            self._faults.append(("tracker_failed", f"{name} failed and gets nothing more of this run: {why}. "
-                                 "Training goes on."))
+            failed = Message("{name} failed and gets nothing more of this run: {why}. Training goes on.", name=name,
+                             why=why)
+            self._faults.append(("tracker_failed", failed))
 
     def _write(self, tracker: GeneralTracker, event: Event) -> None:
         """Give a tracker what it shows of an event: numbers, a sample picture, all those of a step on one sheet."""
-        values = _VALUES[event["kind"]](event)
-        if values:
-            tracker.log(values, step=event["step"])
-        if event["kind"] == "sample":
+        if event["kind"] == "step":
+            _log(tracker, _of_step(event), event["step"])
+        elif event["kind"] == "validation":
+            _log(tracker, _of_validation(event), event["step"])
+        elif event["kind"] == "sample":
             title = f"samples/{event['prompt_index']}-{event['weights']}"
             self._picture(tracker, event["step"], title, self.run.samples / event["file"])
         elif event["kind"] == "phase" and event["done"] and self._drawn:
@@ -199,10 +202,10 @@ def _is_tracked(event: Event) -> bool:
     """Whether the trackers hear of it; of phases, that a step's sample pictures begin and that all are there."""
     if event["kind"] == "phase":
         return event["phase"] == "sampling" and event["done"] in (0, event["total"])
-    return event["kind"] in _VALUES
+    return event["kind"] in ("step", "validation", "sample")
 
 
-def _place_on_sheet(sample: Event) -> tuple[int, bool]:
+def _place_on_sheet(sample: SampleEvent) -> tuple[int, bool]:
     """A row for each prompt, the average last in it."""
     return sample["prompt_index"], sample["weights"] == "ema"
 
@@ -211,25 +214,26 @@ def _deaf(event: Event) -> None:
     """What follows the events once the trackers are closed."""
 
 
-def _of_step(event: Event) -> dict[str, float]:
-    values = {"loss": event["loss"], "lr": event["lr"], "grad_norm": event["grad_norm"]}
+def _log(tracker: GeneralTracker, values: dict[str, float], step: int) -> None:
+    if values:  # all were not finite otherwise
+        tracker.log(values, step=step)
+
+
+def _of_step(event: StepEvent) -> dict[str, float]:
+    values: JsonObject = {"loss": event["loss"], "lr": event["lr"], "grad_norm": event["grad_norm"]}
     if event["seconds"]:
         values["pictures_per_second"] = event["pictures"] / event["seconds"]
     return _numbers(values)
 
 
-def _of_validation(event: Event) -> dict[str, float]:
+def _of_validation(event: ValidationEvent) -> dict[str, float]:
     return {f"validation/{name}": value for name, value in _numbers(event).items() if name not in CLOCKS}
 
 
-def _numbers(values: JsonObject) -> dict[str, float]:
+def _numbers(values: Mapping[str, object]) -> dict[str, float]:
     """Those of the values that are numbers: null stands for what was not finite."""
     return {name: float(value) for name, value in values.items()
             if isinstance(value, int | float) and not isinstance(value, bool)}
-
-
-_VALUES: dict[str, Callable[[Event], dict[str, float]]] = {
-    "step": _of_step, "validation": _of_validation, "sample": lambda event: {}, "phase": lambda event: {}}
 
 
 # ------------------------------------------------------------------------------------------------------ one by one

@@ -15,15 +15,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from studio.datasets.imports import headline, meanings, newrows
 from studio.datasets.imports.matching import Match, Names
-from studio.datasets.imports.newrows import Row
 from studio.datasets.imports.reporting import Report
 from studio.datasets.imports.sources import Entry, NotTaken, within
 from studio.datasets.options import Options
 from studio.datasets.pictures import kinds
+from studio.datasets.schema import PictureFacts, Row
 from studio.datasets.tabular import listed
 from studio.datasets.tabular import records as tables
 from studio.datasets.tabular.listed import Table
@@ -243,7 +242,7 @@ class Layout:
 
     # ------------------------------------------------------------------------------------------------------------- rows
 
-    def row(self, entry: Entry, facts: Mapping[str, Any]) -> list[Row]:
+    def row(self, entry: Entry, facts: PictureFacts) -> list[Row]:
         """The picture's row as [row], its verdict given; [] where it is skipped. `facts` are the decoder's: {sha256,
         ext, width, height, changes}, or {problem} and perhaps {kind}. Raises TooMuchText."""
         if "problem" in facts:

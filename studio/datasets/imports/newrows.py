@@ -6,15 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import Any
 
 from studio.datasets.imports import headline
 from studio.datasets.imports.sources import Entry
 from studio.datasets.pictures.crops import crop_lies_in
+from studio.datasets.schema import Row
 from studio.messages import Message
 
 MOST_REPEATS = 100
-Row = dict[str, Any]  # of rows.jsonl, before it has a pid
 
 
 def take_more(more: Mapping[str, object], row: Row) -> Iterator[Message]:

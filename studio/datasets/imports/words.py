@@ -25,6 +25,7 @@ from studio.datasets.imports.layout import ARROW, Layout
 from studio.datasets.imports.reporting import Report
 from studio.datasets.imports.sources import Entry, Given, NotTaken
 from studio.datasets.options import Options
+from studio.datasets.schema import PictureFacts, RowChange
 from studio.datasets.store import Dataset
 from studio.datasets.tabular.records import Record
 from studio.datasets.text import captions
@@ -132,10 +133,10 @@ def read_again(dataset: Dataset, options: Options) -> None:
 
 
 def _changes(dataset: Dataset, before: list[dict[str, list[str]]],
-             now: dict[str, list[str]]) -> tuple[dict[str, dict[str, list[str]]], int]:
+             now: dict[str, list[str]]) -> tuple[dict[str, RowChange], int]:
     """The edits {pid: fields} that give pictures the captions of `now`, and how many pictures keep theirs, which none
     of the readings `before` gave them: somebody wrote them."""
-    changes: dict[str, dict[str, list[str]]] = {}
+    changes: dict[str, RowChange] = {}
     by_hand = 0
     rows = dataset.snapshot().by_pid
     for pid, texts in now.items():
@@ -215,7 +216,7 @@ def _reading(dataset: Dataset, packed: zipfile.ZipFile, options: Options) -> tup
             if texts is not None:
                 entry.given = entry.given._replace(captions=list(captions.of_texts(texts)[0]))
         if "pid" in line and report.verdict(entry) is None:
-            row = layout.row(entry, line["facts"])[0]
+            row = layout.row(entry, cast("PictureFacts", line["facts"]))[0]
             rows.append(row)
             texts_of[line["pid"]] = row["captions"]
     layout.finish(rows)

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from studio.folders.records import Row
+
 T = TypeVar("T")
-Row = dict[str, Any]  # a line of the run's dataset.jsonl: image, ext, width, height, captions, crop, repeats, split
 Size = tuple[int, int]  # width, height in pixels
 Place = tuple[float, float]  # of a crop, as fractions of the free room: top, left
 CENTRE: Place = (0.5, 0.5)

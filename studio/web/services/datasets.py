@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from studio import datasets, storage
+from studio.datasets.schema import ImportReport
 from studio.errors import Refused
 from studio.messages import JsonObject, Message, sentence
 from studio.storage import zips
@@ -70,7 +71,7 @@ class DatasetService(Service):
                 "waiting": sum(len(names) for _, names in dataset.batches()),
                 "can_read_again": datasets.can_read_again(dataset)}
 
-    def report(self, viewer: Viewer, dataset_id: str) -> JsonObject:
+    def report(self, viewer: Viewer, dataset_id: str) -> ImportReport:
         """The last import's report."""
         return self.find(viewer, dataset_id, "read").report()
 

@@ -154,8 +154,8 @@ def _served(dataset: datasets.Dataset, finding: health.Finding) -> JsonObject:
     items = []
     for item in finding.items[:MOST_ITEMS]:
         flaws = dict(item)
-        row = dataset.row(flaws.pop("pid"))
-        items.append({**image(dataset, row), **flaws})
+        del flaws["pid"]
+        items.append({**image(dataset, dataset.row(item["pid"])), **flaws})
     return {"code": finding.code, "count": len(finding.items), "fixes": list(finding.fixes), "items": items,
             "groups": finding.groups[:MOST_ITEMS]}
 

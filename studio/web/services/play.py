@@ -6,7 +6,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 from studio import config as config_
 from studio import export, families
@@ -131,7 +131,7 @@ class PlayService(Service):
         run = self.runs.find(viewer, facts["subject"] or "", action)
         pictures: list[votes.Picture] = []
         for result in self.reader.story(job).results.values():
-            drawn = result["facts"]
+            drawn = cast("votes.Picture", result["facts"])
             pictures.append({"name": result["name"], "column": drawn["column"], "prompt": drawn["prompt"],
                              "seed": drawn["seed"]})
         shown = votes.pairs(job.id, pictures)

@@ -74,7 +74,7 @@ class Studio:
         self.trash = TrashService(core)
         self.care = CareService(core)
 
-    def schema(self, viewer: Viewer) -> JsonObject:
+    def schema(self, viewer: Viewer) -> config.ConfigSchema:
         """Every setting, for forms and programs."""
         return config.schema()
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar, cast
 
 from studio import launch, storage
-from studio.folders.records import WorkRecord
 from studio.folders.runs import Run
 from studio.folders.work import Job, Work
 from studio.launch.turns import Waiting, in_turn
