@@ -144,6 +144,10 @@ WHY = {"output_dir": Message("the studio keeps every run in a folder of its own"
        "cache_latents": Message("what the encoders make of pictures is kept by itself"),
        "upcast_before_saving": Message("checkpoints are always kept in fp32")}
 NOT_HERE = Message("the script has no such option")
+# Options of launchers that say the same as a setting.
+LAUNCHER = {"mixed_precision": "train.mixed_precision", "num_processes": "compute.num_processes",
+            "nproc_per_node": "compute.num_processes", "num_cpu_threads_per_process": "compute.num_threads",
+            "num_machines": "compute.num_machines", "zero_stage": "compute.deepspeed_stage"}
 COMMENT = Message("a comment, which no shell reads")
 NO_OPTION = Message("it belongs to no option")
 TO_FILL = Message("it looks like a place to fill in: put in what is meant")

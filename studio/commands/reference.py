@@ -18,14 +18,22 @@ from studio import families
 from studio.commands import commandline
 from studio.commands import options as scripts
 from studio.commands.commandline import MOST_CHARACTERS, PLACEHOLDER, VARIABLE, CommandError
-from studio.commands.options import COMMENT, OUTPUT, SECRET, SECRET_NAME, TO_FILL, WHY, Script, count, without_secrets
+from studio.commands.options import (
+    COMMENT,
+    LAUNCHER,
+    OUTPUT,
+    SECRET,
+    SECRET_NAME,
+    TO_FILL,
+    WHY,
+    Script,
+    count,
+    without_secrets,
+)
 from studio.config import PlainConfig, SettingSchema
 from studio.messages import Message
 
 Options = dict[str, object]  # what a command says, by the options' names
-LAUNCHER = {"mixed_precision": "train.mixed_precision", "num_processes": "compute.num_processes",
-            "nproc_per_node": "compute.num_processes", "num_cpu_threads_per_process": "compute.num_threads",
-            "num_machines": "compute.num_machines", "zero_stage": "compute.deepspeed_stage"}
 PROMPTS = ("validation_prompts", "validation_prompt")  # what people write there may look like a placeholder
 _TO_FILL = re.compile(r"path[-_/ ]to[-_/ ]|(?:^|[-_/ ])your[-_ ]|^x{3,}$|^\.\.\.$", re.IGNORECASE)
 _OTHERS = ("sdxl", "flax", "prior", "decoder", "decoders")

@@ -12,7 +12,6 @@ from safetensors.numpy import load_file
 from studio import storage
 from studio.folders import names, runs
 from studio.messages import JsonObject, Message
-from studio.web.http.paging import next_offset
 
 SORTS = ("place", "loss", "-loss")
 
@@ -35,7 +34,9 @@ def pictures(run: runs.Run, dataset: str | None, sort: str, offset: int, limit: 
             "place": place, "image": row["image"], "name": row.get("name", ""), "captions": row.get("captions") or [],
             "loss": float(f"{means[place]:.6g}") if counts[place] else None, "count": int(counts[place]),
             "url": names.thumb_url(dataset, row["image"])})
-    return {"items": items, "next": next_offset(offset + len(items), count), "count": count, "step": step}
+    end = offset + len(items)
+    following = end if end < count else None
+    return {"items": items, "next": following, "count": count, "step": step}
 
 
 def newest(run: runs.Run) -> str:
