@@ -18,18 +18,7 @@ from studio import families
 from studio.commands import commandline
 from studio.commands import options as scripts
 from studio.commands.commandline import MOST_CHARACTERS, PLACEHOLDER, VARIABLE, CommandError
-from studio.commands.options import (
-    COMMENT,
-    LAUNCHER,
-    OUTPUT,
-    SECRET,
-    SECRET_NAME,
-    TO_FILL,
-    WHY,
-    Script,
-    count,
-    without_secrets,
-)
+from studio.commands.options import COMMENT, OUTPUT, SECRET, SECRET_NAME, TO_FILL, WHY, Script, count, without_secrets
 from studio.config import PlainConfig, SettingSchema
 from studio.messages import Message
 
@@ -113,8 +102,8 @@ class _Reading:
             value: str | bool = True
             if rest and not rest[0].startswith("-"):
                 value = rest.popleft()
-            if name in LAUNCHER:
-                self.put(f"--{name}", LAUNCHER[name], value)
+            if name in scripts.LAUNCHER:
+                self.put(f"--{name}", scripts.LAUNCHER[name], value)
             else:
                 self.leave(f"--{name}", value,
                            Message("the studio starts accelerate with a config of its own for each run"))

@@ -82,8 +82,8 @@ class Trackers:
             self._waiting.put(None)
             self._thread.join(seconds)
             if self._thread.is_alive():
-                late = Message("The trackers ({names}) did not end within {seconds:.0f} s; what they had not written by "
-                               "then is lost.", names=", ".join(self.open), seconds=seconds)
+                late = Message("The trackers ({names}) did not end within {seconds:.0f} s; what they had not written "
+                               "by then is lost.", names=", ".join(self.open), seconds=seconds)
                 self._faults.append(("tracker_failed", late))
         self.events.follow(_deaf)
         self._tell()
