@@ -29,7 +29,7 @@ from studio.folders.events import EventWriter
 from studio.system import machine
 from studio.train import control, loop
 from studio.train.build import Trainer, build
-from studio.train.parallel.distributed import Host
+from studio.train.parallel.distributed import Distributed
 
 
 def main() -> None:
@@ -71,13 +71,13 @@ def make_trainer(work: Path, options: argparse.Namespace, side: int, batch: int)
     run = prepare.submit(home, name="limit", owner="local", config=config)
     events = EventWriter(run.events_file)
     settings, controls = run.config(), control.Controls(run, events, time.time())
-    return build(run, settings, run.rows(), [], Host(settings), events, controls, lambda: None)
+    return build(run, settings, run.rows(), [], Distributed(settings), events, controls, lambda: None)
 
 
 def loops(trainer: Trainer, steps: int) -> tuple[Any, Any]:
     """Two functions that do a block of steps each and return the seconds of all but the first."""
-    windows, progress = trainer.windows(0), loop.Progress()
-    ready = trainer.feed(next(trainer.windows(0))[1])
+    windows, progress = trainer.global_batches(0), loop.Progress()
+    ready = trainer.feed(next(trainer.global_batches(0))[1])
     update = trainer.update
 
     def studio() -> None:
@@ -86,7 +86,7 @@ def loops(trainer: Trainer, steps: int) -> tuple[Any, Any]:
         trainer.controls.poll()
 
     def bare() -> None:
-        predicted = trainer.model(ready.x_t, ready.time, ready.cond, ready.captions)
+        predicted = trainer.model(ready.noisy_latents, ready.timesteps, ready.conditions, ready.captions)
         loss = (predicted.float() - ready.target).square().mean()
         loss.backward()
         update(0, loss.detach())

@@ -136,7 +136,7 @@ class _Sample(NamedTuple):
 def _shown_samples(run: Run, item: export.Item) -> list[_Sample]:
     """At most SHOWN pictures drawn with the item's weights at the last step up to its own; none that were asked for."""
     drawn = []
-    for event in Reader().story(run).samples:
+    for event in Reader().history(run).samples:
         if event.get("weights") != item.weights or event["step"] > (item.step or 0) or event.get("requested"):
             continue
         if (run.samples / event["file"]).is_file():

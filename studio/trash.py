@@ -230,14 +230,14 @@ def remove(*entries: Entry) -> None:
 
 
 class _Known(TypedDict, total=False):
-    """What the keeper's file holds; nothing is sure of one that was damaged."""
+    """What the sweeper's file holds; nothing is sure of one that was damaged."""
 
     looked: object  # the clock's time at the last look
     until: object  # nothing is removed before
     gap: object  # whether that is since no server looked for more than a day
 
 
-class Keeper:
+class TrashSweeper:
     """Removes what has lain in the trash of a home for seven days.
 
     The days are the clock's. Where it seems to have jumped (against the time that passed here, or by more than a day

@@ -20,12 +20,12 @@ from studio.folders import events
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def told(path: Path) -> events.Story:
+def told(path: Path) -> events.RunHistory:
     """The story of all events in `path`."""
-    story = events.Story()
+    history = events.RunHistory()
     for event in events.read(path)[0]:
-        story.add(event)
-    return story
+        history.add(event)
+    return history
 
 
 def write_steps(path: Path, first: int, last: int, attempt: int, **resumed: Any) -> None:
@@ -138,10 +138,10 @@ def test_points_a_killed_attempt_made_past_its_checkpoint_are_dropped(path: Path
     writer.add("sample", step=6, file="step-000006-p0-ema.webp")
     writer.add("sample", step=4, file="step-000004-p0-ema.webp")
     write_steps(path, 6, 7, attempt=2, from_step=5, checkpoint="checkpoint-5", exact=True, note="")
-    story = told(path)
-    assert list(story.curve.step) == [1, 2, 3, 4, 5, 6, 7] and story.step == 7
-    assert [s["step"] for s in story.samples] == [4]
-    assert len(story.curve.loss) == len(story.curve.seconds) == len(story.curve.pictures) == 7
+    history = told(path)
+    assert list(history.curve.step) == [1, 2, 3, 4, 5, 6, 7] and history.step == 7
+    assert [s["step"] for s in history.samples] == [4]
+    assert len(history.curve.loss) == len(history.curve.seconds) == len(history.curve.pictures) == 7
 
 
 def test_what_each_attempt_warns_of_is_told_once(path: Path) -> None:
@@ -164,18 +164,18 @@ def test_a_story_follows_samples_checkpoints_and_controls(path: Path) -> None:
     writer.add("retired", name="checkpoint-1")
     writer.add("control", id="7", control="pause", result="refused")
     writer.add("something", new=True)
-    story = told(path)
-    assert [s["prompt"] for s in story.samples] == ["drawn again"]
-    assert [c["name"] for c in story.checkpoints] == ["checkpoint-2"]
-    assert story.ending is None and story.controls["7"]["result"] == "refused" and story.seq == 8
+    history = told(path)
+    assert [s["prompt"] for s in history.samples] == ["drawn again"]
+    assert [c["name"] for c in history.checkpoints] == ["checkpoint-2"]
+    assert history.ending is None and history.controls["7"]["result"] == "refused" and history.seq == 8
 
 
-def story_of(*happened: tuple[str, dict[str, Any]]) -> events.Story:
+def story_of(*happened: tuple[str, dict[str, Any]]) -> events.RunHistory:
     """A story without a file."""
-    story = events.Story()
+    history = events.RunHistory()
     for seq, (kind, fields) in enumerate(happened, 1):
-        story.add({"seq": seq, "time": 1.0, "kind": kind, **fields})
-    return story
+        history.add({"seq": seq, "time": 1.0, "kind": kind, **fields})
+    return history
 
 
 ATTEMPT = ("attempt", {"attempt": 1})
@@ -215,7 +215,7 @@ def test_the_one_state_of_a_run(happened: list[tuple[str, dict[str, Any]]], aliv
     assert state in events.STATES
 
 
-KINDS = [name.removeprefix("_on_") for name in dir(events.Story) if name.startswith("_on_")]
+KINDS = [name.removeprefix("_on_") for name in dir(events.RunHistory) if name.startswith("_on_")]
 VALUES = (st.none() | st.booleans() | st.integers(-5, 5) | st.floats() | st.text(max_size=3) | st.lists(st.integers())
           | st.dictionaries(st.text(max_size=2), st.integers(), max_size=2))
 NAMES = sorted({name for needed in events.NEEDED.values() for name in needed} | {"id", "control", "time", "pictures"})
@@ -230,9 +230,9 @@ def test_no_content_of_the_file_stops_a_reader_or_the_next_writer(tmp_path_facto
                                                                  lines: list[bytes]) -> None:
     path = tmp_path_factory.mktemp("fuzz") / "events.jsonl"
     path.write_bytes(b"".join(lines))
-    story = told(path)
-    assert json.dumps([story.seconds_per_step, story.phase], allow_nan=False)
-    assert len({len(column) for column in story.curve.__dict__.values()}) == 1
+    history = told(path)
+    assert json.dumps([history.seconds_per_step, history.phase], allow_nan=False)
+    assert len({len(column) for column in history.curve.__dict__.values()}) == 1
     last = events.last_seq(path)
     events.EventWriter(path).phase("training")
     assert events.read(path)[0][-1]["seq"] == last + 1 and told(path).phase

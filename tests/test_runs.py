@@ -164,14 +164,14 @@ def test_a_reader_reads_only_what_is_new(home: Path) -> None:
     run, reader = new_run(home), runs.Reader()
     writer = begin(run)
     writer.step(1, 0.5, 1e-4, None, 8, 0.1)
-    assert reader.story(run).step == 1
+    assert reader.history(run).step == 1
     data = run.events_file.read_bytes()
     run.events_file.write_bytes(b"\n" * len(data))  # what was read once is not read again
     events.EventWriter(run.events_file).step(2, 0.4, 1e-4, None, 8, 0.1)
-    assert list(reader.story(run).curve.step) == [1, 2]
-    assert list(runs.Reader().story(run).curve.step) == [2]
+    assert list(reader.history(run).curve.step) == [1, 2]
+    assert list(runs.Reader().history(run).curve.step) == [2]
     reader.forget(run)
-    assert list(reader.story(run).curve.step) == [2]
+    assert list(reader.history(run).curve.step) == [2]
 
 
 def test_a_reader_begins_again_when_the_file_shrinks(home: Path) -> None:
@@ -179,10 +179,10 @@ def test_a_reader_begins_again_when_the_file_shrinks(home: Path) -> None:
     writer = begin(run)
     for step in range(1, 5):
         writer.step(step, 0.5, 1e-4, None, 8, 0.1)
-    assert reader.story(run).step == 4
+    assert reader.history(run).step == 4
     run.events_file.unlink()
     begin(run).step(1, 0.5, 1e-4, None, 8, 0.1)
-    assert list(reader.story(run).curve.step) == [1]
+    assert list(reader.history(run).curve.step) == [1]
 
 
 def test_checkpoints_newest_first_without_those_that_were_never_finished(home: Path) -> None:

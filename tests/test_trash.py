@@ -137,7 +137,7 @@ def test_a_broken_removal_is_finished_the_next_time(home: Path, monkeypatch: pyt
             patch.setattr("shutil.rmtree", lambda *_, **__: None)
             trash.remove(entry)
     assert trash.entries(home) == [], "nothing is there by half"
-    trash.Keeper(home).look()
+    trash.TrashSweeper(home).look()
     assert list((home / "trash").iterdir()) == []
 
 
@@ -146,7 +146,7 @@ class Clock:
 
     def __init__(self, home: Path):
         self.home, self.now, self.passed = home, time.time(), 100.0
-        self.keeper = trash.Keeper(home)
+        self.keeper = trash.TrashSweeper(home)
 
     def look(self, hours: float = 0.0, jump_days: float = 0.0) -> int:
         """Let time pass, let the clock jump, look."""
@@ -156,7 +156,7 @@ class Clock:
 
     def restart(self) -> None:
         """Another server comes."""
-        self.keeper, self.passed = trash.Keeper(self.home), 5.0
+        self.keeper, self.passed = trash.TrashSweeper(self.home), 5.0
 
 
 @pytest.fixture

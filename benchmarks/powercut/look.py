@@ -46,7 +46,7 @@ def _safe(read: Callable[[], Any]) -> Any:
 
 def _work(work: Work, record: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     key, reader = f"{work.word}/{work.id}", runs.Reader()
-    state, answers = _safe(lambda: reader.state(work)), reader.story(work).controls
+    state, answers = _safe(lambda: reader.state(work)), reader.history(work).controls
     yield f"at/{work.id}", ("here",)
     yield f"{key}/name", record["name"]
     yield f"{key}/attempt", (record["attempt"], record.get("resume_from"))
@@ -62,7 +62,7 @@ def _runs(home: Path) -> Iterator[tuple[str, Any]]:
             yield f"run/{run.id}", DAMAGED
             continue
         yield from _work(run, record)
-        key, story = f"run/{run.id}", runs.Reader().story(run)
+        key, history = f"run/{run.id}", runs.Reader().history(run)
         yield f"{key}/config", _safe(lambda run=run: digest(config.dump(run.created_config())))
         yield f"{key}/rows", _safe(lambda run=run: rows(home, run.rows()))
         yield f"{key}/edits", _safe(lambda run=run: json.dumps([edit["config"] for edit in run.edits()]))
@@ -70,9 +70,9 @@ def _runs(home: Path) -> Iterator[tuple[str, Any]]:
         for path, _ in run.valid_checkpoints():
             yield f"at/{run.id}/{path.name}", ("here",)
             yield f"{key}/{path.name}", _whole(path)
-        for sample in story.samples:
+        for sample in history.samples:
             yield f"{key}/{sample['file']}", _picture(run.samples / sample["file"])
-        for control in story.controls.values():
+        for control in history.controls.values():
             yield f"{key}/answer/{control['id']}", control["result"]
         for job, ballot in votes.ballots(run.votes_file).items():
             if not ballot.choices and not ballot.stopped:
@@ -91,7 +91,7 @@ def _jobs(home: Path) -> Iterator[tuple[str, Any]]:
         for folder in sorted(job.inputs.iterdir()) if job.inputs.is_dir() and not ended else ():
             yield f"job/{job.id}/inputs/{folder.name}", _whole(folder, sorted(
                 path.name for path in folder.iterdir() if path.is_dir()))
-        for name, result in runs.Reader().story(job).results.items():
+        for name, result in runs.Reader().history(job).results.items():
             path = job.results / name
             yield f"job/{job.id}/{name}", path.is_file() and path.stat().st_size == result["bytes"]
 

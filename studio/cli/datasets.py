@@ -67,7 +67,7 @@ def parser() -> shell.Parser:
 
 
 def source_of(args: argparse.Namespace) -> datasets.HubSource:
-    """The Hub data set that is meant. Raises datasets.Wrong."""
+    """The Hub data set that is meant. Raises datasets.InvalidOptions."""
     names = ("config", "split", "revision", "data_dir", "image_column", "caption_column", "data_files", "max_rows")
     wish = {name: getattr(args, name) for name in names}
     return datasets.HubSource.of({"name": args.paths[0].removeprefix(HUB), **wish})
@@ -81,7 +81,9 @@ def own_token() -> str | None:
 
 
 def bring(args: argparse.Namespace) -> int:
-    """Import and print the report; 0 when the data set is ready. Raises datasets.Wrong."""
+    """Import and print the report; 0 when the data set is ready.
+
+    Raises datasets.InvalidOptions."""
     if len(args.paths) == 1 and args.paths[0].startswith(HUB):
         return bring_hub(args)
     options = datasets.Options(args.background, args.caption_from, tuple(args.root), encoding=args.encoding,
@@ -89,13 +91,15 @@ def bring(args: argparse.Namespace) -> int:
     paths = [Path(path).absolute() for path in args.paths]
     missing = list(itertools.filterfalse(Path.exists, paths))
     if missing:
-        raise datasets.Wrong(f"There is no {', '.join(map(str, missing))}.")
+        raise datasets.InvalidOptions(f"There is no {', '.join(map(str, missing))}.")
     dataset = datasets.begin(storage.home(), args.name or paths[0].stem, args.owner)
     return tell(dataset, datasets.add(dataset, itertools.chain.from_iterable(map(walk, paths)), show, options))
 
 
 def bring_hub(args: argparse.Namespace) -> int:
-    """Import the rows of a Hub data set, and print the report; 0 when the data set is ready. Raises datasets.Wrong."""
+    """Import the rows of a Hub data set, and print the report; 0 when the data set is ready.
+
+    Raises datasets.InvalidOptions."""
     source = source_of(args)
     options = datasets.Options(args.background, args.caption_from, tuple(args.root), encoding=args.encoding)
     dataset = datasets.begin(storage.home(), args.name or source.name, args.owner, {"kind": "hub", **source.wish()})
@@ -127,7 +131,7 @@ def tell(dataset: datasets.Dataset, report: ImportReport) -> int:
 
 
 def read_again(args: argparse.Namespace) -> int:
-    """Read the words of the last import by other wishes, and print the report. Raises datasets.Wrong."""
+    """Read the words of the last import by other wishes, and print the report. Raises datasets.InvalidOptions."""
     dataset = _named(args.id)
     wishes: dict[str, Any] = datasets.read_before(dataset)
     for name in ("image_column", "caption_column", "encoding", "caption_from"):
@@ -138,26 +142,28 @@ def read_again(args: argparse.Namespace) -> int:
 
 
 def _named(id: str) -> datasets.Dataset:
-    """The data set of that id. Raises datasets.Wrong."""
+    """The data set of that id. Raises datasets.InvalidOptions."""
     try:
         return datasets.find(storage.home(), id)
     except datasets.NotFound:
         known = ", ".join(f"{dataset.id} ({dataset.name})" for dataset in datasets.every(storage.home()))
-        raise datasets.Wrong(f"There is no data set {id[:64]!r}; there are: {known or 'none'}.") from None
+        raise datasets.InvalidOptions(f"There is no data set {id[:64]!r}; there are: {known or 'none'}.") from None
 
 
 def take(args: argparse.Namespace) -> int:
-    """Write a data set into a zip; 0 when it is there. Raises datasets.Wrong."""
+    """Write a data set into a zip; 0 when it is there. Raises datasets.InvalidOptions."""
     dataset = _named(args.id)
     if args.file.is_dir() or not args.file.absolute().parent.is_dir():
-        raise datasets.Wrong(f"{args.file} cannot be written: name a file in a folder that is there.")
+        raise datasets.InvalidOptions(f"{args.file} cannot be written: name a file in a folder that is there.")
     size = outgoing.write(dataset, args.file)
     print(f"{dataset.count} pictures of {dataset.name!r} in {args.file} ({size / 1e6:.1f} MB)")
     return 0
 
 
 def look(args: argparse.Namespace) -> int:
-    """Print the columns and the first rows of a Hub data set as JSON; 0. Raises datasets.Wrong, datasets.Unreadable."""
+    """Print the columns and the first rows of a Hub data set as JSON; 0.
+
+    Raises datasets.InvalidOptions, datasets.Unreadable."""
     preview = datasets.preview(storage.home(), source_of(args), own_token())
     for row in preview["rows"]:
         row.pop("thumb")
@@ -177,8 +183,8 @@ def main() -> int:
     try:
         surroundings.home(storage.home)
         return COMMANDS[args.command](args)
-    except (surroundings.Unfit, datasets.Wrong, datasets.Unreadable, datasets.Nothing, storage.Corrupt, Refused,
-            OSError) as problem:
+    except (surroundings.Unfit, datasets.InvalidOptions, datasets.Unreadable, datasets.EmptyDataset, storage.Corrupt,
+            Refused, OSError) as problem:
         print(faults.in_shell(problem), file=sys.stderr)
         return 2
 

@@ -36,7 +36,7 @@ POLL, SHOW = 0.3, 2.0  # seconds between looks, and between lines
 HELD = 120.0  # seconds that a server over the same home leaves an attempt to this shell, whose tokens it does not have
 
 
-class Wrong(StudioError):
+class InvalidOptions(StudioError):
     """A call that cannot be carried out; each line names one fault."""
 
 
@@ -109,7 +109,9 @@ def _ends_in_run(values: list[str], words: list[str]) -> bool:
 
 
 def config_of(args: argparse.Namespace) -> PlainConfig:
-    """The partial config that was asked for: the command, the file, each flag, laid over each other. Raises Wrong."""
+    """The partial config that was asked for: the command, the file, each flag, laid over each other.
+
+    Raises InvalidOptions."""
     command = _of_command(args.from_command) if args.from_command is not None else {}
     config = _of_file(args.config) if args.config is not None else {}
     if command:
@@ -118,30 +120,30 @@ def config_of(args: argparse.Namespace) -> PlainConfig:
         section, _, name = path.partition(".")
         settings = config.setdefault(section, {})
         if not isinstance(settings, dict):
-            raise Wrong(f"{section}: a section is an object of settings")
+            raise InvalidOptions(f"{section}: a section is an object of settings")
         settings[name] = None if value in ("null", ["null"]) else value
     return config
 
 
 def _of_file(file: Path) -> PlainConfig:
-    """The partial config in a JSON file, its settings not yet looked at. Raises Wrong."""
+    """The partial config in a JSON file, its settings not yet looked at. Raises InvalidOptions."""
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise Wrong(f"--config: {file} cannot be read: {error.strerror}") from None
+        raise InvalidOptions(f"--config: {file} cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise Wrong(f"--config: {file} is not JSON: {error}") from None
+        raise InvalidOptions(f"--config: {file} is not JSON: {error}") from None
     if not isinstance(config, dict):
-        raise Wrong(f"--config: {file} must hold an object of sections")
+        raise InvalidOptions(f"--config: {file} must hold an object of sections")
     return config
 
 
 def _of_command(text: str) -> PlainConfig:
-    """The config of a pasted command line; what has no place is said on stderr. Raises Wrong."""
+    """The config of a pasted command line; what has no place is said on stderr. Raises InvalidOptions."""
     try:
         read = reference.from_command(text)
     except reference.CommandError as error:
-        raise Wrong(f"--from-command: {error}") from None
+        raise InvalidOptions(f"--from-command: {error}") from None
     for entry in read["unplaced"]:
         value = "" if entry["value"] in (None, True) else f" {entry['value']}"
         print(events.redact(f"no place for {entry['option']}{value}: {entry['why']}"), file=sys.stderr)
@@ -149,13 +151,15 @@ def _of_command(text: str) -> PlainConfig:
 
 
 def chosen(args: argparse.Namespace) -> tuple[Run, int | None]:
-    """The run and the attempt to start: a new run, or another attempt of the one named, or none. Raises Wrong."""
+    """The run and the attempt to start: a new run, or another attempt of the one named, or none.
+
+    Raises InvalidOptions."""
     if args.run is not None:
         if args.config or args.from_command:
-            raise Wrong("a run has its config: name either a run's folder, or a config for a new run")
+            raise InvalidOptions("a run has its config: name either a run's folder, or a config for a new run")
         return _of_run(Run(args.run.resolve()), args)
     if args.resume_from is not None or args.branch is not None:
-        raise Wrong("--resume-from and --branch need the folder of the run that the checkpoint belongs to")
+        raise InvalidOptions("--resume-from and --branch need the folder of the run that the checkpoint belongs to")
     config = config_of(args)
     token = os.environ.get("HF_TOKEN")
     try:
@@ -165,15 +169,15 @@ def chosen(args: argparse.Namespace) -> tuple[Run, int | None]:
         run = prepare.submit(runs.home(), name=args.name or time.strftime("Run of %Y-%m-%d %H:%M"), owner=OWNER,
                              config=config, token=token, held=HELD)
     except surroundings.Unfit as problem:
-        raise Wrong(str(problem)) from None
+        raise InvalidOptions(str(problem)) from None
     except config_.ConfigError as error:
         raise _wrong(error, "") from None
     return run, run.attempts()[0]
 
 
-def _wrong(error: config_.ConfigError, whole: str) -> Wrong:
+def _wrong(error: config_.ConfigError, whole: str) -> InvalidOptions:
     """Every problem of a config, a line each; one of no single setting is of the `whole`."""
-    return Wrong("\n".join(f"{problem.field or whole}: {problem.message}" for problem in error.problems))
+    return InvalidOptions("\n".join(f"{problem.field or whole}: {problem.message}" for problem in error.problems))
 
 
 def _check_without_pictures(config: PlainConfig, token: str | None) -> None:
@@ -188,17 +192,17 @@ def _check_without_pictures(config: PlainConfig, token: str | None) -> None:
 
 
 def _bring_pictures(config: PlainConfig, token: str | None) -> None:
-    """Import the Hub data set or the folder that the config names; its id takes their place. Raises Wrong."""
+    """Import the Hub data set or the folder that the config names; its id takes their place. Raises InvalidOptions."""
     try:
         data = config_.load({"data": config.get("data", {})}).data
         dataset_id, report = datasets.ensure(runs.home(), data, OWNER, token, _print_imported)
     except config_.ConfigError:
         return  # prepare names every problem
-    except (datasets.Wrong, datasets.Unreadable) as problem:
-        raise Wrong(f"data.dataset: {problem}") from None
+    except (datasets.InvalidOptions, datasets.Unreadable) as problem:
+        raise InvalidOptions(f"data.dataset: {problem}") from None
     if report is not None:
         if report["error"]:
-            raise Wrong(f"data.dataset: {report['error']}")
+            raise InvalidOptions(f"data.dataset: {report['error']}")
         arrived = report["used"] + report["converted"]
         print(f"imported {arrived} of {report['seen']} into data set {dataset_id}", *report["notes"], sep="\n",
               flush=True)
@@ -212,7 +216,7 @@ def _print_imported(done: int, total: int | None) -> None:
 def _of_run(run: Run, args: argparse.Namespace) -> tuple[Run, int | None]:
     """The run, or a branch of it, and the attempt to start; none where a run that trains now takes new settings."""
     if not run.record_file.is_file():
-        raise Wrong(f"{run.path} is not a run's folder: it has no {run.record_file.name}")
+        raise InvalidOptions(f"{run.path} is not a run's folder: it has no {run.record_file.name}")
     reader = runs.Reader()
     changes = config_of(args)
     try:
@@ -221,7 +225,7 @@ def _of_run(run: Run, args: argparse.Namespace) -> tuple[Run, int | None]:
                                     checkpoint=args.branch, config=changes, held=HELD)
             return branch, branch.attempts()[0]
         if args.name is not None:
-            raise Wrong("--name names a new run: leave it out, or branch the run")
+            raise InvalidOptions("--name names a new run: leave it out, or branch the run")
         if changes:
             request_id = runs.change(run, changes, reader)
             if request_id:  # it trains: the trainer takes them
@@ -233,18 +237,18 @@ def _of_run(run: Run, args: argparse.Namespace) -> tuple[Run, int | None]:
     except config_.ConfigError as error:
         raise _wrong(error, run.path.name) from None
     except (runs.Refused, storage.Corrupt) as error:
-        raise Wrong(f"{run.path.name}: {error}") from None
+        raise InvalidOptions(f"{run.path.name}: {error}") from None
 
 
 def _wait_for_answer(run: Run, request_id: str) -> None:
-    """Wait for what the trainer says to a request, and say it. Raises Wrong when it was refused."""
+    """Wait for what the trainer says to a request, and say it. Raises InvalidOptions when it was refused."""
     reader = runs.Reader()
     print("asked: it holds from the next step on", flush=True)
     while True:
         alive = run.alive()
-        answer = reader.story(run).controls.get(request_id, {})
+        answer = reader.history(run).controls.get(request_id, {})
         if answer.get("result") == "refused":
-            raise Wrong(f"refused: {answer['message']}")
+            raise InvalidOptions(f"refused: {answer['message']}")
         if answer.get("result") == "done":
             print(f"from step {answer['step']} on: {answer['message']}")
             return
@@ -252,7 +256,8 @@ def _wait_for_answer(run: Run, request_id: str) -> None:
             print(answer["message"])
             return
         if not alive:
-            raise Wrong("the run ended before it could take that: give it the settings again to resume it with them")
+            raise InvalidOptions("the run ended before it could take that: give it the settings again to resume it "
+                                 "with them")
         time.sleep(POLL)
 
 
@@ -271,7 +276,7 @@ class Shell:
         self.supervisor = supervisor
         self.reader = runs.Reader()
         self.log_at = run.log_file.stat().st_size
-        self.seen = self.reader.story(run).seq
+        self.seen = self.reader.history(run).seq
         self.shown = 0.0
         self.interrupts = 0
 
@@ -281,9 +286,9 @@ class Shell:
         signal.signal(signal.SIGTERM, lambda *_: self.supervisor.terminate())
         while True:
             ended = self.supervisor.poll() is not None
-            state, story = self.reader.state(self.run)
+            state, history = self.reader.state(self.run)
             self._echo_log()
-            self._echo_steps(story, last=ended)
+            self._echo_steps(history, last=ended)
             if ended and state not in events.ACTIVE:
                 return state
             time.sleep(POLL)
@@ -306,23 +311,23 @@ class Shell:
         sys.stderr.write(events.redact(text.decode("utf-8", "replace")))
         sys.stderr.flush()
 
-    def _echo_steps(self, story: events.Story, *, last: bool) -> None:
+    def _echo_steps(self, history: events.RunHistory, *, last: bool) -> None:
         now = time.monotonic()
-        if story.seq == self.seen or (now - self.shown < SHOW and not last):
+        if history.seq == self.seen or (now - self.shown < SHOW and not last):
             return
-        self.seen = story.seq
+        self.seen = history.seq
         self.shown = now
-        print("  ".join(_told(story, self.run.config().train.max_steps)), flush=True)
+        print("  ".join(_told(history, self.run.config().train.max_steps)), flush=True)
 
 
-def _told(story: events.Story, total: int | None) -> Iterator[str]:
+def _told(history: events.RunHistory, total: int | None) -> Iterator[str]:
     """Where a run is: its step, loss and speed, and what it does when it does not train."""
-    yield f"step {story.step}/{total}"
-    if story.curve.loss and math.isfinite(story.curve.loss[-1]):
-        yield f"loss {story.curve.loss[-1]:.5f}"
-    if story.seconds_per_step:
-        yield f"{story.seconds_per_step:.2f} s/step"
-    phase = story.phase or {}
+    yield f"step {history.step}/{total}"
+    if history.curve.loss and math.isfinite(history.curve.loss[-1]):
+        yield f"loss {history.curve.loss[-1]:.5f}"
+    if history.seconds_per_step:
+        yield f"{history.seconds_per_step:.2f} s/step"
+    phase = history.phase or {}
     if phase.get("phase") not in (None, "training"):
         words = str(phase["phase"])
         if phase.get("total"):
@@ -342,15 +347,15 @@ def supervise(run: Run, attempt: int) -> subprocess.Popen[bytes]:
 
 def report(run: Run, state: str) -> int:
     """Say how it ended and where the results lie; returns the exit status."""
-    story = runs.Reader().story(run)
+    history = runs.Reader().history(run)
     exit_ = run.exit() or {}
-    error = (story.end or {}).get("error") or exit_.get("error")
+    error = (history.end or {}).get("error") or exit_.get("error")
     if error:
         print(f"{error['message']}\n{error['hint']}", file=sys.stderr)
     elif state == "queued" and storage.is_full(run.home):
         print(f"The run could not begin. {faults.FULL.message} {faults.FULL.hint}", file=sys.stderr)
     newest = next(run.valid_checkpoints(), None)
-    print(f"{state} at step {story.step}")
+    print(f"{state} at step {history.step}")
     print(f"weights: {newest[0]}" if newest else "no checkpoint was saved")
     print(f"pictures: {run.samples}")
     if state in runs.RESUMABLE:
@@ -370,7 +375,7 @@ def main(argv: list[str] | None = None) -> int:
         if attempt is None:
             return 0
         return report(run, Shell(run, supervise(run, attempt)).follow())
-    except (Wrong, OSError) as error:
+    except (InvalidOptions, OSError) as error:
         print(faults.in_shell(error), file=sys.stderr)
         return 2
 

@@ -181,7 +181,7 @@ def last_seq(path: Path) -> int:
 
 
 @dataclass
-class Story:
+class RunHistory:
     """Everything a run's events have told so far; `add` is fed each event once, in order."""
 
     curve: Curve = field(default_factory=Curve)
@@ -271,7 +271,7 @@ class Story:
         return recent[len(recent) // 2] if recent else None
 
 
-def state_of(story: Story, *, alive: bool, wanted: int, started: int, exit_: ExitRecord | None) -> str:
+def state_of(history: RunHistory, *, alive: bool, wanted: int, started: int, exit_: ExitRecord | None) -> str:
     """The run's one state, from its events and facts on disk; never stored.
 
     `wanted` counts the attempts asked for (run.json), `started` the last one a supervisor began (process.json),
@@ -281,19 +281,19 @@ def state_of(story: Story, *, alive: bool, wanted: int, started: int, exit_: Exi
     """
     if wanted > started:
         return "starting" if alive else "queued"
-    if story.end and story.attempt == started and story.end["result"] in FINAL:
-        return story.end["result"]
+    if history.end and history.attempt == started and history.end["result"] in FINAL:
+        return history.end["result"]
     if alive:
-        return _state_of_living(story, started)
+        return _state_of_living(history, started)
     if exit_ and exit_.get("attempt") == started:
         return _state_of_ended(exit_)
     return "interrupted"
 
 
-def _state_of_living(story: Story, started: int) -> str:
-    if story.attempt != started:
+def _state_of_living(history: RunHistory, started: int) -> str:
+    if history.attempt != started:
         return "starting"
-    return "stopping" if story.ending else "running"
+    return "stopping" if history.ending else "running"
 
 
 def _state_of_ended(exit_: ExitRecord) -> str:

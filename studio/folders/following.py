@@ -1,4 +1,4 @@
-"""Follows the events of runs and jobs as they grow: their story up to now, and their state."""
+"""Follows the events of runs and jobs as they grow: their history up to now, and their state."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ class Reader:
         self._lock = threading.Lock()
         self._known: dict[Path, _Followed] = {}
 
-    def story(self, work: Work) -> events.Story:
-        """The story of all events up to now. It is shared: read it, never change it."""
+    def history(self, work: Work) -> events.RunHistory:
+        """The history of all events up to now. It is shared: read it, never change it."""
         with self._lock:
             followed = self._known.setdefault(work.path, _Followed())
         with followed.lock:
             size = _size(work.events_file)
             if size < followed.offset:
-                followed.story = events.Story()
+                followed.history = events.RunHistory()
                 followed.offset = 0
             while size > followed.offset:
                 before = followed.offset
                 new, followed.offset = events.read(work.events_file, before, BLOCK)
                 for event in new:
-                    followed.story.add(event)
+                    followed.history.add(event)
                 if followed.offset == before:
                     break  # only the beginning of a line is there
-            return followed.story
+            return followed.history
 
-    def state(self, work: Work) -> tuple[str, events.Story]:
-        """The state (one of `events.STATES`), and the story it follows from. Raises Corrupt."""
-        alive = work.alive()  # before the story: work that ends in between is then still read to its end
+    def state(self, work: Work) -> tuple[str, events.RunHistory]:
+        """The state (one of `events.STATES`), and the history it follows from. Raises Corrupt."""
+        alive = work.alive()  # before the history: work that ends in between is then still read to its end
         asked, started = work.attempts()
         exit_ = work.exit()
-        story = self.story(work)
-        state = events.state_of(story, alive=alive, wanted=asked, started=started, exit_=exit_)
+        history = self.history(work)
+        state = events.state_of(history, alive=alive, wanted=asked, started=started, exit_=exit_)
         if state == "paused" and work.goes_on():
             state = "queued"
-        return state, story
+        return state, history
 
     def forget(self, work: Work) -> None:
         """Drop what is kept of a folder that is gone."""
@@ -58,7 +58,7 @@ class _Followed:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.story = events.Story()
+        self.history = events.RunHistory()
         self.offset = 0
 
 

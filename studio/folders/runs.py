@@ -335,8 +335,8 @@ def resume(run: Run, reader: Reader, checkpoint: str | None = None, *, held: flo
     It continues from the newest checkpoint, or from the one named: what came after that goes to the trash. Requests
     that the last attempt never answered are dropped: they were not meant for this one.
     """
-    state, story = reader.state(run)
-    if not resumable(state, story.step, run.config().train.max_steps):
+    state, history = reader.state(run)
+    if not resumable(state, history.step, run.config().train.max_steps):
         busy = Message("the run is {state}: stop it first, then resume it", state=word(state))
         raise Refused(NOT_RESUMABLE.get(state, busy))
     names = [path.name for path, _ in run.valid_checkpoints()]
@@ -362,9 +362,9 @@ def change(run: Run, changes: PlainConfig, reader: Reader) -> str:
     While it trains that is a request, whose id is returned: it holds from the next step on. Else it is kept at once
     (""), and holds from the step on that the run will go on from. Raises ConfigError, Refused.
     """
-    state, story = reader.state(run)
+    state, history = reader.state(run)
     if state in ("starting", "running"):
-        edits_.make(run.created_config(), run.edits(), story.step, changes)  # told now rather than at the next step
+        edits_.make(run.created_config(), run.edits(), history.step, changes)  # told now rather than at the next step
         return run.request("edit", config=changes)
     if state not in (*RESUMABLE, "queued", "finished"):
         busy = Message("the run is {state}: change it once it has ended", state=word(state))

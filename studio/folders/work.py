@@ -115,7 +115,7 @@ class Work:
         """The files that its state, its events and its record follow from."""
         return self.record_file, self.process_file, self.exit_file, self.events_file
 
-    def pulse(self) -> str:
+    def change_token(self) -> str:
         """A short text that changes whenever its state, events or record may; nothing is read for it."""
         locks = (self.supervised(), storage.is_locked(self.path / self.worker_lock_name))
         return digest(locks, storage.is_full(self.home), *map(storage.stamp, self.told_by))

@@ -11,7 +11,7 @@ from typing import Any
 
 from studio import config as config_
 from studio.config import PlainConfig
-from studio.folders.events import Story
+from studio.folders.events import RunHistory
 from studio.prepare import Plan
 
 ENOUGH = 5  # steps that a run must have done to tell how long one takes
@@ -110,22 +110,22 @@ def _fill_in(answer: Estimate, run: Past, config: PlainConfig, plan: Plan) -> No
         answer.memory_basis = answer.time_basis
 
 
-def _measured(config: PlainConfig, story: Story) -> Measured:
+def _measured(config: PlainConfig, history: RunHistory) -> Measured:
     """What a run took, from its events; medians, so that a pause counts for nothing."""
-    saves = [event["seconds"] for event in story.checkpoints if event.get("ok", True) and event.get("seconds")]
-    picture = _median(_drawing_seconds(story))
+    saves = [event["seconds"] for event in history.checkpoints if event.get("ok", True) and event.get("seconds")]
+    picture = _median(_drawing_seconds(history))
     save = _median(saves)
     startup = 0.0
-    if story.attempt == 1 and story.first_time is not None and story.last_time is not None:  # it ran unbroken
-        spent = sum(story.curve.seconds) + picture * _drawn(config) + save * _saves(config)
-        startup = max(0.0, story.last_time - story.first_time - spent)
-    peak = (story.end or {}).get("peak_memory_bytes") or 0
-    return Measured(median(story.curve.seconds[-200:]), picture, save, startup, peak)
+    if history.attempt == 1 and history.first_time is not None and history.last_time is not None:  # it ran unbroken
+        spent = sum(history.curve.seconds) + picture * _drawn(config) + save * _saves(config)
+        startup = max(0.0, history.last_time - history.first_time - spent)
+    peak = (history.end or {}).get("peak_memory_bytes") or 0
+    return Measured(median(history.curve.seconds[-200:]), picture, save, startup, peak)
 
 
-def _drawing_seconds(story: Story) -> list[float]:
+def _drawing_seconds(history: RunHistory) -> list[float]:
     """The time between each two sample pictures of one step that follow each other."""
-    drawn = [event for event in story.samples if event.get("time")]
+    drawn = [event for event in history.samples if event.get("time")]
     drawn.sort(key=itemgetter("seq"))
     return [later["time"] - earlier["time"] for earlier, later in pairwise(drawn) if earlier["step"] == later["step"]]
 
@@ -172,11 +172,11 @@ def _at(config: PlainConfig, path: str) -> Any:
     return (config.get(section) or {}).get(name)
 
 
-def of_run(run_id: str, name: str, config: PlainConfig, story: Story) -> Past | None:
+def of_run(run_id: str, name: str, config: PlainConfig, history: RunHistory) -> Past | None:
     """A past run, or None when it took too few steps, or its config is not complete enough, to compare."""
-    if len(story.curve.step) < ENOUGH or not _complete(config):
+    if len(history.curve.step) < ENOUGH or not _complete(config):
         return None
-    return Past(run_id, name, config, str(story.facts.get("device", "")), lambda: _measured(config, story))
+    return Past(run_id, name, config, str(history.facts.get("device", "")), lambda: _measured(config, history))
 
 
 def of_check(job_id: str, name: str, config: PlainConfig, report: Mapping[str, Any]) -> Past | None:

@@ -29,7 +29,7 @@ from studio.messages import Message
 from studio.system import machine
 from studio.train import errors, loop
 from studio.train.build import Trainer, build
-from studio.train.parallel.distributed import Host, peak_memory
+from studio.train.parallel.distributed import Distributed, peak_memory
 
 WARM = 2  # steps after the first, which is slower: at least
 MOST = 10  # and at most
@@ -112,11 +112,11 @@ def _measure(job: RunningJob, run: Run, config: Config, rows: list[Row]) -> None
     """Train and draw in `run`, and tell what it took."""
     heard = Heard(job)
     began = float(job.folder.process()["began"])
-    host = Host(config)
+    distributed = Distributed(config)
     events = EventWriter(run.events_file)
     events.follow(heard)
     try:
-        trainer = build(run, config, rows, [], host, events, job.controls, check=job.check)
+        trainer = build(run, config, rows, [], distributed, events, job.controls, check=job.check)
         ready = time.time() - began
         job.phase("training")
         finite = _train(job, trainer, heard)
@@ -124,13 +124,13 @@ def _measure(job: RunningJob, run: Run, config: Config, rows: list[Row]) -> None
         job.check()
     finally:
         events.close()
-        host.close()
+        distributed.close()
     width, height = config_.preview_size(config)
     for picture in heard.pictures:
         job.result("picture.webp", run.samples / picture.file, "image/webp", prompt=picture.prompt, seed=picture.seed,
                    width=width, height=height)
     report: dict[str, str | float | None] = {
-        "device": host.facts()["device"], "steps": len(heard.seconds), "seconds_to_first_step": round(ready, 3),
+        "device": distributed.facts()["device"], "steps": len(heard.seconds), "seconds_to_first_step": round(ready, 3),
         "seconds_per_step": None, "seconds_per_picture": None, "loss": None, "finite": finite,
         "peak_memory_bytes": peak_memory(), "peak_gpu_bytes": None}
     if len(heard.seconds) > 1:
@@ -139,8 +139,8 @@ def _measure(job: RunningJob, run: Run, config: Config, rows: list[Row]) -> None
         report["seconds_per_picture"] = round(trainer.sampler.seconds, 3)
     if heard.losses:
         report["loss"] = heard.losses[-1]
-    if host.device.type == "cuda":
-        report["peak_gpu_bytes"] = torch.cuda.max_memory_reserved(host.device)
+    if distributed.device.type == "cuda":
+        report["peak_gpu_bytes"] = torch.cuda.max_memory_reserved(distributed.device)
     job.result("report.json", work.as_json(report), "application/json", **report)
 
 
@@ -149,7 +149,7 @@ def _train(job: RunningJob, trainer: Trainer, heard: Heard) -> bool:
     progress = loop.Progress()
     since = 0.0
     try:
-        for update, window in trainer.windows(0):
+        for update, window in trainer.global_batches(0):
             job.check()
             loop.take_step(trainer, update, window, progress)
             if update == 0:

@@ -28,8 +28,8 @@ from studio.messages import Message
 from studio.system import machine
 from studio.train import build
 from studio.train.batches.cache import CachedTexts, Encoders
-from studio.train.learning.adapters import Lora
-from studio.train.parallel.distributed import Host, WrongPrecision
+from studio.train.learning.adapters import LoraWeights
+from studio.train.parallel.distributed import Distributed, WrongPrecision
 from studio.train.preparing import base_of
 from studio.train.sample import Prompts, pipeline_of
 
@@ -66,28 +66,28 @@ def main(job: RunningJob) -> None:
     config = run.config()
     if not machine.facts(job.home)["gpus"]:
         os.environ["ACCELERATE_USE_CPU"] = "true"  # as a run is started
-    host = _host(job, config)
+    distributed = _host(job, config)
     try:
-        Drawing(job, run, config, host).draw()
+        Drawing(job, run, config, distributed).draw()
     finally:
-        host.close()
+        distributed.close()
 
 
-def _host(job: RunningJob, config: Config) -> Host:
+def _host(job: RunningJob, config: Config) -> Distributed:
     """As in training, where this machine can."""
     try:
-        return Host(config)
+        return Distributed(config)
     except WrongPrecision as problem:
         job.warn("precision",
                  Message("The run was trained in another precision than this machine has ({why}): the pictures are "
                          "drawn in fp32, and differ a little from the run's own.", why=problem))
-        return Host(config_.load(config_.merge(config_.dump(config), {"train": {"mixed_precision": "no"}})))
+        return Distributed(config_.load(config_.merge(config_.dump(config), {"train": {"mixed_precision": "no"}})))
 
 
 class Drawing:
     """One pipeline for all columns."""
 
-    def __init__(self, job: RunningJob, run: runs.Run, config: Config, host: Host):
+    def __init__(self, job: RunningJob, run: runs.Run, config: Config, distributed: Distributed):
         self.job = job
         self.run = run
         self.config = config
@@ -95,16 +95,16 @@ class Drawing:
         self.family = source_.family_of(config.model)
         base, hashes = base_of(job.home, config, self.family, job.events)
         job.phase("loading")
-        host.join()
-        encoders = Encoders(self.family, base, host.device, hashes)
-        self.trainee, self.trained = build.learner(config, encoders, host)
-        self.trainee.eval()
+        distributed.join()
+        encoders = Encoders(self.family, base, distributed.device, hashes)
+        self.trainable, self.trained = build.learner(config, encoders, distributed)
+        self.trainable.eval()
         cached = None
         if not config.model.train_text_encoder:
             cached = CachedTexts(job.home, encoders)
-        self.prompts = Prompts(encoders, self.trainee, cached)
+        self.prompts = Prompts(encoders, self.trainable, cached)
         self.prompts.fill([*self.args["prompts"], self.args["negative_prompt"]])
-        self.pipeline = pipeline_of(encoders, self.trainee, config.objective)
+        self.pipeline = pipeline_of(encoders, self.trainable, config.objective)
         side = self.args.get("resolution")  # of a drawing that was asked for before pictures had two sides
         self.size = self.args.get("width") or side, self.args.get("height") or side
         self.cells = list(product(range(len(self.args["prompts"])), self.args["seeds"]))
@@ -139,7 +139,7 @@ class Drawing:
         if column["weights"] == "ema":
             ending = "_ema"
         self.trained.load(folder, ending)
-        if isinstance(self.trained, Lora):
+        if isinstance(self.trained, LoraWeights):
             self.trained.scale(column["scale"])
         return True
 

@@ -15,7 +15,7 @@ from studio.folders import runs
 from studio.insight import likeness
 from studio.jobs.running import JobError, RunningJob
 from studio.messages import Message
-from studio.train.batches.sampler import CENTRE, Framing, Sample
+from studio.train.batches.sampler import CENTRE, ImageTransform, Sample
 
 BATCH = 16
 
@@ -45,7 +45,7 @@ def main(job: RunningJob) -> None:
 def _training(job: RunningJob, run: runs.Run) -> Iterator[Image.Image]:
     """The training pictures in order, in the part that the model sees, small."""
     rows = [row for row in run.rows() if row.get("split", "train") == "train"]
-    framing = Framing(run.config().data.interpolation)
+    framing = ImageTransform(run.config().data.interpolation)
     for place, row in enumerate(rows):
         job.phase("measuring", place, len(rows), "pictures")
         sample = Sample(row, 0, 0, "", False, CENTRE, (likeness.SIDE, likeness.SIDE))

@@ -45,7 +45,7 @@ def main(job: RunningJob) -> None:
             splits.update(row["split"] for row, *_ in part.pieces)
         readme = card.repository(dataset.name, splits, dataset.fingerprint(), to.id)
         to.commit("README.md", readme.encode(), replacing="data/*.parquet", message=f"{sum(splits.values())} pictures")
-    except datasets.Nothing as problem:
+    except datasets.EmptyDataset as problem:
         raise JobError(str(problem), Message("Add pictures first."), "nothing") from None
     except hub.PublishError as problem:
         raise JobError(str(problem), problem.hint, "publish") from None

@@ -19,7 +19,7 @@ from studio.datasets.pictures.buckets import Buckets
 from studio.datasets.schema import Row
 from studio.jobs.running import JobError, RunningJob
 from studio.messages import Message
-from studio.train.batches.sampler import CENTRE, Framing, Sample, box
+from studio.train.batches.sampler import CENTRE, ImageTransform, Sample, box
 
 FULL_RED = 48  # levels of difference (0...255) that are marked fully red: plain to see at a glance
 
@@ -36,7 +36,7 @@ def main(job: RunningJob) -> None:
     if args["buckets"]:
         size = Buckets(side).of(row)
     sample = Sample(row, 0, 0, "", False, CENTRE, size)
-    pixels = Framing(config.load({}).data.interpolation).pixels(dataset.picture(args["pid"]), sample)
+    pixels = ImageTransform(config.load({}).data.interpolation).pixels(dataset.picture(args["pid"]), sample)
     seen = _picture(pixels)
     job.result("pixels.webp", _webp(seen), "image/webp", width=size[0], height=size[1], box=box(sample))
     vae = {part: family.load(part, source) for part in family.encoder_parts(source)["images"]}

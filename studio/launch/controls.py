@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 
 from studio.folders import runs
-from studio.folders.events import Story
+from studio.folders.events import RunHistory
 from studio.folders.following import Reader
 from studio.folders.records import ErrorRecord, ExitRecord, ProcessRecord
 from studio.folders.runs import Refused, Run
@@ -77,27 +77,27 @@ def pause_for_now(run: Run, reader: Reader) -> None:
 def _ask(run: Work, kind: str, reader: Reader | None, args: Mapping[str, object]) -> str:
     if kind not in run.controls:
         raise ValueError(f"unknown control {kind!r}; there are: {', '.join(run.controls)}")
-    state, story = (reader or Reader()).state(run)
+    state, history = (reader or Reader()).state(run)
     if state == "queued" and kind == "cancel" and cancel(run):
         return ""
     if kind not in _ALLOWED.get(state, ()):
         raise Refused(_refusal(run, state, kind))
     if kind in _ENDINGS:
-        asked = _asked_before(run, story, kind)
+        asked = _asked_before(run, history, kind)
         if asked is not None:
             return asked
     return run.request(kind, **args)
 
 
-def _asked_before(run: Work, story: Story, kind: str) -> str | None:
+def _asked_before(run: Work, history: RunHistory, kind: str) -> str | None:
     """The id of the same ending, where somebody has asked for it: of the first request that is open, else of the last
     one that was accepted."""
     for id_, open_kind, *_ in run.requests():
         if open_kind == kind:
             return id_
-    if story.ending != kind:
+    if history.ending != kind:
         return None
-    accepted = [id_ for id_, event in list(story.controls.items()) if event.get("control") == kind]
+    accepted = [id_ for id_, event in list(history.controls.items()) if event.get("control") == kind]
     return accepted[-1] if accepted else None
 
 

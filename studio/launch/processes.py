@@ -54,7 +54,7 @@ def ranks(folder: Path) -> list[psutil.Process]:
     return [process for process in workers if _parent(process) not in pids]
 
 
-class Party:
+class RankGroup:
     """The ranks of a run on this machine: they wait for each other, so when one is gone the others cannot go on."""
 
     def __init__(self, folder: Path, size: int):

@@ -14,8 +14,8 @@ HELD = 120.0  # seconds that the queue leaves the job to its starter, who alone 
 def after(run: runs.Run, attempt: int, token: str | None) -> work.Job | None:
     """Begin publishing when that attempt finished the run and its config says so; returns the job."""
     settings = run.config().hub
-    state, story = runs.Reader().state(run)
-    if not settings.push or state != "finished" or story.attempt != attempt:
+    state, history = runs.Reader().state(run)
+    if not settings.push or state != "finished" or history.attempt != attempt:
         return None
     record = run.record()
     args = {"run": run.id, "repo": "", "private": settings.private, "weights": "", "step": None, "precision": "fp32"}

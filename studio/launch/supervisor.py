@@ -179,7 +179,7 @@ class _Attempt:
 
     def _watch(self) -> None:
         """Wait for the trainer to end, passing on what it is told and ending it when it does not obey."""
-        party = tree.Party(self.run.path, self.ranks)
+        party = tree.RankGroup(self.run.path, self.ranks)
         while self.process is not None and self.process.poll() is None:
             time.sleep(TICK)
             if self._overstayed(self.process):

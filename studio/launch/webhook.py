@@ -126,11 +126,11 @@ def _post_patiently(url: str, body: bytes) -> str | None:
 
 def told(run: runs.Run, attempt: int) -> Told:
     """What is sent of the end of that attempt."""
-    state, story = runs.Reader().state(run)
-    error = (story.end or {}).get("error") or (run.exit() or {}).get("error")
+    state, history = runs.Reader().state(run)
+    error = (history.end or {}).get("error") or (run.exit() or {}).get("error")
     said = _without_secrets(error) if error else None
     return {"event": "run.ended", "id": f"{run.id}-{attempt}", "run": run.id, "name": run.record()["name"],
-            "attempt": attempt, "state": state, "step": story.step, "total_steps": run.config().train.max_steps,
+            "attempt": attempt, "state": state, "step": history.step, "total_steps": run.config().train.max_steps,
             "error": said, "time": time.time()}
 
 

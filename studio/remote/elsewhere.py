@@ -72,17 +72,17 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{run.path}: {faults.in_shell(error)}", file=sys.stderr)
         return 1
     exit_ = run.exit() or {}
-    state, story = reader.state(run)
+    state, history = reader.state(run)
     if args.machine_rank:
         print(f"machine {args.machine_rank} ended with status {exit_.get('returncode')}")
         return int(exit_.get("returncode") != 0)
-    error = (story.end or {}).get("error") or exit_.get("error")
+    error = (history.end or {}).get("error") or exit_.get("error")
     if error:
         print(f"{error['message']}\n{error['hint']}", file=sys.stderr)
     if args.result:
         bundle.write(run, args.result)
         print(f"result: {args.result}")
-    print(f"{state} at step {story.step}", flush=True)
+    print(f"{state} at step {history.step}", flush=True)
     return int(state not in GOOD)
 
 

@@ -47,7 +47,7 @@ def tell(**message: object) -> None:
     say(MARK + json.dumps(message, ensure_ascii=False, separators=(",", ":")))
 
 
-class Voice:
+class JobReporter:
     """Prints a run's events and log as they grow, and hears what is asked of it. `live` is a thread's work."""
 
     def __init__(self, run: Run, depot: Depot):
@@ -149,16 +149,16 @@ def main(argv: list[str] | None = None) -> int:
     try:
         run = elsewhere.begin(begun)
         attempt = runs.resume(run, reader)
-        voice = Voice(run, Depot(args.repo, os.environ["HF_TOKEN"]))
+        voice = JobReporter(run, Depot(args.repo, os.environ["HF_TOKEN"]))
     except (bundle.BadBundle, config.ConfigError, runs.Refused, OSError, KeyError) as problem:
         tell(over={"code": "remote_failed",
                    "message": Message("The rented machine could not begin: {why}", why=problem),
                    "hint": Message("Resume tries it again."), "evidence": ""})
         return 1
     _train(run, attempt, voice)
-    state, story = reader.state(run)
+    state, history = reader.state(run)
     error: ErrorRecord | None = None
-    if story.end is None:
+    if history.end is None:
         error = (run.exit() or {}).get("error")
     try:
         if state != "cancelled":
@@ -171,7 +171,7 @@ def main(argv: list[str] | None = None) -> int:
     return int(state not in elsewhere.GOOD or error is not None)
 
 
-def _train(run: Run, attempt: int, voice: Voice) -> None:
+def _train(run: Run, attempt: int, voice: JobReporter) -> None:
     """Live through the attempt while its voice tells of it."""
     threads = [threading.Thread(target=work, daemon=True) for work in (voice.live, voice.leave_results)]
     for thread in threads:

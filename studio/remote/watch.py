@@ -39,7 +39,7 @@ TICK, POLL, AGAIN = 0.2, 10.0, 5.0  # seconds between looks here, between polls,
 RESULTS = ("finished", "stopped", "paused", "cancelled", "failed", "diverged")
 
 
-class Left(Exception):
+class Detached(Exception):
     """This process ends and the job goes on."""
 
 
@@ -62,7 +62,7 @@ class Watch:
         self.relay = relay.Relay(self.run, self.writer, self.place.depot(self.handle),
                                  f"{self.place.title}, {self.run.config().compute.flavor}", self.handle["start"])
         if self.relay.origin:
-            self.writer.add("resumed", from_step=self.reader.story(self.run).step, checkpoint=None, exact=True,
+            self.writer.add("resumed", from_step=self.reader.history(self.run).step, checkpoint=None, exact=True,
                             note=Message("the job on the rented machine went on meanwhile, and was joined again"))
         self._listen()
         with open(self.run.log_file, "ab", buffering=0) as log:
@@ -128,7 +128,7 @@ class Watch:
         self.lines.put(None)
 
     def _follow(self, log: BinaryIO) -> Status | None:
-        """Until the machine has had its last word, or is gone: then how. Raises Left."""
+        """Until the machine has had its last word, or is gone: then how. Raises Detached."""
         again: float | None = None  # when to take up the output again
         while self.relay.over is None:
             if self._read(log):
@@ -157,21 +157,21 @@ class Watch:
         return True
 
     def _look_around(self) -> None:
-        """What is asked of this process. Raises Left."""
+        """What is asked of this process. Raises Detached."""
         if not storage.is_locked(self.run.lock.path):
-            raise Left("the supervisor is gone")
+            raise Detached("the supervisor is gone")
         for id_, kind, args, path in self.run.requests():
             if kind == "cancel":
                 self._cancel()
                 self.writer.add("control", id=id_, control=kind, result="done", message=None)
                 storage.clear(path)
                 self.relay.over = {"error": None}
-                self.relay.end = {"result": "cancelled", "step": self.reader.story(self.run).step}
+                self.relay.end = {"result": "cancelled", "step": self.reader.history(self.run).step}
                 return
             if id_ not in self.sent:
                 self._ask(id_, kind, args, path)
         if self.told_to_end:
-            raise Left("told to end")
+            raise Detached("told to end")
 
     def _ask(self, id_: str, kind: str, args: Args, path: Path) -> None:
         """Pass a request on; the answer comes with the events."""
@@ -221,7 +221,7 @@ class Watch:
         """Write the last word, and return the result."""
         if type(peak) is not int:
             peak = None
-        self.writer.add("end", result=result, step=self.reader.story(self.run).step, error=error,
+        self.writer.add("end", result=result, step=self.reader.history(self.run).step, error=error,
                         peak_memory_bytes=peak)
         return result
 
@@ -302,12 +302,12 @@ def main() -> int:
         try:
             result = Watch(run, writer, _place_of(run)).live()
             return int(result in ("failed", "diverged"))
-        except Left as left:
+        except Detached as left:
             if storage.is_locked(run.lock.path):
                 writer.warning("detached",
                                Message("The job goes on without this machine ({why}): resume joins it again.",
                                        why=left))
-                writer.add("end", result="interrupted", step=Reader().story(run).step, error=None)
+                writer.add("end", result="interrupted", step=Reader().history(run).step, error=None)
             return 3
         except (RemoteError, storage.Corrupt, OSError) as problem:
             error = diagnosis.of_disk(run, faults.of(problem), "")
@@ -315,7 +315,7 @@ def main() -> int:
                 error = diagnosis.supervisor_error(problem.code, str(problem), problem.hint)
             elif error is None:
                 error = diagnosis.supervisor_error("supervisor_failed", str(problem), diagnosis.what_next(run))
-            writer.add("end", result="failed", step=Reader().story(run).step, error=error)
+            writer.add("end", result="failed", step=Reader().history(run).step, error=error)
             return 1
         finally:
             relay.clear(run)

@@ -48,7 +48,7 @@ def stored_zip(members: Sequence[Member], limit: int = LIMIT) -> list[bytes | in
     return [*parts, central + _end(len(members), len(central), offset, limit)]
 
 
-def later_zip(contents: Sequence[tuple[str, bytes | Part]], crc32: Callable[[str], int]) -> list[bytes | Part]:
+def lazy_zip(contents: Sequence[tuple[str, bytes | Part]], crc32: Callable[[str], int]) -> list[bytes | Part]:
     """A stored zip of names and contents as parts of a `Spliced`, which reads no content before it is sent: `crc32` is
     asked for a member's, by its name, when its part of the zip is read."""
     members: list[Member] = []
@@ -67,8 +67,8 @@ def later_zip(contents: Sequence[tuple[str, bytes | Part]], crc32: Callable[[str
 
     parts: list[bytes | Part] = []
     for member, (_, content) in zip(members, contents, strict=True):
-        parts += [Later(len(_local(member, LIMIT)), partial(head, member)), content]
-    return [*parts, Later(len(_directory(members)), directory)]
+        parts += [LazyBytes(len(_local(member, LIMIT)), partial(head, member)), content]
+    return [*parts, LazyBytes(len(_directory(members)), directory)]
 
 
 def stored_size(members: Sequence[Member]) -> int:
@@ -157,7 +157,7 @@ class Slice:
         return os.pread(self.handle, min(count, self.size - start), self.offset + start)
 
 
-class Later:
+class LazyBytes:
     """Bytes of a known number that are made when they are first read."""
 
     def __init__(self, size: int, make: Callable[[], bytes]):

@@ -19,14 +19,14 @@ from studio.folders.runs import Run
 from studio.messages import Message, listed
 from studio.storage import faults
 from studio.train.batches.cache import digest
-from studio.train.learning.adapters import Whole
+from studio.train.learning.adapters import FullWeights
 from studio.train.learning.ema import Ema
 from studio.train.learning.optim import Numbers, ScalerState, Updater
-from studio.train.learning.per_image_loss import Tally
-from studio.train.live_edits import Steering
+from studio.train.learning.per_image_loss import PerImageLoss
+from studio.train.live_edits import LiveEdits
 from studio.train.parallel.distributed import HostFacts
 
-FORMAT = 2  # of what `Weights` and `Keeper` write; 1 had AdamW's moments alone, and no settings
+FORMAT = 2  # of what `Weights` and `CheckpointManager` write; 1 had AdamW's moments alone, and no settings
 SECTIONS = ("model", "lora", "data", "train", "optim", "objective", "ema")  # that decide what is learnt
 CONDITIONS = ("device", "threads", "precision", "versions", "numerics")  # what bit-identity depends on
 
@@ -108,10 +108,10 @@ class Weights:
     """Everything that training changes: what is trained, its average, what the optimizer keeps, the scale,
     and what each picture's loss was."""
 
-    trained: Whole
+    trained: FullWeights
     ema: Ema
     update: Updater
-    tally: Tally
+    tally: PerImageLoss
 
     def write(self, root: Path) -> None:
         """Write the raw weights, the average (diffusers layout, fp32), `optimizer.*` and `pictures.safetensors`.
@@ -119,12 +119,12 @@ class Weights:
         The folders hold the weights one draws with. `optimizer.safetensors` has the optimizer's tensors in their own
         types, `optimizer.json` its numbers.
         """
-        with self.update.drawing():
+        with self.update.inference_weights():
             self.trained.write(root, "", None)
         if self.ema.updates:
             with self.ema.swapped():
                 self.trained.write(root, "_ema", self.ema.facts())
-        tensors, numbers = self.update.state(self.trained.named())
+        tensors, numbers = self.update.state_dict(self.trained.named())
         save_file(tensors, root / "optimizer.safetensors", metadata={"format": "pt"})
         storage.write_json(root / "optimizer.json", numbers)
         self.tally.write(root)
@@ -137,21 +137,21 @@ class Weights:
                 self.trained.load(root, "_ema")
         self.ema.updates = updates
         numbers = cast(Numbers, storage.read_json(root / "optimizer.json") or {})
-        self.update.take(self.trained.named(), load_file(root / "optimizer.safetensors"), numbers)
+        self.update.load_state_dict(self.trained.named(), load_file(root / "optimizer.safetensors"), numbers)
         self.tally.load(root)
         self.update.take_scaler_state(scale)
 
 
-class Keeper:
+class CheckpointManager:
     """Saves, retires and finds this run's checkpoints. `facts` (what a resume compares) are recorded in each."""
 
     def __init__(self, run: Run, config: Config, events: EventWriter, weights: Weights, facts: State,
-                 steering: Steering):
+                 live_edits: LiveEdits):
         self.run = run
         self.keep = config.checkpoint.keep
         self.events = events
         self.weights = weights
-        self.steering = steering
+        self.live_edits = live_edits
         settings = training_fields(config)
         self.facts: State = {**facts, "format": FORMAT, "settings": settings, "config_sha": digest(settings)}
         self.saved: int | None = None  # the step of the newest one
@@ -170,7 +170,7 @@ class Keeper:
         state: State = {
             **self.facts, "step": step, "epoch": epoch, "position": position,
             "ema_updates": self.weights.ema.updates, "scaler": self.weights.update.scaler_state(),
-            "edits": self.steering.taken()}
+            "edits": self.live_edits.taken()}
         try:
             self._write(path, state)
         except Exception as error:  # a full disk also arrives as RuntimeError or SafetensorError
@@ -297,7 +297,7 @@ class Keeper:
         differences = changes(state["settings"], self.facts["settings"])
         if self.origin(path) is None:  # a branch may have other settings
             edits_then = state.get("edits") or []
-            if edits_then != self.steering.edits[: len(edits_then)]:
+            if edits_then != self.live_edits.edits[: len(edits_then)]:
                 differences.append(Message("the edits made before it are not those of this run"))
             self._refuse_changes(path, state, differences)
         else:

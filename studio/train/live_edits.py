@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from studio.train.build import Trainer
 
 
-class Steering:
+class LiveEdits:
     """The edits of a run and how many of them hold already; `config` is what holds now. The same on every rank."""
 
     def __init__(self, run: Run, config: Config, known: list[Edit]):
@@ -64,18 +64,18 @@ class Steering:
 
 def follow(trainer: Trainer, step: int) -> None:
     """Let every edit that holds from `step` on take effect, each after an event that says so."""
-    steering = trainer.steering
-    for edit in steering.due(step):
+    live_edits = trainer.live_edits
+    for edit in live_edits.due(step):
         if edit["step"] == step:  # an earlier one was told of by the attempt that made the steps after it
             trainer.events.add("control", id=edit["id"], control="edit", result="done", step=step,
-                               config=edit["config"], message=edits.words(steering.config, edit))
-    trainer.steer(steering.config)
+                               config=edit["config"], message=edits.words(live_edits.config, edit))
+    trainer.steer(live_edits.config)
 
 
 def serve(trainer: Trainer, request: Request, step: int) -> None:
     """Carry out an `edit` request after `step` steps."""
-    steering = trainer.steering
-    answer = trainer.host.from_main(lambda: steering.keep(request, step))
+    live_edits = trainer.live_edits
+    answer = trainer.distributed.from_main(lambda: live_edits.keep(request, step))
     if isinstance(answer, str):
         trainer.controls.answer(request, "refused", answer)
         return
@@ -83,6 +83,6 @@ def serve(trainer: Trainer, request: Request, step: int) -> None:
     if answer["step"] > step:
         note = Message("from step {step} on, where the edit before it holds again", step=answer["step"])
     trainer.controls.accept(request, note)
-    steering.edits = [*steering.edits, answer]
+    live_edits.edits = [*live_edits.edits, answer]
     follow(trainer, step)
     trainer.controls.drop(request)

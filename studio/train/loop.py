@@ -22,7 +22,7 @@ from studio.train.build import Trainer, build
 from studio.train.checkpoints import CannotResume, Unsaved
 from studio.train.control import Controls, Request
 from studio.train.errors import Diverged, RunError, explain
-from studio.train.parallel.distributed import Host, lost_peer, peak_memory
+from studio.train.parallel.distributed import Distributed, lost_peer, peak_memory
 from studio.train.step import Progress, report, take_step
 
 QUICK = 15.0  # seconds of drawing that a stop still waits for
@@ -69,14 +69,14 @@ def _attempt(run: Run, events: EventWriter, began: float, progress: Progress) ->
     """Build, resume, train and say how it ended; returns that, a key of EXIT_CODES."""
     config = run.created_config()
     number = _attempt_number(run, began)
-    host = Host(config)
+    distributed = Distributed(config)
     try:
         frozen = run.rows()
         rows = [row for row in frozen if row.get("split", "train") == "train"]
         held = [row for row in frozen if row.get("split", "train") != "train"]
         events.add("attempt", attempt=number.number, total_steps=run.config().train.max_steps, pictures=len(rows),
-                   **host.facts())
-        if host.main:
+                   **distributed.facts())
+        if distributed.is_main:
             controls = Controls(run, events, number.began, number.number)
             trackers = track.make(run, config, number.number, events)
         else:
@@ -84,7 +84,7 @@ def _attempt(run: Run, events: EventWriter, began: float, progress: Progress) ->
             trackers = track.NoTrackers()
         controls.listen()
         try:
-            trainer = build(run, config, rows, held, host, events, controls, check=lambda: _check(controls))
+            trainer = build(run, config, rows, held, distributed, events, controls, check=lambda: _check(controls))
             _resume(trainer, progress, first=number.number == 1, checkpoint=run.record().get("resume_from"))
             result = _fit(trainer, progress)
         except Leave:
@@ -93,10 +93,10 @@ def _attempt(run: Run, events: EventWriter, began: float, progress: Progress) ->
             trackers.close(min(track.CLOSING_SECONDS, max(0.5, controls.seconds_left() - 1.0)))
         controls.close(result)
         _end(events, TOLD.get(result, result), progress.step)
-        host.wait()  # for rank 0, which has the last word
+        distributed.barrier()  # for rank 0, which has the last word
         return result
     finally:
-        host.close()
+        distributed.close()
 
 
 class _Number(NamedTuple):
@@ -115,21 +115,21 @@ def _attempt_number(run: Run, began: float) -> _Number:
 
 def _resume(trainer: Trainer, progress: Progress, *, first: bool, checkpoint: str | None) -> None:
     """Continue from the checkpoint that was asked for, or the newest good one, or begin at step 0."""
-    keeper = trainer.keeper
-    path = trainer.host.from_main(lambda: _checkpoint_of(trainer, checkpoint))
+    manager = trainer.manager
+    path = trainer.distributed.from_main(lambda: _checkpoint_of(trainer, checkpoint))
     if isinstance(path, CannotResume):
         raise path
     if path is not None:
         progress.step, differences = trainer.load(path)
-        if checkpoint and trainer.host.main:
-            keeper.drop_later()
-        origin = keeper.origin(path)
+        if checkpoint and trainer.distributed.is_main:
+            manager.drop_later()
+        origin = manager.origin(path)
         _tell_of_resume(trainer, path, origin, differences)
         if origin and first:
-            keeper.adopt(path)
+            manager.adopt(path)
     elif not first:
         note = Message("no checkpoint was saved yet")
-        if keeper.damaged:
+        if manager.damaged:
             note = Message("no checkpoint is whole any more")
         trainer.events.add("resumed", from_step=0, checkpoint=None, exact=True, note=note)
 
@@ -138,21 +138,21 @@ def _checkpoint_of(trainer: Trainer, name: str | None) -> Path | CannotResume | 
     """The checkpoint to continue from, or why there is none that may be; the ranks all learn it from rank 0."""
     try:
         if name:
-            return trainer.keeper.named(name)
-        return trainer.keeper.find()
+            return trainer.manager.named(name)
+        return trainer.manager.find()
     except CannotResume as error:
         return error
 
 
 def _tell_of_resume(trainer: Trainer, path: Path, origin: str | None, differences: list[str]) -> None:
     """The `resumed` event: where from, and what keeps the continuation from being bit-identical, each thing once."""
-    if not trainer.host.exact:
+    if not trainer.distributed.exact:
         differences = [*differences, Message("this GPU's kernels may add in another order each time, unless "
                                              "compute.deterministic is on")]
     notes = differences
     if origin:
         notes = [origin, *(difference for difference in differences if difference not in origin)]
-    trainer.events.add("resumed", from_step=trainer.keeper.saved, checkpoint=path.name, exact=not differences,
+    trainer.events.add("resumed", from_step=trainer.manager.saved, checkpoint=path.name, exact=not differences,
                        note=listed(notes) or None)
 
 
@@ -165,10 +165,10 @@ def _fit(trainer: Trainer, progress: Progress) -> str:
     if progress.step >= trainer.total_steps:
         return _finish(trainer, progress)
     trainer.events.phase("training", progress.step, trainer.total_steps, "steps")
-    for update, window in trainer.windows(progress.step):
+    for update, window in trainer.global_batches(progress.step):
         take_step(trainer, update, window, progress)
         progress.step = update + 1
-        asked = trainer.host.tell(trainer.controls.poll())
+        asked = trainer.distributed.broadcast_object(trainer.controls.poll())
         result = _boundary(trainer, progress, asked)
         if result is not None:
             return result
@@ -243,7 +243,7 @@ def _serve(trainer: Trainer, progress: Progress, request: Request) -> None:
     trainer.controls.accept(request)
     if request.kind == "save":
         done = _save(trainer, progress)
-        fault = trainer.keeper.error
+        fault = trainer.manager.error
     else:
         done = _draw(trainer, progress, request.args.get("prompt") or None)
         fault = Message("see the warning")
@@ -262,15 +262,15 @@ def _leave(trainer: Trainer, progress: Progress, request: Request) -> str | None
     if request.kind == "terminate":
         return _terminate(trainer, progress)
     if not _save(trainer, progress):
-        message = Message("not saved, so the run goes on ({why}): put it right, or cancel", why=trainer.keeper.error)
-        fault = faults.told(trainer.keeper.error)
+        message = Message("not saved, so the run goes on ({why}): put it right, or cancel", why=trainer.manager.error)
+        fault = faults.told(trainer.manager.error)
         if fault and fault.code == "disk_full":
             message = Message("not saved, so the run goes on ({why}): free some space, or cancel",
-                              why=trainer.keeper.error)
+                              why=trainer.manager.error)
         trainer.controls.answer(request, "refused", message)
         trainer.events.phase("training", step, trainer.total_steps, "steps")
         return None
-    if request.kind == "stop" and trainer.host.tell(trainer.sampler.seconds) < QUICK:
+    if request.kind == "stop" and trainer.distributed.broadcast_object(trainer.sampler.seconds) < QUICK:
         _draw(trainer, progress)
     trainer.controls.answer(request, "done", request.args.get("message"))
     return ENDS[request.kind]
@@ -278,13 +278,13 @@ def _leave(trainer: Trainer, progress: Progress, request: Request) -> str | None
 
 def _terminate(trainer: Trainer, progress: Progress) -> str:
     """SIGTERM: save when the time that is left allows it, then leave to be resumed."""
-    enough = trainer.host.tell(trainer.controls.seconds_left() > 1.0 + 1.5 * trainer.keeper.seconds)
+    enough = trainer.distributed.broadcast_object(trainer.controls.seconds_left() > 1.0 + 1.5 * trainer.manager.seconds)
     if enough and _save(trainer, progress):
         message = Message("The machine asked the training to end; step {step} was saved. Resume continues "
                           "from there.", step=progress.step)
     else:
         message = Message("The machine asked the training to end; the last checkpoint is that of step "
-                          "{step}. Resume continues from there.", step=trainer.keeper.saved)
+                          "{step}. Resume continues from there.", step=trainer.manager.saved)
     trainer.events.warning("terminated", message)
     return "terminated"
 
@@ -292,7 +292,7 @@ def _terminate(trainer: Trainer, progress: Progress) -> str:
 def _finish(trainer: Trainer, progress: Progress) -> str:
     """The last checkpoint, unless it is there already: the pictures of the last step came before it."""
     if not _save(trainer, progress):
-        raise Unsaved(trainer.keeper.error)
+        raise Unsaved(trainer.manager.error)
     return "finished"
 
 

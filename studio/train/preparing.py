@@ -24,8 +24,8 @@ from studio.messages import Message
 from studio.train import validation
 from studio.train.batches import trim
 from studio.train.batches.cache import CachedPictures, CachedTexts, Encoders, LivePictures, digest, part_hashes
-from studio.train.batches.sampler import Draws, Framing, Row, Sample, Size
-from studio.train.parallel.distributed import Host
+from studio.train.batches.sampler import DeterministicSampler, ImageTransform, Row, Sample, Size
+from studio.train.parallel.distributed import Distributed
 
 PROGRESS_SECONDS = 0.25  # at most so often an event tells how far the caching is
 PIECES = 8  # for each rank of a machine: so many parts the encodings are dealt out in
@@ -38,15 +38,15 @@ class Prepared:
 
     base: Source
     encoders: Encoders
-    draws: Draws
-    framing: Framing
+    draws: DeterministicSampler
+    framing: ImageTransform
     measured: list[Sample]
     pictures: CachedPictures
     fixed: CachedPictures
     texts: CachedTexts | None
 
 
-def prepare(run: Run, config: Config, rows: list[Row], held: list[Row], host: Host, events: EventWriter,
+def prepare(run: Run, config: Config, rows: list[Row], held: list[Row], distributed: Distributed, events: EventWriter,
             check: Callable[[], None]) -> Prepared:
     """Everything that can be done before the process group; `held` are the rows that are only measured.
 
@@ -54,16 +54,16 @@ def prepare(run: Run, config: Config, rows: list[Row], held: list[Row], host: Ho
     family = source.family_of(config.model)
     data = config.data
     base, hashes = base_of(run.home, config, family, events)
-    encoders = Encoders(family, base, host.device, hashes)
-    draws = Draws(rows, config.train.seed or 0, family.empty_text(), _sizes(data), flips=data.random_flip,
-                  random_crops=not data.center_crop, crop_variants=data.crop_variants,
-                  caption_dropout=data.caption_dropout)
-    framing = Framing(data.interpolation)
+    encoders = Encoders(family, base, distributed.device, hashes)
+    draws = DeterministicSampler(rows, config.train.seed or 0, family.empty_text(), _sizes(data),
+                                 flips=data.random_flip, random_crops=not data.center_crop,
+                                 crop_variants=data.crop_variants, caption_dropout=data.caption_dropout)
+    framing = ImageTransform(data.interpolation)
     measured = validation.samples(held, draws) if config.validation.every_steps else []
     encodings = _encodings(run, config, encoders, draws, framing, events)
     ready = Prepared(base, encoders, draws, framing, measured, *encodings)
     prompts = [*config.sample.prompts, family.empty_text()] if config.sample.prompts else []
-    _fill(run, ready, prompts, host, events, check)
+    _fill(run, ready, prompts, distributed, events, check)
     encoders.free()
     return ready
 
@@ -92,8 +92,8 @@ def _sizes(data: Data) -> Callable[[Row], Size]:
     return Buckets(side, data.bucket_step or STEP, data.bucket_max_aspect, not data.bucket_no_upscale).of
 
 
-def _encodings(run: Run, config: Config, encoders: Encoders, draws: Draws, framing: Framing, events: EventWriter
-               ) -> tuple[CachedPictures, CachedPictures, CachedTexts | None]:
+def _encodings(run: Run, config: Config, encoders: Encoders, draws: DeterministicSampler, framing: ImageTransform,
+               events: EventWriter) -> tuple[CachedPictures, CachedPictures, CachedTexts | None]:
     """Where encodings are found: of pictures as they are trained and as they are cached, and of captions, unless the
     text encoder learns. A warning says what cannot be cached."""
     home = run.home
@@ -116,7 +116,7 @@ def _encodings(run: Run, config: Config, encoders: Encoders, draws: Draws, frami
     return pictures, fixed, texts
 
 
-def _fill(run: Run, ready: Prepared, prompts: list[str], host: Host, events: EventWriter,
+def _fill(run: Run, ready: Prepared, prompts: list[str], distributed: Distributed, events: EventWriter,
           check: Callable[[], None]) -> None:
     """Have every encoding in the cache, noted as this run's, and the cache within its size; `prompts` are the previews'
     with what their guidance leads away from."""
@@ -130,7 +130,7 @@ def _fill(run: Run, ready: Prepared, prompts: list[str], host: Host, events: Eve
     variants = {fixed.key(sample): sample for sample in seen}
     samples = list(variants.values())
     progress = _progress(events, len(captions) + len(samples), check)
-    count = PIECES * host.local_ranks if host.local_ranks > 1 else 1
+    count = PIECES * distributed.local_ranks if distributed.local_ranks > 1 else 1
 
     def fill(piece: int) -> None:
         if texts:
@@ -139,11 +139,11 @@ def _fill(run: Run, ready: Prepared, prompts: list[str], host: Host, events: Eve
         fixed.refresh()
         fixed.fill(samples[piece::count], progress)
 
-    _share_out(run.home / "cache" / "locks", count, host.local_rank, host.local_ranks, fill)
+    _share_out(run.home / "cache" / "locks", count, distributed.local_rank, distributed.local_ranks, fill)
     fixed.refresh()
     if texts:
         texts.refresh()
-    if host.local_rank == 0:
+    if distributed.local_rank == 0:
         shards = fixed.shards.files(variants)
         if texts:
             shards |= texts.shards.files(map(digest, captions))

@@ -19,14 +19,14 @@ from studio.storage import faults
 from studio.train.batches.cache import CachedTexts, Encoders, Tensors
 from studio.train.learning.ema import Ema
 from studio.train.learning.optim import Updater
-from studio.train.learning.trainable import Trainee
+from studio.train.learning.trainable import TrainableModel
 from studio.train.parallel.engine import drawing_with
 
 if TYPE_CHECKING:
     from studio.families import Pipeline
 
 
-def pipeline_of(encoders: Encoders, model: Trainee, objective: Objective) -> Pipeline:
+def pipeline_of(encoders: Encoders, model: TrainableModel, objective: Objective) -> Pipeline:
     """The family's pipeline with what learns, and the parts that decode; its prompts come encoded (`Prompts`)."""
     parts = {**encoders.load("images"), **model.parts()}
     return encoders.family.pipeline(parts, encoders.source, objective)
@@ -36,7 +36,7 @@ class Prompts:
     """Prompts as the denoiser takes them: from the cache of captions, or where the text encoders learn (`texts` is
     None) by them as they are at the moment. Encoders are loaded for new words alone, and not kept."""
 
-    def __init__(self, encoders: Encoders, model: Trainee, texts: CachedTexts | None):
+    def __init__(self, encoders: Encoders, model: TrainableModel, texts: CachedTexts | None):
         self.encoders = encoders
         self.model = model
         self.texts = texts
@@ -64,8 +64,8 @@ class Sampler:
     Pictures come from CPU generators of their own (seed + prompt's number), so training's randomness stays untouched.
     """
 
-    def __init__(self, run: Run, config: Config, events: EventWriter, encoders: Encoders, model: Trainee, ema: Ema,
-                 update: Updater, texts: CachedTexts | None, interrupted: Callable[[], bool]):
+    def __init__(self, run: Run, config: Config, events: EventWriter, encoders: Encoders, model: TrainableModel,
+                 ema: Ema, update: Updater, texts: CachedTexts | None, interrupted: Callable[[], bool]):
         self.run = run
         self.settings = config.sample
         self.objective = config.objective

@@ -10,7 +10,7 @@ import torch
 
 from studio.messages import Message
 from studio.train.batches.feed import Batch
-from studio.train.batches.sampler import Sample, key, share
+from studio.train.batches.sampler import Sample, split_microbatches, stream_seed
 from studio.train.build import Trainer
 from studio.train.errors import Diverged
 
@@ -42,20 +42,20 @@ class Progress:
 def take_step(trainer: Trainer, update: int, window: list[Sample], progress: Progress) -> None:
     """One update: the mean loss over the window's pictures, its gradient, the step, the average, the event."""
     began = time.perf_counter()
-    host = trainer.host
-    micro_batches = share(window, trainer.batch_size, host.rank, host.ranks)
-    total = torch.zeros((), device=host.device)
+    distributed = trainer.distributed
+    micro_batches = split_microbatches(window, trainer.batch_size, distributed.rank, distributed.world_size)
+    total = torch.zeros((), device=distributed.device)
     picture_errors: list[tuple[list[Sample], torch.Tensor]] = []
     for index, samples in enumerate(micro_batches):
         # DDP divides by the ranks and nothing divides by the micro-batches, so a picture weighs ranks / window.
-        scale = host.ranks / len(window) if samples else 0.0  # a rank without pictures takes part with weight 0
+        scale = distributed.world_size / len(window) if samples else 0.0  # no pictures, no weight
         shown = samples or window[:1]
         batch = trainer.feed(shown)
-        torch.manual_seed(key(trainer.draws.seed, "dropout", shown[0].epoch, shown[0].position))
+        torch.manual_seed(stream_seed(trainer.draws.seed, "dropout", shown[0].epoch, shown[0].position))
         last = index == len(micro_batches) - 1
-        with trainer.engine.micro(last):
+        with trainer.engine.accumulate(last):
             batch = _refined(trainer, batch)
-            predicted = trainer.model(batch.x_t, batch.time, batch.cond, batch.captions)
+            predicted = trainer.model(batch.noisy_latents, batch.timesteps, batch.conditions, batch.captions)
             errors = (predicted.float() - batch.target).square().mean(dim=(1, 2, 3)) * batch.weight
             loss = errors.sum() * scale
             total += loss.detach()
@@ -64,13 +64,13 @@ def take_step(trainer: Trainer, update: int, window: list[Sample], progress: Pro
             trainer.engine.backward(loss)
         if samples:
             picture_errors.append((samples, errors.detach()))
-    loss = host.mean(total)
+    loss = distributed.mean(total)
     norm = trainer.update(update, loss)
     trainer.ema.update()
     progress.waiting.append(Update(update + 1, loss, norm, trainer.update.rate(update), len(window), began,
                                    picture_errors))
     # A GPU works on the next step while the last one is read.
-    report(trainer, progress, keep=int(host.device.type != "cpu"))
+    report(trainer, progress, keep=int(distributed.device.type != "cpu"))
 
 
 def _refined(trainer: Trainer, batch: Batch) -> Batch:
@@ -79,8 +79,8 @@ def _refined(trainer: Trainer, batch: Batch) -> Batch:
     if refine is None:
         return batch
     with torch.no_grad():
-        predicted = trainer.model(batch.x_t, batch.time, batch.cond, batch.captions).float()
-        x_t, target = refine(batch.x_t, batch.target, batch.time, predicted)
+        predicted = trainer.model(batch.noisy_latents, batch.timesteps, batch.conditions, batch.captions).float()
+        x_t, target = refine(batch.noisy_latents, batch.target, batch.timesteps, predicted)
     return batch._replace(x_t=x_t, target=target)
 
 

@@ -10,16 +10,16 @@ from studio.folders.events import EventWriter
 from studio.messages import Message
 from studio.train.batches.cache import CachedPictures
 from studio.train.batches.feed import Batch, Feed, stack
-from studio.train.batches.sampler import CENTRE, Draws, Row, Sample, normal, share, uniform
+from studio.train.batches.sampler import CENTRE, DeterministicSampler, Row, Sample, normal, split_microbatches, uniform
 from studio.train.learning.ema import Ema
 from studio.train.learning.optim import Updater
-from studio.train.learning.trainable import Trainee
+from studio.train.learning.trainable import TrainableModel
 from studio.train.parallel.engine import drawing_with
 
 STRATA = 4  # times at which each picture is measured, one in each quarter of the noise levels
 
 
-def samples(rows: list[Row], draws: Draws) -> list[Sample]:
+def samples(rows: list[Row], draws: DeterministicSampler) -> list[Sample]:
     """Held-out rows as they are always seen: first caption, centre crop, no flip."""
     seen = []
     for row in rows:
@@ -35,7 +35,7 @@ class Validator:
     on the same held-out pictures compare. Weights of the times, offsets and perturbations of training have no part.
     """
 
-    def __init__(self, events: EventWriter, model: Trainee, ema: Ema, update: Updater, feed: Feed,
+    def __init__(self, events: EventWriter, model: TrainableModel, ema: Ema, update: Updater, feed: Feed,
                  pictures: CachedPictures, held: list[Sample], batch_size: int):
         self.events = events
         self.model = model
@@ -44,7 +44,7 @@ class Validator:
         self.feed = feed
         self.pictures = pictures
         self.held = held
-        self.batches = share(held, batch_size, 0, 1)
+        self.batches = split_microbatches(held, batch_size, 0, 1)
 
     def measure(self, step: int) -> bool:
         """Write the `validation` events of this step; False when it failed, which is a warning and no more."""
@@ -77,7 +77,7 @@ class Validator:
         for stratum in range(STRATA):
             for pictures in self.batches:
                 batch = self._batch(pictures, stratum)
-                predicted = self.model(batch.x_t, batch.time, batch.cond, batch.captions)
+                predicted = self.model(batch.noisy_latents, batch.timesteps, batch.conditions, batch.captions)
                 errors.append((predicted.float() - batch.target).square().mean(dim=(1, 2, 3)))
         return torch.cat(errors).double().mean().item()
 

@@ -72,7 +72,7 @@ def viewer_of(request: object) -> Viewer:
     return ANONYMOUS
 
 
-class Door(Protocol):
+class AuthBackend(Protocol):
     """One way of telling who asks."""
 
     open: bool  # whether nobody in particular may look at the page
@@ -92,7 +92,7 @@ class LocalDoor:
         return Viewer(LOCAL.id, LOCAL.name, hub.own_token(), admin=True)
 
 
-class TokenDoor:
+class TokenAuth:
     """STUDIO_AUTH=token: whoever bears the start-up token as `Authorization: Bearer`, or the cookie that a browser gets
     for it, is the owner. The cookie's value follows from the token, and the token not from it."""
 
@@ -151,10 +151,10 @@ class HubDoor:
         return Viewer(f"hf-{account}", name, oauth.access_token, self.settings.administers(account, name))
 
 
-def door(settings: Settings) -> Door:
+def door(settings: Settings) -> AuthBackend:
     """The way this server tells who asks, by its `auth`."""
     if settings.auth == "token":
-        return TokenDoor(settings.token, settings.port)
+        return TokenAuth(settings.token, settings.port)
     if settings.auth == "hf":
         return HubDoor(settings)
     return LocalDoor()

@@ -27,8 +27,8 @@ from studio.web.http.errors import NotFound, WebError
 from studio.web.http.pages import Page, Pages, Static
 from studio.web.http.routing import refusal
 from studio.web.middleware import limits, sessions
-from studio.web.middleware.entrance import LOGOUT, Entrance
-from studio.web.middleware.security import Guard, error_response
+from studio.web.middleware.entrance import LOGOUT, AuthMiddleware
+from studio.web.middleware.security import SecurityMiddleware, error_response
 from studio.web.routes import bundles, care, datasets, health, jobs, plans, play, server, trash
 from studio.web.routes import runs as routes_runs
 from studio.web.services.service import Studio
@@ -55,11 +55,11 @@ def create_app(settings: Settings, pages: Callable[[], Mapping[str, Page]] | Non
         add_docs(app)
     app.include_router(server.last)
     app.add_middleware(limits.Load, one_owner=not settings.public)
-    app.add_middleware(Entrance, door=access.door(settings), settings=settings)
+    app.add_middleware(AuthMiddleware, door=access.door(settings), settings=settings)
     if settings.public:
         app.state.sessions = sessions.Store(settings.home)
         _add_sign_in(app, settings)
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(SecurityMiddleware, settings=settings)
     app.mount("/static", Static(STATIC, app.state.pages), name="static")
     app.mount("/", app.state.pages, name="pages")
     return app

@@ -29,22 +29,22 @@ class ComparedSample(Sample, total=False):
     nearest: JsonObject  # {name, captions, image, url}
 
 
-def view(run: runs.Run, config: PlainConfig, story: events.Story) -> JsonObject:
+def view(run: runs.Run, config: PlainConfig, history: events.RunHistory) -> JsonObject:
     """{validation, recommended, count, measured, steps, samples} (`schemas.jobs.Overfitting`): see the functions below.
 
     `samples` are the measured ones, copies first, then by distance, of the newest step first."""
-    samples = {sample["file"]: sample for sample in story.samples}
+    samples = {sample["file"]: sample for sample in history.samples}
     pictures = _compared(run, samples)
     ordered = sorted(pictures, key=lambda p: (-p["step"], not p["copy"], p["distance"]))
-    return {"validation": validation(story), "recommended": recommended(run, config, story, pictures),
+    return {"validation": validation(history), "recommended": recommended(run, config, history, pictures),
             "count": len(samples), "measured": len(pictures),
             "steps": steps(pictures), "samples": ordered[:MOST_SHOWN]}
 
 
-def validation(story: events.Story) -> dict[str, JsonObject]:
+def validation(history: events.RunHistory) -> dict[str, JsonObject]:
     """By weights: the lowest held-out loss and the last, each {step, loss}, and whether it has risen between them."""
     by_weights: dict[str, JsonObject] = {}
-    for weights, measured in story.validation.items():
+    for weights, measured in history.validation.items():
         losses = [(loss, step) for step, loss in zip(measured.step, measured.loss, strict=False) if loss is not None]
         if losses:
             lowest, best_step = min(losses)
@@ -55,16 +55,16 @@ def validation(story: events.Story) -> dict[str, JsonObject]:
     return by_weights
 
 
-def recommended(run: runs.Run, config: PlainConfig, story: events.Story,
+def recommended(run: runs.Run, config: PlainConfig, history: events.RunHistory,
                 pictures: list[ComparedSample]) -> JsonObject | None:
     """The kept checkpoint to take: {checkpoint, step, weights, why, loss, copies, pictures}; None before the first.
 
     `why`: "validation", the lowest held-out `loss` of all kept ones; "newest", where nothing was held out. `copies` of
     `pictures` samples drawn with it are near copies of training pictures."""
-    checkpoints = serializers.kept(run, story)
+    checkpoints = serializers.kept(run, history)
     if not checkpoints:
         return None
-    validated = _best_validated(checkpoints, story)
+    validated = _best_validated(checkpoints, history)
     if validated is not None:
         why = "validation"
         loss, _, weights, checkpoint = validated
@@ -79,12 +79,12 @@ def recommended(run: runs.Run, config: PlainConfig, story: events.Story,
 
 
 def _best_validated(checkpoints: list[KeptCheckpoint],
-                    story: events.Story) -> tuple[float, int, str, KeptCheckpoint] | None:
+                    history: events.RunHistory) -> tuple[float, int, str, KeptCheckpoint] | None:
     """(held-out loss, -step, weights, checkpoint) of the lowest loss, of equals the latest step; None where nothing was
     held out."""
     candidates = []
     for checkpoint in checkpoints:
-        for weights, measured in story.validation.items():
+        for weights, measured in history.validation.items():
             loss = _at(measured, checkpoint["step"])
             if loss is not None:
                 candidates.append((loss, -checkpoint["step"], weights, checkpoint))

@@ -13,7 +13,7 @@ Answer = TypeVar("Answer")
 MOST = 16  # answers kept, the newest: what many ask for at once is of one moment
 
 
-class Shared:
+class SingleFlight:
     """Answers by a key that stands for everything they say: whatever changes them changes the key."""
 
     def __init__(self, most: int = MOST):

@@ -291,7 +291,7 @@ def test_events_without_end_fit_into_a_reader(packed: Path, tmp_path: Path) -> N
     step = b'{"seq":1,"kind":"step","step":1,"loss":1,"lr":1,"seconds":1}\n'
     path = rewrite(packed, add("events.jsonl", (sample + b"\n") * 6000 + step * 1_200_000))
     run = bundle.unpack(tmp_path / "elsewhere", path, "bob")
-    seconds, grown = measured(lambda: runs.Reader().story(run))
+    seconds, grown = measured(lambda: runs.Reader().history(run))
     assert run.events_file.stat().st_size < 80 * MB and grown < 100, (seconds, grown)
 
 

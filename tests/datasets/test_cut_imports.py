@@ -137,7 +137,7 @@ def test_a_batch_is_imported_once_wherever_it_is_cut(home: Path, point: str, mon
         assert again.report()["error"] == store.STILL_WAIT and again.state == "receiving"
         assert datasets.commit(again)["error"] is None
     else:
-        with pytest.raises(datasets.Wrong):
+        with pytest.raises(datasets.InvalidOptions):
             datasets.commit(again)
     send(again, "c.png")
     assert datasets.commit(again)["error"] is None

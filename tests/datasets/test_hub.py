@@ -16,7 +16,7 @@ from studio import datasets
 from studio.config import Data
 from studio.datasets.imports import hubsource
 from studio.datasets.imports.hubsource import HubSource
-from studio.datasets.options import Wrong
+from studio.datasets.options import InvalidOptions
 from studio.datasets.tabular import columns
 
 from ..fakes.hub import READER, STRANGER, WRITER, Hub
@@ -125,7 +125,7 @@ def test_scripts_never_run_and_nothing_elsewhere_is_read(hub: Hub, home: Path, f
     {"name": "a/b", "data_files": ["http://x/y"]}, {"name": "a/b", "data_files": "../../x"}, {}, {"name": 3},
     {"name": "a/b", "trust_remote_code": "yes"}])
 def test_wishes_that_are_refused(wish: dict[str, Any]) -> None:
-    with pytest.raises(Wrong):
+    with pytest.raises(InvalidOptions):
         HubSource.of(wish)
 
 

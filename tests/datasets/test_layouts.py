@@ -78,7 +78,7 @@ def test_names_as_captions_and_the_colour_under_transparency(home: Path, tmp_pat
             from PIL import Image
 
             assert Image.open(file).getpixel((5, 5)) == (0x10, 0x20, 0x30)
-    with pytest.raises(datasets.Wrong, match="#rrggbb"):
+    with pytest.raises(datasets.InvalidOptions, match="#rrggbb"):
         datasets.Options("red")
 
 
@@ -112,7 +112,7 @@ def test_batches_wait_for_commit_and_keep_their_paths(home: Path, tmp_path: Path
     datasets.commit(dataset)
     assert captions(dataset) == {"f/a.png": ["first"], "f/b.png": ["second"]} and dataset.state == "ready"
     assert not dataset.incoming.exists()
-    with pytest.raises(datasets.Wrong):
+    with pytest.raises(datasets.InvalidOptions):
         datasets.commit(dataset)
 
 

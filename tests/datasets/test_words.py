@@ -228,7 +228,7 @@ def test_words_are_read_again_as_another_encoding(bring: Bring) -> None:
     assert not told["sure"] and any(other["encoding"] for other in told["others"])
     datasets.read_again(dataset, datasets.Options(encoding="Shift-JIS"))
     assert captions(dataset) == {"a.png": ["赤"]}
-    with pytest.raises(datasets.Wrong, match="Shift-JIS"):
+    with pytest.raises(datasets.InvalidOptions, match="Shift-JIS"):
         datasets.Options(encoding="klingon")
 
 

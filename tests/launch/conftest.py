@@ -80,7 +80,7 @@ class Bench:
 
     def stepping(self, run: work.Work) -> None:
         """Wait until the run has made some steps."""
-        wait_for(lambda: self.reader.story(run).step >= 3)
+        wait_for(lambda: self.reader.history(run).step >= 3)
 
 
 @pytest.fixture

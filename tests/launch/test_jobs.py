@@ -108,7 +108,7 @@ def test_a_real_job_through_its_real_supervisor(bench):
     assert process.returncode == 0 and bench.state(job) == "failed" and nobody_left(job)
     ended = json.loads(job.exit_file.read_text())
     assert ended["returncode"] == 1 and ended["error"] is None, "the job said itself how it ended"
-    error = bench.reader.story(job).end["error"]
+    error = bench.reader.history(job).end["error"]
     assert error["code"] == "gone" and "0000" in error["message"] and error["hint"]
     assert "Traceback" in job.log_file.read_text()
 

@@ -51,7 +51,7 @@ def made(home: Path, facts_of_machine: Path) -> Any:
     return make
 
 
-class Story:
+class RunHistory:
     """A run's state, followed."""
 
     def __init__(self, run: runs.Run):
@@ -91,40 +91,40 @@ def rank(processes: list[psutil.Process], number: int) -> psutil.Process:
 
 def test_whichever_rank_dies_the_run_fails_with_the_cause_and_goes_on(made: Any) -> None:
     run = made(compute={"num_processes": 2})
-    story, supervisor = Story(run), launch.spawn(run, 1)
+    history, supervisor = RunHistory(run), launch.spawn(run, 1)
     for attempt, victim in ((1, 1), (2, 0)):
-        processes = story.stepping(attempt)
+        processes = history.stepping(attempt)
         assert len([p for p in processes if tree._is_worker(p)]) == 2
         assert not reachable(processes), "a stranger could join the run"
         rank(processes, victim).kill()
-        assert story.over(processes, time.monotonic()) == "failed"
+        assert history.over(processes, time.monotonic()) == "failed"
         found = storage.read_json(run.exit_file)
         assert found["signal"] == signal.SIGKILL and found["error"]["code"] == "killed", found
         assert "Resume continues from checkpoint-" in found["error"]["hint"]
         supervisor.wait(30)
-        assert launch.resume(run, story.reader) == attempt + 1
+        assert launch.resume(run, history.reader) == attempt + 1
         supervisor = launch.spawn(run, attempt + 1)
-    processes = story.stepping(3)
-    launch.ask(run, "pause", story.reader)
-    until(lambda: story.reader.state(run)[0] == "paused" and not alive(processes))
+    processes = history.stepping(3)
+    launch.ask(run, "pause", history.reader)
+    until(lambda: history.reader.state(run)[0] == "paused" and not alive(processes))
     told = [e["exact"] for e in events.read(run.events_file)[0] if e["kind"] == "resumed"]
     assert told == [True, True]
 
 
 def test_when_the_supervisor_dies_all_ranks_leave(made: Any) -> None:
     run = made(compute={"num_processes": 2, "deepspeed_stage": 3})
-    story, supervisor = Story(run), launch.spawn(run, 1)
-    processes = story.stepping(1)
+    history, supervisor = RunHistory(run), launch.spawn(run, 1)
+    processes = history.stepping(1)
     assert not reachable(processes)
     supervisor.kill()
     supervisor.wait()
-    assert story.over(processes, time.monotonic()) == "interrupted"
-    supervisor = launch.spawn(run, launch.resume(run, story.reader))
-    processes = story.stepping(2)
-    launch.ask(run, "pause", story.reader)
-    until(lambda: story.reader.state(run)[0] == "paused" and not alive(processes))
+    assert history.over(processes, time.monotonic()) == "interrupted"
+    supervisor = launch.spawn(run, launch.resume(run, history.reader))
+    processes = history.stepping(2)
+    launch.ask(run, "pause", history.reader)
+    until(lambda: history.reader.state(run)[0] == "paused" and not alive(processes))
     supervisor.wait(30)
-    assert story.reader.story(run).resumes[-1]["exact"]
+    assert history.reader.history(run).resumes[-1]["exact"]
 
 
 @pytest.mark.parametrize("stage", [0, 3])
@@ -132,18 +132,18 @@ def test_a_supervisor_that_is_told_to_end_takes_all_ranks_along(made: Any, stage
     """SIGTERM, as from a machine that shuts down: nobody left, saved where the seconds allow it, resumed exactly."""
     asked = {"train": {"max_steps": 16}, "compute": {"num_processes": 2, "deepspeed_stage": stage}}
     run, whole = made(**asked), made(**asked)
-    story, supervisor = Story(run), launch.spawn(run, 1)
-    processes = story.stepping(1)
+    history, supervisor = RunHistory(run), launch.spawn(run, 1)
+    processes = history.stepping(1)
     supervisor.terminate()
-    state = story.over(processes, time.monotonic())
+    state = history.over(processes, time.monotonic())
     supervisor.wait(30)
-    told, newest = story.reader.story(run), next(run.valid_checkpoints())[0].name
+    told, newest = history.reader.history(run), next(run.valid_checkpoints())[0].name
     assert not tree.marked(run.path) and state in ("paused", "interrupted")  # the latter: a step took too long
     assert state == "interrupted" or told.warnings[-1]["code"] == "terminated" and newest in told.warnings[-1][
         "message"].replace("step ", "checkpoint-")
-    launch.spawn(run, launch.resume(run, story.reader)).wait(250)
+    launch.spawn(run, launch.resume(run, history.reader)).wait(250)
     launch.spawn(whole, 1).wait(250)
-    first, second = (story.reader.story(one) for one in (whole, run))
+    first, second = (history.reader.history(one) for one in (whole, run))
     assert first.end and second.end and first.end["result"] == second.end["result"] == "finished"
     assert second.resumes[-1]["exact"] and second.curve.loss == first.curve.loss
 
@@ -151,11 +151,11 @@ def test_a_supervisor_that_is_told_to_end_takes_all_ranks_along(made: Any, stage
 def test_a_stopped_rank_does_not_hold_the_others_up_for_ever(made: Any) -> None:
     """One is gone, and the other neither hears SIGTERM nor notices: the supervisor ends it."""
     run = made(compute={"num_processes": 2})
-    story, supervisor = Story(run), launch.spawn(run, 1)
-    processes = story.stepping(1)
+    history, supervisor = RunHistory(run), launch.spawn(run, 1)
+    processes = history.stepping(1)
     rank(processes, 0).suspend()
     rank(processes, 1).kill()
-    assert story.over(processes, time.monotonic()) == "failed"
+    assert history.over(processes, time.monotonic()) == "failed"
     assert storage.read_json(run.exit_file)["error"]["code"] in ("killed", "lost_process")
     supervisor.wait(30)
 
@@ -170,7 +170,7 @@ def test_recomputed_and_refined_the_base_learns_the_same(made: Any, stage: int, 
     for run in (two, one):
         launch.spawn(run, 1).wait(250)
         assert reader.state(run)[0] == "finished", run.log_file.read_text()[-3000:]
-    first, second = (reader.story(run).curve.loss for run in (one, two))
+    first, second = (reader.history(run).curve.loss for run in (one, two))
     assert len(first) == 3 and list(second) == pytest.approx(list(first), abs=1e-5)
 
 
@@ -215,18 +215,18 @@ def test_two_machines_train_what_one_does(made: Any, tmp_path: Path, stage: int)
     assert not (there / "events.jsonl").exists() or not (there / "events.jsonl").read_text()
     one = made(train={"max_steps": 6, "batch_size": 2})
     launch.spawn(one, 1).wait(200)
-    first, second = (reader.story(run).curve.loss for run in (one, two))
+    first, second = (reader.history(run).curve.loss for run in (one, two))
     assert len(first) == 6 and list(second) == pytest.approx(list(first), abs=1e-5)
 
 
 def test_a_dead_machine_ends_the_run_on_the_other(made: Any, tmp_path: Path) -> None:
     run = two_machines(made, 0)
     other, supervisor = other_machine(tmp_path, run), launch.spawn(run, 1)
-    story = Story(run)
-    processes = story.stepping(1)
+    history = RunHistory(run)
+    processes = history.stepping(1)
     for process in [*psutil.Process(other.pid).children(recursive=True), psutil.Process(other.pid)]:
         process.kill()
-    assert story.over(processes, time.monotonic()) == "failed"
+    assert history.over(processes, time.monotonic()) == "failed"
     error = json.loads(run.exit_file.read_text())["error"]
     assert error["code"] == "lost_process" and "another machine" in error["message"], error
     supervisor.wait(30)

@@ -46,10 +46,10 @@ def test_killed_resumed_interrupted(run: runs.Run) -> None:
     reader = runs.Reader()
     began = time.monotonic()
     supervisor = launch.spawn(run, 1)
-    until(lambda: reader.story(run).attempt == 1)
+    until(lambda: reader.history(run).attempt == 1)
     print(f"first event of the trainer after {time.monotonic() - began:.1f} s; supervisor "
           f"{psutil.Process(supervisor.pid).memory_info().rss >> 20} MB")
-    until(lambda: next(run.valid_checkpoints(), None) and reader.story(run).step > 5)
+    until(lambda: next(run.valid_checkpoints(), None) and reader.history(run).step > 5)
     members = processes.marked(run.path)
     assert [p.cmdline()[1:] for p in members if p.pid != supervisor.pid] == [["-m", processes.TRAINER, str(run.path)]]
     launch_yaml = json.loads(run.launch_file.read_text())
@@ -67,7 +67,7 @@ def test_killed_resumed_interrupted(run: runs.Run) -> None:
 
     assert launch.resume(run, reader) == 2
     supervisor = launch.spawn(run, 2)
-    until(lambda: (s := reader.story(run)).resumes and s.step > s.resumes[-1]["from_step"])
+    until(lambda: (s := reader.history(run)).resumes and s.step > s.resumes[-1]["from_step"])
     members = processes.marked(run.path)
     supervisor.kill()
     supervisor.wait()
@@ -77,12 +77,12 @@ def test_killed_resumed_interrupted(run: runs.Run) -> None:
 
     shell = subprocess.Popen([sys.executable, "-m", "studio.train", str(run.path)], cwd=ROOT, text=True,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=dict(os.environ))
-    until(lambda: len((s := reader.story(run)).resumes) == 2 and s.step > s.resumes[-1]["from_step"])
+    until(lambda: len((s := reader.history(run)).resumes) == 2 and s.step > s.resumes[-1]["from_step"])
     shell.send_signal(signal.SIGINT)
     printed, _ = shell.communicate(timeout=120)
     assert shell.returncode == 0, printed
     assert reader.state(run)[0] == "stopped" and not processes.marked(run.path)
-    step = reader.story(run).step
+    step = reader.history(run).step
     assert next(run.valid_checkpoints())[1]["step"] == step
     assert f"stopped at step {step}" in printed and f"resume: python -m studio.train {run.path}" in printed
     assert "loss" in printed

@@ -63,8 +63,8 @@ class Rent:
         return self.reader.state(self.run)[0]
 
     @property
-    def story(self) -> events.Story:
-        return self.reader.story(self.run)
+    def history(self) -> events.RunHistory:
+        return self.reader.history(self.run)
 
     def steps(self) -> list[int]:
         """The steps as they were told, in order."""
@@ -73,7 +73,7 @@ class Rent:
     def error(self) -> dict[str, Any]:
         """Why it failed."""
         assert self.state == "failed", (self.state, self.run.log_file.read_text()[-3000:])
-        return (self.story.end or {}).get("error") or {}
+        return (self.history.end or {}).get("error") or {}
 
 
 def holding(folder: Path, secret: str) -> list[str]:
@@ -84,15 +84,15 @@ def holding(folder: Path, secret: str) -> list[str]:
 def test_a_finished_run_is_the_one_that_trains_here_bit_for_bit(hub: JobsHub, home: Path, tmp_path: Path) -> None:
     rent = Rent(home)
     rent.start().wait(250)
-    assert rent.state == "finished", (rent.story.end, rent.run.log_file.read_text()[-3000:])
-    assert rent.steps() == [1, 2, 3, 4, 5, 6] and not rent.story.resumes
-    assert [s["step"] for s in rent.story.samples] == [0, 6, 6]
-    assert all((rent.run.samples / s["file"]).is_file() for s in rent.story.samples)
-    assert "cpu-basic" in rent.story.facts["device"] and rent.story.facts["threads"] == 1
+    assert rent.state == "finished", (rent.history.end, rent.run.log_file.read_text()[-3000:])
+    assert rent.steps() == [1, 2, 3, 4, 5, 6] and not rent.history.resumes
+    assert [s["step"] for s in rent.history.samples] == [0, 6, 6]
+    assert all((rent.run.samples / s["file"]).is_file() for s in rent.history.samples)
+    assert "cpu-basic" in rent.history.facts["device"] and rent.history.facts["threads"] == 1
     there = Rent(home, compute={"backend": "local"})
     there.start().wait(250)
     assert there.state == "finished"
-    assert there.story.curve.loss == rent.story.curve.loss
+    assert there.history.curve.loss == rent.history.curve.loss
     for kept in ("unet", "unet_ema", "optimizer.safetensors"):
         one, other = (run.run.checkpoints / "checkpoint-6" / kept for run in (rent, there))
         for path in [one] if one.is_file() else one.glob("*.safetensors"):
@@ -108,7 +108,7 @@ def test_a_job_outlives_its_watcher_and_hears_what_is_asked(hub: JobsHub, home: 
     rent = Rent(home, train={"max_steps": 5000}, checkpoint={"every_steps": 5000})
     supervisor = rent.start()
     until(lambda: len(rent.steps()) > 3 or supervisor.poll() is not None)
-    assert rent.state == "running" and [s["step"] for s in rent.story.samples] == [0], rent.story.end
+    assert rent.state == "running" and [s["step"] for s in rent.history.samples] == [0], rent.history.end
     (watcher,) = [p for p in processes.marked(rent.run.path) if p.pid != supervisor.pid]
     for process in (supervisor, psutil.Process(watcher.pid)):
         process.kill()
@@ -118,19 +118,19 @@ def test_a_job_outlives_its_watcher_and_hears_what_is_asked(hub: JobsHub, home: 
         runs.delete(home, rent.run)
     kept = storage.read_json(rent.run.remote_file)
     storage.write_json(rent.run.remote_file, {name: kept[name] for name in ("over", "backend", "intent", "start")})
-    seen = rent.story.step  # and as if it had been killed before it could keep the handle
+    seen = rent.history.step  # and as if it had been killed before it could keep the handle
     supervisor = rent.start()
-    until(lambda: rent.story.step > seen + 3)
+    until(lambda: rent.history.step > seen + 3)
     assert len(hub.jobs) == 1, "the same job, not a second one"
     asked = launch.ask(rent.run, "stop", rent.reader)
     supervisor.wait(200)
-    assert rent.state == "stopped" and rent.story.controls[asked]["result"] == "done", rent.story.end
-    last = rent.story.step
+    assert rent.state == "stopped" and rent.history.controls[asked]["result"] == "done", rent.history.end
+    last = rent.history.step
     assert rent.steps() == list(range(1, last + 1)), "every step once, in order"
     assert storage.verify(rent.run.checkpoints / f"checkpoint-{last}")["step"] == last
     supervisor = rent.start()
-    until(lambda: rent.story.step > last)
-    assert len(hub.jobs) == 2 and rent.story.resumes[-1]["from_step"] == last
+    until(lambda: rent.history.step > last)
+    assert len(hub.jobs) == 2 and rent.history.resumes[-1]["from_step"] == last
     launch.ask(rent.run, "cancel", rent.reader)
     supervisor.wait(60)
     assert rent.state == "cancelled" and hub.jobs["job1"].ended == ("CANCELED", None)
@@ -150,7 +150,7 @@ def test_how_it_is_refused_and_how_it_is_lost(hub: JobsHub, home: Path) -> None:
     assert rent.error()["code"] == "no_credit" and "settings/billing" in rent.error()["hint"] and not hub.jobs
     hub.refuse = None
     supervisor = rent.start()
-    until(lambda: rent.story.step > 3)
+    until(lambda: rent.history.step > 3)
     launch.ask(rent.run, "save", rent.reader)
     (repo,) = hub.repos.values()
     until(lambda: (repo.revisions["main"] / "result.zip").is_file())

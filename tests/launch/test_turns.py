@@ -142,7 +142,7 @@ def test_a_long_job_makes_way_and_says_why(bench: Bench, turns: Queue) -> None:
     job.update(name="long job")
     wait_for(lambda: bench.state(job) == "cancelled", 40)
     assert turns.started[:2] == ["long", "long job"]
-    requests = [event for event in bench.reader.story(job).controls.values()]
+    requests = [event for event in bench.reader.history(job).controls.values()]
     assert requests and requests[0]["control"] == "cancel"
     wait_for(lambda: run.attempts() == (2, 2))
     launch.ask(run, "cancel", bench.reader)

@@ -119,9 +119,9 @@ def note_draws(_: int) -> None:
         batch = made(self, samples)
         with open(Path(sys.argv[1]) / f"draws-{os.environ.get('RANK', '0')}.jsonl", "a") as file:
             for index, s in enumerate(samples):
-                noisy = hashlib.sha256(batch.x_t[index].numpy().tobytes()).hexdigest()
+                noisy = hashlib.sha256(batch.noisy_latents[index].numpy().tobytes()).hexdigest()
                 file.write(json.dumps([s.epoch, s.position, s.row["image"], s.caption, s.flip,
-                                       float(batch.time[index]), noisy]) + "\n")
+                                       float(batch.timesteps[index]), noisy]) + "\n")
         return batch
 
     Feed.__call__ = call  # type: ignore[method-assign]

@@ -97,9 +97,9 @@ def told(run: runs.Run, kind: str | None = None) -> list[dict[str, Any]]:
     return [e for e in found if kind in (None, e["kind"])]
 
 
-def story(run: runs.Run) -> events.Story:
+def history(run: runs.Run) -> events.RunHistory:
     """The folded events."""
-    return runs.Reader().story(run)
+    return runs.Reader().history(run)
 
 
 def fingerprint(run: runs.Run, step: int) -> dict[str, str]:
@@ -110,5 +110,5 @@ def fingerprint(run: runs.Run, step: int) -> dict[str, str]:
 
 def curve(run: runs.Run) -> dict[int, str]:
     """Each step's loss, every bit of it."""
-    found = story(run).curve
+    found = history(run).curve
     return {step: float(loss).hex() for step, loss in zip(found.step, found.loss, strict=True) if loss is not None}

@@ -11,7 +11,7 @@ from studio import config, prepare, storage
 from studio.cli import train as shell
 from studio.folders import runs
 
-from .conftest import Make, child, curve, fingerprint, story, told, train
+from .conftest import Make, child, curve, fingerprint, history, told, train
 
 EARLY = {"checkpoint": {"every_steps": 3, "keep": 5}}
 
@@ -39,7 +39,7 @@ def test_a_branch_without_changes_repeats_its_parent(home: Path, parent: runs.Ru
     whole = curve(parent)
     assert curve(made) == {step: loss for step, loss in whole.items() if step > 3}
     assert fingerprint(made, 8) == fingerprint(parent, 8)
-    assert [c["name"] for c in story(made).checkpoints][0] == "checkpoint-3"
+    assert [c["name"] for c in history(made).checkpoints][0] == "checkpoint-3"
     for path, _ in parent.valid_checkpoints():
         storage.verify(path)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from studio.datasets.pictures.buckets import Buckets
-from studio.train.batches.sampler import Draws, share
+from studio.train.batches.sampler import DeterministicSampler, split_microbatches
 
 from .conftest import Make, child, curve, fingerprint, picture, told, train
 
@@ -24,16 +24,16 @@ def mixed(home: Path) -> list[dict[str, Any]]:
     return [picture(home, n, size) for n, size in enumerate(SIZES)]
 
 
-def draws(count: int, **more: Any) -> Draws:
+def draws(count: int, **more: Any) -> DeterministicSampler:
     rows = [{"image": str(n), "captions": ["a", "b"], "width": SIZES[n % 11][0], "height": SIZES[n % 11][1]}
             for n in range(count)]
-    return Draws(rows, 5, "", Buckets(32, 8).of, **more)
+    return DeterministicSampler(rows, 5, "", Buckets(32, 8).of, **more)
 
 
 @pytest.mark.parametrize(("count", "size"), [(11, 4), (50, 4), (50, 7), (33, 3), (8, 8), (3, 16)])
 def test_windows_hold_every_row_once_and_one_bucket_where_they_can(count: int, size: int) -> None:
     made, per_epoch = draws(count), -(-count // size)
-    windows = list(islice(made.windows(size, 0), 3 * per_epoch + 5))
+    windows = list(islice(made.global_batches(size, 0), 3 * per_epoch + 5))
     pure = sum(n // size for n in Buckets(32, 8).count(made.rows).values())
     for epoch in range(3):
         own = [w for _, w in windows[epoch * per_epoch : (epoch + 1) * per_epoch]]
@@ -42,19 +42,19 @@ def test_windows_hold_every_row_once_and_one_bucket_where_they_can(count: int, s
         assert [len(w) for w in own] == [size] * (count // size) + [count % size] * (count % size > 0)
         assert sum(len({s.size for s in w}) == 1 and len(w) == size for w in own) >= pure
         assert all(made.rows[made.epoch(epoch)[s.position]] is s.row for w in own for s in w)
-    assert list(islice(made.windows(size, per_epoch + 1), 4)) == windows[per_epoch + 1 : per_epoch + 5]
+    assert list(islice(made.global_batches(size, per_epoch + 1), 4)) == windows[per_epoch + 1 : per_epoch + 5]
 
 
 def test_the_order_of_windows_is_drawn_and_a_short_one_comes_last() -> None:
     made = draws(50)
-    shapes = [[w[0].size for _, w in islice(made.windows(4, 13 * epoch), 13)] for epoch in range(4)]
+    shapes = [[w[0].size for _, w in islice(made.global_batches(4, 13 * epoch), 13)] for epoch in range(4)]
     assert len({tuple(s) for s in shapes}) == 4
 
 
 @pytest.mark.parametrize(("batch", "ranks"), [(8, 1), (2, 1), (2, 2), (1, 4), (3, 2)])
 def test_micro_batches_hold_one_bucket_and_all_of_a_window(batch: int, ranks: int) -> None:
-    for _, window in islice(draws(50).windows(8, 0), 7):
-        shares = [share(window, batch, rank, ranks) for rank in range(ranks)]
+    for _, window in islice(draws(50).global_batches(8, 0), 7):
+        shares = [split_microbatches(window, batch, rank, ranks) for rank in range(ranks)]
         assert len({len(s) for s in shares}) == 1
         dealt = [b for m in zip(*shares, strict=True) for b in m]
         assert all(len(b) <= batch and len({s.size for s in b}) <= 1 for b in dealt)
@@ -63,7 +63,7 @@ def test_micro_batches_hold_one_bucket_and_all_of_a_window(batch: int, ranks: in
 
 def test_a_dropped_caption_is_drawn_for_each_sample() -> None:
     made = draws(40, caption_dropout=0.3)
-    captions = [[s.caption for _, w in islice(made.windows(8, 5 * e), 5) for s in w] for e in range(20)]
+    captions = [[s.caption for _, w in islice(made.global_batches(8, 5 * e), 5) for s in w] for e in range(20)]
     share_ = sum(c.count("") for c in captions) / 800
     assert 0.25 < share_ < 0.35 and captions[0] != captions[1] and set(made.captions()) == {"", "a", "b"}
     assert set(draws(40).captions()) == {"a", "b"} and set(draws(40, caption_dropout=1.0).sample(
@@ -72,7 +72,7 @@ def test_a_dropped_caption_is_drawn_for_each_sample() -> None:
 
 def test_crop_variants_are_a_few_places_of_each_picture() -> None:
     made = draws(3, random_crops=True, crop_variants=4)
-    seen = {s.crop for _, w in islice(made.windows(3, 0), 60) for s in w if s.row["image"] == "1"}
+    seen = {s.crop for _, w in islice(made.global_batches(3, 0), 60) for s in w if s.row["image"] == "1"}
     listed = {s.crop for s in made.variants() if s.row["image"] == "1"}
     assert seen == listed and len(listed) == 4 and len(made.variants()) == 12
 

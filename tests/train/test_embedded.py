@@ -9,7 +9,7 @@ import torch
 from studio import families
 from studio.bases import source
 from studio.train.batches.cache import CachedPictures, Encoders, LivePictures, part_hashes
-from studio.train.batches.sampler import Framing, Sample
+from studio.train.batches.sampler import ImageTransform, Sample
 
 from .conftest import Make, picture, told, train
 
@@ -37,9 +37,9 @@ def test_a_cached_posterior_is_the_encoded_one(home: Path) -> None:
         return home / "images" / row["image"][:2] / f"{row['image']}.png"
 
     samples = [Sample(row, 0, n, "", flip, (0.5, 0.5), (64, 64)) for n, flip in enumerate((False, True))]
-    cached = CachedPictures(home, encoders, Framing("lanczos"), path_of)
+    cached = CachedPictures(home, encoders, ImageTransform("lanczos"), path_of)
     cached.fill(samples, lambda: None)
-    live = LivePictures(home, encoders, Framing("lanczos"), path_of, workers=1)
+    live = LivePictures(home, encoders, ImageTransform("lanczos"), path_of, workers=1)
     live.ahead(samples)
     for sample in samples:
         for name, value in live(sample).items():

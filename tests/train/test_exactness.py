@@ -14,9 +14,9 @@ import torch
 
 from studio import config, storage
 from studio.folders import runs
-from studio.train.batches.sampler import Draws, Sample, share, uniform
+from studio.train.batches.sampler import DeterministicSampler, Sample, split_microbatches, uniform
 from studio.train.checkpoints import changes, training_fields
-from studio.train.parallel.distributed import Host, precision_of
+from studio.train.parallel.distributed import Distributed, precision_of
 
 from .conftest import Make, child, curve, fingerprint, told, train, two_ranks
 from .test_loop import ask_at
@@ -151,13 +151,13 @@ def test_an_older_format_is_named(make: Make, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_run_where_kernels_may_differ_promises_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a GPU without the deterministic mode says; its kernels are not here, the saying is."""
-    built = Host.__init__
+    built = Distributed.__init__
 
-    def on_a_gpu(self: Host, *args: Any) -> None:
+    def on_a_gpu(self: Distributed, *args: Any) -> None:
         built(self, *args)
         self.exact = False
 
-    monkeypatch.setattr(Host, "__init__", on_a_gpu)
+    monkeypatch.setattr(Distributed, "__init__", on_a_gpu)
     run = make()
     with monkeypatch.context() as patch:
         ask_at(run, patch, 3, ("stop", {}))
@@ -257,25 +257,25 @@ def test_two_ranks_equal_one_process(make: Make) -> None:
     assert torch.allclose(first, second, rtol=1e-5), (first, second)
 
 
-def draws(rows: int) -> Draws:
+def draws(rows: int) -> DeterministicSampler:
     rows_ = [{"image": str(n), "captions": ["a", "b"]} for n in range(rows)]
-    return Draws(rows_, 5, "", lambda row: (32, 32), flips=True)
+    return DeterministicSampler(rows_, 5, "", lambda row: (32, 32), flips=True)
 
 
 def test_windows_cut_each_epoch_and_can_start_anywhere() -> None:
-    windows = list(islice(draws(7).windows(3, 0), 9))
+    windows = list(islice(draws(7).global_batches(3, 0), 9))
     assert [len(w) for _, w in windows] == [3, 3, 1] * 3
     for epoch in range(3):
         seen = [s.row["image"] for _, w in windows[epoch * 3 : epoch * 3 + 3] for s in w]
         assert sorted(seen) == [str(n) for n in range(7)]
-    assert list(islice(draws(7).windows(3, 4), 5)) == windows[4:]
+    assert list(islice(draws(7).global_batches(3, 4), 5)) == windows[4:]
     assert {s.caption for _, w in windows for s in w} == {"a", "b"} and {s.flip for _, w in windows for s in w} == {
         True, False}
 
 
 def test_ranks_share_a_window_in_order() -> None:
     window = [Sample({}, 0, n, "", False, (0.5, 0.5), (32, 32)) for n in range(10)]
-    places = [[[s.position for s in batch] for batch in share(window, 2, rank, 2)] for rank in (0, 1)]
+    places = [[[s.position for s in batch] for batch in split_microbatches(window, 2, rank, 2)] for rank in (0, 1)]
     assert places == [[[0, 1], [4, 5], [8, 9]], [[2, 3], [6, 7], []]]
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from studio.train.batches.sampler import Framing, Sample
+from studio.train.batches.sampler import ImageTransform, Sample
 
 FILTERS = ("lanczos", "bicubic", "bilinear", "box", "hamming", "nearest")
 SIZES = [(40, 40), (64, 40), (40, 64), (33, 60), (100, 31), (31, 100), (32, 32), (128, 96), (97, 61), (17, 23),
@@ -49,7 +49,7 @@ def by_hand(path: Path, size: tuple[int, int], resampling: str, flip: bool, plac
 def test_pixels_are_those_of_pil_to_the_bit(pictures: list[Path], resampling: str, flip: bool) -> None:
     for path in pictures:
         for size, place in (((32, 32), (0.5, 0.5)), ((48, 24), (0.25, 0.75))):
-            found = Framing(resampling).pixels(path, sample(size, flip, place))
+            found = ImageTransform(resampling).pixels(path, sample(size, flip, place))
             assert torch.equal(found, by_hand(path, size, resampling, flip, place)), (path.name, size)
 
 
@@ -61,7 +61,7 @@ def test_a_square_is_what_the_reference_scripts_transforms_make(pictures: list[P
             transforms.Resize(32, interpolation=getattr(transforms.InterpolationMode, name.upper())),
             transforms.CenterCrop(32), transforms.ToTensor(), transforms.Normalize([0.5], [0.5])])
         for path in pictures:
-            ours = Framing(name).pixels(path, sample((32, 32)))[0]
+            ours = ImageTransform(name).pixels(path, sample((32, 32)))[0]
             assert torch.allclose(ours, theirs(Image.open(path)), atol=1e-6), path.name
 
 
@@ -76,5 +76,5 @@ def test_a_square_is_what_the_reference_scripts_transforms_make(pictures: list[P
 def test_what_is_told_of_the_crop_is_that_of_the_picture_as_it_is_seen(
         size: tuple[int, int], flip: bool, place: tuple[float, float], row: dict[str, Any],
         facts: tuple[int, ...]) -> None:
-    told = Framing("lanczos").facts(sample(size, flip, place, width=1600, height=1200, **row))
+    told = ImageTransform("lanczos").facts(sample(size, flip, place, width=1600, height=1200, **row))
     assert (*told["original_size"], *told["crop"], *told["target_size"]) == facts

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from studio.folders import events
 from studio.train.batches import sampler
 
-from .conftest import Make, picture, story, told, train
+from .conftest import Make, history, picture, told, train
 
 
 def test_a_new_family_trains_with_no_edit_outside_its_file(make: Make) -> None:
@@ -30,7 +30,7 @@ def test_a_new_family_trains_with_no_edit_outside_its_file(make: Make) -> None:
     phases = [e["phase"] for e in told(run, "phase")]
     assert list(dict.fromkeys(phases)) == ["loading", "caching", "sampling", "training", "saving"]
     assert [e["step"] for e in told(run, "step")] == list(range(1, 9))
-    assert story(run).curve.loss[-1] < story(run).curve.loss[0]
+    assert history(run).curve.loss[-1] < history(run).curve.loss[0]
     drawn = {(e["step"], e["weights"], e["prompt_index"]) for e in told(run, "sample")}
     assert drawn == {(s, w, i) for s in (0, 4, 8) for w in (("raw", "ema") if s else ("raw",)) for i in (0, 1)}
     for event in told(run, "sample"):
@@ -266,7 +266,7 @@ def test_pictures_are_framed_as_torchvision_does(tmp_path: Path) -> None:
     image = Image.linear_gradient("L").resize((60, 40)).convert("RGB")
     image.save(tmp_path / "a.png")
     row = {"image": "a", "width": 60, "height": 40}
-    frame = sampler.Framing("bilinear")
+    frame = sampler.ImageTransform("bilinear")
     plain = frame.pixels(tmp_path / "a.png", sampler.Sample(row, 0, 0, "", False, (0.5, 0.5), (32, 32)))
     flipped = frame.pixels(tmp_path / "a.png", sampler.Sample(row, 0, 0, "", True, (0.5, 0.5), (32, 32)))
     assert plain.shape == (1, 3, 32, 32) and plain.min() >= -1 and plain.max() <= 1

@@ -177,7 +177,7 @@ def test_clipping_really_clips() -> None:
         weight, update = updater(limit)
         weight.grad = torch.tensor([300.0, 400.0])
         assert update(0, torch.tensor(1.0)).item() == pytest.approx(500)
-        moments[limit] = update.state({"w": weight})[0]["exp_avg.w"]
+        moments[limit] = update.state_dict({"w": weight})[0]["exp_avg.w"]
     assert torch.allclose(moments[1.0], torch.tensor([0.06, 0.08]), atol=1e-5)
     assert torch.allclose(moments[0.0], torch.tensor([30.0, 40.0]))
 

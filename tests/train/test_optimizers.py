@@ -73,7 +73,7 @@ def test_the_state_is_as_large_as_is_said_before(name: str) -> None:
     update = updater(name, tensors)
     for step in range(2):
         step_once(update, step)
-    state, _ = update.state({str(i): p for i, p in enumerate(tensors)})
+    state, _ = update.state_dict({str(i): p for i, p in enumerate(tensors)})
     kept = sum(t.nbytes for key, t in state.items() if not key.startswith(("step.", "point.")))
     assert kept == sum(OPTIMIZERS[name].state_bytes(p.numel()) for p in tensors)
 
@@ -111,7 +111,7 @@ def test_8bit_learns_as_adamw_does() -> None:
             loss.backward()
             update(step, loss.detach())
             seen.append(loss.item())
-        state, _ = update.state(dict(model.named_parameters()))
+        state, _ = update.state_dict(dict(model.named_parameters()))
         losses[name], kept[name] = sum(seen[-50:]) / 50, sum(t.nbytes for t in state.values())
         assert losses[name] < 0.8 * seen[0]
     assert losses["adamw8bit"] == pytest.approx(losses["adamw"], rel=0.02)
@@ -135,7 +135,7 @@ def step_once(update: optim.Updater, step: int) -> torch.Tensor:
 
 def snapshot(update: optim.Updater, names: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], Any]:
     """Everything a checkpoint keeps of an update, copied."""
-    tensors, numbers = update.state(names)
+    tensors, numbers = update.state_dict(names)
     weights = {f"weight.{name}": p for name, p in names.items()}
     return {key: t.detach().clone() for key, t in {**tensors, **weights}.items()}, json.loads(json.dumps(numbers))
 
@@ -202,13 +202,14 @@ def test_state_survives_a_file_exactly(name: str, tmp_path: Path) -> None:
         update = updater(name, parameters, learning_rate=OPTIMIZERS[name].suggests.get("learning_rate", 1e-2))
         for step in range(8):
             if broken and step == 4:
-                tensors, numbers = update.state({f"p.{i}": p for i, p in enumerate(parameters)})
+                tensors, numbers = update.state_dict({f"p.{i}": p for i, p in enumerate(parameters)})
                 save_file(tensors, tmp_path / "s.safetensors")
                 (tmp_path / "s.json").write_text(json.dumps(numbers))
                 parameters = [torch.nn.Parameter(p.detach().clone()) for p in parameters]
                 update = updater(name, parameters, learning_rate=OPTIMIZERS[name].suggests.get("learning_rate", 1e-2))
-                update.take({f"p.{i}": p for i, p in enumerate(parameters)}, load_file(tmp_path / "s.safetensors"),
-                            json.loads((tmp_path / "s.json").read_text()))
+                update.load_state_dict({f"p.{i}": p for i, p in enumerate(parameters)},
+                                       load_file(tmp_path / "s.safetensors"),
+                                       json.loads((tmp_path / "s.json").read_text()))
             step_once(update, step)
         tracks.append(snapshot(update, {str(i): p for i, p in enumerate(parameters)}))
     assert tracks[0][1] == tracks[1][1] and all(torch.equal(t, tracks[1][0][key]) for key, t in tracks[0][0].items())

@@ -17,7 +17,7 @@ from studio import prepare
 from studio.folders import events
 from studio.train import track
 
-from .conftest import Make, child, story, told, train
+from .conftest import Make, child, history, told, train
 from .test_loop import ask_at
 
 WANTED = {"max_steps": 4, "batch_size": 2}
@@ -185,7 +185,7 @@ def test_a_tracker_that_fails_is_a_warning(make: Make, monkeypatch: pytest.Monke
     assert warning["code"] == "tracker_failed" and "tensorboard" in warning["message"]
     assert "hf_abc" not in warning["message"]
     assert told(run)[-1]["kind"] == "end"
-    assert story(run).curve.loss == story(plain).curve.loss
+    assert history(run).curve.loss == history(plain).curve.loss
 
 
 def test_validation_numbers_are_tracked(make: Make) -> None:

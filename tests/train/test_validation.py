@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from studio import families
 from studio.bases import source
 from studio.folders import runs
-from studio.train.batches.sampler import CENTRE, Framing, Sample, normal, uniform
+from studio.train.batches.sampler import CENTRE, ImageTransform, Sample, normal, uniform
 
 from .conftest import Make, child, curve, fingerprint, picture, told, train
 from .test_exactness import two_ranks
@@ -52,7 +52,7 @@ def test_the_loss_is_the_mean_over_fixed_times_and_noise(make: Make, home: Path)
     for row in pictures[6:]:
         sample = Sample(row, 0, 0, "", False, CENTRE, (32, 32))
         path = home / "images" / row["image"][:2] / f"{row['image']}.png"
-        x0 = parts["eye"](Framing("lanczos").pixels(path, sample))
+        x0 = parts["eye"](ImageTransform("lanczos").pixels(path, sample))
         for stratum in range(4):
             t = (stratum + uniform(0, f"validation-time/{row['image']}", stratum, 0)) / 4
             eps = normal(tuple(x0.shape[1:]), 0, f"validation-noise/{row['image']}", stratum, 0)[None]

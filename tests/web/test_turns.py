@@ -100,10 +100,10 @@ def alone(crowded: Space, run_id: str, steps: int, tmp: Path) -> dict[int, float
         (home / part).symlink_to(crowded.server.home / part)
     whole = runs.create(home, name="unbroken", owner="local", config=source.created_config(), rows=source.rows())
     supervisor, reader = launch.spawn(whole, 1), runs.Reader()
-    until(lambda: reader.story(whole).step >= steps, 120)
+    until(lambda: reader.history(whole).step >= steps, 120)
     launch.ask(whole, "cancel", reader)
     supervisor.wait(60)
-    return {step: loss for step, loss in zip(*_columns(reader.story(whole).curve), strict=True) if step <= steps}
+    return {step: loss for step, loss in zip(*_columns(reader.history(whole).curve), strict=True) if step <= steps}
 
 
 def _columns(curve: Any) -> tuple[list[int], list[float]]:

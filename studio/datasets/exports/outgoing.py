@@ -31,7 +31,7 @@ from studio.storage import zips
 WHOLE = [0, 0, 0]  # the crop of a picture that is learned from as a whole
 
 
-class Nothing(StudioError):
+class EmptyDataset(StudioError):
     """A data set without a picture; the message is a sentence for a person."""
 
 
@@ -46,11 +46,11 @@ class Facts(TypedDict, total=False):
 
 
 def ready(dataset: Dataset) -> Sequence[Row]:
-    """The rows to take away. Raises Nothing."""
+    """The rows to take away. Raises EmptyDataset."""
     rows = dataset.snapshot().rows
     if not rows:
-        raise Nothing(Message("The data set {name} has no pictures to take away ({state}).", name=repr(dataset.name),
-                              state=dataset.state))
+        raise EmptyDataset(Message("The data set {name} has no pictures to take away ({state}).",
+                                   name=repr(dataset.name), state=dataset.state))
     return rows
 
 
@@ -89,7 +89,7 @@ def stored_sizes(dataset: Dataset, rows: Iterable[Row]) -> list[tuple[Path, int]
 
 
 def pack(dataset: Dataset) -> zips.Download:
-    """The data set as a zip, open for reading; the caller closes it. Raises Nothing, storage.Corrupt.
+    """The data set as a zip, open for reading; the caller closes it. Raises EmptyDataset, storage.Corrupt.
 
     Stored pictures never change and are never deleted, so they are opened only as they are sent."""
     rows = ready(dataset)
@@ -104,7 +104,7 @@ def pack(dataset: Dataset) -> zips.Download:
         place = f"{row['split']}/{name}"
         contents.append((place, zips.Stored(path, size)))
         paths[place] = str(path)
-    parts = zips.later_zip(contents, lambda name: _crc32(paths[name]))
+    parts = zips.lazy_zip(contents, lambda name: _crc32(paths[name]))
     images = list(map(itemgetter("image"), rows))
     etag = hashlib.sha256(json.dumps([texts, images]).encode()).hexdigest()
     return zips.Download(f"{_plain_name(dataset.name)}.zip", "application/zip", parts, etag)

@@ -60,7 +60,7 @@ class Shard:
 
 
 def shards(dataset: Dataset, most: int = SHARD) -> list[Shard]:
-    """The whole data set, split by split in the rows' order. Raises Nothing, storage.Corrupt."""
+    """The whole data set, split by split in the rows' order. Raises EmptyDataset, storage.Corrupt."""
     rows = ready(dataset)
     pieces_of: dict[str, list[Piece]] = defaultdict(list)  # by split
     for row, facts, (path, size) in zip(rows, described(rows), stored_sizes(dataset, rows), strict=True):

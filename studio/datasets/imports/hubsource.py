@@ -15,7 +15,7 @@ from typing import IO, Any, TypedDict, cast
 
 from studio import limited, storage
 from studio.datasets.imports.sources import MAX_FILE
-from studio.datasets.options import Wrong
+from studio.datasets.options import InvalidOptions
 from studio.datasets.pictures import workers
 from studio.errors import StudioError
 from studio.limited import ipc
@@ -31,7 +31,7 @@ PREVIEW_SECONDS = 90.0
 
 @dataclass(frozen=True)
 class HubSource:
-    """A data set of the Hub. Empty columns are guessed; an empty split takes all. Raises Wrong, in words."""
+    """A data set of the Hub. Empty columns are guessed; an empty split takes all. Raises InvalidOptions, in words."""
 
     name: str
     config: str | None = None
@@ -45,21 +45,21 @@ class HubSource:
 
     def __post_init__(self) -> None:
         if not REPO.fullmatch(self.name) or ".." in self.name or "--" in self.name:
-            raise Wrong(Message("{name} is no Hub data set: give its id, such as user/name.",
-                                name=repr(self.name[:200])))
+            raise InvalidOptions(Message("{name} is no Hub data set: give its id, such as user/name.",
+                                         name=repr(self.name[:200])))
         if self.revision and (not REVISION.fullmatch(self.revision) or ".." in self.revision):
-            raise Wrong(Message("{name} is no revision: give a branch, tag or commit, or leave it empty.",
-                                name=repr(self.revision[:200])))
+            raise InvalidOptions(Message("{name} is no revision: give a branch, tag or commit, or leave it empty.",
+                                         name=repr(self.revision[:200])))
         for path in (self.data_dir or "", *self.data_files):
             if _lies_outside(path):
-                raise Wrong(Message("{path} lies outside the data set: give a path or a pattern inside it.",
-                                    path=repr(path[:200])))
+                raise InvalidOptions(Message("{path} lies outside the data set: give a path or a pattern inside it.",
+                                             path=repr(path[:200])))
         if self.max_rows is not None and not 1 <= self.max_rows <= MOST_ROWS:
-            raise Wrong(Message("At most {most:,} rows are read, and at least one.", most=MOST_ROWS))
+            raise InvalidOptions(Message("At most {most:,} rows are read, and at least one.", most=MOST_ROWS))
 
     @classmethod
     def of(cls, wish: dict[str, Any]) -> HubSource:
-        """From JSON-like data. Raises Wrong for unknown names and wrong types."""
+        """From JSON-like data. Raises InvalidOptions for unknown names and wrong types."""
         names = [field.name for field in dataclasses.fields(cls)]
         kinds = dict.fromkeys(names, str) | {"max_rows": int, "data_files": list | tuple}
         wishes = {key: value for key, value in wish.items() if value not in (None, "", [])}
@@ -67,15 +67,15 @@ class HubSource:
             wishes["data_files"] = [wishes["data_files"]]
         for key, value in wishes.items():
             if key not in kinds:
-                raise Wrong(Message("A Hub source has no {name}; there are: {names}.", name=repr(key[:60]),
-                                    names=", ".join(kinds)))
+                raise InvalidOptions(Message("A Hub source has no {name}; there are: {names}.", name=repr(key[:60]),
+                                             names=", ".join(kinds)))
             if not isinstance(value, kinds[key]) or isinstance(value, bool):
-                raise Wrong(Message("{name} of a Hub source is of the wrong kind.", name=key))
+                raise InvalidOptions(Message("{name} of a Hub source is of the wrong kind.", name=key))
         files = wishes.pop("data_files", ())
         if not all(isinstance(file, str) for file in files):
-            raise Wrong(Message("data_files of a Hub source is a list of paths or patterns."))
+            raise InvalidOptions(Message("data_files of a Hub source is a list of paths or patterns."))
         if "name" not in wishes:
-            raise Wrong(Message("A Hub source needs its name, such as user/name."))
+            raise InvalidOptions(Message("A Hub source needs its name, such as user/name."))
         return cls(data_files=tuple(files), **wishes)
 
     def wish(self) -> JsonObject:

@@ -14,7 +14,7 @@ from studio import limited, storage
 from studio.datasets.imports import words
 from studio.datasets.imports.hubsource import HubSource
 from studio.datasets.imports.importlock import take_lock
-from studio.datasets.options import Options, Wrong
+from studio.datasets.options import InvalidOptions, Options
 from studio.datasets.schema import ImportReport
 from studio.datasets.store import Dataset
 from studio.limited import confine
@@ -59,10 +59,10 @@ def add_hub(dataset: Dataset, source: HubSource, token: str | None, progress: Pr
 
 def commit(dataset: Dataset, progress: Progress | None = None, options: Options = Options(),
            begun: Begun | None = None, place: Place = at_once) -> ImportReport:
-    """`add` for the batches that wait (`Dataset.receive`). Raises Wrong when none does."""
+    """`add` for the batches that wait (`Dataset.receive`). Raises InvalidOptions when none does."""
     batches = dict(dataset.batches())
     if not batches:
-        raise Wrong(Message("No files wait to be imported: send some first."))
+        raise InvalidOptions(Message("No files wait to be imported: send some first."))
     files: list[tuple[str, Path]] = []
     for batch, names in batches.items():
         for number, name in enumerate(names):
@@ -73,11 +73,12 @@ def commit(dataset: Dataset, progress: Progress | None = None, options: Options 
 def read_again(dataset: Dataset, options: Options, progress: Progress | None = None, begun: Begun | None = None,
                place: Place = at_once) -> ImportReport:
     """Read the files of words of the last import once more, by other options, and give the pictures what they say now;
-    one step of undo. Captions that were changed by hand since stay. Returns the report. Raises Wrong where those files
-    were not kept."""
+    one step of undo. Captions that were changed by hand since stay. Returns the report.
+
+    Raises InvalidOptions where those files were not kept."""
     if not words.are_kept(dataset):
-        raise Wrong(Message("The files of words of this data set are not kept: import it again to read them "
-                            "otherwise."))
+        raise InvalidOptions(Message("The files of words of this data set are not kept: import it again to read them "
+                                     "otherwise."))
     return _run(dataset, {"again": True, "files": []}, options, progress, begun, place)
 
 

@@ -25,7 +25,7 @@ from studio.datasets.imports import meanings, sources, words
 from studio.datasets.imports.headline import GivenTable
 from studio.datasets.imports.hubsource import Rows, Unreadable
 from studio.datasets.imports.layout import MOST_TEXT, Layout, TooMuchText
-from studio.datasets.imports.pool import Cancelled, Gone, Pool, check, staging_of
+from studio.datasets.imports.pool import Cancelled, DatasetDeleted, Pool, check, staging_of
 from studio.datasets.imports.reporting import Report
 from studio.datasets.imports.sources import Entry, Given
 from studio.datasets.naming import relying
@@ -173,7 +173,7 @@ class Intake:
 
     def _commit(self, layout: Layout, pictures: list[Entry], tables: list[Iterator[Entry]]) -> ImportReport:
         """Decode the pictures and those of the tables, and make rows of them that are seen from then on, all or none.
-        Returns the report. Raises Gone, Cancelled, TooMuchText, OSError."""
+        Returns the report. Raises DatasetDeleted, Cancelled, TooMuchText, OSError."""
         report = layout.report
         pool = Pool(self.dataset, self.options, self.readable)
         try:
@@ -295,7 +295,7 @@ def attempt(dataset: Dataset, task: Task, tell: Tell, pictures: storage.Lock, to
     """`run`; what ends it early is what the report says. Raises OSError where not even that can be written."""
     try:
         run(dataset, task, tell, pictures, token)
-    except Gone:
+    except DatasetDeleted:
         return
     except Cancelled as ended:
         fail(dataset, task, str(ended) or CANCELLED)

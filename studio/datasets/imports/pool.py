@@ -27,7 +27,7 @@ AHEAD = 2 * WORKERS  # pictures in hand at once
 UNTRUE = Message("it made its reader say what is not so: damaged, or made to do harm")
 
 
-class Gone(Exception):
+class DatasetDeleted(Exception):
     """The data set was deleted while its import was under way."""
 
 
@@ -41,9 +41,9 @@ def staging_of(dataset: Dataset) -> Path:
 
 
 def check(dataset: Dataset) -> None:
-    """Return if the import may go on. Raises Gone, Cancelled."""
+    """Return if the import may go on. Raises DatasetDeleted, Cancelled."""
     if not dataset.path.exists():
-        raise Gone
+        raise DatasetDeleted
     if (dataset.path / "cancel").exists():
         raise Cancelled((dataset.path / "cancel").read_text(encoding="utf-8"))
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datasets import DatasetBuilder, IterableDataset
 
 
-class Stop(StudioError):
+class ReadError(StudioError):
     """It cannot be read; the message is a sentence for a person."""
 
 
@@ -34,7 +34,7 @@ class HubFacts(TypedDict, total=False):
 
 
 def hub_splits(source: HubSource, token: str | None) -> tuple[HubFacts, dict[str, IterableDataset]]:
-    """Facts of a Hub data set, and its splits as streams {name: stream}. Raises Stop."""
+    """Facts of a Hub data set, and its splits as streams {name: stream}. Raises ReadError."""
     from datasets import config as limits
 
     facts = _repository(source, token)
@@ -43,13 +43,13 @@ def hub_splits(source: HubSource, token: str | None) -> tuple[HubFacts, dict[str
     for split, files in (builder.config.data_files or {}).items():
         for file in files:
             if not _inside(str(file), where):
-                raise Stop(Message("{name} points outside its repository (split {split}): such data sets are not read.",
-                                   name=source.name, split=split))
+                raise ReadError(Message("{name} points outside its repository (split {split}): such data sets are not "
+                                        "read.", name=source.name, split=split))
     streams = cast("dict[str, IterableDataset]", builder.as_streaming_dataset())
     if source.split:
         if source.split not in streams:
-            raise Stop(Message("There is no split {split} in {name}; there are: {names}.",
-                               split=repr(source.split[:100]), name=source.name, names=", ".join(streams)))
+            raise ReadError(Message("There is no split {split} in {name}; there are: {names}.",
+                                    split=repr(source.split[:100]), name=source.name, names=", ".join(streams)))
         streams = {source.split: streams[source.split]}
     known = builder.info.splits or {}
     facts["splits"] = dict.fromkeys(streams)
@@ -67,26 +67,26 @@ def _inside(path: str, where: str) -> bool:
 
 
 def _repository(source: HubSource, token: str | None) -> HubFacts:
-    """Its commit and whether it is private or gated. Raises Stop: not there, no access, a loading script."""
+    """Its commit and whether it is private or gated. Raises ReadError: not there, no access, a loading script."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
         info = HfApi(token=token or False).dataset_info(source.name, revision=source.revision)
     except GatedRepoError:
-        raise Stop(_gated(source)) from None
+        raise ReadError(_gated(source)) from None
     except RepositoryNotFoundError:
-        raise Stop(Message("There is no data set {name} on the Hub, or it is private: check the name, and give a token "
-                           "that may read it.", name=source.name)) from None
+        raise ReadError(Message("There is no data set {name} on the Hub, or it is private: check the name, and give a "
+                                "token that may read it.", name=source.name)) from None
     except RevisionNotFoundError:
-        raise Stop(Message("{name} has no revision {revision}: give a branch, tag or commit of it.", name=source.name,
-                           revision=repr(source.revision))) from None
+        raise ReadError(Message("{name} has no revision {revision}: give a branch, tag or commit of it.",
+                                name=source.name, revision=repr(source.revision))) from None
     names = [entry.rfilename for entry in info.siblings or []]
     script = f"{source.name.rpartition('/')[2]}.py"
     if script in names:
-        raise Stop(Message("{name} is made by a loading script ({script}), which is never run here: choose a data set "
-                           "of parquet files or pictures; the Hub has a parquet copy of many under the revision "
-                           "refs/convert/parquet.", name=source.name, script=script))
+        raise ReadError(Message("{name} is made by a loading script ({script}), which is never run here: choose a data "
+                                "set of parquet files or pictures; the Hub has a parquet copy of many under the "
+                                "revision refs/convert/parquet.", name=source.name, script=script))
     return {"sha": info.sha or "", "private": bool(info.private), "gated": bool(info.gated)}
 
 
@@ -96,7 +96,7 @@ def _gated(source: HubSource) -> str:
 
 
 def _builder(source: HubSource, sha: str, token: str | None) -> DatasetBuilder:
-    """The builder of its present files. Raises Stop."""
+    """The builder of its present files. Raises ReadError."""
     import datasets
     from datasets.exceptions import DatasetNotFoundError
 
@@ -106,15 +106,15 @@ def _builder(source: HubSource, sha: str, token: str | None) -> DatasetBuilder:
             data_files=list(source.data_files) or None, token=token or False)
     except DatasetNotFoundError as error:
         if "gated" in str(error):
-            raise Stop(_gated(source)) from None
-        raise Stop(f"{source.name}: {error}") from None
+            raise ReadError(_gated(source)) from None
+        raise ReadError(f"{source.name}: {error}") from None
     except (ValueError, RuntimeError, FileNotFoundError, TypeError) as error:
         place = " ".join([*source.data_files, source.data_dir or ""]).strip()
         why = first_line(error)
         if not place:
-            raise Stop(Message("{name} cannot be read: {why}", name=source.name, why=why)) from None
-        raise Stop(Message("{name} (of {place}) cannot be read: {why}", name=source.name, place=place,
-                           why=why)) from None
+            raise ReadError(Message("{name} cannot be read: {why}", name=source.name, why=why)) from None
+        raise ReadError(Message("{name} (of {place}) cannot be read: {why}", name=source.name, place=place,
+                                why=why)) from None
 
 
 def first_line(error: BaseException) -> str:
@@ -132,13 +132,13 @@ class Repository:
         self._files = HfFileSystem(token=token or False)
 
     def read(self, path: str) -> bytes:
-        """The bytes of a file of it, or of `zip://name::` in a zip of it. Raises Stop, for any other place too."""
+        """The bytes of a file of it, or of `zip://name::` in a zip of it. Raises ReadError, for any other place too."""
         inner = ""
         archive = path
         if path.startswith("zip://") and path.count("::") == 1:
             inner, archive = path.split("::")
         if not _inside(archive, self.where):
-            raise Stop(Message("the row names a file outside its data set"))
+            raise ReadError(Message("the row names a file outside its data set"))
         try:
             with ExitStack() as opened:
                 file = cast("IO[bytes]", opened.enter_context(self._files.open(archive.removeprefix("hf://"), "rb")))
@@ -149,4 +149,4 @@ class Repository:
         except MemoryError:
             raise
         except Exception as error:  # of the Hub's client or of a zip, of many kinds: it costs this row alone
-            raise Stop(Message("cannot be fetched ({why})", why=first_line(error)[:200])) from None
+            raise ReadError(Message("cannot be fetched ({why})", why=first_line(error)[:200])) from None

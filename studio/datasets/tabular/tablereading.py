@@ -19,7 +19,7 @@ from studio.datasets.imports import meanings
 from studio.datasets.imports.hubsource import MOST_ROWS, HubSource, TableRow
 from studio.datasets.imports.sources import MAX_FILE
 from studio.datasets.tabular import coded, columns, records
-from studio.datasets.tabular.hubreading import HubFacts, Repository, Stop, first_line, hub_splits
+from studio.datasets.tabular.hubreading import HubFacts, ReadError, Repository, first_line, hub_splits
 from studio.datasets.text import captions
 from studio.limited import ipc
 from studio.messages import JsonObject, Message
@@ -142,7 +142,7 @@ class Table:
                 "samples": self.samples, "total": min(sum(counted), self.most), **self.facts}
 
     def rows(self) -> Iterator[tuple[TableRow, bytes]]:
-        """Each row as a message, with its picture's bytes. Raises Stop where the stream breaks."""
+        """Each row as a message, with its picture's bytes. Raises ReadError where the stream breaks."""
         left = min(self.most, self.request.get("preview", self.most))
         for split, stream in self.streams.items():
             if split in self._begun:
@@ -159,14 +159,14 @@ class Table:
                     yield self._row(split, number, row)
 
     def _read(self, split: str, stream: Iterable[JsonObject]) -> Iterator[JsonObject]:
-        """The rows of a stream. Raises Stop where it breaks."""
+        """The rows of a stream. Raises ReadError where it breaks."""
         try:
             yield from stream
         except MemoryError:
             raise
         except Exception as error:
-            raise Stop(Message("Reading the split {split} broke off: {why}", split=split,
-                               why=first_line(error))) from None
+            raise ReadError(Message("Reading the split {split} broke off: {why}", split=split,
+                                    why=first_line(error))) from None
 
     def _row(self, split: str, number: int, row: JsonObject) -> tuple[TableRow, bytes]:
         """The message of a row, and its picture's bytes; none of a row whose picture is told as a problem."""
@@ -183,7 +183,7 @@ class Table:
             value = next(filter(None, value), None)
         try:
             data, path = self._picture(value)
-        except Stop as problem:
+        except ReadError as problem:
             message["problem"] = str(problem)
             return message, b""
         name = PurePosixPath(path or "").name
@@ -223,7 +223,7 @@ class Table:
         return words
 
     def _picture(self, value: object) -> tuple[bytes, str | None]:
-        """The coded picture of a row, and the name it has there. Raises Stop."""
+        """The coded picture of a row, and the name it has there. Raises ReadError."""
         data: bytes | None = None
         path: str | None = None
         if isinstance(value, str):
@@ -235,17 +235,17 @@ class Table:
             path = value.get("path")
         if data is None and path:
             if self.repository is None:
-                raise Stop(Message("the row names a file outside its data set"))
+                raise ReadError(Message("the row names a file outside its data set"))
             data = self.repository.read(str(path))
         if not data:
-            raise Stop(Message("the row has no picture"))
+            raise ReadError(Message("the row has no picture"))
         if len(data) > MAX_FILE:
-            raise Stop(Message("larger than {size} MB", size=MAX_FILE >> 20))
+            raise ReadError(Message("larger than {size} MB", size=MAX_FILE >> 20))
         return data, path
 
 
 def _file(path: str) -> dict[str, IterableDataset]:
-    """A parquet or an Arrow file as a stream {"train": rows}. Raises Stop."""
+    """A parquet or an Arrow file as a stream {"train": rows}. Raises ReadError."""
     import datasets
 
     with open(path, "rb") as file:
@@ -253,7 +253,7 @@ def _file(path: str) -> dict[str, IterableDataset]:
     try:
         return {"train": datasets.load_dataset(kind, data_files=[path], split="train", streaming=True)}
     except (ValueError, OSError) as error:
-        raise Stop(Message("not a parquet file that can be read ({why})", why=first_line(error)[:200])) from None
+        raise ReadError(Message("not a parquet file that can be read ({why})", why=first_line(error)[:200])) from None
 
 
 def _value(row: JsonObject, name: str | None) -> object:
@@ -311,7 +311,7 @@ def main() -> None:
             ipc.send(answers, {**message})
             answers.write(data)
         ipc.send(answers, {"end": True})
-    except (Stop, columns.Unfit) as problem:
+    except (ReadError, columns.Unfit) as problem:
         ipc.send(answers, {"error": str(problem)})
     except MemoryError:
         ipc.send(answers, {"error": f"Reading it needs more than {MEMORY >> 30} GB of memory."})

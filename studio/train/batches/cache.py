@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from studio import families, storage
 from studio.families import Family, Source
-from studio.train.batches.sampler import Framing, Row, Sample
+from studio.train.batches.sampler import ImageTransform, Row, Sample
 
 Tensors = dict[str, torch.Tensor]
 Parts = dict[str, Any]  # loaded parts of a base by their folders: modules of diffusers and transformers, tokenizers
@@ -196,7 +196,7 @@ class Encoders:
 class CachedPictures:
     """Posteriors of pictures, from the cache; `fill` makes those that are missing."""
 
-    def __init__(self, home: Path, encoders: Encoders, framing: Framing, path_of: Callable[[Row], Path]):
+    def __init__(self, home: Path, encoders: Encoders, framing: ImageTransform, path_of: Callable[[Row], Path]):
         self.encoders = encoders
         self.framing = framing
         self.path_of = path_of
@@ -247,7 +247,8 @@ class CachedPictures:
 class LivePictures(CachedPictures):
     """Posteriors encoded at every step, for random crops; `workers` threads read the next window's pictures."""
 
-    def __init__(self, home: Path, encoders: Encoders, framing: Framing, path_of: Callable[[Row], Path], workers: int):
+    def __init__(self, home: Path, encoders: Encoders, framing: ImageTransform, path_of: Callable[[Row], Path],
+                 workers: int):
         self.encoders = encoders
         self.framing = framing
         self.path_of = path_of

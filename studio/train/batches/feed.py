@@ -10,7 +10,7 @@ import torch
 from studio.config import Objective as ObjectiveSettings
 from studio.families import Family
 from studio.train.batches.cache import CachedPictures, CachedTexts, Tensors
-from studio.train.batches.sampler import Framing, Sample, normal, uniform
+from studio.train.batches.sampler import ImageTransform, Sample, normal, uniform
 from studio.train.learning.objectives import Noise, Objective
 
 
@@ -19,11 +19,11 @@ class Batch(NamedTuple):
 
     `captions` are what the conditions lack when no texts are cached."""
 
-    x_t: torch.Tensor
-    time: torch.Tensor
+    noisy_latents: torch.Tensor
+    timesteps: torch.Tensor
     target: torch.Tensor
     weight: torch.Tensor
-    cond: Tensors
+    conditions: Tensors
     captions: list[str]
 
 
@@ -37,7 +37,7 @@ class Feed:
     seed: int
     pictures: CachedPictures
     texts: CachedTexts | None
-    framing: Framing
+    framing: ImageTransform
     device: torch.device
     settings: ObjectiveSettings
 

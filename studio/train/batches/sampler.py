@@ -21,7 +21,7 @@ Place = tuple[float, float]  # of a crop, as fractions of the free room: top, le
 CENTRE: Place = (0.5, 0.5)
 
 
-def key(seed: int, stream: str, epoch: int, position: int) -> int:
+def stream_seed(seed: int, stream: str, epoch: int, position: int) -> int:
     """A 63-bit number from a real hash of its arguments; the source of every random draw of a run."""
     text = f"{seed}/{stream}/{epoch}/{position}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
@@ -29,12 +29,12 @@ def key(seed: int, stream: str, epoch: int, position: int) -> int:
 
 def uniform(seed: int, stream: str, epoch: int, position: int) -> float:
     """A number in [0, 1) with 53 random bits."""
-    return (key(seed, stream, epoch, position) >> 10) / 2**53
+    return (stream_seed(seed, stream, epoch, position) >> 10) / 2**53
 
 
 def normal(shape: tuple[int, ...], seed: int, stream: str, epoch: int, position: int) -> torch.Tensor:
     """Standard normal fp32 numbers, drawn on the CPU from a generator of their own."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(key(seed, stream, epoch, position)))
+    return torch.randn(shape, generator=torch.Generator().manual_seed(stream_seed(seed, stream, epoch, position)))
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Draws:
+class DeterministicSampler:
     """Turns (epoch, position) into samples; `rows` are repeated as their `repeats` say.
 
     `size_of` gives a row's size in pixels, its bucket. Random crops lie anywhere, or with `crop_variants` in one of so
@@ -117,7 +117,7 @@ class Draws:
         """How many windows of `size` positions an epoch has; the last may be short."""
         return -(-len(self.rows) // size)
 
-    def windows(self, size: int, first: int) -> Iterator[tuple[int, list[Sample]]]:
+    def global_batches(self, size: int, first: int) -> Iterator[tuple[int, list[Sample]]]:
         """(update number, its samples) for ever, from update `first` (counted from 0) on.
 
         An epoch is cut into windows of `size` positions; its last may be short.
@@ -159,13 +159,14 @@ class Draws:
         return [CENTRE]
 
     def _permutation(self, count: int, stream: str, epoch: int) -> list[int]:
-        return torch.randperm(count, generator=torch.Generator().manual_seed(key(self.seed, stream, epoch, 0))).tolist()
+        return torch.randperm(count, generator=torch.Generator().manual_seed(stream_seed(self.seed, stream, epoch,
+                                                                                         0))).tolist()
 
     def _uniform(self, stream: str, epoch: int, position: int) -> float:
         return uniform(self.seed, stream, epoch, position)
 
 
-def share(window: list[Sample], batch: int, rank: int, ranks: int) -> list[list[Sample]]:
+def split_microbatches(window: list[Sample], batch: int, rank: int, ranks: int) -> list[list[Sample]]:
     """The micro-batches of one rank: each of one bucket and at most `batch` samples, dealt to the ranks in turn.
 
     Every rank gets the same number of micro-batches; a rank's last one may be empty.
@@ -191,7 +192,7 @@ def _place(row: Row, variant: int) -> Place:
 
 
 @dataclass(frozen=True)
-class Framing:
+class ImageTransform:
     """How a picture becomes the rectangle the model sees."""
 
     interpolation: str

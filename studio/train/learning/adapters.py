@@ -17,7 +17,7 @@ from studio.families import LORA_WEIGHTS, Family
 from studio.messages import JsonObject
 from studio.system import lean
 from studio.train.batches.cache import Parts
-from studio.train.batches.sampler import key
+from studio.train.batches.sampler import stream_seed
 from studio.train.learning.optim import Group, Named
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -35,7 +35,7 @@ class LoraFacts(TypedDict):
     target_modules: list[str]
 
 
-class Whole:
+class FullWeights:
     """Every weight of what learns, each part kept as the diffusers folder of its name ("unet", "text_encoder")."""
 
     def __init__(self, family: Family, parts: Parts):
@@ -94,7 +94,7 @@ class Whole:
         return WEIGHTS if part == self.family.denoiser else TEXT_WEIGHTS
 
 
-class Lora(Whole):
+class LoraWeights(FullWeights):
     """Low-rank layers (Hu et al. 2021; with `dora`, Liu et al. 2024) beside weights that stay as they are.
 
     They are fp32 under any precision: in half precision most updates of Adam's size would be rounded away. One file
@@ -116,7 +116,7 @@ class Lora(Whole):
             self.facts[part] = {"r": settings.rank, "lora_alpha": self.alpha, "lora_dropout": settings.dropout,
                                 "use_dora": settings.dora, "target_modules": list(targets)}
             module.requires_grad_(False)
-            _inject(module, self.facts[part], key(seed, stream, 0, 0))
+            _inject(module, self.facts[part], stream_seed(seed, stream, 0, 0))
         for parameter in self.named().values():
             parameter.data = parameter.data.float()
         # DoRA's lengths are those of the base's weights until they learn.
@@ -169,11 +169,11 @@ class Lora(Whole):
         return saved
 
 
-def make(family: Family, parts: Parts, config: Config) -> Whole:
+def make(family: Family, parts: Parts, config: Config) -> FullWeights:
     """What `model.method` trains of `parts`."""
     if config.model.method == "full":
-        return Whole(family, parts)
-    return Lora(family, parts, config.lora, config.train.seed or 0)
+        return FullWeights(family, parts)
+    return LoraWeights(family, parts, config.lora, config.train.seed or 0)
 
 
 def _config_of(module: Any) -> JsonObject:

@@ -126,7 +126,7 @@ class Updater:
             optimizer.step()
 
     @contextmanager
-    def drawing(self) -> Iterator[None]:
+    def inference_weights(self) -> Iterator[None]:
         """The parameters hold the weights one draws with inside (the average of an optimizer that keeps one)."""
         if not self.kind.averages:
             yield
@@ -144,7 +144,7 @@ class Updater:
             for group in self._groups():
                 group["train_mode"] = True
 
-    def state(self, named: Named) -> tuple[dict[str, torch.Tensor], Numbers]:
+    def state_dict(self, named: Named) -> tuple[dict[str, torch.Tensor], Numbers]:
         """What the optimizers keep: tensors by "kind.parameter" in their own types, and plain numbers."""
         tensors: dict[str, torch.Tensor] = {}
         numbers: dict[str, Number] = {}
@@ -158,7 +158,7 @@ class Updater:
                 tensors[f"{POINT}.{name}"] = parameter.detach().contiguous()
         return tensors, {"tensors": numbers, "groups": list(map(finite_numbers, self._groups()))}
 
-    def take(self, named: Named, tensors: dict[str, torch.Tensor], plain: Numbers) -> None:
+    def load_state_dict(self, named: Named, tensors: dict[str, torch.Tensor], plain: Numbers) -> None:
         """Take over what `state` gave; `tensors` and `plain` may come from a file."""
         states: dict[str, dict[str, torch.Tensor | Number]] = {name: {} for name in named}
         for key, value in {**tensors, **plain["tensors"]}.items():

@@ -9,18 +9,18 @@ from safetensors.torch import load_file, save_file
 
 from studio.folders import runs
 from studio.train.batches.sampler import Row, Sample
-from studio.train.parallel.distributed import Host
+from studio.train.parallel.distributed import Distributed
 
 LARGEST = 2.0**16  # a larger loss counts as this one, so that no sum overflows
 
 
-class Tally:
+class PerImageLoss:
     """Sums and counts per row of `rows`. Sums are whole numbers of `runs.LOSS_UNIT`: no order of adding changes them,
     so that they are exact over ranks and resumes. Rank 0 holds all that was gathered, the others what is not yet."""
 
-    def __init__(self, rows: list[Row], host: Host):
+    def __init__(self, rows: list[Row], distributed: Distributed):
         self.rows = rows
-        self.host = host
+        self.distributed = distributed
         self.places = {id(row): place for place, row in enumerate(rows)}
         self.numbers = torch.zeros(2, len(rows), dtype=torch.int64)
 
@@ -35,8 +35,8 @@ class Tally:
 
     def gather(self) -> None:
         """Bring every rank's numbers to rank 0; called by all of them."""
-        self.numbers = self.host.sum(self.numbers)
-        if not self.host.main:
+        self.numbers = self.distributed.sum(self.numbers)
+        if not self.distributed.is_main:
             self.numbers.zero_()
 
     def write(self, root: Path) -> None:
@@ -46,6 +46,6 @@ class Tally:
 
     def load(self, root: Path) -> None:
         """Take over what `write` wrote, on rank 0; checkpoints from before there were such numbers have none."""
-        if self.host.main and (root / runs.PICTURES).is_file():
+        if self.distributed.is_main and (root / runs.PICTURES).is_file():
             saved = load_file(root / runs.PICTURES)
             self.numbers = torch.stack([saved["sum"], saved["count"]])

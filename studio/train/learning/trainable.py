@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from diffusers.models.modeling_utils import ModelMixin
 
 
-class Trainee(torch.nn.Module):
+class TrainableModel(torch.nn.Module):
     """The denoiser, with the `texts` parts that turn captions into conditions when they are not cached.
 
     One module, so that DDP, accumulation and autocast see one forward pass. Of `texts` only what the family lets learn

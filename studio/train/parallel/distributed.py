@@ -42,7 +42,7 @@ class HostFacts(TypedDict):
     numerics: JsonObject  # the settings by which the same sums are computed by other kernels
 
 
-class Host:
+class Distributed:
     """Device, precision and place of this process; what joins it to the others comes with `join`. Made before anything
     else touches torch."""
 
@@ -52,11 +52,11 @@ class Host:
         torch.set_num_threads(config.compute.num_threads or 1)
         _choose_kernels(config)
         self.rank = _number("RANK", 0)  # as the launcher counts the processes; one alone has no launcher
-        self.ranks = _number("WORLD_SIZE", 1)
+        self.world_size = _number("WORLD_SIZE", 1)
         self.local_rank = _number("LOCAL_RANK", 0)
         self.local_ranks = _number("LOCAL_WORLD_SIZE", 1)
-        self.main = self.rank == 0
-        self.device = _device(self.local_rank, self.ranks)
+        self.is_main = self.rank == 0
+        self.device = _device(self.local_rank, self.world_size)
         self.precision = precision_of(config.train.mixed_precision or "no", mps=self.device.type == "mps",
                                       cuda=self.device.type == "cuda")
         self._group: Any = None  # of the CPUs
@@ -73,14 +73,14 @@ class Host:
         """
         backend = "nccl" if self.device.type == "cuda" else "gloo"
         store = os.environ.get(RENDEZVOUS)
-        if self.ranks > 1 and store:
+        if self.world_size > 1 and store:
             _spare_old_drivers(self.device)
-            dist.init_process_group(backend, init_method=f"file://{store}", rank=self.rank, world_size=self.ranks,
+            dist.init_process_group(backend, init_method=f"file://{store}", rank=self.rank, world_size=self.world_size,
                                     timeout=PATIENCE)
         self.accelerator = Accelerator(mixed_precision=self.precision, step_scheduler_with_optimizer=False,
                                        kwargs_handlers=_distributed(backend))
         self.device = self.accelerator.device
-        if self.ranks > 1:
+        if self.world_size > 1:
             self._group = dist.new_group(backend="gloo", timeout=PATIENCE)
 
     def autocast(self, *modules: torch.nn.Module) -> None:
@@ -90,9 +90,9 @@ class Host:
         for module in modules:
             self.accelerator.prepare_model(module, device_placement=False, evaluation_mode=True)
 
-    def tell(self, value: T) -> T:
+    def broadcast_object(self, value: T) -> T:
         """Rank 0's value on every rank, by way of the CPU."""
-        if self.ranks == 1:
+        if self.world_size == 1:
             return value
         box = [value]
         dist.broadcast_object_list(box, src=0, group=self._group)
@@ -101,29 +101,29 @@ class Host:
     def from_main(self, compute: Callable[[], T]) -> T:
         """What `compute` gives on rank 0, on every rank: rank 0 works, the others wait."""
         value: T | None = None
-        if self.main:
+        if self.is_main:
             value = compute()
-        return cast(T, self.tell(value))
+        return cast(T, self.broadcast_object(value))
 
-    def share(self, value: torch.Tensor) -> None:
+    def broadcast_(self, value: torch.Tensor) -> None:
         """Give every rank what rank 0 has in `value`, in place."""
         group = self._group if value.device.type == "cpu" else None  # of the CPUs, or of the devices
         dist.broadcast(value, src=0, group=group)
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until every rank is here; before they met there is nothing to wait for."""
         if self._group is not None:
             dist.barrier(group=self._group)
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """The mean of every rank's value, on every rank."""
-        if self.ranks == 1:
+        if self.world_size == 1:
             return value
         return self.accelerator.reduce(value, "mean")  # type: ignore[return-value]
 
     def sum(self, value: torch.Tensor) -> torch.Tensor:
         """The sum of every rank's value, on every rank, by way of the CPU."""
-        if self.ranks > 1:
+        if self.world_size > 1:
             dist.all_reduce(value, group=self._group)
         return value
 

@@ -12,18 +12,18 @@ import torch
 
 from studio.config import Config
 from studio.train.learning import optim
-from studio.train.learning.adapters import Whole
+from studio.train.learning.adapters import FullWeights
 from studio.train.learning.ema import Ema, average_of
-from studio.train.learning.trainable import Trainee
-from studio.train.parallel.distributed import Host
+from studio.train.learning.trainable import TrainableModel
+from studio.train.parallel.distributed import Distributed
 
 
 @dataclass
-class Shown:
+class EvalView:
     """What rank 0 draws, measures, saves and loads with, as if it trained alone."""
 
-    model: Trainee
-    trained: Whole
+    model: TrainableModel
+    trained: FullWeights
     ema: Ema
     update: optim.Updater
 
@@ -42,55 +42,56 @@ class Engine:
     `model` is what runs forward, `update` applies the gradients, `ema` is the average; all three are this rank's.
     """
 
-    def __init__(self, host: Host, trainee: Trainee, trained: Whole, config: Config, rate: optim.Rate):
-        self.host = host
+    def __init__(self, distributed: Distributed, trainable: TrainableModel, trained: FullWeights, config: Config,
+                 rate: optim.Rate):
+        self.distributed = distributed
         self.trained = trained
         self.ema = average_of(list(trained.named().values()), config.ema)
-        self.model: torch.nn.Module = host.accelerator.prepare_model(trainee)
+        self.model: torch.nn.Module = distributed.accelerator.prepare_model(trainable)
         groups = trained.groups(config.optim.text_encoder_learning_rate, config.optim.learning_rate or 1.0)
-        self.update = optim.make(groups, config.optim, rate, host.accelerator.scaler)
-        self.shown = Shown(trainee, trained, self.ema, self.update)
+        self.update = optim.make(groups, config.optim, rate, distributed.accelerator.scaler)
+        self.shown = EvalView(trainable, trained, self.ema, self.update)
 
-    def micro(self, last: bool) -> AbstractContextManager[None]:
+    def accumulate(self, last: bool) -> AbstractContextManager[None]:
         """Forward and backward of one micro-batch go in here; `last`: an update follows, so gradients are added up."""
         if last:
             return nullcontext()
-        return self.host.accelerator.no_sync(self.model)
+        return self.distributed.accelerator.no_sync(self.model)
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of `loss` to what the weights have."""
-        self.host.accelerator.backward(loss)
+        self.distributed.accelerator.backward(loss)
 
     @contextmanager
-    def whole(self, *, optimizer: bool = False) -> Iterator[None]:
+    def gathered_parameters(self, *, optimizer: bool = False) -> Iterator[None]:
         """Inside, rank 0's `shown` holds all weights and the average, with `optimizer` also its state.
 
         Every rank comes here; only rank 0 uses what is shown."""
         yield
 
-    def spread(self) -> None:
+    def broadcast_state(self) -> None:
         """Every rank takes over what rank 0's `shown` was given; called by all, inside `whole(optimizer=True)`."""
-        host = self.host
-        if host.ranks == 1:
+        distributed = self.distributed
+        if distributed.world_size == 1:
             return
         named = self.trained.named()
-        tensors, numbers = self.update.state(named)
+        tensors, numbers = self.update.state_dict(named)
         layouts = {key: Layout(value.shape, value.dtype, value.device.type == "cpu") for key, value in tensors.items()}
-        layouts, numbers, scale, self.ema.updates = host.tell(
+        layouts, numbers, scale, self.ema.updates = distributed.broadcast_object(
             (layouts, numbers, self.update.scaler_state(), self.ema.updates))
         self.update.take_scaler_state(scale)
-        if not host.main:
+        if not distributed.is_main:
             tensors = self._room_for(layouts)
         for value in [*named.values(), *self.ema.shadow, *map(tensors.__getitem__, layouts)]:
-            host.share(value.detach())
-        if not host.main:
-            self.update.take(named, tensors, numbers)
+            distributed.broadcast_(value.detach())
+        if not distributed.is_main:
+            self.update.load_state_dict(named, tensors, numbers)
 
     def _room_for(self, layouts: dict[str, Layout]) -> dict[str, torch.Tensor]:
         """Empty tensors of these layouts, into which rank 0's are received."""
         tensors = {}
         for key, layout in layouts.items():
-            device = "cpu" if layout.on_cpu else self.host.device
+            device = "cpu" if layout.on_cpu else self.distributed.device
             tensors[key] = torch.empty(layout.shape, dtype=layout.dtype, device=device)
         return tensors
 
@@ -99,15 +100,15 @@ def drawing_with(kind: str, ema: Ema, update: optim.Updater) -> AbstractContextM
     """Inside, the parameters hold the average ("ema"), or the raw weights as one draws with them ("raw")."""
     if kind == "ema":
         return ema.swapped()
-    return update.drawing()
+    return update.inference_weights()
 
 
-def make(deepspeed: Path | None, host: Host, trainee: Trainee, trained: Whole, config: Config,
-         rate: optim.Rate) -> Engine:
+def make(deepspeed: Path | None, distributed: Distributed, trainable: TrainableModel, trained: FullWeights,
+         config: Config, rate: optim.Rate) -> Engine:
     """The engine of this run; `deepspeed` is DeepSpeed's config file where a ZeRO stage is set."""
     if not config.compute.deepspeed_stage:
-        return Engine(host, trainee, trained, config, rate)
+        return Engine(distributed, trainable, trained, config, rate)
     from studio.train.parallel.zero import Zero  # DeepSpeed takes seconds to load and is not everywhere
 
     assert deepspeed is not None
-    return Zero(deepspeed, host, trainee, trained, config, rate)
+    return Zero(deepspeed, distributed, trainable, trained, config, rate)

@@ -29,11 +29,11 @@ from deepspeed.utils import (
 from studio.config import Config
 from studio.optimizers import OPTIMIZERS
 from studio.train.learning import optim
-from studio.train.learning.adapters import Whole
+from studio.train.learning.adapters import FullWeights
 from studio.train.learning.ema import average_of
-from studio.train.learning.trainable import Trainee
-from studio.train.parallel.distributed import Host
-from studio.train.parallel.engine import Engine, Shown
+from studio.train.learning.trainable import TrainableModel
+from studio.train.parallel.distributed import Distributed
+from studio.train.parallel.engine import Engine, EvalView
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
@@ -63,10 +63,10 @@ class SharedUpdater(optim.Updater):
         norm = self.engine.get_global_grad_norm()
         return torch.as_tensor(norm, dtype=torch.float32, device=loss.device).detach()
 
-    def state(self, named: optim.Named) -> tuple[dict[str, torch.Tensor], optim.Numbers]:
+    def state_dict(self, named: optim.Named) -> tuple[dict[str, torch.Tensor], optim.Numbers]:
         return self.gathered
 
-    def take(self, named: optim.Named, tensors: dict[str, torch.Tensor], plain: optim.Numbers) -> None:
+    def load_state_dict(self, named: optim.Named, tensors: dict[str, torch.Tensor], plain: optim.Numbers) -> None:
         self.gathered = (tensors, plain)
 
 
@@ -76,12 +76,13 @@ class Zero(Engine):
     model: DeepSpeedEngine
     update: SharedUpdater
 
-    def __init__(self, file: Path, host: Host, trainee: Trainee, trained: Whole, config: Config, rate: optim.Rate):
-        self.host = host
+    def __init__(self, file: Path, distributed: Distributed, trainable: TrainableModel, trained: FullWeights,
+                 config: Config, rate: optim.Rate):
+        self.distributed = distributed
         self.trained = trained
         self.stage = config.compute.deepspeed_stage
         named = trained.named()
-        twin, twins = _twin(trainee, trained) if self.stage == 3 else (trainee, trained)
+        twin, twins = _twin(trainable, trained) if self.stage == 3 else (trainable, trained)
         groups = trained.groups(config.optim.text_encoder_learning_rate, config.optim.learning_rate or 1.0)
         self.update = SharedUpdater(OPTIMIZERS[config.optim.name], groups, config.optim, rate, None)
         self.inner = self.update.optimizers[0]
@@ -90,7 +91,7 @@ class Zero(Engine):
         library: Any = ops
         library.__compatible_ops__ = {}
         self.model, *_ = deepspeed.initialize(
-            model=trainee, optimizer=self.inner, model_parameters=None, config=json.loads(file.read_text()),
+            model=trainable, optimizer=self.inner, model_parameters=None, config=json.loads(file.read_text()),
             dist_init_required=False)
         self.update.engine = self.model
         self.zero: Any = self.model.optimizer  # of stage 1 and 2, or of 3: two classes that share no interface
@@ -98,14 +99,14 @@ class Zero(Engine):
         self.named = cast("dict[str, Partitioned]", named)
         self.ema = average_of(list(map(self._held, self.named.values())), config.ema)
         if self.stage < 3:
-            self.shown = Shown(trainee, trained, self.ema, self.update)
+            self.shown = EvalView(trainable, trained, self.ema, self.update)
         else:
-            weights = cast("Iterator[Partitioned]", trainee.parameters())
+            weights = cast("Iterator[Partitioned]", trainable.parameters())
             self.pairs = list(zip(weights, twin.parameters(), strict=True))
             aside = config.ema.model_copy(update={"offload": True})
-            self.shown = Shown(twin, twins, average_of(list(twins.named().values()), aside), self.update)
+            self.shown = EvalView(twin, twins, average_of(list(twins.named().values()), aside), self.update)
 
-    def micro(self, last: bool) -> AbstractContextManager[Any]:
+    def accumulate(self, last: bool) -> AbstractContextManager[Any]:
         self.model.set_gradient_accumulation_boundary(last)
         return nullcontext()
 
@@ -113,7 +114,7 @@ class Zero(Engine):
         self.model.backward(loss, scale_wrt_gas=False)
 
     @contextmanager
-    def whole(self, *, optimizer: bool = False) -> Iterator[None]:
+    def gathered_parameters(self, *, optimizer: bool = False) -> Iterator[None]:
         if optimizer:
             self.update.gathered = (self._gathered_state(), self._plain())
         if self.stage == 3:
@@ -125,10 +126,10 @@ class Zero(Engine):
             if self.stage == 3:
                 self._empty_twin()
 
-    def spread(self) -> None:
+    def broadcast_state(self) -> None:
         tensors, plain = self.update.gathered
         steps = [value.item() for key, value in tensors.items() if key.startswith("step.")]
-        self.ema.updates, steps, plain = self.host.tell((self.shown.ema.updates, steps, plain))
+        self.ema.updates, steps, plain = self.distributed.broadcast_object((self.shown.ema.updates, steps, plain))
         moments = MOMENTS if steps else ()
         if steps:
             self._make_state(max(steps))
@@ -167,8 +168,10 @@ class Zero(Engine):
 
     def _gather(self, share: torch.Tensor, live: Partitioned, into: torch.Tensor) -> None:
         """Join every rank's share of a tensor of the shape of `live` on rank 0, in `into`."""
-        share = share.detach().to(self.host.device).contiguous()
-        shares = [torch.empty_like(share) for _ in range(self.host.ranks)] if self.host.main else None
+        share = share.detach().to(self.distributed.device).contiguous()
+        shares = None
+        if self.distributed.is_main:
+            shares = [torch.empty_like(share) for _ in range(self.distributed.world_size)]
         dist.gather(share, shares)
         if shares:
             into.data = torch.cat(shares)[: live.ds_numel].view(live.ds_shape).to(into.device)
@@ -182,9 +185,9 @@ class Zero(Engine):
         for name, parameter in self.named.items():
             for moment in MOMENTS:
                 value: Any = safe_get_full_optimizer_state(parameter, moment)  # every rank takes part
-                if self.host.main:
+                if self.distributed.is_main:
                     gathered[f"{moment}.{name}"] = value.detach().to("cpu", copy=True)
-            if self.host.main:
+            if self.distributed.is_main:
                 gathered[f"step.{name}"] = state["step"].detach().to("cpu", copy=True)
         return gathered
 
@@ -197,10 +200,10 @@ class Zero(Engine):
     def _told(self, parameter: Partitioned, value: torch.Tensor | None) -> torch.Tensor:
         """Rank 0's `value` of a parameter's shape, on every rank."""
         shape = parameter.ds_shape if self.stage == 3 else parameter.shape
-        whole = torch.empty(shape, device=self.host.device)
-        if self.host.main and value is not None:
+        whole = torch.empty(shape, device=self.distributed.device)
+        if self.distributed.is_main and value is not None:
             whole.copy_(value)
-        self.host.share(whole)
+        self.distributed.broadcast_(whole)
         return whole
 
     def _share(self, parameter: Partitioned, whole: torch.Tensor) -> torch.Tensor:
@@ -208,8 +211,8 @@ class Zero(Engine):
         if self.stage < 3:
             return whole
         size = parameter.ds_tensor.numel()
-        flat = torch.nn.functional.pad(whole.flatten(), (0, size * self.host.ranks - whole.numel()))
-        return flat.narrow(0, size * self.host.rank, size)
+        flat = torch.nn.functional.pad(whole.flatten(), (0, size * self.distributed.world_size - whole.numel()))
+        return flat.narrow(0, size * self.distributed.rank, size)
 
     def _set_weight(self, parameter: Partitioned, whole: torch.Tensor) -> None:
         """Put in a weight: into what runs forward and into what DeepSpeed updates."""
@@ -246,10 +249,10 @@ class Zero(Engine):
         return self.zero.single_partition_of_fp32_groups
 
 
-def _twin(trainee: Trainee, trained: Whole) -> tuple[Trainee, Whole]:
+def _twin(trainable: TrainableModel, trained: FullWeights) -> tuple[TrainableModel, FullWeights]:
     """The same model, its weights empty, and what trains of it."""
-    copies: dict[int, object] = {id(trainee.family): trainee.family}  # what `deepcopy` takes as copied already
-    for parameter in trainee.parameters():
+    copies: dict[int, object] = {id(trainable.family): trainable.family}  # what `deepcopy` takes as copied already
+    for parameter in trainable.parameters():
         empty = parameter.detach().new_empty(0)
         copies[id(parameter)] = torch.nn.Parameter(empty, requires_grad=parameter.requires_grad)
-    return copy.deepcopy((trainee, trained), copies)
+    return copy.deepcopy((trainable, trained), copies)

@@ -127,9 +127,9 @@ class _Kind(NamedTuple):
 _KINDS = (
     _Kind(work.NotFound, 404, "not_found", Message("It may have been deleted; look at the list.")),
     _Kind(datasets.NotFound, 404, "not_found", Message("It may have been deleted; look at the list.")),
-    _Kind(datasets.Wrong, 422, "source", Message("Correct it and try again.")),
+    _Kind(datasets.InvalidOptions, 422, "source", Message("Correct it and try again.")),
     _Kind(datasets.Unreadable, 422, "source", Message("Correct it and try again.")),
-    _Kind(datasets.Nothing, 409, "refused", Message("Add pictures first.")),
+    _Kind(datasets.EmptyDataset, 409, "refused", Message("Add pictures first.")),
     _Kind(datasets.ReadOnly, 409, "read_only"),
     _Kind(bundle.BadBundle, 422, "bundle", Message("Nothing of it was kept.")),
     _Kind(families.BaseProblem, 422, "base", Message("Choose another base model.")),

@@ -41,7 +41,7 @@ border:1px solid GrayText}button{font:inherit;padding:.5rem 1rem;border-radius:8
 background:#c2410c;cursor:pointer}small{opacity:.7}"""
 
 
-def spoken(headers: Headers) -> str:
+def negotiate_language(headers: Headers) -> str:
     """The language to answer in: the person's choice, else the first of the browser's that there is, else English."""
     for wish in (cookie(headers, COOKIE), *languages(headers)):
         if wish in NAMES:

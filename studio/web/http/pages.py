@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from studio.messages import Message
 from studio.web.http.errors import NotFound
-from studio.web.http.languages import plain_page, spoken
+from studio.web.http.languages import negotiate_language, plain_page
 
 log = logging.getLogger("studio.web")
 
@@ -82,7 +82,7 @@ class Pages:
             log.exception("the pages could not be loaded")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        language = spoken(Headers(scope=scope))
+        language = negotiate_language(Headers(scope=scope))
         if self.apps:
             await self.apps[language](scope, receive, send)
             return

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from studio.web.http.headers import names_tag
-from studio.web.http.languages import spoken
+from studio.web.http.languages import negotiate_language
 from studio.web.http.translation import told
 
 GZIP_FROM = 600
@@ -26,7 +26,7 @@ def respond(request: Request, data: object, status: int = 200, tag: str | None =
     extra = {"cache-control": "private, no-cache", "vary": "Accept-Encoding, Accept-Language, Cookie",
              **(headers or {})}
     hidden = request.app.state.studio.hidden
-    translated = told(data, spoken(request.headers))
+    translated = told(data, negotiate_language(request.headers))
     text = _written(translated)
     if hidden.within(text):
         text = _written(hidden.data(translated))
@@ -48,7 +48,7 @@ def same(request: Request, tag: str) -> bool:
 
 
 def _spoken(request: Request, tag: str) -> str:
-    return f"{tag}-{spoken(request.headers)}"
+    return f"{tag}-{negotiate_language(request.headers)}"
 
 
 def _named(request: Request, tag: str) -> bool:

@@ -58,9 +58,9 @@ def actions(state: str, step: int, total: int | None) -> list[str]:
     return buttons
 
 
-def total_steps(story: events.Story, config: PlainConfig) -> int | None:
+def total_steps(history: events.RunHistory, config: PlainConfig) -> int | None:
     """The steps the run is to make."""
-    return (config.get("train") or {}).get("max_steps") or story.facts.get("total_steps")
+    return (config.get("train") or {}).get("max_steps") or history.facts.get("total_steps")
 
 
 def note(facts: Mapping[str, Any], state: str, queue_position: int | None) -> str | None:
@@ -79,30 +79,30 @@ def note(facts: Mapping[str, Any], state: str, queue_position: int | None) -> st
     return None
 
 
-def progress(state: str, story: events.Story) -> JsonObject:
+def progress(state: str, history: events.RunHistory) -> JsonObject:
     """How far a run or a job in `state` is; one that does not live has no phase but its state."""
     phase = {}
     if state in events.ACTIVE:
-        phase = story.phase or {}
+        phase = history.phase or {}
     return {"state": state, "phase": phase.get("phase") or WORDS_OF_STATE.get(state, state),
             "phase_done": phase.get("done"), "phase_total": phase.get("total"), "phase_unit": phase.get("unit")}
 
 
-def status(state: str, story: events.Story, config: PlainConfig, queue_position: int | None,
+def status(state: str, history: events.RunHistory, config: PlainConfig, queue_position: int | None,
            note: str | None = None) -> JsonObject:
     """What changes while a run lives: state, phase and its progress, step, pace, ETA, last loss. All a poll needs."""
-    total = total_steps(story, config)
-    pace = story.seconds_per_step
+    total = total_steps(history, config)
+    pace = history.seconds_per_step
     eta = None
     if state in events.ACTIVE and pace is not None and total is not None:
-        eta = round(max(0, total - story.step) * pace, 1)
-    curve = story.curve
+        eta = round(max(0, total - history.step) * pace, 1)
+    curve = history.curve
     return {
-        **progress(state, story), "step": story.step, "total_steps": total, "eta_seconds": eta,
+        **progress(state, history), "step": history.step, "total_steps": total, "eta_seconds": eta,
         "seconds_per_step": pace, "pictures_per_second": _pictures_per_second(curve),
-        "validation": {weights: _last(measured.loss) for weights, measured in story.validation.items()},
+        "validation": {weights: _last(measured.loss) for weights, measured in history.validation.items()},
         "loss": _last(curve.loss), "lr": _last(curve.lr), "queue_position": queue_position,
-        "actions": actions(state, story.step, total), "note": note,
+        "actions": actions(state, history.step, total), "note": note,
     }
 
 
@@ -119,25 +119,25 @@ def disk(run: runs.Run, state: str) -> list[JsonObject]:
     return [{"code": "disk_full", "message": message}]
 
 
-def record(run: runs.Run, facts: Mapping[str, Any], config: PlainConfig, state: str, story: events.Story,
+def record(run: runs.Run, facts: Mapping[str, Any], config: PlainConfig, state: str, history: events.RunHistory,
            queue_position: int | None) -> dict[str, Any]:
     """Everything about one run but its events: the shape of GET /api/runs/{id}.
 
     `facts` is run.json, `config` the settings with all edits."""
-    error = problem(run, state, story)
-    checkpoints = kept(run, story)
+    error = problem(run, state, history)
+    checkpoints = kept(run, history)
     return {
         "id": run.id, "name": facts.get("name", ""), "owner": facts.get("owner", ""), "created": facts.get("created"),
-        **status(state, story, config, queue_position, note(facts, state, queue_position)),
+        **status(state, history, config, queue_position, note(facts, state, queue_position)),
         "parent": facts.get("parent"), "dataset": facts.get("dataset"), "error": error,
         "fixes": fixes.offers(error, config, list(map(itemgetter("name"), checkpoints))),
-        "warnings": _parts(story.warnings, "code", "message"),
-        "resumes": _parts(story.resumes, "from_step", "checkpoint", "exact", "note"),
+        "warnings": _parts(history.warnings, "code", "message"),
+        "resumes": _parts(history.resumes, "from_step", "checkpoint", "exact", "note"),
         "edits": [{"step": edit["step"], "time": edit["time"], "config": edit["config"]} for edit in run.edits()],
         "checkpoints": checkpoints,
-        "samples": [sample(run, event) for event in story.samples],
-        "started": story.first_time, "updated": story.last_time, "seq": story.seq,
-        "peak_memory_bytes": (story.end or {}).get("peak_memory_bytes"),
+        "samples": [sample(run, event) for event in history.samples],
+        "started": history.first_time, "updated": history.last_time, "seq": history.seq,
+        "peak_memory_bytes": (history.end or {}).get("peak_memory_bytes"),
         "command": ["python", "-m", "studio.train", shell_path(run)], "config": config,
     }
 
@@ -152,37 +152,37 @@ def shell_path(run: runs.Run) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def job_status(state: str, story: events.Story, queue_position: int | None) -> JsonObject:
+def job_status(state: str, history: events.RunHistory, queue_position: int | None) -> JsonObject:
     """What changes while a job lives: state, phase and its progress."""
     live = state in ("queued", *events.ACTIVE)
-    return {**progress(state, story), "queue_position": queue_position, "actions": ["cancel" if live else "delete"]}
+    return {**progress(state, history), "queue_position": queue_position, "actions": ["cancel" if live else "delete"]}
 
 
-def job(job: Job, facts: Mapping[str, object], state: str, story: events.Story,
+def job(job: Job, facts: Mapping[str, object], state: str, history: events.RunHistory,
         queue_position: int | None) -> JsonObject:
     """Everything about one job but its events: the shape of GET /api/jobs/{id}. `facts` is job.json."""
     return {
         "id": job.id, **_part(facts, "kind", "name", "owner", "created", "subject", "light"),
-        **job_status(state, story, queue_position), "error": problem(job, state, story),
-        "warnings": _parts(story.warnings, "code", "message"),
-        "results": list(_results(job, story)), "started": story.first_time, "updated": story.last_time,
-        "seq": story.seq,
+        **job_status(state, history, queue_position), "error": problem(job, state, history),
+        "warnings": _parts(history.warnings, "code", "message"),
+        "results": list(_results(job, history)), "started": history.first_time, "updated": history.last_time,
+        "seq": history.seq,
     }
 
 
-def _results(job: Job, story: events.Story) -> Iterator[JsonObject]:
+def _results(job: Job, history: events.RunHistory) -> Iterator[JsonObject]:
     """The files that a job has made, with the addresses they are served at."""
-    for event in story.results.values():
+    for event in history.results.values():
         name = event["name"]
         if names.is_result(name):
             yield {"name": name, "media_type": event.get("media_type"), "bytes": event["bytes"],
                    **(event.get("facts") or {}), "url": f"/api/jobs/{job.id}/files/{name}"}
 
 
-def kept(run: runs.Run, story: events.Story) -> list[KeptCheckpoint]:
+def kept(run: runs.Run, history: events.RunHistory) -> list[KeptCheckpoint]:
     """The checkpoints whose folder is still there, oldest first."""
     saved = {}
-    for event in story.checkpoints:
+    for event in history.checkpoints:
         named = names.is_checkpoint(event.get("name")) and isinstance(event.get("step"), int)  # a stranger's may not be
         if event.get("ok", True) and named:
             saved[event["name"]] = event
@@ -209,30 +209,30 @@ def _parts(told: Iterable[Mapping[str, object]], *keys: str) -> list[JsonObject]
     return [_part(event, *keys) for event in told]
 
 
-def problem(run: Work, state: str, story: events.Story) -> Mapping[str, object] | None:
+def problem(run: Work, state: str, history: events.RunHistory) -> Mapping[str, object] | None:
     """Why a run or a job ended badly, or was ended by the studio: {code, message, hint, evidence}, by its last word or
     its supervisor's."""
     if state not in ("failed", "diverged", "interrupted", "cancelled"):
         return None
-    ended = story.end or {}
+    ended = history.end or {}
     supervisor_exit = run.exit() or {}
     if state == "cancelled" and ended.get("result") != state:  # the end is an earlier attempt's
         ended = {}
     return ended.get("error") or supervisor_exit.get("error")
 
 
-def series(story: events.Story, keys: list[str], start: int, stop: int | None, points: int) -> JsonObject:
+def series(history: events.RunHistory, keys: list[str], start: int, stop: int | None, points: int) -> JsonObject:
     """The curve between two steps (both included) as columns of at most `points` entries.
 
     `step` is the last step of each entry; every key has `min`, `mean` and `max` over its steps (null: no finite value
     there). `count` is how many steps there are, `seq` the event after which a poll goes on. `validation` has steps of
     its own: {"raw": {"step", "loss": {min, mean, max}}, "ema": ...}.
     """
-    seq = story.seq  # before the columns: what arrives in between is polled again rather than lost
-    columns = {"seq": seq, **_columns(story.curve, [key for key in keys if key in KEYS], start, stop, points)}
+    seq = history.seq  # before the columns: what arrives in between is polled again rather than lost
+    columns = {"seq": seq, **_columns(history.curve, [key for key in keys if key in KEYS], start, stop, points)}
     if "validation" in keys:
         by_weights = {}
-        for weights, measured in list(story.validation.items()):
+        for weights, measured in list(history.validation.items()):
             losses = _columns(measured, ["loss"], start, stop, points)
             by_weights[weights] = {"step": losses["step"], "loss": losses["loss"]}
         columns["validation"] = by_weights
@@ -257,10 +257,10 @@ def _columns(curve: Curve | Measured, keys: list[str], start: int, stop: int | N
     return drawn
 
 
-def csv_lines(story: events.Story) -> Iterator[str]:
+def csv_lines(history: events.RunHistory) -> Iterator[str]:
     """The curve's columns as lines of CSV with a header; an empty cell is no finite value. A hundred steps at once."""
     names = ("step", "loss", "lr", "grad_norm", "seconds", "pictures")
-    columns = [getattr(story.curve, name)[:] for name in names]
+    columns = [getattr(history.curve, name)[:] for name in names]
     yield ",".join(names) + "\n"
     rows = zip(*columns, strict=False)  # a step may arrive while the columns are copied
     while some := list(islice(rows, 100)):

@@ -9,10 +9,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from studio.messages import Message
-from studio.web.access import Door, TokenDoor, bearer
+from studio.web.access import AuthBackend, TokenAuth, bearer
 from studio.web.http.errors import Forbidden, LoginNeeded, TooLarge, TooMany, WebError
 from studio.web.http.headers import is_browser, shows_a_page
-from studio.web.http.languages import plain_page, spoken
+from studio.web.http.languages import negotiate_language, plain_page
 from studio.web.middleware.limits import Guesses
 from studio.web.middleware.security import OPEN, SAFE
 from studio.web.settings import Settings
@@ -27,10 +27,10 @@ REDIRECTS = 3  # digits of the number of times that huggingface_hub's routes hav
 COOKIE_SECONDS = 30 * 86400
 
 
-class Entrance:
+class AuthMiddleware:
     """Finds out who asks, lets the start-up link in, and stops those who may not look at all."""
 
-    def __init__(self, app: ASGIApp, door: Door, settings: Settings):
+    def __init__(self, app: ASGIApp, door: AuthBackend, settings: Settings):
         self.app = app
         self.door = door
         self.settings = settings
@@ -48,7 +48,7 @@ class Entrance:
         """An answer for who does not come in here, None for who does. Raises LoginNeeded, TooMany, TooLarge."""
         path = request.url.path
         viewer = request.state.viewer = self.door.viewer(request)
-        if isinstance(self.door, TokenDoor):
+        if isinstance(self.door, TokenAuth):
             return await self._by_token(request, self.door, bool(viewer.id))
         if path.startswith("/oauth/"):
             return _check_sign_in(request)
@@ -56,7 +56,7 @@ class Entrance:
             return None  # the API's routes ask `may` themselves
         raise LoginNeeded(Message("Sign in first."), Message("Sign in with Hugging Face at the top of the page."))
 
-    async def _by_token(self, request: Request, door: TokenDoor, known: bool) -> Response | None:
+    async def _by_token(self, request: Request, door: TokenAuth, known: bool) -> Response | None:
         """Let in who is known, and who brings the token by the start-up link or the form; ask all others for it."""
         if _is_link(request):
             token = request.query_params["token"]
@@ -119,7 +119,7 @@ async def _typed(request: Request) -> str:
     return ""
 
 
-def _enter(request: Request, door: TokenDoor) -> Response:
+def _enter(request: Request, door: TokenAuth) -> Response:
     """To the address that was asked for, with the cookie and without the token."""
     address = "/" + request.url.path.lstrip("/\\")  # never //host
     rest = [(key, value) for key, value in parse_qsl(request.url.query) if key != "token"]
@@ -135,7 +135,7 @@ def _token_page(request: Request, name: str, status: int) -> Response:
     headers = {"cache-control": "no-store"}
     if status == 429:
         headers["retry-after"] = "60"
-    return HTMLResponse(plain_page(name, spoken(request.headers), form="token"), status, headers)
+    return HTMLResponse(plain_page(name, negotiate_language(request.headers), form="token"), status, headers)
 
 
 def _check_sign_in(request: Request) -> Response | None:
@@ -152,7 +152,7 @@ def _check_sign_in(request: Request) -> Response | None:
         raise Forbidden(Message("Signing in and out is done by a person, from a page."),
                         Message("Use the studio's own page."), code="not_a_page")
     if request.url.path == LOGOUT and is_browser(request.headers):  # an address alone signs nobody out
-        return HTMLResponse(plain_page("sign_out", spoken(request.headers), form="sign_out"),
+        return HTMLResponse(plain_page("sign_out", negotiate_language(request.headers), form="sign_out"),
                             headers={"cache-control": "no-store"})
     return None
 

@@ -20,7 +20,7 @@ from studio.web.access import token_cookie
 from studio.web.http.errors import Forbidden, NotFound, explain
 from studio.web.http.headers import without_foreign_cookies
 from studio.web.http.languages import COOKIE as LANGUAGE
-from studio.web.http.languages import spoken
+from studio.web.http.languages import negotiate_language
 from studio.web.http.translation import told
 from studio.web.middleware.hidden import Hidden
 from studio.web.middleware.sessions import BROWSER, COOKIE
@@ -41,7 +41,7 @@ MESSAGES = {"cross": Message("This request came from another site."),
             "host": Message("The studio does not answer under this name.")}
 
 
-class Guard:
+class SecurityMiddleware:
     """The outermost layer. Answers errors that nothing below answered, and sets the security headers."""
 
     def __init__(self, app: ASGIApp, settings: Settings):
@@ -128,7 +128,7 @@ def is_open(method: str, path: str) -> bool:
 def error_response(error: BaseException, request: Request, hidden: Hidden | None = None) -> Response:
     """Any exception as the API's answer, in the language that is asked for; `hidden` where the app is not the API's."""
     status, body = explain(error, request.state.request_id)
-    body = told((hidden or request.app.state.studio.hidden).data(body), spoken(request.headers))
+    body = told((hidden or request.app.state.studio.hidden).data(body), negotiate_language(request.headers))
     headers = {"cache-control": "no-store"}
     seconds = getattr(error, "retry_after", None)
     if seconds is not None:

@@ -108,7 +108,7 @@ class DatasetService(Service):
     def import_source(self, viewer: Viewer, name: str, source: Mapping[str, object],
                       wishes: Mapping[str, object] | None = None) -> tuple[JsonObject, bool]:
         """A new data set from {"kind": "hub", "name": "user/name", ...}, or {"kind": "folder", "path": ...} inside the
-        configured roots; True when the import ended within 20 s. Raises datasets.Wrong."""
+        configured roots; True when the import ended within 20 s. Raises datasets.InvalidOptions."""
         require(viewer, None, "create", "data set")
         options = self._options(viewer, wishes)
         arrival = self.quotas.arriving(viewer, 1, "import", "data set")
@@ -203,7 +203,7 @@ class DatasetService(Service):
         return path
 
     def _options(self, viewer: Viewer, wishes: Mapping[str, object] | None) -> datasets.Options:
-        """How pictures are brought in: as the person wishes, within what they may. Raises datasets.Wrong."""
+        """How pictures are brought in: as the person wishes, within what they may. Raises datasets.InvalidOptions."""
         texts = {key: str(value) for key, value in (wishes or {}).items() if value not in (None, "")}
         return datasets.Options(**texts, roots=self.settings.import_roots, **self.quotas.for_import(viewer))
 
@@ -275,7 +275,7 @@ class DatasetService(Service):
             require(viewer, dataset.owner, "write", "data set")
 
     def export(self, viewer: Viewer, dataset_id: str) -> zips.Download:
-        """The data set as a zip, open for reading; the caller closes it. Raises datasets.Nothing."""
+        """The data set as a zip, open for reading; the caller closes it. Raises datasets.EmptyDataset."""
         return datasets.pack(self.find(viewer, dataset_id, "read"))
 
     def images(self, viewer: Viewer, dataset_id: str, offset: int = 0, limit: int = 60, q: str = "") -> JsonObject:

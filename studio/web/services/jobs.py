@@ -50,14 +50,14 @@ class JobService(Service):
     def events(self, viewer: Viewer, job_id: str, since: int, limit: int = MOST_EVENTS) -> JsonObject:
         """The job's status and its events after number `since`, at most 1,000; `next` is the number to go on from."""
         job = self.find(viewer, job_id, "read")
-        state, story = self.reader.state(job)
+        state, history = self.reader.state(job)
         read = []
-        if since < story.seq:
+        if since < history.seq:
             read = events.read_since(job.events_file, since, max(1, min(limit, MOST_EVENTS)))
-        following = read[-1]["seq"] if read else min(since, story.seq)
+        following = read[-1]["seq"] if read else min(since, history.seq)
         shown = [hub.redact_data(serializers.without_clock(event)) for event in read]
-        return {**serializers.job_status(state, story, self.index.places().get(job.id)), "events": shown,
-                "next": following, "last": story.seq}
+        return {**serializers.job_status(state, history, self.index.places().get(job.id)), "events": shown,
+                "next": following, "last": history.seq}
 
     def cancel(self, viewer: Viewer, job_id: str) -> JsonObject:
         """End a job; results that are there already stay. Returns the record."""
@@ -73,7 +73,7 @@ class JobService(Service):
     def file(self, viewer: Viewer, job_id: str, name: str) -> tuple[Path, str]:
         """A result file and its media type; `name` must be one of the job's own results."""
         job = self.find(viewer, job_id, "read")
-        known = self.reader.story(job).results.get(name)
+        known = self.reader.history(job).results.get(name)
         path = job.results / name
         if known is None or Path(name).name != name or not path.is_file():
             raise NotFound(Message("There is no such result in this job."),
@@ -117,6 +117,6 @@ class JobService(Service):
         return job
 
     def _job_record(self, job: work.Job, places: dict[str, int]) -> JsonObject:
-        state, story = self.reader.state(job)
-        record = serializers.job(job, job.record(), state, story, places.get(job.id))
+        state, history = self.reader.state(job)
+        record = serializers.job(job, job.record(), state, history, places.get(job.id))
         return {**record, "error": hub.redact_data(record["error"]), "warnings": hub.redact_data(record["warnings"])}

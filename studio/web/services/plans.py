@@ -137,14 +137,14 @@ class PlanService(Service):
         for run, facts in _newest(viewer, self.index.all()):
             try:
                 config = storage.read_json(run.config_file) or {}
-                yield estimate.of_run(run.id, facts.get("name", ""), config, self.reader.story(run))
+                yield estimate.of_run(run.id, facts.get("name", ""), config, self.reader.history(run))
             except (storage.Corrupt, FileNotFoundError):
                 continue  # deleted in this moment, or damaged: its own page says so
 
     def _past_checks(self, viewer: Viewer) -> Iterator[estimate.Past | None]:
         checks = [(job, facts) for job, facts in self.index.jobs() if facts["kind"] == "check"]
         for job, facts in _newest(viewer, checks):
-            report = self.reader.story(job).results.get("report.json")
+            report = self.reader.history(job).results.get("report.json")
             if report:
                 yield estimate.of_check(job.id, facts["name"], facts["args"]["config"], report["facts"])
 

@@ -64,7 +64,7 @@ class PlayService(Service):
         comparison under way, or null."""
         run = self.runs.find(viewer, run_id, "read")
         live = self.jobs.live("likeness", run.id)
-        view = overfitting.view(run, self.runs.config_of(run), self.reader.story(run))
+        view = overfitting.view(run, self.runs.config_of(run), self.reader.history(run))
         return {**view, "job": self.jobs.get(viewer, live.id) if live else None}
 
     def compare_samples(self, viewer: Viewer, run_id: str) -> JsonObject:
@@ -130,7 +130,7 @@ class PlayService(Service):
             return [], None, votes.Ballot({})
         run = self.runs.find(viewer, facts["subject"] or "", action)
         pictures: list[votes.Picture] = []
-        for result in self.reader.story(job).results.values():
+        for result in self.reader.history(job).results.values():
             drawn = cast("votes.Picture", result["facts"])
             pictures.append({"name": result["name"], "column": drawn["column"], "prompt": drawn["prompt"],
                              "seed": drawn["seed"]})

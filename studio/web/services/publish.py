@@ -51,7 +51,7 @@ class PublishService(Service):
     def dataset(self, viewer: Viewer, dataset_id: str, *, repo: str = "", private: bool = True,
                 token: str | None = None) -> JsonObject:
         """Start pushing a data set; returns the job. Without `repo` it is named after the data set; `token` as above.
-        Raises datasets.Nothing."""
+        Raises datasets.EmptyDataset."""
         require(viewer, None, "create", "job")
         dataset = self.datasets.find(viewer, dataset_id, "read")
         self.quotas.ask(viewer, "job")

@@ -105,17 +105,17 @@ class RunService(Service):
         """The run's status and its events after number `since`, at most 1,000; `next` is the number to go on from.
         `revision` is another whenever the record changed without an event."""
         run = self.find(viewer, run_id, "read")
-        state, story = self.reader.state(run)
+        state, history = self.reader.state(run)
         read = []
-        if since < story.seq:
+        if since < history.seq:
             read = events.read_since(run.events_file, since, max(1, min(limit, MOST_EVENTS)))
         revision = run.revision()  # before the rest: a change in between is then told again rather than lost
         place = self._place(run, state)
         note = serializers.note(run.record(), state, place)
-        status = serializers.status(state, story, self.config_of(run), place, note)
-        following = read[-1]["seq"] if read else min(since, story.seq)
-        return {**status, "revision": revision, "usage": self._usage(run, state), "next": following, "last": story.seq,
-                "events": [_shown(run, event) for event in serializers.telling(read)]}
+        status = serializers.status(state, history, self.config_of(run), place, note)
+        following = read[-1]["seq"] if read else min(since, history.seq)
+        return {**status, "revision": revision, "usage": self._usage(run, state), "next": following,
+                "last": history.seq, "events": [_shown(run, event) for event in serializers.telling(read)]}
 
     def poll_tag(self, viewer: Viewer, run_id: str) -> str:
         """A short text that changes whenever `events` would answer something new."""
@@ -126,7 +126,7 @@ class RunService(Service):
         run = self.find(viewer, run_id, "read")
         if self.index.waits(run):
             return None
-        return run.pulse()
+        return run.change_token()
 
     def log(self, viewer: Viewer, run_id: str, since: int | None = None) -> JsonObject:
         """Whole lines of the run's output from byte `since` on (by default the last 32 KB), without tokens:
@@ -142,9 +142,9 @@ class RunService(Service):
             raise WebError(Message("There is no series {name}.", name=repr(unknown[0][:40])),
                            there_are(serializers.SERIES))
         run = self.find(viewer, run_id, "read")
-        state, story = self.reader.state(run)
+        state, history = self.reader.state(run)
         points = max(1, min(points, serializers.MOST_POINTS))
-        return {"state": state, **serializers.series(story, keys, from_, to, points)}
+        return {"state": state, **serializers.series(history, keys, from_, to, points)}
 
     def pictures(self, viewer: Viewer, run_id: str, sort: str = "-loss", offset: int = 0,
                  limit: int = 60) -> JsonObject:
@@ -209,7 +209,7 @@ class RunService(Service):
             if kind in ("sample", "save"):
                 self.quotas.request(run)
             if kind == "sample":
-                self.quotas.drawn(self.reader.story(run))
+                self.quotas.drawn(self.reader.history(run))
             launch.ask(run, kind, self.reader, **args)
         self.launcher.wake()
         return self.get(viewer, run_id)
@@ -273,7 +273,7 @@ class RunService(Service):
         """Where a sample picture lies; `name` must be one of the run's own samples."""
         run = self.find(viewer, run_id, "read")
         path = run.samples / name
-        known = map(itemgetter("file"), self.reader.story(run).samples)
+        known = map(itemgetter("file"), self.reader.history(run).samples)
         if name not in known or "/" in name or path.suffix not in _SAMPLE_TYPES or not path.is_file():
             raise NotFound(Message("There is no such sample picture in this run."),
                            Message("The run's record lists its samples."))
@@ -306,8 +306,8 @@ class RunService(Service):
 
     def _record(self, run: runs.Run, queue: dict[str, int]) -> dict[str, Any]:
         revision = run.revision()
-        state, story = self.reader.state(run)
-        record = serializers.record(run, run.record(), self.config_of(run), state, story, queue.get(run.id))
+        state, history = self.reader.state(run)
+        record = serializers.record(run, run.record(), self.config_of(run), state, history, queue.get(run.id))
         return {**record, "revision": revision, "usage": self._usage(run, state),
                 "error": hub.redact_data(record["error"]),
                 "warnings": [*hub.redact_data(record["warnings"]), *serializers.disk(run, state)]}

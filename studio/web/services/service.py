@@ -29,7 +29,7 @@ from studio.web.services.publish import PublishService
 from studio.web.services.runs import RunService
 from studio.web.services.trash import TrashService
 from studio.web.settings import Settings
-from studio.web.shared import Shared
+from studio.web.shared import SingleFlight
 from studio.web.usage.index import Index
 from studio.web.usage.people import People
 from studio.web.usage.quotas import Quotas
@@ -57,7 +57,7 @@ class Studio:
         self.index = Index(home, launcher)
         self.stored = Stored(home, self.index)
         self.hidden = Hidden(settings)
-        self.shared = Shared()
+        self.shared = SingleFlight()
         people = People(home)
         quotas = Quotas(home, settings.limits, self.index, self.stored, people)
         core = Core(home, settings, launcher, reader, self.index, self.stored, people, quotas, Repositories())

@@ -90,10 +90,10 @@ class Index:
 
     def tag(self, work: Work) -> str:
         """A short text that changes whenever what is told of a run or a job does."""
-        pulse = work.pulse()
+        change_token = work.change_token()
         if self.waits(work):
-            return f"{pulse}-{self.places().get(work.id, 0)}"
-        return pulse
+            return f"{change_token}-{self.places().get(work.id, 0)}"
+        return change_token
 
     def waiting(self) -> list[Waiting]:
         """Everybody's runs and jobs that wait for their turn, in no order."""

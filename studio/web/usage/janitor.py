@@ -84,7 +84,7 @@ class Janitor:
         self.studio = studio
         self.home = studio.home
         self.sessions = sessions
-        self.keeper = trash.Keeper(studio.home)
+        self.sweeper = trash.TrashSweeper(studio.home)
         self.spare = Spare(studio.home)
         self.troubles = faults.Log(log)
 
@@ -93,7 +93,7 @@ class Janitor:
         day_ago = time.time() - DAY
         if self.sessions is not None:
             self._try("sweeping sessions", self.sessions.sweep)
-        emptied = self._try("emptying the trash of old things", self.keeper.look) or 0
+        emptied = self._try("emptying the trash of old things", self.sweeper.look) or 0
         self._try("sweeping uploads", partial(uploads.sweep, self.home, day_ago))
         self._try("sweeping data sets", partial(datasets.sweep, self.home, day_ago))
         self._try("sweeping jobs", self._jobs)

@@ -251,11 +251,11 @@ class Quotas:
             raise OverQuota(Message("{count} requests wait for this run's next step already.", count=OPEN_REQUESTS),
                             Message("Wait until it has answered them."))
 
-    def drawn(self, story: events.Story) -> None:
+    def drawn(self, history: events.RunHistory) -> None:
         """Return if a run may draw one more picture on request. Raises OverQuota."""
-        if self.limits is not None and len(story.samples) >= MOST_DRAWN:
+        if self.limits is not None and len(history.samples) >= MOST_DRAWN:
             raise OverQuota(Message("This run has {count} sample pictures, and {most} are drawn at most.",
-                                    count=len(story.samples), most=MOST_DRAWN),
+                                    count=len(history.samples), most=MOST_DRAWN),
                             Message("Draw with a checkpoint in the playground."))
 
     def edits(self, run: Run) -> None:

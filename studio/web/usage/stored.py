@@ -189,7 +189,7 @@ class Stored:
         """A run's or a job's folder, but for the files that others may link, which go into `links`."""
         stamp = None
         if not work.alive():
-            stamp = work.pulse(), _stamp(work.path / "votes.jsonl")
+            stamp = work.change_token(), _stamp(work.path / "votes.jsonl")
         tree = self._settled(work.path, stamp)
         links.update(tree.links)
         return tree.bytes
