@@ -7,72 +7,26 @@ No token is in any text, file, command line or result; it reaches the publishing
 from __future__ import annotations
 
 import fnmatch
-import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from studio import config as config_
-from studio import export, families, messages
+from studio import export, families, secrets
 from studio.bases import source
 from studio.datasets.exports import card as card_
 from studio.errors import StudioError
 from studio.export.offers import slug
-from studio.folders import events
 from studio.folders.runs import Reader, Run
 from studio.messages import Message
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd
 
-SECRETS = ("HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "OAUTH_CLIENT_SECRET", "STUDIO_TOKEN")
-HIDDEN = "[secret]"
 T = TypeVar("T")
-_LINKS = re.compile(r"(?<=[?&]token=)[^\s&\"']+|\bhf_(?:oauth|jwt)_[\w.\-]+")
-
-
-def own_token() -> str | None:
-    """The token of the machine's owner: HF_TOKEN, else what `hf auth login` saved.
-
-    Only for a studio that serves its owner alone: on a Space each person's own token is used, never this one.
-    """
-    token = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN")
-    if token:
-        return token.strip()
-    home = os.environ.get("HF_HOME") or Path("~/.cache/huggingface").expanduser()
-    path = Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token")
-    try:
-        return path.read_text(encoding="utf-8").strip() or None
-    except (OSError, UnicodeDecodeError):
-        return None
-
-
-def redact(text: str) -> str:
-    """`text` without anything that looks like a token, and without the secrets of this server's environment."""
-    return messages.changed(text, _redacted)
-
-
-def _redacted(text: str) -> str:
-    for name in SECRETS:
-        value = os.environ.get(name)
-        if value and len(value) >= 8:
-            text = text.replace(value, HIDDEN)
-    return events.redact(_LINKS.sub(HIDDEN, text))
-
-
-def redact_data(data: object) -> Any:  # of whatever type `data` is
-    """JSON-like `data` with every string in it redacted; keys stay."""
-    if isinstance(data, str):
-        return redact(data)
-    if isinstance(data, dict):
-        return {key: redact_data(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [redact_data(value) for value in data]
-    return data
 
 
 # --------------------------------------------------------------------------------------------------------- publishing
@@ -201,14 +155,14 @@ class Repository:
                 return work()
             except Exception as error:  # a broken line arrives as one of many kinds of the HTTP client
                 self._check_passing(error)
-                self._waiting(redact(f"{type(error).__name__}: {str(error)[:200]}"))
+                self._waiting(secrets.redact(f"{type(error).__name__}: {str(error)[:200]}"))
             time.sleep(pause)
         try:
             return work()
         except Exception as error:
             self._check_passing(error)
             raise PublishError(Message("The Hub could not be reached in {tries} tries: {why}", tries=len(WAITS) + 1,
-                                       why=redact(str(error))[:300]),
+                                       why=secrets.redact(str(error))[:300]),
                                Message("Look at the connection, and publish again.")) from None
 
     def _check_passing(self, error: Exception) -> None:
@@ -224,7 +178,7 @@ class Repository:
                                Message("Use a token that may write to that account, and a name such as "
                                        "`{name}`.", name=f"you/my-{self._kind}")) from None
         if 400 <= status < 500 and status not in (408, 409, 425, 429):
-            raise PublishError(Message("The Hub refused the upload: {why}", why=redact(str(error))[:300]),
+            raise PublishError(Message("The Hub refused the upload: {why}", why=secrets.redact(str(error))[:300]),
                                Message("Change what it names and publish again.")) from None
 
 
@@ -322,4 +276,4 @@ def _public(value: object) -> str:
 
 def _plain(text: str) -> str:
     """Somebody's text in a model card: one line in which nothing is markup."""
-    return card_.plain(redact(text))
+    return card_.plain(secrets.redact(text))

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from studio import secrets
 from studio.folders import events
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -245,4 +246,4 @@ def test_no_content_of_the_file_stops_a_reader_or_the_next_writer(tmp_path_facto
     ("nothing hf_ to hide", "nothing hf_ to hide"),
 ])
 def test_secrets_do_not_leave_a_log(text: str, kept: str) -> None:
-    assert events.redact(text) == kept
+    assert secrets.redact(text) == kept

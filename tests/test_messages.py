@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from studio import messages, storage
+from studio import messages, secrets, storage
 from studio.folders import events, foreign
 from studio.limited import ipc
 from studio.messages import STORED, Message
@@ -79,9 +79,9 @@ def test_a_sentence_gets_a_capital_and_a_stop() -> None:
 
 def test_secrets_go_and_the_message_stays() -> None:
     token = "hf_" + "a" * 30
-    told = events.redact(Message("the Hub refused {what}", what=token))
+    told = secrets.redact(Message("the Hub refused {what}", what=token))
     assert told == "the Hub refused [secret]" and isinstance(told, Message)
-    across = events.redact(Message("Bearer {rest}", rest="abcdefgh"))
+    across = secrets.redact(Message("Bearer {rest}", rest="abcdefgh"))
     assert across == "Bearer [secret]" and not isinstance(across, Message), "a secret of the whole alone"
 
 

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from studio import datasets, storage
+from studio import datasets, secrets, storage
 from studio.datasets.exports import outgoing
 from studio.datasets.imports.sources import walk
 from studio.datasets.schema import ImportReport
@@ -73,13 +73,6 @@ def source_of(args: argparse.Namespace) -> datasets.HubSource:
     return datasets.HubSource.of({"name": args.paths[0].removeprefix(HUB), **wish})
 
 
-def own_token() -> str | None:
-    """HF_TOKEN, else the one that `hf auth login` saved."""
-    from huggingface_hub import get_token
-
-    return os.environ.get("HF_TOKEN") or get_token()
-
-
 def bring(args: argparse.Namespace) -> int:
     """Import and print the report; 0 when the data set is ready.
 
@@ -103,7 +96,7 @@ def bring_hub(args: argparse.Namespace) -> int:
     source = source_of(args)
     options = datasets.Options(args.background, args.caption_from, tuple(args.root), encoding=args.encoding)
     dataset = datasets.begin(storage.home(), args.name or source.name, args.owner, {"kind": "hub", **source.wish()})
-    return tell(dataset, datasets.add_hub(dataset, source, own_token(), show, options))
+    return tell(dataset, datasets.add_hub(dataset, source, secrets.own_token(), show, options))
 
 
 def show(done: int, of: int) -> None:
@@ -164,7 +157,7 @@ def look(args: argparse.Namespace) -> int:
     """Print the columns and the first rows of a Hub data set as JSON; 0.
 
     Raises datasets.InvalidOptions, datasets.Unreadable."""
-    preview = datasets.preview(storage.home(), source_of(args), own_token())
+    preview = datasets.preview(storage.home(), source_of(args), secrets.own_token())
     for row in preview["rows"]:
         row.pop("thumb")
     print(json.dumps(preview, ensure_ascii=False, indent=1))
@@ -174,12 +167,12 @@ def look(args: argparse.Namespace) -> int:
 COMMANDS = {"import": bring, "read-again": read_again, "export": take, "preview": look}
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """0 when all went well; 1 when nothing can be used; 2 a wrong call."""
     surroundings.use_utf8()
     for sentence in surroundings.drop_unusable(os.environ):
         print(sentence, file=sys.stderr)
-    args = parser().parse_args()
+    args = parser().parse_args(argv)
     try:
         surroundings.home(storage.home)
         return COMMANDS[args.command](args)

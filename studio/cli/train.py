@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from studio import PACKAGE, datasets, prepare, storage
+from studio import PACKAGE, datasets, prepare, secrets, storage
 from studio import config as config_
 from studio.commands import reference
 from studio.config import PlainConfig
@@ -146,7 +146,7 @@ def _of_command(text: str) -> PlainConfig:
         raise InvalidOptions(f"--from-command: {error}") from None
     for entry in read["unplaced"]:
         value = "" if entry["value"] in (None, True) else f" {entry['value']}"
-        print(events.redact(f"no place for {entry['option']}{value}: {entry['why']}"), file=sys.stderr)
+        print(secrets.redact(f"no place for {entry['option']}{value}: {entry['why']}"), file=sys.stderr)
     return read["config"]
 
 
@@ -308,7 +308,7 @@ class Shell:
             file.seek(self.log_at if self.log_at <= size else 0)  # it was cut
             text = file.read()
         self.log_at = size
-        sys.stderr.write(events.redact(text.decode("utf-8", "replace")))
+        sys.stderr.write(secrets.redact(text.decode("utf-8", "replace")))
         sys.stderr.flush()
 
     def _echo_steps(self, history: events.RunHistory, *, last: bool) -> None:

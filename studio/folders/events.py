@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -302,20 +301,6 @@ def _state_of_ended(exit_: ExitRecord) -> str:
     if result in FINAL:
         return result
     return "failed" if exit_.get("returncode") or exit_.get("error") else "interrupted"
-
-
-_SECRETS = re.compile(r"\bhf_[A-Za-z0-9]{8,}|(?<=Bearer )[^\s\"']+|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
-
-
-def redact(text: str) -> str:
-    """`text` without Hub tokens, bearer tokens and passwords in URLs: for everything that leaves a log file."""
-    return messages.changed(text, _redacted)
-
-
-def _redacted(text: str) -> str:
-    text = _SECRETS.sub("[secret]", text)
-    token = os.environ.get("HF_TOKEN", "")
-    return text if len(token) < 8 else text.replace(token, "[secret]")
 
 
 def _nobody(event: Event) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
-from studio import messages
+from studio import messages, secrets
 from studio.folders import events
 from studio.folders.records import ErrorRecord, Event
 from studio.messages import JsonObject
@@ -133,7 +133,7 @@ def error_of(error: object) -> ErrorRecord | None:
     """An error, as text alone and not too long; None for what is no object."""
     if not isinstance(error, dict):
         return None
-    texts = {key: events.redact(_cut(error.get(key) or "", most)) for key, most in _ERROR.items()}
+    texts = {key: secrets.redact(_cut(error.get(key) or "", most)) for key, most in _ERROR.items()}
     return cast(ErrorRecord, texts)
 
 

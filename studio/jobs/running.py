@@ -6,11 +6,11 @@ import re
 import time
 from pathlib import Path
 
-from studio import storage
+from studio import secrets, storage
 from studio.datasets import NotFound
 from studio.errors import StudioError
 from studio.families import BaseProblem
-from studio.folders.events import EventWriter, redact
+from studio.folders.events import EventWriter
 from studio.folders.records import ErrorRecord, WorkRecord
 from studio.folders.work import Job, why_ended
 from studio.messages import Message, line
@@ -95,8 +95,8 @@ class RunningJob:
 
 def explain(error: Exception) -> ErrorRecord:
     """{code, message, hint, evidence} of the exception that ended a job; the traceback is in job.log."""
-    code, message, hint = _told(error, line(redact(str(error)), 500) or type(error).__name__)
-    evidence = redact(f"{type(error).__name__}: {str(error)[:500]}")
+    code, message, hint = _told(error, line(secrets.redact(str(error)), 500) or type(error).__name__)
+    evidence = secrets.redact(f"{type(error).__name__}: {str(error)[:500]}")
     return {"code": code, "message": message, "hint": hint, "evidence": evidence}
 
 

@@ -7,9 +7,8 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from studio import messages, storage
+from studio import messages, secrets, storage
 from studio.config import needs_less_memory
-from studio.folders import events
 from studio.folders.records import ErrorRecord
 from studio.folders.runs import LOST, Run
 from studio.folders.work import Work
@@ -39,7 +38,7 @@ def tail(log: Path, start: int) -> str:
             text = file.read().decode("utf-8", "replace")
     except FileNotFoundError:
         return ""
-    return events.redact("\n".join(text.splitlines()[-EVIDENCE_LINES:]))
+    return secrets.redact("\n".join(text.splitlines()[-EVIDENCE_LINES:]))
 
 
 def signal_of(returncode: int, evidence: str) -> int | None:
@@ -125,7 +124,7 @@ def supervisor_error(code: str, message: str, hint: str, evidence: str = "") -> 
 
 
 def _words(code: str, message: str, hint: str, evidence: str) -> ErrorRecord:
-    return {"code": code, "message": events.redact(message), "hint": hint, "evidence": evidence}
+    return {"code": code, "message": secrets.redact(message), "hint": hint, "evidence": evidence}
 
 
 def again(run: Work) -> str:

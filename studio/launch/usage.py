@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
@@ -13,10 +11,10 @@ from typing import TypedDict
 import psutil
 
 from studio.folders.runs import Run
+from studio.system import gpus
 
 FRESH_SECONDS = 2.0
 GPU_FRESH_SECONDS = 10.0
-GPU_SECONDS = 5
 
 
 class GpuUsage(TypedDict):
@@ -47,7 +45,7 @@ class Meter:
     """Measures at most every two seconds a run, however many people look."""
 
     _readings: dict[Path, Reading] = field(default_factory=dict)
-    _gpu: tuple[float, dict[int, int], dict[str, int]] | None = None
+    _gpus: tuple[float, gpus.Usage] | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read(self, run: Run) -> Usage | None:
@@ -70,13 +68,13 @@ class Meter:
             return usage
 
     def _gpu_share(self, tree: list[psutil.Process], now: float) -> GpuUsage:
-        if self._gpu is None or now - self._gpu[0] > GPU_FRESH_SECONDS:
-            self._gpu = (now, *_gpus())
-        _, used, load = self._gpu
-        memory = sum(used.get(process.pid, 0) for process in tree)
+        if self._gpus is None or now - self._gpus[0] > GPU_FRESH_SECONDS:
+            self._gpus = (now, gpus.usage())
+        usage = self._gpus[1]
+        memory = sum(usage.memory.get(process.pid, 0) for process in tree)
         if not memory:
             return {"gpu_memory_bytes": None, "gpu_percent": None}
-        return {"gpu_memory_bytes": memory, "gpu_percent": max(load.values(), default=None)}
+        return {"gpu_memory_bytes": memory, "gpu_percent": max(usage.percent, default=None)}
 
 
 def _tree(run: Run) -> list[psutil.Process]:
@@ -104,34 +102,3 @@ def _sum(tree: list[psutil.Process]) -> tuple[int, float]:
         except psutil.Error:
             continue  # it ended in this moment
     return memory, cpu
-
-
-def _gpus() -> tuple[dict[int, int], dict[str, int]]:
-    """Bytes by process, and the load of each card in percent, as the driver's own tool says; empty without one."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return {}, {}
-    used: dict[int, int] = {}
-    for pid, mebibytes in _table(tool, "compute-apps=pid,used_memory"):
-        if pid.isdigit() and mebibytes.isdigit():
-            used[int(pid)] = used.get(int(pid), 0) + (int(mebibytes) << 20)
-    load: dict[str, int] = {}
-    for card, percent in _table(tool, "gpu=uuid,utilization.gpu"):
-        if percent.isdigit():
-            load[card] = int(percent)
-    return used, load
-
-
-def _table(tool: str, query: str) -> list[tuple[str, str]]:
-    """The rows of two cells that the tool answers with."""
-    try:
-        done = subprocess.run([tool, f"--query-{query}", "--format=csv,noheader,nounits"], capture_output=True,
-                              text=True, timeout=GPU_SECONDS, check=False, stdin=subprocess.DEVNULL)
-    except subprocess.TimeoutExpired:
-        return []
-    table: list[tuple[str, str]] = []
-    for line in done.stdout.splitlines():
-        cells = line.split(",")
-        if len(cells) == 2:
-            table.append((cells[0].strip(), cells[1].strip()))
-    return table

@@ -20,8 +20,8 @@ from collections.abc import Mapping
 from typing import TypedDict
 from urllib.parse import urlsplit
 
-from studio import storage
-from studio.folders import events, runs
+from studio import secrets, storage
+from studio.folders import runs
 from studio.folders.records import ErrorRecord
 
 VARIABLE = "STUDIO_WEBHOOK_URL"
@@ -136,7 +136,7 @@ def told(run: runs.Run, attempt: int) -> Told:
 
 def _without_secrets(error: Mapping[str, object]) -> ErrorRecord:
     def text(key: str) -> str:
-        return events.redact(str(error.get(key, "")))
+        return secrets.redact(str(error.get(key, "")))
 
     return {"code": text("code"), "message": text("message"), "hint": text("hint")}
 

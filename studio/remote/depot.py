@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from studio import hub
+from studio import secrets
 from studio.errors import StudioError
 from studio.messages import Message
 
@@ -92,7 +92,7 @@ def call(work: Callable[[], T], may: str) -> T:
         except HfHubHTTPError as error:
             status = error.response.status_code if error.response is not None else 0
             if 400 <= status < 500 and status not in (408, 409, 425, 429):
-                raise _refused(status, may, hub.redact(str(error))) from None
+                raise _refused(status, may, secrets.redact(str(error))) from None
             why = error
         except LocalEntryNotFoundError as error:  # the Hub's word for a line that broke at a download
             why = error
@@ -103,7 +103,7 @@ def call(work: Callable[[], T], may: str) -> T:
         if pause is not None:
             time.sleep(pause)
     raise RemoteError(Message("The Hub could not be reached in {tries} tries: {why}", tries=len(WAITS) + 1,
-                              why=hub.redact(str(why))[:300]), Message("Look at the connection, then resume."),
+                              why=secrets.redact(str(why))[:300]), Message("Look at the connection, then resume."),
                       "unreachable")
 
 

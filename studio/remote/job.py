@@ -18,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-from studio import bundle, config, storage
+from studio import bundle, config, secrets, storage
 from studio.folders import events, runs
 from studio.folders.records import ErrorRecord, Event
 from studio.folders.runs import Run
@@ -135,7 +135,7 @@ class JobReporter:
             data = data[: data.rfind(b"\n") + 1]
         self.log_at += len(data)
         for line in data.decode("utf-8", "replace").splitlines():
-            say(events.redact(line.replace(MARK, MARK.strip())))
+            say(secrets.redact(line.replace(MARK, MARK.strip())))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -20,7 +20,7 @@ import uuid
 from pathlib import Path
 from typing import BinaryIO
 
-from studio import bundle, storage
+from studio import bundle, secrets, storage
 from studio.folders import events
 from studio.folders.records import ErrorRecord, RemoteRecord
 from studio.folders.requests import Args
@@ -124,7 +124,7 @@ class Watch:
             for line in self.place.tail(self.handle):
                 self.lines.put(line)
         except Exception as error:  # of the HTTP client, of any kind: whoever reads the queue takes the line up again
-            print(events.redact(f"the job's output broke off: {error}")[:400], file=sys.stderr, flush=True)
+            print(secrets.redact(f"the job's output broke off: {error}")[:400], file=sys.stderr, flush=True)
         self.lines.put(None)
 
     def _follow(self, log: BinaryIO) -> Status | None:

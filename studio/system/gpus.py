@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-import pynvml
-
 
 class Usage(NamedTuple):
     """What the GPUs are busy with."""
@@ -18,12 +16,16 @@ class Usage(NamedTuple):
 
 def names() -> list[str]:
     """Each GPU with its unique id, as "NVIDIA H200 (GPU-4f...)": enough to notice a changed machine."""
+    import pynvml
+
     with _driver() as gpus:
         return [f"{_text(pynvml.nvmlDeviceGetName(gpu))} ({_text(pynvml.nvmlDeviceGetUUID(gpu))})" for gpu in gpus]
 
 
 def usage() -> Usage:
     """Memory by process and the load of each GPU at this moment."""
+    import pynvml
+
     memory: dict[int, int] = {}
     percent: list[int] = []
     with _driver() as gpus:
@@ -40,6 +42,8 @@ def usage() -> Usage:
 @contextmanager
 def _driver() -> Iterator[list[object]]:
     """Handles of the GPUs while the driver is open; none where no driver answers."""
+    import pynvml  # in here: what only looks for a GPU now and then starts without it
+
     gpus: list[object] = []
     try:
         pynvml.nvmlInit()

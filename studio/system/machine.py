@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ import psutil
 from studio import PACKAGE, config, storage
 from studio.config import PlainConfig
 from studio.messages import Message
+from studio.system import gpus
 
 log = logging.getLogger(__name__)
 PROBE_SECONDS = 120
@@ -256,14 +256,8 @@ def _cpu_model() -> str:
 
 @lru_cache
 def _gpu_names() -> str:
-    """The NVIDIA GPUs, by the driver's own tool (empty without one): enough to notice a changed machine."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return ""
-    try:
-        return subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=20, check=False).stdout.strip()
-    except subprocess.TimeoutExpired:
-        return ""
+    """The NVIDIA GPUs: enough to notice a changed machine."""
+    return ", ".join(gpus.names())
 
 
 def _cgroup_cores() -> int | None:

@@ -6,10 +6,10 @@ from typing import TypedDict
 
 import torch
 
+from studio import secrets
 from studio.config import ConfigError, needs_less_memory
 from studio.errors import StudioError
 from studio.families import BaseProblem, NeedsToken
-from studio.folders.events import redact
 from studio.folders.runs import Run
 from studio.messages import Message, line
 from studio.storage import Corrupt, faults
@@ -43,7 +43,7 @@ NAMED: list[tuple[type[Exception], str, str]] = [
 
 def explain(error: Exception, run: Run) -> RunError:
     """What is told of the exception that ended a run; its traceback is in train.log."""
-    evidence = redact(f"{type(error).__name__}: {str(error)[:500]}")
+    evidence = secrets.redact(f"{type(error).__name__}: {str(error)[:500]}")
     if _out_of_memory(error):
         return _error("out_of_memory", Message("The training ran out of memory."), needs_less_memory(run.config()),
                       evidence)
@@ -81,7 +81,7 @@ def _out_of_memory(error: Exception) -> bool:
 
 def _sentence(error: Exception) -> str:
     """The first line of what the error says, without secrets."""
-    return line(redact(str(error)), 300) or type(error).__name__
+    return line(secrets.redact(str(error)), 300) or type(error).__name__
 
 
 def _error(code: str, message: str, hint: str, evidence: str) -> RunError:

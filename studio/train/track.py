@@ -18,8 +18,9 @@ import numpy as np
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from PIL import Image
 
+from studio import secrets
 from studio.config import Config, dump
-from studio.folders.events import EventWriter, redact, trace
+from studio.folders.events import EventWriter, trace
 from studio.folders.records import Event, SampleEvent, StepEvent, ValidationEvent
 from studio.folders.runs import Run
 from studio.messages import JsonObject, Message
@@ -115,7 +116,7 @@ class Trackers:
         except Exception as error:
             trace()
             self.open.pop(name, None)
-            why = redact(f"{type(error).__name__}: {str(error)[:200]}")
+            why = secrets.redact(f"{type(error).__name__}: {str(error)[:200]}")
             failed = Message("{name} failed and gets nothing more of this run: {why}. Training goes on.", name=name,
                              why=why)
             self._faults.append(("tracker_failed", failed))
@@ -186,7 +187,7 @@ def flat(config: Config) -> dict[str, Value]:
             if PRIVATE & set(name.split("_")):
                 continue
             if isinstance(value, str):
-                value = redact(value)
+                value = secrets.redact(value)
             if isinstance(value, Value):
                 settings[f"{section}.{name}"] = value
     return settings

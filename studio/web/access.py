@@ -10,7 +10,7 @@ from typing import Protocol
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from studio import hub
+from studio import secrets
 from studio.messages import Message, word
 from studio.web.http.errors import Forbidden, LoginNeeded, NotFound
 from studio.web.http.headers import cookie
@@ -89,7 +89,7 @@ class LocalDoor:
 
     def viewer(self, request: Request) -> Viewer:
         """Always the owner."""
-        return Viewer(LOCAL.id, LOCAL.name, hub.own_token(), admin=True)
+        return Viewer(LOCAL.id, LOCAL.name, secrets.own_token(), admin=True)
 
 
 class TokenAuth:
@@ -111,7 +111,7 @@ class TokenAuth:
         """The owner, or nobody."""
         has_cookie = hmac.compare_digest(cookie(request.headers, self.cookie).encode(), self.value.encode())
         if has_cookie or self.right(bearer(request.headers)):
-            return Viewer(LOCAL.id, LOCAL.name, hub.own_token(), admin=True)
+            return Viewer(LOCAL.id, LOCAL.name, secrets.own_token(), admin=True)
         return ANONYMOUS
 
 

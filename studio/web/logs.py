@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studio import hub
+from studio import secrets
 from studio.folders import runs
 from studio.messages import JsonObject
 
@@ -28,5 +28,5 @@ def lines(run: runs.Run, since: int | None = None) -> JsonObject:
         data = data[first:]
         start += first
         whole -= first
-    text = hub.redact(data[:whole].decode("utf-8", "replace"))
+    text = secrets.redact(data[:whole].decode("utf-8", "replace"))
     return {"text": text, "since": start, "next": start + whole, "size": size}

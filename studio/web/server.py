@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import uvicorn
 
-from studio import hub
+from studio import secrets
 from studio.limited import confine
 from studio.web.app import create_app
 from studio.web.http.pages import Page
@@ -26,7 +26,7 @@ class Redacting(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, redacted."""
-        return hub.redact(super().format(record))
+        return secrets.redact(super().format(record))
 
 
 def serve(settings: Settings, listening: socket.socket, make_pages: Callable[[Studio], Mapping[str, Page]]) -> int:

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from studio import bundle, config, datasets, families, hub, storage
+from studio import bundle, config, datasets, families, secrets, storage
 from studio.errors import Refused, StudioError
 from studio.folders import work
 from studio.messages import JsonObject, Message, sentence
@@ -168,7 +168,7 @@ def explain(error: BaseException, request_id: str | None = None) -> Answer:
             _troubles.tell("a request was not carried out", error)
         elif status >= 500 and not isinstance(error, WebError):  # those are answers, no faults
             log.error("request %s: %s", request_id, error, exc_info=error)
-        return status, {**hub.redact_data(body), "request_id": request_id}
+        return status, {**secrets.redact_data(body), "request_id": request_id}
     log.error("request %s failed", request_id, exc_info=error)
     message = Message("Something went wrong in the studio itself.")
     hint = Message("The studio's log has the details under the request id {id}.", id=request_id)

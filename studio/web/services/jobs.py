@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from operator import itemgetter
 from pathlib import Path
 
-from studio import hub, launch, storage
+from studio import launch, secrets, storage
 from studio.folders import events, work
 from studio.messages import JsonObject, Message
 from studio.web.access import Viewer, may, require
@@ -55,7 +55,7 @@ class JobService(Service):
         if since < history.seq:
             read = events.read_since(job.events_file, since, max(1, min(limit, MOST_EVENTS)))
         following = read[-1]["seq"] if read else min(since, history.seq)
-        shown = [hub.redact_data(serializers.without_clock(event)) for event in read]
+        shown = [secrets.redact_data(serializers.without_clock(event)) for event in read]
         return {**serializers.job_status(state, history, self.index.places().get(job.id)), "events": shown,
                 "next": following, "last": history.seq}
 
@@ -119,4 +119,5 @@ class JobService(Service):
     def _job_record(self, job: work.Job, places: dict[str, int]) -> JsonObject:
         state, history = self.reader.state(job)
         record = serializers.job(job, job.record(), state, history, places.get(job.id))
-        return {**record, "error": hub.redact_data(record["error"]), "warnings": hub.redact_data(record["warnings"])}
+        return {**record, "error": secrets.redact_data(record["error"]),
+                "warnings": secrets.redact_data(record["warnings"])}

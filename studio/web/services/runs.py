@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from studio import config as config_
-from studio import datasets, export, hub, launch, prepare, storage
+from studio import datasets, export, launch, prepare, secrets, storage
 from studio.config import PlainConfig
 from studio.errors import Refused
 from studio.folders import events, names, runs
@@ -309,8 +309,8 @@ class RunService(Service):
         state, history = self.reader.state(run)
         record = serializers.record(run, run.record(), self.config_of(run), state, history, queue.get(run.id))
         return {**record, "revision": revision, "usage": self._usage(run, state),
-                "error": hub.redact_data(record["error"]),
-                "warnings": [*hub.redact_data(record["warnings"]), *serializers.disk(run, state)]}
+                "error": secrets.redact_data(record["error"]),
+                "warnings": [*secrets.redact_data(record["warnings"]), *serializers.disk(run, state)]}
 
     def _usage(self, run: runs.Run, state: str) -> Mapping[str, object] | None:
         """What the processes of a live run take now."""
@@ -395,4 +395,4 @@ def _shown(run: runs.Run, event: Mapping[str, object]) -> JsonObject:
         shown["url"] = names.sample_url(run.id, event.get("file"))
     if event["kind"] == "step":  # it has no text
         return shown
-    return hub.redact_data(shown)
+    return secrets.redact_data(shown)

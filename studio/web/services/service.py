@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TypedDict
 
-from studio import config, hub, launch
+from studio import config, launch, secrets
 from studio.commands import reference
 from studio.folders import events, runs
 from studio.messages import JsonObject, Message
@@ -34,13 +33,6 @@ from studio.web.usage.index import Index
 from studio.web.usage.people import People
 from studio.web.usage.quotas import Quotas
 from studio.web.usage.stored import Stored
-
-
-class CommandRead(TypedDict):
-    """A pasted command line: what of it is in the partial config, and what is not, as {option, value, why}."""
-
-    config: config.PlainConfig
-    unplaced: list[JsonObject]
 
 
 class Studio:
@@ -78,10 +70,10 @@ class Studio:
         """Every setting, for forms and programs."""
         return config.schema()
 
-    def from_command(self, viewer: Viewer, command: str) -> CommandRead:
+    def from_command(self, viewer: Viewer, command: str) -> reference.FromCommand:
         """A pasted reference command line as {"config", "unplaced": [{option, value, why}]}. Raises WebError."""
         try:
-            return hub.redact_data(reference.from_command(command))
+            return secrets.redact_data(reference.from_command(command))
         except reference.CommandError as error:
             raise WebError(Message("This cannot be read: {why}.", why=error),
                            Message("Paste the command as you would run it.")) from None
