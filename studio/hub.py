@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fnmatch
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from operator import itemgetter
 from pathlib import Path
@@ -22,6 +21,7 @@ from studio.errors import StudioError
 from studio.export.offers import slug
 from studio.folders.runs import Reader, Run
 from studio.messages import Message
+from studio.system import retry
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd
@@ -150,36 +150,35 @@ class Repository:
 
     def _try(self, work: Callable[[], T]) -> T:
         """What `work` returns, in one try more than there are WAITS. Raises PublishError."""
-        for pause in WAITS:
-            try:
-                return work()
-            except Exception as error:  # a broken line arrives as one of many kinds of the HTTP client
-                self._check_passing(error)
-                self._waiting(secrets.redact(f"{type(error).__name__}: {str(error)[:200]}"))
-            time.sleep(pause)
         try:
-            return work()
+            return retry.patiently(work, WAITS, retry.hub_error_may_pass, self._tell_of)
+        except (TypeError, AttributeError, NameError):  # a mistake of ours, which the Hub never saw
+            raise
         except Exception as error:
-            self._check_passing(error)
-            raise PublishError(Message("The Hub could not be reached in {tries} tries: {why}", tries=len(WAITS) + 1,
-                                       why=secrets.redact(str(error))[:300]),
-                               Message("Look at the connection, and publish again.")) from None
+            raise self._refusal(error) from None
 
-    def _check_passing(self, error: Exception) -> None:
-        """Raises PublishError for an answer of the Hub that would be the same at the next try."""
+    def _tell_of(self, error: BaseException) -> None:
+        """Let whoever waits hear why there is another try."""
+        self._waiting(secrets.redact(f"{type(error).__name__}: {str(error)[:200]}"))
+
+    def _refusal(self, error: Exception) -> PublishError:
+        """What the last try ended with, in words."""
         from huggingface_hub.errors import HfHubHTTPError
 
-        if not isinstance(error, HfHubHTTPError) or error.response is None:
-            return
-        status = error.response.status_code
-        if status in (401, 403, 404):
-            raise PublishError(Message("The Hub refused the token or the name {name} ({status}).",
-                                       name=repr(self._name), status=status),
-                               Message("Use a token that may write to that account, and a name such as "
-                                       "`{name}`.", name=f"you/my-{self._kind}")) from None
-        if 400 <= status < 500 and status not in (408, 409, 425, 429):
-            raise PublishError(Message("The Hub refused the upload: {why}", why=secrets.redact(str(error))[:300]),
-                               Message("Change what it names and publish again.")) from None
+        why = secrets.redact(str(error))[:300]
+        if isinstance(error, HfHubHTTPError) and error.response is not None:
+            status = error.response.status_code
+            if status in (401, 403, 404):
+                return PublishError(Message("The Hub refused the token or the name {name} ({status}).",
+                                            name=repr(self._name), status=status),
+                                    Message("Use a token that may write to that account, and a name such as "
+                                            "`{name}`.", name=f"you/my-{self._kind}"))
+            if not retry.may_pass(status):
+                return PublishError(Message("The Hub refused the upload: {why}", why=why),
+                                    Message("Change what it names and publish again."))
+        return PublishError(Message("The Hub could not be reached in {tries} tries: {why}", tries=len(WAITS) + 1,
+                                    why=why),
+                            Message("Look at the connection, and publish again."))
 
 
 def card(run: Run, repo: str, items: list[export.Item], samples: list[_Sample]) -> str:

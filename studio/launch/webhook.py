@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from studio import secrets, storage
 from studio.folders import runs
 from studio.folders.records import ErrorRecord
+from studio.system import retry
 
 VARIABLE = "STUDIO_WEBHOOK_URL"
 SECONDS = 10.0  # that one try may take
@@ -43,6 +44,14 @@ class Told(TypedDict):
     total_steps: int | None
     error: ErrorRecord | None  # without evidence
     time: float
+
+
+class NotTaken(Exception):
+    """The address did not take a POST, in words without the address; `may_pass`: another try may help."""
+
+    def __init__(self, why: str, *, may_pass: bool):
+        super().__init__(why)
+        self.may_pass = may_pass
 
 
 class _Stays(urllib.request.HTTPRedirectHandler):
@@ -106,22 +115,17 @@ def _tell(url: str, body: bytes) -> bool:
     """POST the `body`, with further tries where they may help. Returns True when accepted; else the log says why."""
     fault = wrong(url)
     if fault is None:
-        fault = _post_patiently(url, body)
-    if fault is None:
-        return True
+        try:
+            retry.patiently(lambda: _post(url, body), WAITS, _may_pass)
+            return True
+        except NotTaken as refusal:
+            fault = str(refusal)
     print(f"the webhook did not take the end of this run: {fault}", file=sys.stderr, flush=True)
     return False
 
 
-def _post_patiently(url: str, body: bytes) -> str | None:
-    """What went wrong at the last try; None when accepted."""
-    fault = None
-    for wait in (0.0, *WAITS):
-        time.sleep(wait)
-        fault, again = _post(url, body)
-        if fault is None or not again:
-            break
-    return fault
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, NotTaken) and error.may_pass
 
 
 def told(run: runs.Run, attempt: int) -> Told:
@@ -141,14 +145,13 @@ def _without_secrets(error: Mapping[str, object]) -> ErrorRecord:
     return {"code": text("code"), "message": text("message"), "hint": text("hint")}
 
 
-def _post(url: str, body: bytes) -> tuple[str | None, bool]:
-    """What went wrong, without the address, and whether another try may help."""
+def _post(url: str, body: bytes) -> None:
+    """POST once. Raises NotTaken."""
     request = urllib.request.Request(url, body, {"content-type": "application/json", "user-agent": "studio"})
     try:
-        with urllib.request.build_opener(_Stays).open(request, timeout=SECONDS):
-            return None, False
+        urllib.request.build_opener(_Stays).open(request, timeout=SECONDS).close()
     except urllib.error.HTTPError as error:
-        return f"it answered {error.code}", error.code >= 500 or error.code == 429
+        raise NotTaken(f"it answered {error.code}", may_pass=error.code >= 500 or error.code == 429) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        return f"{type(reason).__name__} on the way to {urlsplit(url).hostname}", True
+        raise NotTaken(f"{type(reason).__name__} on the way to {urlsplit(url).hostname}", may_pass=True) from None

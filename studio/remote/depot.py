@@ -7,7 +7,6 @@ Both sides use it, each with the person's token, which is in the environment of 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +14,7 @@ from typing import TypeVar
 from studio import secrets
 from studio.errors import StudioError
 from studio.messages import Message
+from studio.system import retry
 
 T = TypeVar("T")
 KIND = "dataset"
@@ -83,28 +83,23 @@ class Depot:
 def call(work: Callable[[], T], may: str) -> T:
     """What `work` returns, after tries where an error may pass. Raises RemoteError; `may` says what the token has to
     be allowed."""
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
 
-    why: Exception
-    for pause in (*WAITS, None):
-        try:
-            return work()
-        except HfHubHTTPError as error:
-            status = error.response.status_code if error.response is not None else 0
-            if 400 <= status < 500 and status not in (408, 409, 425, 429):
-                raise _refused(status, may, secrets.redact(str(error))) from None
-            why = error
-        except LocalEntryNotFoundError as error:  # the Hub's word for a line that broke at a download
-            why = error
-        except Exception as error:  # a broken line arrives as one of many kinds of the HTTP client
-            if isinstance(error, TypeError | AttributeError | NameError | RemoteError):
-                raise
-            why = error
-        if pause is not None:
-            time.sleep(pause)
-    raise RemoteError(Message("The Hub could not be reached in {tries} tries: {why}", tries=len(WAITS) + 1,
-                              why=secrets.redact(str(why))[:300]), Message("Look at the connection, then resume."),
-                      "unreachable")
+    try:
+        return retry.patiently(work, WAITS, _may_pass)
+    except (RemoteError, TypeError, AttributeError, NameError):
+        raise
+    except Exception as error:
+        said = secrets.redact(str(error))
+        if isinstance(error, HfHubHTTPError) and not _may_pass(error):
+            raise _refused(error.response.status_code, may, said) from None
+        raise RemoteError(Message("The Hub could not be reached in {tries} tries: {why}", tries=len(WAITS) + 1,
+                                  why=said[:300]), Message("Look at the connection, then resume."),
+                          "unreachable") from None
+
+
+def _may_pass(error: BaseException) -> bool:
+    return not isinstance(error, RemoteError) and retry.hub_error_may_pass(error)
 
 
 def _refused(status: int, may: str, said: str) -> RemoteError:
