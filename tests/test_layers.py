@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tools import house
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "studio"
 CHECKED = ("studio", "tests", "tools", "benchmarks", "app.py")
@@ -139,3 +141,13 @@ def test_files_and_functions_stay_small() -> None:
                 if span > FUNCTION_LINES:
                     large.append(f"{name}:{node.lineno} {node.name} has {span} lines")
     assert not large, f"files have at most {FILE_LINES} lines, functions {FUNCTION_LINES}:\n" + "\n".join(large)
+
+
+def test_code_stays_open() -> None:
+    counted = house.House()
+    for path in python_files("studio", "app.py"):
+        counted.add(path)
+    in_100 = {name: 100 * counted.nodes[name] / counted.code for name in ("inline branches", "comprehensions")}
+    assert in_100["inline branches"] <= 1.5 and in_100["comprehensions"] <= 2.5, in_100
+    assert counted.nodes["hints with Any"] <= 120
+    assert not {where: value for where, value in counted.complexities.items() if value > house.MOST_COMPLEX}

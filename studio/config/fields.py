@@ -44,6 +44,7 @@ class SettingSchema(TypedDict):
     nullable: bool
     reference: str | None
     basic: bool
+    expert: bool
 
 
 class SectionSchema(TypedDict):
@@ -55,9 +56,11 @@ class SectionSchema(TypedDict):
 
 
 def setting(default: object, label: str, help: str, *, reference: str | None = None, basic: bool = False,
-            **limits: Unpack[Limits]) -> Any:
-    """One setting. `reference` is its name in `train_text_to_image.py`; `basic` shows it outside the closed groups."""
-    return Field(default, title=label, description=help, json_schema_extra={"reference": reference, "basic": basic},
+            expert: bool = False, **limits: Unpack[Limits]) -> Any:
+    """One setting. `reference` is its name in `train_text_to_image.py`; `basic` shows it outside the closed groups,
+    `expert` in the last of them: what is measured anyway, or hardly ever touched."""
+    extra = {"reference": reference, "basic": basic, "expert": expert}
+    return Field(default, title=label, description=help, json_schema_extra=extra,
                  **limits)
 
 
@@ -178,7 +181,7 @@ def describe(section: str, name: str, field: FieldInfo) -> SettingSchema:
         "kind": _kind(types, several="list" in str(field.annotation), chosen=bool(choices)), "default": field.default,
         "label": field.title or name, "help": field.description or "", "choices": choices or None, "bounds": bounds,
         "limits": _limits_text(bounds, choices), "nullable": type(None) in types, "reference": reference,
-        "basic": bool(extra.get("basic")),
+        "basic": bool(extra.get("basic")), "expert": bool(extra.get("expert")),
     }
 
 

@@ -246,14 +246,19 @@ class Ema(Section):
     decay: float = setting(
         0.9999, "EMA decay", "Upper limit of the average's memory; short runs stay below it by themselves.",
         ge=0, lt=1)
-    min_decay: float = setting(0.0, "Least EMA decay", "Lower limit of the average's memory.", ge=0, lt=1)
+    min_decay: float = setting(0.0, "Least EMA decay", "Lower limit of the average's memory.", expert=True, ge=0,
+                               lt=1)
     update_after_step: int = setting(
-        0, "EMA starts after", "Updates during which the average is a copy of the weights.", ge=0, le=10_000_000)
+        0, "EMA starts after", "Updates during which the average is a copy of the weights.", expert=True, ge=0,
+        le=10_000_000)
     warmup: bool = setting(
-        False, "EMA warm-up", "Let the decay rise as 1 - (1 + n / inverse gamma) ^ -power, not (1 + n) / (10 + n).")
-    inv_gamma: float = setting(1.0, "EMA inverse gamma", "Updates at which the warm-up's rise begins.", gt=0, le=1e6)
+        False, "EMA warm-up", "Let the decay rise as 1 - (1 + n / inverse gamma) ^ -power, not (1 + n) / (10 + n).",
+        expert=True)
+    inv_gamma: float = setting(
+        1.0, "EMA inverse gamma", "Updates at which the warm-up's rise begins.", expert=True, gt=0, le=1e6)
     power: float = setting(
-        2 / 3, "EMA power", "How fast the warm-up's decay rises: 2/3 for a million updates, 3/4 for fewer.", gt=0, le=4)
+        2 / 3, "EMA power", "How fast the warm-up's decay rises: 2/3 for a million updates, 3/4 for fewer.",
+        expert=True, gt=0, le=4)
     offload: bool = setting(
         False, "EMA on the CPU", "Keep the average in the CPU's memory: saves GPU memory, costs time at each update.",
         reference="offload_ema")
@@ -360,13 +365,13 @@ class Compute(Section):
     attention: Literal["sdpa", "plain", "xformers"] | None = setting(
         None, "Attention", "`sdpa` is torch's fused attention; `plain` multiplies step by step, which takes more "
         "memory and is faster on some CPUs; `xformers` needs that package and a GPU. Empty takes what was measured to "
-        "be fastest on this machine.", reference="enable_xformers_memory_efficient_attention")
+        "be fastest on this machine.", reference="enable_xformers_memory_efficient_attention", expert=True)
     thread_wait: Literal["sleep", "spin"] = setting(
         "sleep", "Waiting threads", "`sleep` shares the cores well. `spin` makes small models up to 1.6 times faster "
-        "on a machine that does nothing else, and many times slower on one that does.")
+        "on a machine that does nothing else, and many times slower on one that does.", expert=True)
     linear: Literal["matmul", "convolution"] | None = setting(
         None, "Linear layers", "How a CPU computes them: `matmul` by BLAS, `convolution` by oneDNN, which is up to "
-        "twice as fast where BLAS is not made for the processor. Empty takes what was measured.")
+        "twice as fast where BLAS is not made for the processor. Empty takes what was measured.", expert=True)
 
 
 class Track(Section):

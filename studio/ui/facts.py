@@ -6,7 +6,7 @@ them.
 
 from __future__ import annotations
 
-from studio import families
+from studio import config, families
 from studio.datasets import options
 from studio.datasets.imports import layout, sources
 from studio.datasets.pictures import crops
@@ -29,6 +29,7 @@ def table() -> JsonObject:
         "live_states": ("queued", *events.ACTIVE),
         "training_states": [state for state in events.ACTIVE if state != "stopping"],
         "editable_settings": edits.EDITABLE,
+        "expert_settings": _expert_settings(),
         "weights": WEIGHTS,
         "precisions": tuple(PRECISIONS),
         "whole_kinds": WHOLE_KINDS,
@@ -50,6 +51,12 @@ def table() -> JsonObject:
             "column": options.LONGEST,
         },
     }
+
+
+def _expert_settings() -> list[str]:
+    """The settings by path that stand in the form's last group."""
+    settings = [setting for section in config.schema()["sections"] for setting in section["fields"]]
+    return [setting["path"] for setting in settings if setting["expert"]]
 
 
 def _lora_kinds() -> list[str]:

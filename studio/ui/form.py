@@ -12,6 +12,7 @@ from studio import config
 from studio.config import PlainConfig
 from studio.ui import texts
 
+EXPERT = "expert"  # the last closed group
 FROM_BASE = ""  # the choice that leaves a setting to the base
 NUMBERS: dict[str, Callable[[str], float]] = {"int": int, "float": float}  # by a setting's kind
 Setting = Mapping[str, Any]  # one of `config.schema()`
@@ -34,12 +35,16 @@ class Form:
         return self.components[path]
 
     def groups(self) -> Iterable[tuple[str, list[str]]]:
-        """The closed groups' sections with the paths not drawn yet, in schema order."""
+        """The closed groups with the paths not drawn yet: a section each, in schema order, and EXPERT for what hardly
+        anybody touches."""
+        left = [path for path in self.fields if path not in self.components]
+        expert = [path for path in left if self.fields[path]["expert"]]
         for section in config.schema()["sections"]:
-            paths = [field["path"] for field in section["fields"]]
-            left = [path for path in paths if path in self.fields and path not in self.components]
-            if left:
-                yield section["name"], left
+            prefix = f"{section['name']}."
+            paths = [path for path in left if path.startswith(prefix) and path not in expert]
+            if paths:
+                yield section["name"], paths
+        yield EXPERT, expert
 
     def config(self, values: Mapping[Component, object]) -> PlainConfig:
         """The partial config that the form's values say; empty fields are left out."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from studio import config
-from studio.ui.form import Form, read, shown
+from studio.ui.form import EXPERT, Form, read, shown
 
 
 def every_field() -> Form:
@@ -49,3 +49,12 @@ def test_a_config_fills_the_form_and_is_read_back() -> None:
              "sample": {"prompts": ["a", "b"]}, "track": {"report_to": ["wandb"]}, "optim": {"learning_rate": 1e-4}}
     values = dict(zip(form.components.values(), form.filled(asked), strict=True))
     assert config.load(form.config(values)) == config.load(asked)
+
+
+def test_what_hardly_anybody_touches_stands_in_the_last_group() -> None:
+    form = Form()
+    groups = dict(form.groups())
+    assert list(groups)[-1] == EXPERT
+    assert {"compute.linear", "compute.thread_wait", "compute.attention", "ema.power"} <= set(groups[EXPERT])
+    drawn = [path for paths in groups.values() for path in paths]
+    assert sorted(drawn) == sorted(form.fields)

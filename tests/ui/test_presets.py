@@ -78,6 +78,9 @@ def test_a_setting_is_found_by_a_word_of_its_help(page: Page, server: Server) ->
     page.locator("#find-setting").fill("min-snr")
     page.locator("#found-settings").get_by_role("button", name="SNR gamma").click()
     expect(page.locator("#field-objective-snr_gamma").locator("textarea, input")).to_be_focused()
+    page.locator("#find-setting").fill("waiting threads")  # which stands in another group than its section's
+    page.locator("#found-settings").get_by_role("button", name="Waiting threads").click()
+    expect(page.locator("#group-expert #field-compute-thread_wait input")).to_be_focused()
     page.locator("#find-setting").fill("no such word")
     expect(page.locator("#found-settings")).to_contain_text("No setting")
 

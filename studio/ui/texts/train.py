@@ -11,6 +11,7 @@ TABLE: dict[str, str] = {
     "train.settings_title": "The settings that matter",
     "train.settings_help": "An empty field takes the value it shows.",
     "train.more_title": "Everything else",
+    "section.expert": "For experts",
     "train.more_help": "Good as it is; open a group to change it.",
     "train.base_help": (
         "The model that ships with the studio, a diffusers folder on this machine, or a Hugging Face Hub id such as "

@@ -37,6 +37,7 @@ export interface Preset {
 export interface Field {
   path: string;
   basic: boolean;
+  expert: boolean;
   reference: string | null;
 }
 

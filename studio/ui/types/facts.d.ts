@@ -10,6 +10,8 @@ export interface Facts {
   training_states: State[];
   /** Settings by path that may change on a run's way. */
   editable_settings: string[];
+  /** Settings by path that stand in the form's last group. */
+  expert_settings: string[];
   weights: Weights[];
   precisions: string[];
   /** Kinds of downloads that hold a whole model, and a LoRA's, the most useful first. */

@@ -107,6 +107,7 @@ class Setting(BaseModel):
     nullable: bool
     reference: str | None = Field(description="The option of the reference script.")
     basic: bool
+    expert: bool = Field(description="Whether the form has it in its last group, of what is hardly ever touched.")
 
 
 class SettingsSection(BaseModel):
