@@ -5,42 +5,22 @@ from __future__ import annotations
 import html
 
 import gradio as gr
-from fastapi import FastAPI
-from gradio.queueing import Queue
-from starlette.middleware.cors import CORSMiddleware
 
-from studio.ui import parts, texts, theme, train
+from studio.ui import gradio_adapter, parts, texts, train
 from studio.ui.facts import NAVIGATION
-from studio.ui.first import First
-from studio.ui.gate import MOST, Gate, Sessions
+from studio.ui.gate import Gate, Sessions
 from studio.web.http.languages import NAMES
 from studio.web.services.service import Studio
 
-QUEUE_PAUSE = 0.05  # seconds, what Gradio itself waits on Windows
-
 
 def make(studio: Studio) -> dict[str, Gate]:
-    """The pages of each language as an app. Marked launched first, so that Gradio's own path checks hold."""
+    """The pages of each language as an app."""
     apps: dict[str, Gate] = {}
     sessions = Sessions(one_owner=not studio.settings.public)
     for language in NAMES:
-        parent = FastAPI(openapi_url=None)
-        parent.add_middleware(First, script=theme.first())
-        parent.add_middleware(CORSMiddleware, allow_origins=[])  # else Gradio lets any site read with a user's cookies
         blocks = build(studio, language)
-        blocks.has_launched = True
-        _calm(blocks._queue)
-        blocks.state_session_capacity = MOST
-        gr.mount_gradio_app(
-            parent, blocks, path="/", max_file_size="1mb", ssr_mode=False, theme=theme.theme(),
-            head=theme.head(language), footer_links=[], run_history=False, enable_monitoring=False, show_error=False)
-        apps[language] = Gate(parent, blocks.app, studio, sessions)
+        apps[language] = Gate(gradio_adapter.mount(blocks, language), blocks.app, studio, sessions)
     return apps
-
-
-def _calm(queue: Queue) -> None:
-    """Gradio looks a thousand times a second for an event from the first visitor on: 5 % of a core that trains."""
-    queue.sleep_when_free = queue.progress_update_sleep_when_free = QUEUE_PAUSE
 
 
 def build(studio: Studio, language: str) -> gr.Blocks:
