@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from studio import PACKAGE, datasets, prepare, secrets, storage
+from studio import PACKAGE, datasets, launch, prepare, secrets, storage
 from studio import config as config_
 from studio.commands import reference
 from studio.config import PlainConfig
@@ -336,13 +336,9 @@ def _told(history: events.RunHistory, total: int | None) -> Iterator[str]:
 
 
 def supervise(run: Run, attempt: int) -> subprocess.Popen[bytes]:
-    """A supervisor in a session of its own, so that this terminal's Ctrl-C reaches this program alone."""
+    """A supervisor that sees all that this shell does, its tokens too."""
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
-    with open(run.log_file, "ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "studio.launch", str(run.path), "--attempt", str(attempt)], cwd=run.path,
-            env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            start_new_session=True)
+    return launch.spawn(run, attempt, environment={**os.environ, "PYTHONPATH": path})
 
 
 def report(run: Run, state: str) -> int:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,11 +41,14 @@ MAKES_WAY = ("heavy", "light")  # a rented machine is its owner's, and pausing c
 MOST_HELD = 600.0  # seconds that work is left to its starter, whatever the clock says
 
 
-def spawn(work: Work, attempt: int, token: str | None = None) -> subprocess.Popen[bytes]:
-    """Start a supervisor that outlives this process. `token` reaches it by its environment, and nothing else."""
+def spawn(work: Work, attempt: int, token: str | None = None,
+          environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start a supervisor that outlives this process, in a session of its own: a terminal's Ctrl-C does not reach it.
+
+    It sees the part of this process's environment that it needs and the `token`, or `environment` in their place."""
     argv = [sys.executable, "-m", "studio.launch", str(work.path), "--attempt", str(attempt)]
     with open(work.log_file, "ab") as out:
-        return subprocess.Popen(argv, cwd=work.path, env=command.supervisor_environment(token),
+        return subprocess.Popen(argv, cwd=work.path, env=environment or command.supervisor_environment(token),
                                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
 
 
