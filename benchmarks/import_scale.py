@@ -106,7 +106,7 @@ def look(pid: int, memory: dict[str, int]) -> None:
         try:
             words = " ".join(child.cmdline())
             for kind in ("intake", "decoding"):
-                if f"studio.datasets.{kind}" in words:
+                if f".{kind} " in f"{words} ":
                     memory[kind] = max(memory[kind], child.memory_info().rss)
         except psutil.Error:
             continue  # it has just ended

@@ -319,7 +319,7 @@ def headers(file: Path) -> dict[str, Tensor]:
 def names() -> list[str]:
     """The families there are."""
     modules = [module.name for module in pkgutil.iter_modules(__path__)]
-    return sorted(name for name in modules if name != "source" and not name.startswith("_"))
+    return sorted(name for name in modules if not name.startswith("_"))
 
 
 def get(name: str) -> Family:
@@ -339,7 +339,7 @@ def of(source: Source) -> Family:
     for family in families:
         if pipeline in family.pipelines:
             return family
-    known = ", ".join(f"{family.pipelines[0]} ({family.title})" for family in families)
+    known = ", ".join(f"{family.pipelines[0]} ({family.title})" for family in families if family.pipelines)
     if isinstance(pipeline, list):
         raise BaseProblem(Message("{name} is custom pipeline code; this studio trains {pipelines}: choose such a base",
                                   name=source.name, pipelines=known))

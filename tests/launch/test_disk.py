@@ -146,7 +146,8 @@ def test_what_a_full_disk_kept_from_beginning_begins_when_there_is_room(small: P
 DEAF = """
 import errno, sys
 from pathlib import Path
-from studio import launch, runs
+from studio import launch
+from studio.folders import runs
 from studio.launch import supervisor
 run, answers, real = runs.Run(Path(sys.argv[1])), Path(sys.argv[2]), runs.Run.requests
 def requests(self):

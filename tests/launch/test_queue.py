@@ -191,7 +191,7 @@ def test_stopping_twice_is_one_request_and_late_ones_are_refused(bench):
     assert launch.ask(run, "stop", bench.reader) == first and len(run.requests()) == 1
     with pytest.raises(runs.Refused, match="stop it first"):
         launch.resume(run, bench.reader)
-    for process in launch.tree.marked(run.path):
+    for process in launch.processes.marked(run.path):
         process.kill()
     bench.until(run, "failed")
     for kind in runs.CONTROLS:

@@ -56,7 +56,7 @@ class Watch:
                 except psutil.Error:
                     continue  # it has just ended
                 for kind in ("intake", "decoding"):
-                    if f"studio.datasets.{kind}" in words:
+                    if f".{kind} " in f"{words} ":
                         self._saw(kind, child)
 
     def _saw(self, kind: str, process: psutil.Process) -> None:
