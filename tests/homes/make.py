@@ -11,6 +11,7 @@ out. torch computes with its plainest kernels, as in tests/train/golden.py.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -34,6 +35,14 @@ CONFIG: dict[str, Any] = {
     "sample": {"prompts": ["a red thing"], "num_inference_steps": 2, "every_steps": 2},
     "checkpoint": {"every_steps": PAUSE, "keep": 2}}
 FULL = {**CONFIG, "model": {"base": BASE}, "data": {**CONFIG["data"], "resolution": 32}}
+
+
+def of_the_checkout(name: str) -> Any:
+    """The module of that name: where it is today, or where the old commit had it."""
+    try:
+        return importlib.import_module(f"studio.folders.{name}")
+    except ModuleNotFoundError:
+        return importlib.import_module(f"studio.{name}")
 
 
 def pictures(folder: Path) -> list[tuple[str, Path]]:
@@ -85,12 +94,12 @@ def make_base(hub: Path) -> None:
 def train(run: Any, pause: int | None) -> None:
     """One attempt in this process, paused at a step where one is given."""
     from studio import storage
-    from studio.folders.events import EventWriter
     from studio.train import loop
 
+    writer = of_the_checkout("events").EventWriter
     storage.write_json(run.process_file, {"attempt": run.record()["attempt"], "pid": os.getpid(), "start_time": None,
                                           "boot_id": None, "argv": [], "began": 0.0})
-    written = EventWriter.add
+    written = writer.add
 
     def add(self: Any, kind: str, **fields: Any) -> dict[str, Any]:
         event = written(self, kind, **fields)
@@ -98,17 +107,16 @@ def train(run: Any, pause: int | None) -> None:
             run.request("pause")
         return event
 
-    EventWriter.add = add  # type: ignore[method-assign]
+    writer.add = add  # type: ignore[method-assign]
     try:
         print(loop.train(run, supervised=False))
     finally:
-        EventWriter.add = written  # type: ignore[method-assign]
+        writer.add = written  # type: ignore[method-assign]
 
 
 def losses(run: Any) -> dict[int, str]:
     """Each step's loss in every bit."""
-    from studio.folders import events
-
+    events = of_the_checkout("events")
     return {e["step"]: float(e["loss"]).hex() for e in events.read(run.events_file)[0] if e["kind"] == "step"}
 
 
@@ -162,8 +170,8 @@ def downloads(run: Any, folder: Path) -> dict[str, str]:
 def paused_run(submit: Callable[[str], Any], scratch: Path) -> tuple[Any, dict[str, Any]]:
     """A run paused in the middle, and what is expected of it; the old code resumes a copy of it to the same bits."""
     from studio import storage
-    from studio.folders import runs
 
+    runs = of_the_checkout("runs")
     whole, paused = submit("Whole"), submit("Paused")
     train(whole, None)
     train(paused, PAUSE)
