@@ -1,4 +1,4 @@
-"""python -m studio.bundle: what python -m studio bundle does (studio.cli.bundle.py)."""
+"""python -m studio.bundle: what python -m studio bundle does (studio/cli/bundle.py)."""
 
 import sys
 

@@ -247,7 +247,7 @@ class Family(ABC):
 
     @abstractmethod
     def schedule(self, source: Source) -> Schedule:
-        """The base's noise schedule as plain data for `train.objectives`: diffusers' DDPM config, or for a flow
+        """The base's noise schedule as plain data for `objectives`: diffusers' DDPM config, or for a flow
         {"kind": "flow", "num_train_timesteps"} with the keys of `_flow.SCHEDULE`."""
 
     def tokens(self, height: int, width: int) -> int:

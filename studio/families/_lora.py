@@ -16,8 +16,8 @@ def kohya(state: Tensors, alpha: float, parts: dict[str, str]) -> Tensors:
     """LoRA tensors by their part and peft's names ("unet...to_q.lora_A.weight") as kohya's scripts name them.
 
     `parts` is how those shorten a part's name. Each layer gets its `alpha`, and DoRA's magnitudes (out,) become
-    LyCORIS's `dora_scale` (out,1). ComfyUI reads them too, but divides by the norm of the base's weight instead of the
-    sum's. (diffusers' own converter writes alpha = rank and leaves the magnitudes' names.)
+    LyCORIS's `dora_scale` (out,1). ComfyUI reads `dora_scale` too, but divides by the norm of the base's weight
+    instead of the sum's. (diffusers' own converter writes alpha = rank and leaves the magnitudes' names.)
     """
     import torch
 

@@ -48,7 +48,7 @@ def loopback_interface() -> str:
 
 def start(folder: Path, ranks: int, argv: list[str]) -> int:
     """Run `argv` once for each rank until all have ended; 0 when all ended well, else the status of the first that did
-    not (1 for a signal). Each bad end is a line on stderr, from which `cause.signal_of` reads the signal.
+    not (1 for a signal). Each bad end is a line on stderr, from which `diagnosis.signal_of` reads the signal.
 
     One that fails is not followed by ending the others: they notice, and the supervisor ends those that do not.
     """

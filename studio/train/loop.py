@@ -1,6 +1,7 @@
 """Trains one run: build, loop, end.
 
-    python -m studio.train.loop RUN_FOLDER, several ranks through accelerate launch --config_file RUN/launch.yaml -m ...
+    python -m studio.train.loop RUN_FOLDER, several ranks through studio.launch.ranks; on several machines through
+    accelerate launch --config_file RUN/launch.yaml -m ...
 """
 
 from __future__ import annotations

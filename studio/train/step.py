@@ -32,7 +32,7 @@ class Update:
 
 @dataclass
 class Progress:
-    """How far this attempt is: the last finished step, and the checkpoint it could be continued from."""
+    """How far this attempt is: the last finished step, and the updates that are still to be told of."""
 
     step: int = 0
     bad: int = 0  # non-finite updates in a row
@@ -53,7 +53,7 @@ def take_step(trainer: Trainer, update: int, window: list[Sample], progress: Pro
         batch = trainer.feed(shown)
         torch.manual_seed(stream_seed(trainer.draws.seed, "dropout", shown[0].epoch, shown[0].position))
         last = index == len(micro_batches) - 1
-        with trainer.engine.accumulate(last):
+        with trainer.engine.accumulate(sync=last):
             batch = _refined(trainer, batch)
             predicted = trainer.model(batch.noisy_latents, batch.timesteps, batch.conditions, batch.captions)
             errors = (predicted.float() - batch.target).square().mean(dim=(1, 2, 3)) * batch.weight
@@ -81,7 +81,7 @@ def _refined(trainer: Trainer, batch: Batch) -> Batch:
     with torch.no_grad():
         predicted = trainer.model(batch.noisy_latents, batch.timesteps, batch.conditions, batch.captions).float()
         x_t, target = refine(batch.noisy_latents, batch.target, batch.timesteps, predicted)
-    return batch._replace(x_t=x_t, target=target)
+    return batch._replace(noisy_latents=x_t, target=target)
 
 
 def report(trainer: Trainer, progress: Progress, keep: int) -> None:

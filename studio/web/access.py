@@ -82,7 +82,7 @@ class AuthBackend(Protocol):
         ...
 
 
-class LocalDoor:
+class LocalAuth:
     """STUDIO_AUTH=none: everyone who reaches the server is its owner."""
 
     open = True
@@ -128,7 +128,7 @@ def bearer(headers: Headers) -> str:
     return token.strip()
 
 
-class HubDoor:
+class HubAuth:
     """STUDIO_AUTH=hf: people sign in with Hugging Face; their own token is the only one used for them."""
 
     open = True
@@ -151,10 +151,10 @@ class HubDoor:
         return Viewer(f"hf-{account}", name, oauth.access_token, self.settings.administers(account, name))
 
 
-def door(settings: Settings) -> AuthBackend:
+def auth_backend(settings: Settings) -> AuthBackend:
     """The way this server tells who asks, by its `auth`."""
     if settings.auth == "token":
         return TokenAuth(settings.token, settings.port)
     if settings.auth == "hf":
-        return HubDoor(settings)
-    return LocalDoor()
+        return HubAuth(settings)
+    return LocalAuth()

@@ -55,7 +55,7 @@ def create_app(settings: Settings, pages: Callable[[], Mapping[str, Page]] | Non
         add_docs(app)
     app.include_router(server.last)
     app.add_middleware(limits.Load, one_owner=not settings.public)
-    app.add_middleware(AuthMiddleware, door=access.door(settings), settings=settings)
+    app.add_middleware(AuthMiddleware, backend=access.auth_backend(settings), settings=settings)
     if settings.public:
         app.state.sessions = sessions.Store(settings.home)
         _add_sign_in(app, settings)

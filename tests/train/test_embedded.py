@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from studio import families
@@ -11,7 +12,7 @@ from studio.bases import source
 from studio.train.batches.cache import CachedPictures, Encoders, LivePictures, part_hashes
 from studio.train.batches.sampler import ImageTransform, Sample
 
-from .conftest import Make, picture, told, train
+from .conftest import Make, history, picture, told, train
 
 
 def test_one_step_saves_what_diffusers_loads(make: Make) -> None:
@@ -24,6 +25,17 @@ def test_one_step_saves_what_diffusers_loads(make: Make) -> None:
     raw, average = (UNet2DConditionModel.from_pretrained(folder / name) for name in ("unet", "unet_ema"))
     assert raw.dtype == average.dtype == torch.float32
     assert {(e["step"], e["weights"]) for e in told(run, "sample")} == {(0, "raw"), (2, "raw"), (2, "ema")}
+
+
+def test_dream_trains_from_what_the_model_predicts(make: Make) -> None:
+    losses = {}
+    for dream in (False, True):
+        run = make(model={"family": "sd"}, data={"resolution": 64}, train={"max_steps": 2},
+                   sample={"prompts": ["a red apple"], "every_steps": 0}, ema={"enabled": False},
+                   objective={"prediction_type": "epsilon", "dream": dream})
+        assert train(run) == "finished", told(run, "end")
+        losses[dream] = history(run).curve.loss
+    assert np.isfinite(losses[True]).all() and list(losses[True]) != list(losses[False])
 
 
 def test_a_cached_posterior_is_the_encoded_one(home: Path) -> None:

@@ -213,8 +213,8 @@ def test_a_session_that_was_changed_is_nobody(space: Space) -> None:
 
 def test_the_spaces_own_token_is_nobodys() -> None:
     """The owner's HF_TOKEN never becomes a visitor's."""
-    assert access.HubDoor.viewer.__doc__
-    assert "own_token" not in access.HubDoor.viewer.__code__.co_names
+    assert access.HubAuth.viewer.__doc__
+    assert "own_token" not in access.HubAuth.viewer.__code__.co_names
 
 
 @pytest.mark.parametrize("viewer, owner, action, allowed", [

@@ -23,7 +23,7 @@ ScalerState = dict[str, Number]  # the state of torch's GradScaler
 
 
 class Numbers(TypedDict):
-    """What `Updater.state` gives beside tensors, as `optimizer.json` has it."""
+    """What `Updater.state_dict` gives beside tensors, as `optimizer.json` has it."""
 
     tensors: dict[str, Number]  # by "kind.parameter"
     groups: list[dict[str, Number]]
@@ -73,7 +73,7 @@ class Updater:
     """Applies the gradients that the parameters hold. `max_norm` 0 clips nothing, and the norm is still measured.
 
     `optimizers` has one entry here. Everything that a checkpoint keeps of it is read and taken back as plain tensors
-    and numbers (`state`, `take`), so that no pickle is needed and a resumed run repeats every bit.
+    and numbers (`state_dict`, `load_state_dict`), so that no pickle is needed and a resumed run repeats every bit.
     """
 
     partial = False  # whether a non-finite gradient may leave a part of an update done
@@ -159,7 +159,7 @@ class Updater:
         return tensors, {"tensors": numbers, "groups": list(map(finite_numbers, self._groups()))}
 
     def load_state_dict(self, named: Named, tensors: dict[str, torch.Tensor], plain: Numbers) -> None:
-        """Take over what `state` gave; `tensors` and `plain` may come from a file."""
+        """Take over what `state_dict` gave; `tensors` and `plain` may come from a file."""
         states: dict[str, dict[str, torch.Tensor | Number]] = {name: {} for name in named}
         for key, value in {**tensors, **plain["tensors"]}.items():
             kind, _, name = key.partition(".")

@@ -52,9 +52,9 @@ class Engine:
         self.update = optim.make(groups, config.optim, rate, distributed.accelerator.scaler)
         self.shown = EvalView(trainable, trained, self.ema, self.update)
 
-    def accumulate(self, last: bool) -> AbstractContextManager[None]:
-        """Forward and backward of one micro-batch go in here; `last`: an update follows, so gradients are added up."""
-        if last:
+    def accumulate(self, *, sync: bool) -> AbstractContextManager[None]:
+        """Forward and backward of one micro-batch go in here; `sync`: an update follows, so gradients are added up."""
+        if sync:
             return nullcontext()
         return self.distributed.accelerator.no_sync(self.model)
 

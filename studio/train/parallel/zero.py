@@ -51,7 +51,8 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 class SharedUpdater(optim.Updater):
     """The optimizer of this rank's share, stepped and clipped by DeepSpeed, which skips what is not finite.
 
-    `state` is what `Zero.whole` gathered, and what `take` is given `Zero.spread` deals out.
+    `state_dict` is what `Zero.gathered_parameters` gathered, and what `load_state_dict` is given
+    `Zero.broadcast_state` deals out.
     """
 
     engine: DeepSpeedEngine
@@ -71,7 +72,8 @@ class SharedUpdater(optim.Updater):
 
 
 class Zero(Engine):
-    """DeepSpeed's engine. At stage 3 `shown` is a twin of the model whose weights are there inside `whole` only."""
+    """DeepSpeed's engine. At stage 3 `shown` is a twin of the model whose weights are there
+    inside `gathered_parameters` only."""
 
     model: DeepSpeedEngine
     update: SharedUpdater
@@ -106,8 +108,8 @@ class Zero(Engine):
             aside = config.ema.model_copy(update={"offload": True})
             self.shown = EvalView(twin, twins, average_of(list(twins.named().values()), aside), self.update)
 
-    def accumulate(self, last: bool) -> AbstractContextManager[Any]:
-        self.model.set_gradient_accumulation_boundary(last)
+    def accumulate(self, *, sync: bool) -> AbstractContextManager[Any]:
+        self.model.set_gradient_accumulation_boundary(sync)
         return nullcontext()
 
     def backward(self, loss: torch.Tensor) -> None:
@@ -192,7 +194,7 @@ class Zero(Engine):
         return gathered
 
     def _plain(self) -> optim.Numbers:
-        """The optimizer's numbers, as `Updater.state` has them."""
+        """The optimizer's numbers, as `Updater.state_dict` has them."""
         return {"tensors": {}, "groups": list(map(optim.finite_numbers, self.inner.param_groups))}
 
     # ------------------------------------------------------------------------------------- from rank 0

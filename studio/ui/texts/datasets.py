@@ -1,4 +1,4 @@
-"""The lines of the text table (`texts.py`) that the page *Datasets* and the jobs about a data set show."""
+"""The lines of the text table that the page *Datasets* and the jobs about a data set show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines of the text table (`texts.py`) that the page *Try it* shows: drawing with what was trained."""
+"""The lines of the text table that the page *Try it* shows: drawing with what was trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines of the text table (`texts.py`) that the page *Runs* shows, the list and a single run."""
+"""The lines of the text table that the page *Runs* shows, the list and a single run."""
 
 from __future__ import annotations
 

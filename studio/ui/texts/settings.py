@@ -1,4 +1,4 @@
-"""The lines of the text table (`texts.py`) that name the settings, their groups and the goals, as they are declared."""
+"""The lines of the text table that name the settings, their groups and the goals, as they are declared."""
 
 from __future__ import annotations
 

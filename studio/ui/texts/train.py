@@ -1,4 +1,4 @@
-"""The lines of the text table (`texts.py`) that the page *Train* shows."""
+"""The lines of the text table that the page *Train* shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines of the text table (`texts.py`) that the page *Trash* shows, and what a deletion says."""
+"""The lines of the text table that the page *Trash* shows, and what a deletion says."""
 
 from __future__ import annotations
 

@@ -30,9 +30,9 @@ COOKIE_SECONDS = 30 * 86400
 class AuthMiddleware:
     """Finds out who asks, lets the start-up link in, and stops those who may not look at all."""
 
-    def __init__(self, app: ASGIApp, door: AuthBackend, settings: Settings):
+    def __init__(self, app: ASGIApp, backend: AuthBackend, settings: Settings):
         self.app = app
-        self.door = door
+        self.backend = backend
         self.settings = settings
         self.guesses = Guesses()
 
@@ -47,16 +47,16 @@ class AuthMiddleware:
     async def _admit(self, request: Request) -> Response | None:
         """An answer for who does not come in here, None for who does. Raises LoginNeeded, TooMany, TooLarge."""
         path = request.url.path
-        viewer = request.state.viewer = self.door.viewer(request)
-        if isinstance(self.door, TokenAuth):
-            return await self._by_token(request, self.door, bool(viewer.id))
+        viewer = request.state.viewer = self.backend.viewer(request)
+        if isinstance(self.backend, TokenAuth):
+            return await self._by_token(request, self.backend, bool(viewer.id))
         if path.startswith("/oauth/"):
             return _check_sign_in(request)
         if viewer.id or request.method in SAFE or path.startswith("/api/") or path == WITHOUT_LOGIN:
             return None  # the API's routes ask `may` themselves
         raise LoginNeeded(Message("Sign in first."), Message("Sign in with Hugging Face at the top of the page."))
 
-    async def _by_token(self, request: Request, door: TokenAuth, known: bool) -> Response | None:
+    async def _by_token(self, request: Request, backend: TokenAuth, known: bool) -> Response | None:
         """Let in who is known, and who brings the token by the start-up link or the form; ask all others for it."""
         if _is_link(request):
             token = request.query_params["token"]
@@ -66,8 +66,8 @@ class AuthMiddleware:
             return None
         else:
             return await self._ask_for_token(request, tried=bool(bearer(request.headers)))
-        if known or door.right(token):
-            return _enter(request, door)
+        if known or backend.right(token):
+            return _enter(request, backend)
         return await self._ask_for_token(request, tried=True)
 
     async def _ask_for_token(self, request: Request, *, tried: bool) -> Response:
@@ -119,14 +119,14 @@ async def _typed(request: Request) -> str:
     return ""
 
 
-def _enter(request: Request, door: TokenAuth) -> Response:
+def _enter(request: Request, backend: TokenAuth) -> Response:
     """To the address that was asked for, with the cookie and without the token."""
     address = "/" + request.url.path.lstrip("/\\")  # never //host
     rest = [(key, value) for key, value in parse_qsl(request.url.query) if key != "token"]
     if rest:
         address += f"?{urlencode(rest)}"
     response = RedirectResponse(address, 303)
-    response.set_cookie(door.cookie, door.value, max_age=COOKIE_SECONDS, httponly=True, samesite="lax",
+    response.set_cookie(backend.cookie, backend.value, max_age=COOKIE_SECONDS, httponly=True, samesite="lax",
                         secure=request.headers.get("x-forwarded-proto", request.url.scheme) == "https")
     return response
 

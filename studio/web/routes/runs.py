@@ -58,8 +58,8 @@ def delete_run(studio: Service, who: Who, run_id: str) -> Response:
 async def get_events(request: Request, studio: Service, who: Who, run_id: str, since: Since = 0,
                      limit: Annotated[int, Query(ge=1, le=1000)] = 1000) -> Response:
     """Status and events after `since`; 304 while nothing is new."""
-    pulse = studio.runs.quick_tag(who, run_id) or await run_in_threadpool(studio.runs.poll_tag, who, run_id)
-    tag = f"{pulse}-{since}-{limit}"
+    token = studio.runs.quick_tag(who, run_id) or await run_in_threadpool(studio.runs.poll_tag, who, run_id)
+    tag = f"{token}-{since}-{limit}"
     if same(request, tag):
         return respond(request, None, tag=tag)
     answer = await studio.shared.get((run_id, tag), lambda: studio.runs.events(who, run_id, since, limit))
