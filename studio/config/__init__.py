@@ -107,7 +107,7 @@ def load(data: object) -> Config:
 
 def _rest_problems(data: PlainConfig, problems: list[Problem]) -> list[Problem]:
     """What the cross-checks say of a config without the settings that are faulty by themselves."""
-    faulty = {found.field for found in problems}
+    faulty = {problem.field for problem in problems}
     rest: PlainConfig = {}
     for section, values in data.items():
         if str(section) in faulty:

@@ -89,14 +89,14 @@ def facts(home: Path) -> Facts:
 
 def _measure(key: str) -> _Answer:
     """The facts by a probe, or why it failed."""
-    found: Facts = {"cores": cores(), "memory_bytes": memory_bytes(), "torch": _torch_version()}
+    facts: Facts = {"cores": cores(), "memory_bytes": memory_bytes(), "torch": _torch_version()}
     try:
-        found.update(_probe())
+        facts.update(_probe())
     except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
         log.exception("the machine could not be measured")
-        found.update({"gpus": [], "precision": "no", "precision_reason": f"could not be measured: {error}"})
-        return {"key": key, "facts": found, "failed": time.time()}
-    return {"key": key, "facts": found}
+        facts.update({"gpus": [], "precision": "no", "precision_reason": f"could not be measured: {error}"})
+        return {"key": key, "facts": facts, "failed": time.time()}
+    return {"key": key, "facts": facts}
 
 
 @contextmanager
@@ -141,14 +141,14 @@ def problems(facts: Facts, train: config.Train | None, compute: config.Compute |
     """What this machine cannot do of a run's sections (None: a faulty one, which is told elsewhere)."""
     if compute is not None and compute.backend != "local":
         return []
-    found: list[config.Problem] = []
+    faults: list[config.Problem] = []
     if train is not None and train.mixed_precision == "fp16" and not facts["gpus"]:
-        found.append(config.Problem(field="train.mixed_precision",
+        faults.append(config.Problem(field="train.mixed_precision",
                                     message=Message("fp16 needs a GPU, and this machine has none: choose `no` or "
                                                     "`bf16`, or leave it empty")))
     if compute is not None:
-        found += _compute_problems(facts, compute)
-    return found
+        faults += _compute_problems(facts, compute)
+    return faults
 
 
 def _compute_problems(facts: Facts, compute: config.Compute) -> Iterator[config.Problem]:
@@ -225,10 +225,10 @@ def _valid(answer: object, key: str) -> Facts | None:
     """The facts of an answer for this machine: measured, or a failure of the last minutes."""
     if not isinstance(answer, dict) or answer.get("key") != key or not isinstance(answer.get("facts"), dict):
         return None
-    found = cast(Facts, answer["facts"])
+    facts = cast(Facts, answer["facts"])
     failed = answer.get("failed")
-    if "kernels" in found or (isinstance(failed, int | float) and 0 <= time.time() - failed < RETRY_SECONDS):
-        return found
+    if "kernels" in facts or (isinstance(failed, int | float) and 0 <= time.time() - failed < RETRY_SECONDS):
+        return facts
     return None
 
 
