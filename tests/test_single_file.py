@@ -16,6 +16,7 @@ from safetensors.torch import load, load_file, save_file
 
 from studio import config as config_
 from studio import export, families, storage, tensors
+from studio.bases import source
 from studio.folders import runs
 
 from .families import tiny
@@ -189,5 +190,5 @@ def test_what_is_no_safetensors_file_says_so(tmp_path: Path, data: bytes) -> Non
 
 
 def test_a_family_without_such_a_layout_offers_none() -> None:
-    found = families.source.locate("embedded", None, None)
+    found = source.locate("embedded", None, None)
     assert found is not None and families.Family.single_file(families.get("sd"), found, {}) == {}
