@@ -1,4 +1,4 @@
-"""python -m studio.launch.elsewhere: as bundles made before 0.2 call studio/remote/elsewhere.py in their scripts."""
+"""python -m studio.launch.elsewhere: as the scripts of older bundles call studio/remote/elsewhere.py."""
 
 import sys
 

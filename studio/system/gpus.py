@@ -18,8 +18,12 @@ def names() -> list[str]:
     """Each GPU with its unique id, as "NVIDIA H200 (GPU-4f...)": enough to notice a changed machine."""
     import pynvml
 
+    named: list[str] = []
     with _driver() as gpus:
-        return [f"{_text(pynvml.nvmlDeviceGetName(gpu))} ({_text(pynvml.nvmlDeviceGetUUID(gpu))})" for gpu in gpus]
+        for gpu in gpus:
+            with suppress(pynvml.NVMLError):  # one that fell off the bus has no name
+                named.append(f"{_text(pynvml.nvmlDeviceGetName(gpu))} ({_text(pynvml.nvmlDeviceGetUUID(gpu))})")
+    return named
 
 
 def usage() -> Usage:
@@ -44,19 +48,30 @@ def _driver() -> Iterator[list[object]]:
     """Handles of the GPUs while the driver is open; none where no driver answers."""
     import pynvml  # in here: what only looks for a GPU now and then starts without it
 
-    gpus: list[object] = []
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        yield gpus
+        yield []
         return
     try:
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            with suppress(pynvml.NVMLError):  # one that is lost keeps nobody from the others
-                gpus.append(pynvml.nvmlDeviceGetHandleByIndex(index))
-        yield gpus
+        yield _handles()
     finally:
-        pynvml.nvmlShutdown()
+        with suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
+
+
+def _handles() -> list[object]:
+    """A handle of each GPU that answers."""
+    import pynvml
+
+    gpus: list[object] = []
+    count = 0
+    with suppress(pynvml.NVMLError):  # a driver that is being replaced knows none
+        count = pynvml.nvmlDeviceGetCount()
+    for index in range(count):
+        with suppress(pynvml.NVMLError):  # one that is lost keeps nobody from the others
+            gpus.append(pynvml.nvmlDeviceGetHandleByIndex(index))
+    return gpus
 
 
 def _text(value: str | bytes) -> str:

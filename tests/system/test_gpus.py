@@ -23,7 +23,7 @@ def asked(libraries: Path) -> str:
 
 
 @pytest.mark.skipif(COMPILER is None, reason="the driver's library is built here")
-def test_two_gpus_and_a_process_on_both(tmp_path: Path) -> None:
+def test_a_lost_gpu_two_others_and_a_process_on_both(tmp_path: Path) -> None:
     assert COMPILER is not None
     subprocess.run([COMPILER, "-shared", "-fPIC", "-o", str(tmp_path / "libnvidia-ml.so.1"),
                     str(ROOT / "tests" / "fakes" / "nvml.c")], check=True, timeout=60)
