@@ -29,6 +29,7 @@ from studio.bundle.rows import row_of
 from studio.datasets.pictures import decoding
 from studio.folders import edits, foreign
 from studio.messages import JsonObject, Message
+from studio.storage import zips
 
 MEMORY = 2 << 30  # bytes of address space
 SECONDS = 120  # of processor time for each file, or picture
@@ -110,18 +111,10 @@ def extract(archive: Path, staging: Path) -> tuple[Described, dict[str, str]]:
 
 def _check_end(archive: Path) -> None:
     """Refuse by the end record, before the directory is read into memory."""
-    size = archive.stat().st_size
-    with open(archive, "rb") as file:
-        file.seek(max(0, size - 65_557))
-        tail = file.read()
-    at = tail.rfind(b"PK\5\6")
-    if at < 0 or at + 22 > len(tail):
+    count = zips.listed_files(archive)
+    if count is None:
         raise BadBundle(Message("this is not a whole zip file (its directory is missing): fetch the bundle again"))
-    count, directory = struct.unpack("<HI", tail[at + 10 : at + 16])
-    far = tail.rfind(b"PK\6\6", 0, at)
-    if far >= 0 and far + 56 <= len(tail) and 0xFFFF in (count, directory & 0xFFFF):
-        count, directory = struct.unpack("<QQ", tail[far + 32 : far + 48])
-    if max(count, directory // 400) > layout.MOST_FILES:
+    if count > layout.MOST_FILES:
         raise BadBundle(Message("it lists {number:,} files; a bundle has at most {most:,}", number=count,
                                 most=layout.MOST_FILES))
 

@@ -71,6 +71,23 @@ def lazy_zip(contents: Sequence[tuple[str, bytes | Part]], crc32: Callable[[str]
     return [*parts, LazyBytes(len(_directory(members)), directory)]
 
 
+def listed_files(path: Path) -> int | None:
+    """How many files a zip lists, told by its end record alone, before its directory is read into memory; a directory
+    that is larger than so many need counts as more. None without an end record: no zip, or an incomplete one."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        file.seek(max(0, size - 65_557))  # the record and its longest comment
+        tail = file.read()
+    at = tail.rfind(b"PK\5\6")
+    if at < 0 or at + 22 > len(tail):
+        return None
+    count, directory = struct.unpack("<HI", tail[at + 10 : at + 16])
+    far = tail.rfind(b"PK\6\6", 0, at)
+    if far >= 0 and far + 56 <= len(tail) and 0xFFFF in (count, directory & 0xFFFF):
+        count, directory = struct.unpack("<QQ", tail[far + 32 : far + 48])
+    return max(count, directory // 400)
+
+
 def stored_size(members: Sequence[Member]) -> int:
     """Bytes of the zip of these members."""
     headers = sum(len(part) for part in stored_zip(members) if isinstance(part, bytes))

@@ -67,7 +67,7 @@ class TrainPage:
         for dataset in self.studio.datasets.all(viewer_of(request))["items"]:
             if dataset.get("state", "ready") == "ready":
                 label = texts.t("train.dataset_choice", name=dataset["name"], count=dataset["count"])
-                choices.append((label, dataset["id"]))
+                choices.append((label, str(dataset["id"])))
         if chosen not in [dataset_id for _, dataset_id in choices]:
             chosen = SAMPLE
         return gr.update(choices=choices, value=chosen)

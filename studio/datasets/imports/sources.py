@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 
 from studio.errors import StudioError
 from studio.messages import Message
+from studio.storage import zips
 
 MAX_ENTRIES = 100_000
 MAX_TOTAL = 10 << 30  # bytes unpacked, all archives together
@@ -287,18 +288,10 @@ def _problem(entry: Entry, parts: Sequence[str]) -> str:
 
 def _check_directory(path: Path) -> None:
     """Refuse by the end record, before the directory is read into memory. Raises NotTaken."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        file.seek(max(0, size - 65_557))
-        tail = file.read()
-    at = tail.rfind(b"PK\5\6")
-    if at < 0 or at + 22 > len(tail):
+    count = zips.listed_files(path)
+    if count is None:
         raise NotTaken(Message("not a zip, or an incomplete one (its directory is missing)"))
-    count, directory = struct.unpack("<HI", tail[at + 10 : at + 16])
-    far = tail.rfind(b"PK\6\6", 0, at)
-    if far >= 0 and far + 56 <= len(tail) and 0xFFFF in (count, directory & 0xFFFF):
-        count, directory = struct.unpack("<QQ", tail[far + 32 : far + 48])
-    if max(count, directory // 400) > MAX_ENTRIES:
+    if count > MAX_ENTRIES:
         raise NotTaken(Message("the zip lists {count:,} files; at most {most:,} are taken at once", count=count,
                                most=MAX_ENTRIES))
 

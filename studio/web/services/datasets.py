@@ -27,32 +27,17 @@ IMAGE_KEYS = ("width", "height", "captions", "split", "name", "crop", "repeats")
 Import = Callable[[Callable[[], None]], object]  # an import; it calls what it is given when it has begun
 
 
-class Brief(TypedDict):
-    """A data set as lists show it."""
+class Listed(TypedDict):
+    """All of a list at once."""
 
-    id: str
-    name: str
-    owner: str
-    created: float
-    read_only: bool
-    state: str
-    count: int
-    can_undo: bool
-    last_edit: str | None
-    cover: list[str]
-
-
-class Datasets(TypedDict):
-    """A list of data sets."""
-
-    items: list[Brief]
+    items: list[JsonObject]
     next: None
 
 
 class DatasetService(Service):
     """Data sets."""
 
-    def all(self, viewer: Viewer) -> Datasets:
+    def all(self, viewer: Viewer) -> Listed:
         """The shipped set and the viewer's own: {"items": [{id, name, state, count, ...}], "next": None}."""
         items = []
         for dataset in datasets.every(self.home):
@@ -187,7 +172,7 @@ class DatasetService(Service):
         return self._started(
             viewer, dataset, lambda begun: datasets.read_again(dataset, options, None, begun, admitted), arrival.close)
 
-    def cancel(self, viewer: Viewer, dataset_id: str) -> Brief:
+    def cancel(self, viewer: Viewer, dataset_id: str) -> JsonObject:
         """End an import under way; nothing of it is kept."""
         dataset = self.find(viewer, dataset_id, "write")
         if not dataset.cancel():
@@ -313,14 +298,14 @@ class DatasetService(Service):
         except ValueError as error:
             raise WebError(sentence(str(error)), Message("Move it into the picture.")) from None
 
-    def undo(self, viewer: Viewer, dataset_id: str) -> Brief:
+    def undo(self, viewer: Viewer, dataset_id: str) -> JsonObject:
         """Take the last caption edit back."""
         dataset = self.find(viewer, dataset_id, "write")
         if not dataset.undo():
             raise Refused(Message("There is no edit to take back."), "")
         return brief(dataset)
 
-    def rename(self, viewer: Viewer, dataset_id: str, name: str) -> Brief:
+    def rename(self, viewer: Viewer, dataset_id: str, name: str) -> JsonObject:
         """Give a data set another name."""
         dataset = self.find(viewer, dataset_id, "write")
         dataset.rename(name)
@@ -367,7 +352,7 @@ class DatasetService(Service):
             return dataset.copy(f"{dataset.name} (copy)", viewer.id)
 
 
-def brief(dataset: datasets.Dataset) -> Brief:
+def brief(dataset: datasets.Dataset) -> JsonObject:
     """A data set as lists show it."""
     return {"id": dataset.id, "name": dataset.name, "owner": dataset.owner, "created": dataset.created,
             "read_only": dataset.read_only, "state": dataset.state, "count": dataset.count,
