@@ -68,7 +68,7 @@ def train_here(run: runs.Run) -> None:
 
     def measured(trainer: Any, progress: Any) -> str:
         result = finish(trainer, progress)
-        file = run.path / f"rank-{trainer.host.rank}.json"
+        file = run.path / f"rank-{trainer.distributed.rank}.json"
         storage.write_json(file, {"peak": peak_memory(), "state": state(trainer)})
         return result
 

@@ -27,11 +27,13 @@ def own_token() -> str | None:
     given = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN")
     if given:
         return given.strip()
-    home = os.environ.get("HF_HOME") or Path("~/.cache/huggingface").expanduser()
-    path = Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token")
+    # As huggingface_hub finds it, whose import every request to the page would wait for.
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or os.path.join(cache, "huggingface")
+    path = os.environ.get("HF_TOKEN_PATH") or os.path.join(home, "token")
     try:
-        return path.read_text(encoding="utf-8").strip() or None
-    except (OSError, UnicodeDecodeError):
+        return Path(os.path.expandvars(path)).expanduser().read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError, RuntimeError):  # RuntimeError: nobody whose folder `~` would be
         return None
 
 

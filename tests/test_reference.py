@@ -254,3 +254,10 @@ def test_the_shell_takes_it(home: Path) -> None:
     assert done.returncode == 2, done.stderr
     assert re.search(r"no place for --hub_token \[secret\]: a token is never kept", done.stderr)
     assert "model.base: " in done.stderr and "hf_abc" not in done.stderr + done.stdout
+
+
+def test_a_list_with_two_faults_is_left_out_once() -> None:
+    command = ("accelerate launch train_text_to_image.py --pretrained_model_name_or_path=x --dataset_name=y "
+               f"--validation_prompts {'a' * 5000} {'b' * 5000}")
+    left = [entry["option"] for entry in from_command(command)["unplaced"]]
+    assert left.count("--validation_prompts") == 1

@@ -119,7 +119,7 @@ def _base(home: Path, staging: Path, config: Config, facts: BaseFiles) -> tuple[
         if brought.is_dir():
             family = source.family_of(config.model)
             family.check(families.Source(brought, "the bundle's base", config.model.variant, None))
-            _compare("the bundle's base", claimed, facts["hashes"])
+            _compare("the bundle's base", claimed, lambda name: facts["hashes"].get(name, ""))
             content = json.dumps(facts["hashes"], sort_keys=True).encode()
             target = home / "bases" / hashlib.sha256(content).hexdigest()
             model = config.model.model_copy(update={"base": str(target), "revision": None})
@@ -131,15 +131,20 @@ def _base(home: Path, staging: Path, config: Config, facts: BaseFiles) -> tuple[
     except families.BaseProblem as error:
         raise BadBundle(Message("its base model: {why}", why=error)) from None
     if base is not None:
-        hashes = {name: storage.sha256_file(base.folder / name) for name in base.files().intersection(claimed)}
-        _compare(base.name, claimed, hashes)
+        there = base.files()
+
+        def hash_of(name: str) -> str:
+            return storage.sha256_file(base.folder / name) if name in there else ""
+
+        _compare(base.name, claimed, hash_of)
     return config, None
 
 
-def _compare(base: str, claimed: dict[str, str], hashes: dict[str, str]) -> None:
-    """Raise BadBundle unless the base's files, by their SHA-256, are those of where the bundle was made."""
+def _compare(base: str, claimed: dict[str, str], hash_of: Callable[[str], str]) -> None:
+    """Raise BadBundle unless the base's files, by their SHA-256, are those of where the bundle was made. The first that
+    is not ends it: the others are not hashed."""
     for name, sha in claimed.items():
-        if families.identity(hashes.get(name, "")) != families.identity(sha):
+        if families.identity(hash_of(name)) != families.identity(sha):
             raise BadBundle(Message("{base}: {name} here is not the file that the run began with: get the same version "
                                     "of the base (or of the studio, for `embedded`)", base=base, name=name[:80]))
 

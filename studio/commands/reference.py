@@ -391,9 +391,10 @@ def _acceptable(reading: _Reading) -> PlainConfig:
             config_.load(config)
             return config
         except config_.ConfigError as error:
-            refused = [problem for problem in error.problems if problem.field in reading.values]
+            # a list has a fault for each bad item: the last is told
+            refused = {problem.field: problem.message for problem in error.problems if problem.field in reading.values}
             if not refused:
                 raise CommandError(str(error)[:500]) from None
-            for problem in refused:
-                option, value = reading.values.pop(problem.field)
-                reading.leave(option, value, problem.message)
+            for field, message in refused.items():
+                option, value = reading.values.pop(field)
+                reading.leave(option, value, message)

@@ -20,9 +20,8 @@ def pictures(run: runs.Run, dataset: str | None, sort: str, offset: int, limit: 
     """The training pictures with their mean loss up to the newest checkpoint, `limit` of them from `offset` on.
 
     {"items": [{place, image, name, captions, loss, count, url}], "next", "count", "step"}
-    (`schemas.runs.PicturesByLoss`); `sort` is one of SORTS,
-    pictures not seen yet (loss null) come last. `step` is null before the first checkpoint. `url` is the thumbnail in
-    the data set, for as long as it is there.
+    (`schemas.runs.PicturesByLoss`); `sort` is one of SORTS, pictures not seen yet (loss null) come last. `step` is
+    null before the first checkpoint. `url` is the thumbnail in the data set, for as long as it is there.
     """
     count = run.training_count()
     step, sums, counts = _accumulated(run, count)

@@ -29,11 +29,9 @@ from studio.storage import faults
 log = logging.getLogger(__name__)
 TICK = 0.5
 AT_ONCE = {"heavy": 1, "light": 2, "away": 8}
-SEVERAL_MACHINES = diagnosis.supervisor_error("several_machines",
-                                          Message("A run of several machines would open a port of this server to the "
-                                                  "network."),
-                                          Message("Branch it with compute.num_machines 1, or train it on machines of "
-                                                  "your own."))
+SEVERAL_MACHINES = diagnosis.supervisor_error(
+    "several_machines", Message("A run of several machines would open a port of this server to the network."),
+    Message("Branch it with compute.num_machines 1, or train it on machines of your own."))
 Stamp = tuple[int, int, int] | None  # of `storage.stamp`
 RETRY_SECONDS = (1.0, 5.0, 30.0, 60.0)
 ASK_AGAIN = 60.0  # seconds after which work that did not make way (the disk was full) is asked once more

@@ -264,13 +264,13 @@ class _Attempt:
         elif error is None and self.result is None:
             status = 1 if self.lost else returncode or 0
             error = diagnosis.error(self.run, returncode=status, number=number, oom=oom, began=began, evidence=evidence,
-                                lost=self.lost)
+                                    lost=self.lost)
         error = self._clear_answered(error)
         if left:
-            error = diagnosis.supervisor_error("leftover",
-                                           Message("Processes of this {what} could not be ended: {pids}",
-                                                   what=word(self.run.word), pids=_pids(left)),
-                                           Message("Restart the machine."), evidence)
+            error = diagnosis.supervisor_error(
+                "leftover", Message("Processes of this {what} could not be ended: {pids}", what=word(self.run.word),
+                                    pids=_pids(left)),
+                Message("Restart the machine."), evidence)
         exit_: ExitRecord = {"attempt": self.number, "returncode": returncode, "signal": number, "oom_kill": oom,
                              "result": self.result, "error": error, "ended": time.time()}
         try:

@@ -237,11 +237,10 @@ class Watch:
                     bundle.take_back(self.run, packed)
             except bundle.BadBundle as error:
                 self._keep({**self.handle, "over": True})
-                return diagnosis.supervisor_error("bad_result",
-                                              Message("What came back from the rented machine was refused: {why}",
-                                                      why=error),
-                                              Message("It is kept in your repository {repo}. {hint}",
-                                                      repo=self.handle["repo"], hint=diagnosis.what_next(self.run)))
+                return diagnosis.supervisor_error(
+                    "bad_result", Message("What came back from the rented machine was refused: {why}", why=error),
+                    Message("It is kept in your repository {repo}. {hint}", repo=self.handle["repo"],
+                            hint=diagnosis.what_next(self.run)))
         self._keep({**self.handle, "over": True})
         try:
             depot.delete()
@@ -276,7 +275,7 @@ class Watch:
             message = Message("The job ended on the Hub without a result ({stage}: {why}).", stage=status.stage,
                               why=status.message)
         return diagnosis.supervisor_error("remote_failed", message,
-                                      Message("The end of the log says more. {hint}", hint=after), tail)
+                                          Message("The end of the log says more. {hint}", hint=after), tail)
 
 
 def _place_of(run: Run) -> HfJobs:

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 def may_pass(status: int) -> bool:
     """Whether a request that was answered so may be taken at another try."""
-    return status >= 500 or status in PASSING
+    return not 400 <= status < 500 or status in PASSING
 
 
 def hub_error_may_pass(error: BaseException) -> bool:

@@ -29,8 +29,6 @@ from studio.train.parallel.distributed import HostFacts
 FORMAT = 2  # of what `Weights` and `CheckpointManager` write; 1 had AdamW's moments alone, and no settings
 SECTIONS = ("model", "lora", "data", "train", "optim", "objective", "ema")  # that decide what is learnt
 CONDITIONS = ("device", "threads", "precision", "versions", "numerics")  # what bit-identity depends on
-
-
 IN_MANIFEST = ("step", "config_sha", "data_sha", "versions", "device", "threads", "precision")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from studio import datasets
+from studio import datasets, families
 
 from ..jobs.captioner import blip, llava
 from .conftest import Server
@@ -239,3 +240,17 @@ def test_without_a_size_it_is_the_bases_own(api: httpx.Client) -> None:
     plain, own, larger = (api.get(address, params=asked).json() for asked in ({}, {"resolution": 64},
                                                                                {"resolution": 512}))
     assert plain["findings"] == own["findings"] != larger["findings"]
+
+
+def test_with_a_size_a_base_of_an_unknown_family_still_reads_captions(api: httpx.Client, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    shutil.copytree(families.EMBEDDED / "tokenizer", base / "tokenizer")
+    index = {"_class_name": "KolorsPipeline", "tokenizer": ["transformers", "CLIPTokenizer"]}
+    (base / "model_index.json").write_text(json.dumps(index))
+    asked = {"base": str(base), "resolution": 64}
+    known = api.get("/api/datasets/sample/health", params=asked)
+    assert known.status_code == 200, known.text
+    del asked["resolution"]
+    unknown = api.get("/api/datasets/sample/health", params=asked)
+    assert unknown.status_code == 422 and "KolorsPipeline" in unknown.text

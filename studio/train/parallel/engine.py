@@ -70,7 +70,8 @@ class Engine:
         yield
 
     def broadcast_state(self) -> None:
-        """Every rank takes over what rank 0's `shown` was given; called by all, inside `whole(optimizer=True)`."""
+        """Every rank takes over what rank 0's `shown` was given; called by all, inside
+        `gathered_parameters(optimizer=True)`."""
         distributed = self.distributed
         if distributed.world_size == 1:
             return

@@ -125,13 +125,15 @@ class HealthService(Service):
                                Message("Choose another."))
             self.repositories.require(viewer, base)
         source = source_.locate(base)
-        encoders = ()
+        asked = training.get("resolution")
         resolution = 512
-        if source is not None:
-            resolution = int(families.of(source).defaults(source)["data"].get("resolution", 512))
-            encoders = tuple(tokens.encoders(source))
-        if isinstance(asked := training.get("resolution"), int):
+        if isinstance(asked, int):
             resolution = asked
+        elif source is not None:
+            resolution = int(families.of(source).defaults(source)["data"].get("resolution", 512))
+        encoders = ()
+        if source is not None:
+            encoders = tuple(tokens.encoders(source))
         return health.Wanted(resolution, str(training.get("trigger") or "").strip()[:200], encoders)
 
     def _examined(self, dataset: datasets.Dataset, snapshot: Snapshot, goal: health.Wanted) -> list[health.Finding]:
