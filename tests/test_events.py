@@ -228,7 +228,7 @@ LINES = st.builds(lambda kind, fields: json.dumps({"seq": 1, "kind": kind, **fie
 @settings(max_examples=300, deadline=None)
 @given(st.lists(LINES, max_size=8))
 def test_no_content_of_the_file_stops_a_reader_or_the_next_writer(tmp_path_factory: pytest.TempPathFactory,
-                                                                 lines: list[bytes]) -> None:
+                                                                  lines: list[bytes]) -> None:
     path = tmp_path_factory.mktemp("fuzz") / "events.jsonl"
     path.write_bytes(b"".join(lines))
     history = told(path)

@@ -217,7 +217,7 @@ def two(home: Path) -> tuple[runs.Run, runs.Run]:
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(STATE_FILES), CONTENT)
 def test_whatever_is_in_a_state_file_it_is_told_or_called_damaged(two: tuple[runs.Run, runs.Run], name: str,
-                                                                 content: bytes) -> None:
+                                                                  content: bytes) -> None:
     run, other = two
     home, file = run.path.parent.parent, run.path / name
     good = file.read_bytes()

@@ -239,7 +239,7 @@ def test_a_sweep_beside_everything_that_names_pictures(ready: Path, tmp_path: Pa
 
 
 def test_who_relies_on_pictures_for_too_long_puts_the_sweep_off(ready: Path, tmp_path: Path,
-                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeping, "PATIENCE", 0.2)
     dataset = bring(ready, picture(tmp_path, 1))
     dataset.delete()

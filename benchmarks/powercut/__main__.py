@@ -99,7 +99,7 @@ def table(found: dict[str, list[Verdict]]) -> str:
                 bool(v.half) for v in bad), "crash": sum(bool(v.crashed) for v in bad), "named": len(named)}
             total.update({f"{model} {what}": count for what, count in counts.items()})
             lines.append(f"{name:18} {model:6} " + " ".join(f"{counts[what]:>{6 if what == 'states' else 5}}"
-                                                          for what in counts))
+                                                            for what in counts))
     for model in MODELS:
         lines.append(f"{'all':18} {model:6} " + " ".join(
             f"{total[f'{model} {what}']:>{6 if what == 'states' else 5}}"

@@ -78,7 +78,7 @@ class LimitedProcess:
         assert self._process.stdin
         with contextlib.suppress(BrokenPipeError):  # it is asked next, and then found dead
             ipc.send(self._process.stdin, {"folder": _hex(folder), "writes": bool(self.folder),
-                                            "read": list(map(_hex, self.read)), "network": self.network})
+                                           "read": list(map(_hex, self.read)), "network": self.network})
         return self._process
 
     def close(self) -> None:

@@ -268,7 +268,7 @@ EVENTS: list[tuple[dict[str, Any], dict[str, Any] | None]] = [
      {"kind": "attempt", "attempt": 1, "device": "cpu"}),
     ({"kind": "end", "result": "failed", "step": 1, "error": {"code": "x", "message": "y" * 99_999, "evil": 1}},
      {"kind": "end", "result": "failed", "step": 1, "error": {"code": "x", "message": "y" * 2000, "hint": "",
-                                                             "evidence": ""}}),
+                                                              "evidence": ""}}),
 ]
 
 

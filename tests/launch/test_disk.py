@@ -304,7 +304,7 @@ def test_the_webhook_is_told_with_an_id_to_know_an_end_by(bench: Bench, monkeypa
 def test_the_cause_of_an_end_may_be_the_disk(bench: Bench) -> None:
     run = bench.run()
     said = diagnosis.error(run, returncode=1, number=None, oom=False, began=True,
-                       evidence="OSError: [Errno 5] Input/output error")
+                           evidence="OSError: [Errno 5] Input/output error")
     assert said["code"] == "disk_failing" and said["hint"].endswith("Then resume.")
     assert diagnosis.error(run, returncode=1, number=None, oom=False, began=True, evidence="x: y")["code"] == "died"
 

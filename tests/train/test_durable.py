@@ -105,7 +105,7 @@ def test_an_old_checkpoint_that_cannot_be_removed_ends_nothing(make: Make, monke
 
 
 def test_a_damaged_checkpoint_that_cannot_be_put_away_ends_nothing(make: Make,
-                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     run = make()
     with monkeypatch.context() as patch:
         ask_at(run, patch, 7, ("pause", {}))
@@ -119,7 +119,7 @@ def test_a_damaged_checkpoint_that_cannot_be_put_away_ends_nothing(make: Make,
 
 
 def test_later_checkpoints_that_cannot_be_put_away_are_at_the_next_save(make: Make,
-                                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
     whole, run = make(checkpoint={"every_steps": 2, "keep": 5}), make(checkpoint={"every_steps": 2, "keep": 5})
     assert train(whole) == "finished"
     begin(run, 1)

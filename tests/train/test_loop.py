@@ -274,7 +274,7 @@ def test_pictures_are_framed_as_torchvision_does(tmp_path: Path) -> None:
     whole = np.asarray(image.resize((48, 32), Image.Resampling.BILINEAR).crop((8, 0, 40, 32)))
     assert np.allclose((plain[0].permute(1, 2, 0).numpy() + 1) * 127.5, whole, atol=1e-3)
     squared = frame.pixels(tmp_path / "a.png", sampler.Sample({**row, "crop": [4, 2, 32]}, 0, 0, "", False, (0.5, 0.5),
-                                                            (32, 32)))
+                                                              (32, 32)))
     assert np.allclose((squared[0, 0].numpy() + 1) * 127.5, np.asarray(image.crop((4, 2, 36, 34)))[..., 0], atol=1e-3)
 
 

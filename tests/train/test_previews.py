@@ -46,7 +46,7 @@ def previews(make: Make, base: Path, *before: str) -> list[dict[str, Any]]:
 
 
 def test_a_preview_opens_no_text_encoder_and_has_none_in_memory(make: Make, base: Path, tmp_path: Path,
-                                                                       strace: str) -> None:
+                                                                strace: str) -> None:
     weights, trace = base / "text_encoder" / "model.safetensors", tmp_path / "trace"
     encoded = previews(make, base, strace, "-f", "-s", "4096", "-e", "trace=openat", "-o", str(trace))
     opened = [found[1] for line in trace.read_text(errors="replace").splitlines() if (found := OPENED.search(line))]

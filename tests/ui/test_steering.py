@@ -98,7 +98,7 @@ def test_a_failed_run_offers_its_fix(page: Page, server: Server, told: Callable[
 
 
 def test_an_edit_of_a_stopped_run_shows_on_every_page_at_once(page: Page, server: Server,
-                                                             told: Callable[..., runs.Run]) -> None:
+                                                              told: Callable[..., runs.Run]) -> None:
     run = told("Still")
     page.goto(f"{server.url}/?run={run.id}")
     expect(page.locator("#run-step dd")).to_have_text("2,500 of 5,000")
@@ -108,7 +108,7 @@ def test_an_edit_of_a_stopped_run_shows_on_every_page_at_once(page: Page, server
 
 
 def test_a_fault_that_only_a_person_can_put_right_opens_the_form_at_it(page: Page, server: Server,
-                                                                      told: Callable[..., runs.Run]) -> None:
+                                                                       told: Callable[..., runs.Run]) -> None:
     run = told("No base")
     fail(run, "base_model", "somebody/model: unet/ has no weights", "Choose another base model.")
     page.goto(f"{server.url}/?run={run.id}")

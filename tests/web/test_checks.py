@@ -19,7 +19,7 @@ from .test_api import problem
 from .test_jobs import ended
 
 SMALL: dict[str, Any] = {"data": {"resolution": 64}, "train": {"batch_size": 2, "max_steps": 40, "seed": 5},
-         "sample": {"prompts": ["a red circle", "a blue square"], "num_inference_steps": 3}}
+                         "sample": {"prompts": ["a red circle", "a blue square"], "num_inference_steps": 3}}
 
 
 def test_a_check_measures_steps_and_a_picture_and_leaves_no_run(server: Server, api: httpx.Client) -> None:

@@ -168,7 +168,7 @@ def test_what_the_model_sees_with_a_crop_moved_by_hand(server: Server, api: http
 
 
 def test_suggested_captions_wait_until_they_are_applied(server: Server, api: httpx.Client, ill: dict[str, Any],
-                                                       tmp_path: Path) -> None:
+                                                        tmp_path: Path) -> None:
     model = str(blip(tmp_path / "blip"))
     address = f"/api/datasets/{ill['id']}"
     store = datasets.find(server.home, ill["id"])
@@ -238,7 +238,7 @@ def test_twenty_thousand_rows_stay_quick(server: Server, api: httpx.Client) -> N
 def test_without_a_size_it_is_the_bases_own(api: httpx.Client) -> None:
     address = "/api/datasets/sample/health"
     plain, own, larger = (api.get(address, params=asked).json() for asked in ({}, {"resolution": 64},
-                                                                               {"resolution": 512}))
+                                                                              {"resolution": 512}))
     assert plain["findings"] == own["findings"] != larger["findings"]
 
 

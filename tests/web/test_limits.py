@@ -156,7 +156,7 @@ def test_no_crowd_of_documents_costs_memory(place: tuple[Measured, Space], kind:
 
 
 def test_three_uploads_of_a_person_at_once_and_others_are_served(place: tuple[Measured, Space],
-                                                               ada: dict[str, str]) -> None:
+                                                                 ada: dict[str, str]) -> None:
     measured, space = place
     head = request("POST", "/api/datasets", {**ada, **TYPE, "content-length": "100000"})
     lines = []
@@ -197,7 +197,7 @@ def test_nobodys_slow_bodies_are_nobodys_loss(place: tuple[Measured, Space], ada
 
 
 def test_a_body_over_its_limit_is_refused_before_it_is_all_there(place: tuple[Measured, Space],
-                                                                ada: dict[str, str]) -> None:
+                                                                 ada: dict[str, str]) -> None:
     """A declared length, or too many files, are known at once: the answer comes while the body would still come."""
     measured, _ = place
     for headers, body, status in (({"content-length": str(3 << 30)}, PART % b"a.bin", b"413"),
@@ -238,7 +238,7 @@ def test_a_budget_is_of_one_and_of_all() -> None:
 
 
 def test_two_uploads_do_not_fill_the_disk_together(place: tuple[Measured, Space], tmp_path: Path,
-                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
     """Each would fit alone."""
     from studio import storage
     from studio.web.http import uploads

@@ -98,7 +98,7 @@ def test_opening_such_a_run_asks_for_nothing_else(server: Server, hostile: str, 
     ("/api/x", True),
     ("data:image/png;base64,AAAA", True), ("\\\\evil.example", False), ("https:evil", False)])
 def test_the_pages_scripts_lead_to_our_own_addresses_alone(server: Server, browser_page: Page, value: str,
-                                                          stays: bool) -> None:
+                                                           stays: bool) -> None:
     link, api = browser_page.evaluate("""async (value) => {
       const { el, address } = await import(new URL("static/kit/kit.js", document.baseURI).href);
       return [el("a", { href: value }).getAttribute("href"), address(value)];

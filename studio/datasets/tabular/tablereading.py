@@ -319,7 +319,7 @@ def main() -> None:
         ipc.send(answers, {"error": f"The Hub cannot be reached: check the network and try again ({error})."})
     except Exception as error:
         ipc.send(answers, {"error": Message("It cannot be read ({kind}: {why}).", kind=type(error).__name__,
-                                              why=first_line(error))})
+                                            why=first_line(error))})
     answers.flush()
     os._exit(0)  # threads of a broken stream may never end
 
