@@ -145,7 +145,7 @@ def problems(facts: Facts, train: config.Train | None, compute: config.Compute |
     if train is not None and train.mixed_precision == "fp16" and not facts["gpus"]:
         faults.append(config.Problem(field="train.mixed_precision",
                                      message=Message("fp16 needs a GPU, and this machine has none: choose `no` or "
-                                                    "`bf16`, or leave it empty")))
+                                                     "`bf16`, or leave it empty")))
     if compute is not None:
         faults += _compute_problems(facts, compute)
     return faults
