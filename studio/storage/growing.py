@@ -61,8 +61,8 @@ class GrowingFile:
         """Flush, give the room back that is left, and close. Raises OSError where something still waits."""
         try:
             self.flush()
-            if self._held > self._end:
-                os.ftruncate(self._handle, self._end)
+            if self._held > self._end:  # the file's own length: what somebody else added to it stays
+                os.ftruncate(self._handle, os.fstat(self._handle).st_size)
         finally:
             os.close(self._handle)
 

@@ -71,6 +71,7 @@ def test_what_waited_while_the_server_was_away_is_started_by_the_next(tmp_path: 
 def test_results_are_served_by_the_jobs_own_listing(server: Server, api: httpx.Client) -> None:
     job = work.submit(server.home, "measure", {"dataset": "0" * 32}, name="x", owner="local", light=True)
     assert ended(api, {"id": job.id})["error"]["code"] == "gone"
+    until(lambda: not job.alive())  # its worker writes no more
     for name, listed in (("told.txt", True), ("untold.txt", False)):
         (job.results / name).write_text(name)
         if listed:
