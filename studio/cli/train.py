@@ -13,7 +13,6 @@ import json
 import math
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from studio.config import PlainConfig
 from studio.errors import StudioError
 from studio.folders import edits, events, runs
 from studio.folders.runs import Run
+from studio.launch import warm
 from studio.storage import faults
 from studio.system import shell, surroundings
 
@@ -271,7 +271,7 @@ def _flags(args: argparse.Namespace) -> Iterator[tuple[str, Any]]:
 class Shell:
     """Follows a run in the terminal: its log, its steps, and what Ctrl-C asks of it."""
 
-    def __init__(self, run: Run, supervisor: subprocess.Popen[bytes]):
+    def __init__(self, run: Run, supervisor: warm.Process):
         self.run = run
         self.supervisor = supervisor
         self.reader = runs.Reader()
@@ -283,7 +283,7 @@ class Shell:
     def follow(self) -> str:
         """Until the run has ended; returns its state."""
         signal.signal(signal.SIGINT, self._on_interrupt)
-        signal.signal(signal.SIGTERM, lambda *_: self.supervisor.terminate())
+        signal.signal(signal.SIGTERM, lambda *_: os.kill(self.supervisor.pid, signal.SIGTERM))
         while True:
             ended = self.supervisor.poll() is not None
             state, history = self.reader.state(self.run)
@@ -335,10 +335,10 @@ def _told(history: events.RunHistory, total: int | None) -> Iterator[str]:
         yield words
 
 
-def supervise(run: Run, attempt: int) -> subprocess.Popen[bytes]:
+def supervise(run: Run, attempt: int) -> warm.Process:
     """A supervisor that sees all that this shell does, its tokens too."""
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
-    return launch.spawn(run, attempt, environment={**os.environ, "PYTHONPATH": path})
+    return launch.spawn(run, attempt, environment={**os.environ, "PYTHONPATH": path}, server=warm.inherited())
 
 
 def report(run: Run, state: str) -> int:

@@ -108,7 +108,7 @@ class DiffusersFamily(Family):
             raise ValueError(f"unknown part {part!r}; there are: {there}")
         folder = source.folder / part
         with quiet():
-            kind = _class_of(facts)
+            kind = lean.class_of(facts.library, facts.classes[0])
             if facts.role == "tokenizer":
                 return kind.from_pretrained(folder, local_files_only=True)
             torch_dtype = getattr(torch, dtype or facts.dtype)
@@ -288,13 +288,6 @@ def factor(config: JsonObject) -> int:
     if isinstance(blocks, list) and blocks:
         return 2 ** (min(len(blocks), 6) - 1)
     return 8
-
-
-def _class_of(part: Part) -> Any:  # of any library, by its name
-    """The class that a part is loaded with."""
-    if part.library == "diffusers":
-        return lean.diffusers_model(part.classes[0])
-    return getattr(importlib.import_module(part.library), part.classes[0])
 
 
 @contextmanager

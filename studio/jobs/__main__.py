@@ -57,11 +57,11 @@ def _do(folder: Job, events: EventWriter, controls: control.Controls) -> tuple[s
     return "finished", None
 
 
-def main() -> int:
-    """The exit status of the attempt."""
+def main(argv: list[str]) -> int:
+    """The command line: one job folder. Returns the exit status of the attempt."""
     os.nice(5)  # the page and a running training come first
-    return EXIT_CODES[work(Job(Path(sys.argv[1]).resolve()))]
+    return EXIT_CODES[work(Job(Path(argv[0]).resolve()))]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -51,8 +51,7 @@ def supervisor_environment(token: str | None = None) -> dict[str, str]:
 
 def job_environment(job: Work) -> dict[str, str]:
     """A job's environment: `environment` with the token lent to it and its mark. A light one sees no accelerator."""
-    extra = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1",
-             "OMP_WAIT_POLICY": "PASSIVE"}
+    extra = _at_start(machine.cores())
     if job.light:
         extra |= {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
     return {**environment(os.environ.get("HF_TOKEN")), **processes.mark(job.path), **extra}
@@ -69,17 +68,27 @@ def trainer_environment(run: Run, config: config_.Config, gpus: int) -> dict[str
     token = os.environ.get("HF_TOKEN")
     if token and not _must_download(config):
         token = None
-    extra = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1",
-             "OMP_NUM_THREADS": str(config.compute.num_threads or 1),
-             # Threads that spin while they wait make a step many times slower as soon as the cores are shared.
-             "OMP_WAIT_POLICY": "PASSIVE" if config.compute.thread_wait == "sleep" else "ACTIVE",
-             "GLIBC_TUNABLES": _MALLOC}
+    extra = _at_start(config.compute.num_threads or 1, config.compute.thread_wait)
     if not gpus:
         extra |= {"ACCELERATE_USE_CPU": "true", "DS_ACCELERATOR": "cpu"}
     wandb_key = os.environ.get("WANDB_API_KEY")  # of a shell, never a server's
     if wandb_key and "wandb" in config.track.report_to:
         extra["WANDB_API_KEY"] = wandb_key
     return {**environment(token), **processes.mark(run.path), **extra}
+
+
+def warm_environment(threads: int) -> dict[str, str]:
+    """The environment of what is copied for trainers of that many threads, and for jobs: theirs, without what is lent
+    to one of them."""
+    return {**environment(), **_at_start(threads)}
+
+
+def _at_start(threads: int, wait: str = "sleep") -> dict[str, str]:
+    """What a trainer or a job reads once, when it starts."""
+    # Threads that spin while they wait make a step many times slower as soon as the cores are shared.
+    policy = "PASSIVE" if wait == "sleep" else "ACTIVE"
+    return {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1",
+            "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": policy, "GLIBC_TUNABLES": _MALLOC}
 
 
 def accelerate_config(config: config_.Config, gpus: int, machine_rank: int = 0) -> JsonObject:

@@ -91,23 +91,29 @@ def end(processes: Iterable[psutil.Process], grace: float) -> list[psutil.Proces
     return list(filter(_lives, left))
 
 
-def end_all(folder: Path, grace: float, deadline: float = 20.0) -> list[psutil.Process]:
-    """End every process of the run, those too that are born meanwhile; returns what is left after `deadline` s."""
+def end_all(folder: Path, grace: float, deadline: float = 20.0, but: int | None = None) -> list[psutil.Process]:
+    """End every process of the run, those too that are born meanwhile; returns what is left after `deadline` s.
+
+    `but` is the process that is about to begin."""
     last = time.monotonic() + deadline
-    left = members(folder)
+    left = _members_but(but, folder)
     while left and time.monotonic() < last:
         end(left, grace)
         grace = 0.0
-        left = members(folder)
-    reap()
+        left = _members_but(but, folder)
+    reap(but)
     return left
 
 
-def reap() -> None:
+def _members_but(but: int | None, folder: Path) -> list[psutil.Process]:
+    return [process for process in members(folder) if process.pid != but]
+
+
+def reap(but: int | None = None) -> None:
     """Take the exit status of orphans that this process has inherited, so that no zombie stays."""
     for child in psutil.Process().children():
         try:
-            if child.status() == psutil.STATUS_ZOMBIE:
+            if child.pid != but and child.status() == psutil.STATUS_ZOMBIE:
                 os.waitpid(child.pid, os.WNOHANG)
         except (psutil.NoSuchProcess, ChildProcessError):
             continue

@@ -21,7 +21,7 @@ from studio.config import ConfigError
 from studio.folders.records import WorkRecord
 from studio.folders.runs import TURN, Run
 from studio.folders.work import Job, Work
-from studio.launch import command, controls, diagnosis, turns, webhook
+from studio.launch import command, controls, diagnosis, turns, warm, webhook
 from studio.launch.turns import Live, Turns, Waiting
 from studio.messages import Message
 from studio.storage import faults
@@ -39,15 +39,22 @@ MAKES_WAY = ("heavy", "light")  # a rented machine is its owner's, and pausing c
 MOST_HELD = 600.0  # seconds that work is left to its starter, whatever the clock says
 
 
-def spawn(work: Work, attempt: int, token: str | None = None,
-          environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+def spawn(work: Work, attempt: int, token: str | None = None, environment: Mapping[str, str] | None = None,
+          server: warm.Server | None = None) -> warm.Process:
     """Start a supervisor that outlives this process, in a session of its own: a terminal's Ctrl-C does not reach it.
 
-    It sees the part of this process's environment that it needs and the `token`, or `environment` in their place."""
+    It sees the part of this process's environment that it needs and the `token`, or `environment` in their place. A
+    warm `server` that is ready starts it where there is one."""
     argv = [sys.executable, "-m", "studio.launch", str(work.path), "--attempt", str(attempt)]
+    variables = environment or command.supervisor_environment(token)
+    if server is not None and server.ready():
+        started = server.start({"argv": argv, "environment": dict(variables), "folder": str(work.path),
+                                "log": str(work.log_file)})
+        if started is not None:
+            return started
     with open(work.log_file, "ab") as out:
-        return subprocess.Popen(argv, cwd=work.path, env=environment or command.supervisor_environment(token),
-                                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+        return subprocess.Popen(argv, cwd=work.path, env=variables, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                start_new_session=True)
 
 
 class Launcher:
@@ -68,9 +75,10 @@ class Launcher:
         self._lock = storage.Lock(home / "queue.lock")
         self._locked = False
         self._settled: dict[Path, Stamp] = {}  # what needs nothing, with its record's stamp when that was found
-        self._children: list[tuple[Waiting, subprocess.Popen[bytes]]] = []
+        self._children: list[tuple[Waiting, warm.Process]] = []
         self._retry: dict[tuple[Path, int], tuple[int, float]] = {}  # failed starts: how many, not before when
         self._tokens: dict[str, str] = {}
+        self._standby = warm.Standby(home)
         self._ended: list[Run] = []  # runs that the last look found to have ended
         self._troubles = faults.Log(log)
 
@@ -84,8 +92,13 @@ class Launcher:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._standby.close()
         self._lock.release()
         self._locked = False
+
+    def expect(self) -> None:
+        """Somebody is here who may start something: it is to begin at once then."""
+        self._standby.expect()
 
     def wake(self) -> None:
         """Look at the queue now: something was submitted or resumed."""
@@ -121,6 +134,12 @@ class Launcher:
             left = self._start_in(lane, places, live_here, waiting_here)
             if left and len(live_here) >= places and self.turn is not None and lane in MAKES_WAY:
                 self._clear(left, live_here, self.turn)
+        self._standby.look(training=self._is_busy(live))
+
+    def _is_busy(self, live: list[Live]) -> bool:
+        """Whether something has the cores for itself, or is about to."""
+        under_way = [*live, *(entry for entry, _ in self._children)]
+        return any(entry.lane == "heavy" for entry in under_way)
 
     def busy(self, lane: str) -> Counter[str]:
         """How much of each person's is under way in a lane, as the last look found it."""
@@ -151,7 +170,7 @@ class Launcher:
                 controls.cancel(work, SEVERAL_MACHINES)
                 return False
             self.turns.started(entry.lane, entry.owner)
-            self._children.append((entry, spawn(work, attempt, self._tokens.get(work.id))))
+            self._children.append((entry, spawn(work, attempt, self._tokens.get(work.id), server=self._standby.server)))
         except (OSError, storage.Corrupt) as error:  # of this one's folder: those behind it need not wait for it
             self._later(work, attempt, str(error))
             return False

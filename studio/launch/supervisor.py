@@ -27,7 +27,7 @@ from studio.folders import work as work_
 from studio.folders.records import ErrorRecord, Event, ExitRecord, ProcessRecord
 from studio.folders.runs import Run
 from studio.folders.work import Job, NotFound, Work, as_json
-from studio.launch import command, diagnosis
+from studio.launch import command, diagnosis, warm
 from studio.launch import processes as tree
 from studio.messages import Message, word
 from studio.storage import faults
@@ -56,10 +56,11 @@ def work_in(path: Path) -> Work:
     raise NotFound(Message("{path} is no folder of a run or a job: it has no run.json or job.json", path=path))
 
 
-def supervise(run: Work, attempt: int, argv: list[str] | None = None) -> bool:
+def supervise(run: Work, attempt: int, argv: list[str] | None = None, worker: warm.Worker | None = None) -> bool:
     """Live through one attempt; False when it is not ours: another supervisor was first, or nobody asked for it.
 
-    `argv` replaces the command that does the work. Afterwards exit.json says how it ended and no process of it is left.
+    `argv` replaces the command that does the work; `worker` has its imports already, and does it where it can.
+    Afterwards exit.json says how it ended and no process of it is left.
     Raises OSError where the attempt cannot even be recorded as begun: it then waits as before.
     """
     lock = run.lock
@@ -69,7 +70,7 @@ def supervise(run: Work, attempt: int, argv: list[str] | None = None) -> bool:
         asked, began = run.attempts()
         if not began < attempt <= asked:
             return False
-        ours = _Attempt(run, attempt, argv)
+        ours = _Attempt(run, attempt, argv, worker)
         ours.record()
         ours.live()
         return True
@@ -80,14 +81,15 @@ def supervise(run: Work, attempt: int, argv: list[str] | None = None) -> bool:
 class _Attempt:
     """What one attempt knows while it lives."""
 
-    def __init__(self, run: Work, number: int, argv: list[str] | None):
+    def __init__(self, run: Work, number: int, argv: list[str] | None, worker: warm.Worker | None):
         self.run, self.number = run, number
+        self.worker = worker  # waits to begin
         self.replaced = argv  # the command in place of the run's own
         self.told_to_end: float | None = None  # when SIGTERM came, monotonic
         self.passed_on = False  # whether the trainer was told too
         self.cancel_seen: float | None = None
         self.result: str | None = None
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: warm.Process | None = None
         self.ranks = 1  # processes of the run on this machine
         self.away = False  # whether it trains on a rented machine, and the process here only watches
         self.lost = False  # whether the others had to be ended because one was gone
@@ -142,7 +144,7 @@ class _Attempt:
         last = time.monotonic() + LOCK_PATIENCE
         while storage.is_locked(path) and time.monotonic() < last and self.told_to_end is None:
             time.sleep(TICK / 2)
-        left = tree.end_all(self.run.path, END_GRACE)
+        left = tree.end_all(self.run.path, END_GRACE, but=self.worker.pid if self.worker else None)
         if left or storage.is_locked(path):
             raise CannotStart(Message("A process of an earlier attempt is still there (process {pids}) and could not "
                                       "be ended.", pids=_pids(left) or "unknown"),
@@ -159,9 +161,28 @@ class _Attempt:
             log.write(f"--- attempt {self.number}, {stamp} ---\n".encode())
             log.flush()
             self.log_start = log.tell()
-            self.process = subprocess.Popen(argv, cwd=self.run.path, env=environment, stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log)
+            request: warm.Request = {"argv": argv, "environment": environment, "folder": str(self.run.path),
+                                      "log": str(self.run.log_file)}
+            self.process = self._prepared(request)
+            if self.process is None:
+                self.process = subprocess.Popen(argv, cwd=self.run.path, env=environment, stdin=subprocess.DEVNULL,
+                                                stdout=log, stderr=log)
         _offer_to_oom_killer(self.process.pid)
+
+    def _prepared(self, request: warm.Request) -> warm.Worker | None:
+        """What waits with its imports done, as it begins this work; None where there is none, or none that can."""
+        if self.worker is None:
+            return None
+        if self._is_prepared_for() and self.worker.begin(request):
+            return self.worker
+        self.worker.end()
+        return None
+
+    def _is_prepared_for(self) -> bool:
+        """Whether what waits has imported what this work needs."""
+        if isinstance(self.run, Run):
+            return self.ranks == 1 and not self.away
+        return self.run.record()["kind"] in warm.JOBS
 
     def _command(self) -> tuple[list[str], dict[str, str]]:
         if not isinstance(self.run, Run):
@@ -204,7 +225,7 @@ class _Attempt:
             return "paused"
         return None
 
-    def _overstayed(self, process: subprocess.Popen[bytes]) -> bool:
+    def _overstayed(self, process: warm.Process) -> bool:
         """Pass SIGTERM on, once; whether the trainer has not left in the time that it has after it."""
         if self.told_to_end is None:
             return False

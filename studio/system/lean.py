@@ -27,6 +27,9 @@ UTILS = f"{COMPILER}.utils"
 # What diffusers' models and their loaders name of transformers: for isinstance, and for loading in ways unused here.
 NAMED = ("PreTrainedModel", "AutoImageProcessor", "Dinov2WithRegistersConfig", "Dinov2WithRegistersModel",
          "SiglipVisionConfig", "SiglipVisionModel", "ViTMAEConfig", "ViTMAEModel")
+# Attention that is compiled; it brings sympy along. Diffusers' models name these of it.
+FLEX = "torch.nn.attention.flex_attention"
+OF_FLEX = ("BlockMask", "create_block_mask", "flex_attention")
 NOISY = "bitsandbytes.backends.cpu.ops"  # the logger that warns of a missing package that nothing here uses
 
 
@@ -55,23 +58,59 @@ def load_diffusers() -> None:
         importlib.import_module("diffusers")
 
 
+def class_of(library: str, name: str) -> Any:
+    """A class of a library, by its name."""
+    load_diffusers()
+    load_transformers()
+    if library == "diffusers":
+        return diffusers_model(name)
+    return getattr(importlib.import_module(library), name)
+
+
 def diffusers_model(name: str) -> type[ModelMixin]:
     """A class of diffusers' models, all of which come with it, but not what they name of transformers: its models take
     a second and more, and a run whose texts are cached needs none of them before it draws."""
     load_diffusers()
-    transformers = importlib.import_module("transformers")
+    transformers = load_transformers()
     later = [each for each in NAMED if each not in vars(transformers)]
     for each in later:
-        setattr(transformers, each, _Later(each, (), {}))
+        setattr(transformers, each, _later("transformers", each))
     try:
-        return getattr(importlib.import_module("diffusers"), name)
+        with _flex_later():
+            return getattr(importlib.import_module("diffusers"), name)
     finally:
         for each in later:
             delattr(transformers, each)
 
 
+def load_transformers() -> ModuleType:
+    """Import transformers, which looks around too: its text models load torchvision, for pictures, where it is."""
+    with without("torchvision"):
+        return importlib.import_module("transformers")
+
+
+@contextmanager
+def _flex_later() -> Iterator[None]:
+    """Inside, `FLEX` is a module of classes that are loaded when they are needed."""
+    if FLEX in sys.modules:
+        yield
+        return
+    flex = ModuleType(FLEX)
+    for name in OF_FLEX:
+        setattr(flex, name, _later(FLEX, name))
+    sys.modules[FLEX] = flex
+    try:
+        yield
+    finally:
+        del sys.modules[FLEX]
+
+
+def _later(module: str, name: str) -> type:
+    return _Later(name, (), {"__module__": module})
+
+
 class _Later(type):
-    """A class of transformers that is loaded when somebody asks it for anything."""
+    """A class (or a function) of another module, which is loaded when somebody asks it for anything."""
 
     def __instancecheck__(cls, instance: object) -> bool:
         return isinstance(instance, cls._loaded())
@@ -85,7 +124,7 @@ class _Later(type):
         return cls._loaded()(*arguments, **options)
 
     def _loaded(cls) -> type:
-        return getattr(importlib.import_module("transformers"), cls.__name__)
+        return getattr(importlib.import_module(cls.__module__), cls.__name__)
 
 
 @contextmanager

@@ -87,6 +87,12 @@ def facts(home: Path) -> Facts:
         return answer["facts"]
 
 
+def known_facts(home: Path) -> Facts | None:
+    """The facts about this machine, where they are known already."""
+    key = _key()
+    return _known(home / "cache" / "machine.json", key) or _valid(_measured.get(key), key)
+
+
 def _measure(key: str) -> _Answer:
     """The facts by a probe, or why it failed."""
     facts: Facts = {"cores": cores(), "memory_bytes": memory_bytes(), "torch": _torch_version()}

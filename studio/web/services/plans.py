@@ -54,6 +54,7 @@ class PlanService(Service):
         except config_.ConfigError as error:
             return {"problems": list(map(vars, error.problems)), "warnings": [], "config": None,
                     "disk_bytes": None, "estimate": None}
+        self.launcher.expect()
         plan = prepare.plan(self.home, config, token=viewer.token)
         self.fair.check_plan(viewer, plan)
         estimated = estimate.estimate(plan, machine.device(self.home), self._past(viewer))

@@ -84,6 +84,8 @@ class Studio:
 
     def session(self, viewer: Viewer) -> JsonObject:
         """Who is looking and how they may sign in or out: for the page's header."""
+        if viewer.id:
+            self.launcher.expect()
         links = {"login": None, "logout": None}
         if self.settings.public:
             links = {"login": "/oauth/huggingface/login", "logout": "/oauth/huggingface/logout"}
