@@ -80,7 +80,7 @@ class EventWriter:
         self.add("phase", phase=phase, done=done, total=total, unit=unit)
 
     def step(self, step: int, loss: float, lr: float, grad_norm: float | None, pictures: int, seconds: float) -> None:
-        """One update: the mean loss over its window, and the pictures and seconds it took."""
+        """One update: the mean loss over its global batch, and the pictures and seconds it took."""
         self.add("step", step=step, loss=loss, lr=lr, grad_norm=grad_norm, pictures=pictures,
                  seconds=round(seconds, 4))
 

@@ -103,9 +103,9 @@ def _asked(job: RunningJob) -> tuple[Config, list[Row]]:
     if not rows:
         raise JobError(Message("The data set has no pictures to train on."), Message("Add some, then check again."))
     prompts = [*(config.sample.prompts or []), *rows[0]["captions"], ""][:1]
-    window = (config.train.batch_size or 1) * config.train.gradient_accumulation_steps
+    global_batch_size = (config.train.batch_size or 1) * config.train.gradient_accumulation_steps
     asked = config_.merge(job.args["config"], {"sample": {"prompts": prompts}})
-    return config_.load(asked), rows[: (1 + WARM) * window]
+    return config_.load(asked), rows[: (1 + WARM) * global_batch_size]
 
 
 def _measure(job: RunningJob, run: Run, config: Config, rows: list[Row]) -> None:
@@ -120,7 +120,7 @@ def _measure(job: RunningJob, run: Run, config: Config, rows: list[Row]) -> None
         ready = time.time() - began
         job.phase("training")
         finite = _train(job, trainer, heard)
-        trainer.draw(0)  # of step 0, where there is one picture: the averaged weights are still the others
+        trainer.generate_previews(0)  # of step 0, where there is one picture: the averaged weights are still the others
         job.check()
     finally:
         events.close()
@@ -136,7 +136,7 @@ def _measure(job: RunningJob, run: Run, config: Config, rows: list[Row]) -> None
     if len(heard.seconds) > 1:
         report["seconds_per_step"] = round(median(heard.seconds[1:]), 4)
     if heard.pictures:
-        report["seconds_per_picture"] = round(trainer.sampler.seconds, 3)
+        report["seconds_per_picture"] = round(trainer.previews.seconds, 3)
     if heard.losses:
         report["loss"] = heard.losses[-1]
     if distributed.device.type == "cuda":
@@ -149,9 +149,9 @@ def _train(job: RunningJob, trainer: Trainer, heard: Heard) -> bool:
     progress = loop.Progress()
     since = 0.0
     try:
-        for update, window in trainer.global_batches(0):
+        for update, global_batch in trainer.global_batches(0):
             job.check()
-            loop.take_step(trainer, update, window, progress)
+            loop.take_step(trainer, update, global_batch, progress)
             if update == 0:
                 loop.report(trainer, progress, keep=0)
                 since = time.monotonic()
