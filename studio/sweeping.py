@@ -48,12 +48,12 @@ class Busy(StudioError):
     """Somebody relies on stored pictures for too long; it is tried again another time."""
 
 
-class Names:
+class ReferencedPictures:
     """Every stored picture that is named anywhere; a file of rows that only grew is read on where it was."""
 
     def __init__(self, home: Path):
         self.home = home
-        self._readers: dict[Path, naming.Reader] = {}
+        self._readers: dict[Path, naming.ReferenceReader] = {}
         self._pictures: set[int] = set()
 
     def __contains__(self, image: str) -> bool:
@@ -66,7 +66,7 @@ class Names:
                 self._read(entry / name)
 
     def _read(self, path: Path) -> None:
-        reader = self._readers.setdefault(path, naming.Reader(path))
+        reader = self._readers.setdefault(path, naming.ReferenceReader(path))
         try:
             if reader.changed():
                 self._pictures.update(int(row["image"][:16], 16) for row in reader.read())
@@ -92,12 +92,12 @@ class Sweep:
 
     def pictures(self) -> None:
         """Stored pictures that no row names, and thumbnails."""
-        names = Names(self.home)
+        names = ReferencedPictures(self.home)
         names.update()  # the long part, beside everybody else
         self._unnamed("pictures", self.home / "images", names)
         self._unnamed("thumbnails", self.home / "cache" / "thumbs", names)
 
-    def _unnamed(self, kind: str, folder: Path, names: Names) -> None:
+    def _unnamed(self, kind: str, folder: Path, names: ReferencedPictures) -> None:
         """Remove what no row names from a store by content, some at a time."""
         unnamed = [path for path in _content(folder) if path.stem not in names and self._is_old(path)]
         for at in range(0, len(unnamed), AT_ONCE):

@@ -36,7 +36,7 @@ MOST = 10  # and at most
 SECONDS = 3.0  # beyond WARM, steps are added until they took this long together, so that quick ones are measured well
 
 
-class Throwaway(Run):
+class TemporaryRun(Run):
     """A run's folder inside the job's: in no list of runs, and gone when the job ends."""
 
     @property
@@ -54,7 +54,7 @@ class Picture(NamedTuple):
 
 
 @dataclass
-class Heard:
+class EventCollector:
     """What the trainer's events told; phases and warnings become the job's own."""
 
     job: RunningJob
@@ -80,7 +80,7 @@ def main(job: RunningJob) -> None:
     config, rows = _asked(job)
     if not machine.facts(job.home)["gpus"]:
         os.environ["ACCELERATE_USE_CPU"] = "true"  # as a run is started
-    run = Throwaway(job.folder.path / "run")
+    run = TemporaryRun(job.folder.path / "run")
     run.path.mkdir()
     storage.write_json(run.config_file, config_.dump(config))
     try:
@@ -110,7 +110,7 @@ def _asked(job: RunningJob) -> tuple[Config, list[Row]]:
 
 def _measure(job: RunningJob, run: Run, config: Config, rows: list[Row]) -> None:
     """Train and draw in `run`, and tell what it took."""
-    heard = Heard(job)
+    heard = EventCollector(job)
     began = float(job.folder.process()["began"])
     distributed = Distributed(config)
     events = EventWriter(run.events_file)
@@ -144,7 +144,7 @@ def _measure(job: RunningJob, run: Run, config: Config, rows: list[Row]) -> None
     job.result("report.json", work.as_json(report), "application/json", **report)
 
 
-def _train(job: RunningJob, trainer: Trainer, heard: Heard) -> bool:
+def _train(job: RunningJob, trainer: Trainer, heard: EventCollector) -> bool:
     """Take the first step and the warm ones. Returns whether every loss was finite."""
     progress = loop.Progress()
     since = 0.0

@@ -68,7 +68,7 @@ def main(job: RunningJob) -> None:
         os.environ["ACCELERATE_USE_CPU"] = "true"  # as a run is started
     distributed = _host(job, config)
     try:
-        Drawing(job, run, config, distributed).draw()
+        ImageGenerator(job, run, config, distributed).draw()
     finally:
         distributed.close()
 
@@ -84,7 +84,7 @@ def _host(job: RunningJob, config: Config) -> Distributed:
         return Distributed(config_.load(config_.merge(config_.dump(config), {"train": {"mixed_precision": "no"}})))
 
 
-class Drawing:
+class ImageGenerator:
     """One pipeline for all columns."""
 
     def __init__(self, job: RunningJob, run: runs.Run, config: Config, distributed: Distributed):

@@ -30,7 +30,7 @@ def main(job: RunningJob) -> None:
     missing = [path for path in sorted(run.samples.glob("*.webp")) if path.name not in done]
     if not missing:
         return
-    seen = likeness.see(_training(job, run))
+    seen = likeness.load_thumbnails(_training(job, run))
     flips = run.config().data.random_flip
     for start in range(0, len(missing), BATCH):
         job.phase("comparing", start, len(missing), "pictures")

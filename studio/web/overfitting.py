@@ -9,7 +9,7 @@ from statistics import median
 
 from studio.config import PlainConfig
 from studio.folders import events, names, runs
-from studio.folders.curves import Measured
+from studio.folders.curves import ValidationCurve
 from studio.insight import likeness
 from studio.messages import JsonObject
 from studio.web.http import serializers
@@ -104,7 +104,7 @@ def steps(pictures: list[ComparedSample]) -> list[JsonObject]:
     return figures
 
 
-def _at(measured: Measured, step: int) -> float | None:
+def _at(measured: ValidationCurve, step: int) -> float | None:
     """The held-out loss as it was last measured at or before a step."""
     latest = None
     for measured_step, loss in zip(measured.step, measured.loss, strict=False):

@@ -84,7 +84,8 @@ def catastrophe(tmp_path: Path, **changes: object) -> Source:
 
 
 def test_a_tokenizer_that_never_ends_costs_its_own_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "_readers", limited.Readers("studio.datasets.text.tokenreading", seconds=3.0))
+    pool = limited.LimitedProcessPool("studio.datasets.text.tokenreading", seconds=3.0)
+    monkeypatch.setattr(tokens, "_readers", pool)
     rule = {"type": "Split", "pattern": {"Regex": "(x+x+)+y"}, "behavior": "Removed", "invert": False}
     (encoder,) = tokens.encoders(catastrophe(tmp_path, pre_tokenizer=rule))
     before = time.process_time()

@@ -272,7 +272,7 @@ def test_bases_of_other_families_are_refused(column: Column, base: Source, tmp_p
 @pytest.mark.parametrize("goal", [goal.id for goal in presets.GOALS])
 def test_a_goal_asks_for_nothing_that_the_base_has_no_formula_for(goal: str, family: Family, base: Source) -> None:
     learns = family.prediction_types[0]
-    made = presets.config_for(goal, presets.Circumstances(20, 1000, 8 << 30, base.name, learns))
+    made = presets.config_for(goal, presets.PresetInputs(20, 1000, 8 << 30, base.name, learns))
     assert not [name for name, kinds in studio.families.FORMULAS.items()
                 if made.get("objective", {}).get(name) and learns not in kinds]
 

@@ -98,8 +98,8 @@ def test_resume_from_a_named_checkpoint(make: Make, unbroken: Any, monkeypatch: 
         ask_at(run, patch, 7, ("stop", {}))
         train(run)
     with pytest.raises(runs.Refused, match="no checkpoint 'checkpoint-3'; there are: checkpoint-7, checkpoint-6"):
-        runs.resume(run, runs.Reader(), "checkpoint-3")
-    begin(run, runs.resume(run, runs.Reader(), "checkpoint-4"))
+        runs.resume(run, runs.EventReader(), "checkpoint-3")
+    begin(run, runs.resume(run, runs.EventReader(), "checkpoint-4"))
     assert train(run) == "finished"
     assert [e["name"] for e in told(run, "retired")] == ["checkpoint-7", "checkpoint-6"]
     assert told(run, "resumed")[0]["from_step"] == 4
@@ -115,7 +115,7 @@ def test_a_named_checkpoint_that_cannot_be_used_takes_none_away(
     with monkeypatch.context() as patch:
         ask_at(run, patch, 7, ("stop", {}))
         train(run)
-    begin(run, runs.resume(run, runs.Reader(), "checkpoint-4"))
+    begin(run, runs.resume(run, runs.EventReader(), "checkpoint-4"))
     if fault == "damaged":
         with open(run.checkpoints / "checkpoint-4" / "optimizer.json", "a") as file:
             file.write(" ")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from studio.datasets.imports.layout import Layout
 
 @dataclass(frozen=True)
-class GivenTable:
+class PictureTable:
     """A table that holds pictures: its name, the kinds of its columns, those taken, and a value of each."""
 
     name: str
@@ -149,7 +149,7 @@ def _of_unused(table: Table) -> Iterator[Ask]:
                            "was looked for.", file=table.entry.shown, columns=_listed(table)))
 
 
-def _of_wordless(table: GivenTable) -> Iterator[Ask]:
+def _of_wordless(table: PictureTable) -> Iterator[Ask]:
     """A table that holds pictures and has no captions."""
     if table.caption:
         return
@@ -259,7 +259,7 @@ def _of_table(table: Table) -> Iterator[str]:
                       names=", ".join(left)[:300])
 
 
-def _of_given(table: GivenTable, layout: Layout) -> Iterator[str]:
+def _of_given(table: PictureTable, layout: Layout) -> Iterator[str]:
     if table.caption and table.caption not in columns.PLAIN and not layout.options.caption_column:
         yield Message("{file}: captions were taken from the column {name}.", file=table.name, name=repr(table.caption))
     if table.caption and table.words:
@@ -283,7 +283,7 @@ def _bare(rows: Rows) -> Rows:
     return [row for row in rows if not any(row["captions"])]
 
 
-def _of_kinds(table: GivenTable, kinds: Collection[str]) -> list[str]:
+def _of_kinds(table: PictureTable, kinds: Collection[str]) -> list[str]:
     """The columns of a table that are of one of the kinds."""
     return [name for name, kind in table.kinds.items() if kind in kinds]
 

@@ -89,7 +89,7 @@ class Pool:
             if facts.get("errno") in faults.KNOWN:
                 raise OSError(facts["errno"], facts["problem"])
             return facts if "problem" in facts else self._believed(worker.folder, facts)
-        except sources.NotTaken as refusal:
+        except sources.ImportRejected as refusal:
             return {"problem": str(refusal)}
         finally:
             entry.data = None

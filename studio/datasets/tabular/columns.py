@@ -41,7 +41,7 @@ SENTENCE = 3  # words that make a value one
 _NO_WORDS = re.compile(r"\w+://\S+|\S+\.\w{2,5}|\S*[\\/]\S*|[0-9a-fA-F-]{8,}|[\d\s.,:/+TZ-]+|data:\S+")
 
 
-class Unfit(StudioError):
+class InvalidColumns(StudioError):
     """Columns that cannot be used; the message is a sentence that lists what there is."""
 
 
@@ -60,14 +60,14 @@ def choose(kinds: Mapping[str, str], image: str | None = None, caption: str | No
     """The image column and the caption column (None: there is none) of a table whose columns have these kinds.
 
     What was asked for wins; then a known mapping; then the type (pictures before bytes, texts before lists of them);
-    among equals a usual name; then, of captions, what `samples` of the values say; then the place. Raises Unfit for a
-    name that is not there or is of another kind."""
+    among equals a usual name; then, of captions, what `samples` of the values say; then the place.
+    Raises InvalidColumns for a name that is not there or is of another kind."""
     known_image, known_caption = KNOWN.get(repo, (None, None))
     image = (_asked(kinds, image, HOLDS_PICTURES, Message("pictures")) or _there(kinds, known_image)
              or _best(kinds, IMAGES, HOLDS_PICTURES))
     if image is None:
-        raise Unfit(Message("There is no column of pictures among: {columns}. Name one, or choose another data set.",
-                            columns=listed(kinds)))
+        raise InvalidColumns(Message("There is no column of pictures among: {columns}. Name one, or choose another "
+                                     "data set.", columns=listed(kinds)))
     caption = _asked(kinds, caption, (TEXT, TEXTS), Message("captions")) or _there(kinds, known_caption)
     if caption:
         return image, caption
@@ -142,11 +142,11 @@ def _asked(kinds: Mapping[str, str], name: str | None, fit: tuple[str, ...], wha
     if not name:
         return None
     if name not in kinds:
-        raise Unfit(Message("There is no column {name}; there are: {columns}.", name=repr(name[:100]),
-                            columns=listed(kinds)))
+        raise InvalidColumns(Message("There is no column {name}; there are: {columns}.", name=repr(name[:100]),
+                                     columns=listed(kinds)))
     if kinds[name] not in fit:
-        raise Unfit(Message("The column {name} holds no {what} ({kind}); there are: {columns}.", name=repr(name[:100]),
-                            what=what, kind=kinds[name], columns=listed(kinds)))
+        raise InvalidColumns(Message("The column {name} holds no {what} ({kind}); there are: {columns}.",
+                                     name=repr(name[:100]), what=what, kind=kinds[name], columns=listed(kinds)))
     return name
 
 

@@ -10,12 +10,12 @@ from itertools import chain
 
 from studio.datasets.imports import meanings
 from studio.datasets.imports.matching import Match
-from studio.datasets.imports.sources import Entry, Given
+from studio.datasets.imports.sources import Annotations, Entry
 from studio.datasets.tabular import coded, columns
 from studio.datasets.tabular import records as tables
 from studio.datasets.tabular.records import Record
 from studio.datasets.text import captions
-from studio.datasets.text.captions import Line
+from studio.datasets.text.captions import RowText
 from studio.messages import JsonObject, Message
 
 SAMPLED = 300  # rows by which columns are told apart
@@ -41,7 +41,7 @@ class Table:
     words: columns.Captions = columns.Captions()
     samples: dict[str, str] = field(default_factory=dict)  # a value of each column
     named: int = 0  # rows that name a picture which came along
-    lines: dict[Entry, list[Line]] = field(default_factory=dict)
+    lines: dict[Entry, list[RowText]] = field(default_factory=dict)
     beside: dict[Entry, str] = field(default_factory=dict)  # pictures of other columns, and whose they are
     problems: list[str] = field(default_factory=list)
     counted: Counter[str] = field(default_factory=Counter)  # what was done to how many rows
@@ -133,7 +133,7 @@ def coded_picture(table: Entry, record: Record, column: str, words: columns.Capt
     written = [texts[name] for name in words.taken if _says_something(texts.get(name, ()))]
     said = next(iter(written), [])
     split = meanings.split_of_value(record.fields.get("split")) or split
-    entry.given = Given(list(captions.of_texts(said)[0]), split, _more(record), texts)
+    entry.given = Annotations(list(captions.of_texts(said)[0]), split, _more(record), texts)
     return entry
 
 
@@ -284,7 +284,7 @@ def _add(table: Table, picture: Entry, record: Record, others: set[str], find: F
             table.beside.setdefault(other, picture.shown)
 
 
-def _line(table: Table, record: Record) -> Line | None:
+def _line(table: Table, record: Record) -> RowText | None:
     """What a row says; None where its caption is of a kind that cannot be one."""
     texts: list[str] = []
     for name in table.words.taken:
@@ -297,4 +297,4 @@ def _line(table: Table, record: Record) -> Line | None:
             break
     said, changes = captions.of_texts(texts)
     split = meanings.split_of_value(record.fields.get("split"))
-    return Line(said, frozenset(changes), split, _more(record))
+    return RowText(said, frozenset(changes), split, _more(record))

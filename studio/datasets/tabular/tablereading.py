@@ -311,7 +311,7 @@ def main() -> None:
             ipc.send(answers, {**message})
             answers.write(data)
         ipc.send(answers, {"end": True})
-    except (ReadError, columns.Unfit) as problem:
+    except (ReadError, columns.InvalidColumns) as problem:
         ipc.send(answers, {"error": str(problem)})
     except MemoryError:
         ipc.send(answers, {"error": f"Reading it needs more than {MEMORY >> 30} GB of memory."})

@@ -14,7 +14,7 @@ from studio.families import BaseProblem, Source
 from studio.messages import Message
 
 TOGETHER = 5000  # texts in one request
-_readers = limited.Readers("studio.datasets.text.tokenreading")
+_readers = limited.LimitedProcessPool("studio.datasets.text.tokenreading")
 
 
 class Tokens(TypedDict):
@@ -72,7 +72,7 @@ def _ask(base: Path, request: Request) -> Answer:
     """Raises BaseProblem, with what the process says or why it was stopped."""
     try:
         answer = cast("Answer", _readers.ask(base, {**request, "base": str(base)}))
-    except limited.Stopped as stopped:
+    except limited.NoAnswer as stopped:
         raise BaseProblem(Message("the base's tokenizer cannot be used: {why}", why=stopped)) from None
     if "problem" in answer:
         raise BaseProblem(answer["problem"])

@@ -13,7 +13,7 @@ import numpy as np
 from studio import launch, storage
 from studio.config import PlainConfig
 from studio.folders import events, names, runs
-from studio.folders.curves import Curve, Measured
+from studio.folders.curves import Curve, ValidationCurve
 from studio.folders.work import Job, Work
 from studio.insight import fixes
 from studio.launch import turns
@@ -239,7 +239,7 @@ def series(history: events.RunHistory, keys: list[str], start: int, stop: int | 
     return columns
 
 
-def _columns(curve: Curve | Measured, keys: list[str], start: int, stop: int | None, points: int) -> JsonObject:
+def _columns(curve: Curve | ValidationCurve, keys: list[str], start: int, stop: int | None, points: int) -> JsonObject:
     """{count, step, and {min, mean, max} of each of `keys`}: the steps from `start` to `stop` in `points` entries."""
     columns = {name: np.array(getattr(curve, name)[:], dtype=float) for name in ("step", *keys)}
     length = min(map(len, columns.values()))
