@@ -53,11 +53,12 @@ class Encoder:
     def shorten(self, text: str) -> str:
         """The text up to the last whole word that is read."""
         tokens = self.read(text)
-        if not tokens["cut"]:
-            return text
-        start = text[: tokens["kept"]]
-        whole_words = start if start[-1:].isspace() else start.rpartition(" ")[0]
-        return (whole_words or start).rstrip(" ,;")
+        while tokens["cut"]:  # again, since the beginning of a word may have more tokens than within its word
+            start = text[: tokens["kept"]]
+            whole_words = start if start[-1:].isspace() else start.rpartition(" ")[0]
+            text = (whole_words or start).rstrip(" ,;")
+            tokens = self.read(text)
+        return text
 
 
 def encoders(source: Source) -> list[Encoder]:
