@@ -130,7 +130,7 @@ def test_wishes_that_are_refused(wish: dict[str, Any]) -> None:
 
 
 def test_columns_are_chosen_by_mapping_type_and_place() -> None:
-    choose, picture_, text = columns.choose, columns.PICTURE, columns.TEXT
+    choose, picture_, text = columns.image_and_caption_columns, columns.PICTURE, columns.TEXT
     assert choose({"id": text, "txt": text, "jpg": picture_}) == ("jpg", "txt")
     assert choose({"a": text, "b": text, "c": picture_}) == ("c", "a")
     assert choose({"bytes": columns.BINARY, "n": "int64"}) == ("bytes", None)

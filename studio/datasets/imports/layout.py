@@ -23,9 +23,9 @@ from studio.datasets.imports.sources import Entry, ImportRejected, within
 from studio.datasets.options import Options
 from studio.datasets.pictures import kinds
 from studio.datasets.schema import PictureFacts, Row
-from studio.datasets.tabular import listed
+from studio.datasets.tabular import picture_tables
 from studio.datasets.tabular import records as tables
-from studio.datasets.tabular.listed import Table
+from studio.datasets.tabular.picture_tables import Table
 from studio.datasets.tabular.records import NotATable, Record
 from studio.datasets.tabular.sidecars import SUFFIXES, Sidecars
 from studio.datasets.text import captions
@@ -171,12 +171,12 @@ class Layout:
         if records is None:  # it holds pictures itself
             return
         records = list(records)
-        column = listed.coded_column(records)
+        column = picture_tables.coded_column(records)
         if column:
             self._take_coded(entry, records, column)
             return
-        table = listed.read(entry, records, find, picture=self.options.image_column,
-                            caption=self.options.caption_column)
+        table = picture_tables.read(entry, records, find, picture=self.options.image_column,
+                                    caption=self.options.caption_column)
         self.tables.append(table)
         if table.named or table.picture or not table.samples:  # else it is told that it is no table of pictures
             for problem in table.problems:
@@ -184,11 +184,11 @@ class Layout:
 
     def _take_coded(self, entry: Entry, records: list[Record], column: str) -> None:
         """A table whose column holds pictures written as text: each row is one."""
-        words = listed.words_of(records, column, self.options.caption_column)
-        self.given.append(headline.PictureTable(entry.shown, *listed.described(records, column, words)))
+        words = picture_tables.words_of(records, column, self.options.caption_column)
+        self.given.append(headline.PictureTable(entry.shown, *picture_tables.described(records, column, words)))
         split = meanings.split_of_file(entry.key) or meanings.split_of_folders(entry.key)
         for record in records:
-            picture = listed.coded_picture(entry, record, column, words, split or "train")
+            picture = picture_tables.coded_picture(entry, record, column, words, split or "train")
             self.report.add(picture)
             if not picture.problem:
                 self.pictures.append(picture)
@@ -351,7 +351,7 @@ class Layout:
     def finish(self, rows: list[Row]) -> list[Row]:
         """The rows, once every file of words has its verdict and the notes are written."""
         for table in self.tables:
-            self._judge(table.entry, listed.why_unused(table))
+            self._judge(table.entry, picture_tables.why_unused(table))
         for entry in self.report.open():  # files of words alone: each picture has its verdict
             self._judge(entry)
         if rows and all(row["split"] != "train" for row in rows):

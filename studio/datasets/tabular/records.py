@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import TypeGuard, TypeVar
 
 from studio.datasets.imports.matching import NUMBERED
-from studio.datasets.tabular.columns import CAPTIONS, FILES
+from studio.datasets.tabular.columns import CAPTION_NAMES, FILE_NAMES
 from studio.datasets.text.encodings import Decoded, TextDecoder
 from studio.errors import StudioError
 from studio.messages import JsonObject, Message
@@ -27,7 +27,7 @@ OWN_ROWS = ({"op", "import", "row.image"}, {"op", "what"})  # of a data set of a
 OWN_REPORT = ["file", "verdict", "why"]  # the header of what a studio says of an import: it may lie beside the pictures
 ROWS_TRIED = 50  # of a CSV file, to find its delimiter
 LIST_KEYS = ("data", "images", "rows", "items", "samples", "entries", "records", "annotations")
-HEADERS = frozenset((*FILES, *CAPTIONS))
+HEADERS = frozenset((*FILE_NAMES, *CAPTION_NAMES))
 MOST_FIELDS = 200  # of a record, objects inside it counted by their members
 SPEAKERS, SPOKEN, ASSISTANTS = ("from", "role"), ("value", "content"), ("gpt", "assistant", "model", "bot")
 SAID = ("caption", "raw", "text", "sentence", "description")  # keys of a caption that is an object

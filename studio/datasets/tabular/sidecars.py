@@ -109,7 +109,7 @@ class Sidecars:
         return SidecarText(said, frozenset(changes | more))
 
     def _of_object(self, entry: Entry, fields: JsonObject, changes: set[str]) -> SidecarText:
-        chosen = columns.captions({name: [value] for name, value in fields.items()}, self.asked)
+        chosen = columns.caption_columns({name: [value] for name, value in fields.items()}, self.asked)
         self.left.update(chosen.left)
         for name in chosen.taken:
             texts = records.texts_of(fields.get(name), joined=columns.is_tags(name))

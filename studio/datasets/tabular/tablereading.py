@@ -114,7 +114,7 @@ class Table:
             image = image if image in self.kinds else None
             caption = caption if caption in self.kinds else None
         if not self.tabular:
-            self.image, self.caption = columns.choose(self.kinds, image, caption, repo, samples)
+            self.image, self.caption = columns.image_and_caption_columns(self.kinds, image, caption, repo, samples)
 
     def _peeked(self, name: str) -> list[object]:
         """The values of a column in the first rows."""

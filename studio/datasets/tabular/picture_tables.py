@@ -38,7 +38,7 @@ class Table:
     entry: Entry
     rows: int = 0
     picture: str | None = None  # its column of pictures' names
-    words: columns.Captions = columns.Captions()
+    words: columns.CaptionColumns = columns.CaptionColumns()
     samples: dict[str, str] = field(default_factory=dict)  # a value of each column
     named: int = 0  # rows that name a picture which came along
     lines: dict[Entry, list[RowText]] = field(default_factory=dict)
@@ -71,7 +71,7 @@ def read(entry: Entry, records: Sequence[Record], find: Find, *, picture: str | 
         table.samples[name] = _shown(column)
     table.picture = _picture_column(values, find, picture)
     others = _beside_columns(good[:SAMPLED], table.picture, find)
-    table.words = columns.captions(_without(values, {table.picture, *others}), caption)
+    table.words = columns.caption_columns(_without(values, {table.picture, *others}), caption)
     _take(table, good, find, others)
     return table
 
@@ -97,13 +97,13 @@ def coded_column(records: Sequence[Record]) -> str | None:
     return None
 
 
-def words_of(records: Sequence[Record], column: str, asked: str | None) -> columns.Captions:
+def words_of(records: Sequence[Record], column: str, asked: str | None) -> columns.CaptionColumns:
     """The columns of captions in a table whose pictures are in `column`."""
-    return columns.captions(_without(_sampled(records), {column}), asked)
+    return columns.caption_columns(_without(_sampled(records), {column}), asked)
 
 
 def described(records: Sequence[Record], column: str,
-              words: columns.Captions) -> tuple[dict[str, str], str, str | None, dict[str, str]]:
+              words: columns.CaptionColumns) -> tuple[dict[str, str], str, str | None, dict[str, str]]:
     """What is told of such a table: the kinds of its columns, those taken, and a value of each."""
     kinds: dict[str, str] = {}
     samples: dict[str, str] = {}
@@ -116,7 +116,7 @@ def described(records: Sequence[Record], column: str,
     return kinds, column, next(iter(words.taken), None), samples
 
 
-def coded_picture(table: Entry, record: Record, column: str, words: columns.Captions, split: str) -> Entry:
+def coded_picture(table: Entry, record: Record, column: str, words: columns.CaptionColumns, split: str) -> Entry:
     """The picture that is written in a row as text, with what the row says of it."""
     entry = Entry(f"{table.name}/{record.number:06d}", problem=record.problem, origin=table.origin)
     value = record.fields.get(column)
@@ -183,7 +183,7 @@ def _picture_column(values: Values, find: Find, asked: str | None) -> str | None
     if asked is not None and asked in values:
         return asked
     hits = {name: _hits(column, find) for name, column in values.items()}
-    order = columns.files(values)
+    order = columns.file_name_columns(values)
     usual = list(filter(columns.is_file_column, order))
     for name in usual:
         if hits[name]:
