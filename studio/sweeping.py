@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio import storage
-from studio.datasets import naming
+from studio.datasets import references
 from studio.errors import StudioError
 from studio.folders.runs import Run
 from studio.folders.work import ID, Job, Work
@@ -53,7 +53,7 @@ class ReferencedPictures:
 
     def __init__(self, home: Path):
         self.home = home
-        self._readers: dict[Path, naming.ReferenceReader] = {}
+        self._readers: dict[Path, references.ReferenceReader] = {}
         self._pictures: set[int] = set()
 
     def __contains__(self, image: str) -> bool:
@@ -66,7 +66,7 @@ class ReferencedPictures:
                 self._read(entry / name)
 
     def _read(self, path: Path) -> None:
-        reader = self._readers.setdefault(path, naming.ReferenceReader(path))
+        reader = self._readers.setdefault(path, references.ReferenceReader(path))
         try:
             if reader.changed():
                 self._pictures.update(int(row["image"][:16], 16) for row in reader.read())
@@ -284,7 +284,7 @@ def _base_of_run(home: Path, run_id: object) -> str | None:
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
     """Nobody relies on what is stored and not named yet. Raises Busy."""
-    lock = naming.lock(home)
+    lock = references.lock(home)
     latest = time.monotonic() + PATIENCE
     while not lock.acquire():
         if time.monotonic() > latest:
@@ -301,7 +301,7 @@ def _content(folder: Path) -> Iterator[Path]:
     for part in _entries(folder):
         if len(part.name) == 2:
             for path in _entries(part):
-                if naming.IMAGE.fullmatch(path.stem):
+                if references.IMAGE.fullmatch(path.stem):
                     yield path
 
 

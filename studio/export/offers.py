@@ -15,7 +15,7 @@ from typing import Any
 from studio import config as config_
 from studio import families, storage, tensors
 from studio.bases import source
-from studio.export import described
+from studio.export import lora_metadata
 from studio.families import Source
 from studio.folders import work
 from studio.folders.runs import Run
@@ -240,9 +240,9 @@ class _Weights:
             words[f"modelspec.{key}"] = value
         of_file = _metadata_of(piece)
         if config.model.method == "lora":
-            words |= described.lora(config, alpha=_alpha(of_file, self.family.denoiser) or config.lora.alpha,
-                                    name=str(record.get("name", "")), step=self.step,
-                                    base=settings["model"]["base"], rows=self.run.rows_file)
+            words |= lora_metadata.lora(config, alpha=_alpha(of_file, self.family.denoiser) or config.lora.alpha,
+                                        name=str(record.get("name", "")), step=self.step,
+                                        base=settings["model"]["base"], rows=self.run.rows_file)
             if self.base:
                 words |= self.family.lora_words(self.base, config.objective)
         return {**of_file, **words}

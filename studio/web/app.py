@@ -27,7 +27,7 @@ from studio.web.http.errors import NotFound, WebError
 from studio.web.http.pages import Page, Pages, Static
 from studio.web.http.routing import refusal
 from studio.web.middleware import limits, sessions
-from studio.web.middleware.entrance import LOGOUT, AuthMiddleware
+from studio.web.middleware.authentication import LOGOUT, AuthMiddleware
 from studio.web.middleware.security import SecurityMiddleware, error_response
 from studio.web.routes import bundles, care, datasets, health, jobs, plans, play, server, trash
 from studio.web.routes import runs as routes_runs

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from studio import limited, storage
-from studio.datasets import naming
+from studio.datasets import references
 from studio.datasets.imports import meanings, sources, words
 from studio.datasets.imports.headline import PictureTable
 from studio.datasets.imports.hubsource import Rows, UnreadableTable
@@ -28,8 +28,8 @@ from studio.datasets.imports.layout import MOST_TEXT, Layout, TooMuchText
 from studio.datasets.imports.pool import Cancelled, DatasetDeleted, Pool, check, staging_of
 from studio.datasets.imports.reporting import Report
 from studio.datasets.imports.sources import Annotations, Entry
-from studio.datasets.naming import relying
 from studio.datasets.options import Options
+from studio.datasets.references import relying
 from studio.datasets.schema import ImportReport, PictureFacts, Row
 from studio.datasets.store import FULL, Dataset
 from studio.datasets.tabular.records import Record
@@ -279,7 +279,7 @@ def main() -> None:
             storage.write_json(folder / "progress.json", progress())
 
     os.nice(10)  # the page and a running training come first
-    pictures = naming.lock(dataset.home)
+    pictures = references.lock(dataset.home)
     pictures.open()
     _confine(dataset, task)
     try:

@@ -22,7 +22,7 @@ from studio.web.http.headers import without_foreign_cookies
 from studio.web.http.languages import COOKIE as LANGUAGE
 from studio.web.http.languages import negotiate_language
 from studio.web.http.translation import told
-from studio.web.middleware.hidden import PathRedactor
+from studio.web.middleware.redaction import PathRedactor
 from studio.web.middleware.sessions import BROWSER, COOKIE
 from studio.web.settings import Settings
 

@@ -12,7 +12,7 @@ from studio.messages import JsonObject, Message
 from studio.system import machine
 from studio.web.access import Viewer, may
 from studio.web.http.errors import WebError
-from studio.web.middleware.hidden import PathRedactor
+from studio.web.middleware.redaction import PathRedactor
 from studio.web.repositories import Repositories
 from studio.web.services.bundles import BundleService
 from studio.web.services.captions import CaptionService
@@ -28,7 +28,7 @@ from studio.web.services.publish import PublishService
 from studio.web.services.runs import RunService
 from studio.web.services.trash import TrashService
 from studio.web.settings import Settings
-from studio.web.shared import SingleFlight
+from studio.web.single_flight import SingleFlight
 from studio.web.usage.index import Index
 from studio.web.usage.people import People
 from studio.web.usage.quotas import Quotas

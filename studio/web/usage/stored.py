@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from studio import datasets, storage, trash
-from studio.datasets import naming
+from studio.datasets import references
 from studio.datasets.pictures import measures
 from studio.folders.runs import Run
 from studio.folders.work import ID, Work
@@ -272,7 +272,7 @@ class _Pictures:
 
     def __init__(self, home: Path):
         self.home = home
-        self._read: OrderedDict[Path, tuple[naming.ReferenceReader, Sizes]] = OrderedDict()  # what was named
+        self._read: OrderedDict[Path, tuple[references.ReferenceReader, Sizes]] = OrderedDict()  # what was named
         self._bytes = 0
 
     def of(self, files: Iterable[Path]) -> Sizes:
@@ -280,7 +280,7 @@ class _Pictures:
         return _together(list(map(self._one, files)))
 
     def _one(self, path: Path) -> Sizes:
-        reader, known = self._read.pop(path, (naming.ReferenceReader(path), _together([])))
+        reader, known = self._read.pop(path, (references.ReferenceReader(path), _together([])))
         self._bytes -= _memory(known)
         try:
             if reader.changed():
