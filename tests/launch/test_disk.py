@@ -152,6 +152,8 @@ from studio.launch import supervisor
 run, answers, real = runs.Run(Path(sys.argv[1])), Path(sys.argv[2]), runs.Run.requests
 def requests(self):
     if (run.path / "started").exists() and not answers.exists():
+        with open(answers.with_name("looks"), "a") as looks:
+            looks.write("x")
         raise OSError(errno.EIO, "Input/output error")
     return real(self)
 runs.Run.requests = requests
@@ -167,7 +169,8 @@ def test_a_disk_that_does_not_answer_ends_no_training(bench: Bench, tmp_path: Pa
     run, answers = bench.run(), tmp_path / "answers"
     process = subprocess.Popen([sys.executable, "-c", DEAF, str(run.path), str(answers)], cwd=ROOT)
     wait_for(lambda: (run.path / "started").exists())
-    time.sleep(1.0)  # some looks
+    looks = tmp_path / "looks"
+    wait_for(lambda: looks.exists() and looks.stat().st_size >= 4)
     assert process.poll() is None, "it was ended"
     answers.touch()
     assert process.wait(60) == 0 and run.exit()["returncode"] == 0

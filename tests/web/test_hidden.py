@@ -12,10 +12,10 @@ import pytest
 
 from studio import storage
 from studio.folders import events, work
-from studio.web.middleware.hidden import PathRedactor
+from studio.web.middleware.redaction import PathRedactor
 from studio.web.settings import Settings
 
-from .conftest import ROOT, Server, Space, finish, make_run, tell
+from .conftest import ROOT, Server, Space, finish, make_run, tell, until
 
 
 def places(server: Server) -> list[str]:
@@ -49,7 +49,7 @@ def test_no_answer_names_a_place_of_the_server(space: Space) -> None:
     run_id = tell_paths(server, "hf-id-of-ada")
     job = work.submit(server.home, "see", {"path": f"{server.home}/x"}, name="A job", owner="hf-id-of-ada", light=True,
                       subject="sample")
-    time.sleep(1)
+    until(lambda: ada.get(f"/api/jobs/{job.id}").json()["state"] in events.FINAL)
     dataset = ada.post("/api/datasets", files=[("files", ("a.png", b"no picture"))]).json()
     table = server.home / "datasets" / dataset["id"] / "report.csv"
     table.write_text(f"file,reason\na.png,\"{server.home}/cache/x: damaged\"\n")
