@@ -53,7 +53,7 @@ def main() -> int:
             storage.make_folder(settings.home)
         surroundings.home(settings.home, "--home or STUDIO_HOME")
         listening = settings_.bind(settings.host, settings.port)
-    except (settings_.SettingsError, surroundings.Unfit) as error:
+    except (settings_.SettingsError, surroundings.UnusableEnvironment) as error:
         print(error, file=sys.stderr)
         return 2
     prepare_environment(settings.home)

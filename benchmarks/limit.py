@@ -76,13 +76,13 @@ def make_trainer(work: Path, options: argparse.Namespace, side: int, batch: int)
 
 def loops(trainer: Trainer, steps: int) -> tuple[Any, Any]:
     """Two functions that do a block of steps each and return the seconds of all but the first."""
-    windows, progress = trainer.global_batches(0), loop.Progress()
-    ready = trainer.feed(next(trainer.global_batches(0))[1])
+    global_batches, progress = trainer.global_batches(0), loop.Progress()
+    ready = trainer.collator(next(trainer.global_batches(0))[1])
     update = trainer.update
 
     def studio() -> None:
-        number, window = next(windows)
-        loop.take_step(trainer, number, window, progress)
+        number, global_batch = next(global_batches)
+        loop.take_step(trainer, number, global_batch, progress)
         trainer.controls.poll()
 
     def bare() -> None:

@@ -19,7 +19,7 @@ from studio.bases import source
 from studio.datasets.exports import card as card_
 from studio.errors import StudioError
 from studio.export.offers import slug
-from studio.folders.runs import Reader, Run
+from studio.folders.runs import EventReader, Run
 from studio.messages import Message
 from studio.system import retry
 
@@ -90,7 +90,7 @@ class _Sample(NamedTuple):
 def _shown_samples(run: Run, item: export.Item) -> list[_Sample]:
     """At most SHOWN pictures drawn with the item's weights at the last step up to its own; none that were asked for."""
     drawn = []
-    for event in Reader().history(run).samples:
+    for event in EventReader().history(run).samples:
         if event.get("weights") != item.weights or event["step"] > (item.step or 0) or event.get("requested"):
             continue
         if (run.samples / event["file"]).is_file():

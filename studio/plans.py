@@ -79,10 +79,11 @@ def _warn_of_numbers(config: Config, defaults: PlainConfig, plan: Plan) -> None:
     side = config.data.resolution
     if own and side and not own / 2 <= side <= own * 2:
         plan.warnings.append(Message("the base draws at {own} px: at {side} px it learns poorly", own=own, side=side))
-    window = (config.train.batch_size or 1) * config.train.gradient_accumulation_steps * config.compute.num_processes
-    if plan.rows and window > len(plan.rows):
+    train = config.train
+    global_batch_size = (train.batch_size or 1) * train.gradient_accumulation_steps * config.compute.num_processes
+    if plan.rows and global_batch_size > len(plan.rows):
         plan.warnings.append(Message("one update asks for {window} pictures and the data set has {count}: each update "
-                                     "sees all of them, and no more", window=window, count=len(plan.rows)))
+                                     "sees all of them, and no more", window=global_batch_size, count=len(plan.rows)))
 
 
 def check_objective(config: Config, family: Family, plan: Plan) -> None:

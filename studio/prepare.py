@@ -267,7 +267,8 @@ def _training_rows(rows: list[Row]) -> list[Row]:
 
 def chosen_rows(rows: list[Row], data: config_.Data, validation: config_.Validation, seed: int) -> list[Row]:
     """The rows that a run keeps: split `train` to learn from, the others held out."""
-    return datasets.choose(rows, seed, most=data.max_samples, share=validation.share, held=validation.pictures)
+    return datasets.train_and_held_out(rows, seed, most=data.max_samples, share=validation.share,
+                                       held=validation.pictures)
 
 
 def _measured(home: Path, asked: Config, defaults: PlainConfig) -> PlainConfig:

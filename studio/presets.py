@@ -37,7 +37,7 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class PresetInputs:
     """What a preset depends on. `weights` counts the denoiser's, 0 where they are not known yet."""
 
     pictures: int
@@ -58,7 +58,7 @@ GOALS = (
 )
 
 
-def config_for(goal: str, about: Circumstances) -> PlainConfig:
+def config_for(goal: str, about: PresetInputs) -> PlainConfig:
     """The partial config of a goal. Raises KeyError for a goal there is not."""
     builders = {"try": _try, "style": _style, "subject": _subject, "object": _object, "full": _full}
     config = builders[goal](about)
@@ -66,27 +66,27 @@ def config_for(goal: str, about: Circumstances) -> PlainConfig:
     return config
 
 
-def _try(about: Circumstances) -> PlainConfig:
+def _try(about: PresetInputs) -> PlainConfig:
     return {}
 
 
-def _style(about: Circumstances) -> PlainConfig:
+def _style(about: PresetInputs) -> PlainConfig:
     return {"model": {"method": "lora"}, "lora": {"rank": 16, "targets": "attention+feed-forward"},
             "data": {"random_flip": True, "caption_dropout": 0.1}, "train": _steps(about, 25, 300, 3000),
             "objective": _weighted(about), "optim": {"lr_scheduler": "cosine"}}
 
 
-def _subject(about: Circumstances) -> PlainConfig:
+def _subject(about: PresetInputs) -> PlainConfig:
     return {"model": {"method": "lora"}, "lora": {"rank": 16, "targets": "attention+feed-forward"},
             "data": {"random_flip": False}, "train": _steps(about, 80, 400, 2500), "objective": _weighted(about)}
 
 
-def _object(about: Circumstances) -> PlainConfig:
+def _object(about: PresetInputs) -> PlainConfig:
     return {"model": {"method": "lora"}, "lora": {"rank": 8}, "data": {"random_flip": True},
             "train": _steps(about, 60, 300, 2000)}
 
 
-def _full(about: Circumstances) -> PlainConfig:
+def _full(about: PresetInputs) -> PlainConfig:
     config: PlainConfig = {"model": {"method": "full"}, "data": {"random_flip": True, "caption_dropout": 0.1},
                            "train": _steps(about, 20, 300, 10_000), "ema": {"enabled": True}}
     if about.weights > LARGE and about.weights * OPTIMIZER_BYTES > 0.5 * about.memory_bytes:
@@ -95,14 +95,14 @@ def _full(about: Circumstances) -> PlainConfig:
     return config
 
 
-def _weighted(about: Circumstances) -> dict[str, float]:
+def _weighted(about: PresetInputs) -> dict[str, float]:
     """Min-SNR weights, where what the base learns has a formula for them."""
     if about.prediction_type in ("", *families.FORMULAS["snr_gamma"]):
         return {"snr_gamma": 5.0}
     return {}
 
 
-def _steps(about: Circumstances, each: int, least: int, most: int) -> dict[str, int]:
+def _steps(about: PresetInputs, each: int, least: int, most: int) -> dict[str, int]:
     """Updates in all: so many for each picture, within limits; the embedded base learns quicker by half."""
     steps = each * about.pictures
     if about.base == "embedded":

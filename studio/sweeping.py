@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio import storage
-from studio.datasets import naming
+from studio.datasets import references
 from studio.errors import StudioError
 from studio.folders.runs import Run
 from studio.folders.work import ID, Job, Work
@@ -48,12 +48,12 @@ class Busy(StudioError):
     """Somebody relies on stored pictures for too long; it is tried again another time."""
 
 
-class Names:
+class ReferencedPictures:
     """Every stored picture that is named anywhere; a file of rows that only grew is read on where it was."""
 
     def __init__(self, home: Path):
         self.home = home
-        self._readers: dict[Path, naming.Reader] = {}
+        self._readers: dict[Path, references.ReferenceReader] = {}
         self._pictures: set[int] = set()
 
     def __contains__(self, image: str) -> bool:
@@ -66,7 +66,7 @@ class Names:
                 self._read(entry / name)
 
     def _read(self, path: Path) -> None:
-        reader = self._readers.setdefault(path, naming.Reader(path))
+        reader = self._readers.setdefault(path, references.ReferenceReader(path))
         try:
             if reader.changed():
                 self._pictures.update(int(row["image"][:16], 16) for row in reader.read())
@@ -92,12 +92,12 @@ class Sweep:
 
     def pictures(self) -> None:
         """Stored pictures that no row names, and thumbnails."""
-        names = Names(self.home)
+        names = ReferencedPictures(self.home)
         names.update()  # the long part, beside everybody else
         self._unnamed("pictures", self.home / "images", names)
         self._unnamed("thumbnails", self.home / "cache" / "thumbs", names)
 
-    def _unnamed(self, kind: str, folder: Path, names: Names) -> None:
+    def _unnamed(self, kind: str, folder: Path, names: ReferencedPictures) -> None:
         """Remove what no row names from a store by content, some at a time."""
         unnamed = [path for path in _content(folder) if path.stem not in names and self._is_old(path)]
         for at in range(0, len(unnamed), AT_ONCE):
@@ -284,7 +284,7 @@ def _base_of_run(home: Path, run_id: object) -> str | None:
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
     """Nobody relies on what is stored and not named yet. Raises Busy."""
-    lock = naming.lock(home)
+    lock = references.lock(home)
     latest = time.monotonic() + PATIENCE
     while not lock.acquire():
         if time.monotonic() > latest:
@@ -301,7 +301,7 @@ def _content(folder: Path) -> Iterator[Path]:
     for part in _entries(folder):
         if len(part.name) == 2:
             for path in _entries(part):
-                if naming.IMAGE.fullmatch(path.stem):
+                if references.IMAGE.fullmatch(path.stem):
                     yield path
 
 

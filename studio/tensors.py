@@ -95,7 +95,7 @@ class Conversion:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SafetensorsFile:
     """A safetensors file: its header, and the pieces that follow it."""
 
     header: bytes
@@ -154,7 +154,7 @@ def _foreign(file: Path, stamp: tuple[int, int, int]) -> dict[str, Tensor]:
     request = {"file": os.fsencode(file.absolute()).hex()}
     try:
         answer = limited.ask_once("studio.tensors", request, None, [file.resolve()])
-    except limited.Stopped as stopped:
+    except limited.NoAnswer as stopped:
         raise NotSafetensors(f"{file.name} cannot be read: {stopped}") from None
     if "problem" in answer:
         raise NotSafetensors(answer["problem"])
@@ -199,7 +199,7 @@ def _spans(tensors: Iterable[Tensor]) -> tuple[Span, ...]:
     return tuple(chain.from_iterable(tensor.spans for tensor in tensors))
 
 
-class _Described(TypedDict):
+class _HeaderEntry(TypedDict):
     """A tensor as a header has it; nothing is sure of one that came from outside."""
 
     dtype: str
@@ -207,7 +207,7 @@ class _Described(TypedDict):
     data_offsets: list[int]  # its first byte after the header, and the one after its last
 
 
-def _tensor(facts: _Described, file: Path, base: int) -> Tensor:
+def _tensor(facts: _HeaderEntry, file: Path, base: int) -> Tensor:
     """The tensor of a header that ends at `base`. Raises ValueError, KeyError or TypeError for what is none."""
     shape = tuple(facts["shape"])
     start, stop = facts["data_offsets"]
@@ -234,7 +234,7 @@ def numbers(values: np.ndarray) -> Tensor:
     return Tensor("I64", values.shape, (Span(None, 0, len(data), data),))
 
 
-def recipe(tensors: dict[str, Tensor], to: str, metadata: dict[str, str]) -> Recipe:
+def recipe(tensors: dict[str, Tensor], to: str, metadata: dict[str, str]) -> SafetensorsFile:
     """A file of these tensors with its floats as `to` (one of FLOATS); the same arguments give the same bytes.
 
     The widest elements come first, so that every tensor lies on a multiple of its element's size.
@@ -260,7 +260,7 @@ def recipe(tensors: dict[str, Tensor], to: str, metadata: dict[str, str]) -> Rec
         described[name] = {"dtype": types[name], "shape": list(tensors[name].shape), "data_offsets": [start, at]}
     text = json.dumps(described, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    return Recipe(len(text).to_bytes(8, "little") + text, tuple(pieces))
+    return SafetensorsFile(len(text).to_bytes(8, "little") + text, tuple(pieces))
 
 
 def converted(data: bytes, dtype: str, to: str) -> bytes:

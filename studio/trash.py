@@ -229,7 +229,7 @@ def remove(*entries: Entry) -> None:
         raise errors[0]
 
 
-class _Known(TypedDict, total=False):
+class _SweeperState(TypedDict, total=False):
     """What the sweeper's file holds; nothing is sure of one that was damaged."""
 
     looked: object  # the clock's time at the last look
@@ -275,23 +275,23 @@ class TrashSweeper:
             gap = bool(known.get("gap"))
         else:
             until = None
-        keep: _Known = {"looked": now}
+        keep: _SweeperState = {"looked": now}
         if until:
             keep |= {"until": until, "gap": gap}
         storage.write_cache(self.file, keep)
         return until is not None
 
-    def _known(self) -> _Known:
-        return cast(_Known, _record(self.file) or {})
+    def _known(self) -> _SweeperState:
+        return cast(_SweeperState, _record(self.file) or {})
 
 
-def _is_gap(known: _Known, now: float) -> bool:
+def _is_gap(known: _SweeperState, now: float) -> bool:
     """Whether the last server looked more than a day before now, or after it."""
     looked = known.get("looked")
     return isinstance(looked, int | float) and abs(now - looked) > DAY
 
 
-def _has_waited(known: _Known, now: float) -> bool:
+def _has_waited(known: _SweeperState, now: float) -> bool:
     """Whether the trash has been left alone for a day because of a gap."""
     until = known.get("until")
     return bool(known.get("gap")) and isinstance(until, int | float) and now >= until

@@ -219,7 +219,7 @@ def test_a_read_only_disk_can_be_looked_at(tmp_path: Path) -> None:
             (folder / "w").write_bytes(b"w")
         with read_only(home):
             assert storage.Lock(run.checkpoints / "checkpoint-4.lease").acquire(shared=True), "a download needs no file"
-            assert runs.Reader().state(run)[0] == "queued" and not storage.write_cache(home / "cache" / "x", 1)
+            assert runs.EventReader().state(run)[0] == "queued" and not storage.write_cache(home / "cache" / "x", 1)
             Spare(home).fill()
             with pytest.raises(OSError) as caught:
                 run.update(name="x")
@@ -256,7 +256,7 @@ def test_the_same_trouble_is_told_once_an_hour(monkeypatch: pytest.MonkeyPatch,
                                                caplog: pytest.LogCaptureFixture) -> None:
     now = [1000.0]
     monkeypatch.setattr("studio.storage.faults.time", SimpleNamespace(monotonic=lambda: now[0]))
-    log = faults.Log(logging.getLogger("test"))
+    log = faults.ThrottledLog(logging.getLogger("test"))
     for _ in range(500):
         log.tell("the queue", OSError(errno.EROFS, "Read-only file system"))
     assert len(caplog.records) == 1 and "read-only" in caplog.text and "Traceback" not in caplog.text

@@ -215,7 +215,7 @@ def test_a_zip_of_more_than_4_gib_reads_back(tmp_path):
     members = [zips.Member("first", size, 0), zips.Member("second", size, 0), zips.Member("last", 3, 0x352441C2)]
     with open(tmp_path / "sparse", "rb") as sparse, open(tmp_path / "big.zip", "wb") as out:
         contents = [zips.Slice(sparse.fileno(), size)] * 2 + [b"abc"]
-        spliced = zips.Spliced([contents[p] if isinstance(p, int) else p for p in zips.stored_zip(members)])
+        spliced = zips.SplicedFile([contents[p] if isinstance(p, int) else p for p in zips.stored_zip(members)])
         offset = 0
         for part in zips.stored_zip(members):
             if isinstance(part, int):

@@ -41,7 +41,7 @@ def test_a_new_run_is_whole_and_queued(home: Path) -> None:
     assert run.config() == config.load({}) and run.rows() == ROWS
     record = run.record()
     assert (record["name"], record["attempt"], record["dataset"]) == ("first", 1, {"id": "sample"})
-    assert runs.Reader().state(run)[0] == "queued" and not run.alive()
+    assert runs.EventReader().state(run)[0] == "queued" and not run.alive()
 
 
 def test_ids_are_never_the_same(home: Path) -> None:
@@ -120,11 +120,11 @@ def test_a_run_is_alive_while_either_lock_is_held(home: Path) -> None:
     begin(run).close()
     for lock in (run.lock, run.worker_lock):
         assert lock.acquire() and run.alive()
-        assert runs.Reader().state(run)[0] == "running"
+        assert runs.EventReader().state(run)[0] == "running"
         with pytest.raises(runs.Refused, match="cancel"):
             runs.delete(home, run)
         lock.release()
-    assert runs.Reader().state(run)[0] == "interrupted"
+    assert runs.EventReader().state(run)[0] == "interrupted"
 
 
 def test_a_deleted_run_lies_in_the_trash(home: Path) -> None:
@@ -148,7 +148,7 @@ def test_deleting_holds_the_lock_so_that_no_supervisor_begins(home: Path, monkey
 
 
 def test_resume_asks_for_the_next_attempt_and_drops_old_requests(home: Path) -> None:
-    run, reader = new_run(home), runs.Reader()
+    run, reader = new_run(home), runs.EventReader()
     with pytest.raises(runs.Refused, match="queue"):
         runs.resume(run, reader)
     begin(run).end("paused", 3)
@@ -161,7 +161,7 @@ def test_resume_asks_for_the_next_attempt_and_drops_old_requests(home: Path) -> 
 
 
 def test_a_reader_reads_only_what_is_new(home: Path) -> None:
-    run, reader = new_run(home), runs.Reader()
+    run, reader = new_run(home), runs.EventReader()
     writer = begin(run)
     writer.step(1, 0.5, 1e-4, None, 8, 0.1)
     assert reader.history(run).step == 1
@@ -169,13 +169,13 @@ def test_a_reader_reads_only_what_is_new(home: Path) -> None:
     run.events_file.write_bytes(b"\n" * len(data))  # what was read once is not read again
     events.EventWriter(run.events_file).step(2, 0.4, 1e-4, None, 8, 0.1)
     assert list(reader.history(run).curve.step) == [1, 2]
-    assert list(runs.Reader().history(run).curve.step) == [2]
+    assert list(runs.EventReader().history(run).curve.step) == [2]
     reader.forget(run)
     assert list(reader.history(run).curve.step) == [2]
 
 
 def test_a_reader_begins_again_when_the_file_shrinks(home: Path) -> None:
-    run, reader = new_run(home), runs.Reader()
+    run, reader = new_run(home), runs.EventReader()
     writer = begin(run)
     for step in range(1, 5):
         writer.step(step, 0.5, 1e-4, None, 8, 0.1)
@@ -224,8 +224,8 @@ def test_whatever_is_in_a_state_file_it_is_told_or_called_damaged(two: tuple[run
     file.write_bytes(content)
     try:
         assert set(runs.every(home)) == {run, other}
-        assert runs.find(home, run.id) == run and runs.Reader().state(other)[0] == "queued"
-        assert runs.Reader().state(run)[0] in events.STATES
+        assert runs.find(home, run.id) == run and runs.EventReader().state(other)[0] == "queued"
+        assert runs.EventReader().state(run)[0] in events.STATES
         run.config()
     except storage.Corrupt as damage:
         assert name in str(damage)
@@ -239,9 +239,9 @@ def test_whatever_is_in_a_state_file_it_is_told_or_called_damaged(two: tuple[run
 def test_a_result_nobody_knows_is_no_state(two: tuple[runs.Run, runs.Run], result: Any) -> None:
     run, _ = two
     storage.write_json(run.exit_file, {"attempt": 1, "result": result})
-    assert runs.Reader().state(run)[0] == "interrupted"
+    assert runs.EventReader().state(run)[0] == "interrupted"
     events.EventWriter(run.events_file).add("end", result=result, step=1)
-    assert runs.Reader().state(run)[0] == "interrupted"
+    assert runs.EventReader().state(run)[0] == "interrupted"
 
 
 def test_a_state_file_that_is_missing_is_named(home: Path) -> None:

@@ -45,7 +45,7 @@ def _safe(read: Callable[[], Any]) -> Any:
 
 
 def _work(work: Work, record: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    key, reader = f"{work.word}/{work.id}", runs.Reader()
+    key, reader = f"{work.word}/{work.id}", runs.EventReader()
     state, answers = _safe(lambda: reader.state(work)), reader.history(work).controls
     yield f"at/{work.id}", ("here",)
     yield f"{key}/name", record["name"]
@@ -62,7 +62,7 @@ def _runs(home: Path) -> Iterator[tuple[str, Any]]:
             yield f"run/{run.id}", DAMAGED
             continue
         yield from _work(run, record)
-        key, history = f"run/{run.id}", runs.Reader().history(run)
+        key, history = f"run/{run.id}", runs.EventReader().history(run)
         yield f"{key}/config", _safe(lambda run=run: digest(config.dump(run.created_config())))
         yield f"{key}/rows", _safe(lambda run=run: rows(home, run.rows()))
         yield f"{key}/edits", _safe(lambda run=run: json.dumps([edit["config"] for edit in run.edits()]))
@@ -87,11 +87,11 @@ def _jobs(home: Path) -> Iterator[tuple[str, Any]]:
             yield f"job/{job.id}", DAMAGED
             continue
         yield from _work(job, record)
-        ended = _safe(lambda job=job: runs.Reader().state(job)[0]) in events.FINAL
+        ended = _safe(lambda job=job: runs.EventReader().state(job)[0]) in events.FINAL
         for folder in sorted(job.inputs.iterdir()) if job.inputs.is_dir() and not ended else ():
             yield f"job/{job.id}/inputs/{folder.name}", _whole(folder, sorted(
                 path.name for path in folder.iterdir() if path.is_dir()))
-        for name, result in runs.Reader().history(job).results.items():
+        for name, result in runs.EventReader().history(job).results.items():
             path = job.results / name
             yield f"job/{job.id}/{name}", path.is_file() and path.stat().st_size == result["bytes"]
 

@@ -39,7 +39,7 @@ class Stage:
         self.home, self.mark = home, mark
         home.mkdir(parents=True, exist_ok=True)
         storage.make_folder(home / "trash")
-        self.studio = Studio(home, launch.Launcher(home), runs.Reader(), Settings(home=home, import_wait=0.0))
+        self.studio = Studio(home, launch.Launcher(home), runs.EventReader(), Settings(home=home, import_wait=0.0))
 
     def pictures(self, first: int, count: int) -> list[tuple[str, Path]]:
         """So many picture files, as an upload leaves them."""

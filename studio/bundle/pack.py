@@ -26,14 +26,14 @@ from studio.storage import zips
 Content = bytes | Path
 
 
-class Listed(TypedDict):
+class FileEntry(TypedDict):
     """What bundle.json says of a file."""
 
     size: int
     sha256: str
 
 
-class Fingerprint(Listed):
+class Fingerprint(FileEntry):
     """And what a zip says of it, too."""
 
     crc32: int
@@ -58,9 +58,9 @@ def pack(run: Run, *, start: bool = False, result: bool = False) -> export.Downl
         contents = _contents(run, holds, start, result)
         # all are opened before one is read, which takes long: what is deleted meanwhile can still be sent
         opened = {name: _opened(name, content, holds) for name, content in contents.items()}
-        known = _Known(run)
+        known = _FingerprintCache(run)
         members: list[zips.Member] = []
-        listed: dict[str, Listed] = {}
+        listed: dict[str, FileEntry] = {}
         for name, content in contents.items():
             fingerprint = known.of(content, opened[name])
             members.append(zips.Member(name, fingerprint["size"], fingerprint["crc32"]))
@@ -143,7 +143,7 @@ def _newest(run: Run, holds: ExitStack) -> Iterator[tuple[str, Content]]:
         return
 
 
-def _describe(run: Run, files: dict[str, Listed]) -> bytes:
+def _describe(run: Run, files: dict[str, FileEntry]) -> bytes:
     """bundle.json."""
     record = run.record()
     facts = {"id": run.id, "name": record["name"], "created": record["created"], "dataset": record.get("dataset"),
@@ -172,13 +172,13 @@ def _used(run: Run, base: Source) -> list[str]:
 
 def _base_hashes(run: Run, base: Source) -> dict[str, str]:
     """The identities of the base's files that its family uses."""
-    known = _Known(run)
+    known = _FingerprintCache(run)
     hashes = {name: families.identity(known.of(base.folder / name)["sha256"]) for name in _used(run, base)}
     known.keep()
     return hashes
 
 
-class _Known:
+class _FingerprintCache:
     """Fingerprints of files, remembered in <home>/cache/bundles/<run>.json by path, size and time of change."""
 
     def __init__(self, run: Run):
@@ -211,7 +211,7 @@ def _opened(name: str, content: Content, holds: ExitStack) -> bytes | zips.Part:
         return content
     try:
         if name.startswith(("images/", "samples/")):  # they never change; thousands of them are opened one by one
-            return zips.Stored(content, content.stat().st_size)
+            return zips.ImmutableFile(content, content.stat().st_size)
         handle = os.open(content, os.O_RDONLY)
     except FileNotFoundError:
         raise storage.Corrupt(Message("{name} of this run is missing: put it back, or start the run anew",

@@ -38,7 +38,7 @@ EVENT_BYTES_A_SECOND = 1 << 20
 MOST_CLAIMED = 2000  # files of a base
 
 
-class Described(NamedTuple):
+class UncheckedBundle(NamedTuple):
     """The objects of bundle.json; what is in them is not known."""
 
     run: JsonObject
@@ -85,7 +85,7 @@ def read(archive: Path, staging: Path, *, pictures: bool) -> layout.Facts:
 # ------------------------------------------------------------------------------------------------------------ the zip
 
 
-def extract(archive: Path, staging: Path) -> tuple[Described, dict[str, str]]:
+def extract(archive: Path, staging: Path) -> tuple[UncheckedBundle, dict[str, str]]:
     """Every file of the zip under `staging`, after comparing it with bundle.json: that, and each file's SHA-256."""
     _check_end(archive)
     with zipfile.ZipFile(archive) as opened:
@@ -161,16 +161,16 @@ def _text(opened: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> bytes:
     return opened.read(member)
 
 
-def _described(data: bytes) -> Described:
+def _described(data: bytes) -> UncheckedBundle:
     """bundle.json, parsed. Raises BadBundle."""
     described = _json(data, layout.NAME)
     if not isinstance(described, dict) or described.get("bundle") != layout.FORMAT:
         raise BadBundle(Message("{name} is not of a kind that this studio reads: update the studio, or pack it again",
                                 name=layout.NAME))
-    run, base, files = map(described.get, Described._fields)
+    run, base, files = map(described.get, UncheckedBundle._fields)
     if not isinstance(run, dict) or not isinstance(base, dict) or not isinstance(files, dict):
         raise BadBundle(Message("{name} lacks run, base or files", name=layout.NAME))
-    return Described(run, base, files)
+    return UncheckedBundle(run, base, files)
 
 
 def _json(data: bytes, name: str) -> object:
@@ -293,7 +293,7 @@ def _picture(staging: Path, name: str, digests: dict[str, str]) -> tuple[int, in
     limited.allow_processor(SECONDS)
     try:
         return decoding.normalise(staging / name).image.size
-    except decoding.Unusable as problem:
+    except decoding.UnusablePicture as problem:
         raise BadBundle(Message("{name} cannot be used: {why}", name=name, why=problem)) from None
 
 

@@ -74,7 +74,7 @@ def read(archive: Path, staging: Path, parts: str) -> Facts:
     request = {"archive": os.fsencode(archive.absolute()).hex(), "parts": parts}
     try:
         answer = limited.ask_once(READER, request, staging, [archive], seconds=SECONDS)
-    except limited.Stopped as stopped:
+    except limited.NoAnswer as stopped:
         raise BadBundle(Message("it cannot be read: {why}", why=stopped)) from None
     if "errno" in answer:
         raise OSError(answer["errno"], answer["problem"])

@@ -35,6 +35,6 @@ def main(argv: list[str] | None = None) -> int:
     try:
         surroundings.whole(storage.home)
         return args.run(args)
-    except (surroundings.Unfit, OSError) as error:
+    except (surroundings.UnusableEnvironment, OSError) as error:
         print(faults.in_shell(error), file=sys.stderr)
         return 1

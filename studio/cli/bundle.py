@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
             print(bundle.unpack(storage.home(), args.file, OWNER, bundle.as_a_strangers).path)
         else:
             bundle.write(Run(args.run.resolve()), args.file, start=args.start)
-    except (bundle.BadBundle, ConfigError, storage.Corrupt, surroundings.Unfit, OSError) as error:
+    except (bundle.BadBundle, ConfigError, storage.Corrupt, surroundings.UnusableEnvironment, OSError) as error:
         print(faults.in_shell(error), file=sys.stderr)
         return 2
     return 0

@@ -156,7 +156,7 @@ def take(args: argparse.Namespace) -> int:
 def look(args: argparse.Namespace) -> int:
     """Print the columns and the first rows of a Hub data set as JSON; 0.
 
-    Raises datasets.InvalidOptions, datasets.Unreadable."""
+    Raises datasets.InvalidOptions, datasets.UnreadableTable."""
     preview = datasets.preview(storage.home(), source_of(args), secrets.own_token())
     for row in preview["rows"]:
         row.pop("thumb")
@@ -176,8 +176,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         surroundings.home(storage.home)
         return COMMANDS[args.command](args)
-    except (surroundings.Unfit, datasets.InvalidOptions, datasets.Unreadable, datasets.EmptyDataset, storage.Corrupt,
-            Refused, OSError) as problem:
+    except (surroundings.UnusableEnvironment, datasets.InvalidOptions, datasets.UnreadableTable,
+            datasets.EmptyDataset, storage.Corrupt, Refused, OSError) as problem:
         print(faults.in_shell(problem), file=sys.stderr)
         return 2
 

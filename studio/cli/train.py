@@ -168,7 +168,7 @@ def chosen(args: argparse.Namespace) -> tuple[Run, int | None]:
         _bring_pictures(config, token)
         run = prepare.submit(runs.home(), name=args.name or time.strftime("Run of %Y-%m-%d %H:%M"), owner=OWNER,
                              config=config, token=token, held=HELD)
-    except surroundings.Unfit as problem:
+    except surroundings.UnusableEnvironment as problem:
         raise InvalidOptions(str(problem)) from None
     except config_.ConfigError as error:
         raise _wrong(error, "") from None
@@ -198,7 +198,7 @@ def _bring_pictures(config: PlainConfig, token: str | None) -> None:
         dataset_id, report = datasets.ensure(runs.home(), data, OWNER, token, _print_imported)
     except config_.ConfigError:
         return  # prepare names every problem
-    except (datasets.InvalidOptions, datasets.Unreadable) as problem:
+    except (datasets.InvalidOptions, datasets.UnreadableTable) as problem:
         raise InvalidOptions(f"data.dataset: {problem}") from None
     if report is not None:
         if report["error"]:
@@ -217,7 +217,7 @@ def _of_run(run: Run, args: argparse.Namespace) -> tuple[Run, int | None]:
     """The run, or a branch of it, and the attempt to start; none where a run that trains now takes new settings."""
     if not run.record_file.is_file():
         raise InvalidOptions(f"{run.path} is not a run's folder: it has no {run.record_file.name}")
-    reader = runs.Reader()
+    reader = runs.EventReader()
     changes = config_of(args)
     try:
         if args.branch is not None:
@@ -242,7 +242,7 @@ def _of_run(run: Run, args: argparse.Namespace) -> tuple[Run, int | None]:
 
 def _wait_for_answer(run: Run, request_id: str) -> None:
     """Wait for what the trainer says to a request, and say it. Raises InvalidOptions when it was refused."""
-    reader = runs.Reader()
+    reader = runs.EventReader()
     print("asked: it holds from the next step on", flush=True)
     while True:
         alive = run.alive()
@@ -268,13 +268,13 @@ def _flags(args: argparse.Namespace) -> Iterator[tuple[str, Any]]:
             yield path, value
 
 
-class Shell:
+class RunFollower:
     """Follows a run in the terminal: its log, its steps, and what Ctrl-C asks of it."""
 
     def __init__(self, run: Run, supervisor: warm.Process):
         self.run = run
         self.supervisor = supervisor
-        self.reader = runs.Reader()
+        self.reader = runs.EventReader()
         self.log_at = run.log_file.stat().st_size
         self.seen = self.reader.history(run).seq
         self.shown = 0.0
@@ -343,7 +343,7 @@ def supervise(run: Run, attempt: int) -> warm.Process:
 
 def report(run: Run, state: str) -> int:
     """Say how it ended and where the results lie; returns the exit status."""
-    history = runs.Reader().history(run)
+    history = runs.EventReader().history(run)
     exit_ = run.exit() or {}
     error = (history.end or {}).get("error") or exit_.get("error")
     if error:
@@ -370,7 +370,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"run: {run.path}", flush=True)
         if attempt is None:
             return 0
-        return report(run, Shell(run, supervise(run, attempt)).follow())
+        return report(run, RunFollower(run, supervise(run, attempt)).follow())
     except (InvalidOptions, OSError) as error:
         print(faults.in_shell(error), file=sys.stderr)
         return 2

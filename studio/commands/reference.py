@@ -36,7 +36,7 @@ class Unplaced(TypedDict):
     why: str
 
 
-class FromCommand(TypedDict):
+class ConfigFromCommand(TypedDict):
     """What a command line became: a partial config, and what has no place in it."""
 
     config: PlainConfig
@@ -51,14 +51,14 @@ class Command(NamedTuple):
     words: list[str]
 
 
-def from_command(text: str) -> FromCommand:
+def from_command(text: str) -> ConfigFromCommand:
     """The partial config of a pasted command line, and what of it has no place.
 
     It is read as a shell reads it (`commandline`), with `accelerate launch` or `torchrun` before the script. Raises
     CommandError."""
     if len(text) > MOST_CHARACTERS:
         raise CommandError(Message("it is longer than {length:,} characters", length=MOST_CHARACTERS))
-    reading = _Reading()
+    reading = _Conversion()
     command = _command(text, reading)
     options = dict(scripts.read_options(command.words, command.script.options, reading.leave))
     reading.launcher(command.launcher)
@@ -66,7 +66,7 @@ def from_command(text: str) -> FromCommand:
     return {"config": _acceptable(reading), "unplaced": reading.unplaced}
 
 
-class _Reading:
+class _Conversion:
     """What has been understood so far."""
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ def _typed(value: object, kind: str) -> object:
 # ------------------------------------------------------------------------------------------------ text to words
 
 
-def _command(text: str, reading: _Reading) -> Command:
+def _command(text: str, reading: _Conversion) -> Command:
     """The first command in the text that trains something; variables are put in on the way. Raises CommandError."""
     statements, comments = commandline.statements(text)
     first_error = None
@@ -150,7 +150,7 @@ def _command(text: str, reading: _Reading) -> Command:
                 "from `accelerate launch` or the script's name on"))
 
 
-def _leave_comments(comments: list[str], reading: _Reading) -> None:
+def _leave_comments(comments: list[str], reading: _Conversion) -> None:
     """List where output goes, and options that were commented out, as unplaced."""
     for comment in comments:
         if comment[0] == ">":
@@ -159,7 +159,7 @@ def _leave_comments(comments: list[str], reading: _Reading) -> None:
             reading.leave("#", without_secrets(comment[2:]), COMMENT)
 
 
-def _leave_variables(values: dict[str, str], reading: _Reading) -> None:
+def _leave_variables(values: dict[str, str], reading: _Conversion) -> None:
     """List the variables of a command itself as unplaced."""
     for variable, value in values.items():
         if SECRET_NAME.search(variable):
@@ -209,7 +209,7 @@ def _named(name: str) -> Script:
 # ----------------------------------------------------------------------------------------------- words to settings
 
 
-def _place(options: Options, script: Script, reading: _Reading) -> None:
+def _place(options: Options, script: Script, reading: _Conversion) -> None:
     """Every option in its setting: what was given, and the script's own default where it is another than here."""
     if "pretrained_model_name_or_path" not in options:
         reading.leave("--pretrained_model_name_or_path", None, Message("the command names no model: choose the base"))
@@ -232,7 +232,7 @@ def _place(options: Options, script: Script, reading: _Reading) -> None:
                 reading.put(f"--{name}", field["path"], value)
 
 
-def _place_given(name: str, value: object, field: SettingSchema | None, reading: _Reading) -> None:
+def _place_given(name: str, value: object, field: SettingSchema | None, reading: _Conversion) -> None:
     """An option of the command in its setting `field`, or among the unplaced."""
     if name == "hub_token":
         reading.leave(f"--{name}", SECRET, WHY[name])
@@ -260,7 +260,7 @@ def _meant(name: str, value: object, field: SettingSchema) -> object:
     return field["default"]
 
 
-def _of_flow(options: Options, script: Script, reading: _Reading) -> None:
+def _of_flow(options: Options, script: Script, reading: _Conversion) -> None:
     """What only the scripts of flow models say in different words; consumes or rewrites those `options`."""
     _times(options, script, reading)
     if options.get("train_text_encoder"):
@@ -279,7 +279,7 @@ def _of_flow(options: Options, script: Script, reading: _Reading) -> None:
         _repeats(options, reading)
 
 
-def _repeats(options: Options, reading: _Reading) -> None:
+def _repeats(options: Options, reading: _Conversion) -> None:
     """`--repeats` as so many times the epochs."""
     repeats = options.pop("repeats")
     often = count(str(repeats))
@@ -292,7 +292,7 @@ def _repeats(options: Options, reading: _Reading) -> None:
         options["num_train_epochs"] = often * epochs
 
 
-def _times(options: Options, script: Script, reading: _Reading) -> None:
+def _times(options: Options, script: Script, reading: _Conversion) -> None:
     """How often each noise level is learnt. The scripts draw a place in a table that begins with noise alone, so that a
     positive mean is LESS noise there: here it has the other sign. The density `mode` is its own mirror image."""
     scheme = options.get("weighting_scheme", script.options["weighting_scheme"].default)
@@ -313,7 +313,7 @@ def _times(options: Options, script: Script, reading: _Reading) -> None:
         options["logit_mean"] = 0.0 - mean
 
 
-def _unlike(options: Options, reading: _Reading) -> None:
+def _unlike(options: Options, reading: _Conversion) -> None:
     """What the script and the studio say in different words; consumes those `options`."""
     _prompt(options, reading)
     if "max_train_steps" in options:
@@ -327,7 +327,7 @@ def _unlike(options: Options, reading: _Reading) -> None:
     _trackers(options, reading)
 
 
-def _prompt(options: Options, reading: _Reading) -> None:
+def _prompt(options: Options, reading: _Conversion) -> None:
     """`--validation_prompt`, of which `--num_validation_images` are drawn (4), as that many sample prompts."""
     prompt = options.pop("validation_prompt", None)
     images = options.pop("num_validation_images", None)
@@ -342,7 +342,7 @@ def _prompt(options: Options, reading: _Reading) -> None:
         reading.leave("--num_validation_images", images, Message("the command has no prompt to draw"))
 
 
-def _warmup(options: Options, reading: _Reading) -> None:
+def _warmup(options: Options, reading: _Conversion) -> None:
     """`--lr_warmup_steps`, as far as the schedule has a warm-up and the run has more steps."""
     if options.get("lr_scheduler", "constant") == "constant":
         warmup = options.pop("lr_warmup_steps", "0")
@@ -357,7 +357,7 @@ def _warmup(options: Options, reading: _Reading) -> None:
         options["lr_warmup_steps"] = None
 
 
-def _trackers(options: Options, reading: _Reading) -> None:
+def _trackers(options: Options, reading: _Conversion) -> None:
     """`--report_to` as the trackers that there are."""
     asked = options.get("report_to", "tensorboard")
     known = reading.by_reference["report_to"]["choices"] or []
@@ -383,7 +383,7 @@ def _is_to_fill(value: object) -> bool:
     return isinstance(value, str) and _TO_FILL.search(value) is not None
 
 
-def _acceptable(reading: _Reading) -> PlainConfig:
+def _acceptable(reading: _Conversion) -> PlainConfig:
     """The values as a partial config that loads; what its checks refuse joins the unplaced with their reason."""
     while True:
         config = config_.nested({path: value for path, (_, value) in reading.values.items()})

@@ -268,7 +268,7 @@ def local_processes(compute: Compute) -> int:
 
 
 def steps_per_epoch(pictures: int, batch_size: int, accumulation: int, processes: int) -> int:
-    """Updates in one pass over the data: windows of batch x accumulation x processes, the last may be short."""
+    """Updates in one pass over the data, each of batch x accumulation x processes pictures; the last may be short."""
     return max(1, math.ceil(pictures / (batch_size * accumulation * processes)))
 
 

@@ -80,9 +80,9 @@ class Fold:
         if before:
             self._before.append((what, before))
 
-    def taken(self) -> Taken:
+    def taken(self) -> IdAllocator:
         """The picture ids in use, removed rows included."""
-        return Taken(self.rows)
+        return IdAllocator(self.rows)
 
     def steps(self) -> Iterator[tuple[LogLine, list[Row]]]:
         """The steps that an undo can take back, the last one first: each as a line of the log, with the rows that there
@@ -119,7 +119,7 @@ def _change(before: Row, after: Row | None) -> RowChange | None:
     return cast(RowChange, {key: after.get(key) for key in fields if before.get(key) != after.get(key)})
 
 
-class Taken:
+class IdAllocator:
     """Gives each row an id of its own: the picture's SHA-256, and for further copies of it "-2", "-3"."""
 
     def __init__(self, pids: Iterable[str]):

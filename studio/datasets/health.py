@@ -32,7 +32,7 @@ SIDES = (64, 128, 256, 384, 512, 640, 768, 1024, 1536, 2048, 4096)
 ASPECTS = (0.25, 0.33, 0.5, 0.67, 0.8, 0.95, 1.05, 1.25, 1.5, 2.0, 3.0, 4.0)
 
 
-class Flawed(TypedDict, total=False):
+class FlawedPicture(TypedDict, total=False):
     """A picture of a finding, by its id, and what is wrong with it."""
 
     pid: str
@@ -53,12 +53,12 @@ class Finding:
 
     code: str
     fixes: tuple[str, ...]
-    items: list[Flawed] = field(default_factory=list)
+    items: list[FlawedPicture] = field(default_factory=list)
     groups: list[list[str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TrainingGoal:
     """What a data set is to be used for."""
 
     resolution: int
@@ -67,7 +67,7 @@ class Wanted:
     most_aspect: float = LONG
 
 
-def examine(rows: Sequence[Row], measured: Mapping[str, Measures], goal: Wanted,
+def examine(rows: Sequence[Row], measured: Mapping[str, Measures], goal: TrainingGoal,
             same: list[Finding] | None = None) -> list[Finding]:
     """Every finding that has at least one picture. `measured` is `measures.known`; `same` is `copies` of both, where it
     is known already: it does not hang on what is wanted."""
@@ -169,7 +169,7 @@ def unlike(colours: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.sqrt(np.minimum(left_by(xx, yy), left_by(yy, xx)))
 
 
-def _shapes(rows: Sequence[Row], measured: Mapping[str, Measures], goal: Wanted) -> list[Finding]:
+def _shapes(rows: Sequence[Row], measured: Mapping[str, Measures], goal: TrainingGoal) -> list[Finding]:
     """Pictures that are too small for the resolution, too long, or blurred."""
     small = Finding("too_small", ("exclude",))
     long = Finding("extreme_aspect", ("exclude",))
@@ -198,7 +198,7 @@ def _side_and_aspect(row: Row) -> tuple[int, float]:
 # ------------------------------------------------------------------------------------------------------------ captions
 
 
-def _captions(rows: Sequence[Row], goal: Wanted) -> list[Finding]:
+def _captions(rows: Sequence[Row], goal: TrainingGoal) -> list[Finding]:
     """Captions that are missing, the same for several pictures, too long for an encoder, or without the trigger."""
     missing = Finding("no_caption", ("name_as_caption",))
     no_trigger = Finding("no_trigger", ("add_trigger",))
@@ -221,14 +221,14 @@ def _has_trigger(text: str, trigger: str) -> bool:
 
 def _shared(groups: list[list[str]]) -> Finding:
     """The pictures of captions that several have; of one that is in several groups the last counts."""
-    items: dict[str, Flawed] = {}
+    items: dict[str, FlawedPicture] = {}
     for pids in groups:
         for pid in pids:
             items[pid] = {"pid": pid, "times": len(pids)}
     return Finding("duplicate_captions", ("add_name",), list(items.values()), groups)
 
 
-def _too_long(rows: Sequence[Row], goal: Wanted) -> Finding:
+def _too_long(rows: Sequence[Row], goal: TrainingGoal) -> Finding:
     """Pictures with captions that an encoder cuts, by encoder."""
     pids: list[str] = []
     texts: list[str] = []
@@ -252,15 +252,15 @@ def _too_long(rows: Sequence[Row], goal: Wanted) -> Finding:
 # ------------------------------------------------------------------------------------------------------------ fixes
 
 
-def _exclude(row: Row, goal: Wanted) -> None:
+def _exclude(row: Row, goal: TrainingGoal) -> None:
     return None
 
 
-def _name_as_caption(row: Row, goal: Wanted) -> RowChange:
+def _name_as_caption(row: Row, goal: TrainingGoal) -> RowChange:
     return {"captions": [_words(row)]}
 
 
-def _add_name(row: Row, goal: Wanted) -> RowChange:
+def _add_name(row: Row, goal: TrainingGoal) -> RowChange:
     """The picture's name behind each caption that says something."""
     captions = row["captions"].copy()
     for place, text in enumerate(captions):
@@ -269,7 +269,7 @@ def _add_name(row: Row, goal: Wanted) -> RowChange:
     return {"captions": captions}
 
 
-def _shorten(row: Row, goal: Wanted) -> RowChange:
+def _shorten(row: Row, goal: TrainingGoal) -> RowChange:
     """The captions as far as every encoder reads them."""
     captions = row["captions"]
     for encoder in goal.encoders:
@@ -277,7 +277,7 @@ def _shorten(row: Row, goal: Wanted) -> RowChange:
     return {"captions": captions}
 
 
-def _add_trigger(row: Row, goal: Wanted) -> RowChange:
+def _add_trigger(row: Row, goal: TrainingGoal) -> RowChange:
     """The trigger before each caption that does not have it."""
     captions = row["captions"].copy()
     for place, text in enumerate(captions):
@@ -298,7 +298,7 @@ def _letter(character: str) -> str:
     return character if character.isalpha() or character == "'" else " "
 
 
-FIXES: dict[str, Callable[[Row, Wanted], RowChange | None]] = {
+FIXES: dict[str, Callable[[Row, TrainingGoal], RowChange | None]] = {
     "exclude": _exclude,
     "name_as_caption": _name_as_caption,
     "add_name": _add_name,
@@ -307,7 +307,7 @@ FIXES: dict[str, Callable[[Row, Wanted], RowChange | None]] = {
 }
 
 
-def changes(rows: Sequence[Row], finding: Finding, fix: str, goal: Wanted,
+def changes(rows: Sequence[Row], finding: Finding, fix: str, goal: TrainingGoal,
             only: set[str] | None = None) -> dict[str, RowChange | None]:
     """What `Dataset.edit` is to do for the finding's pictures (or `only` those of them). Raises KeyError for a fix that
     the finding does not have."""

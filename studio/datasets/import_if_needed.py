@@ -25,7 +25,7 @@ def ensure(home: Path, data: Data, owner: str, token: str | None,
 
     A data set that is here is taken as it is; so is one that was imported from the same place by the same wishes and
     has not changed there since (a Hub data set's commit, a folder's names, sizes and times). A name that is neither is
-    returned as it stands. Raises InvalidOptions, Unreadable."""
+    returned as it stands. Raises InvalidOptions, UnreadableTable."""
     name = data.dataset
     if name == "sample" and data.data_dir:
         name = data.data_dir
@@ -73,7 +73,7 @@ def _folder(home: Path, folder: Path, data: Data, owner: str,
 
 def _of_hub(home: Path, name: str, data: Data, owner: str, token: str | None,
             progress: importing.Progress | None) -> tuple[str, ImportReport | None]:
-    """`ensure` for a data set of the Hub, at the commit that it has now. Raises InvalidOptions, Unreadable."""
+    """`ensure` for a data set of the Hub, at the commit that it has now. Raises InvalidOptions, UnreadableTable."""
     source = HubSource.of({
         "name": name, "config": data.config_name, "max_rows": data.max_rows, "revision": data.revision,
         "split": data.split, "data_dir": data.data_dir, "data_files": data.data_files,

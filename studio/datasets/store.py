@@ -27,8 +27,8 @@ from studio.datasets import compacting
 from studio.datasets.edit_log import Fold, Snapshot, SnapshotCache
 from studio.datasets.imports import uploads
 from studio.datasets.imports.importlock import announce, release
-from studio.datasets.naming import relying
 from studio.datasets.pictures import crops, workers
+from studio.datasets.references import relying
 from studio.datasets.rows import alters, frozen, picture_path, trained_on
 from studio.datasets.schema import Changes, ImportReport, LogLine, Manifest, Row, RowChange
 from studio.datasets.text import captions as captions_

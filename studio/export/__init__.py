@@ -72,7 +72,7 @@ def write_item(run: Run, path: str, folder: Path) -> None:
             if path.endswith(".zip"):
                 target = folder / piece.name.partition("/")[2]
             target.parent.mkdir(parents=True, exist_ok=True)
-            spliced = zips.Spliced(_opened(piece, item.path, holds))
+            spliced = zips.SplicedFile(_opened(piece, item.path, holds))
             with open(target, "wb") as file:
                 file.writelines(spliced.read(0, spliced.size))
 
@@ -146,7 +146,7 @@ def _opened(piece: Piece, path: str, holds: ExitStack) -> list[bytes | zips.Part
 def _parts(piece: Piece, handle_of: Callable[[Path], int]) -> list[bytes | zips.Part]:
     if isinstance(piece.data, bytes):
         return [piece.data]
-    if isinstance(piece.data, tensors.Recipe):
+    if isinstance(piece.data, tensors.SafetensorsFile):
         return piece.data.opened(handle_of)
     return [zips.Slice(handle_of(piece.data), piece.size)]
 
@@ -156,7 +156,7 @@ def _fingerprint(piece: Piece) -> str | None:
     if isinstance(piece.data, bytes):
         return None
     header = b""
-    if isinstance(piece.data, tensors.Recipe):
+    if isinstance(piece.data, tensors.SafetensorsFile):
         header = piece.data.header
     facts = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(piece.sizes)]
     return hashlib.sha256(header + json.dumps([piece.sha256, facts]).encode()).hexdigest()
@@ -164,7 +164,7 @@ def _fingerprint(piece: Piece) -> str | None:
 
 def _sha256(parts: list[bytes | zips.Part]) -> str:
     digest = hashlib.sha256()
-    spliced = zips.Spliced(parts)
+    spliced = zips.SplicedFile(parts)
     for block in spliced.read(0, spliced.size):
         digest.update(block)
     return digest.hexdigest()
@@ -179,7 +179,7 @@ def _crc32(piece: Piece, content: list[bytes | zips.Part], cache: Path) -> int:
     if isinstance(remembered, int):
         return remembered
     crc = 0
-    spliced = zips.Spliced(content)
+    spliced = zips.SplicedFile(content)
     for block in spliced.read(0, spliced.size):
         crc = zlib.crc32(block, crc)
     storage.write_cache(file, crc)

@@ -15,13 +15,13 @@ from typing import Any
 from studio import config as config_
 from studio import families, storage, tensors
 from studio.bases import source
-from studio.export import described
+from studio.export import lora_metadata
 from studio.families import Source
 from studio.folders import work
 from studio.folders.runs import Run
 from studio.messages import JsonObject
 from studio.storage import zips
-from studio.tensors import Recipe, Tensor
+from studio.tensors import SafetensorsFile, Tensor
 
 WEIGHTS = ("ema", "raw")
 PRECISIONS = {"fp32": "F32", "fp16": "F16", "bf16": "BF16"}
@@ -52,7 +52,7 @@ class Piece:
     """
 
     name: str
-    data: bytes | Path | Recipe
+    data: bytes | Path | SafetensorsFile
     size: int
     sizes: dict[Path, int] = field(default_factory=dict)
     crc32: int | None = None
@@ -240,9 +240,9 @@ class _Weights:
             words[f"modelspec.{key}"] = value
         of_file = _metadata_of(piece)
         if config.model.method == "lora":
-            words |= described.lora(config, alpha=_alpha(of_file, self.family.denoiser) or config.lora.alpha,
-                                    name=str(record.get("name", "")), step=self.step,
-                                    base=settings["model"]["base"], rows=self.run.rows_file)
+            words |= lora_metadata.lora(config, alpha=_alpha(of_file, self.family.denoiser) or config.lora.alpha,
+                                        name=str(record.get("name", "")), step=self.step,
+                                        base=settings["model"]["base"], rows=self.run.rows_file)
             if self.base:
                 words |= self.family.lora_words(self.base, config.objective)
         return {**of_file, **words}
@@ -291,7 +291,7 @@ def _is_weights(piece: Piece) -> bool:
 
 def _json(piece: Piece) -> JsonObject | None:
     """The object in a JSON file; None for one that cannot be read: it spoils this download and not the list."""
-    if isinstance(piece.data, Recipe):
+    if isinstance(piece.data, SafetensorsFile):
         return None
     try:
         data = json.loads(piece.data) if isinstance(piece.data, bytes) else storage.read_json(piece.data)

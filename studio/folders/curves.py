@@ -55,7 +55,7 @@ class Curve:
 
 
 @dataclass
-class Measured:
+class ValidationCurve:
     """The validation losses of one kind of weights, in step order."""
 
     step: list[int] = field(default_factory=list)

@@ -19,7 +19,7 @@ from typing import BinaryIO, TypeGuard, cast
 
 from studio import messages, storage
 from studio.folders import records
-from studio.folders.curves import Curve, Measured
+from studio.folders.curves import Curve, ValidationCurve
 from studio.folders.records import Event, ExitRecord
 from studio.messages import JsonObject
 from studio.storage.growing import GrowingFile
@@ -80,7 +80,7 @@ class EventWriter:
         self.add("phase", phase=phase, done=done, total=total, unit=unit)
 
     def step(self, step: int, loss: float, lr: float, grad_norm: float | None, pictures: int, seconds: float) -> None:
-        """One update: the mean loss over its window, and the pictures and seconds it took."""
+        """One update: the mean loss over its global batch, and the pictures and seconds it took."""
         self.add("step", step=step, loss=loss, lr=lr, grad_norm=grad_norm, pictures=pictures,
                  seconds=round(seconds, 4))
 
@@ -184,7 +184,7 @@ class RunHistory:
     """Everything a run's events have told so far; `add` is fed each event once, in order."""
 
     curve: Curve = field(default_factory=Curve)
-    validation: dict[str, Measured] = field(default_factory=dict)  # by weights
+    validation: dict[str, ValidationCurve] = field(default_factory=dict)  # by weights
     phase: records.Progress | None = None
     step: int = 0
     samples: list[records.SampleEvent] = field(default_factory=list)
@@ -237,7 +237,7 @@ class RunHistory:
         self.samples = [*others, event]
 
     def _on_validation(self, event: records.ValidationEvent) -> None:
-        self.validation.setdefault(event["weights"], Measured()).append(event)
+        self.validation.setdefault(event["weights"], ValidationCurve()).append(event)
 
     def _on_checkpoint(self, event: records.CheckpointEvent) -> None:
         self.checkpoints.append(event)

@@ -11,17 +11,17 @@ from studio.folders.work import Work
 BLOCK = 1 << 20  # bytes of events parsed at once: a long run must not be in memory as objects
 
 
-class Reader:
+class EventReader:
     """Follows event files, reading only what is new; safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: dict[Path, _Followed] = {}
+        self._known: dict[Path, _FollowedFile] = {}
 
     def history(self, work: Work) -> events.RunHistory:
         """The history of all events up to now. It is shared: read it, never change it."""
         with self._lock:
-            followed = self._known.setdefault(work.path, _Followed())
+            followed = self._known.setdefault(work.path, _FollowedFile())
         with followed.lock:
             size = _size(work.events_file)
             if size < followed.offset:
@@ -53,7 +53,7 @@ class Reader:
             self._known.pop(work.path, None)
 
 
-class _Followed:
+class _FollowedFile:
     """One file of events: what it told up to `offset`."""
 
     def __init__(self) -> None:

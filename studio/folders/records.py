@@ -126,6 +126,14 @@ class CheckpointEvent(EventBase, total=False):
     error: str | None
 
 
+class KeptCheckpoint(TypedDict):
+    """A checkpoint whose folder is still there."""
+
+    name: str
+    step: int
+    bytes: int | None
+
+
 class RetiredEvent(EventBase, total=False):
     """A checkpoint was removed."""
 

@@ -23,12 +23,12 @@ from studio import storage
 from studio.config import PlainConfig
 from studio.folders import edits as edits_
 from studio.folders import work
-from studio.folders.following import Reader
+from studio.folders.following import EventReader
 from studio.folders.records import Row
 from studio.folders.work import ID, NotFound, Refused
 from studio.messages import Message, word
 
-__all__ = ["ID", "NotFound", "Reader", "Refused", "Run", "branch", "change", "create", "delete", "every", "find",
+__all__ = ["ID", "NotFound", "EventReader", "Refused", "Run", "branch", "change", "create", "delete", "every", "find",
            "home", "resume", "resumable"]
 
 home = storage.home
@@ -328,7 +328,7 @@ def delete(root: Path, run: Run) -> None:
     work.discard(root, run)
 
 
-def resume(run: Run, reader: Reader, checkpoint: str | None = None, *, held: float = 0.0) -> int:
+def resume(run: Run, reader: EventReader, checkpoint: str | None = None, *, held: float = 0.0) -> int:
     """Ask for another attempt, which waits in the queue; returns its number. Raises Refused, saying what can be done.
     `held` as for `create`.
 
@@ -356,7 +356,7 @@ def resumable(state: str, step: int, total: int | None) -> bool:
     return state in RESUMABLE or (state == "finished" and (total or 0) > step)
 
 
-def change(run: Run, changes: PlainConfig, reader: Reader) -> str:
+def change(run: Run, changes: PlainConfig, reader: EventReader) -> str:
     """Change settings of a run on its way (`edits.EDITABLE`; `changes` is a partial config).
 
     While it trains that is a request, whose id is returned: it holds from the next step on. Else it is kept at once

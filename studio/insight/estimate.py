@@ -22,7 +22,7 @@ ALIKE = ("model.family", "model.base", "model.revision", "model.variant", "model
 
 
 @dataclass(frozen=True)
-class Measured:
+class Timings:
     """Seconds of one step, of one sample picture, of one save, of everything else together; the most memory, bytes.
 
     0 where it is not known."""
@@ -35,14 +35,14 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Past:
+class PastRun:
     """A run that was, or a check: its id and name, its resolved config, the device, and what it took (asked once)."""
 
     id: str
     name: str
     config: PlainConfig
     device: str
-    measure: Callable[[], Measured]
+    measure: Callable[[], Timings]
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Estimate:
     source: dict[str, str] | None = None  # {id, name} of the run or the check it is taken from
 
 
-def estimate(plan: Plan, device: str, past: Iterable[Past]) -> Estimate | None:
+def estimate(plan: Plan, device: str, past: Iterable[PastRun]) -> Estimate | None:
     """The estimate for a plan from `past` runs and checks, the best first, of which those on `device` count; None
     without a config.
 
@@ -81,9 +81,9 @@ def estimate(plan: Plan, device: str, past: Iterable[Past]) -> Estimate | None:
     return answer
 
 
-def _nearest(config: PlainConfig, device: str, past: Iterable[Past]) -> Past | None:
+def _nearest(config: PlainConfig, device: str, past: Iterable[PastRun]) -> PastRun | None:
     """The first comparable one of the same size, else the first of any size."""
-    first: Past | None = None
+    first: PastRun | None = None
     for run in past:
         if _comparable(run, config, device):
             if _pixels(run.config) == _pixels(config):
@@ -92,11 +92,11 @@ def _nearest(config: PlainConfig, device: str, past: Iterable[Past]) -> Past | N
     return first
 
 
-def _comparable(run: Past, config: PlainConfig, device: str) -> bool:
+def _comparable(run: PastRun, config: PlainConfig, device: str) -> bool:
     return run.device.endswith(device) and all(_at(run.config, path) == _at(config, path) for path in ALIKE)
 
 
-def _fill_in(answer: Estimate, run: Past, config: PlainConfig, plan: Plan) -> None:
+def _fill_in(answer: Estimate, run: PastRun, config: PlainConfig, plan: Plan) -> None:
     """Put in seconds and memory from what a comparable run took."""
     took = run.measure()
     ratio = _pixels(config) / _pixels(run.config)
@@ -110,7 +110,7 @@ def _fill_in(answer: Estimate, run: Past, config: PlainConfig, plan: Plan) -> No
         answer.memory_basis = answer.time_basis
 
 
-def _measured(config: PlainConfig, history: RunHistory) -> Measured:
+def _measured(config: PlainConfig, history: RunHistory) -> Timings:
     """What a run took, from its events; medians, so that a pause counts for nothing."""
     saves = [event["seconds"] for event in history.checkpoints if event.get("ok", True) and event.get("seconds")]
     picture = _median(_drawing_seconds(history))
@@ -120,7 +120,7 @@ def _measured(config: PlainConfig, history: RunHistory) -> Measured:
         spent = sum(history.curve.seconds) + picture * _drawn(config) + save * _saves(config)
         startup = max(0.0, history.last_time - history.first_time - spent)
     peak = (history.end or {}).get("peak_memory_bytes") or 0
-    return Measured(median(history.curve.seconds[-200:]), picture, save, startup, peak)
+    return Timings(median(history.curve.seconds[-200:]), picture, save, startup, peak)
 
 
 def _drawing_seconds(history: RunHistory) -> list[float]:
@@ -172,20 +172,20 @@ def _at(config: PlainConfig, path: str) -> Any:
     return (config.get(section) or {}).get(name)
 
 
-def of_run(run_id: str, name: str, config: PlainConfig, history: RunHistory) -> Past | None:
+def of_run(run_id: str, name: str, config: PlainConfig, history: RunHistory) -> PastRun | None:
     """A past run, or None when it took too few steps, or its config is not complete enough, to compare."""
     if len(history.curve.step) < ENOUGH or not _complete(config):
         return None
-    return Past(run_id, name, config, str(history.facts.get("device", "")), lambda: _measured(config, history))
+    return PastRun(run_id, name, config, str(history.facts.get("device", "")), lambda: _measured(config, history))
 
 
-def of_check(job_id: str, name: str, config: PlainConfig, report: Mapping[str, Any]) -> Past | None:
+def of_check(job_id: str, name: str, config: PlainConfig, report: Mapping[str, Any]) -> PastRun | None:
     """What a check reported (jobs/check.py), or None when it took no warm step or its config is not complete."""
     if not report.get("seconds_per_step") or not _complete(config):
         return None
-    took = Measured(report["seconds_per_step"], report["seconds_per_picture"] or 0.0, 0.0,
-                    report["seconds_to_first_step"], report["peak_gpu_bytes"] or report["peak_memory_bytes"])
-    return Past(job_id, name, config, str(report["device"]), lambda: took)
+    took = Timings(report["seconds_per_step"], report["seconds_per_picture"] or 0.0, 0.0,
+                   report["seconds_to_first_step"], report["peak_gpu_bytes"] or report["peak_memory_bytes"])
+    return PastRun(job_id, name, config, str(report["device"]), lambda: took)
 
 
 def _complete(config: PlainConfig) -> bool:

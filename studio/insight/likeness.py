@@ -23,11 +23,11 @@ SIDE = 64  # pixels at which pictures are compared: more of a picture is its det
 THUMB = 32
 BLOCK = 2048  # thumbnails that are floats at once
 ASKED = 512  # training pictures that are enough to say how far they lie apart
-COPY = 0.5  # of the usual distance; see `Seen.nearest`
+COPY = 0.5  # of the usual distance; see `Thumbnails.nearest`
 
 
 class Likeness(TypedDict, total=False):
-    """The training picture that a sample comes nearest to; see `Seen.nearest`."""
+    """The training picture that a sample comes nearest to; see `Thumbnails.nearest`."""
 
     file: str  # of the sample, in a line of the file
     place: int  # among the training rows
@@ -38,7 +38,7 @@ class Likeness(TypedDict, total=False):
 
 
 @dataclass
-class Seen:
+class Thumbnails:
     """The training pictures as they are compared: thumbnails (n, values) of bytes and hashes (n,)."""
 
     thumbs: np.ndarray
@@ -66,7 +66,7 @@ class Seen:
         return min(map(self._nearest, ways), key=itemgetter("distance"))
 
     def _nearest(self, square: Image.Image) -> Likeness:
-        sample = see([square])
+        sample = load_thumbnails([square])
         distances = self._distances(sample.thumbs)[0]
         place = int(distances.argmin())
         distance = round(float(distances[place]), 2)
@@ -85,14 +85,14 @@ class Seen:
         return np.concatenate(blocks, axis=1)
 
 
-def see(pictures: Iterable[Image.Image]) -> Seen:
+def load_thumbnails(pictures: Iterable[Image.Image]) -> Thumbnails:
     """Measure pictures, each a square of SIDE pixels."""
     thumbs: list[np.ndarray] = []
     hashes: list[int] = []
     for picture in pictures:
         thumbs.append(np.asarray(picture.resize((THUMB, THUMB), Image.Resampling.BOX)).ravel())
         hashes.append(measures.dhash(picture.convert("L")))
-    return Seen(np.array(thumbs), np.array(hashes, np.uint64))
+    return Thumbnails(np.array(thumbs), np.array(hashes, np.uint64))
 
 
 def file_of(home: Path, run_id: str) -> Path:

@@ -49,7 +49,7 @@ class Picture(TypedDict):
     seed: int
 
 
-class Line(TypedDict, total=False):
+class VoteRecord(TypedDict, total=False):
     """A line of the file: the first of a drawing's has `time`, `columns` and `pairs`."""
 
     job: str
@@ -115,7 +115,7 @@ class Ballot:
         """The pair that was voted on last."""
         return next(reversed(self.choices), None)
 
-    def take(self, line: Line) -> None:
+    def take(self, line: VoteRecord) -> None:
         """Count one line of the file."""
         if "pairs" in line:
             self.time = line["time"]
@@ -150,7 +150,7 @@ def _tally(first: int, second: int, votes: Counter[int | None]) -> JsonObject:
 def ballots(file: Path) -> dict[str, Ballot]:
     """Every vote of a run, by its drawing's job, oldest first."""
     by_job: dict[str, Ballot] = {}
-    for line in typing.cast(Iterator[Line], storage.read_lines(file)):
+    for line in typing.cast(Iterator[VoteRecord], storage.read_lines(file)):
         job = line.get("job", "")
         if "pairs" in line and job not in by_job:
             by_job[job] = Ballot({pair: (left, right) for pair, left, right in line["pairs"]}, line["columns"])
@@ -167,9 +167,9 @@ def ballot(file: Path, job: str, shown: list[Pair], columns: list[Column]) -> Ba
     return Ballot({pair.id: (pair.left["column"], pair.right["column"]) for pair in shown}, columns)
 
 
-def cast(file: Path, job: str, votes: Ballot, line: Line) -> None:
+def cast(file: Path, job: str, votes: Ballot, line: VoteRecord) -> None:
     """Keep one more line, before the first one what counting needs."""
-    lines: list[Line] = [{"job": job, **line}]
+    lines: list[VoteRecord] = [{"job": job, **line}]
     if votes.time is None:
         sides = [(pair, left, right) for pair, (left, right) in votes.pairs.items()]
         lines.insert(0, {"job": job, "time": round(time.time(), 3), "columns": votes.columns, "pairs": sides})

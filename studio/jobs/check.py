@@ -36,7 +36,7 @@ MOST = 10  # and at most
 SECONDS = 3.0  # beyond WARM, steps are added until they took this long together, so that quick ones are measured well
 
 
-class Throwaway(Run):
+class TemporaryRun(Run):
     """A run's folder inside the job's: in no list of runs, and gone when the job ends."""
 
     @property
@@ -54,7 +54,7 @@ class Picture(NamedTuple):
 
 
 @dataclass
-class Heard:
+class EventCollector:
     """What the trainer's events told; phases and warnings become the job's own."""
 
     job: RunningJob
@@ -80,7 +80,7 @@ def main(job: RunningJob) -> None:
     config, rows = _asked(job)
     if not machine.facts(job.home)["gpus"]:
         os.environ["ACCELERATE_USE_CPU"] = "true"  # as a run is started
-    run = Throwaway(job.folder.path / "run")
+    run = TemporaryRun(job.folder.path / "run")
     run.path.mkdir()
     storage.write_json(run.config_file, config_.dump(config))
     try:
@@ -103,14 +103,14 @@ def _asked(job: RunningJob) -> tuple[Config, list[Row]]:
     if not rows:
         raise JobError(Message("The data set has no pictures to train on."), Message("Add some, then check again."))
     prompts = [*(config.sample.prompts or []), *rows[0]["captions"], ""][:1]
-    window = (config.train.batch_size or 1) * config.train.gradient_accumulation_steps
+    global_batch_size = (config.train.batch_size or 1) * config.train.gradient_accumulation_steps
     asked = config_.merge(job.args["config"], {"sample": {"prompts": prompts}})
-    return config_.load(asked), rows[: (1 + WARM) * window]
+    return config_.load(asked), rows[: (1 + WARM) * global_batch_size]
 
 
 def _measure(job: RunningJob, run: Run, config: Config, rows: list[Row]) -> None:
     """Train and draw in `run`, and tell what it took."""
-    heard = Heard(job)
+    heard = EventCollector(job)
     began = float(job.folder.process()["began"])
     distributed = Distributed(config)
     events = EventWriter(run.events_file)
@@ -120,7 +120,7 @@ def _measure(job: RunningJob, run: Run, config: Config, rows: list[Row]) -> None
         ready = time.time() - began
         job.phase("training")
         finite = _train(job, trainer, heard)
-        trainer.draw(0)  # of step 0, where there is one picture: the averaged weights are still the others
+        trainer.generate_previews(0)  # of step 0, where there is one picture: the averaged weights are still the others
         job.check()
     finally:
         events.close()
@@ -136,7 +136,7 @@ def _measure(job: RunningJob, run: Run, config: Config, rows: list[Row]) -> None
     if len(heard.seconds) > 1:
         report["seconds_per_step"] = round(median(heard.seconds[1:]), 4)
     if heard.pictures:
-        report["seconds_per_picture"] = round(trainer.sampler.seconds, 3)
+        report["seconds_per_picture"] = round(trainer.previews.seconds, 3)
     if heard.losses:
         report["loss"] = heard.losses[-1]
     if distributed.device.type == "cuda":
@@ -144,14 +144,14 @@ def _measure(job: RunningJob, run: Run, config: Config, rows: list[Row]) -> None
     job.result("report.json", work.as_json(report), "application/json", **report)
 
 
-def _train(job: RunningJob, trainer: Trainer, heard: Heard) -> bool:
+def _train(job: RunningJob, trainer: Trainer, heard: EventCollector) -> bool:
     """Take the first step and the warm ones. Returns whether every loss was finite."""
     progress = loop.Progress()
     since = 0.0
     try:
-        for update, window in trainer.global_batches(0):
+        for update, global_batch in trainer.global_batches(0):
             job.check()
-            loop.take_step(trainer, update, window, progress)
+            loop.take_step(trainer, update, global_batch, progress)
             if update == 0:
                 loop.report(trainer, progress, keep=0)
                 since = time.monotonic()

@@ -31,7 +31,7 @@ from studio.train.batches.cache import CachedTexts, Encoders
 from studio.train.learning.adapters import LoraWeights
 from studio.train.parallel.distributed import Distributed, WrongPrecision
 from studio.train.preparing import base_of
-from studio.train.sample import Prompts, pipeline_of
+from studio.train.previews import PromptEncoder, pipeline_of
 
 
 class Column(TypedDict):
@@ -68,7 +68,7 @@ def main(job: RunningJob) -> None:
         os.environ["ACCELERATE_USE_CPU"] = "true"  # as a run is started
     distributed = _host(job, config)
     try:
-        Drawing(job, run, config, distributed).draw()
+        ImageGenerator(job, run, config, distributed).draw()
     finally:
         distributed.close()
 
@@ -84,7 +84,7 @@ def _host(job: RunningJob, config: Config) -> Distributed:
         return Distributed(config_.load(config_.merge(config_.dump(config), {"train": {"mixed_precision": "no"}})))
 
 
-class Drawing:
+class ImageGenerator:
     """One pipeline for all columns."""
 
     def __init__(self, job: RunningJob, run: runs.Run, config: Config, distributed: Distributed):
@@ -97,12 +97,12 @@ class Drawing:
         job.phase("loading")
         distributed.join()
         encoders = Encoders(self.family, base, distributed.device, hashes)
-        self.trainable, self.trained = build.learner(config, encoders, distributed)
+        self.trainable, self.trained = build.load_trainable(config, encoders, distributed)
         self.trainable.eval()
         cached = None
         if not config.model.train_text_encoder:
             cached = CachedTexts(job.home, encoders)
-        self.prompts = Prompts(encoders, self.trainable, cached)
+        self.prompts = PromptEncoder(encoders, self.trainable, cached)
         self.prompts.fill([*self.args["prompts"], self.args["negative_prompt"]])
         self.pipeline = pipeline_of(encoders, self.trainable, config.objective)
         side = self.args.get("resolution")  # of a drawing that was asked for before pictures had two sides

@@ -30,7 +30,7 @@ def main(job: RunningJob) -> None:
     missing = [path for path in sorted(run.samples.glob("*.webp")) if path.name not in done]
     if not missing:
         return
-    seen = likeness.see(_training(job, run))
+    seen = likeness.load_thumbnails(_training(job, run))
     flips = run.config().data.random_flip
     for start in range(0, len(missing), BATCH):
         job.phase("comparing", start, len(missing), "pictures")
@@ -45,10 +45,10 @@ def main(job: RunningJob) -> None:
 def _training(job: RunningJob, run: runs.Run) -> Iterator[Image.Image]:
     """The training pictures in order, in the part that the model sees, small."""
     rows = [row for row in run.rows() if row.get("split", "train") == "train"]
-    framing = ImageTransform(run.config().data.interpolation)
+    image_transform = ImageTransform(run.config().data.interpolation)
     for place, row in enumerate(rows):
         job.phase("measuring", place, len(rows), "pictures")
         sample = Sample(row, 0, 0, "", False, CENTRE, (likeness.SIDE, likeness.SIDE))
-        pixels = framing.pixels(datasets.picture_path(job.home, row), sample)
+        pixels = image_transform.pixels(datasets.picture_path(job.home, row), sample)
         levels = (pixels[0].permute(1, 2, 0).clamp(-1, 1) + 1) * 127.5
         yield Image.fromarray(levels.round().to(torch.uint8).numpy())

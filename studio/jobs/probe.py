@@ -39,7 +39,7 @@ class Gpu(TypedDict):
     memory_bytes: int
 
 
-class Probed(Choice):
+class ProbeResult(Choice):
     """What the probe prints; without GPUs the choice is the CPU's."""
 
     gpus: list[Gpu]
@@ -167,7 +167,7 @@ def choose_on_cpu() -> Choice:
     return {"precision": "no", "precision_reason": f"fp32 is best ({measured})", "kernels": fastest}
 
 
-def probe() -> Probed:
+def probe() -> ProbeResult:
     """The GPUs of this machine and what trains fastest on it; a GPU chooses its own kernels."""
     gpus: list[Gpu] = []
     for place in range(torch.cuda.device_count()):

@@ -34,7 +34,7 @@ def _publish(run: Run, attempt: int, token: str | None) -> None:
     """Begin publishing when that attempt finished the run and its config says so. The `token` that was lent to the run
     goes to that job's process and nothing else."""
     settings = run.config().hub
-    state, history = runs.Reader().state(run)
+    state, history = runs.EventReader().state(run)
     if not settings.push or state != "finished" or history.attempt != attempt:
         return
     record = run.record()

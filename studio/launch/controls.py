@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from studio.folders import runs
 from studio.folders.events import RunHistory
-from studio.folders.following import Reader
+from studio.folders.following import EventReader
 from studio.folders.records import ErrorRecord, ExitRecord, ProcessRecord
 from studio.folders.runs import Refused, Run
 from studio.folders.work import Work, as_json
@@ -36,7 +36,7 @@ def actions(state: str) -> list[str]:
     return list(_ALLOWED.get(state, ()))
 
 
-def ask(run: Work, kind: str, reader: Reader | None = None, **args: object) -> str:
+def ask(run: Work, kind: str, reader: EventReader | None = None, **args: object) -> str:
     """Ask a run to stop, pause, cancel, save or sample, or a job to cancel; returns the id that its `control` event
     will bear.
 
@@ -68,16 +68,16 @@ def make_way(work: Work, why: str, message: str, hint: str) -> bool:
         return True
 
 
-def pause_for_now(run: Run, reader: Reader) -> None:
+def pause_for_now(run: Run, reader: EventReader) -> None:
     """Pause a live run since this server ends; whether it then goes on by itself stays as it was. Raises Refused."""
     with _asking:
         _ask(run, "pause", reader, {})
 
 
-def _ask(run: Work, kind: str, reader: Reader | None, args: Mapping[str, object]) -> str:
+def _ask(run: Work, kind: str, reader: EventReader | None, args: Mapping[str, object]) -> str:
     if kind not in run.controls:
         raise ValueError(f"unknown control {kind!r}; there are: {', '.join(run.controls)}")
-    state, history = (reader or Reader()).state(run)
+    state, history = (reader or EventReader()).state(run)
     if state == "queued" and kind == "cancel" and cancel(run):
         return ""
     if kind not in _ALLOWED.get(state, ()):

@@ -80,7 +80,7 @@ class Launcher:
         self._tokens: dict[str, str] = {}
         self._standby = warm.Standby(home)
         self._ended: list[Run] = []  # runs that the last look found to have ended
-        self._troubles = faults.Log(log)
+        self._troubles = faults.ThrottledLog(log)
 
     def start(self) -> None:
         """Begin to look after the queue."""

@@ -31,7 +31,7 @@ WAITS = (1.0, 5.0, 25.0)  # seconds before each further try
 NEWS_SECONDS = 24 * 3600.0  # an end that is longer ago is no news: a new address does not hear of the past
 
 
-class Told(TypedDict):
+class WebhookPayload(TypedDict):
     """What is sent."""
 
     event: str
@@ -46,7 +46,7 @@ class Told(TypedDict):
     time: float
 
 
-class NotTaken(Exception):
+class DeliveryError(Exception):
     """The address did not take a POST, in words without the address; `may_pass`: another try may help."""
 
     def __init__(self, why: str, *, may_pass: bool):
@@ -54,7 +54,7 @@ class NotTaken(Exception):
         self.may_pass = may_pass
 
 
-class _Stays(urllib.request.HTTPRedirectHandler):
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """A redirect is a refusal: the run's name goes where the operator said, and nowhere else."""
 
     def redirect_request(self, *_: object) -> None:
@@ -84,7 +84,7 @@ def owed(run: runs.Run) -> int | None:
     if _told(run) >= attempt or time.time() - ended / 1e9 > NEWS_SECONDS:
         return None
     waits_here = (run.exit() or {}).get("result") == "paused"  # an import that is to go on: nothing has ended
-    return None if waits_here and runs.Reader().state(run)[0] == "paused" else attempt
+    return None if waits_here and runs.EventReader().state(run)[0] == "paused" else attempt
 
 
 def after(run: runs.Run, attempt: int) -> bool:
@@ -118,19 +118,19 @@ def _tell(url: str, body: bytes) -> bool:
         try:
             retry.patiently(lambda: _post(url, body), WAITS, _may_pass)
             return True
-        except NotTaken as refusal:
+        except DeliveryError as refusal:
             fault = str(refusal)
     print(f"the webhook did not take the end of this run: {fault}", file=sys.stderr, flush=True)
     return False
 
 
 def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, NotTaken) and error.may_pass
+    return isinstance(error, DeliveryError) and error.may_pass
 
 
-def told(run: runs.Run, attempt: int) -> Told:
+def told(run: runs.Run, attempt: int) -> WebhookPayload:
     """What is sent of the end of that attempt."""
-    state, history = runs.Reader().state(run)
+    state, history = runs.EventReader().state(run)
     error = (history.end or {}).get("error") or (run.exit() or {}).get("error")
     said = _without_secrets(error) if error else None
     return {"event": "run.ended", "id": f"{run.id}-{attempt}", "run": run.id, "name": run.record()["name"],
@@ -146,12 +146,12 @@ def _without_secrets(error: Mapping[str, object]) -> ErrorRecord:
 
 
 def _post(url: str, body: bytes) -> None:
-    """POST once. Raises NotTaken."""
+    """POST once. Raises DeliveryError."""
     request = urllib.request.Request(url, body, {"content-type": "application/json", "user-agent": "studio"})
     try:
-        urllib.request.build_opener(_Stays).open(request, timeout=SECONDS).close()
+        urllib.request.build_opener(_NoRedirects).open(request, timeout=SECONDS).close()
     except urllib.error.HTTPError as error:
-        raise NotTaken(f"it answered {error.code}", may_pass=error.code >= 500 or error.code == 429) from None
+        raise DeliveryError(f"it answered {error.code}", may_pass=error.code >= 500 or error.code == 429) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        raise NotTaken(f"{type(reason).__name__} on the way to {urlsplit(url).hostname}", may_pass=True) from None
+        raise DeliveryError(f"{type(reason).__name__} on the way to {urlsplit(url).hostname}", may_pass=True) from None

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from studio.limited.process import (
     LimitedProcess,
-    Readers,
-    Stopped,
+    LimitedProcessPool,
+    NoAnswer,
     allow_processor,
     ask_once,
     close,
@@ -20,5 +20,5 @@ from studio.limited.process import (
     serve,
 )
 
-__all__ = ["LimitedProcess", "Readers", "Stopped", "allow_processor", "ask_once", "close", "command", "enter",
-           "limit_memory", "serve"]
+__all__ = ["LimitedProcess", "LimitedProcessPool", "NoAnswer", "allow_processor", "ask_once", "close", "command",
+           "enter", "limit_memory", "serve"]

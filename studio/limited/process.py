@@ -24,7 +24,7 @@ NOWHERE = Path("/")  # where a process works that writes nothing
 SECONDS = 30.0  # that an answer may take, whatever it waits for
 
 
-class Stopped(StudioError):
+class NoAnswer(StudioError):
     """A limited process that gave no answer; the message says why, of what it was given: "it took longer than ..."."""
 
 
@@ -42,7 +42,7 @@ class LimitedProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, request: Mapping[str, object]) -> Received:
-        """The answer to a request. Raises Stopped; the next request then starts a new process."""
+        """The answer to a request. Raises NoAnswer; the next request then starts a new process."""
         process = self.started()
         assert process.stdin and process.stdout
         answer: Received | None = None
@@ -64,7 +64,7 @@ class LimitedProcess:
             why = self._death(process)
             if late.is_set():
                 why = Message("it took longer than {seconds:.0f} s", seconds=self.seconds)
-            raise Stopped(why)
+            raise NoAnswer(why)
         return answer
 
     def started(self) -> subprocess.Popen[bytes]:
@@ -109,19 +109,19 @@ class LimitedProcess:
         return Message("it made its reader stop (exit {code}): damaged, or made to do harm", code=code)
 
 
-class Readers:
+class LimitedProcessPool:
     """Limited processes of one program that read a folder each, and stay for a while after their last answer. For any
     number of threads."""
 
     def __init__(self, module: str, most: int = 2, idle: float = 60.0, seconds: float = SECONDS):
         self.module, self.most, self.idle, self.seconds = module, most, idle, seconds
         self._lock = threading.Lock()
-        self._open: dict[Path, _Reader] = {}
+        self._open: dict[Path, _PooledProcess] = {}
 
     def ask(self, folder: Path, request: Mapping[str, object]) -> Received:
-        """The answer of the process that reads `folder`. Raises Stopped."""
+        """The answer of the process that reads `folder`. Raises NoAnswer."""
         with self._lock:
-            reader = self._open.pop(folder, None) or _Reader(
+            reader = self._open.pop(folder, None) or _PooledProcess(
                 LimitedProcess(self.module, None, [folder], seconds=self.seconds))
             self._open[folder] = reader  # the last used at the end
             unused = [self._open.pop(first) for first in list(self._open)[: -self.most]]
@@ -134,7 +134,7 @@ class Readers:
                 reader.end_later(self.idle)
 
 
-class _Reader:
+class _PooledProcess:
     """A process that is asked by one thread at a time."""
 
     def __init__(self, process: LimitedProcess):
@@ -163,7 +163,7 @@ def command(module: str, *arguments: str) -> list[str]:
 
 def ask_once(module: str, request: Mapping[str, object], folder: Path | None, read: Sequence[Path] = (), *,
              seconds: float = SECONDS) -> Received:
-    """The answer of a limited process that is started for one request and ended. Raises Stopped."""
+    """The answer of a limited process that is started for one request and ended. Raises NoAnswer."""
     with LimitedProcess(module, folder, read, seconds=seconds) as process:
         return process.ask(request)
 

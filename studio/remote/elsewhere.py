@@ -57,7 +57,7 @@ def begin(args: argparse.Namespace) -> Run:
 def main(argv: list[str] | None = None) -> int:
     """0 for finished, stopped, paused, or (on another machine than the first) an orderly end; 1 failed; 2 refused."""
     args = parser().parse_args(argv)
-    reader = runs.Reader()
+    reader = runs.EventReader()
     try:
         run = begin(args)
         attempt = runs.resume(run, reader)

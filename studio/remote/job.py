@@ -145,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("repo")
     args = parser.parse_args(argv)
     begun = elsewhere.parser().parse_args([str(args.bundle)])
-    reader = runs.Reader()
+    reader = runs.EventReader()
     try:
         run = elsewhere.begin(begun)
         attempt = runs.resume(run, reader)

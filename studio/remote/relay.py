@@ -25,7 +25,7 @@ PICTURE = 32 << 20  # bytes of a sample picture
 OWN = ("seq", "time", "mono", "kind", "origin", "self")  # what the writer here says itself
 
 
-class Over(TypedDict):
+class EndMessage(TypedDict):
     """The machine's last word."""
 
     error: ErrorRecord | None
@@ -40,7 +40,7 @@ class Relay:
         self.origin = _last_origin(run, start)
         self.caught_up = self.origin == 0
         self.end: EndEvent | None = None  # the trainer's last word, which is kept until its files are here
-        self.over: Over | None = None  # the machine's
+        self.over: EndMessage | None = None  # the machine's
 
     def again(self) -> None:
         """The output is read from its beginning once more."""

@@ -24,7 +24,7 @@ from studio import bundle, secrets, storage
 from studio.folders import events
 from studio.folders.records import ErrorRecord, RemoteRecord
 from studio.folders.requests import Args
-from studio.folders.runs import Reader, Run
+from studio.folders.runs import EventReader, Run
 from studio.folders.work import as_json
 from studio.launch import diagnosis
 from studio.messages import Message
@@ -43,12 +43,12 @@ class Detached(Exception):
     """This process ends and the job goes on."""
 
 
-class Watch:
+class RemoteAttempt:
     """One attempt of a run on a rented machine."""
 
     def __init__(self, run: Run, writer: events.EventWriter, place: HfJobs):
         self.run, self.writer, self.place = run, writer, place
-        self.reader = Reader()
+        self.reader = EventReader()
         self.handle: RemoteRecord = {}
         self.told_to_end = False
         self.lines: queue.Queue[str | None] = queue.Queue()
@@ -299,14 +299,14 @@ def main() -> int:
                    device=config.compute.flavor, precision=config.train.mixed_precision,
                    threads=config.compute.num_threads, versions={}, numerics={})
         try:
-            result = Watch(run, writer, _place_of(run)).live()
+            result = RemoteAttempt(run, writer, _place_of(run)).live()
             return int(result in ("failed", "diverged"))
         except Detached as left:
             if storage.is_locked(run.lock.path):
                 writer.warning("detached",
                                Message("The job goes on without this machine ({why}): resume joins it again.",
                                        why=left))
-                writer.add("end", result="interrupted", step=Reader().history(run).step, error=None)
+                writer.add("end", result="interrupted", step=EventReader().history(run).step, error=None)
             return 3
         except (RemoteError, storage.Corrupt, OSError) as problem:
             error = diagnosis.of_disk(run, faults.of(problem), "")
@@ -314,7 +314,7 @@ def main() -> int:
                 error = diagnosis.supervisor_error(problem.code, str(problem), problem.hint)
             elif error is None:
                 error = diagnosis.supervisor_error("supervisor_failed", str(problem), diagnosis.what_next(run))
-            writer.add("end", result="failed", step=Reader().history(run).step, error=error)
+            writer.add("end", result="failed", step=EventReader().history(run).step, error=error)
             return 1
         finally:
             relay.clear(run)

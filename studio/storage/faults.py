@@ -66,7 +66,7 @@ def told(text: str) -> Fault | None:
     return KNOWN.get(_of_text(text) or 0)
 
 
-class Log:
+class ThrottledLog:
     """A log in which the same trouble stands once an hour, however often it comes back: it must not grow by itself."""
 
     def __init__(self, log: logging.Logger):

@@ -49,8 +49,8 @@ def stored_zip(members: Sequence[Member], limit: int = LIMIT) -> list[bytes | in
 
 
 def lazy_zip(contents: Sequence[tuple[str, bytes | Part]], crc32: Callable[[str], int]) -> list[bytes | Part]:
-    """A stored zip of names and contents as parts of a `Spliced`, which reads no content before it is sent: `crc32` is
-    asked for a member's, by its name, when its part of the zip is read."""
+    """A stored zip of names and contents as parts of a `SplicedFile`, which reads no content before it is sent:
+    `crc32` is asked for a member's, by its name, when its part of the zip is read."""
     members: list[Member] = []
     for name, content in contents:
         known = zlib.crc32(content) if isinstance(content, bytes) else None
@@ -190,7 +190,7 @@ class LazyBytes:
 
 
 @dataclass(frozen=True)
-class Stored:
+class ImmutableFile:
     """A file that never changes, opened for each block: thousands of them need no handles."""
 
     path: Path
@@ -202,7 +202,7 @@ class Stored:
             return os.pread(file.fileno(), count, start)
 
 
-class Spliced:
+class SplicedFile:
     """Bytes and parts of open files, read as one file from any place."""
 
     def __init__(self, parts: Sequence[bytes | Part]):
@@ -249,7 +249,7 @@ class Download:
 
     def __init__(self, filename: str, media_type: str, parts: Sequence[bytes | Part], etag: str | None,
                  holds: ExitStack | None = None):
-        self._bytes = Spliced(parts)
+        self._bytes = SplicedFile(parts)
         self._holds = holds or ExitStack()
         self.filename, self.media_type = filename, media_type
         self.size = self._bytes.size

@@ -54,7 +54,7 @@ class Facts(TypedDict, total=False):
     torch: str
 
 
-class _Answer(TypedDict, total=False):
+class _StoredProbe(TypedDict, total=False):
     """A measurement as it is kept: for which machine, and when it failed, where it did."""
 
     key: str
@@ -63,7 +63,7 @@ class _Answer(TypedDict, total=False):
 
 
 _here = threading.Lock()
-_measured: dict[str, _Answer] = {}  # what no disk took, by `_key`
+_measured: dict[str, _StoredProbe] = {}  # what no disk took, by `_key`
 
 
 def facts(home: Path) -> Facts:
@@ -87,13 +87,17 @@ def facts(home: Path) -> Facts:
         return answer["facts"]
 
 
+<<<<<<< HEAD
 def known_facts(home: Path) -> Facts | None:
     """The facts about this machine, where they are known already."""
     key = _key()
     return _known(home / "cache" / "machine.json", key) or _valid(_measured.get(key), key)
 
 
-def _measure(key: str) -> _Answer:
+def _measure(key: str) -> _StoredProbe:
+=======
+def _measure(key: str) -> _StoredProbe:
+>>>>>>> e48128f (Classes say what they are: exceptions name their condition, rows and caches their contents)
     """The facts by a probe, or why it failed."""
     facts: Facts = {"cores": cores(), "memory_bytes": memory_bytes(), "torch": _torch_version()}
     try:

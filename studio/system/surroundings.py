@@ -17,7 +17,7 @@ NO_HOSTS = "{} names a host that cannot be one: it is left out."
 NO_CERTIFICATES = "{} names no file of certificates that can be read: it is left out."
 
 
-class Unfit(Exception):
+class UnusableEnvironment(Exception):
     """Surroundings in which nothing can start: one sentence with what to do."""
 
 
@@ -32,24 +32,24 @@ def use_utf8() -> None:
 
 
 def whole(folder: Path | Callable[[], Path]) -> Path:
-    """The whole path of the studio's home. Raises Unfit."""
+    """The whole path of the studio's home. Raises UnusableEnvironment."""
     try:
         if not isinstance(folder, Path):
             folder = folder()
         return folder.expanduser().resolve()
     except RuntimeError:
-        raise Unfit("The studio's home begins with ~, and there is no such person's folder: give a whole path by "
-                    "--home or STUDIO_HOME.") from None
+        raise UnusableEnvironment("The studio's home begins with ~, and there is no such person's folder: give a "
+                                  "whole path by --home or STUDIO_HOME.") from None
     except (OSError, ValueError) as error:
         why = str(error)
         if isinstance(error, OSError):
             why = _why(error)
-        raise Unfit(f"The studio's home cannot be found from here ({why}): start in a folder that is there, or give a "
-                    "whole path by --home or STUDIO_HOME.") from None
+        raise UnusableEnvironment(f"The studio's home cannot be found from here ({why}): start in a folder that is "
+                                  "there, or give a whole path by --home or STUDIO_HOME.") from None
 
 
 def home(folder: Path | Callable[[], Path], flag: str = "STUDIO_HOME") -> Path:
-    """The whole path of the studio's home, made where it is not there, and writable. Raises Unfit.
+    """The whole path of the studio's home, made where it is not there, and writable. Raises UnusableEnvironment.
 
     One on a disk that can only be read is taken: it can be looked at, and each change is refused with the reason."""
     place = whole(folder)
@@ -58,8 +58,8 @@ def home(folder: Path | Callable[[], Path], flag: str = "STUDIO_HOME") -> Path:
         if not os.access(place, os.W_OK | os.X_OK) and not os.statvfs(place).f_flag & os.ST_RDONLY:
             raise PermissionError(errno.EACCES, "not to be written")
     except OSError as error:
-        raise Unfit(f"The studio keeps everything in {str(place)!r}, which cannot be written ({_why(error)}): name a "
-                    f"folder of your own by {flag}.") from None
+        raise UnusableEnvironment(f"The studio keeps everything in {str(place)!r}, which cannot be written "
+                                  f"({_why(error)}): name a folder of your own by {flag}.") from None
     return place
 
 

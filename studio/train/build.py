@@ -15,7 +15,7 @@ from studio.families import Family
 from studio.folders.events import EventWriter
 from studio.folders.runs import Run
 from studio.train.batches.cache import Encoders, digest
-from studio.train.batches.feed import Feed
+from studio.train.batches.collator import Collator
 from studio.train.batches.sampler import DeterministicSampler, Row, Sample
 from studio.train.checkpoints import CannotResume, CheckpointManager, State, Weights
 from studio.train.control import Controls
@@ -28,7 +28,7 @@ from studio.train.parallel import engine as engines
 from studio.train.parallel.distributed import Distributed
 from studio.train.parallel.engine import Engine
 from studio.train.preparing import prepare
-from studio.train.sample import Sampler
+from studio.train.previews import PreviewGenerator
 from studio.train.validation import Validator
 
 
@@ -44,16 +44,16 @@ class Trainer:
     model: torch.nn.Module
     ema: Ema
     update: optim.Updater
-    draws: DeterministicSampler
-    feed: Feed
+    sampler: DeterministicSampler
+    collator: Collator
     manager: CheckpointManager
-    sampler: Sampler
+    previews: PreviewGenerator
     validator: Validator
-    tally: PerImageLoss
+    per_image_loss: PerImageLoss
     live_edits: LiveEdits
     total_steps: int
     batch_size: int
-    window: int
+    global_batch_size: int
     sample_every: int
     save_every: int
     validate_every: int
@@ -61,26 +61,26 @@ class Trainer:
     failed_saves: int = 0  # in a row
     retry_at: int | None = None  # the step after which a save that failed is tried again
 
-    def steer(self, config: Config) -> None:
+    def apply(self, config: Config) -> None:
         """Take over what may change on the way (`edits.EDITABLE`) from `config`."""
         self.total_steps = config.train.max_steps or 0
-        self.sampler.settings = config.sample
+        self.previews.settings = config.sample
         self.sample_every = config.sample.every_steps or 0
         self.manager.keep = config.checkpoint.keep
         self.save_every = config.checkpoint.every_steps or self.total_steps
-        self.update.rate = optim.rate_of(config.optim, self.window, self.total_steps)
+        self.update.rate = optim.rate_of(config.optim, self.global_batch_size, self.total_steps)
 
     def global_batches(self, first: int) -> Iterator[tuple[int, list[Sample]]]:
-        """The windows from update `first` on; the one after is already being read."""
-        coming = self.draws.global_batches(self.window, first)
-        update, window = next(coming)
+        """(update number, its samples) from update `first` on; the one after is already being read."""
+        coming = self.sampler.global_batches(self.global_batch_size, first)
+        update, global_batch = next(coming)
         while True:
             following = next(coming)
-            self.feed.pictures.ahead(following[1])
-            yield update, window
-            update, window = following
+            self.collator.pictures.ahead(following[1])
+            yield update, global_batch
+            update, global_batch = following
 
-    def sample_due(self, step: int) -> bool:
+    def previews_due(self, step: int) -> bool:
         """Whether pictures are drawn after this step."""
         return step == self.total_steps or (self.sample_every > 0 and step % self.sample_every == 0)
 
@@ -91,7 +91,7 @@ class Trainer:
     def validation_due(self, step: int) -> bool:
         """Whether the loss on held-out pictures is measured after this step."""
         every = self.validate_every
-        if every == 0 or not self.validator.held:
+        if every == 0 or not self.validator.held_out:
             return False
         return step == self.total_steps or step % every == 0
 
@@ -102,19 +102,19 @@ class Trainer:
         with self.engine.gathered_parameters():
             return self.distributed.from_main(lambda: self.validator.measure(step))
 
-    def draw(self, step: int, prompt: str | None = None) -> bool:
-        """Rank 0 draws, the others wait; every rank learns whether it went well."""
+    def generate_previews(self, step: int, prompt: str | None = None) -> bool:
+        """Rank 0 generates them, the others wait; every rank learns whether it went well."""
         with self.engine.gathered_parameters():
-            return self.distributed.from_main(lambda: self.sampler.draw(step, prompt))
+            return self.distributed.from_main(lambda: self.previews.generate(step, prompt))
 
     def save(self, step: int) -> bool:
         """Rank 0 saves, the others wait; every rank learns whether it went well.
 
         A save that failed is tried again at the next step, then after 2, 4, ... 64 more."""
-        self.tally.gather()
-        epoch, index = divmod(step, self.draws.windows_in_epoch(self.window))
+        self.per_image_loss.gather()
+        epoch, index = divmod(step, self.sampler.updates_per_epoch(self.global_batch_size))
         with self.engine.gathered_parameters(optimizer=True):
-            saved = self.distributed.from_main(lambda: self.manager.save(step, epoch, index * self.window))
+            saved = self.distributed.from_main(lambda: self.manager.save(step, epoch, index * self.global_batch_size))
         if saved:
             self.failed_saves = 0
             self.retry_at = None
@@ -142,46 +142,47 @@ class Trainer:
             return error
 
 
-def build(run: Run, config: Config, rows: list[Row], held: list[Row], distributed: Distributed, events: EventWriter,
+def build(run: Run, config: Config, rows: list[Row], held_out: list[Row], distributed: Distributed, events: EventWriter,
           controls: Controls, check: Callable[[], None]) -> Trainer:
-    """Load, cache and prepare everything; `held` are the rows that are only measured.
+    """Load, cache and prepare everything; `held_out` are the rows that are only measured.
 
     `check` is called now and then, until the processes meet, and may raise to end the build.
     """
     family = source_.family_of(config.model)
-    ready = prepare(run, config, rows, held, distributed, events, check)
-    base, encoders, draws = ready.base, ready.encoders, ready.draws
+    ready = prepare(run, config, rows, held_out, distributed, events, check)
+    base, encoders, sampler = ready.base, ready.encoders, ready.sampler
     events.phase("loading")
     distributed.join()
-    trainable, trained = learner(config, encoders, distributed)
+    trainable, trained = load_trainable(config, encoders, distributed)
     total = config.train.max_steps or 0
-    rate = optim.rate_of(config.optim, _window(config, distributed), total)
+    rate = optim.rate_of(config.optim, _global_batch_size(config, distributed), total)
     engine = engines.make(run.deepspeed_file, distributed, trainable, trained, config, rate)
-    shown = engine.shown
+    view = engine.eval_view
     objective = objectives.make(family.schedule(base), config.objective.prediction_type or family.prediction_types[0],
                                 config.objective, family.timesteps)
     gc.freeze()  # what the imports made lives for ever: collecting after each drawing then takes milliseconds
     facts: State = {**distributed.facts(), "data_sha": digest(rows), "base_sha": digest(encoders.hashes)}
-    tally = PerImageLoss(rows, distributed)
-    feed = Feed(family, objective, objectives.noise_of(config.objective), draws.seed, ready.pictures, ready.texts,
-                ready.framing, distributed.device, config.objective)
+    per_image_loss = PerImageLoss(rows, distributed)
+    collator = Collator(family, objective, objectives.noise_of(config.objective), sampler.seed, ready.pictures,
+                        ready.texts, ready.image_transform, distributed.device, config.objective)
     batch_size = config.train.batch_size or 1
     live_edits = LiveEdits(run, config, distributed.from_main(run.edits))
-    weights = Weights(shown.trained, shown.ema, shown.update, tally)
+    weights = Weights(view.trained, view.ema, view.update, per_image_loss)
     manager = CheckpointManager(run, config, events, weights, facts, live_edits)
-    sampler = Sampler(run, config, events, encoders, shown.model, shown.ema, shown.update, ready.texts,
-                      controls.leaving)
-    validator = Validator(events, shown.model, shown.ema, shown.update, feed, ready.fixed, ready.measured, batch_size)
+    previews = PreviewGenerator(run, config, events, encoders, view.model, view.ema, view.update, ready.texts,
+                                controls.leaving)
+    validator = Validator(events, view.model, view.ema, view.update, collator, ready.fixed, ready.measured, batch_size)
     return Trainer(distributed=distributed, events=events, controls=controls, family=family, engine=engine,
-                   model=engine.model, ema=engine.ema, update=engine.update, draws=draws, feed=feed, manager=manager,
-                   sampler=sampler, validator=validator, tally=tally, live_edits=live_edits, total_steps=total,
-                   batch_size=batch_size, window=_window(config, distributed),
+                   model=engine.model, ema=engine.ema, update=engine.update, sampler=sampler, collator=collator,
+                   manager=manager, previews=previews, validator=validator, per_image_loss=per_image_loss,
+                   live_edits=live_edits, total_steps=total, batch_size=batch_size,
+                   global_batch_size=_global_batch_size(config, distributed),
                    sample_every=config.sample.every_steps or 0, save_every=config.checkpoint.every_steps or total,
                    validate_every=config.validation.every_steps or 0)
 
 
-def learner(config: Config, encoders: Encoders,
-            distributed: Distributed) -> tuple[TrainableModel, adapters.FullWeights]:
+def load_trainable(config: Config, encoders: Encoders,
+                   distributed: Distributed) -> tuple[TrainableModel, adapters.FullWeights]:
     """What learns, on the device and with the kernels of this run, as the base has it; and how it is kept."""
     family = encoders.family
     texts = encoders.keep("texts") if config.model.train_text_encoder else {}
@@ -196,6 +197,6 @@ def learner(config: Config, encoders: Encoders,
     return trainable, trained
 
 
-def _window(config: Config, distributed: Distributed) -> int:
+def _global_batch_size(config: Config, distributed: Distributed) -> int:
     """The pictures of one update, over all ranks and micro-batches."""
     return (config.train.batch_size or 1) * config.train.gradient_accumulation_steps * distributed.world_size

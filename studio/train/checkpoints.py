@@ -53,7 +53,7 @@ class State(HostFacts, total=False):
     config_sha: str
     step: int
     epoch: int
-    position: int  # at which the next update's window begins
+    position: int  # at which the next update's global batch begins
     ema_updates: int
     scaler: ScalerState | None
     edits: list[Edit]
@@ -109,7 +109,7 @@ class Weights:
     trained: FullWeights
     ema: Ema
     update: Updater
-    tally: PerImageLoss
+    per_image_loss: PerImageLoss
 
     def write(self, root: Path) -> None:
         """Write the raw weights, the average (diffusers layout, fp32), `optimizer.*` and `pictures.safetensors`.
@@ -120,23 +120,23 @@ class Weights:
         with self.update.inference_weights():
             self.trained.write(root, "", None)
         if self.ema.updates:
-            with self.ema.swapped():
+            with self.ema.average_parameters():
                 self.trained.write(root, "_ema", self.ema.facts())
         tensors, numbers = self.update.state_dict(self.trained.named())
         save_file(tensors, root / "optimizer.safetensors", metadata={"format": "pt"})
         storage.write_json(root / "optimizer.json", numbers)
-        self.tally.write(root)
+        self.per_image_loss.write(root)
 
     def read(self, root: Path, updates: int, scale: ScalerState | None) -> None:
         """Take everything over from what `write` wrote; `updates` counts the average's."""
         self.trained.load(root, "")
         if updates:
-            with self.ema.swapped():
+            with self.ema.average_parameters():
                 self.trained.load(root, "_ema")
         self.ema.updates = updates
         numbers = cast(Numbers, storage.read_json(root / "optimizer.json") or {})
         self.update.load_state_dict(self.trained.named(), load_file(root / "optimizer.safetensors"), numbers)
-        self.tally.load(root)
+        self.per_image_loss.load(root)
         self.update.take_scaler_state(scale)
 
 
@@ -168,7 +168,7 @@ class CheckpointManager:
         state: State = {
             **self.facts, "step": step, "epoch": epoch, "position": position,
             "ema_updates": self.weights.ema.updates, "scaler": self.weights.update.scaler_state(),
-            "edits": self.live_edits.taken()}
+            "edits": self.live_edits.applied()}
         try:
             self._write(path, state)
         except Exception as error:  # a full disk also arrives as RuntimeError or SafetensorError

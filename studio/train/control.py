@@ -39,9 +39,9 @@ class Controls:
     def __init__(self, run: Work, events: EventWriter, began: float, attempt: int | None = None):
         self.run = run
         self.events = events
-        self._told: float | None = None  # when SIGTERM came, monotonic
+        self._sigterm_at: float | None = None  # when SIGTERM came, monotonic
         self._before: SignalHandler = signal.SIG_DFL
-        self._dropped: set[str] = set()
+        self._answered_ids: set[str] = set()
         if attempt is None:
             attempt = int(run.process()["attempt"])
         earlier = run.earlier_requests(attempt, began)
@@ -58,7 +58,7 @@ class Controls:
 
     def poll(self) -> list[Request]:
         """Everything asked for and not yet answered, oldest first."""
-        if self._told is None:
+        if self._sigterm_at is None:
             return self._waiting()
         return [Request("terminate"), *self._waiting()]
 
@@ -68,9 +68,9 @@ class Controls:
 
     def seconds_left(self) -> float:
         """How much of the grace after SIGTERM is left; endless when there was none."""
-        if self._told is None:
+        if self._sigterm_at is None:
             return float("inf")
-        return GRACE - (time.monotonic() - self._told)
+        return GRACE - (time.monotonic() - self._sigterm_at)
 
     def accept(self, request: Request, message: str | None = None) -> None:
         """Say that the request was seen and will be carried out."""
@@ -86,7 +86,7 @@ class Controls:
     def drop(self, request: Request) -> None:
         """The request is done with. A file that cannot be removed is of no harm: it is of this attempt alone."""
         if request.path is not None:
-            self._dropped.add(request.id)
+            self._answered_ids.add(request.id)
             storage.clear(request.path)
 
     def close(self, result: str) -> None:
@@ -99,18 +99,18 @@ class Controls:
     def _waiting(self) -> list[Request]:
         """The requests that lie in `control/`, oldest first, without those that are done with."""
         return [Request(kind, id_, args, path) for id_, kind, args, path in self.run.requests()
-                if id_[:20].isdigit() and id_ not in self._dropped]
+                if id_[:20].isdigit() and id_ not in self._answered_ids]
 
     def _on_sigterm(self, *_: object) -> None:
-        if self._told is None:
-            self._told = time.monotonic()
+        if self._sigterm_at is None:
+            self._sigterm_at = time.monotonic()
 
 
 class NoControls(Controls):
     """The other ranks: rank 0 tells them, and SIGTERM is for rank 0."""
 
     def __init__(self) -> None:
-        self._told = None
+        self._sigterm_at = None
         self._before = signal.SIG_DFL
 
     def poll(self) -> list[Request]:
@@ -131,7 +131,7 @@ class NoControls(Controls):
         signal.signal(signal.SIGTERM, self._before)
 
 
-class Silence(EventWriter):
+class NoEvents(EventWriter):
     """The other ranks' events: none."""
 
     def __init__(self) -> None:

@@ -30,15 +30,15 @@ class LiveEdits:
         self.created = config
         self.config = config
         self.edits = known
-        self.held = 0
+        self.applied_count = 0
 
     def due(self, step: int) -> Iterator[Edit]:
         """The edits that hold from `step` on and do not yet, each before `config` has it."""
-        while self.held < len(self.edits) and self.edits[self.held]["step"] <= step:
-            edit = self.edits[self.held]
+        while self.applied_count < len(self.edits) and self.edits[self.applied_count]["step"] <= step:
+            edit = self.edits[self.applied_count]
             yield edit
             self.config = edits.edited(self.config, [edit])
-            self.held += 1
+            self.applied_count += 1
 
     def keep(self, request: Request, step: int) -> Edit | str:
         """Rank 0: the edit that was asked for, safely on the disk; or why it cannot be."""
@@ -57,9 +57,9 @@ class LiveEdits:
                            why=faults.plain(error))
         return edit
 
-    def taken(self) -> list[Edit]:
+    def applied(self) -> list[Edit]:
         """The edits that hold, as a checkpoint remembers them."""
-        return self.edits[: self.held]
+        return self.edits[: self.applied_count]
 
 
 def follow(trainer: Trainer, step: int) -> None:
@@ -69,7 +69,7 @@ def follow(trainer: Trainer, step: int) -> None:
         if edit["step"] == step:  # an earlier one was told of by the attempt that made the steps after it
             trainer.events.add("control", id=edit["id"], control="edit", result="done", step=step,
                                config=edit["config"], message=edits.words(live_edits.config, edit))
-    trainer.steer(live_edits.config)
+    trainer.apply(live_edits.config)
 
 
 def serve(trainer: Trainer, request: Request, step: int) -> None:

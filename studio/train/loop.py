@@ -33,7 +33,7 @@ EXIT_CODES = {"finished": 0, "stopped": 0, "paused": 0, "cancelled": 0, "failed"
               "lost": 1}
 
 
-class Leave(Exception):
+class EndRequested(Exception):
     """Somebody asked to end before the first step."""
 
 
@@ -48,7 +48,7 @@ def train(run: Run, *, supervised: bool = True) -> str:
         control.leave_with_supervisor(run)
     main = int(os.environ.get("RANK", "0")) == 0
     lock = control.take_lock(run) if main else None
-    events = EventWriter(run.events_file) if main else control.Silence()
+    events = EventWriter(run.events_file) if main else control.NoEvents()
     progress = Progress()
     try:
         return _attempt(run, events, began, progress)
@@ -74,7 +74,7 @@ def _attempt(run: Run, events: EventWriter, began: float, progress: Progress) ->
     try:
         frozen = run.rows()
         rows = [row for row in frozen if row.get("split", "train") == "train"]
-        held = [row for row in frozen if row.get("split", "train") != "train"]
+        held_out = [row for row in frozen if row.get("split", "train") != "train"]
         events.add("attempt", attempt=number.number, total_steps=run.config().train.max_steps, pictures=len(rows),
                    **distributed.facts())
         if distributed.is_main:
@@ -85,10 +85,10 @@ def _attempt(run: Run, events: EventWriter, began: float, progress: Progress) ->
             trackers = track.NoTrackers()
         controls.listen()
         try:
-            trainer = build(run, config, rows, held, distributed, events, controls, check=lambda: _check(controls))
+            trainer = build(run, config, rows, held_out, distributed, events, controls, check=lambda: _check(controls))
             _resume(trainer, progress, first=number.number == 1, checkpoint=run.record().get("resume_from"))
             result = _fit(trainer, progress)
-        except Leave:
+        except EndRequested:
             result = _leave_early(controls)
         finally:
             trackers.close(min(track.CLOSING_SECONDS, max(0.5, controls.seconds_left() - 1.0)))
@@ -161,13 +161,13 @@ def _fit(trainer: Trainer, progress: Progress) -> str:
     """All updates that are left; returns how it ended."""
     live_edits.follow(trainer, progress.step)
     if progress.step == 0:
-        trainer.draw(0)
+        trainer.generate_previews(0)
         trainer.validate(0)
     if progress.step >= trainer.total_steps:
         return _finish(trainer, progress)
     trainer.events.phase("training", progress.step, trainer.total_steps, "steps")
-    for update, window in trainer.global_batches(progress.step):
-        take_step(trainer, update, window, progress)
+    for update, global_batch in trainer.global_batches(progress.step):
+        take_step(trainer, update, global_batch, progress)
         progress.step = update + 1
         asked = trainer.distributed.broadcast_object(trainer.controls.poll())
         result = _boundary(trainer, progress, asked)
@@ -175,7 +175,7 @@ def _fit(trainer: Trainer, progress: Progress) -> str:
             return result
         if progress.step >= trainer.total_steps:
             return _finish(trainer, progress)
-    raise AssertionError("the windows never end")
+    raise AssertionError("the global batches never end")
 
 
 def _boundary(trainer: Trainer, progress: Progress, asked: list[Request]) -> str | None:
@@ -201,8 +201,8 @@ def _boundary(trainer: Trainer, progress: Progress, asked: list[Request]) -> str
 def _do_what_is_due(trainer: Trainer, progress: Progress) -> bool:
     """Draw, measure and save, each where its time has come; returns whether anything came of it."""
     busy = False
-    if trainer.sample_due(progress.step):
-        busy = _draw(trainer, progress)
+    if trainer.previews_due(progress.step):
+        busy = _generate_previews(trainer, progress)
     if trainer.validation_due(progress.step):
         report(trainer, progress, keep=0)
         busy = trainer.validate(progress.step) or busy
@@ -224,10 +224,10 @@ def _without_late_pauses(trainer: Trainer, step: int, asked: list[Request]) -> l
     return rest
 
 
-def _draw(trainer: Trainer, progress: Progress, prompt: str | None = None) -> bool:
-    """Draw the sample pictures, or one of the prompt asked for, after all steps were told of; False when it failed."""
+def _generate_previews(trainer: Trainer, progress: Progress, prompt: str | None = None) -> bool:
+    """Generate the previews, or one of the prompt asked for, after all steps were told of; False when it failed."""
     report(trainer, progress, keep=0)
-    return trainer.draw(progress.step, prompt)
+    return trainer.generate_previews(progress.step, prompt)
 
 
 def _save(trainer: Trainer, progress: Progress) -> bool:
@@ -246,7 +246,7 @@ def _serve(trainer: Trainer, progress: Progress, request: Request) -> None:
         done = _save(trainer, progress)
         fault = trainer.manager.error
     else:
-        done = _draw(trainer, progress, request.args.get("prompt") or None)
+        done = _generate_previews(trainer, progress, request.args.get("prompt") or None)
         fault = Message("see the warning")
     if done:
         trainer.controls.answer(request, "done")
@@ -271,8 +271,8 @@ def _leave(trainer: Trainer, progress: Progress, request: Request) -> str | None
         trainer.controls.answer(request, "refused", message)
         trainer.events.phase("training", step, trainer.total_steps, "steps")
         return None
-    if request.kind == "stop" and trainer.distributed.broadcast_object(trainer.sampler.seconds) < QUICK:
-        _draw(trainer, progress)
+    if request.kind == "stop" and trainer.distributed.broadcast_object(trainer.previews.seconds) < QUICK:
+        _generate_previews(trainer, progress)
     trainer.controls.answer(request, "done", request.args.get("message"))
     return ENDS[request.kind]
 
@@ -300,7 +300,7 @@ def _finish(trainer: Trainer, progress: Progress) -> str:
 def _check(controls: Controls) -> None:
     """Leave while the run is prepared, when asked to. Of several ranks rank 0 does; the supervisor ends the others."""
     if controls.leaving():
-        raise Leave
+        raise EndRequested
 
 
 def _leave_early(controls: Controls) -> str:

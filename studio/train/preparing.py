@@ -38,30 +38,30 @@ class Prepared:
 
     base: Source
     encoders: Encoders
-    draws: DeterministicSampler
-    framing: ImageTransform
+    sampler: DeterministicSampler
+    image_transform: ImageTransform
     measured: list[Sample]
     pictures: CachedPictures
     fixed: CachedPictures
     texts: CachedTexts | None
 
 
-def prepare(run: Run, config: Config, rows: list[Row], held: list[Row], distributed: Distributed, events: EventWriter,
-            check: Callable[[], None]) -> Prepared:
-    """Everything that can be done before the process group; `held` are the rows that are only measured.
+def prepare(run: Run, config: Config, rows: list[Row], held_out: list[Row], distributed: Distributed,
+            events: EventWriter, check: Callable[[], None]) -> Prepared:
+    """Everything that can be done before the process group; `held_out` are the rows that are only measured.
 
     `check` is called now and then and may raise to end it."""
     family = source.family_of(config.model)
     data = config.data
     base, hashes = base_of(run.home, config, family, events)
     encoders = Encoders(family, base, distributed.device, hashes)
-    draws = DeterministicSampler(rows, config.train.seed or 0, family.empty_text(), _sizes(data),
-                                 flips=data.random_flip, random_crops=not data.center_crop,
-                                 crop_variants=data.crop_variants, caption_dropout=data.caption_dropout)
-    framing = ImageTransform(data.interpolation)
-    measured = validation.samples(held, draws) if config.validation.every_steps else []
-    encodings = _encodings(run, config, encoders, draws, framing, events)
-    ready = Prepared(base, encoders, draws, framing, measured, *encodings)
+    sampler = DeterministicSampler(rows, config.train.seed or 0, family.empty_text(), _sizes(data),
+                                   flips=data.random_flip, random_crops=not data.center_crop,
+                                   crop_variants=data.crop_variants, caption_dropout=data.caption_dropout)
+    image_transform = ImageTransform(data.interpolation)
+    measured = validation.samples(held_out, sampler) if config.validation.every_steps else []
+    encodings = _encodings(run, config, encoders, sampler, image_transform, events)
+    ready = Prepared(base, encoders, sampler, image_transform, measured, *encodings)
     prompts = [*config.sample.prompts, family.empty_text()] if config.sample.prompts else []
     _fill(run, ready, prompts, distributed, events, check)
     encoders.free()
@@ -92,7 +92,8 @@ def _sizes(data: Data) -> Callable[[Row], Size]:
     return Buckets(side, data.bucket_step or STEP, data.bucket_max_aspect, not data.bucket_no_upscale).of
 
 
-def _encodings(run: Run, config: Config, encoders: Encoders, draws: DeterministicSampler, framing: ImageTransform,
+def _encodings(run: Run, config: Config, encoders: Encoders, sampler: DeterministicSampler,
+               image_transform: ImageTransform,
                events: EventWriter) -> tuple[CachedPictures, CachedPictures, CachedTexts | None]:
     """Where encodings are found: of pictures as they are trained and as they are cached, and of captions, unless the
     text encoder learns. A warning says what cannot be cached."""
@@ -107,9 +108,9 @@ def _encodings(run: Run, config: Config, encoders: Encoders, draws: Deterministi
                        Message("The text encoder learns, so every step encodes its captions again."))
     else:
         texts = CachedTexts(home, encoders)
-    pictures = fixed = CachedPictures(home, encoders, framing, path_of)
-    if draws.random_crops and not draws.crop_variants:
-        pictures = LivePictures(home, encoders, framing, path_of, config.compute.num_workers)
+    pictures = fixed = CachedPictures(home, encoders, image_transform, path_of)
+    if sampler.random_crops and not sampler.crop_variants:
+        pictures = LivePictures(home, encoders, image_transform, path_of, config.compute.num_workers)
         events.warning("not_cached",
                        Message("Random crops cannot be cached: every step encodes its pictures again, which is slower. "
                                "Turn on the centre crop, or set crop variants, for speed."))
@@ -123,10 +124,10 @@ def _fill(run: Run, ready: Prepared, prompts: list[str], distributed: Distribute
     texts, fixed = ready.texts, ready.fixed
     captions: list[str] = []
     if texts:
-        captions = sorted({*ready.draws.captions(), *(sample.caption for sample in ready.measured), *prompts})
+        captions = sorted({*ready.sampler.captions(), *(sample.caption for sample in ready.measured), *prompts})
     seen = list(ready.measured)
     if ready.pictures is fixed:
-        seen = ready.draws.variants() + seen
+        seen = ready.sampler.variants() + seen
     variants = {fixed.key(sample): sample for sample in seen}
     samples = list(variants.values())
     progress = _progress(events, len(captions) + len(samples), check)

@@ -1,4 +1,4 @@
-"""One update of the weights: the mean loss over a window of pictures, its gradient, the step, and its event."""
+"""One update of the weights: the mean loss over a global batch, its gradient, the step, and its event."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from studio.messages import Message
-from studio.train.batches.feed import Batch
+from studio.train.batches.collator import Batch
 from studio.train.batches.sampler import Sample, split_microbatches, stream_seed
 from studio.train.build import Trainer
 from studio.train.errors import Diverged
@@ -35,23 +35,24 @@ class Progress:
     """How far this attempt is: the last finished step, and the updates that are still to be told of."""
 
     step: int = 0
-    bad: int = 0  # non-finite updates in a row
-    waiting: list[Update] = field(default_factory=list)  # those not yet told of
+    nonfinite: int = 0  # such updates in a row
+    unreported: list[Update] = field(default_factory=list)  # those not yet told of
 
 
-def take_step(trainer: Trainer, update: int, window: list[Sample], progress: Progress) -> None:
-    """One update: the mean loss over the window's pictures, its gradient, the step, the average, the event."""
+def take_step(trainer: Trainer, update: int, global_batch: list[Sample], progress: Progress) -> None:
+    """One update: the mean loss over the global batch, its gradient, the step, the average, the event."""
     began = time.perf_counter()
     distributed = trainer.distributed
-    micro_batches = split_microbatches(window, trainer.batch_size, distributed.rank, distributed.world_size)
+    micro_batches = split_microbatches(global_batch, trainer.batch_size, distributed.rank, distributed.world_size)
     total = torch.zeros((), device=distributed.device)
     picture_errors: list[tuple[list[Sample], torch.Tensor]] = []
     for index, samples in enumerate(micro_batches):
-        # DDP divides by the ranks and nothing divides by the micro-batches, so a picture weighs ranks / window.
-        scale = distributed.world_size / len(window) if samples else 0.0  # no pictures, no weight
-        shown = samples or window[:1]
-        batch = trainer.feed(shown)
-        torch.manual_seed(stream_seed(trainer.draws.seed, "dropout", shown[0].epoch, shown[0].position))
+        # DDP divides by the ranks and nothing divides by the micro-batches, so a picture weighs world_size over the
+        # global batch.
+        scale = distributed.world_size / len(global_batch) if samples else 0.0  # no pictures, no weight
+        shown = samples or global_batch[:1]
+        batch = trainer.collator(shown)
+        torch.manual_seed(stream_seed(trainer.sampler.seed, "dropout", shown[0].epoch, shown[0].position))
         last = index == len(micro_batches) - 1
         with trainer.engine.accumulate(sync=last):
             batch = _refined(trainer, batch)
@@ -67,15 +68,15 @@ def take_step(trainer: Trainer, update: int, window: list[Sample], progress: Pro
     loss = distributed.mean(total)
     norm = trainer.update(update, loss)
     trainer.ema.update()
-    progress.waiting.append(Update(update + 1, loss, norm, trainer.update.rate(update), len(window), began,
-                                   picture_errors))
+    progress.unreported.append(Update(update + 1, loss, norm, trainer.update.rate(update), len(global_batch), began,
+                                      picture_errors))
     # A GPU works on the next step while the last one is read.
     report(trainer, progress, keep=int(distributed.device.type != "cpu"))
 
 
 def _refined(trainer: Trainer, batch: Batch) -> Batch:
     """The batch after the objective saw what the denoiser makes of it (DREAM), or as it is."""
-    refine = trainer.feed.objective.refine
+    refine = trainer.collator.objective.refine
     if refine is None:
         return batch
     with torch.no_grad():
@@ -86,12 +87,12 @@ def _refined(trainer: Trainer, batch: Batch) -> Batch:
 
 def report(trainer: Trainer, progress: Progress, keep: int) -> None:
     """Write the events of all but the `keep` newest steps. Raises Diverged when too many in a row were not finite."""
-    while len(progress.waiting) > keep:
-        update = progress.waiting.pop(0)
+    while len(progress.unreported) > keep:
+        update = progress.unreported.pop(0)
         loss = update.loss.item()
         norm = update.grad_norm.item()
         for samples, errors in update.errors:
-            trainer.tally.add(samples, errors)
+            trainer.per_image_loss.add(samples, errors)
         now = time.perf_counter()
         seconds = now - max(update.began, trainer.last_report)
         trainer.last_report = now
@@ -99,11 +100,11 @@ def report(trainer: Trainer, progress: Progress, keep: int) -> None:
                             seconds=seconds)
         # fp16's gradient scaler looks for its scale by overflowing: only a non-finite loss counts there.
         if math.isfinite(loss) and (trainer.update.scaler is not None or math.isfinite(norm)):
-            progress.bad = 0
+            progress.nonfinite = 0
             continue
-        progress.bad += 1
+        progress.nonfinite += 1
         trainer.events.warning("skipped_update", _skipped(trainer, update.step, loss))
-        if progress.bad >= PATIENCE:
+        if progress.nonfinite >= PATIENCE:
             raise Diverged(Message("the loss or its gradient was not finite {times} times in a row, last at step "
                                    "{step}", times=PATIENCE, step=update.step))
 

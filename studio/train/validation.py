@@ -9,42 +9,42 @@ import torch
 from studio.folders.events import EventWriter
 from studio.messages import Message
 from studio.train.batches.cache import CachedPictures
-from studio.train.batches.feed import Batch, Feed, stack
+from studio.train.batches.collator import Batch, Collator, stack
 from studio.train.batches.sampler import CENTRE, DeterministicSampler, Row, Sample, normal, split_microbatches, uniform
 from studio.train.learning.ema import Ema
 from studio.train.learning.optim import Updater
 from studio.train.learning.trainable import TrainableModel
-from studio.train.parallel.engine import drawing_with
+from studio.train.parallel.engine import inference_weights
 
 STRATA = 4  # times at which each picture is measured, one in each quarter of the noise levels
 
 
-def samples(rows: list[Row], draws: DeterministicSampler) -> list[Sample]:
+def samples(rows: list[Row], sampler: DeterministicSampler) -> list[Sample]:
     """Held-out rows as they are always seen: first caption, centre crop, no flip."""
     seen = []
     for row in rows:
-        caption = draws.captions_of(row)[0]
-        seen.append(Sample(row, 0, 0, caption, False, CENTRE, draws.size_of(row)))
+        caption = sampler.captions_of(row)[0]
+        seen.append(Sample(row, 0, 0, caption, False, CENTRE, sampler.size_of(row)))
     return seen
 
 
 class Validator:
-    """Measures the mean squared error of `held`, with the raw weights and the average.
+    """Measures the mean squared error of `held_out`, with the raw weights and the average.
 
     Times and noise follow from the picture alone, not from the run's seed, and latents are the posterior's mean: runs
     on the same held-out pictures compare. Weights of the times, offsets and perturbations of training have no part.
     """
 
-    def __init__(self, events: EventWriter, model: TrainableModel, ema: Ema, update: Updater, feed: Feed,
-                 pictures: CachedPictures, held: list[Sample], batch_size: int):
+    def __init__(self, events: EventWriter, model: TrainableModel, ema: Ema, update: Updater, collator: Collator,
+                 pictures: CachedPictures, held_out: list[Sample], batch_size: int):
         self.events = events
         self.model = model
         self.ema = ema
         self.update = update
-        self.feed = feed
+        self.collator = collator
         self.pictures = pictures
-        self.held = held
-        self.batches = split_microbatches(held, batch_size, 0, 1)
+        self.held_out = held_out
+        self.batches = split_microbatches(held_out, batch_size, 0, 1)
 
     def measure(self, step: int) -> bool:
         """Write the `validation` events of this step; False when it failed, which is a warning and no more."""
@@ -64,9 +64,9 @@ class Validator:
         self.model.eval()
         try:
             for kind in self.ema.kinds_at(step):
-                with drawing_with(kind, self.ema, self.update):
+                with inference_weights(kind, self.ema, self.update):
                     loss = self._loss()
-                self.events.validation(step=step, loss=loss, weights=kind, pictures=len(self.held))
+                self.events.validation(step=step, loss=loss, weights=kind, pictures=len(self.held_out))
         finally:
             self.model.train()
 
@@ -83,7 +83,7 @@ class Validator:
 
     def _batch(self, samples: list[Sample], stratum: int) -> Batch:
         """These pictures with their noise and times of a stratum, which follow from their names."""
-        x0 = self.feed.family.latent_mode(stack(list(map(self.pictures, samples))))
+        x0 = self.collator.family.latent_mode(stack(list(map(self.pictures, samples))))
         shape = tuple(x0.shape[1:])
         noises: list[torch.Tensor] = []
         times: list[float] = []
@@ -92,4 +92,4 @@ class Validator:
             noises.append(normal(shape, 0, f"validation-noise/{name}", stratum, 0))
             times.append((stratum + uniform(0, f"validation-time/{name}", stratum, 0)) / STRATA)
         eps = torch.stack(noises)
-        return self.feed.batch(samples, x0, eps, eps, torch.tensor(times, dtype=torch.float64))
+        return self.collator.batch(samples, x0, eps, eps, torch.tensor(times, dtype=torch.float64))

@@ -123,7 +123,7 @@ class TrainPage:
         return self.studio.plans.list_presets(viewer_of(request), dataset, base)["items"]
 
     def start(self, values: Values, request: gr.Request) -> Updates:
-        """Reads the form; starts a run and writes which, or everything that is in its way."""
+        """The Start button: reads the form, starts a run (`RunService.create`), writes which, or what is in its way."""
         viewer = viewer_of(request)
         config = self.form.config(values)
         name = str(values.get(self.name) or "").strip()

@@ -27,7 +27,7 @@ from studio.web.http.errors import NotFound, WebError
 from studio.web.http.pages import Page, Pages, Static
 from studio.web.http.routing import refusal
 from studio.web.middleware import limits, sessions
-from studio.web.middleware.entrance import LOGOUT, AuthMiddleware
+from studio.web.middleware.authentication import LOGOUT, AuthMiddleware
 from studio.web.middleware.security import SecurityMiddleware, error_response
 from studio.web.routes import bundles, care, datasets, health, jobs, plans, play, server, trash
 from studio.web.routes import runs as routes_runs
@@ -46,7 +46,7 @@ def create_app(settings: Settings, pages: Callable[[], Mapping[str, Page]] | Non
     launcher = launch.Launcher(settings.home, settings.turn_seconds, shared=settings.public)
     app = FastAPI(title="Studio", version=__version__, description=ABOUT, docs_url=None, redoc_url=None,
                   openapi_url=None, lifespan=_lifespan)
-    app.state.studio = Studio(settings.home, launcher, runs.Reader(), settings)
+    app.state.studio = Studio(settings.home, launcher, runs.EventReader(), settings)
     app.state.pages = Pages(pages)
     app.state.sessions = None  # where nobody signs in
     _add_error_answers(app)
@@ -54,7 +54,7 @@ def create_app(settings: Settings, pages: Callable[[], Mapping[str, Page]] | Non
     if not settings.public:
         add_docs(app)
     app.include_router(server.last)
-    app.add_middleware(limits.Load, one_owner=not settings.public)
+    app.add_middleware(limits.ConcurrencyLimiter, one_owner=not settings.public)
     app.add_middleware(AuthMiddleware, backend=access.auth_backend(settings), settings=settings)
     if settings.public:
         app.state.sessions = sessions.Store(settings.home)

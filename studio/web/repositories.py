@@ -29,7 +29,7 @@ class NotReadable(WebError):
     status, code = 403, "not_readable"
 
 
-class Silent(Exception):
+class HubUnreachable(Exception):
     """The Hub gave no answer."""
 
 
@@ -51,7 +51,7 @@ def _address(kind: Kind, name: str) -> str:
 def ask_hub(kind: Kind, name: str, token: str | None) -> str | None:
     """None where the token (or nobody, without one) may read the repository's files, else why not, in words.
 
-    Raises Silent where the Hub cannot be reached or says neither."""
+    Raises HubUnreachable where the Hub cannot be reached or says neither."""
     import httpx2
     from huggingface_hub import HfApi, errors
 
@@ -72,9 +72,9 @@ def ask_hub(kind: Kind, name: str, token: str | None) -> str | None:
     except errors.HfHubHTTPError as error:
         if error.response.status_code in (401, 403):
             return _not_there(kind, name)
-        raise Silent from error
+        raise HubUnreachable from error
     except (httpx2.HTTPError, errors.OfflineModeIsEnabled, ConnectionError, OSError) as error:
-        raise Silent from error
+        raise HubUnreachable from error
 
 
 def _look(api: HfApi, kind: Kind, name: str, token: str | None) -> None:
@@ -108,7 +108,7 @@ class Repositories:
             return reason
         try:
             reason = self._ask(kind, name, token)
-        except Silent:
+        except HubUnreachable:
             raise Unavailable(Message("The Hub did not say whether you may read {name}.", name=name),
                               Message("Ask again in a moment.")) from None
         seconds = REFUSED_SECONDS if reason else ALLOWED_SECONDS

@@ -26,7 +26,7 @@ def test_a_run_goes_on_elsewhere_bit_for_bit(make: Make, packed: Path, tmp_path:
     assert train(whole) == "finished"
     elsewhere = tmp_path / "elsewhere"
     run = bundle.unpack(elsewhere, packed, "somebody")
-    reader = runs.Reader()
+    reader = runs.EventReader()
     assert reader.state(run)[0] == "stopped" and run.record()["owner"] == "somebody"
     assert list((run.path / "samples").iterdir()) and len(list((elsewhere / "images").rglob("*.png"))) == 6
     runs.resume(run, reader)
@@ -41,7 +41,7 @@ def test_a_run_goes_on_elsewhere_bit_for_bit(make: Make, packed: Path, tmp_path:
 def test_another_kind_of_machine_says_that_it_is_not_exact(packed: Path, tmp_path: Path,
                                                            monkeypatch: pytest.MonkeyPatch) -> None:
     run = bundle.unpack(tmp_path / "elsewhere", packed, "")
-    runs.resume(run, runs.Reader())
+    runs.resume(run, runs.EventReader())
     monkeypatch.setattr(distributed, "_cpu_name", lambda: "another processor")
     assert train(run) == "finished"
     resumed = told(run, "resumed")[-1]
@@ -55,7 +55,7 @@ def test_a_bundle_to_start_with_has_no_more_than_that(make: Make, tmp_path: Path
     assert {n for n in names if "/" not in n} == {"bundle.json", "config.json", "dataset.jsonl", "train.sbatch"}
     assert {n.split("/")[0] for n in names if "/" in n} == {"images"}
     run = bundle.unpack(tmp_path / "elsewhere", tmp_path / "start.zip", "")
-    assert runs.Reader().state(run)[0] == "paused" and next(run.valid_checkpoints(), None) is None
+    assert runs.EventReader().state(run)[0] == "paused" and next(run.valid_checkpoints(), None) is None
 
 
 # ------------------------------------------------------------------------------------------------- hostile bundles

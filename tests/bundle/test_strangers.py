@@ -283,7 +283,7 @@ def test_events_are_cut_down_to_ours(packed: Path, tmp_path: Path) -> None:
     found = [json.loads(line) for line in run.events_file.read_text().splitlines()]
     before = [json.loads(line) for line in ours.splitlines()]
     assert found == [*before, *kept], "our own events come through as they are"
-    assert runs.Reader().state(run)[0] in ("paused", "stopped", "failed")
+    assert runs.EventReader().state(run)[0] in ("paused", "stopped", "failed")
 
 
 def test_events_without_end_fit_into_a_reader(packed: Path, tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_events_without_end_fit_into_a_reader(packed: Path, tmp_path: Path) -> N
     step = b'{"seq":1,"kind":"step","step":1,"loss":1,"lr":1,"seconds":1}\n'
     path = rewrite(packed, add("events.jsonl", (sample + b"\n") * 6000 + step * 1_200_000))
     run = bundle.unpack(tmp_path / "elsewhere", path, "bob")
-    seconds, grown = measured(lambda: runs.Reader().history(run))
+    seconds, grown = measured(lambda: runs.EventReader().history(run))
     assert run.events_file.stat().st_size < 80 * MB and grown < 100, (seconds, grown)
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from studio import datasets, storage
-from studio.datasets import compacting, edit_log, naming, store
-from studio.sweeping import Names
+from studio.datasets import compacting, edit_log, references, store
+from studio.sweeping import ReferencedPictures
 
 from ..disks import fill, tmpfs
 
@@ -193,8 +193,8 @@ def test_an_edit_holds_where_the_disk_takes_no_second_log(tmp_path: Path, monkey
 def test_who_reads_on_notices_another_log(home: Path, always: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compacting, "MOST_STEPS", 0)
     monkeypatch.setattr(compacting, "LEAST_STEPS", 0)
-    dataset, names = made(home, 6), Names(home)
-    reader = naming.Reader(dataset.path / "rows.jsonl")
+    dataset, names = made(home, 6), ReferencedPictures(home)
+    reader = references.ReferenceReader(dataset.path / "rows.jsonl")
     assert len(list(reader.read())) == 6 and reader.anew and not reader.changed()
     names.update()
     dataset.add_rows([row(50)], REPORT)
@@ -207,7 +207,7 @@ def test_who_reads_on_notices_another_log(home: Path, always: None, monkeypatch:
     assert reader.anew
     names.update()
     assert all(row(n)["image"] in names for n in (1, 50, 60))
-    fresh = Names(home)
+    fresh = ReferencedPictures(home)
     fresh.update()
     assert row(0)["image"] not in fresh  # nothing brings it back, so its picture may go
 
@@ -215,7 +215,7 @@ def test_who_reads_on_notices_another_log(home: Path, always: None, monkeypatch:
 def test_a_log_in_the_place_of_one_with_its_number_is_another(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(row(1)) + "\n")
-    reader = naming.Reader(path)
+    reader = references.ReferenceReader(path)
     assert len(list(reader.read())) == 1
     with open(path, "r+") as file:  # the same number, and longer
         file.write("".join(json.dumps(row(n)) + "\n" for n in (7, 8, 9)))

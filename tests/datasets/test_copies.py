@@ -18,7 +18,7 @@ from studio.datasets.pictures import measures
 from studio.datasets.sample import FOLDER
 
 PICTURES = sorted(FOLDER.rglob("*.webp"))
-WANTED = health.Wanted(resolution=64)
+WANTED = health.TrainingGoal(resolution=64)
 
 
 def recompressed(picture: Image.Image) -> Image.Image:

@@ -67,7 +67,7 @@ def test_pushed_previewed_and_imported(hub: Hub, home: Path, tmp_path: Path) -> 
     told = subprocess.run([sys.executable, "-c", PUSH], env={**hub.environment(tmp_path / "cache"), "TOKEN": WRITER},
                           capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert told.returncode == 0, told.stderr
-    with pytest.raises(hubsource.Unreadable, match="private"):
+    with pytest.raises(hubsource.UnreadableTable, match="private"):
         hubsource.preview(home, HubSource("writer/birds"), STRANGER)
     seen = hubsource.preview(home, HubSource("writer/birds"), WRITER)
     assert (seen["image"], seen["caption"]) == ("photo", "words") and seen["private"]
@@ -103,19 +103,19 @@ def test_a_gated_one_of_plain_files(hub: Hub, home: Path, folder: Path) -> None:
     ({"revision": "old"}, "no revision 'old'"), ({"data_files": ["none/*.parquet"]}, "none/"),
     ({"name": "ann/nothing"}, "no data set ann/nothing")])
 def test_what_cannot_be_read_is_said(hub: Hub, home: Path, folder: Path, wish: dict[str, Any], words: str) -> None:
-    with pytest.raises(hubsource.Unreadable) as told:
+    with pytest.raises(hubsource.UnreadableTable) as told:
         hubsource.preview(home, HubSource.of({"name": "ann/plain", **wish}), READER)
     assert words in str(told.value)
 
 
 def test_scripts_never_run_and_nothing_elsewhere_is_read(hub: Hub, home: Path, folder: Path, tmp_path: Path) -> None:
     (folder / "plain.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    with pytest.raises(hubsource.Unreadable, match="loading script"):
+    with pytest.raises(hubsource.UnreadableTable, match="loading script"):
         hubsource.preview(home, HubSource("ann/plain"), READER)
     (folder / "plain.py").unlink()
     card = f"---\nconfigs:\n- config_name: default\n  data_files: {hub.url}/canary.csv\n---\n"
     (folder / "README.md").write_text(card)
-    with pytest.raises(hubsource.Unreadable, match="outside its repository|cannot be read"):
+    with pytest.raises(hubsource.UnreadableTable, match="outside its repository|cannot be read"):
         hubsource.preview(home, HubSource("ann/plain"), READER)
     assert not (tmp_path / "ran").exists() and not [r for r in hub.requests if r[0] == "GET" and "canary" in r[1]]
 
@@ -130,13 +130,13 @@ def test_wishes_that_are_refused(wish: dict[str, Any]) -> None:
 
 
 def test_columns_are_chosen_by_mapping_type_and_place() -> None:
-    choose, picture_, text = columns.choose, columns.PICTURE, columns.TEXT
+    choose, picture_, text = columns.image_and_caption_columns, columns.PICTURE, columns.TEXT
     assert choose({"id": text, "txt": text, "jpg": picture_}) == ("jpg", "txt")
     assert choose({"a": text, "b": text, "c": picture_}) == ("c", "a")
     assert choose({"bytes": columns.BINARY, "n": "int64"}) == ("bytes", None)
     kinds = {"image": picture_, "title": text, "image_description": text}
     assert choose(kinds, repo="jmhessel/newyorker_caption_contest") == ("image", "image_description")
-    with pytest.raises(columns.Unfit, match="no column of pictures"):
+    with pytest.raises(columns.InvalidColumns, match="no column of pictures"):
         choose({"text": text})
 
 
@@ -148,7 +148,7 @@ def test_the_reader_keeps_out_saved_tokens(hub: Hub, home: Path, folder: Path, t
     monkeypatch.setenv("HF_TOKEN", READER)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "saved"))
     monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "saved" / "token"))
-    with pytest.raises(hubsource.Unreadable, match="private|gated"):
+    with pytest.raises(hubsource.UnreadableTable, match="private|gated"):
         hubsource.preview(home, HubSource("ann/plain"))
     assert os.listdir(tmp_path / "saved") == ["token"] and not list((home / "cache").iterdir())
 
@@ -158,7 +158,7 @@ def test_a_config_that_names_a_hub_id_or_a_folder(hub: Hub, home: Path, folder: 
     first, report = datasets.ensure(home, data, "local", READER)
     assert report is not None and datasets.find(home, first).count == report["used"] == 3
     assert datasets.ensure(home, data, "local", READER) == (first, None)
-    with pytest.raises(hubsource.Unreadable, match="gated"):
+    with pytest.raises(hubsource.UnreadableTable, match="gated"):
         datasets.ensure(home, data, "local", STRANGER)
     for section in ({"dataset": str(folder)}, {"data_dir": str(folder)}):
         found, report = datasets.ensure(home, Data.model_validate(section), "local", None)

@@ -166,9 +166,9 @@ def test_a_zip_of_many_is_laid_out_quickly_and_without_handles(tmp_path: Path) -
         asked.append(name)
         return 0xCBF53A1C
 
-    one = zips.Stored(tmp_path / "one", 5)
+    one = zips.ImmutableFile(tmp_path / "one", 5)
     contents: list[tuple[str, bytes | zips.Part]] = [(f"{n}.bin", one) for n in range(70_000)]
-    spliced = zips.Spliced(zips.lazy_zip(contents, crc32))
+    spliced = zips.SplicedFile(zips.lazy_zip(contents, crc32))
     assert not asked and len(b"".join(spliced.read(0, 5000))) == 5000 and len(asked) < 200
     with open(tmp_path / "many.zip", "wb") as out:
         out.writelines(spliced.read(0, spliced.size))

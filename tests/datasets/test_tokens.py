@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from studio import limited
@@ -54,6 +54,7 @@ def test_the_same_tokens_as_transformers(both: list[tokens.Encoder], text: str) 
 
 
 @given(st.text(max_size=200))
+@example("0" * 5 + "\x80" * 6 + "\U00010000" * 3 + "\u00d1A")  # without its A the last word has a token more
 @settings(max_examples=200, deadline=None)
 def test_what_is_read_and_what_is_cut_make_the_text(both: list[tokens.Encoder], text: str) -> None:
     encoder = both[0]
@@ -84,7 +85,8 @@ def catastrophe(tmp_path: Path, **changes: object) -> Source:
 
 
 def test_a_tokenizer_that_never_ends_costs_its_own_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "_readers", limited.Readers("studio.datasets.text.tokenreading", seconds=3.0))
+    pool = limited.LimitedProcessPool("studio.datasets.text.tokenreading", seconds=3.0)
+    monkeypatch.setattr(tokens, "_readers", pool)
     rule = {"type": "Split", "pattern": {"Regex": "(x+x+)+y"}, "behavior": "Removed", "invert": False}
     (encoder,) = tokens.encoders(catastrophe(tmp_path, pre_tokenizer=rule))
     before = time.process_time()

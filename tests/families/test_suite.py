@@ -32,7 +32,7 @@ from studio.bases import source
 from studio.families import BaseProblem, Family, Source
 from studio.folders import runs
 from studio.train.batches.cache import Encoders, digest
-from studio.train.batches.feed import Feed
+from studio.train.batches.collator import Collator
 from studio.train.batches.sampler import ImageTransform, Sample
 from studio.train.learning import objectives
 from studio.train.learning.trainable import TrainableModel
@@ -206,12 +206,12 @@ def test_the_loss_is_what_its_library_computes(column: Column, base: Source, fam
     encoders.parts = parts_of(family, base)
     row = {"width": size[0], "height": size[1]}
     samples = [Sample(row, 0, n, text, False, (0.5, 0.5), size) for n, text in enumerate(TEXTS)]
-    feed = Feed(family, objective, objectives.plain, 3, lambda s: {}, encoders.text, ImageTransform("lanczos"),  # type: ignore
-                torch.device("cpu"), settings)
+    collator = Collator(family, objective, objectives.plain, 3, lambda s: {}, encoders.text, ImageTransform("lanczos"),  # type: ignore
+                        torch.device("cpu"), settings)
     x0 = column.latents(pipe, pixels_of(range(3), size))
     eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(2))
     u = torch.tensor([0.2, 0.55, 0.9], dtype=torch.float64)
-    batch = feed.batch(samples, x0, eps, eps, u)
+    batch = collator.batch(samples, x0, eps, eps, u)
     model = TrainableModel(family, encoders.parts[family.denoiser], {})
     losses = (model(batch.noisy_latents, batch.timesteps, batch.conditions,
                     batch.captions) - batch.target).square().mean(dim=(1, 2, 3))
@@ -272,7 +272,7 @@ def test_bases_of_other_families_are_refused(column: Column, base: Source, tmp_p
 @pytest.mark.parametrize("goal", [goal.id for goal in presets.GOALS])
 def test_a_goal_asks_for_nothing_that_the_base_has_no_formula_for(goal: str, family: Family, base: Source) -> None:
     learns = family.prediction_types[0]
-    made = presets.config_for(goal, presets.Circumstances(20, 1000, 8 << 30, base.name, learns))
+    made = presets.config_for(goal, presets.PresetInputs(20, 1000, 8 << 30, base.name, learns))
     assert not [name for name, kinds in studio.families.FORMULAS.items()
                 if made.get("objective", {}).get(name) and learns not in kinds]
 

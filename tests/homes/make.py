@@ -180,7 +180,8 @@ def paused_run(submit: Callable[[str], Any], scratch: Path) -> tuple[Any, dict[s
     expected = {"run": paused.id, "losses": losses(whole), "weights": weights(whole), "pixels": pixels(whole),
                 "downloads": downloads(paused, scratch / paused.id)}
     shutil.copytree(paused.path, scratch / f"{paused.id} as paused")
-    runs.resume(paused, runs.Reader())
+    reader = getattr(runs, "EventReader", None) or runs.Reader  # as earlier versions call it
+    runs.resume(paused, reader())
     train(paused, None)
     resumed = {"losses": losses(paused), "weights": weights(paused), "pixels": pixels(paused)}
     different = {(kind, name) for kind, values in resumed.items() for name in values.keys() | expected[kind].keys()

@@ -17,7 +17,7 @@ def main() -> None:
     from studio.folders import runs
 
     run = runs.Run(Path(sys.argv[1]))
-    runs.resume(run, runs.Reader())
+    runs.resume(run, runs.EventReader())
     train(run, None)
     print(json.dumps({"losses": losses(run), "weights": weights(run), "pixels": pixels(run)}))
 

@@ -54,7 +54,7 @@ def check_exact(run: runs.Run, expected: dict[str, Any], processor: str, hub: Pa
 def test_a_paused_run_goes_on(old: tuple[Path, dict[str, Any]], method: str, tmp_path: Path) -> None:
     home, expected = old
     run = runs.find(home, expected[method]["run"])
-    assert runs.Reader().state(run)[0] == "paused" and not (home / "cache").exists()
+    assert runs.EventReader().state(run)[0] == "paused" and not (home / "cache").exists()
     check_exact(run, expected[method], expected["processor"], tmp_path / "hub")
 
 

@@ -43,7 +43,7 @@ class Bench:
     """Makes runs in one home, supervises them, and knows what is left of them."""
 
     def __init__(self, home: Path):
-        self.home, self.reader, self.started = home, runs.Reader(), []
+        self.home, self.reader, self.started = home, runs.EventReader(), []
 
     def run(self, name: str = "a run", owner: str = "") -> runs.Run:
         """A queued run without pictures."""

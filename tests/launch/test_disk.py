@@ -67,7 +67,7 @@ def test_an_end_on_a_full_disk_has_its_reason(small: Path, bench: Bench, then: s
         assert found["error"]["hint"].endswith("Then resume.")
     assert bench.state(run) == "failed"
     (small / "filler").unlink()
-    assert runs.resume(run, runs.Reader()) == 2
+    assert runs.resume(run, runs.EventReader()) == 2
     assert bench.state(run) == "queued"
 
 
@@ -92,7 +92,7 @@ def test_a_live_run_is_stopped_and_cancelled_on_a_full_disk(small: Path, bench: 
         bench.supervise(run, bench.argv(run, "train"))
         bench.stepping(run)
         fill(small / "filler")
-        launch.ask(run, kind, runs.Reader())
+        launch.ask(run, kind, runs.EventReader())
         assert bench.until(run, *runs.RESUMABLE) == state
         wait_for(run.exit_file.exists)
         (small / "filler").unlink()
@@ -103,7 +103,7 @@ def test_what_was_paused_for_others_is_cancelled_on_a_full_disk(small: Path, ben
     run = bench.run()
     run.update(held={"attempt": 0, "why": runs.TURN, "message": "Paused for others.", "hint": ""})
     fill(small / "filler")
-    assert launch.ask(run, "cancel", runs.Reader()) == "" and bench.state(run) == "cancelled"
+    assert launch.ask(run, "cancel", runs.EventReader()) == "" and bench.state(run) == "cancelled"
     assert not run.record().get("held")
 
 
@@ -152,6 +152,8 @@ from studio.launch import supervisor
 run, answers, real = runs.Run(Path(sys.argv[1])), Path(sys.argv[2]), runs.Run.requests
 def requests(self):
     if (run.path / "started").exists() and not answers.exists():
+        with open(answers.with_name("looks"), "a") as looks:
+            looks.write("x")
         raise OSError(errno.EIO, "Input/output error")
     return real(self)
 runs.Run.requests = requests
@@ -167,7 +169,8 @@ def test_a_disk_that_does_not_answer_ends_no_training(bench: Bench, tmp_path: Pa
     run, answers = bench.run(), tmp_path / "answers"
     process = subprocess.Popen([sys.executable, "-c", DEAF, str(run.path), str(answers)], cwd=ROOT)
     wait_for(lambda: (run.path / "started").exists())
-    time.sleep(1.0)  # some looks
+    looks = tmp_path / "looks"
+    wait_for(lambda: looks.exists() and looks.stat().st_size >= 4)
     assert process.poll() is None, "it was ended"
     answers.touch()
     assert process.wait(60) == 0 and run.exit()["returncode"] == 0
@@ -215,7 +218,7 @@ def test_the_queue_says_it_once_on_a_disk_that_can_only_be_read(small: Path, cap
         launcher.close()
     said = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(said) == 1 and "read-only" in said[0].getMessage() and not said[0].exc_info
-    assert runs.Reader().state(run)[0] == "queued"
+    assert runs.EventReader().state(run)[0] == "queued"
 
 
 def test_one_folder_that_cannot_be_read_keeps_nobody_waiting(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

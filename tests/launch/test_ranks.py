@@ -55,7 +55,7 @@ class RunHistory:
     """A run's state, followed."""
 
     def __init__(self, run: runs.Run):
-        self.run, self.reader = run, runs.Reader()
+        self.run, self.reader = run, runs.EventReader()
 
     def stepping(self, attempt: int) -> list[psutil.Process]:
         """Every process of the run, once this attempt has made steps of its own and one can go on from there."""
@@ -166,7 +166,7 @@ def test_recomputed_and_refined_the_base_learns_the_same(made: Any, stage: int, 
     recipe = {"train": {"max_steps": 3, "gradient_checkpointing": True}, "objective": {"dream": True}}
     two = made(**recipe, compute={"num_processes": 2, "deepspeed_stage": stage, **compute})
     one = made(**{**recipe, "train": {**recipe["train"], "batch_size": 2}})
-    reader = runs.Reader()
+    reader = runs.EventReader()
     for run in (two, one):
         launch.spawn(run, 1).wait(250)
         assert reader.state(run)[0] == "finished", run.log_file.read_text()[-3000:]
@@ -207,7 +207,7 @@ def test_two_machines_train_what_one_does(made: Any, tmp_path: Path, stage: int)
     printed, _ = other.communicate(timeout=200)
     supervisor.wait(60)
     assert other.returncode == 0, printed
-    reader = runs.Reader()
+    reader = runs.EventReader()
     assert reader.state(two)[0] == "finished", two.log_file.read_text()[-3000:]
     (there,) = (tmp_path / "other" / "machines" / "runs").iterdir()
     assert (there / "train.log").is_file() and not any((there / "checkpoints").iterdir())

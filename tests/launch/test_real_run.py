@@ -43,7 +43,7 @@ def run(home: Path, facts_of_machine: Path) -> runs.Run:
 
 def test_killed_resumed_interrupted(run: runs.Run) -> None:
     assert families.get(run.config().model.family).name == "sd"
-    reader = runs.Reader()
+    reader = runs.EventReader()
     began = time.monotonic()
     supervisor = launch.spawn(run, 1)
     until(lambda: reader.history(run).attempt == 1)
@@ -110,7 +110,7 @@ def test_a_whole_run_in_a_machine_without_any_network(home: Path, facts_of_machi
     (run,) = runs.every(home)
     folder, manifest = next(run.valid_checkpoints())
     assert manifest["step"] == 2 and storage.verify(folder)
-    assert runs.Reader().state(run)[0] == "finished" and list(run.samples.glob("*.webp"))
+    assert runs.EventReader().state(run)[0] == "finished" and list(run.samples.glob("*.webp"))
     phases = [event for event in events.read(run.events_file)[0] if event["kind"] == "phase"]
     told = [phase for phase in phases if phase["phase"] == "caching" and phase["done"]]
     apart = [after["mono"] - before["mono"] for before, after in pairwise(told[:-1])]  # the last is always told

@@ -51,7 +51,7 @@ class Rent:
     def __init__(self, home: Path, **changes: Any):
         config = {section: {**CONFIG.get(section, {}), **changes.get(section, {})} for section in {**CONFIG, **changes}}
         self.run = prepare.submit(home, name="away", owner="local", config=config, token=WRITER)
-        self.reader = runs.Reader()
+        self.reader = runs.EventReader()
 
     def start(self, token: str | None = WRITER) -> subprocess.Popen[bytes]:
         """Its supervisor, for the next attempt."""

@@ -19,17 +19,33 @@ from .conftest import Bench, wait_for
 TURN = 1.0  # seconds
 
 
+class CountingLauncher(launch.Launcher):
+    """Counts how often it has looked at the queue."""
+
+    ticks = 0
+
+    def tick(self) -> None:
+        """One look."""
+        super().tick()
+        self.ticks += 1
+
+
 class Queue:
     """Launchers over a bench, whose supervisors start a stand-in in the mode that its name asks for."""
 
     def __init__(self, bench: Bench):
-        self.bench, self.started, self.launcher = bench, list[str](), launch.Launcher(bench.home)
+        self.bench, self.started, self.launcher = bench, list[str](), CountingLauncher(bench.home)
 
     def open(self, turn: float | None = TURN, shared: bool = True) -> None:
         """A server's queue, after the one before was closed."""
         self.launcher.close()
-        self.launcher = launch.Launcher(self.bench.home, turn, shared)
+        self.launcher = CountingLauncher(self.bench.home, turn, shared)
         self.launcher.start()
+
+    def look_twice(self) -> None:
+        """Return when the queue has been looked at twice from now on, the look under way not counted."""
+        enough = self.launcher.ticks + 3
+        wait_for(lambda: self.launcher.ticks >= enough)
 
     def spawn(self, one: work.Work, attempt: int, token: str | None = None) -> Any:
         """Stands in for queue.spawn."""
@@ -82,6 +98,7 @@ def test_a_long_run_makes_way_and_goes_on_by_itself_whatever_server_looks(bench:
     turns.open()
     bench.stepping(long)
     time.sleep(TURN)
+    turns.look_twice()
     assert bench.state(long) == "running", "nobody waits"
     other = bench.run("A", "ada")
     wait_for(lambda: bench.state(long) == "queued")
@@ -97,7 +114,8 @@ def test_ones_own_work_never_makes_way_for_ones_own(bench: Bench, turns: Queue) 
     long, other = bench.run("long", "bob"), bench.run("B", "bob")
     turns.open()
     bench.stepping(long)
-    time.sleep(2 * TURN)
+    time.sleep(TURN)
+    turns.look_twice()
     assert (bench.state(long), bench.state(other)) == ("running", "queued")
     launch.ask(long, "stop", bench.reader)
     wait_for(ended(bench, other))
@@ -119,7 +137,7 @@ def test_an_ending_that_a_person_asks_for_is_theirs(bench: Bench, turns: Queue, 
         process.send_signal(signal.SIGCONT)
     bench.until(long, "paused", "stopped", "cancelled")
     wait_for(lambda: not long.alive())
-    time.sleep(2 * queue.TICK)
+    turns.look_twice()
     assert long.attempts() == (1, 1) and bench.state(long) in ("paused", "stopped", "cancelled")
 
 
@@ -131,7 +149,7 @@ def test_who_waits_after_making_way_can_be_cancelled(bench: Bench, turns: Queue)
     assert bench.state(long) == "cancelled"
     launch.ask(other, "cancel", bench.reader)
     bench.until(other, "cancelled")
-    time.sleep(2 * queue.TICK)
+    turns.look_twice()
     assert turns.started == ["long", "long too"]
 
 

@@ -66,12 +66,12 @@ def endless(make: Make) -> runs.Run:
 
 
 def state(run: runs.Run) -> str:
-    return runs.Reader().state(run)[0]
+    return runs.EventReader().state(run)[0]
 
 
 def trains(run: runs.Run) -> psutil.Process:
     """Its trainer, once it has made a step."""
-    until(lambda: runs.Reader().history(run).step >= 1)
+    until(lambda: runs.EventReader().history(run).step >= 1)
     (trainer,) = trainers(run)
     return trainer
 
@@ -107,7 +107,7 @@ def test_the_same_bits_warm_and_cold_killed_and_resumed_across(server: warm.Serv
             trainer.kill()
         until(lambda run=run: nobody_left(run))
         if state(run) != "finished":  # it may have been quicker
-            assert launch.resume(run, runs.Reader()) == 2
+            assert launch.resume(run, runs.EventReader()) == 2
             launch.spawn(run, 2, server=second)
         assert finished(run) == bits
 
@@ -127,7 +127,7 @@ def test_what_is_forked_looks_like_what_is_started(server: warm.Server, make: Ma
     assert sockets(supervisor) & sockets(server_of(server)) == set()
     # What is lent to a run is in the memory of its supervisor, and never in the server's.
     assert holds(supervisor, CANARY) and not holds(server_of(server), CANARY)
-    launch.ask(run, "cancel", runs.Reader())
+    launch.ask(run, "cancel", runs.EventReader())
     until(lambda: state(run) == "cancelled" and nobody_left(run))
 
 
@@ -171,7 +171,7 @@ def test_a_run_of_other_surroundings_starts_as_always(server: warm.Server, make:
     trainer = trains(run)
     assert trainer.environ()["OMP_WAIT_POLICY"] == "ACTIVE", "what is read at a process's start is read"
     assert psutil.Process(started.pid).children() == [trainer], "nobody waits for what does not come"
-    launch.ask(run, "cancel", runs.Reader())
+    launch.ask(run, "cancel", runs.EventReader())
     until(lambda: state(run) == "cancelled" and nobody_left(run))
 
 
@@ -199,10 +199,10 @@ def test_the_server_is_killed_while_its_run_trains(make: Make) -> None:
     started = launch.spawn(run, 1, server=server)
     trains(run)
     server_of(server).kill()
-    before = runs.Reader().history(run).step
-    until(lambda: runs.Reader().history(run).step > before)
+    before = runs.EventReader().history(run).step
+    until(lambda: runs.EventReader().history(run).step > before)
     assert started.poll() is None, "it has not ended"
-    launch.ask(run, "stop", runs.Reader())
+    launch.ask(run, "stop", runs.EventReader())
     until(lambda: state(run) == "stopped" and nobody_left(run))
     assert until(lambda: started.poll() is not None) and started.returncode == 0
     server.end()
@@ -218,7 +218,7 @@ def test_the_trainer_or_the_supervisor_is_killed(server: warm.Server, make: Make
     assert exit_["signal"] == signal.SIGKILL and exit_["error"]["code"] == "killed"
     assert until(lambda: started.poll() is not None) and started.returncode == 0
 
-    assert launch.resume(run, runs.Reader()) == 2
+    assert launch.resume(run, runs.EventReader()) == 2
     started = launch.spawn(run, 2, server=server)
     until(lambda: state(run) == "running")
     trainer = trains(run)
@@ -226,18 +226,18 @@ def test_the_trainer_or_the_supervisor_is_killed(server: warm.Server, make: Make
     until(lambda: state(run) == "interrupted" and not alive([trainer]))
     assert until(lambda: started.poll() is not None) and started.returncode == -signal.SIGKILL
 
-    assert launch.resume(run, runs.Reader()) == 3
+    assert launch.resume(run, runs.EventReader()) == 3
     started = launch.spawn(run, 3, server=server)
     until(lambda: state(run) == "running")
     hung = trains(run)
     hung.send_signal(signal.SIGSTOP)
     psutil.Process(started.pid).kill()
     until(lambda: state(run) == "interrupted")
-    assert launch.resume(run, runs.Reader()) == 4
+    assert launch.resume(run, runs.EventReader()) == 4
     launch.spawn(run, 4, server=server)  # ends what an earlier attempt has left, before it begins
-    until(lambda: runs.Reader().history(run).attempt == 4)
+    until(lambda: runs.EventReader().history(run).attempt == 4)
     assert not alive([hung])
-    launch.ask(run, "cancel", runs.Reader())
+    launch.ask(run, "cancel", runs.EventReader())
     until(lambda: state(run) == "cancelled" and nobody_left(run))
 
 

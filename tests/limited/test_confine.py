@@ -172,7 +172,7 @@ socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()
 def test_an_answer_that_never_ends_costs_its_time(tmp_path: Path) -> None:
     """A process that was taken over can neither keep its asker waiting nor fill its memory."""
     slow = limited.LimitedProcess("studio.datasets.pictures.decoding", tmp_path, seconds=0.2)
-    with slow, pytest.raises(limited.Stopped, match="longer than"):
+    with slow, pytest.raises(limited.NoAnswer, match="longer than"):
         process = slow.started()
         os.kill(process.pid, 19)  # SIGSTOP
         slow.ask({"path": os.fsencode(tmp_path).hex()})

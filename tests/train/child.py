@@ -111,11 +111,11 @@ def ask_at_step(step: int, args: str) -> None:
 
 def note_draws(_: int) -> None:
     """Write what each sample is and what was drawn for it into `draws-<rank>.jsonl`."""
-    from studio.train.batches.feed import Batch, Feed
+    from studio.train.batches.collator import Batch, Collator
 
-    made = Feed.__call__
+    made = Collator.__call__
 
-    def call(self: Feed, samples: list[Any]) -> Batch:
+    def call(self: Collator, samples: list[Any]) -> Batch:
         batch = made(self, samples)
         with open(Path(sys.argv[1]) / f"draws-{os.environ.get('RANK', '0')}.jsonl", "a") as file:
             for index, s in enumerate(samples):
@@ -124,7 +124,7 @@ def note_draws(_: int) -> None:
                                        float(batch.timesteps[index]), noisy]) + "\n")
         return batch
 
-    Feed.__call__ = call  # type: ignore[method-assign]
+    Collator.__call__ = call  # type: ignore[method-assign]
 
 
 def note_memory(_: int) -> None:

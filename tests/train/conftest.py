@@ -99,7 +99,7 @@ def told(run: runs.Run, kind: str | None = None) -> list[dict[str, Any]]:
 
 def history(run: runs.Run) -> events.RunHistory:
     """The folded events."""
-    return runs.Reader().history(run)
+    return runs.EventReader().history(run)
 
 
 def fingerprint(run: runs.Run, step: int) -> dict[str, str]:

@@ -42,14 +42,14 @@ BASE: dict[str, Any] = {
     "compute": {"num_threads": 1},
 }
 LORA = {"model": {"method": "lora"}, "lora": {"rank": 2, "dropout": 0.2}}
-# Five pictures: with the window of four each second update is one of a single picture.
+# Five pictures: with a global batch of four each second update is one of a single picture.
 RECIPES: dict[str, dict[str, Any]] = {
     "full": {},
     "without EMA": {"ema": {"enabled": False}},
     "LoRA": LORA,
     "LoRA without EMA": {**LORA, "ema": {"enabled": False}},
-    "accumulation 2, short last window": {"train": {"gradient_accumulation_steps": 2}},
-    "accumulation 4, short last window": {"train": {"batch_size": 1, "gradient_accumulation_steps": 4}},
+    "accumulation 2, short last batch": {"train": {"gradient_accumulation_steps": 2}},
+    "accumulation 4, short last batch": {"train": {"batch_size": 1, "gradient_accumulation_steps": 4}},
     "flips": {"data": {"random_flip": True}},
     "random crops": {"data": {"center_crop": False, "random_flip": True}},
     "random crops, 2 workers": {"data": {"center_crop": False}, "compute": {"num_workers": 2}},

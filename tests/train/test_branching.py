@@ -30,7 +30,7 @@ def parent(make: Make) -> runs.Run:
 
 def test_a_branch_without_changes_repeats_its_parent(home: Path, parent: runs.Run) -> None:
     made = branch(home, parent)
-    assert runs.Reader().state(made)[0] == "queued" and made.rows() == parent.rows()
+    assert runs.EventReader().state(made)[0] == "queued" and made.rows() == parent.rows()
     assert made.record()["parent"] == {"id": parent.id, "checkpoint": "checkpoint-3", "changes": []}
     assert child(made, "step:5").returncode < 0  # killed and resumed on the way
     assert train(made) == "finished"

@@ -14,7 +14,7 @@ import pytest
 
 from studio import families, storage
 from studio.folders import runs
-from studio.train import sample
+from studio.train import previews
 
 from .conftest import Make, child, curve, fingerprint, picture, told, train
 from .test_loop import ask_at
@@ -75,14 +75,14 @@ def test_a_preview_loads_no_text_encoder_but_for_new_words(
     """Prompts are encoded with the captions; a drawing takes what decodes, and encoders for new words alone."""
     run = make(train={"max_steps": 2}, sample={"every_steps": 1})
     drawn: list[set[str]] = []
-    real = sample.Sampler._draw
+    real = previews.PreviewGenerator._generate
 
-    def draw(self: Any, *args: Any, **options: Any) -> None:
+    def generate(self: Any, *args: Any, **options: Any) -> None:
         loaded.clear()
         real(self, *args, **options)
         drawn.append(set(loaded))
 
-    monkeypatch.setattr(sample.Sampler, "_draw", draw)
+    monkeypatch.setattr(previews.PreviewGenerator, "_generate", generate)
     ask_at(run, monkeypatch, 1, ("sample", {"prompt": "words that nobody has said"}))
     assert train(run) == "finished"
     assert sorted(map(len, drawn)) == [1, 1, 1, 3] and {"eye"} in drawn and {"eye", "text_a", "text_b"} in drawn

@@ -1,4 +1,4 @@
-"""Buckets, crops, flips and dropped captions: what a window is made of, and that every recipe resumes exactly."""
+"""Buckets, crops, flips and dropped captions: what a global batch is made of, and that every recipe resumes exactly."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def draws(count: int, **more: Any) -> DeterministicSampler:
 @pytest.mark.parametrize(("count", "size"), [(11, 4), (50, 4), (50, 7), (33, 3), (8, 8), (3, 16)])
 def test_windows_hold_every_row_once_and_one_bucket_where_they_can(count: int, size: int) -> None:
     made, per_epoch = draws(count), -(-count // size)
-    windows = list(islice(made.global_batches(size, 0), 3 * per_epoch + 5))
+    batches = list(islice(made.global_batches(size, 0), 3 * per_epoch + 5))
     pure = sum(n // size for n in Buckets(32, 8).count(made.rows).values())
     for epoch in range(3):
-        own = [w for _, w in windows[epoch * per_epoch : (epoch + 1) * per_epoch]]
+        own = [w for _, w in batches[epoch * per_epoch : (epoch + 1) * per_epoch]]
         assert sorted(int(s.row["image"]) for w in own for s in w) == list(range(count))
         assert sorted(s.position for w in own for s in w) == list(range(count))
         assert [len(w) for w in own] == [size] * (count // size) + [count % size] * (count % size > 0)
         assert sum(len({s.size for s in w}) == 1 and len(w) == size for w in own) >= pure
         assert all(made.rows[made.epoch(epoch)[s.position]] is s.row for w in own for s in w)
-    assert list(islice(made.global_batches(size, per_epoch + 1), 4)) == windows[per_epoch + 1 : per_epoch + 5]
+    assert list(islice(made.global_batches(size, per_epoch + 1), 4)) == batches[per_epoch + 1 : per_epoch + 5]
 
 
 def test_the_order_of_windows_is_drawn_and_a_short_one_comes_last() -> None:
@@ -53,12 +53,12 @@ def test_the_order_of_windows_is_drawn_and_a_short_one_comes_last() -> None:
 
 @pytest.mark.parametrize(("batch", "ranks"), [(8, 1), (2, 1), (2, 2), (1, 4), (3, 2)])
 def test_micro_batches_hold_one_bucket_and_all_of_a_window(batch: int, ranks: int) -> None:
-    for _, window in islice(draws(50).global_batches(8, 0), 7):
-        shares = [split_microbatches(window, batch, rank, ranks) for rank in range(ranks)]
+    for _, global_batch in islice(draws(50).global_batches(8, 0), 7):
+        shares = [split_microbatches(global_batch, batch, rank, ranks) for rank in range(ranks)]
         assert len({len(s) for s in shares}) == 1
         dealt = [b for m in zip(*shares, strict=True) for b in m]
         assert all(len(b) <= batch and len({s.size for s in b}) <= 1 for b in dealt)
-        assert sorted(s.position for b in dealt for s in b) == sorted(s.position for s in window)
+        assert sorted(s.position for b in dealt for s in b) == sorted(s.position for s in global_batch)
 
 
 def test_a_dropped_caption_is_drawn_for_each_sample() -> None:
@@ -115,6 +115,6 @@ def test_cached_crops_are_those_encoded_live(make: Make, home: Path, monkeypatch
     cached, live = (make(rows=mixed(home), data=data, sample={"every_steps": 0}) for _ in range(2))
     assert train(cached) == "finished"
     monkeypatch.setattr(CachedPictures, "__call__", lambda self, sample: self.encoders.image(
-        self.framing.pixels(self.path_of(sample.row), sample)))
+        self.image_transform.pixels(self.path_of(sample.row), sample)))
     assert train(live) == "finished"
     assert curve(live) == curve(cached)

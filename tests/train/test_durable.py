@@ -126,7 +126,7 @@ def test_later_checkpoints_that_cannot_be_put_away_are_at_the_next_save(make: Ma
     with monkeypatch.context() as patch:
         ask_at(run, patch, 7, ("stop", {}))
         assert train(run) == "stopped"
-    begin(run, runs.resume(run, runs.Reader(), "checkpoint-2"))
+    begin(run, runs.resume(run, runs.EventReader(), "checkpoint-2"))
     with monkeypatch.context() as patch:
         failed = failing_once(patch, "replace", "checkpoint-", times=3)
         assert train(run) == "finished" and len(failed) == 3

@@ -22,7 +22,7 @@ COSINE = {"optim": {"lr_scheduler": "cosine", "learning_rate": 1e-2}}
 
 def edit(run: runs.Run, **changes: Any) -> None:
     """An edit of a run that does not train now."""
-    assert runs.change(run, changes, runs.Reader()) == ""
+    assert runs.change(run, changes, runs.EventReader()) == ""
 
 
 def rates(run: runs.Run) -> dict[int, float]:
@@ -105,11 +105,11 @@ def test_a_finished_run_is_extended(make: Make) -> None:
     begin(run, 1)
     assert train(run) == "finished"
     with pytest.raises(runs.Refused, match="give it more of them first"):
-        runs.resume(run, runs.Reader())
+        runs.resume(run, runs.EventReader())
     edit(run, train={"max_steps": 12})
-    begin(run, runs.resume(run, runs.Reader()))
+    begin(run, runs.resume(run, runs.EventReader()))
     assert child(run, "step:10").returncode == -signal.SIGKILL
-    begin(run, runs.resume(run, runs.Reader()))
+    begin(run, runs.resume(run, runs.EventReader()))
     assert train(run) == "finished"
     assert all(e["exact"] and e["from_step"] >= 8 for e in told(run, "resumed"))
     assert [e["total_steps"] for e in told(run, "attempt")] == [8, 12, 12]
@@ -132,7 +132,7 @@ def test_an_edit_while_paused_holds_from_the_checkpoint_on(make: Make, monkeypat
     assert child(run, 'ask:4:{"config": {"optim": {"lr_multiplier": 0.5}}}', "step:5").returncode == -signal.SIGKILL
     edit(run, optim={"lr_multiplier": 2.0}, sample={"every_steps": 1})
     assert [(e["step"], e["config"]["optim"]["lr_multiplier"]) for e in run.edits()] == [(4, 0.5), (4, 2.0)]
-    begin(run, runs.resume(run, runs.Reader()))
+    begin(run, runs.resume(run, runs.EventReader()))
     assert train(run) == "finished"
     assert rates(run)[4] == 1e-2 and rates(run)[5] == 2e-2
     fresh = make()
@@ -172,7 +172,7 @@ def test_edits_that_are_not_the_checkpoints_are_refused(make: Make) -> None:
     begin(run, 1)
     assert child(run, 'ask:4:{"config": {"optim": {"lr_multiplier": 0.5}}}', "step:7").returncode == -signal.SIGKILL
     run.edits_file.unlink()
-    begin(run, runs.resume(run, runs.Reader()))
+    begin(run, runs.resume(run, runs.EventReader()))
     assert train(run) == "failed"
     error = told(run, "end")[-1]["error"]
     assert error["code"] == "cannot_resume" and "edits made before it" in error["message"]

@@ -1,4 +1,4 @@
-"""A resumed run equals an unbroken one bit for bit, wherever broken; windows are as docs/how-it-works.md says."""
+"""A resumed run equals an unbroken one bit for bit, wherever broken; global batches as docs/how-it-works.md says."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def test_resume_from_a_named_checkpoint(make: Make, unbroken: Any, monkeypatch: 
         ask_at(run, patch, 7, ("stop", {}))
         train(run)
     with pytest.raises(runs.Refused, match="no checkpoint 'checkpoint-3'; there are: checkpoint-7, checkpoint-6"):
-        runs.resume(run, runs.Reader(), "checkpoint-3")
-    begin(run, runs.resume(run, runs.Reader(), "checkpoint-4"))
+        runs.resume(run, runs.EventReader(), "checkpoint-3")
+    begin(run, runs.resume(run, runs.EventReader(), "checkpoint-4"))
     assert train(run) == "finished"
     assert [e["name"] for e in told(run, "retired")] == ["checkpoint-7", "checkpoint-6"]
     assert told(run, "resumed")[0]["from_step"] == 4
@@ -115,7 +115,7 @@ def test_a_named_checkpoint_that_cannot_be_used_takes_none_away(
     with monkeypatch.context() as patch:
         ask_at(run, patch, 7, ("stop", {}))
         train(run)
-    begin(run, runs.resume(run, runs.Reader(), "checkpoint-4"))
+    begin(run, runs.resume(run, runs.EventReader(), "checkpoint-4"))
     if fault == "damaged":
         with open(run.checkpoints / "checkpoint-4" / "optimizer.json", "a") as file:
             file.write(" ")
@@ -241,7 +241,7 @@ def test_accumulation_changes_nothing_but_rounding(make: Make) -> None:
     for batch, accumulation in ((4, 1), (2, 2), (1, 4)):
         run = make(train={"batch_size": batch, "gradient_accumulation_steps": accumulation}, sample={"every_steps": 0})
         train(run)
-        assert [e["pictures"] for e in told(run, "step")] == [4, 2] * 4  # six pictures: the last window is short
+        assert [e["pictures"] for e in told(run, "step")] == [4, 2] * 4  # six pictures: the last global batch is short
         curves.append(torch.tensor([e["loss"] for e in told(run, "step")]))
     assert torch.allclose(curves[0], curves[1], rtol=1e-5) and torch.allclose(curves[0], curves[2], rtol=1e-5)
 
@@ -263,20 +263,21 @@ def draws(rows: int) -> DeterministicSampler:
 
 
 def test_windows_cut_each_epoch_and_can_start_anywhere() -> None:
-    windows = list(islice(draws(7).global_batches(3, 0), 9))
-    assert [len(w) for _, w in windows] == [3, 3, 1] * 3
+    batches = list(islice(draws(7).global_batches(3, 0), 9))
+    assert [len(w) for _, w in batches] == [3, 3, 1] * 3
     for epoch in range(3):
-        seen = [s.row["image"] for _, w in windows[epoch * 3 : epoch * 3 + 3] for s in w]
+        seen = [s.row["image"] for _, w in batches[epoch * 3 : epoch * 3 + 3] for s in w]
         assert sorted(seen) == [str(n) for n in range(7)]
-    assert list(islice(draws(7).global_batches(3, 4), 5)) == windows[4:]
-    assert {s.caption for _, w in windows for s in w} == {"a", "b"} and {s.flip for _, w in windows for s in w} == {
+    assert list(islice(draws(7).global_batches(3, 4), 5)) == batches[4:]
+    assert {s.caption for _, w in batches for s in w} == {"a", "b"} and {s.flip for _, w in batches for s in w} == {
         True, False}
 
 
-def test_ranks_share_a_window_in_order() -> None:
-    window = [Sample({}, 0, n, "", False, (0.5, 0.5), (32, 32)) for n in range(10)]
-    places = [[[s.position for s in batch] for batch in split_microbatches(window, 2, rank, 2)] for rank in (0, 1)]
-    assert places == [[[0, 1], [4, 5], [8, 9]], [[2, 3], [6, 7], []]]
+def test_ranks_share_a_global_batch_in_order() -> None:
+    global_batch = [Sample({}, 0, n, "", False, (0.5, 0.5), (32, 32)) for n in range(10)]
+    shares = [split_microbatches(global_batch, 2, rank, 2) for rank in (0, 1)]
+    assert [[[s.position for s in micro] for micro in share] for share in shares] == [
+        [[0, 1], [4, 5], [8, 9]], [[2, 3], [6, 7], []]]
 
 
 def test_draws_come_from_a_real_hash() -> None:

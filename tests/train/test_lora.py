@@ -56,7 +56,7 @@ def draw(pipe: Any) -> np.ndarray:
 
 
 def drawn(run: runs.Run, step: int, weights: str) -> np.ndarray:
-    """What the sampler drew."""
+    """The preview of that step, with these weights."""
     with Image.open(run.samples / f"step-{step:06d}-p0-{weights}.webp") as image:
         return np.asarray(image, int)
 
@@ -82,7 +82,7 @@ def merged(pipe: Any, file: Path) -> Any:
 
 
 @pytest.mark.parametrize("dora", [False, True])
-def test_what_is_saved_draws_what_the_sampler_drew(make: Make, base: Path, dora: bool) -> None:
+def test_saved_weights_draw_the_preview_again(make: Make, base: Path, dora: bool) -> None:
     run = make(**asked(base, lora={"dora": dora}, ema={"decay": 0.5}))
     assert train(run) == "finished", told(run, "end")
     before = draw(pipeline(base))

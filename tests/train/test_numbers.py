@@ -144,7 +144,7 @@ def test_ema_values_and_swap() -> None:
         ema.update()
         seen.append(ema.shadow[0].item())
     assert seen == pytest.approx([1, 1.8181818, 2.7045455, 3.6013986, 4.5004995, 5.4001998], abs=1e-6)
-    with pytest.raises(ValueError, match="drawn"), ema.swapped():
+    with pytest.raises(ValueError, match="drawn"), ema.average_parameters():
         assert weight.item() == pytest.approx(5.4001998)
         raise ValueError("not drawn")
     assert weight.item() == 6 and ema.shadow[0].item() == pytest.approx(5.4001998)

@@ -15,7 +15,7 @@ from .conftest import Make, child, curve, picture, told, train, two_ranks
 
 QUIET = {"every_steps": 0, "prompts": []}
 STEPS, RATE = 20, 1e-3
-WINDOWS = ([4, 4, 3] * 7)[:STEPS]  # eleven pictures, four in an update: the last window of each epoch is short
+GLOBAL_BATCHES = ([4, 4, 3] * 7)[:STEPS]  # eleven pictures, four in an update: the last of each epoch is short
 COUNT = "pictures.safetensors/count"
 KEYS = slice(16, 32)  # of the attention's three biases, that of the keys
 
@@ -85,8 +85,8 @@ def test_two_ranks_train_what_one_does(make: Make, alone: runs.Run, stage: int, 
     two = same(make, 2, stage)
     done = two_ranks(two, "draws:1")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert [e["pictures"] for e in told(two, "step")] == WINDOWS
-    assert drawn(two) == drawn(alone) and len(drawn(two)) == sum(WINDOWS)
+    assert [e["pictures"] for e in told(two, "step")] == GLOBAL_BATCHES
+    assert drawn(two) == drawn(alone) and len(drawn(two)) == sum(GLOBAL_BATCHES)
     alike(alone, two)
     assert not built.exists(), "a killed build would leave a lock at which later runs wait"
 

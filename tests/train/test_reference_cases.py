@@ -47,7 +47,7 @@ def test_a_run_that_has_its_steps_makes_no_more(make: Make, base: Path) -> None:
     run = make(**settings(base, "full", train={"max_steps": 4}, checkpoint={"every_steps": 1, "keep": 9}))
     assert train(run) == "finished"
     with pytest.raises(config.ConfigError, match="the run is at step 4 already"):
-        runs.change(run, {"train": {"max_steps": 2}}, runs.Reader())
+        runs.change(run, {"train": {"max_steps": 2}}, runs.EventReader())
     assert train(run) == "finished"
     assert [e["step"] for e in told(run, "step")] == [1, 2, 3, 4]
     assert kept(run) == {"checkpoint-1", "checkpoint-2", "checkpoint-3", "checkpoint-4"}
@@ -57,7 +57,7 @@ def test_a_run_that_has_its_steps_makes_no_more(make: Make, base: Path) -> None:
 def test_the_limit_holds_over_a_longer_run(make: Make, base: Path, method: str) -> None:
     run = make(**settings(base, method, train={"max_steps": 6}, checkpoint={"every_steps": 2, "keep": 2}))
     assert train(run) == "finished" and kept(run) == {"checkpoint-4", "checkpoint-6"}
-    assert runs.change(run, {"train": {"max_steps": 8}}, runs.Reader()) == ""
+    assert runs.change(run, {"train": {"max_steps": 8}}, runs.EventReader()) == ""
     assert train(run) == "finished" and kept(run) == {"checkpoint-6", "checkpoint-8"}
     assert [e["step"] for e in told(run, "step")] == list(range(1, 9))
 

@@ -15,7 +15,7 @@ from diffusers import DiffusionPipeline
 
 from studio import config, families
 from studio.bases import source
-from studio.export import described
+from studio.export import lora_metadata
 from studio.folders import edits
 
 from ..datasets.bad import picture, saved
@@ -191,7 +191,7 @@ def test_a_lora_says_what_a1111_looks_for(tmp_path: Path, architecture: str, pre
     settings = config.load({"model": {"method": "lora"}, "objective": {"prediction_type": prediction}})
     family = families.get("sd")
     monkeypatch.setattr(type(family), "architecture", lambda self, source: architecture)
-    found = described.lora(settings, alpha=4.0, name="mine", base="a/b", step=5, rows=rows)
+    found = lora_metadata.lora(settings, alpha=4.0, name="mine", base="a/b", step=5, rows=rows)
     found |= family.lora_words(source.locate("embedded"), settings.objective)
     assert (found["ss_v2"], found["ss_base_model_version"], found["ss_sd_model_name"]) == (second, version, "a/b")
     assert found["modelspec.trigger_phrase"] == "my style" and found["ss_output_name"] == "mine"

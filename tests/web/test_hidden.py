@@ -12,10 +12,10 @@ import pytest
 
 from studio import storage
 from studio.folders import events, work
-from studio.web.middleware.hidden import Hidden
+from studio.web.middleware.redaction import PathRedactor
 from studio.web.settings import Settings
 
-from .conftest import ROOT, Server, Space, finish, make_run, tell
+from .conftest import ROOT, Server, Space, finish, make_run, tell, until
 
 
 def places(server: Server) -> list[str]:
@@ -49,7 +49,7 @@ def test_no_answer_names_a_place_of_the_server(space: Space) -> None:
     run_id = tell_paths(server, "hf-id-of-ada")
     job = work.submit(server.home, "see", {"path": f"{server.home}/x"}, name="A job", owner="hf-id-of-ada", light=True,
                       subject="sample")
-    time.sleep(1)
+    until(lambda: ada.get(f"/api/jobs/{job.id}").json()["state"] in events.FINAL)
     dataset = ada.post("/api/datasets", files=[("files", ("a.png", b"no picture"))]).json()
     table = server.home / "datasets" / dataset["id"] / "report.csv"
     table.write_text(f"file,reason\na.png,\"{server.home}/cache/x: damaged\"\n")
@@ -89,14 +89,14 @@ def test_an_owner_is_told_where_things_are(server: Server) -> None:
     ("{home}-old/a", "{home}-old/a"), ("plain words", "plain words")])
 def test_a_path_is_told_as_its_last_part(said: str, told: str, tmp_path: Path) -> None:
     home = tmp_path / "a studio's home"
-    hidden = Hidden(Settings(home=home, auth="hf"))
+    hidden = PathRedactor(Settings(home=home, auth="hf"))
     hidden.places = [str(home)]
     assert hidden.text(said.format(home=home)) == told.format(home=home)
-    assert Hidden(Settings(home=home)).text(said.format(home=home)) == said.format(home=home)
+    assert PathRedactor(Settings(home=home)).text(said.format(home=home)) == said.format(home=home)
 
 
 def test_hiding_takes_time_that_grows_with_the_text_alone(tmp_path: Path) -> None:
-    hidden = Hidden(Settings(home=tmp_path / "home", auth="hf"))
+    hidden = PathRedactor(Settings(home=tmp_path / "home", auth="hf"))
     for part in (f"{tmp_path}/home", f"{tmp_path}/home/a ", f"{tmp_path}", "/", "a/", sys.prefix[:-1]):
         text = part * (200_000 // len(part))
         began = time.process_time()
@@ -106,7 +106,7 @@ def test_hiding_takes_time_that_grows_with_the_text_alone(tmp_path: Path) -> Non
 
 def test_what_people_wrote_is_left_alone(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    hidden = Hidden(Settings(home=home, auth="hf"))
+    hidden = PathRedactor(Settings(home=home, auth="hf"))
     data = {"items": [{"captions": [f"{home}/a"], "name": f"{home}/b", "error": f"{home}/c", "url": "/api/x"}]}
     assert hidden.data(data)["items"][0] == {**data["items"][0], "error": "c"}
     assert hidden.within(json.dumps(data)) and not hidden.within('{"a": 1}')

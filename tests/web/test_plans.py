@@ -11,7 +11,7 @@ import pytest
 
 from studio import config, presets, storage
 from studio.folders import runs
-from studio.presets import GOALS, Circumstances, config_for
+from studio.presets import GOALS, PresetInputs, config_for
 from studio.system import machine
 
 from .conftest import ROWS, Server
@@ -95,9 +95,9 @@ def test_every_goal_has_a_preset_that_can_run(api: httpx.Client) -> None:
 
 
 def test_presets_follow_pictures_and_memory() -> None:
-    few, many = (config_for("style", Circumstances(n, 860_000_000, 24 << 30, "a/b")) for n in (4, 80))
+    few, many = (config_for("style", PresetInputs(n, 860_000_000, 24 << 30, "a/b")) for n in (4, 80))
     assert few["train"]["max_steps"] == 300 and many["train"]["max_steps"] == 2000
-    tight, roomy = (config_for("full", Circumstances(500, 860_000_000, size << 30, "a/b")) for size in (16, 80))
+    tight, roomy = (config_for("full", PresetInputs(500, 860_000_000, size << 30, "a/b")) for size in (16, 80))
     assert tight["train"]["gradient_checkpointing"] and tight["optim"] == {"name": "adamw8bit"}
     assert "gradient_checkpointing" not in roomy["train"] and "optim" not in roomy
 

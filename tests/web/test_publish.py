@@ -119,7 +119,7 @@ def test_a_lora_is_published_at_the_end_of_its_run(studio: Server, hub: Hub, tmp
     run = max(runs.every(studio.home), key=lambda r: r.record()["created"])
     job = until(lambda: next((j for j in work.Job.every(studio.home) if j.record()["subject"] == run.id), None))
     until(lambda: job.exit(), 120)
-    assert runs.Reader().state(job)[0] == "finished", job.log_file.read_text()
+    assert runs.EventReader().state(job)[0] == "finished", job.log_file.read_text()
     folder = hub.repos["writer/lora"].revisions["main"]
     assert not hub.repos["writer/lora"].private and "load_lora_weights" in (folder / "README.md").read_text()
     draws(ROOT / "studio/assets/base", folder)

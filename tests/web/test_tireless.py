@@ -34,7 +34,7 @@ def refuse(number: int) -> Any:
 def crowded(home: Path, limit: int) -> Studio:
     """A studio where strangers sign in."""
     settings = Settings(home=home, auth="hf", limits=Limits(bytes=limit))
-    return Studio(home, launch.Launcher(home), runs.Reader(), settings)
+    return Studio(home, launch.Launcher(home), runs.EventReader(), settings)
 
 
 def test_a_run_that_cannot_be_asked_keeps_nobodys_trash_from_being_emptied(

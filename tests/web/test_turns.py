@@ -99,7 +99,7 @@ def alone(crowded: Space, run_id: str, steps: int, tmp: Path) -> dict[int, float
         (home / part).parent.mkdir(parents=True, exist_ok=True)
         (home / part).symlink_to(crowded.server.home / part)
     whole = runs.create(home, name="unbroken", owner="local", config=source.created_config(), rows=source.rows())
-    supervisor, reader = launch.spawn(whole, 1), runs.Reader()
+    supervisor, reader = launch.spawn(whole, 1), runs.EventReader()
     until(lambda: reader.history(whole).step >= steps, 120)
     launch.ask(whole, "cancel", reader)
     supervisor.wait(60)

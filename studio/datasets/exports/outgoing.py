@@ -102,7 +102,7 @@ def pack(dataset: Dataset) -> zips.Download:
     paths: dict[str, str] = {}
     for row, name, (path, size) in zip(rows, names, stored_sizes(dataset, rows), strict=True):
         place = f"{row['split']}/{name}"
-        contents.append((place, zips.Stored(path, size)))
+        contents.append((place, zips.ImmutableFile(path, size)))
         paths[place] = str(path)
     parts = zips.lazy_zip(contents, lambda name: _crc32(paths[name]))
     images = list(map(itemgetter("image"), rows))

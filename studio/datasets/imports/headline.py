@@ -16,7 +16,7 @@ from studio.datasets.imports.reporting import Report
 from studio.datasets.imports.sources import Entry
 from studio.datasets.schema import Ask, ColumnSample, Row
 from studio.datasets.tabular import columns
-from studio.datasets.tabular.listed import Table
+from studio.datasets.tabular.picture_tables import Table
 from studio.datasets.text import captions
 from studio.messages import Message
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from studio.datasets.imports.layout import Layout
 
 @dataclass(frozen=True)
-class GivenTable:
+class PictureTable:
     """A table that holds pictures: its name, the kinds of its columns, those taken, and a value of each."""
 
     name: str
@@ -36,7 +36,7 @@ class GivenTable:
     @property
     def words(self) -> list[str]:
         """The columns of words that captions were not taken from."""
-        known = (self.caption, *columns.PLAIN[:2], *captions.MORE_KEYS, "split")
+        known = (self.caption, *columns.CERTAIN_NAMES[:2], *captions.MORE_KEYS, "split")
         return _others(_of_kinds(self, (columns.TEXT, columns.TEXTS)), known)
 
 
@@ -149,14 +149,14 @@ def _of_unused(table: Table) -> Iterator[Ask]:
                            "was looked for.", file=table.entry.shown, columns=_listed(table)))
 
 
-def _of_wordless(table: GivenTable) -> Iterator[Ask]:
+def _of_wordless(table: PictureTable) -> Iterator[Ask]:
     """A table that holds pictures and has no captions."""
     if table.caption:
         return
     yield _ask("column", table.name, 1, _shown(table.words, table.samples, None),
                Message("{file} has pictures, and none of its columns is known to hold captions ({names} were "
                        "looked for): it has {columns}. Name the column.", file=table.name,
-                       names=columns.LOOKED_FOR, columns=columns.listed(table.kinds)))
+                       names=columns.LOOKED_FOR, columns=columns.described(table.kinds)))
 
 
 def _of_unfit(layout: Layout) -> Iterator[Ask]:
@@ -239,7 +239,7 @@ def _of_columns(layout: Layout) -> Iterator[str]:
     for holder in layout.given:
         yield from _of_given(holder, layout)
     beside = layout.sidecars
-    unusual = _others(beside.columns, columns.PLAIN)
+    unusual = _others(beside.columns, columns.CERTAIN_NAMES)
     if unusual:
         yield Message("JSON files beside pictures: captions were taken from {names}.",
                       names=repr(", ".join(unusual)[:300]))
@@ -249,18 +249,18 @@ def _of_columns(layout: Layout) -> Iterator[str]:
 
 
 def _of_table(table: Table) -> Iterator[str]:
-    unusual = _others(table.words.taken, columns.PLAIN)
+    unusual = _others(table.words.taken, columns.CERTAIN_NAMES)
     if unusual:
         yield Message("{file}: captions were taken from the column {name}.", file=table.entry.shown,
                       name=repr(", ".join(unusual)))
-    left = _others(table.words.left, columns.PLAIN[:2])
+    left = _others(table.words.left, columns.CERTAIN_NAMES[:2])
     if table.words.taken and left:
         yield Message("{file}: words of other columns were not taken: {names}.", file=table.entry.shown,
                       names=", ".join(left)[:300])
 
 
-def _of_given(table: GivenTable, layout: Layout) -> Iterator[str]:
-    if table.caption and table.caption not in columns.PLAIN and not layout.options.caption_column:
+def _of_given(table: PictureTable, layout: Layout) -> Iterator[str]:
+    if table.caption and table.caption not in columns.CERTAIN_NAMES and not layout.options.caption_column:
         yield Message("{file}: captions were taken from the column {name}.", file=table.name, name=repr(table.caption))
     if table.caption and table.words:
         yield Message("{file}: words of other columns were not taken: {names}.", file=table.name,
@@ -283,7 +283,7 @@ def _bare(rows: Rows) -> Rows:
     return [row for row in rows if not any(row["captions"])]
 
 
-def _of_kinds(table: GivenTable, kinds: Collection[str]) -> list[str]:
+def _of_kinds(table: PictureTable, kinds: Collection[str]) -> list[str]:
     """The columns of a table that are of one of the kinds."""
     return [name for name, kind in table.kinds.items() if kind in kinds]
 

@@ -110,7 +110,7 @@ class TableRow(TypedDict, total=False):
     end: bool
 
 
-class Unreadable(StudioError):
+class UnreadableTable(StudioError):
     """A table that cannot be read; the message is a sentence for a person."""
 
 
@@ -142,7 +142,7 @@ class Rows:
             row = self._next(self._process.stdout)
 
     def _next(self, stream: IO[bytes]) -> dict[str, Any] | None:
-        """The next message. Raises Unreadable: what it says went wrong, silence, or its death."""
+        """The next message. Raises UnreadableTable: what it says went wrong, silence, or its death."""
         watch = threading.Timer(SILENCE, self._process.kill)
         watch.start()
         data = b""
@@ -156,9 +156,9 @@ class Rows:
         if message is None or len(data) != size:
             silent = watch.finished.is_set() and self._process.wait() == -9
             why = Message("nothing came any more") if silent else Message("damaged")
-            raise Unreadable(Message("Reading it broke off ({why}): check the network and try again.", why=why))
+            raise UnreadableTable(Message("Reading it broke off ({why}): check the network and try again.", why=why))
         if "error" in message:
-            raise Unreadable(message["error"])
+            raise UnreadableTable(message["error"])
         if "size" in message:
             message["bytes"] = data
         return message
@@ -177,7 +177,7 @@ class Rows:
 
 def preview(home: Path, source: HubSource, token: str | None = None) -> dict[str, Any]:
     """What is there before anything large is fetched: the head of `Rows`, and `rows`: the first few, each {captions,
-    values, thumb (a data: address, or None), problem (or None)}. Raises Unreadable."""
+    values, thumb (a data: address, or None), problem (or None)}. Raises UnreadableTable."""
     began = time.monotonic()
     with Rows(home / "cache", {"hub": source.wish(), "preview": PREVIEW_ROWS}, token) as table:
         decoder = workers.Worker(table.folder)

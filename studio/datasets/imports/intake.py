@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from studio import limited, storage
-from studio.datasets import naming
+from studio.datasets import references
 from studio.datasets.imports import meanings, sources, words
-from studio.datasets.imports.headline import GivenTable
-from studio.datasets.imports.hubsource import Rows, Unreadable
+from studio.datasets.imports.headline import PictureTable
+from studio.datasets.imports.hubsource import Rows, UnreadableTable
 from studio.datasets.imports.layout import MOST_TEXT, Layout, TooMuchText
 from studio.datasets.imports.pool import Cancelled, DatasetDeleted, Pool, check, staging_of
 from studio.datasets.imports.reporting import Report
-from studio.datasets.imports.sources import Entry, Given
-from studio.datasets.naming import relying
+from studio.datasets.imports.sources import Annotations, Entry
 from studio.datasets.options import Options
+from studio.datasets.references import relying
 from studio.datasets.schema import ImportReport, PictureFacts, Row
 from studio.datasets.store import FULL, Dataset
 from studio.datasets.tabular.records import Record
@@ -121,7 +121,7 @@ class Intake:
                 self.total = table.head["total"]
                 report.note(_read_from(name, table))
                 return self._commit(layout, [], [self._of_table(layout, name, table)])
-        except Unreadable as problem:
+        except UnreadableTable as problem:
             report.give_up(str(problem))
             return self._commit(layout, [], [])
 
@@ -138,8 +138,8 @@ class Intake:
                 return None
             with table:
                 return [Record(row["number"], row["line"]) for row in table]
-        except Unreadable as problem:
-            raise sources.NotTaken(str(problem)) from None
+        except UnreadableTable as problem:
+            raise sources.ImportRejected(str(problem)) from None
 
     def _of_file(self, layout: Layout, entry: Entry, table: Rows) -> Iterator[Entry]:
         """The pictures in a parquet file, which counts as its rows, as an archive does."""
@@ -149,21 +149,21 @@ class Intake:
         split = meanings.split_of_file(entry.key) or meanings.split_of_folders(entry.key)
         try:
             yield from self._of_table(layout, entry.shown, table, f"{entry.name}/", split)
-        except Unreadable as problem:
+        except UnreadableTable as problem:
             report.entries.insert(place, entry)
             report.skip(entry, str(problem))
 
     def _of_table(self, layout: Layout, name: str, table: Rows, prefix: str = "", split: str = "") -> Iterator[Entry]:
         """The pictures in a table, each with what its row says; `prefix` is put before their names, and `split` is of
-        those that have none. Raises Unreadable."""
+        those that have none. Raises UnreadableTable."""
         report = layout.report
-        layout.given.append(GivenTable(name, table.head["columns"], table.head["image"], table.head["caption"],
-                                       table.head["samples"]))
+        layout.given.append(PictureTable(name, table.head["columns"], table.head["image"], table.head["caption"],
+                                         table.head["samples"]))
         for row in table:
             texts, _ = captions.of_texts(row["captions"])
             entry = Entry(prefix + row["name"], data=row.get("bytes"), problem=row.get("problem", ""))
-            entry.given = Given(list(texts), row["split"] or split or "train", row.get("more", {}),
-                                row.get("texts", {}))
+            entry.given = Annotations(list(texts), row["split"] or split or "train", row.get("more", {}),
+                                      row.get("texts", {}))
             report.add(entry)
             if row.get("several", 1) > 1:
                 report.count(Message("first picture of several in a row taken"))
@@ -279,7 +279,7 @@ def main() -> None:
             storage.write_json(folder / "progress.json", progress())
 
     os.nice(10)  # the page and a running training come first
-    pictures = naming.lock(dataset.home)
+    pictures = references.lock(dataset.home)
     pictures.open()
     _confine(dataset, task)
     try:

@@ -19,17 +19,17 @@ from pathlib import Path, PurePosixPath
 from studio.datasets.imports import headline, meanings, newrows
 from studio.datasets.imports.matching import Match, Names
 from studio.datasets.imports.reporting import Report
-from studio.datasets.imports.sources import Entry, NotTaken, within
+from studio.datasets.imports.sources import Entry, ImportRejected, within
 from studio.datasets.options import Options
 from studio.datasets.pictures import kinds
 from studio.datasets.schema import PictureFacts, Row
-from studio.datasets.tabular import listed
+from studio.datasets.tabular import picture_tables
 from studio.datasets.tabular import records as tables
-from studio.datasets.tabular.listed import Table
-from studio.datasets.tabular.records import NoTable, Record
+from studio.datasets.tabular.picture_tables import Table
+from studio.datasets.tabular.records import NotATable, Record
 from studio.datasets.tabular.sidecars import SUFFIXES, Sidecars
 from studio.datasets.text import captions
-from studio.datasets.text.captions import Line
+from studio.datasets.text.captions import RowText
 from studio.datasets.text.texts import Texts
 from studio.messages import Message
 
@@ -51,8 +51,8 @@ class TooMuchText(Exception):
 class Layout:
     """Sorts a report's entries into pictures and what is said of them; turns decoded pictures into rows.
 
-    `parquet` reads the records of a parquet file, None where it holds pictures itself; it raises NotTaken for one that
-    cannot be read."""
+    `parquet` reads the records of a parquet file, None where it holds pictures itself; it raises ImportRejected for
+    one that cannot be read."""
 
     def __init__(self, report: Report, options: Options = Options(), parquet: Parquet | None = None):
         self.report = report
@@ -62,7 +62,7 @@ class Layout:
         self._text_left = MOST_TEXT
         self.pictures: list[Entry] = []
         self.tables: list[Table] = []
-        self.given: list[headline.GivenTable] = []  # tables that hold pictures themselves
+        self.given: list[headline.PictureTable] = []  # tables that hold pictures themselves
         self._changes: dict[Entry, set[str]] = {}
         self._taken: dict[Entry, Counter[str]] = {}  # file of words -> what was taken of it instead, or ""
         words, lists = self._sort()
@@ -142,7 +142,7 @@ class Layout:
             raise error
         if self.report.verdict(entry) is not None:
             return
-        if isinstance(error, NotTaken):
+        if isinstance(error, ImportRejected):
             self.report.skip(entry, str(error))
         else:
             self.report.skip(entry, Message("cannot be read ({why})", why=error))
@@ -161,22 +161,22 @@ class Layout:
 
         try:
             records = self._records(entry, is_name)
-        except NoTable as why:
+        except NotATable as why:
             if entry.suffix in TABLES:
                 self.report.skip(entry, str(why))
             return  # an orphan
-        except NotTaken as refusal:
+        except ImportRejected as refusal:
             self.report.skip(entry, str(refusal))
             return
         if records is None:  # it holds pictures itself
             return
         records = list(records)
-        column = listed.coded_column(records)
+        column = picture_tables.coded_column(records)
         if column:
             self._take_coded(entry, records, column)
             return
-        table = listed.read(entry, records, find, picture=self.options.image_column,
-                            caption=self.options.caption_column)
+        table = picture_tables.read(entry, records, find, picture=self.options.image_column,
+                                    caption=self.options.caption_column)
         self.tables.append(table)
         if table.named or table.picture or not table.samples:  # else it is told that it is no table of pictures
             for problem in table.problems:
@@ -184,18 +184,18 @@ class Layout:
 
     def _take_coded(self, entry: Entry, records: list[Record], column: str) -> None:
         """A table whose column holds pictures written as text: each row is one."""
-        words = listed.words_of(records, column, self.options.caption_column)
-        self.given.append(headline.GivenTable(entry.shown, *listed.described(records, column, words)))
+        words = picture_tables.words_of(records, column, self.options.caption_column)
+        self.given.append(headline.PictureTable(entry.shown, *picture_tables.described(records, column, words)))
         split = meanings.split_of_file(entry.key) or meanings.split_of_folders(entry.key)
         for record in records:
-            picture = listed.coded_picture(entry, record, column, words, split or "train")
+            picture = picture_tables.coded_picture(entry, record, column, words, split or "train")
             self.report.add(picture)
             if not picture.problem:
                 self.pictures.append(picture)
                 self._note(entry, "")
 
     def _records(self, entry: Entry, is_name: tables.IsName) -> Iterable[Record] | None:
-        """The records of a table. Raises NoTable, NotTaken."""
+        """The records of a table. Raises NotATable, ImportRejected."""
         if entry.suffix in ARROW:
             return self._parquet(entry) if self._parquet else ()
         if entry.suffix in LINES:
@@ -264,7 +264,7 @@ class Layout:
             self.report.count(problem)
         return [row]
 
-    def _captions(self, entry: Entry, lines: list[Line]) -> list[str]:
+    def _captions(self, entry: Entry, lines: list[RowText]) -> list[str]:
         """What a picture is called, the name that was chosen where it came without a caption. Raises TooMuchText."""
         texts = list(filter(None, self._said(entry, lines))) or [self._named(entry)]
         if len(texts) > MOST_CAPTIONS:
@@ -280,7 +280,7 @@ class Layout:
         names = {"file name": place.stem, "folder name": place.parent.name}
         return captions.of_name(names.get(self.options.caption_from, ""))
 
-    def _lines(self, entry: Entry) -> Iterator[Line]:
+    def _lines(self, entry: Entry) -> Iterator[RowText]:
         """What tables say of a picture; of tables of one name in a folder the first that says something."""
         spoken: dict[tuple[int, str], str] = {}
         for table in self.tables:
@@ -293,7 +293,7 @@ class Layout:
             if not before:
                 yield from lines
 
-    def _said(self, entry: Entry, lines: list[Line]) -> list[str]:
+    def _said(self, entry: Entry, lines: list[RowText]) -> list[str]:
         """The captions that came with a picture; other files of words that have some are told as not taken."""
         if entry.given is not None:
             return entry.given.captions
@@ -337,7 +337,7 @@ class Layout:
         """Note that a file of words was taken for a picture, or what was taken instead of it."""
         self._taken.setdefault(file, Counter())[instead] += 1
 
-    def _split(self, entry: Entry, lines: list[Line]) -> str:
+    def _split(self, entry: Entry, lines: list[RowText]) -> str:
         if entry.given is not None and entry.given.split:
             return entry.given.split
         of_lines = [line.split for line in lines]
@@ -351,7 +351,7 @@ class Layout:
     def finish(self, rows: list[Row]) -> list[Row]:
         """The rows, once every file of words has its verdict and the notes are written."""
         for table in self.tables:
-            self._judge(table.entry, listed.why_unused(table))
+            self._judge(table.entry, picture_tables.why_unused(table))
         for entry in self.report.open():  # files of words alone: each picture has its verdict
             self._judge(entry)
         if rows and all(row["split"] != "train" for row in rows):

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from studio import storage
-from studio.datasets import naming
+from studio.datasets import references
 from studio.datasets.imports import sources
 from studio.datasets.imports.sources import Entry
 from studio.datasets.options import Options
@@ -89,7 +89,7 @@ class Pool:
             if facts.get("errno") in faults.KNOWN:
                 raise OSError(facts["errno"], facts["problem"])
             return facts if "problem" in facts else self._believed(worker.folder, facts)
-        except sources.NotTaken as refusal:
+        except sources.ImportRejected as refusal:
             return {"problem": str(refusal)}
         finally:
             entry.data = None
@@ -98,7 +98,7 @@ class Pool:
     def _believed(self, folder: Path, facts: PictureFacts) -> PictureFacts:
         """The facts, where they are of a picture that the decoder wrote: it read a stranger's file, and what it says
         may be that file's words. Raises Cancelled."""
-        if not naming.is_picture(facts):
+        if not references.is_picture(facts):
             return {"problem": UNTRUE}
         picture = folder / f"{facts['sha256']}.{facts['ext']}"
         if not picture.is_file() or storage.sha256_file(picture) != facts["sha256"]:

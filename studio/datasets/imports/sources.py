@@ -32,7 +32,7 @@ SYSTEM = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
 BIDI = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
-class NotTaken(StudioError):
+class ImportRejected(StudioError):
     """An archive or an import that is not taken; the message is the reason a person reads."""
 
 
@@ -44,7 +44,7 @@ class Part(NamedTuple):
     size: int
 
 
-class Given(NamedTuple):
+class Annotations(NamedTuple):
     """What a row of a table said of its picture: captions, the split it is in, more (captions.MORE_KEYS), and the texts
     of all its columns of words."""
 
@@ -70,7 +70,7 @@ class Entry:
     info: zipfile.ZipInfo | None = None
     part: Part | None = None
     data: bytes | None = None
-    given: Given | None = None
+    given: Annotations | None = None
     origin: str = ""
 
     @property
@@ -92,7 +92,7 @@ class Entry:
         return PurePosixPath(self.name).suffix.lower()
 
     def on_disk(self, spool: Path) -> Path:
-        """A path to the content; an archive's entry is written to `spool`. Raises NotTaken."""
+        """A path to the content; an archive's entry is written to `spool`. Raises ImportRejected."""
         if self.path is not None:
             return self.path
         with open(spool, "wb") as out:
@@ -100,7 +100,7 @@ class Entry:
         return spool
 
     def read(self) -> bytes:
-        """The content of a small file. Raises NotTaken."""
+        """The content of a small file. Raises ImportRejected."""
         if self.path is not None:
             return self.path.read_bytes()
         out = _Buffer()
@@ -108,7 +108,7 @@ class Entry:
         return bytes(out)
 
     def _unpack(self, out: _Target) -> None:
-        """Write the content into `out`. Raises NotTaken."""
+        """Write the content into `out`. Raises ImportRejected."""
         if self.data is not None:
             out.write(self.data)
         elif self.part is not None:
@@ -126,10 +126,10 @@ class Entry:
                 while block := file.read(1 << 18):
                     taken += len(block)
                     if taken > MAX_FILE:
-                        raise NotTaken(Message("unpacks to more than {size} MB", size=MAX_FILE >> 20))
+                        raise ImportRejected(Message("unpacks to more than {size} MB", size=MAX_FILE >> 20))
                     out.write(block)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error) as error:
-            raise NotTaken(Message("damaged in the zip ({why})", why=error)) from None
+            raise ImportRejected(Message("damaged in the zip ({why})", why=error)) from None
 
 
 def _safe(character: str) -> str:
@@ -162,7 +162,7 @@ def entries(files: Iterable[tuple[str, Path]]) -> list[Entry]:
         archives += 1
         try:
             inside = ARCHIVES[loose.suffix](path, archives, left)
-        except NotTaken as refusal:
+        except ImportRejected as refusal:
             loose.problem = str(refusal)
             inside = [loose]
         for entry in inside:
@@ -211,12 +211,13 @@ def _loose(name: str, path: Path) -> Entry:
 
 
 def _archive(path: Path, source: int, left: int) -> list[Entry]:
-    """The entries of a zip, whose directory alone is read; `left` bytes may still be unpacked. Raises NotTaken."""
+    """The entries of a zip, whose directory alone is read; `left` bytes may still be unpacked. Raises
+    ImportRejected."""
     _check_directory(path)
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error, EOFError) as error:
-        raise NotTaken(Message("not a zip, or a damaged or incomplete one ({why})", why=error)) from None
+        raise ImportRejected(Message("not a zip, or a damaged or incomplete one ({why})", why=error)) from None
     infos = list(filterfalse(zipfile.ZipInfo.is_dir, archive.infolist()))
     unpacked = 0
     packed = 0
@@ -225,13 +226,13 @@ def _archive(path: Path, source: int, left: int) -> list[Entry]:
         packed += info.compress_size
     packed = min(path.stat().st_size, packed)  # entries may claim the same bytes
     if not infos:
-        raise NotTaken(Message("the zip is empty"))
+        raise ImportRejected(Message("the zip is empty"))
     if unpacked > left:
-        raise NotTaken(Message("the zip unpacks to {size:.1f} GB; at most {most} GB are taken at once",
-                               size=unpacked / 1e9, most=MAX_TOTAL >> 30))
+        raise ImportRejected(Message("the zip unpacks to {size:.1f} GB; at most {most} GB are taken at once",
+                                     size=unpacked / 1e9, most=MAX_TOTAL >> 30))
     if unpacked > MAX_FILE and unpacked > MAX_RATIO * max(packed, 1):
-        raise NotTaken(Message("the zip unpacks to more than {times} times its size, as a zip bomb does",
-                               times=MAX_RATIO))
+        raise ImportRejected(Message("the zip unpacks to more than {times} times its size, as a zip bomb does",
+                                     times=MAX_RATIO))
     return [_inside(archive, info, source) for info in infos]
 
 
@@ -249,15 +250,16 @@ def _tar(path: Path, source: int, left: int) -> list[Entry]:
                 if entry.part:
                     total += info.size
                 if len(inside) > MAX_ENTRIES:
-                    raise NotTaken(Message("the tar lists more than {most:,} files; no more are taken at once",
-                                           most=MAX_ENTRIES))
+                    raise ImportRejected(Message("the tar lists more than {most:,} files; no more are taken at once",
+                                                 most=MAX_ENTRIES))
                 if total > left:
-                    raise NotTaken(Message("the tar holds more than the {most} GB that are taken at once",
-                                           most=MAX_TOTAL >> 30))
+                    raise ImportRejected(Message("the tar holds more than the {most} GB that are taken at once",
+                                                 most=MAX_TOTAL >> 30))
     except (tarfile.TarError, OSError, ValueError, EOFError, MemoryError, RecursionError) as error:
-        raise NotTaken(Message("not a tar, or a damaged, compressed or incomplete one ({why})", why=error)) from None
+        why = Message("not a tar, or a damaged, compressed or incomplete one ({why})", why=error)
+        raise ImportRejected(why) from None
     if not inside:
-        raise NotTaken(Message("the tar is empty"))
+        raise ImportRejected(Message("the tar is empty"))
     return inside
 
 
@@ -287,13 +289,13 @@ def _problem(entry: Entry, parts: Sequence[str]) -> str:
 
 
 def _check_directory(path: Path) -> None:
-    """Refuse by the end record, before the directory is read into memory. Raises NotTaken."""
+    """Refuse by the end record, before the directory is read into memory. Raises ImportRejected."""
     count = zips.listed_files(path)
     if count is None:
-        raise NotTaken(Message("not a zip, or an incomplete one (its directory is missing)"))
+        raise ImportRejected(Message("not a zip, or an incomplete one (its directory is missing)"))
     if count > MAX_ENTRIES:
-        raise NotTaken(Message("the zip lists {count:,} files; at most {most:,} are taken at once", count=count,
-                               most=MAX_ENTRIES))
+        raise ImportRejected(Message("the zip lists {count:,} files; at most {most:,} are taken at once", count=count,
+                                     most=MAX_ENTRIES))
 
 
 def _inside(archive: zipfile.ZipFile, info: zipfile.ZipInfo, source: int) -> Entry:

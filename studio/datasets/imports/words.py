@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TypedDict, cast
 
 from studio import storage
-from studio.datasets.imports.headline import GivenTable
-from studio.datasets.imports.hubsource import Rows, Unreadable
+from studio.datasets.imports.headline import PictureTable
+from studio.datasets.imports.hubsource import Rows, UnreadableTable
 from studio.datasets.imports.layout import ARROW, Layout
 from studio.datasets.imports.reporting import Report
-from studio.datasets.imports.sources import Entry, Given, NotTaken
+from studio.datasets.imports.sources import Annotations, Entry, ImportRejected
 from studio.datasets.options import Options
 from studio.datasets.schema import PictureFacts, RowChange
 from studio.datasets.store import Dataset
@@ -38,7 +38,7 @@ MOST_READINGS = 4  # that are remembered
 WHAT = "read again"
 
 
-class SeenGiven(TypedDict):
+class StoredAnnotations(TypedDict):
     """What the row of a table that holds pictures said of one: `sources.Given`."""
 
     captions: list[str]
@@ -47,7 +47,7 @@ class SeenGiven(TypedDict):
     texts: dict[str, list[str]]
 
 
-class SeenFile(TypedDict, total=False):
+class StoredFile(TypedDict, total=False):
     """A line of seen.jsonl: a file of the import, with `pid`, `facts` and perhaps `given` of a taken picture, the
     number of the `content` of a file of words, or the `problem` of any other."""
 
@@ -56,7 +56,7 @@ class SeenFile(TypedDict, total=False):
     origin: str
     pid: str
     facts: JsonObject
-    given: SeenGiven
+    given: StoredAnnotations
     content: int
     problem: str
 
@@ -166,14 +166,14 @@ def _by(wishes: dict[str, str], options: Options) -> Options:
 
 
 def _line(entry: Entry, layout: Layout, pids: Mapping[Entry, str],
-          facts: Mapping[Entry, Mapping[str, object]]) -> SeenFile:
+          facts: Mapping[Entry, Mapping[str, object]]) -> StoredFile:
     """What is kept of one file, beside its content: its name, and what is known of a picture that was taken."""
-    line: SeenFile = {"name": entry.name, "source": entry.source, "origin": entry.origin}
+    line: StoredFile = {"name": entry.name, "source": entry.source, "origin": entry.origin}
     if entry in pids:
         line["pid"] = pids[entry]
         line["facts"] = {key: facts[entry][key] for key in ("sha256", "ext", "width", "height", "changes")}
         if entry.given is not None:
-            line["given"] = cast("SeenGiven", entry.given._asdict())
+            line["given"] = cast("StoredAnnotations", entry.given._asdict())
     return line
 
 
@@ -183,21 +183,21 @@ def _content(entry: Entry, layout: Layout) -> bytes | None:
         return None
     content = layout.texts.kept.get(entry)
     if content is None and entry.suffix in ARROW and entry.size <= LARGEST_TABLE:
-        with suppress(NotTaken):  # damaged in its archive, as the report says
+        with suppress(ImportRejected):  # damaged in its archive, as the report says
             content = entry.read()
     return content
 
 
-def _entries(packed: zipfile.ZipFile) -> Iterator[tuple[Entry, SeenFile]]:
+def _entries(packed: zipfile.ZipFile) -> Iterator[tuple[Entry, StoredFile]]:
     """Every file of the import, as it was seen, with what is known of it."""
     with packed.open("seen.jsonl") as lines:
         for raw in io.TextIOWrapper(lines, "utf-8"):
-            line = cast("SeenFile", json.loads(raw))
+            line = cast("StoredFile", json.loads(raw))
             entry = Entry(line["name"], line["source"], problem=line.get("problem", ""), origin=line["origin"])
             if "content" in line:
                 entry.data = packed.read(str(line["content"]))
             if "given" in line:
-                entry.given = Given(**line["given"])
+                entry.given = Annotations(**line["given"])
             yield entry, line
 
 
@@ -206,7 +206,7 @@ def _reading(dataset: Dataset, packed: zipfile.ZipFile, options: Options) -> tup
     seen = list(_entries(packed))
     report = Report([entry for entry, _ in seen if entry.given is None])
     layout = Layout(report, options, lambda entry: _records(dataset, entry))
-    layout.given += [GivenTable(**table) for table in json.loads(packed.read("about.json"))["tables"]]
+    layout.given += [PictureTable(**table) for table in json.loads(packed.read("about.json"))["tables"]]
     rows = []
     texts_of: dict[str, list[str]] = {}  # by pid
     for entry, line in seen:
@@ -224,11 +224,11 @@ def _reading(dataset: Dataset, packed: zipfile.ZipFile, options: Options) -> tup
 
 
 def _records(dataset: Dataset, entry: Entry) -> list[Record]:
-    """The records of a parquet file of names. Raises NotTaken."""
+    """The records of a parquet file of names. Raises ImportRejected."""
     spool = dataset.path / ".spool-again.parquet"
     try:
         path = entry.on_disk(spool).absolute()
         with Rows(dataset.path, {"parquet": os.fsencode(path).hex()}, read=[path]) as table:
             return [Record(row["number"], row["line"]) for row in table if "line" in row]
-    except Unreadable as problem:
-        raise NotTaken(str(problem)) from None
+    except UnreadableTable as problem:
+        raise ImportRejected(str(problem)) from None

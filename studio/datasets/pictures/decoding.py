@@ -35,7 +35,7 @@ STRIPPED = {"JPEG": (pixels.bare_jpeg, "jpg"), "MPO": (pixels.bare_jpeg, "jpg"),
 WEBP_MOST = 16_000_000  # pixels; beyond, PNG needs a fraction of WebP's memory
 
 
-class Unusable(StudioError):
+class UnusablePicture(StudioError):
     """A picture that cannot be used; the message is the reason a person reads. `kind` is what the file is instead."""
 
     def __init__(self, reason: str, kind: str = ""):
@@ -44,7 +44,7 @@ class Unusable(StudioError):
 
 
 @dataclass
-class Normal:
+class NormalizedPicture:
     """A normalised picture: the file's bytes, what it shows, and what was changed."""
 
     data: bytes
@@ -53,9 +53,9 @@ class Normal:
     changes: list[str] = field(default_factory=list)
 
 
-def normalise(path: Path, background: str = pixels.WHITE) -> Normal:
+def normalise(path: Path, background: str = pixels.WHITE) -> NormalizedPicture:
     """The normalised copy of the picture in `path`, what is transparent laid on `background` (#rrggbb). Raises
-    Unusable, with the reason in words."""
+    UnusablePicture, with the reason in words."""
     try:
         with open(path, "rb") as file, _opened(file) as image:
             check_size(*image.size)
@@ -65,13 +65,13 @@ def normalise(path: Path, background: str = pixels.WHITE) -> Normal:
             image.load()
             return _normal(path, image, kind, background)
     except UnidentifiedImageError:
-        raise Unusable(*_unidentified(path)) from None
-    except (Unusable, SystemExit, KeyboardInterrupt):
+        raise UnusablePicture(*_unidentified(path)) from None
+    except (UnusablePicture, SystemExit, KeyboardInterrupt):
         raise
     except MemoryError:
-        raise Unusable(Message("decoding it needs more than {size} MB of memory", size=MEMORY >> 20)) from None
+        raise UnusablePicture(Message("decoding it needs more than {size} MB of memory", size=MEMORY >> 20)) from None
     except Exception as error:
-        raise Unusable(_reason(error)) from None
+        raise UnusablePicture(_reason(error)) from None
 
 
 def _reason(error: Exception) -> Message:
@@ -102,17 +102,17 @@ def _unidentified(path: Path) -> tuple[str, str]:
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuse by the header alone, before a pixel is decoded. Raises Unusable."""
+    """Refuse by the header alone, before a pixel is decoded. Raises UnusablePicture."""
     if width * height > MAX_PIXELS:
         megapixels = width * height / 1e6
-        raise Unusable(Message("{width} x {height} is {size:.0f} MP; at most {most:.0f} MP are read", width=width,
-                               height=height, size=megapixels, most=MAX_PIXELS / 1e6))
+        raise UnusablePicture(Message("{width} x {height} is {size:.0f} MP; at most {most:.0f} MP are read",
+                                      width=width, height=height, size=megapixels, most=MAX_PIXELS / 1e6))
     if min(width, height) < MIN_SIDE:
-        raise Unusable(Message("{width} x {height} is smaller than {least} px on one side", width=width, height=height,
-                               least=MIN_SIDE))
+        raise UnusablePicture(Message("{width} x {height} is smaller than {least} px on one side", width=width,
+                                      height=height, least=MIN_SIDE))
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise Unusable(Message("{width} x {height} is longer than {most} times its width", width=width, height=height,
-                               most=MAX_ASPECT))
+        raise UnusablePicture(Message("{width} x {height} is longer than {most} times its width", width=width,
+                                      height=height, most=MAX_ASPECT))
 
 
 def _verify(file: BinaryIO) -> None:
@@ -123,7 +123,7 @@ def _verify(file: BinaryIO) -> None:
     file.seek(place)
 
 
-def _normal(path: Path, image: Image.Image, kind: str, background: str) -> Normal:
+def _normal(path: Path, image: Image.Image, kind: str, background: str) -> NormalizedPicture:
     """The picture upright, in sRGB and without alpha: the coded pixels of the file where they are so already."""
     changes: list[str] = []
     upright = pixels.upright(image, changes)
@@ -135,8 +135,8 @@ def _normal(path: Path, image: Image.Image, kind: str, background: str) -> Norma
     if same and strip is not None:
         bare = strip(path.read_bytes())
         if bare is not None:
-            return Normal(bare, ext, result, changes)
-    return Normal(*_encode(result), result, changes)
+            return NormalizedPicture(bare, ext, result, changes)
+    return NormalizedPicture(*_encode(result), result, changes)
 
 
 def _encode(image: Image.Image) -> tuple[bytes, str]:
@@ -174,7 +174,7 @@ def answer(request: JsonObject, folder: Path) -> JsonObject:
         (folder / f"{sha256}.{normal.ext}").write_bytes(normal.data)
         (folder / f"{sha256}.thumb").write_bytes(thumbnail(normal.image))
         return {"sha256": sha256, "ext": normal.ext, "width": width, "height": height, "changes": normal.changes}
-    except Unusable as problem:
+    except UnusablePicture as problem:
         return {"problem": str(problem), "kind": problem.kind}
     except OSError as error:
         return {"problem": str(error), "errno": error.errno}

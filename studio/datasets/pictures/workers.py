@@ -27,7 +27,7 @@ class Worker:
         """The answer to a request; {problem} also where the process died of it or ran out of time."""
         try:
             return cast(PictureFacts, self._process.ask(request))
-        except limited.Stopped as stopped:
+        except limited.NoAnswer as stopped:
             return {"problem": str(stopped)}
 
     def normalise(self, path: Path, **options: str) -> PictureFacts:

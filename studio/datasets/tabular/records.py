@@ -14,8 +14,8 @@ from pathlib import PurePosixPath
 from typing import TypeGuard, TypeVar
 
 from studio.datasets.imports.matching import NUMBERED
-from studio.datasets.tabular.columns import CAPTIONS, FILES
-from studio.datasets.text.encodings import Decoded, Reader
+from studio.datasets.tabular.columns import CAPTION_NAMES, FILE_NAMES
+from studio.datasets.text.encodings import Decoded, TextDecoder
 from studio.errors import StudioError
 from studio.messages import JsonObject, Message
 
@@ -27,14 +27,14 @@ OWN_ROWS = ({"op", "import", "row.image"}, {"op", "what"})  # of a data set of a
 OWN_REPORT = ["file", "verdict", "why"]  # the header of what a studio says of an import: it may lie beside the pictures
 ROWS_TRIED = 50  # of a CSV file, to find its delimiter
 LIST_KEYS = ("data", "images", "rows", "items", "samples", "entries", "records", "annotations")
-HEADERS = frozenset((*FILES, *CAPTIONS))
+HEADERS = frozenset((*FILE_NAMES, *CAPTION_NAMES))
 MOST_FIELDS = 200  # of a record, objects inside it counted by their members
 SPEAKERS, SPOKEN, ASSISTANTS = ("from", "role"), ("value", "content"), ("gpt", "assistant", "model", "bot")
 SAID = ("caption", "raw", "text", "sentence", "description")  # keys of a caption that is an object
 AROUND = " \t\r\ufeff"  # what may stand around a JSON line
 
 
-class NoTable(StudioError):
+class NotATable(StudioError):
     """A file that is none of these; the message says why, as the end of a sentence about it."""
 
 
@@ -50,8 +50,8 @@ class Record:
     surplus: bool = False
 
 
-def json_lines(data: bytes, reader: Reader) -> tuple[list[Record], list[Decoded]]:
-    """The records of JSON lines, and the pieces in which their text was decoded. Raises NoTable."""
+def json_lines(data: bytes, reader: TextDecoder) -> tuple[list[Record], list[Decoded]]:
+    """The records of JSON lines, and the pieces in which their text was decoded. Raises NotATable."""
     pieces = _decoded_lines(data, reader)
     records: list[Record] = []
     number = 0
@@ -61,7 +61,7 @@ def json_lines(data: bytes, reader: Reader) -> tuple[list[Record], list[Decoded]
             if line.strip(AROUND):
                 records.append(_of_json_line(number, line))
     if records and any(keys <= records[0].fields.keys() for keys in OWN_ROWS):
-        raise NoTable(Message("holds the rows of a data set of a studio"))
+        raise NotATable(Message("holds the rows of a data set of a studio"))
     return records, pieces
 
 
@@ -75,17 +75,17 @@ def parsed(text: str) -> object:
 
 def json_whole(text: str, is_name: IsName) -> list[Record]:
     """The records of a JSON file: a list, an object by file names, by columns, of COCO's kind, or with a list in it; or
-    JSON lines. Raises NoTable."""
+    JSON lines. Raises NotATable."""
     try:
         document = parsed(text)
     except (ValueError, RecursionError):
         records = [_of_json_line(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
         if len(records) > 1 and _mostly(not record.problem for record in records):
             return records
-        raise NoTable(Message("is not JSON")) from None
+        raise NotATable(Message("is not JSON")) from None
     if isinstance(document, dict):
         if {"seen", "used", "converted", "skipped"} <= document.keys():
-            raise NoTable(Message("is a report of an import"))
+            raise NotATable(Message("is a report of an import"))
         document = _of_object(document, is_name)
     if not isinstance(document, list):
         return [_record(1, document)]
@@ -94,7 +94,7 @@ def json_whole(text: str, is_name: IsName) -> list[Record]:
 
 def delimited(text: str, is_name: IsName) -> list[Record]:
     """The records of a CSV file: comma, semicolon, tab or bar, with a header or, where its first line names a picture
-    as the others do, without (its columns are then numbered). Raises NoTable."""
+    as the others do, without (its columns are then numbered). Raises NotATable."""
     text = text.replace("\0", "")
     named = re.match(r"sep=(.)\r?\n", text)  # Excel's own way to say it
     if named:
@@ -104,14 +104,14 @@ def delimited(text: str, is_name: IsName) -> list[Record]:
         delimiter = _delimiter(text)
     columns, records = _csv_rows(text, delimiter)
     if columns == OWN_REPORT:
-        raise NoTable(Message("is a report of an import"))
+        raise NotATable(Message("is a report of an import"))
     if _is_bare(records, is_name):
         return _numbered(records, columns)
     return records[1:]
 
 
 def plain_list(text: str, is_name: IsName) -> list[Record]:
-    """The records of a text each of whose lines names a picture, with its ending, and a caption. Raises NoTable."""
+    """The records of a text each of whose lines names a picture, with its ending, and a caption. Raises NotATable."""
 
     def names(text: str) -> bool:
         return PurePosixPath(NUMBERED.sub("", text.strip())).suffix != "" and is_name(text)
@@ -124,7 +124,7 @@ def plain_list(text: str, is_name: IsName) -> list[Record]:
         records = _split_lines(text, separator)
         if records and _names_pictures(records, "1", names):
             return records
-    raise NoTable(Message("names no pictures"))
+    raise NotATable(Message("names no pictures"))
 
 
 def unnumbered(name: str) -> str:
@@ -157,7 +157,7 @@ def _mostly(answers: Iterable[bool]) -> bool:
     return sum(every) >= 0.5 * len(every)
 
 
-def _decoded_lines(data: bytes, reader: Reader) -> list[Decoded]:
+def _decoded_lines(data: bytes, reader: TextDecoder) -> list[Decoded]:
     """The text whole where that is UTF-8 without damage, or of wide characters, whose bytes hold line feeds; else each
     line by itself, so that a bad one costs only itself."""
     whole = reader.decode(data)

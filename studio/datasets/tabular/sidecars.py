@@ -24,7 +24,7 @@ DRAWN = Message("settings of a program that draws, behind a caption: left out")
 
 
 @dataclass(frozen=True)
-class Said:
+class SidecarText:
     """What a file says of its picture, and what was changed to read it; or why nothing can be taken from it."""
 
     captions: tuple[str, ...] = ()
@@ -63,8 +63,8 @@ class Sidecars:
         """The files of a picture, the one that comes first before the others."""
         return self._of.get(picture, [])
 
-    def read(self, entry: Entry) -> Said:
-        """What one says. Raises sources.NotTaken, OSError."""
+    def read(self, entry: Entry) -> SidecarText:
+        """What one says. Raises sources.ImportRejected, OSError."""
         text, changes = self.texts.decode(entry)
         if entry.suffix == ".json":
             return self._of_json(entry, text, changes)
@@ -72,7 +72,7 @@ class Sidecars:
         if entry.suffix in TAGS and "," not in text:
             text = ", ".join(text.split("\n"))
         caption, more = captions.clean(text)
-        return Said((caption,), frozenset(changes | more))
+        return SidecarText((caption,), frozenset(changes | more))
 
     def _claim(self, picture: Entry, files: list[Entry]) -> None:
         if not files:
@@ -95,35 +95,35 @@ class Sidecars:
         anywhere = chain.from_iterable(self._stems.get(stem, ()) for stem in stems)
         yield from near or [entry for entry in anywhere if entry.source != 0]
 
-    def _of_json(self, entry: Entry, text: str, changes: set[str]) -> Said:
+    def _of_json(self, entry: Entry, text: str, changes: set[str]) -> SidecarText:
         try:
             document = records.parsed(text[:LARGEST_JSON])
         except (ValueError, RecursionError):
-            return Said(problem=Message("it is not JSON"))
+            return SidecarText(problem=Message("it is not JSON"))
         if isinstance(document, dict):
             return self._of_object(entry, dict(records.flat(document)), changes)
         texts = records.texts_of(document)
         if not texts:
-            return Said(problem=Message("it holds no object"))
+            return SidecarText(problem=Message("it holds no object"))
         said, more = captions.of_texts(texts)
-        return Said(said, frozenset(changes | more))
+        return SidecarText(said, frozenset(changes | more))
 
-    def _of_object(self, entry: Entry, fields: JsonObject, changes: set[str]) -> Said:
-        chosen = columns.captions({name: [value] for name, value in fields.items()}, self.asked)
+    def _of_object(self, entry: Entry, fields: JsonObject, changes: set[str]) -> SidecarText:
+        chosen = columns.caption_columns({name: [value] for name, value in fields.items()}, self.asked)
         self.left.update(chosen.left)
         for name in chosen.taken:
             texts = records.texts_of(fields.get(name), joined=columns.is_tags(name))
             if texts is None:
-                return Said(problem=Message("its caption is neither text nor a list of texts"))
+                return SidecarText(problem=Message("its caption is neither text nor a list of texts"))
             if any(map(str.strip, texts)):
                 self.columns[name] += 1
                 said, more = captions.of_texts(texts)
-                return Said(said, frozenset(changes | more))
+                return SidecarText(said, frozenset(changes | more))
         if chosen.taken:
-            return Said(("",), frozenset(changes))
+            return SidecarText(("",), frozenset(changes))
         self.unfit[entry] = {name: captions.clean(str(value))[0][:80] for name, value in fields.items()}
-        return Said(problem=Message("it has none of {names}; it has: {columns}", names=columns.LOOKED_FOR,
-                                    columns=", ".join(fields)[:300] or Message("nothing")))
+        return SidecarText(problem=Message("it has none of {names}; it has: {columns}", names=columns.LOOKED_FOR,
+                                           columns=", ".join(fields)[:300] or Message("nothing")))
 
 
 def _prompt(text: str, changes: set[str]) -> tuple[str, set[str]]:

@@ -114,7 +114,7 @@ class Table:
             image = image if image in self.kinds else None
             caption = caption if caption in self.kinds else None
         if not self.tabular:
-            self.image, self.caption = columns.choose(self.kinds, image, caption, repo, samples)
+            self.image, self.caption = columns.image_and_caption_columns(self.kinds, image, caption, repo, samples)
 
     def _peeked(self, name: str) -> list[object]:
         """The values of a column in the first rows."""
@@ -311,7 +311,7 @@ def main() -> None:
             ipc.send(answers, {**message})
             answers.write(data)
         ipc.send(answers, {"end": True})
-    except (ReadError, columns.Unfit) as problem:
+    except (ReadError, columns.InvalidColumns) as problem:
         ipc.send(answers, {"error": str(problem)})
     except MemoryError:
         ipc.send(answers, {"error": f"Reading it needs more than {MEMORY >> 30} GB of memory."})

@@ -20,7 +20,7 @@ MORE_KEYS = ("original_name", "crop", "repeats")  # what an export says of a pic
 
 
 @dataclass(frozen=True)
-class Line:
+class RowText:
     """What one row of a table says of its picture: captions, changed as `changes` tells, and what an export adds."""
 
     captions: tuple[str, ...] = ()

@@ -85,7 +85,7 @@ def decode(data: bytes, codec: str | None = None) -> Decoded:
     return _plain(data) or _recognised(data, readings(data))
 
 
-class Reader:
+class TextDecoder:
     """Decodes the files of one import, which are mostly in one encoding: a file that alone is not sure of its own is
     read like most of those that are."""
 

@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from studio.datasets.imports.sources import Entry
 from studio.datasets.text import captions, encodings
-from studio.datasets.text.encodings import Decoded, Reader
+from studio.datasets.text.encodings import Decoded, TextDecoder
 from studio.messages import Message
 
 KEPT = 64 << 20  # bytes of them that stay in memory, and with the data set to be read again
@@ -18,7 +18,7 @@ MOST_TOLD = 8  # encodings that are told
 
 
 @dataclass
-class Seen:
+class EncodingStats:
     """Files that were read in one encoding that is not UTF-8: how many, and one of them."""
 
     file: str
@@ -49,14 +49,14 @@ class Texts:
     """Reads and decodes. `codec` is the encoding that a person asked for."""
 
     def __init__(self, codec: str | None = None):
-        self.reader = Reader(codec)
+        self.reader = TextDecoder(codec)
         self.codec = codec
         self.kept: dict[Entry, bytes] = {}
         self._room = KEPT
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[str, EncodingStats] = {}
 
     def content(self, entry: Entry) -> bytes:
-        """The bytes of a file of words. Raises sources.NotTaken, OSError."""
+        """The bytes of a file of words. Raises sources.ImportRejected, OSError."""
         if entry in self.kept:
             return self.kept[entry]
         data = entry.read()
@@ -106,7 +106,7 @@ class Texts:
 
     def _note(self, entry: Entry, data: bytes, decoded: Decoded) -> None:
         sample = _sample(decoded.text)
-        seen = self._seen.setdefault(decoded.codec, Seen(entry.shown, data[: encodings.SAMPLE], sample))
+        seen = self._seen.setdefault(decoded.codec, EncodingStats(entry.shown, data[: encodings.SAMPLE], sample))
         if id(entry) not in seen.names:
             seen.names.add(id(entry))
             seen.files += 1

@@ -34,7 +34,7 @@ class Request(TypedDict, total=False):
     text: str
 
 
-class Known(TypedDict):
+class TokenizerFacts(TypedDict):
     """A tokenizer, and how many tokens of a caption its encoder takes."""
 
     name: str
@@ -44,7 +44,7 @@ class Known(TypedDict):
 class Answer(TypedDict, total=False):
     """One of these, by what was asked."""
 
-    encoders: list[Known]
+    encoders: list[TokenizerFacts]
     lengths: list[int]
     tokens: list[list[int]]
     problem: str
@@ -59,7 +59,7 @@ class TokenizerConfig(TypedDict, total=False):
     unk_token: str | dict[str, str] | None
 
 
-class Unreadable(StudioError):
+class UnreadableTokenizer(StudioError):
     """A tokenizer that cannot be used; the message says which and why."""
 
 
@@ -69,16 +69,16 @@ def answer(message: JsonObject, folder: Path) -> JsonObject:
     base = Path(request["base"])
     try:
         return {**_answer(request, base)}
-    except Unreadable as problem:
+    except UnreadableTokenizer as problem:
         return {"problem": str(problem)}
     except MemoryError:
         return {"problem": Message("it needs more than {size} GB of memory", size=MEMORY >> 30)}
 
 
 def _answer(request: Request, base: Path) -> Answer:
-    """Raises Unreadable, MemoryError."""
+    """Raises UnreadableTokenizer, MemoryError."""
     if request.get("encoders"):
-        known: list[Known] = []
+        known: list[TokenizerFacts] = []
         for path in sorted(base.glob("tokenizer*")):
             if (path / "tokenizer_config.json").is_file():
                 known.append({"name": path.name, "limit": load(path)[1]})
@@ -93,13 +93,13 @@ def _answer(request: Request, base: Path) -> Answer:
 
 @lru_cache(maxsize=4)
 def load(folder: Path) -> tuple[Tokenizer, int]:
-    """The tokenizer in a folder, and how many tokens of a caption its encoder takes. Raises Unreadable."""
+    """The tokenizer in a folder, and how many tokens of a caption its encoder takes. Raises UnreadableTokenizer."""
     import tokenizers
 
     large = [path.name for path in folder.iterdir() if path.is_file() and path.stat().st_size > FILE_BYTES]
     if large:
-        raise Unreadable(Message("{folder}/{name} is larger than {size} MB: repair or replace it", folder=folder.name,
-                                 name=large[0], size=FILE_BYTES >> 20))
+        raise UnreadableTokenizer(Message("{folder}/{name} is larger than {size} MB: repair or replace it",
+                                          folder=folder.name, name=large[0], size=FILE_BYTES >> 20))
     try:
         config = cast("TokenizerConfig", storage.read_json(folder / "tokenizer_config.json") or {})
         if (folder / "tokenizer.json").is_file():
@@ -113,8 +113,8 @@ def load(folder: Path) -> tuple[Tokenizer, int]:
             most = 512
         return tokenizer, int(most - tokenizer.num_special_tokens_to_add(False))
     except Exception as error:  # tokenizers raises plain Exception for a bad file
-        raise Unreadable(Message("{name} cannot be read ({why}): repair or replace its files", name=folder.name,
-                                 why=str(error)[:200])) from None
+        raise UnreadableTokenizer(Message("{name} cannot be read ({why}): repair or replace its files",
+                                          name=folder.name, why=str(error)[:200])) from None
 
 
 def _clip(folder: Path, config: TokenizerConfig) -> Tokenizer:

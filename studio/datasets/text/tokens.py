@@ -14,7 +14,7 @@ from studio.families import BaseProblem, Source
 from studio.messages import Message
 
 TOGETHER = 5000  # texts in one request
-_readers = limited.Readers("studio.datasets.text.tokenreading")
+_readers = limited.LimitedProcessPool("studio.datasets.text.tokenreading")
 
 
 class Tokens(TypedDict):
@@ -53,11 +53,12 @@ class Encoder:
     def shorten(self, text: str) -> str:
         """The text up to the last whole word that is read."""
         tokens = self.read(text)
-        if not tokens["cut"]:
-            return text
-        start = text[: tokens["kept"]]
-        whole_words = start if start[-1:].isspace() else start.rpartition(" ")[0]
-        return (whole_words or start).rstrip(" ,;")
+        while tokens["cut"]:  # again, since the beginning of a word may have more tokens than within its word
+            start = text[: tokens["kept"]]
+            whole_words = start if start[-1:].isspace() else start.rpartition(" ")[0]
+            text = (whole_words or start).rstrip(" ,;")
+            tokens = self.read(text)
+        return text
 
 
 def encoders(source: Source) -> list[Encoder]:
@@ -72,7 +73,7 @@ def _ask(base: Path, request: Request) -> Answer:
     """Raises BaseProblem, with what the process says or why it was stopped."""
     try:
         answer = cast("Answer", _readers.ask(base, {**request, "base": str(base)}))
-    except limited.Stopped as stopped:
+    except limited.NoAnswer as stopped:
         raise BaseProblem(Message("the base's tokenizer cannot be used: {why}", why=stopped)) from None
     if "problem" in answer:
         raise BaseProblem(answer["problem"])

@@ -196,11 +196,11 @@ class Encoders:
 class CachedPictures:
     """Posteriors of pictures, from the cache; `fill` makes those that are missing."""
 
-    def __init__(self, home: Path, encoders: Encoders, framing: ImageTransform, path_of: Callable[[Row], Path]):
+    def __init__(self, home: Path, encoders: Encoders, image_transform: ImageTransform, path_of: Callable[[Row], Path]):
         self.encoders = encoders
-        self.framing = framing
+        self.image_transform = image_transform
         self.path_of = path_of
-        facts = [encoders.identity("images"), framing.interpolation]
+        facts = [encoders.identity("images"), image_transform.interpolation]
         self.shards = Shards(home / "cache" / "images" / digest(facts))
 
     def key(self, sample: Sample) -> str:
@@ -218,7 +218,7 @@ class CachedPictures:
         def decode_next(count: int) -> None:
             for key in islice(waiting, count):
                 sample = keyed[key]
-                coming[key] = pool.submit(self.framing.pixels, self.path_of(sample.row), sample)
+                coming[key] = pool.submit(self.image_transform.pixels, self.path_of(sample.row), sample)
 
         try:
             decode_next(2 * DECODING)
@@ -245,12 +245,12 @@ class CachedPictures:
 
 
 class LivePictures(CachedPictures):
-    """Posteriors encoded at every step, for random crops; `workers` threads read the next window's pictures."""
+    """Posteriors encoded at every step, for random crops; `workers` threads read the next global batch's pictures."""
 
-    def __init__(self, home: Path, encoders: Encoders, framing: ImageTransform, path_of: Callable[[Row], Path],
+    def __init__(self, home: Path, encoders: Encoders, image_transform: ImageTransform, path_of: Callable[[Row], Path],
                  workers: int):
         self.encoders = encoders
-        self.framing = framing
+        self.image_transform = image_transform
         self.path_of = path_of
         self._pool = ThreadPoolExecutor(workers) if workers else None
         self._coming: dict[tuple[int, int], Future[torch.Tensor]] = {}
@@ -265,14 +265,14 @@ class LivePictures(CachedPictures):
         """Start reading these samples' pictures."""
         if self._pool is not None:
             for sample in samples:
-                pixels = self._pool.submit(self.framing.pixels, self.path_of(sample.row), sample)
+                pixels = self._pool.submit(self.image_transform.pixels, self.path_of(sample.row), sample)
                 self._coming[sample.epoch, sample.position] = pixels
 
     def __call__(self, sample: Sample) -> Tensors:
         coming = self._coming.pop((sample.epoch, sample.position), None)
         if coming is not None:
             return self.encoders.image(coming.result())
-        return self.encoders.image(self.framing.pixels(self.path_of(sample.row), sample))
+        return self.encoders.image(self.image_transform.pixels(self.path_of(sample.row), sample))
 
 
 class CachedTexts:

@@ -113,44 +113,45 @@ class DeterministicSampler:
         """The captions of one picture, of which an epoch draws one."""
         return row.get("captions") or [self.empty_text]
 
-    def windows_in_epoch(self, size: int) -> int:
-        """How many windows of `size` positions an epoch has; the last may be short."""
+    def updates_per_epoch(self, size: int) -> int:
+        """How many global batches of `size` samples an epoch has; the last may be short."""
         return -(-len(self.rows) // size)
 
     def global_batches(self, size: int, first: int) -> Iterator[tuple[int, list[Sample]]]:
         """(update number, its samples) for ever, from update `first` (counted from 0) on.
 
-        An epoch is cut into windows of `size` positions; its last may be short.
+        A global batch is the `size` samples of one update, over all ranks and accumulated micro-batches; the last of an
+        epoch may be short.
         """
         update = first
         while True:
-            epoch, index = divmod(update, self.windows_in_epoch(size))
+            epoch, index = divmod(update, self.updates_per_epoch(size))
             order = self.epoch(epoch)
-            for positions in self._cut(order, epoch, size)[index:]:
+            for positions in self._positions(order, epoch, size)[index:]:
                 yield update, [self.sample(self.rows[order[position]], epoch, position) for position in positions]
                 update += 1
 
-    def _cut(self, order: list[int], epoch: int, size: int) -> list[list[int]]:
-        """The epoch's positions in windows of one bucket each, in a keyed order.
+    def _positions(self, order: list[int], epoch: int, size: int) -> list[list[int]]:
+        """The positions of the epoch's global batches, each of one bucket, in a keyed order.
 
-        What is left of each bucket is pooled, bucket by bucket, and cut too; a short window comes last.
+        What is left of each bucket is pooled, bucket by bucket, and cut too; a short one comes last.
         """
         buckets: dict[Size, list[int]] = {}
         for position, index in enumerate(order):
             buckets.setdefault(self.sizes[index], []).append(position)
         if len(buckets) == 1:
-            return _cut(range(len(order)), size)
-        windows: list[list[int]] = []
+            return _chunks(range(len(order)), size)
+        batches: list[list[int]] = []
         rest: list[int] = []
         for positions in buckets.values():
             whole = len(positions) // size * size
-            windows.extend(_cut(positions[:whole], size))
+            batches.extend(_chunks(positions[:whole], size))
             rest.extend(positions[whole:])
-        windows.extend(_cut(rest, size))
+        batches.extend(_chunks(rest, size))
         short: list[list[int]] = []
-        if len(windows[-1]) < size:
-            short.append(windows.pop())
-        return [windows[n] for n in self._permutation(len(windows), "windows", epoch)] + short
+        if len(batches[-1]) < size:
+            short.append(batches.pop())
+        return [batches[n] for n in self._permutation(len(batches), "windows", epoch)] + short
 
     def _crops(self, row: Row) -> list[Place]:
         """Where a picture's crops may lie."""
@@ -166,23 +167,23 @@ class DeterministicSampler:
         return uniform(self.seed, stream, epoch, position)
 
 
-def split_microbatches(window: list[Sample], batch: int, rank: int, ranks: int) -> list[list[Sample]]:
-    """The micro-batches of one rank: each of one bucket and at most `batch` samples, dealt to the ranks in turn.
+def split_microbatches(global_batch: list[Sample], batch_size: int, rank: int, world_size: int) -> list[list[Sample]]:
+    """The micro-batches of one rank: each of one bucket and at most `batch_size` samples, dealt to the ranks in turn.
 
     Every rank gets the same number of micro-batches; a rank's last one may be empty.
     """
     buckets: dict[Size, list[Sample]] = {}
-    for sample in window:
+    for sample in global_batch:
         buckets.setdefault(sample.size, []).append(sample)
     batches: list[list[Sample]] = []
     for samples in buckets.values():
-        batches.extend(_cut(samples, batch))
-    while len(batches) % ranks:
+        batches.extend(_chunks(samples, batch_size))
+    while len(batches) % world_size:
         batches.append([])
-    return batches[rank::ranks]
+    return batches[rank::world_size]
 
 
-def _cut(values: Sequence[T], size: int) -> list[list[T]]:
+def _chunks(values: Sequence[T], size: int) -> list[list[T]]:
     return [list(values[start : start + size]) for start in range(0, len(values), size)]
 
 

@@ -86,7 +86,7 @@ def _needed(home: Path, run: Run) -> set[Path]:
 def _may_go_on(home: Path, run_id: str) -> bool:
     """Whether that run may still read its shards."""
     try:
-        state, _ = runs.Reader().state(runs.find(home, run_id))
+        state, _ = runs.EventReader().state(runs.find(home, run_id))
     except runs.NotFound:
         return False
     except storage.Corrupt:

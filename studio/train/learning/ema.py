@@ -66,7 +66,7 @@ class Ema:
             lerp_all_(shadows, current, weight)
 
     @contextmanager
-    def swapped(self) -> Iterator[None]:
+    def average_parameters(self) -> Iterator[None]:
         """The parameters hold the average inside, and an error swaps them back too; on one device nothing is copied."""
         self._swap()
         try:

@@ -19,7 +19,7 @@ Draw = Callable[[str, tuple[int, ...]], torch.Tensor]  # a stream's standard nor
 Refine = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 Schedule = dict[str, Any]  # a base's: diffusers' DDPM config, or a flow's (`Family.schedule`)
 Times = Callable[[torch.Tensor, int, Schedule], torch.Tensor]  # (u in [0, 1), tokens, schedule) -> t in [0, 1]
-Noise = Callable[[Draw, tuple[int, ...]], tuple[torch.Tensor, torch.Tensor]]  # (seen in x_t, meant by the target)
+Noise = Callable[[Draw, tuple[int, ...]], tuple[torch.Tensor, torch.Tensor]]  # (that in x_t, that of the target)
 OF_FLOW = {"density": "timestep_density", "shift": "timestep_shift", "logit_mean": "logit_mean",
            "logit_std": "logit_std", "mode_scale": "mode_scale"}  # a flow's schedule, and the settings that come first
 
@@ -112,7 +112,7 @@ def dream(abar: torch.Tensor, preservation: float) -> Refine:
 
 
 def plain(draw: Draw, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The noise eps (B,c,h,w), seen and meant alike."""
+    """The noise eps (B,c,h,w), the same in x_t and in the target."""
     eps = draw("noise", shape)
     return eps, eps
 
@@ -128,11 +128,11 @@ def offset(strength: float) -> Noise:
 
 
 def perturbed(inner: Noise, strength: float) -> Noise:
-    """x_t sees strength * xi more than the target knows of (Ning et al. 2023, against exposure bias)."""
+    """Input perturbation (Ning et al. 2023): x_t has strength * xi more noise than the target has."""
 
     def noise(draw: Draw, shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-        seen, meant = inner(draw, shape)
-        return seen + strength * draw("perturbation", shape), meant
+        input_noise, target_noise = inner(draw, shape)
+        return input_noise + strength * draw("perturbation", shape), target_noise
 
     return noise
 

@@ -60,11 +60,11 @@ def schedule(kind: str, rate: float, warmup: int, steps: int) -> Rate:
     return lambda k: rate * (k / warmup if k < warmup else shape(k))
 
 
-def rate_of(settings: Optim, window: int, steps: int) -> Rate:
+def rate_of(settings: Optim, global_batch_size: int, steps: int) -> Rate:
     """The learning rate of each update of a run of `steps` updates, by the `optim` section."""
     peak = settings.learning_rate or 0.0
     if settings.scale_lr:
-        peak *= window
+        peak *= global_batch_size
     shape = schedule(settings.lr_scheduler or "constant", peak, settings.lr_warmup_steps or 0, steps)
     return lambda k: settings.lr_multiplier * shape(k)
 
@@ -91,7 +91,7 @@ class Updater:
         return [self.kind.build(groups, settings)]
 
     def begin(self, step: int, loss: torch.Tensor) -> None:
-        """Update number `step` (from 0) is about to run its last backward pass; `loss` is the whole window's."""
+        """Update number `step` (from 0) is about to run its last backward pass; `loss` is the whole global batch's."""
 
     def __call__(self, step: int, loss: torch.Tensor) -> torch.Tensor:
         """Update number `step`; returns the gradient's norm before clipping, on the device.

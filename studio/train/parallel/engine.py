@@ -50,7 +50,7 @@ class Engine:
         self.model: torch.nn.Module = distributed.accelerator.prepare_model(trainable)
         groups = trained.groups(config.optim.text_encoder_learning_rate, config.optim.learning_rate or 1.0)
         self.update = optim.make(groups, config.optim, rate, distributed.accelerator.scaler)
-        self.shown = EvalView(trainable, trained, self.ema, self.update)
+        self.eval_view = EvalView(trainable, trained, self.ema, self.update)
 
     def accumulate(self, *, sync: bool) -> AbstractContextManager[None]:
         """Forward and backward of one micro-batch go in here; `sync`: an update follows, so gradients are added up."""
@@ -64,13 +64,13 @@ class Engine:
 
     @contextmanager
     def gathered_parameters(self, *, optimizer: bool = False) -> Iterator[None]:
-        """Inside, rank 0's `shown` holds all weights and the average, with `optimizer` also its state.
+        """Inside, rank 0's `eval_view` holds all weights and the average, with `optimizer` also its state.
 
         Every rank comes here; only rank 0 uses what is shown."""
         yield
 
     def broadcast_state(self) -> None:
-        """Every rank takes over what rank 0's `shown` was given; called by all, inside
+        """Every rank takes over what rank 0's `eval_view` was given; called by all, inside
         `gathered_parameters(optimizer=True)`."""
         distributed = self.distributed
         if distributed.world_size == 1:
@@ -97,10 +97,10 @@ class Engine:
         return tensors
 
 
-def drawing_with(kind: str, ema: Ema, update: optim.Updater) -> AbstractContextManager[None]:
+def inference_weights(kind: str, ema: Ema, update: optim.Updater) -> AbstractContextManager[None]:
     """Inside, the parameters hold the average ("ema"), or the raw weights as one draws with them ("raw")."""
     if kind == "ema":
-        return ema.swapped()
+        return ema.average_parameters()
     return update.inference_weights()
 
 

@@ -72,7 +72,7 @@ class SharedUpdater(optim.Updater):
 
 
 class Zero(Engine):
-    """DeepSpeed's engine. At stage 3 `shown` is a twin of the model whose weights are there
+    """DeepSpeed's engine. At stage 3 `eval_view` is a twin of the model whose weights are there
     inside `gathered_parameters` only."""
 
     model: DeepSpeedEngine
@@ -101,12 +101,12 @@ class Zero(Engine):
         self.named = cast("dict[str, Partitioned]", named)
         self.ema = average_of(list(map(self._held, self.named.values())), config.ema)
         if self.stage < 3:
-            self.shown = EvalView(trainable, trained, self.ema, self.update)
+            self.eval_view = EvalView(trainable, trained, self.ema, self.update)
         else:
             weights = cast("Iterator[Partitioned]", trainable.parameters())
             self.pairs = list(zip(weights, twin.parameters(), strict=True))
             aside = config.ema.model_copy(update={"offload": True})
-            self.shown = EvalView(twin, twins, average_of(list(twins.named().values()), aside), self.update)
+            self.eval_view = EvalView(twin, twins, average_of(list(twins.named().values()), aside), self.update)
 
     def accumulate(self, *, sync: bool) -> AbstractContextManager[Any]:
         self.model.set_gradient_accumulation_boundary(sync)
@@ -131,12 +131,12 @@ class Zero(Engine):
     def broadcast_state(self) -> None:
         tensors, plain = self.update.gathered
         steps = [value.item() for key, value in tensors.items() if key.startswith("step.")]
-        self.ema.updates, steps, plain = self.distributed.broadcast_object((self.shown.ema.updates, steps, plain))
+        self.ema.updates, steps, plain = self.distributed.broadcast_object((self.eval_view.ema.updates, steps, plain))
         moments = MOMENTS if steps else ()
         if steps:
             self._make_state(max(steps))
-        values = list(self.shown.trained.named().values())
-        averages = self.shown.ema.shadow
+        values = list(self.eval_view.trained.named().values())
+        averages = self.eval_view.ema.shadow
         for index, (name, parameter) in enumerate(self.named.items()):
             self._set_weight(parameter, self._told(parameter, values[index]))
             for moment in moments:
@@ -158,14 +158,14 @@ class Zero(Engine):
         """Bring every weight and the average to rank 0, one tensor after the other."""
         for live, twin in self.pairs:
             self._gather(live.ds_tensor, live, twin)
-        for live, average, shadow in zip(self.named.values(), self.ema.shadow, self.shown.ema.shadow, strict=False):
+        for live, average, shadow in zip(self.named.values(), self.ema.shadow, self.eval_view.ema.shadow, strict=False):
             self._gather(average, live, shadow)
-        self.shown.ema.updates = self.ema.updates
+        self.eval_view.ema.updates = self.ema.updates
 
     def _empty_twin(self) -> None:
         for _, twin in self.pairs:
             twin.data = twin.data.new_empty(0)
-        for shadow in self.shown.ema.shadow:
+        for shadow in self.eval_view.ema.shadow:
             shadow.data = shadow.data.new_empty(0)
 
     def _gather(self, share: torch.Tensor, live: Partitioned, into: torch.Tensor) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from studio.ui.texts import datasets, play, run, settings, steer, train, trash, usage
+from studio.ui.texts import controls, datasets, play, run, settings, train, trash, usage
 from studio.web.http import translation
 
 _spoken = ContextVar("language", default=translation.ENGLISH)
@@ -83,7 +83,7 @@ TABLE: dict[str, str] = {
     "unit.steps": "steps",
     **train.TABLE,
     **run.TABLE,
-    **steer.TABLE,
+    **controls.TABLE,
     **datasets.TABLE,
     **play.TABLE,
     **trash.TABLE,

@@ -14,7 +14,7 @@ from studio.messages import JsonObject, Message, sentence
 from studio.storage import faults
 
 log = logging.getLogger("studio.web")
-_troubles = faults.Log(log)
+_troubles = faults.ThrottledLog(log)
 
 
 Answer = tuple[int, JsonObject]  # the HTTP status, and the `error` object: code, message, hint, perhaps problems
@@ -128,7 +128,7 @@ _KINDS = (
     _Kind(work.NotFound, 404, "not_found", Message("It may have been deleted; look at the list.")),
     _Kind(datasets.NotFound, 404, "not_found", Message("It may have been deleted; look at the list.")),
     _Kind(datasets.InvalidOptions, 422, "source", Message("Correct it and try again.")),
-    _Kind(datasets.Unreadable, 422, "source", Message("Correct it and try again.")),
+    _Kind(datasets.UnreadableTable, 422, "source", Message("Correct it and try again.")),
     _Kind(datasets.EmptyDataset, 409, "refused", Message("Add pictures first.")),
     _Kind(datasets.ReadOnly, 409, "read_only"),
     _Kind(bundle.BadBundle, 422, "bundle", Message("Nothing of it was kept.")),

@@ -34,7 +34,7 @@ class JsonRoute(APIRoute):
             return handle
 
         async def read(request: Request) -> Response:
-            return await handle(_Read(request, await json_body(request)))
+            return await handle(_ParsedRequest(request, await json_body(request)))
 
         return read
 
@@ -50,12 +50,12 @@ class JsonOrFilesRoute(JsonRoute):
         async def choose(request: Request) -> Response:
             if is_json(request):
                 return await handle_json(request)
-            return await handle_files(_Unread(request.scope, request.receive))
+            return await handle_files(_StreamingRequest(request.scope, request.receive))
 
         return choose
 
 
-class _Read(Request):
+class _ParsedRequest(Request):
     """A request whose body is read already; an empty one counts as {}."""
 
     def __init__(self, request: Request, document: JsonObject):
@@ -72,7 +72,7 @@ class _Read(Request):
         return self._document
 
 
-class _Unread(Request):
+class _StreamingRequest(Request):
     """A request whose body is for the handler alone."""
 
     async def body(self) -> bytes:

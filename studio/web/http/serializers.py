@@ -13,25 +13,20 @@ import numpy as np
 from studio import launch, storage
 from studio.config import PlainConfig
 from studio.folders import events, names, runs
-from studio.folders.curves import Curve, Measured
+from studio.folders.curves import Curve, ValidationCurve
+from studio.folders.records import KeptCheckpoint
 from studio.folders.work import Job, Work
 from studio.insight import fixes
+from studio.insight import overfitting as overfitting_
 from studio.launch import turns
 from studio.messages import JsonObject, Message
 
 KEYS = ("loss", "lr", "grad_norm", "seconds")
 SERIES = (*KEYS, "validation")
 MOST_POINTS = 1500
+MOST_COMPARED = 60  # samples beside their nearest training pictures
 WORDS_OF_STATE = {"starting": "starting", "queued": "waiting", "stopping": "saving"}
 Event = TypeVar("Event", bound=Mapping[str, object])
-
-
-class KeptCheckpoint(TypedDict):
-    """A checkpoint that is kept."""
-
-    name: str
-    step: int
-    bytes: int | None
 
 
 class Sample(TypedDict):
@@ -125,7 +120,7 @@ def record(run: runs.Run, facts: Mapping[str, Any], config: PlainConfig, state: 
 
     `facts` is run.json, `config` the settings with all edits."""
     error = problem(run, state, history)
-    checkpoints = kept(run, history)
+    checkpoints = kept_checkpoints(run, history)
     return {
         "id": run.id, "name": facts.get("name", ""), "owner": facts.get("owner", ""), "created": facts.get("created"),
         **status(state, history, config, queue_position, note(facts, state, queue_position)),
@@ -179,7 +174,7 @@ def _results(job: Job, history: events.RunHistory) -> Iterator[JsonObject]:
                    **(event.get("facts") or {}), "url": f"/api/jobs/{job.id}/files/{name}"}
 
 
-def kept(run: runs.Run, history: events.RunHistory) -> list[KeptCheckpoint]:
+def kept_checkpoints(run: runs.Run, history: events.RunHistory) -> list[KeptCheckpoint]:
     """The checkpoints whose folder is still there, oldest first."""
     saved = {}
     for event in history.checkpoints:
@@ -198,6 +193,29 @@ def sample(run: runs.Run, event: Mapping[str, object]) -> Sample:
     facts = _part(event, "step", "prompt_index", "prompt", "weights", "file", "seed", "guidance_scale",
                   "num_inference_steps")
     return cast(Sample, {**facts, "url": names.sample_url(run.id, event.get("file"))})
+
+
+def overfitting(run: runs.Run, config: PlainConfig, history: events.RunHistory) -> JsonObject:
+    """What tells of overfitting (`schemas.jobs.Overfitting`); of the compared samples the newest step's come first, its
+    copies before the others, then by distance."""
+    compared = overfitting_.comparisons(run, history)
+    dataset = (run.record().get("dataset") or {}).get("id")
+    ordered = sorted(compared, key=lambda one: (-one.step, not one.is_copy, one.distance))
+    return {"validation": overfitting_.validation(history),
+            "recommended": overfitting_.recommended(kept_checkpoints(run, history), config, history, compared),
+            "count": len({event["file"] for event in history.samples}), "measured": len(compared),
+            "steps": overfitting_.steps(compared),
+            "samples": [_compared_sample(run, dataset, one) for one in ordered[:MOST_COMPARED]]}
+
+
+def _compared_sample(run: runs.Run, dataset: str | None, one: overfitting_.Comparison) -> JsonObject:
+    """A sample with its nearest training picture (`schemas.jobs.ComparedSample`), from the data set, which may be gone
+    by now."""
+    row, likeness = one.row, one.likeness
+    nearest = {"name": row.get("name", ""), "captions": row.get("captions") or [], "image": row["image"],
+               "url": names.thumb_url(dataset, row["image"])}
+    return {**sample(run, one.sample), "distance": likeness["distance"], "bits": likeness["bits"],
+            "usual": likeness["usual"], "copy": likeness["copy"], "nearest": nearest}
 
 
 def _part(event: Mapping[str, object], *keys: str) -> JsonObject:
@@ -239,7 +257,7 @@ def series(history: events.RunHistory, keys: list[str], start: int, stop: int | 
     return columns
 
 
-def _columns(curve: Curve | Measured, keys: list[str], start: int, stop: int | None, points: int) -> JsonObject:
+def _columns(curve: Curve | ValidationCurve, keys: list[str], start: int, stop: int | None, points: int) -> JsonObject:
     """{count, step, and {min, mean, max} of each of `keys`}: the steps from `start` to `stop` in `points` entries."""
     columns = {name: np.array(getattr(curve, name)[:], dtype=float) for name in ("step", *keys)}
     length = min(map(len, columns.values()))

@@ -45,7 +45,7 @@ async def receive(request: Request, settings: Settings, received: Callable[[int]
 
     `received` is told how many bytes have come so far, and may refuse more."""
     boundary = _boundary(request)
-    room = _Room(settings, length(request))
+    room = _SpaceReservation(settings, length(request))
     folder = settings.home / "cache" / "uploads" / uuid.uuid4().hex
     folder.mkdir(parents=True)
     upload = Upload(folder)
@@ -88,7 +88,7 @@ def _boundary(request: Request) -> bytes:
     return boundary
 
 
-class _Room:
+class _SpaceReservation:
     """What one upload may take of the disk, beside what others are bringing at the same time."""
 
     promised: ClassVar[dict[int, int]] = {}  # bytes that are still to come, by upload

@@ -28,7 +28,7 @@ JSON_BYTES, JSON_BYTES_OF_ONE = 64 << 20, 32 << 20
 
 
 @dataclass(frozen=True)
-class Share:
+class ConcurrencyShare:
     """How many requests of one kind may be in hand, of one person (nobody in particular counts as one) and of all."""
 
     of_one: int
@@ -36,11 +36,11 @@ class Share:
 
 
 SHARES = {
-    "look": Share(128, 256),  # a page of pictures asks for all of them at once
-    "change": Share(16, 64),
-    "upload": Share(3, 24),
-    "download": Share(16, 64),  # each holds files open
-    "stream": Share(32, 128),
+    "look": ConcurrencyShare(128, 256),  # a page of pictures asks for all of them at once
+    "change": ConcurrencyShare(16, 64),
+    "upload": ConcurrencyShare(3, 24),
+    "download": ConcurrencyShare(16, 64),  # each holds files open
+    "stream": ConcurrencyShare(32, 128),
 }
 
 
@@ -103,7 +103,7 @@ class Reservation:
         self.count = 0
 
 
-class Load:
+class ConcurrencyLimiter:
     """Stands behind whoever finds out who asks, and counts what is in hand: a change from when its body is there, since
     one that trickles in costs nothing but its connection, anything else from its head on."""
 
@@ -161,7 +161,7 @@ class Load:
             del self.in_hand[who, kind]
 
 
-class Guesses:
+class GuessLimiter:
     """A brake on guessing the token. Who bears it comes in whatever others try: only wrong answers are held up."""
 
     WINDOW = 60.0  # seconds in which wrong tokens are counted together

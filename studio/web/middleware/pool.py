@@ -35,7 +35,7 @@ class Phase(IntEnum):
 
 
 @dataclass
-class _Line:
+class _EvictionOrder:
     """Connections of one phase in the order in which they give way, as it was at the time `since`."""
 
     since: float
@@ -51,7 +51,7 @@ class Pool:
         self.limits = limits
         self.open: set[LimitedProtocol] = set()
         self._addresses: Counter[str] = Counter()
-        self._lines: dict[str, _Line] = {}  # by address: who goes next
+        self._lines: dict[str, _EvictionOrder] = {}  # by address: who goes next
         self._timer: asyncio.TimerHandle | None = None
 
     def enter(self, connection: LimitedProtocol, loop: asyncio.AbstractEventLoop) -> bool:
@@ -110,7 +110,7 @@ class Pool:
         line = self._lines[address] = self._line(address, now)
         return self._drop_first(line)
 
-    def _drop_first(self, line: _Line) -> bool:
+    def _drop_first(self, line: _EvictionOrder) -> bool:
         """Drop the first of a line that is still at no more than it was; False when nobody is left in it."""
         while line.waiting or line.came:
             if line.came and (line.phase > Phase.HEAD or not line.waiting):
@@ -125,7 +125,7 @@ class Pool:
                 return True
         return False
 
-    def _line(self, address: str, now: float) -> _Line:
+    def _line(self, address: str, now: float) -> _EvictionOrder:
         """Those of the earliest phase that there is, the first to go in front."""
         by_phase: defaultdict[Phase, list[LimitedProtocol]] = defaultdict(list)
         for connection in self.open:
@@ -133,10 +133,10 @@ class Pool:
                 by_phase[connection.phase].append(connection)
         earliest = min(by_phase, default=Phase.WORKING)
         if earliest is Phase.WORKING:
-            return _Line(now, earliest, deque())
+            return _EvictionOrder(now, earliest, deque())
         waiting = by_phase[earliest]
         waiting.sort(key=lambda connection: connection.patience(earliest, now))
-        return _Line(now, earliest, deque(waiting))
+        return _EvictionOrder(now, earliest, deque(waiting))
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         """About once a second: end those whose time is up, as long as any are open."""

@@ -22,7 +22,7 @@ from studio.web.http.headers import without_foreign_cookies
 from studio.web.http.languages import COOKIE as LANGUAGE
 from studio.web.http.languages import negotiate_language
 from studio.web.http.translation import told
-from studio.web.middleware.hidden import Hidden
+from studio.web.middleware.redaction import PathRedactor
 from studio.web.middleware.sessions import BROWSER, COOKIE
 from studio.web.settings import Settings
 
@@ -125,7 +125,7 @@ def is_open(method: str, path: str) -> bool:
     return method in GRADIO.get(path, ()) or (method in SAFE and ASSET.fullmatch(path) is not None)
 
 
-def error_response(error: BaseException, request: Request, hidden: Hidden | None = None) -> Response:
+def error_response(error: BaseException, request: Request, hidden: PathRedactor | None = None) -> Response:
     """Any exception as the API's answer, in the language that is asked for; `hidden` where the app is not the API's."""
     status, body = explain(error, request.state.request_id)
     body = told((hidden or request.app.state.studio.hidden).data(body), negotiate_language(request.headers))

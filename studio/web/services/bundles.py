@@ -12,7 +12,7 @@ from studio.web.http.errors import WebError
 from studio.web.services.core import Core, Service
 from studio.web.services.runs import RunService
 from studio.web.usage import bounds
-from studio.web.usage.quotas import Arrival
+from studio.web.usage.quotas import UploadAllowance
 
 
 class BundleService(Service):
@@ -28,7 +28,7 @@ class BundleService(Service):
         self.runs.check_base(viewer, run)
         return bundle.pack(run, start=start)
 
-    def arriving(self, viewer: Viewer, size: int | None) -> Arrival:
+    def arriving(self, viewer: Viewer, size: int | None) -> UploadAllowance:
         """A place for a bundle of `size` bytes, before it is received. Raises OverQuota."""
         return self.quotas.arriving(viewer, size, "import", "kept run")
 

@@ -12,7 +12,7 @@ from studio.web.settings import Settings
 from studio.web.usage.index import Index
 from studio.web.usage.people import People
 from studio.web.usage.quotas import Quotas
-from studio.web.usage.stored import Stored
+from studio.web.usage.stored import StorageUsage
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Core:
     home: Path
     settings: Settings
     launcher: launch.Launcher
-    reader: runs.Reader
+    reader: runs.EventReader
     index: Index
-    stored: Stored
+    stored: StorageUsage
     people: People
     quotas: Quotas
     repositories: Repositories

@@ -18,7 +18,7 @@ from studio.web.access import Viewer, may, require
 from studio.web.http.errors import NotFound, WebError
 from studio.web.http.paging import next_offset
 from studio.web.services.core import Service
-from studio.web.usage.quotas import Arrival
+from studio.web.usage.quotas import UploadAllowance
 
 log = logging.getLogger("studio.web")
 CAPTION_LENGTH = 10_000
@@ -27,7 +27,7 @@ IMAGE_KEYS = ("width", "height", "captions", "split", "name", "crop", "repeats")
 Import = Callable[[Callable[[], None]], object]  # an import; it calls what it is given when it has begun
 
 
-class Listed(TypedDict):
+class DatasetList(TypedDict):
     """All of a list at once."""
 
     items: list[JsonObject]
@@ -37,7 +37,7 @@ class Listed(TypedDict):
 class DatasetService(Service):
     """Data sets."""
 
-    def all(self, viewer: Viewer) -> Listed:
+    def all(self, viewer: Viewer) -> DatasetList:
         """The shipped set and the viewer's own: {"items": [{id, name, state, count, ...}], "next": None}."""
         items = []
         for dataset in datasets.every(self.home):
@@ -60,7 +60,7 @@ class DatasetService(Service):
         """The last import's report."""
         return self.find(viewer, dataset_id, "read").report()
 
-    def arriving(self, viewer: Viewer, into: str | None, batch: bool, size: int | None) -> Arrival:
+    def arriving(self, viewer: Viewer, into: str | None, batch: bool, size: int | None) -> UploadAllowance:
         """A place for an upload of `size` bytes, before it is received: for a new data set or one that is there, to be
         imported at once or as a `batch` that waits. Raises OverQuota."""
         kinds = []

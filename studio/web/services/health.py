@@ -25,7 +25,7 @@ MOST_REMEMBERED = 16  # looks at data sets
 
 
 @dataclass(frozen=True)
-class Look:
+class HealthSnapshot:
     """What was found in the rows and the measures of one moment."""
 
     snapshot: Snapshot
@@ -115,7 +115,7 @@ class HealthService(Service):
             captions.append({"caption": text, "encoders": [encoder.read(text) for encoder in encoders]})
         return {"captions": captions}
 
-    def _goal(self, viewer: Viewer, training: Mapping[str, object]) -> health.Wanted:
+    def _goal(self, viewer: Viewer, training: Mapping[str, object]) -> health.TrainingGoal:
         """What the data set is to be used for; the resolution is by default what a run of the base would train at.
         Raises WebError, NotReadable."""
         base = _base(training)
@@ -134,9 +134,10 @@ class HealthService(Service):
         encoders = ()
         if source is not None:
             encoders = tuple(tokens.encoders(source))
-        return health.Wanted(resolution, str(training.get("trigger") or "").strip()[:200], encoders)
+        return health.TrainingGoal(resolution, str(training.get("trigger") or "").strip()[:200], encoders)
 
-    def _examined(self, dataset: datasets.Dataset, snapshot: Snapshot, goal: health.Wanted) -> list[health.Finding]:
+    def _examined(self, dataset: datasets.Dataset, snapshot: Snapshot,
+                  goal: health.TrainingGoal) -> list[health.Finding]:
         """The findings in a data set's rows. The copies hang on no goal: another resolution or trigger word does not
         have them looked for again."""
         measured = measures.known(self.home, dataset.id)
@@ -172,7 +173,7 @@ def _remembered(key: Hashable, snapshot: Snapshot, measured: Mapping[str, object
     with _lock:
         look = _looks.get(key)
     if look is None or look.snapshot is not snapshot or look.measured is not measured:
-        look = Look(snapshot, measured, find())
+        look = HealthSnapshot(snapshot, measured, find())
         with _lock:
             _looks[key] = look
             while len(_looks) > MOST_REMEMBERED:
@@ -181,4 +182,4 @@ def _remembered(key: Hashable, snapshot: Snapshot, measured: Mapping[str, object
 
 
 _lock = threading.Lock()
-_looks: dict[Hashable, Look] = {}
+_looks: dict[Hashable, HealthSnapshot] = {}

@@ -130,11 +130,11 @@ class PlanService(Service):
         require(viewer, owner, "write", "preset")
         presets.delete(self.home, preset_id)
 
-    def _past(self, viewer: Viewer) -> list[estimate.Past]:
+    def _past(self, viewer: Viewer) -> list[estimate.PastRun]:
         """The viewer's newest runs that took steps, then the checks: a run took more steps to tell from."""
         return list(filter(None, (*self._past_runs(viewer), *self._past_checks(viewer))))
 
-    def _past_runs(self, viewer: Viewer) -> Iterator[estimate.Past | None]:
+    def _past_runs(self, viewer: Viewer) -> Iterator[estimate.PastRun | None]:
         for run, facts in _newest(viewer, self.index.all()):
             try:
                 config = storage.read_json(run.config_file) or {}
@@ -142,14 +142,14 @@ class PlanService(Service):
             except (storage.Corrupt, FileNotFoundError):
                 continue  # deleted in this moment, or damaged: its own page says so
 
-    def _past_checks(self, viewer: Viewer) -> Iterator[estimate.Past | None]:
+    def _past_checks(self, viewer: Viewer) -> Iterator[estimate.PastRun | None]:
         checks = [(job, facts) for job, facts in self.index.jobs() if facts["kind"] == "check"]
         for job, facts in _newest(viewer, checks):
             report = self.reader.history(job).results.get("report.json")
             if report:
                 yield estimate.of_check(job.id, facts["name"], facts["args"]["config"], report["facts"])
 
-    def _circumstances(self, viewer: Viewer, dataset: str, base: str) -> presets.Circumstances:
+    def _circumstances(self, viewer: Viewer, dataset: str, base: str) -> presets.PresetInputs:
         """What the shipped presets depend on. Raises NotFound, ConfigError."""
         try:
             owner = datasets.find(self.home, dataset).owner
@@ -167,7 +167,7 @@ class PlanService(Service):
         prediction_type = ""
         if plan.config is not None:
             prediction_type = plan.config.objective.prediction_type or ""
-        return presets.Circumstances(len(plan.rows), plan.weights, memory, base, prediction_type)
+        return presets.PresetInputs(len(plan.rows), plan.weights, memory, base, prediction_type)
 
 
 def _newest(viewer: Viewer, works: Iterable[tuple[W, Record]]) -> list[tuple[W, Record]]:

@@ -16,8 +16,8 @@ from studio.folders import events, runs
 from studio.folders.work import Job
 from studio.insight import votes
 from studio.messages import JsonObject, Message
-from studio.web import overfitting
 from studio.web.access import Viewer, require
+from studio.web.http import serializers
 from studio.web.http.errors import NotFound, WebError, there_are
 from studio.web.services.core import Core, Service
 from studio.web.services.jobs import JobService
@@ -60,11 +60,11 @@ class PlayService(Service):
                                 light=False, subject=run.id, lend_token=True, fill=fill)
 
     def overfitting(self, viewer: Viewer, run_id: str) -> JsonObject:
-        """What tells of overfitting, and the checkpoint that it recommends (see `overfitting.view`); `job`: the
+        """What tells of overfitting, and the checkpoint that it recommends (see `serializers.overfitting`); `job`: the
         comparison under way, or null."""
         run = self.runs.find(viewer, run_id, "read")
         live = self.jobs.live("likeness", run.id)
-        view = overfitting.view(run, self.runs.config_of(run), self.reader.history(run))
+        view = serializers.overfitting(run, self.runs.config_of(run), self.reader.history(run))
         return {**view, "job": self.jobs.get(viewer, live.id) if live else None}
 
     def compare_samples(self, viewer: Viewer, run_id: str) -> JsonObject:

@@ -1,4 +1,4 @@
-"""What a viewer can do with runs: list, make, steer, follow, take away."""
+"""What a viewer can do with runs: list, create, control, follow, take away."""
 
 from __future__ import annotations
 
@@ -167,7 +167,8 @@ class RunService(Service):
     # ------------------------------------------------------------------------------------------------- making
 
     def create(self, viewer: Viewer, name: str, config: PlainConfig) -> JsonObject:
-        """Submit a run; returns its record. Raises ConfigError with every problem at once."""
+        """The record of a new run, which waits in the queue (`Launcher.tick` starts it). Raises ConfigError with every
+        problem at once."""
         require(viewer, None, "create", "run")
         with self.quotas.place(viewer, "run", "kept run"):
             self.check_config(viewer, config)

@@ -12,7 +12,7 @@ from studio.messages import JsonObject, Message
 from studio.system import machine
 from studio.web.access import Viewer, may
 from studio.web.http.errors import WebError
-from studio.web.middleware.hidden import Hidden
+from studio.web.middleware.redaction import PathRedactor
 from studio.web.repositories import Repositories
 from studio.web.services.bundles import BundleService
 from studio.web.services.captions import CaptionService
@@ -28,11 +28,11 @@ from studio.web.services.publish import PublishService
 from studio.web.services.runs import RunService
 from studio.web.services.trash import TrashService
 from studio.web.settings import Settings
-from studio.web.shared import SingleFlight
+from studio.web.single_flight import SingleFlight
 from studio.web.usage.index import Index
 from studio.web.usage.people import People
 from studio.web.usage.quotas import Quotas
-from studio.web.usage.stored import Stored
+from studio.web.usage.stored import StorageUsage
 
 
 class Studio:
@@ -41,14 +41,14 @@ class Studio:
     Another viewer's id raises NotFound, a write by nobody LoginNeeded; faults of what a person asked for raise the
     rooms' own errors. `errors.explain` puts any of them into words."""
 
-    def __init__(self, home: Path, launcher: launch.Launcher, reader: runs.Reader, settings: Settings):
+    def __init__(self, home: Path, launcher: launch.Launcher, reader: runs.EventReader, settings: Settings):
         self.home = home
         self.settings = settings
         self.launcher = launcher
         self.reader = reader
         self.index = Index(home, launcher)
-        self.stored = Stored(home, self.index)
-        self.hidden = Hidden(settings)
+        self.stored = StorageUsage(home, self.index)
+        self.hidden = PathRedactor(settings)
         self.shared = SingleFlight()
         people = People(home)
         quotas = Quotas(home, settings.limits, self.index, self.stored, people)
@@ -70,7 +70,7 @@ class Studio:
         """Every setting, for forms and programs."""
         return config.schema()
 
-    def from_command(self, viewer: Viewer, command: str) -> reference.FromCommand:
+    def from_command(self, viewer: Viewer, command: str) -> reference.ConfigFromCommand:
         """A pasted reference command line as {"config", "unplaced": [{option, value, why}]}. Raises WebError."""
         try:
             return secrets.redact_data(reference.from_command(command))

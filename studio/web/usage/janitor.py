@@ -86,7 +86,7 @@ class Janitor:
         self.sessions = sessions
         self.sweeper = trash.TrashSweeper(studio.home)
         self.spare = Spare(studio.home)
-        self.troubles = faults.Log(log)
+        self.troubles = faults.ThrottledLog(log)
 
     def come_by(self) -> int:
         """Do all of it once; returns how many things left the trash."""

@@ -24,7 +24,7 @@ from studio.web.settings import Limits
 from studio.web.usage.bounds import EDITS_BYTES, MOST_DRAWN, MOST_EDITS, OPEN_REQUESTS
 from studio.web.usage.index import Index
 from studio.web.usage.people import People
-from studio.web.usage.stored import Stored, Use
+from studio.web.usage.stored import DiskUsage, StorageUsage
 
 RECENT = 20.0  # seconds for which a figure is good enough where little is made
 VOTES_BYTES = 1 << 20  # of a run's votes
@@ -69,7 +69,7 @@ class Figures(TypedDict):
 
 
 @dataclass(frozen=True)
-class Arrival:
+class UploadAllowance:
     """The places and the room of an upload: `received` is told the bytes so far and refuses more, `close` ends it."""
 
     received: Callable[[int], None]
@@ -79,15 +79,15 @@ class Arrival:
 class Quotas:
     """The limits of one server, and what is being made just now."""
 
-    def __init__(self, home: Path, limits: Limits | None, index: Index, stored: Stored, people: People):
+    def __init__(self, home: Path, limits: Limits | None, index: Index, stored: StorageUsage, people: People):
         self.home = home
         self.limits = limits
         self.index = index
         self.stored = stored
         self.people = people
-        self.imports = _Turnstile(None)
+        self.imports = _FairSemaphore(None)
         if limits is not None:
-            self.imports = _Turnstile(limits.imports_of_all)
+            self.imports = _FairSemaphore(limits.imports_of_all)
         self._lock = threading.Lock()
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # who counts, by person
         self._making: Counter[tuple[str, str]] = Counter()  # (owner, what) -> how many are being made
@@ -233,12 +233,12 @@ class Quotas:
             "this import was kept: delete something, then import it again.", room=gb(room),
             limit=gb(self.limits.bytes))}
 
-    def arriving(self, viewer: Viewer, size: int | None, *kinds: str) -> Arrival:
+    def arriving(self, viewer: Viewer, size: int | None, *kinds: str) -> UploadAllowance:
         """Places for what an upload of `size` bytes becomes, and room for it. Raises OverQuota."""
         with ExitStack() as holds:
             holds.enter_context(self.place(viewer, *kinds))
             received = holds.enter_context(self.receiving(viewer, size))
-            return Arrival(received, holds.pop_all().close)
+            return UploadAllowance(received, holds.pop_all().close)
         raise AssertionError("an ExitStack swallows nothing")
 
     # ------------------------------------------------------------------------------------------------ others
@@ -283,7 +283,7 @@ class Quotas:
 
     def figures(self, owner: str) -> Figures:
         """What a person has; of nobody ("") no bytes are counted."""
-        use = Use()
+        use = DiskUsage()
         if owner:
             use = self.stored.of(owner, RECENT)
         return {"bytes": use.bytes, "kinds": use.kinds, "trash": use.trash,
@@ -291,7 +291,7 @@ class Quotas:
                 "kept": {"runs": self._kept_runs(owner), "datasets": len(self._sets(owner))}}
 
 
-class _Turnstile:
+class _FairSemaphore:
     """Lets so many imports work at once (None: any number); the others wait, and of them whoever has the least under
     way goes first."""
 
@@ -341,7 +341,7 @@ def gb(size: int) -> str:
 
 
 def _take_any(received: int) -> None:
-    """As `Arrival.received`, where there is no limit."""
+    """As `UploadAllowance.received`, where there is no limit."""
 
 
 def _is_importing(path: Path) -> bool:

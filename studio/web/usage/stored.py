@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from studio import datasets, storage, trash
-from studio.datasets import naming
+from studio.datasets import references
 from studio.datasets.pictures import measures
 from studio.folders.runs import Run
 from studio.folders.work import ID, Work
@@ -31,7 +31,7 @@ KINDS = ("datasets", "runs", "jobs", "bases")
 
 
 @dataclass(frozen=True)
-class Use:
+class DiskUsage:
     """What one person's things take, in bytes. The trash comes on top of `kinds`."""
 
     kinds: dict[str, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
@@ -44,7 +44,7 @@ class Use:
 
 
 @dataclass
-class Tree:
+class FolderSize:
     """A folder's bytes; those of files that other folders may link are apart, by device and number."""
 
     bytes: int = 0
@@ -52,7 +52,7 @@ class Tree:
 
 
 @dataclass(frozen=True)
-class Discarded:
+class TrashedEntry:
     """An entry of the trash."""
 
     path: Path
@@ -60,20 +60,20 @@ class Discarded:
     owner: str  # "" where nothing tells
 
 
-class Stored:
+class StorageUsage:
     """The figures of one home. Safe to use from several threads."""
 
     def __init__(self, home: Path, index: Index):
         self.home = home
         self.index = index
         self._lock = threading.RLock()
-        self._trees: dict[Path, tuple[object, Tree]] = {}  # with what stands for the state they were measured in
+        self._trees: dict[Path, tuple[object, FolderSize]] = {}  # with what stands for the state they were measured in
         self._pictures = _Pictures(home)
         self._bases: dict[Path, str | None] = {}  # which of <home>/bases a run stands on; a run keeps its base
         self._owners: dict[Path, str] = {}  # of data sets, and of what lies in the trash; neither changes
-        self._known: dict[str, tuple[float, Use]] = {}
+        self._known: dict[str, tuple[float, DiskUsage]] = {}
 
-    def of(self, owner: str, within: float = 0.0) -> Use:
+    def of(self, owner: str, within: float = 0.0) -> DiskUsage:
         """What the things of `owner` take, found out at most `within` seconds ago."""
         with self._lock:
             known = self._known.get(owner)
@@ -108,9 +108,9 @@ class Stored:
                     owned.append((path, owner))
         return owned
 
-    def trash(self) -> list[Discarded]:
+    def trash(self) -> list[TrashedEntry]:
         """What lies in the trash, oldest first."""
-        return [Discarded(entry.path, int(entry.deleted), owner) for entry, owner in reversed(self.discarded())]
+        return [TrashedEntry(entry.path, int(entry.deleted), owner) for entry, owner in reversed(self.discarded())]
 
     def discarded(self) -> list[tuple[trash.Entry, str]]:
         """What lies in the trash, newest first, each with its owner, "" where nothing tells."""
@@ -123,11 +123,11 @@ class Stored:
         """The bytes that the end of each of a person's entries of the trash gives back, and that of all of them, with
         the pictures that nothing else of theirs names. Nothing in an entry changes, so it is read once."""
         with self._lock:
-            mine = [Discarded(entry.path, int(entry.deleted), owner) for entry in entries]
+            mine = [TrashedEntry(entry.path, int(entry.deleted), owner) for entry in entries]
             held = self._held_beside(mine, owner)
             return [self._size_of_trash(held, [entry]) for entry in mine], self._size_of_trash(held, mine)
 
-    def over(self, owner: str, entries: list[Discarded], limit: int) -> list[Discarded]:
+    def over(self, owner: str, entries: list[TrashedEntry], limit: int) -> list[TrashedEntry]:
         """Which of a person's entries of the trash, given the oldest first, have no room beside their things."""
         with self._lock:
             room = limit - self.of(owner, WITHIN).bytes
@@ -139,7 +139,7 @@ class Stored:
 
     # ---------------------------------------------------------------------------------------------------- inside
 
-    def _measure(self, owner: str) -> Use:
+    def _measure(self, owner: str) -> DiskUsage:
         kinds: dict[str, int] = dict.fromkeys(KINDS, 0)
         links: dict[tuple[int, int], int] = {}  # files that several folders may hold count once, for the runs
         folders = self._datasets_of(owner)
@@ -158,7 +158,7 @@ class Stored:
         kinds["runs"] += _total(_without(in_runs, in_datasets)) + sum(links.values())
         entries = [entry for entry in self.trash() if entry.owner == owner]
         self._forget_gone()
-        return Use(kinds, self._size_of_trash(self._held_beside(entries, owner), entries))
+        return DiskUsage(kinds, self._size_of_trash(self._held_beside(entries, owner), entries))
 
     def _datasets_of(self, owner: str) -> list[Path]:
         return [path for path, whose in self.datasets() if whose == owner]
@@ -194,7 +194,7 @@ class Stored:
         links.update(tree.links)
         return tree.bytes
 
-    def _settled(self, path: Path, stamp: object) -> Tree:
+    def _settled(self, path: Path, stamp: object) -> FolderSize:
         """`measure`, remembered while `stamp` stays the same; None is never remembered."""
         known_stamp, tree = self._trees.get(path, (None, None))
         if tree is None or stamp is None or known_stamp != stamp:
@@ -202,14 +202,14 @@ class Stored:
             self._trees[path] = stamp, tree
         return tree
 
-    def _held_beside(self, entries: list[Discarded], owner: str) -> Sizes:
+    def _held_beside(self, entries: list[TrashedEntry], owner: str) -> Sizes:
         """The pictures that living things of a person name, with which `entries` of their trash are compared; none
         where there are no entries."""
         if not entries:
             return _together([])
         return _together(list(self._named_by(self._datasets_of(owner), self._runs_of(owner))))
 
-    def _size_of_trash(self, held: Sizes, entries: list[Discarded]) -> int:
+    def _size_of_trash(self, held: Sizes, entries: list[TrashedEntry]) -> int:
         """These entries of the trash, with the pictures that are not among those `held`."""
         size = 0
         links: dict[tuple[int, int], int] = {}
@@ -272,7 +272,7 @@ class _Pictures:
 
     def __init__(self, home: Path):
         self.home = home
-        self._read: OrderedDict[Path, tuple[naming.Reader, Sizes]] = OrderedDict()  # with what was named so far
+        self._read: OrderedDict[Path, tuple[references.ReferenceReader, Sizes]] = OrderedDict()  # what was named
         self._bytes = 0
 
     def of(self, files: Iterable[Path]) -> Sizes:
@@ -280,7 +280,7 @@ class _Pictures:
         return _together(list(map(self._one, files)))
 
     def _one(self, path: Path) -> Sizes:
-        reader, known = self._read.pop(path, (naming.Reader(path), _together([])))
+        reader, known = self._read.pop(path, (references.ReferenceReader(path), _together([])))
         self._bytes -= _memory(known)
         try:
             if reader.changed():
@@ -328,12 +328,12 @@ def _memory(pictures: Sizes) -> int:
     return pictures[0].nbytes + pictures[1].nbytes
 
 
-def measure(path: Path) -> Tree:
+def measure(path: Path) -> FolderSize:
     """The bytes of everything below a folder, in whole blocks, with a block for each folder; nothing where it is not
     there. Links are not followed."""
     if path.is_file():
-        return Tree(_blocks(path))
-    tree = Tree()
+        return FolderSize(_blocks(path))
+    tree = FolderSize()
     folders = [path]
     while folders:
         try:

@@ -18,7 +18,7 @@ from studio.messages import Message
 from studio.storage import faults
 from studio.web.services.service import Studio
 from studio.web.usage.quotas import gb
-from studio.web.usage.stored import Discarded
+from studio.web.usage.stored import TrashedEntry
 
 log = logging.getLogger("studio.web")
 WATCH_SECONDS = 5.0
@@ -41,7 +41,7 @@ class Watcher:
 
     def __init__(self, studio: Studio):
         self.studio = studio
-        self._troubles = faults.Log(log)
+        self._troubles = faults.ThrottledLog(log)
         self._asked: dict[Path, float] = {}  # by the work's folder: when it was last asked to end (monotonic seconds)
 
     def look(self) -> None:
@@ -95,13 +95,13 @@ class Watcher:
 
     def _empty_trash(self, limit: int) -> None:
         """What people deleted goes before its seven days where their things need the room; the oldest first."""
-        entries: dict[str, list[Discarded]] = {}
+        entries: dict[str, list[TrashedEntry]] = {}
         for entry in self.studio.stored.trash():
             entries.setdefault(entry.owner, []).append(entry)
         for owner, theirs in entries.items():
             self._try("emptying the trash of who has no room", partial(self._empty_trash_of, owner, theirs, limit))
 
-    def _empty_trash_of(self, owner: str, entries: list[Discarded], limit: int) -> None:
+    def _empty_trash_of(self, owner: str, entries: list[TrashedEntry], limit: int) -> None:
         """Remove for good those of `entries`, the oldest first, that are too many or have no room within `limit`
         bytes."""
         gone = entries[: max(0, len(entries) - MOST_DISCARDED)]

@@ -53,7 +53,7 @@ def _is_length(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-class Reader:
+class ReferenceReader:
     """What one file of rows names, read on from where it was. Where another file has taken its place (a log that was
     compacted), `anew` is true and it is read from its beginning."""
 

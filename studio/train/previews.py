@@ -1,4 +1,4 @@
-"""Sample pictures: drawn from fixed seeds with the weights of the moment, written whole, announced last."""
+"""Previews: generated from fixed seeds with the weights of the moment, written whole, announced last."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from studio.train.batches.cache import CachedTexts, Encoders, Tensors
 from studio.train.learning.ema import Ema
 from studio.train.learning.optim import Updater
 from studio.train.learning.trainable import TrainableModel
-from studio.train.parallel.engine import drawing_with
+from studio.train.parallel.engine import inference_weights
 
 if TYPE_CHECKING:
     from studio.families import Pipeline
 
 
 def pipeline_of(encoders: Encoders, model: TrainableModel, objective: Objective) -> Pipeline:
-    """The family's pipeline with what learns, and the parts that decode; its prompts come encoded (`Prompts`)."""
+    """The family's pipeline with what learns, and the parts that decode; its prompts come encoded (`PromptEncoder`)."""
     parts = {**encoders.load("images"), **model.parts()}
     return encoders.family.pipeline(parts, encoders.source, objective)
 
 
-class Prompts:
-    """Prompts as the denoiser takes them: from the cache of captions, or where the text encoders learn (`texts` is
+class PromptEncoder:
+    """Conditions of prompts for the denoiser: from the cache of captions, or where the text encoders learn (`texts` is
     None) by them as they are at the moment. Encoders are loaded for new words alone, and not kept."""
 
     def __init__(self, encoders: Encoders, model: TrainableModel, texts: CachedTexts | None):
@@ -58,8 +58,8 @@ class Prompts:
         return self.encoders.family.encode_texts(self.model.texts, [prompt])
 
 
-class Sampler:
-    """Draws with what `model` has learnt, raw and averaged; between pictures `interrupted` tells of a wish to leave.
+class PreviewGenerator:
+    """Generates previews with the raw and averaged weights; between two, `interrupted` tells of a wish to leave.
 
     Pictures come from CPU generators of their own (seed + prompt's number), so training's randomness stays untouched.
     """
@@ -71,7 +71,7 @@ class Sampler:
         self.objective = config.objective
         self.events = events
         self.encoders = encoders
-        self.conditions = Prompts(encoders, model, texts)
+        self.conditions = PromptEncoder(encoders, model, texts)
         self.model = model
         self.ema = ema
         self.update = update
@@ -79,8 +79,8 @@ class Sampler:
         self.size = config_.preview_size(config)
         self.seconds = 0.0  # how long the last drawing took
 
-    def draw(self, step: int, prompt: str | None = None) -> bool:
-        """Draw the config's prompts, or the one asked for; False when it failed, which is a warning and no more."""
+    def generate(self, step: int, prompt: str | None = None) -> bool:
+        """Those of the config's prompts, or the one asked for; False when it failed, which is a warning and no more."""
         prompts = self.settings.prompts or []
         if prompt:
             prompts = [prompt]
@@ -88,7 +88,7 @@ class Sampler:
         began = time.monotonic()
         try:
             if prompts:
-                self._draw(step, prompts, kinds, requested=bool(prompt))
+                self._generate(step, prompts, kinds, requested=bool(prompt))
         except Exception as error:  # a picture is never worth a run
             trace()
             self.events.warning("sampling_failed",
@@ -103,7 +103,7 @@ class Sampler:
                 torch.cuda.empty_cache()
         return True
 
-    def _draw(self, step: int, prompts: list[str], kinds: tuple[str, ...], requested: bool) -> None:
+    def _generate(self, step: int, prompts: list[str], kinds: tuple[str, ...], requested: bool) -> None:
         done = 0
         total = len(prompts) * len(kinds)
         self.events.phase("sampling", 0, total, "pictures")
@@ -112,18 +112,18 @@ class Sampler:
         self.model.eval()
         try:
             for kind in kinds:
-                with drawing_with(kind, self.ema, self.update):
+                with inference_weights(kind, self.ema, self.update):
                     for index, prompt in enumerate(prompts):
                         if self.interrupted():
                             return
-                        self._picture(pipeline, step, index, prompt, kind, requested)
+                        self._generate_one(pipeline, step, index, prompt, kind, requested)
                         done += 1
                         self.events.phase("sampling", done, total, "pictures")
         finally:
             self.model.train()
 
-    def _picture(self, pipeline: Pipeline, step: int, index: int, prompt: str, kind: str,
-                 requested: bool) -> None:
+    def _generate_one(self, pipeline: Pipeline, step: int, index: int, prompt: str, kind: str,
+                      requested: bool) -> None:
         """Draw the picture of one prompt, write it as lossless WebP and tell of it."""
         settings = self.settings
         seed = settings.seed + index

@@ -28,7 +28,7 @@ class Batch(NamedTuple):
 
 
 @dataclass
-class Feed:
+class Collator:
     """Makes batches on the CPU in fp32 and sends them to the device."""
 
     family: Family
@@ -37,7 +37,7 @@ class Feed:
     seed: int
     pictures: CachedPictures
     texts: CachedTexts | None
-    framing: ImageTransform
+    image_transform: ImageTransform
     device: torch.device
     settings: ObjectiveSettings
 
@@ -51,20 +51,20 @@ class Feed:
             return torch.stack([normal(shape, self.seed, stream, s.epoch, s.position) for s in samples])
 
         x0 = self.family.sample_latents(posterior, draw("posterior", latent_shape))
-        seen, meant = self.noise(draw, latent_shape)
+        input_noise, target_noise = self.noise(draw, latent_shape)
         u = torch.tensor([uniform(self.seed, "timestep", s.epoch, s.position) for s in samples], dtype=torch.float64)
-        return self.batch(samples, x0, seen, meant, u)
+        return self.batch(samples, x0, input_noise, target_noise, u)
 
-    def batch(self, samples: list[Sample], x0: torch.Tensor, seen: torch.Tensor, meant: torch.Tensor,
-              u: torch.Tensor) -> Batch:
-        """The batch of latents x0 (B,c,h,w), the noise seen in x_t and meant by the target, and times u (B,)."""
+    def batch(self, samples: list[Sample], x0: torch.Tensor, input_noise: torch.Tensor,
+              target_noise: torch.Tensor, u: torch.Tensor) -> Batch:
+        """The batch of latents x0 (B,c,h,w), the noise in x_t, the noise of the target, and times u (B,)."""
         send, objective = self._send, self.objective
         t = objective.time(u, self.family.tokens(*x0.shape[-2:]))
         if t.is_floating_point():
             t = t.float()
         conditions = {name: send(value) for name, value in self._conditions(samples).items()}
-        return Batch(send(objective.mix(x0, seen, t)), send(objective.model_time(t)),
-                     send(objective.target(x0, meant, t)), send(objective.weight(t)),
+        return Batch(send(objective.mix(x0, input_noise, t)), send(objective.model_time(t)),
+                     send(objective.target(x0, target_noise, t)), send(objective.weight(t)),
                      conditions, [sample.caption for sample in samples])
 
     def _conditions(self, samples: list[Sample]) -> Tensors:
@@ -72,7 +72,7 @@ class Feed:
         conditions: Tensors = {}
         if self.texts:
             conditions |= self.family.collate_texts([self.texts(sample.caption) for sample in samples])
-        added = [self.family.added_conditions(self.framing.facts(sample), self.settings) for sample in samples]
+        added = [self.family.added_conditions(self.image_transform.facts(sample), self.settings) for sample in samples]
         for name in added[0]:
             conditions[name] = torch.tensor([numbers[name] for numbers in added])
         return conditions

@@ -10,12 +10,12 @@ from itertools import chain
 
 from studio.datasets.imports import meanings
 from studio.datasets.imports.matching import Match
-from studio.datasets.imports.sources import Entry, Given
+from studio.datasets.imports.sources import Annotations, Entry
 from studio.datasets.tabular import coded, columns
 from studio.datasets.tabular import records as tables
 from studio.datasets.tabular.records import Record
 from studio.datasets.text import captions
-from studio.datasets.text.captions import Line
+from studio.datasets.text.captions import RowText
 from studio.messages import JsonObject, Message
 
 SAMPLED = 300  # rows by which columns are told apart
@@ -38,10 +38,10 @@ class Table:
     entry: Entry
     rows: int = 0
     picture: str | None = None  # its column of pictures' names
-    words: columns.Captions = columns.Captions()
+    words: columns.CaptionColumns = columns.CaptionColumns()
     samples: dict[str, str] = field(default_factory=dict)  # a value of each column
     named: int = 0  # rows that name a picture which came along
-    lines: dict[Entry, list[Line]] = field(default_factory=dict)
+    lines: dict[Entry, list[RowText]] = field(default_factory=dict)
     beside: dict[Entry, str] = field(default_factory=dict)  # pictures of other columns, and whose they are
     problems: list[str] = field(default_factory=list)
     counted: Counter[str] = field(default_factory=Counter)  # what was done to how many rows
@@ -71,7 +71,7 @@ def read(entry: Entry, records: Sequence[Record], find: Find, *, picture: str | 
         table.samples[name] = _shown(column)
     table.picture = _picture_column(values, find, picture)
     others = _beside_columns(good[:SAMPLED], table.picture, find)
-    table.words = columns.captions(_without(values, {table.picture, *others}), caption)
+    table.words = columns.caption_columns(_without(values, {table.picture, *others}), caption)
     _take(table, good, find, others)
     return table
 
@@ -97,13 +97,13 @@ def coded_column(records: Sequence[Record]) -> str | None:
     return None
 
 
-def words_of(records: Sequence[Record], column: str, asked: str | None) -> columns.Captions:
+def words_of(records: Sequence[Record], column: str, asked: str | None) -> columns.CaptionColumns:
     """The columns of captions in a table whose pictures are in `column`."""
-    return columns.captions(_without(_sampled(records), {column}), asked)
+    return columns.caption_columns(_without(_sampled(records), {column}), asked)
 
 
 def described(records: Sequence[Record], column: str,
-              words: columns.Captions) -> tuple[dict[str, str], str, str | None, dict[str, str]]:
+              words: columns.CaptionColumns) -> tuple[dict[str, str], str, str | None, dict[str, str]]:
     """What is told of such a table: the kinds of its columns, those taken, and a value of each."""
     kinds: dict[str, str] = {}
     samples: dict[str, str] = {}
@@ -116,7 +116,7 @@ def described(records: Sequence[Record], column: str,
     return kinds, column, next(iter(words.taken), None), samples
 
 
-def coded_picture(table: Entry, record: Record, column: str, words: columns.Captions, split: str) -> Entry:
+def coded_picture(table: Entry, record: Record, column: str, words: columns.CaptionColumns, split: str) -> Entry:
     """The picture that is written in a row as text, with what the row says of it."""
     entry = Entry(f"{table.name}/{record.number:06d}", problem=record.problem, origin=table.origin)
     value = record.fields.get(column)
@@ -133,7 +133,7 @@ def coded_picture(table: Entry, record: Record, column: str, words: columns.Capt
     written = [texts[name] for name in words.taken if _says_something(texts.get(name, ()))]
     said = next(iter(written), [])
     split = meanings.split_of_value(record.fields.get("split")) or split
-    entry.given = Given(list(captions.of_texts(said)[0]), split, _more(record), texts)
+    entry.given = Annotations(list(captions.of_texts(said)[0]), split, _more(record), texts)
     return entry
 
 
@@ -183,7 +183,7 @@ def _picture_column(values: Values, find: Find, asked: str | None) -> str | None
     if asked is not None and asked in values:
         return asked
     hits = {name: _hits(column, find) for name, column in values.items()}
-    order = columns.files(values)
+    order = columns.file_name_columns(values)
     usual = list(filter(columns.is_file_column, order))
     for name in usual:
         if hits[name]:
@@ -284,7 +284,7 @@ def _add(table: Table, picture: Entry, record: Record, others: set[str], find: F
             table.beside.setdefault(other, picture.shown)
 
 
-def _line(table: Table, record: Record) -> Line | None:
+def _line(table: Table, record: Record) -> RowText | None:
     """What a row says; None where its caption is of a kind that cannot be one."""
     texts: list[str] = []
     for name in table.words.taken:
@@ -297,4 +297,4 @@ def _line(table: Table, record: Record) -> Line | None:
             break
     said, changes = captions.of_texts(texts)
     split = meanings.split_of_value(record.fields.get("split"))
-    return Line(said, frozenset(changes), split, _more(record))
+    return RowText(said, frozenset(changes), split, _more(record))

@@ -13,7 +13,7 @@ from studio.web.access import AuthBackend, TokenAuth, bearer
 from studio.web.http.errors import Forbidden, LoginNeeded, TooLarge, TooMany, WebError
 from studio.web.http.headers import is_browser, shows_a_page
 from studio.web.http.languages import negotiate_language, plain_page
-from studio.web.middleware.limits import Guesses
+from studio.web.middleware.limits import GuessLimiter
 from studio.web.middleware.security import OPEN, SAFE
 from studio.web.settings import Settings
 
@@ -34,7 +34,7 @@ class AuthMiddleware:
         self.app = app
         self.backend = backend
         self.settings = settings
-        self.guesses = Guesses()
+        self.guesses = GuessLimiter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in OPEN:

@@ -24,7 +24,7 @@ ENDS = frozenset(" \t\r\n'\"`:;,()<>[]{}|*?\\")  # what a path in a sentence doe
 LEAST = 4  # characters of a place that is looked for
 
 
-class Hidden:
+class PathRedactor:
     """The places of one server."""
 
     def __init__(self, settings: Settings):

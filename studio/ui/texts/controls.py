@@ -1,4 +1,4 @@
-"""The lines of the text table about steering runs: changing, branching, fixes, the queue, being told."""
+"""The lines of the text table about controlling runs: changing, branching, fixes, the queue, being told."""
 
 from __future__ import annotations
 

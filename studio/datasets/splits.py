@@ -1,4 +1,4 @@
-"""Which rows a run learns from and which it only looks at: choices that depend on the rows and a seed alone."""
+"""The split of a data set: which rows a run trains on and which are held out, by the rows and a seed alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TRAIN, HELD = "train", "validation"
 Rows = list[Row]
 
 
-def choose(rows: Rows, seed: int, *, most: int | None = None, share: float = 0.0, held: int = 64) -> Rows:
+def train_and_held_out(rows: Rows, seed: int, *, most: int | None = None, share: float = 0.0, held: int = 64) -> Rows:
     """The rows of a run, in their order: at most `most` of split `train`, and at most `held` that are held out.
 
     Held out are the rows of every other split or, where there are none, `share` of the training rows (at least one,
