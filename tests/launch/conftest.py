@@ -18,6 +18,8 @@ from studio import config, storage
 from studio.folders import runs, work
 from studio.launch import processes as tree
 
+from ..measured import know
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CODE = ("import sys; from pathlib import Path; from studio.launch import supervise, work_in; "
@@ -84,6 +86,12 @@ class Bench:
 
 
 @pytest.fixture
+def home(home: Path) -> Path:
+    """A home that knows this machine."""
+    return know(home)
+
+
+@pytest.fixture
 def bench(home: Path) -> Iterator[Bench]:
     made = Bench(home)
     yield made
@@ -96,16 +104,6 @@ def bench(home: Path) -> Iterator[Bench]:
             process.kill()
         process.communicate()
     assert all(not p.is_running() for run, _ in made.started for p in tree.marked(run.path))
-
-
-@pytest.fixture(scope="session")
-def facts_of_machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """machine.json, measured once for all tests that need it."""
-    from studio.system import machine
-
-    home = tmp_path_factory.mktemp("machine")
-    machine.facts(home)
-    return home / "cache" / "machine.json"
 
 
 def nobody_left(run: work.Work) -> bool:

@@ -21,14 +21,18 @@ from playwright.sync_api import Browser, Page
 from studio import config, storage
 from studio.folders import events, runs
 
+from ..measured import know
+
 ROOT = Path(__file__).resolve().parents[2]
 TOLD_STEPS = 2500
 
 
 class Server:
-    """`python app.py` on a free port over a home of its own; may be killed and started again on the same port."""
+    """`python app.py` on a free port over a home of its own, which knows this machine; may be killed and started again
+    on the same port."""
 
     def __init__(self, home: Path, program: Path = ROOT):
+        know(home)
         self.home, self.program, self.port, self.process = home, program, 0, None
 
     def start(self) -> None:

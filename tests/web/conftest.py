@@ -23,6 +23,7 @@ from studio import config
 from studio.folders import events, runs
 
 from ..fakes.hub import Hub
+from ..measured import know
 from . import promised
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,8 +82,11 @@ def until(true: Callable[[], Any], seconds: float = 30) -> Any:
     raise AssertionError(f"not within {seconds} s; last: {last!r}")
 
 
-def start(home: Path, tmp: Path, *args: str, root: Path = ROOT, **env: str) -> Server:
-    """`python app.py` of the studio in `root` on a free port, once /healthz answers."""
+def start(home: Path, tmp: Path, *args: str, root: Path = ROOT, measured: bool = True, **env: str) -> Server:
+    """`python app.py` of the studio in `root` on a free port, once /healthz answers; unless told otherwise it knows
+    this machine."""
+    if measured:
+        know(home)
     environment = {k: v for k, v in os.environ.items() if k not in CLEARED} | env
     log, began = tmp / f"server-{time.monotonic_ns()}.log", time.monotonic()
     process = subprocess.Popen([sys.executable, "app.py", "--port", "0", "--home", str(home), *args], cwd=root,
