@@ -53,7 +53,7 @@ def strace() -> str:
 
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
-    expect.set_options(timeout=30_000)  # a shared machine may be slow; nothing here is about time
+    expect.set_options(timeout=60_000)  # a shared machine may be slow; nothing here is about time
     with sync_playwright() as started:
         yield started
 

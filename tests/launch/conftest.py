@@ -26,7 +26,7 @@ CODE = ("import sys; from pathlib import Path; from studio.launch import supervi
         "print(supervise(work_in(Path(sys.argv[1])), int(sys.argv[2]), sys.argv[3:]))")
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 30.0) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 90.0) -> Any:
     """The first true value of `what`."""
     last = time.monotonic() + seconds
     while time.monotonic() < last:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
@@ -40,6 +41,10 @@ picture = DiffusionPipeline.from_pretrained(sys.argv[1])("a cat", num_inference_
 assert picture.size == (64, 64)
 """
 
+# What asks without saying how long it waits: five seconds are too few where the cores are shared.
+PATIENCE: httpx.Timeout = inspect.signature(httpx.request).parameters["timeout"].default
+PATIENCE.connect = PATIENCE.read = PATIENCE.write = PATIENCE.pool = 60.0
+
 
 @dataclass
 class Server:
@@ -59,7 +64,7 @@ class Server:
         self.clients.append(httpx.Client(base_url=self.url, timeout=60, event_hooks=hooks, **options))
         return self.clients[-1]
 
-    def wait_ready(self, seconds: float = 90) -> None:
+    def wait_ready(self, seconds: float = 180) -> None:
         """Until the Gradio pages answer too."""
         until(lambda: httpx.get(f"{self.url}/readyz", timeout=30).status_code == 200, seconds)
 
@@ -68,10 +73,10 @@ class Server:
         for client in self.clients:
             client.close()
         self.process.send_signal(how)
-        return self.process.wait(30)
+        return self.process.wait(90)
 
 
-def until(true: Callable[[], Any], seconds: float = 30) -> Any:
+def until(true: Callable[[], Any], seconds: float = 90) -> Any:
     """What `true` returns once it is true; fails with what it said last."""
     end, last = time.monotonic() + seconds, None
     while time.monotonic() < end:
@@ -96,7 +101,7 @@ def start(home: Path, tmp: Path, *args: str, root: Path = ROOT, measured: bool =
     assert "http://" in line, log.read_text()
     place = urlsplit(next(word for word in line.split() if word.startswith("http://")))
     url = f"http://127.0.0.1:{place.port}"
-    until(lambda: _answers(url), 60)
+    until(lambda: _answers(url), 180)
     return Server(process, url, home, log, line, time.monotonic() - began)
 
 
