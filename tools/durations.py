@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -34,11 +34,10 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     every = cases(asked.report)
-    seconds, count = Counter[str](), Counter[str]()
+    seconds, count = defaultdict[str, float](float), Counter(file for file, _, _ in every)
     for file, _, took in every:
-        seconds[file] += took  # type: ignore[assignment]  a Counter may count parts
-        count[file] += 1
-    for file, took in seconds.most_common():
+        seconds[file] += took
+    for file, took in sorted(seconds.items(), key=lambda pair: -pair[1]):
         print(f"{took:7.1f} s  {count[file]:4} tests  {file}")
     print(f"{sum(seconds.values()):7.1f} s  {len(every):4} tests in all; the slowest:")
     for file, name, took in sorted(every, key=lambda case: -case[2])[:SLOWEST]:

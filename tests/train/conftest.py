@@ -101,7 +101,8 @@ def two_ranks(run: runs.Run, *wishes: str, cold: bool = False) -> subprocess.Com
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
     deadline = time.monotonic() + 200
     storage.clear(run.path / ranks.FILE)
-    both = [forked.Attempt([str(run.path), *wishes], {**environment, **ranks.environment(rank, 2, run.path)})
+    zero = bool(run.config().compute.deepspeed_stage)
+    both = [forked.Attempt([str(run.path), *wishes], {**environment, **ranks.environment(rank, 2, run.path)}, zero=zero)
             for rank in range(2)]
     first, second = [attempt.wait(deadline) for attempt in both]
     storage.clear(run.path / ranks.FILE)

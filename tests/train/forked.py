@@ -1,6 +1,6 @@
 """Attempts without their imports: a server that has imported what child.py needs, and is copied for each attempt.
 
-    python forked.py SOCKET        (started by `Server`, one for each process of pytest)
+    python forked.py SOCKET [MODULE...]        (started by `Server`, two for each process of pytest: one for ZeRO)
 
 A copy has the arguments, the environment, the folder, the output and the exit status of a process started anew. Who
 wants another environment at the start of the C library, of OpenMP or of a module than the server had gets such one.
@@ -9,6 +9,7 @@ wants another environment at the start of the C library, of OpenMP or of a modul
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import select
@@ -28,6 +29,7 @@ SCRIPT = HERE / "child.py"
 READ_LATE = {"ACCELERATE_USE_CPU", "DS_ACCELERATOR", "GLOO_SOCKET_IFNAME", "LOCAL_RANK", "LOCAL_WORLD_SIZE",
              "NCCL_RAS_ENABLE", "NCCL_SOCKET_IFNAME", "PYTEST_CURRENT_TEST", "RANK", "STUDIO_HOME",
              "STUDIO_RENDEZVOUS", "TORCH_EXTENSIONS_DIR", "WORLD_SIZE"}  # when it is needed, not at the start
+ZERO = ("studio.train.parallel.zero", "deepspeed.runtime.zero.muon.muon_optimizer")  # which DeepSpeed imports itself
 Run = Callable[[], int]  # what a copy does; returns its exit status
 
 
@@ -44,10 +46,10 @@ def printing() -> IO[str]:
 class Attempt:
     """A process that runs child.py, copied or started anew; what it prints goes to files."""
 
-    def __init__(self, arguments: list[str], environment: dict[str, str], cold: bool = False):
+    def __init__(self, arguments: list[str], environment: dict[str, str], *, zero: bool = False, cold: bool = False):
         self._files = printing(), printing()
         self._socket: socket.socket | None = None
-        server = None if cold else running(environment)
+        server = None if cold else running(environment, zero)
         if server is None:
             self._process = subprocess.Popen([sys.executable, str(SCRIPT), *arguments], cwd=ROOT, env=environment,
                                              stdin=subprocess.DEVNULL, stdout=self._files[0], stderr=self._files[1])
@@ -98,11 +100,11 @@ class Attempt:
 class Server:
     """The server, from outside."""
 
-    def __init__(self, environment: dict[str, str]):
+    def __init__(self, environment: dict[str, str], modules: tuple[str, ...]):
         self.environment = at_start(environment)
         self._control, there = socket.socketpair(type=socket.SOCK_SEQPACKET)
         with there:
-            command = [sys.executable, str(HERE / "forked.py"), str(there.fileno())]
+            command = [sys.executable, str(HERE / "forked.py"), str(there.fileno()), *modules]
             subprocess.Popen(command, cwd=ROOT, env=environment, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL)
 
     def start(self, request: dict[str, Any], files: tuple[IO[str], IO[str]]) -> socket.socket:
@@ -114,14 +116,14 @@ class Server:
         return here
 
 
-_servers: list[Server] = []  # of this process, which end with it
+_servers: dict[bool, Server] = {}  # of this process, by whether they have DeepSpeed; they end with it
 
 
-def running(environment: dict[str, str]) -> Server | None:
+def running(environment: dict[str, str], zero: bool) -> Server | None:
     """The server of this process, where it suits that environment: the first one asked for decides."""
-    if not _servers:
-        _servers.append(Server(environment))
-    (server,) = _servers
+    if zero not in _servers:
+        _servers[zero] = Server(environment, ZERO if zero else ())
+    server = _servers[zero]
     return server if server.environment == at_start(environment) else None
 
 
@@ -182,9 +184,12 @@ def main() -> int:
     from studio.train import loop  # noqa: F401
 
     lean.load_diffusers()
+    handle, *modules = sys.argv[1:]
+    for module in modules:
+        importlib.import_module(module)
     gc.collect()
     gc.freeze()  # what is shared stays shared
-    run = serve(socket.socket(fileno=int(sys.argv[1])))
+    run = serve(socket.socket(fileno=int(handle)))
     return run() if run is not None else 0
 
 
