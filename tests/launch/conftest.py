@@ -18,7 +18,7 @@ from studio import config, storage
 from studio.folders import runs, work
 from studio.launch import processes as tree
 
-from ..measured import know
+from ..measured import facts, know
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -83,6 +83,12 @@ class Bench:
     def stepping(self, run: work.Work) -> None:
         """Wait until the run has made some steps."""
         wait_for(lambda: self.reader.history(run).step >= 3)
+
+
+@pytest.fixture(scope="session")
+def facts_of_machine() -> Path:
+    """machine.json, for homes beside a test's own."""
+    return facts()
 
 
 @pytest.fixture
