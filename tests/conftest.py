@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,7 +16,17 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", GRADIO_ANALY
 CHROMIUM = os.environ.get("STUDIO_CHROMIUM", "/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
+DURATIONS = Path(__file__).with_name("durations.json")  # seconds by file, kept by tools/durations.py
+NEW = 60  # seconds that a file which is not in it may take
 MISSING = f"no Chromium at {CHROMIUM}: apt-get install -y chromium (or set STUDIO_CHROMIUM to one)"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of several processes none has a long file left when the others have nothing: the longest ones begin."""
+    if not hasattr(config, "workerinput"):
+        return
+    seconds = json.loads(DURATIONS.read_text())
+    items.sort(key=lambda item: -seconds.get(item.path.relative_to(config.rootpath).as_posix(), NEW))
 
 
 def missing(words: str) -> NoReturn:
@@ -42,7 +53,7 @@ def strace() -> str:
 
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
-    expect.set_options(timeout=30_000)  # a shared machine may be slow; nothing here is about time
+    expect.set_options(timeout=60_000)  # a shared machine may be slow; nothing here is about time
     with sync_playwright() as started:
         yield started
 

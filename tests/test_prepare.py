@@ -14,25 +14,15 @@ import pytest
 
 from studio import config, prepare, sizes
 from studio.families import EMBEDDED
-from studio.system import machine
 
 from .families import tiny
-
-
-@pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """machine.json, measured once."""
-    home = tmp_path_factory.mktemp("machine")
-    machine.facts(home)
-    return home / "cache" / "machine.json"
+from .measured import know
 
 
 @pytest.fixture
-def home_(home: Path, facts: Path) -> Path:
+def home_(home: Path) -> Path:
     """A home that knows its machine."""
-    (home / "cache").mkdir()
-    shutil.copy(facts, home / "cache" / "machine.json")
-    return home
+    return know(home)
 
 
 def fields(plan: prepare.Plan) -> set[str]:

@@ -22,6 +22,8 @@ from studio import bundle, datasets, prepare, storage, sweeping
 from studio.datasets.pictures import measures, workers
 from studio.folders import runs, work
 
+from .measured import know
+
 ROOT = Path(__file__).resolve().parents[1]
 WEEK_AGO = 8 * 86400
 
@@ -64,20 +66,9 @@ def submit(home: Path, dataset: datasets.Dataset) -> runs.Run:
 
 
 @pytest.fixture
-def ready(home: Path, facts: Path) -> Path:
+def ready(home: Path) -> Path:
     """A home whose machine is measured."""
-    (home / "cache").mkdir()
-    (home / "cache" / "machine.json").write_bytes(facts.read_bytes())
-    return home
-
-
-@pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from studio.system import machine
-
-    folder = tmp_path_factory.mktemp("machine")
-    machine.facts(folder)
-    return folder / "cache" / "machine.json"
+    return know(home)
 
 
 def test_deleted_pictures_are_erased_once_the_trash_is(ready: Path, tmp_path: Path) -> None:

@@ -18,13 +18,15 @@ from studio import config, storage
 from studio.folders import runs, work
 from studio.launch import processes as tree
 
+from ..measured import facts, know
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CODE = ("import sys; from pathlib import Path; from studio.launch import supervise, work_in; "
         "print(supervise(work_in(Path(sys.argv[1])), int(sys.argv[2]), sys.argv[3:]))")
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 30.0) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 90.0) -> Any:
     """The first true value of `what`."""
     last = time.monotonic() + seconds
     while time.monotonic() < last:
@@ -83,6 +85,18 @@ class Bench:
         wait_for(lambda: self.reader.history(run).step >= 3)
 
 
+@pytest.fixture(scope="session")
+def facts_of_machine() -> Path:
+    """machine.json, for homes beside a test's own."""
+    return facts()
+
+
+@pytest.fixture
+def home(home: Path) -> Path:
+    """A home that knows this machine."""
+    return know(home)
+
+
 @pytest.fixture
 def bench(home: Path) -> Iterator[Bench]:
     made = Bench(home)
@@ -96,16 +110,6 @@ def bench(home: Path) -> Iterator[Bench]:
             process.kill()
         process.communicate()
     assert all(not p.is_running() for run, _ in made.started for p in tree.marked(run.path))
-
-
-@pytest.fixture(scope="session")
-def facts_of_machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """machine.json, measured once for all tests that need it."""
-    from studio.system import machine
-
-    home = tmp_path_factory.mktemp("machine")
-    machine.facts(home)
-    return home / "cache" / "machine.json"
 
 
 def nobody_left(run: work.Work) -> bool:

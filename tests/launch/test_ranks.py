@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +22,7 @@ from studio.folders import events, runs
 from studio.launch import processes as tree
 from studio.system import machine
 
+from ..measured import know
 from .conftest import alive, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,10 +35,8 @@ pytestmark = pytest.mark.skipif(machine.cores() < 2, reason="two processes need 
 
 
 @pytest.fixture
-def made(home: Path, facts_of_machine: Path) -> Any:
+def made(home: Path) -> Any:
     """made(section={...}) -> a queued run of the embedded base on five pictures."""
-    (home / "cache").mkdir()
-    shutil.copy(facts_of_machine, home / "cache" / "machine.json")
     pictures = datasets.begin(home, "five", "local")
     datasets.add(pictures, [(path.name, path) for path in sorted(PICTURES.glob("*.webp"))[:5]])
 
@@ -185,10 +183,8 @@ def other_machine(tmp: Path, run: runs.Run) -> subprocess.Popen[str]:
     """The second machine: a home of its own, and nothing of the first but the bundle."""
     packed, home = tmp / "run.zip", tmp / "other"
     bundle.write(run, packed, start=True)
-    (home / "cache").mkdir(parents=True)
-    (home / "machines" / "cache").mkdir(parents=True)
-    for place in (home, home / "machines"):
-        shutil.copy(run.home / "cache" / "machine.json", place / "cache")
+    know(home)
+    know(home / "machines")
     return subprocess.Popen([sys.executable, "-m", "studio.remote.elsewhere", str(packed), "--machine-rank", "1"],
                             cwd=ROOT, env={**os.environ, "STUDIO_HOME": str(home)}, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)

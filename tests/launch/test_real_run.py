@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -30,10 +29,8 @@ until = partial(wait_for, seconds=150.0)
 
 
 @pytest.fixture
-def run(home: Path, facts_of_machine: Path) -> runs.Run:
+def run(home: Path) -> runs.Run:
     """A queued run of the embedded base on three pictures, far longer than any test."""
-    (home / "cache").mkdir()
-    shutil.copy(facts_of_machine, home / "cache" / "machine.json")
     files = sorted(PICTURES.glob("*.webp"))[:3]
     made = datasets.begin(home, "three", "local")
     datasets.add(made, [(path.name, path) for path in files])
@@ -88,9 +85,7 @@ def test_killed_resumed_interrupted(run: runs.Run) -> None:
     assert "loss" in printed
 
 
-def test_a_whole_run_in_a_machine_without_any_network(home: Path, facts_of_machine: Path) -> None:
-    (home / "cache").mkdir()
-    shutil.copy(facts_of_machine, home / "cache" / "machine.json")
+def test_a_whole_run_in_a_machine_without_any_network(home: Path) -> None:
     alone = ["unshare", "-rn"]
     probe = subprocess.run([*alone, "true"], capture_output=True, text=True)
     if probe.returncode and not (os.environ.get("CI") == "true" and os.geteuid() == 0):
@@ -117,9 +112,7 @@ def test_a_whole_run_in_a_machine_without_any_network(home: Path, facts_of_machi
     assert told[-1]["done"] == told[-1]["total"] > len(told) and all(gap >= 0.24 for gap in apart)
 
 
-def test_wrong_calls_are_one_line_per_fault(home: Path, facts_of_machine: Path, tmp_path: Path) -> None:
-    (home / "cache").mkdir()
-    shutil.copy(facts_of_machine, home / "cache" / "machine.json")
+def test_wrong_calls_are_one_line_per_fault(home: Path, tmp_path: Path) -> None:
 
     def call(*words: str) -> list[str]:
         done = subprocess.run([sys.executable, "-m", "studio.train", *words], cwd=ROOT, capture_output=True, text=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import partial
@@ -33,12 +32,10 @@ until = partial(wait_for, seconds=200.0)
 
 
 @pytest.fixture
-def hub(home: Path, tmp_path: Path, facts_of_machine: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobsHub]:
+def hub(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobsHub]:
     """A Hub with jobs; every process that is started here finds it."""
-    (home / "cache").mkdir()
-    shutil.copy(facts_of_machine, home / "cache" / "machine.json")
     (tmp_path / "hub").mkdir()
-    with JobsHub(uploads=tmp_path / "hub", machine=facts_of_machine) as running:
+    with JobsHub(uploads=tmp_path / "hub", machine=home / "cache" / "machine.json") as running:
         for name, value in running.environment(tmp_path / "hf").items():
             if name.startswith("HF_"):
                 monkeypatch.setenv(name, value)

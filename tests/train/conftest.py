@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,14 @@ import studio.families
 from studio import config, storage
 from studio.folders import events, runs
 from studio.launch import command as command_
+from studio.launch import ranks
 from studio.train import loop
 
-FAMILIES = Path(__file__).resolve().parents[1] / "families" / "toys"
+from ..measured import know
+from . import forked
+
+ROOT = Path(__file__).resolve().parents[2]
+FAMILIES = ROOT / "tests" / "families" / "toys"
 BASE = {
     "model": {"family": "toy", "base": "embedded"},
     "data": {"resolution": 32},
@@ -55,6 +61,12 @@ def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def home(home: Path) -> Path:
+    """A home that knows this machine."""
+    return know(home)
+
+
+@pytest.fixture
 def make(home: Path) -> Make:
     """make(pictures=6, section={...}) -> a run that waits to be trained."""
 
@@ -72,23 +84,30 @@ def train(run: runs.Run) -> str:
     return loop.train(run, supervised=False)
 
 
-def child(run: runs.Run, *wishes: str) -> subprocess.CompletedProcess[str]:
-    """One attempt in a process of its own, which may kill itself."""
-    script = Path(__file__).with_name("child.py")
-    root = Path(__file__).resolve().parents[2]
-    return subprocess.run([sys.executable, str(script), str(run.path), *wishes], capture_output=True, text=True,
-                          timeout=120, cwd=root, env={**os.environ, "PYTHONPATH": str(root)})
+def child(run: runs.Run, *wishes: str, cold: bool = False) -> subprocess.CompletedProcess[str]:
+    """One attempt in a process of its own, which may kill itself; a `cold` one has imported nothing when it starts."""
+    attempt = forked.Attempt([str(run.path), *wishes], {**os.environ, "PYTHONPATH": str(ROOT)}, cold=cold)
+    return attempt.wait(time.monotonic() + 120)
 
 
-def two_ranks(run: runs.Run, *wishes: str) -> subprocess.CompletedProcess[str]:
-    """One attempt of the run in two processes."""
+def two_ranks(run: runs.Run, *wishes: str, cold: bool = False) -> subprocess.CompletedProcess[str]:
+    """One attempt of the run in two processes; `cold` ones are started as those of the studio."""
     if run.config().compute.deepspeed_stage:
         storage.write_json(run.deepspeed_file, command_.deepspeed_config(run.config()))
-    root = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-m", "studio.launch.ranks", str(run.path), "2", sys.executable,
-               str(Path(__file__).with_name("child.py")), str(run.path), *wishes]
-    environment = {**os.environ, "PYTHONPATH": str(root), "ACCELERATE_USE_CPU": "true", "DS_ACCELERATOR": "cpu"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true", "DS_ACCELERATOR": "cpu"}
+    if cold:
+        command = [sys.executable, "-m", "studio.launch.ranks", str(run.path), "2", sys.executable,
+                   str(forked.SCRIPT), str(run.path), *wishes]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    deadline = time.monotonic() + 200
+    storage.clear(run.path / ranks.FILE)
+    zero = bool(run.config().compute.deepspeed_stage)
+    both = [forked.Attempt([str(run.path), *wishes], {**environment, **ranks.environment(rank, 2, run.path)}, zero=zero)
+            for rank in range(2)]
+    first, second = [attempt.wait(deadline) for attempt in both]
+    storage.clear(run.path / ranks.FILE)
+    return subprocess.CompletedProcess(first.args, first.returncode or second.returncode, first.stdout + second.stdout,
+                                       first.stderr + second.stderr)
 
 
 def told(run: runs.Run, kind: str | None = None) -> list[dict[str, Any]]:

@@ -41,10 +41,18 @@ def test_stop_and_resume(make: Make, unbroken: Any, monkeypatch: pytest.MonkeyPa
     assert (curve(run), fingerprint(run, 8)) == unbroken
 
 
-@pytest.mark.parametrize(("step", "continues_from"), [(2, 0), (5, 3)])
-def test_kill_and_resume(make: Make, unbroken: Any, step: int, continues_from: int) -> None:
+def test_a_process_without_imports_trains_as_one_with_them(make: Make, unbroken: Any) -> None:
+    """What the tests' other attempts rest on: one copied from a server is one started anew (see forked.py)."""
+    copied, anew = make(), make()
+    assert child(copied).returncode == child(anew, cold=True).returncode == 0
+    for run in (copied, anew):
+        assert (curve(run), fingerprint(run, 8)) == unbroken
+
+
+@pytest.mark.parametrize(("step", "continues_from", "cold"), [(2, 0, False), (5, 3, False), (5, 3, True)])
+def test_kill_and_resume(make: Make, unbroken: Any, step: int, continues_from: int, cold: bool) -> None:
     run = make()
-    assert child(run, f"step:{step}").returncode == -signal.SIGKILL
+    assert child(run, f"step:{step}", cold=cold).returncode == -signal.SIGKILL
     assert train(run) == "finished"
     assert told(run, "resumed")[0]["from_step"] == continues_from
     assert (curve(run), fingerprint(run, 8)) == unbroken

@@ -21,14 +21,18 @@ from playwright.sync_api import Browser, Page
 from studio import config, storage
 from studio.folders import events, runs
 
+from ..measured import know
+
 ROOT = Path(__file__).resolve().parents[2]
 TOLD_STEPS = 2500
 
 
 class Server:
-    """`python app.py` on a free port over a home of its own; may be killed and started again on the same port."""
+    """`python app.py` on a free port over a home of its own, which knows this machine; may be killed and started again
+    on the same port."""
 
     def __init__(self, home: Path, program: Path = ROOT):
+        know(home)
         self.home, self.program, self.port, self.process = home, program, 0, None
 
     def start(self) -> None:
@@ -38,7 +42,7 @@ class Server:
         command = [sys.executable, "app.py", "--port", str(self.port), "--home", str(self.home)]
         self.process = subprocess.Popen(command, cwd=self.program, env=env, stdout=log, stderr=log)
         log.close()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180  # a shared machine may be slow; nothing here is about time
         while time.monotonic() < deadline:
             text = (self.home.parent / "server.log").read_text()
             found = re.findall(r"http://127\.0\.0\.1:(\d+)/", text)
@@ -124,7 +128,7 @@ def page(browser: Browser, server: Server, request: pytest.FixtureRequest) -> It
     """A fresh visitor. After the test: nothing left this host, no script ran from a text, no error in the console."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
     opened = context.new_page()
-    opened.set_default_timeout(30_000)
+    opened.set_default_timeout(60_000)
     requests: list[str] = []
     errors: list[str] = []
     opened.on("request", lambda sent: requests.append(sent.url))
@@ -161,6 +165,6 @@ def _end_runs(running: Server) -> None:
                                          headers={"content-type": "application/json"})
         urllib.request.urlopen(request).close()
         lock = running.home / "runs" / run["id"]
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while time.monotonic() < deadline and not (lock / "exit.json").exists():
             time.sleep(0.2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from studio import config
 from studio.folders import events, runs
 
 from ..fakes.hub import Hub
+from ..measured import know
 from . import promised
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +40,10 @@ from diffusers import DiffusionPipeline
 picture = DiffusionPipeline.from_pretrained(sys.argv[1])("a cat", num_inference_steps=2, height=64, width=64).images[0]
 assert picture.size == (64, 64)
 """
+
+# What asks without saying how long it waits: five seconds are too few where the cores are shared.
+PATIENCE: httpx.Timeout = inspect.signature(httpx.request).parameters["timeout"].default
+PATIENCE.connect = PATIENCE.read = PATIENCE.write = PATIENCE.pool = 60.0
 
 
 @dataclass
@@ -58,7 +64,7 @@ class Server:
         self.clients.append(httpx.Client(base_url=self.url, timeout=60, event_hooks=hooks, **options))
         return self.clients[-1]
 
-    def wait_ready(self, seconds: float = 90) -> None:
+    def wait_ready(self, seconds: float = 180) -> None:
         """Until the Gradio pages answer too."""
         until(lambda: httpx.get(f"{self.url}/readyz", timeout=30).status_code == 200, seconds)
 
@@ -67,10 +73,10 @@ class Server:
         for client in self.clients:
             client.close()
         self.process.send_signal(how)
-        return self.process.wait(30)
+        return self.process.wait(90)
 
 
-def until(true: Callable[[], Any], seconds: float = 30) -> Any:
+def until(true: Callable[[], Any], seconds: float = 90) -> Any:
     """What `true` returns once it is true; fails with what it said last."""
     end, last = time.monotonic() + seconds, None
     while time.monotonic() < end:
@@ -81,8 +87,11 @@ def until(true: Callable[[], Any], seconds: float = 30) -> Any:
     raise AssertionError(f"not within {seconds} s; last: {last!r}")
 
 
-def start(home: Path, tmp: Path, *args: str, root: Path = ROOT, **env: str) -> Server:
-    """`python app.py` of the studio in `root` on a free port, once /healthz answers."""
+def start(home: Path, tmp: Path, *args: str, root: Path = ROOT, measured: bool = True, **env: str) -> Server:
+    """`python app.py` of the studio in `root` on a free port, once /healthz answers; unless told otherwise it knows
+    this machine."""
+    if measured:
+        know(home)
     environment = {k: v for k, v in os.environ.items() if k not in CLEARED} | env
     log, began = tmp / f"server-{time.monotonic_ns()}.log", time.monotonic()
     process = subprocess.Popen([sys.executable, "app.py", "--port", "0", "--home", str(home), *args], cwd=root,
@@ -92,7 +101,7 @@ def start(home: Path, tmp: Path, *args: str, root: Path = ROOT, **env: str) -> S
     assert "http://" in line, log.read_text()
     place = urlsplit(next(word for word in line.split() if word.startswith("http://")))
     url = f"http://127.0.0.1:{place.port}"
-    until(lambda: _answers(url), 60)
+    until(lambda: _answers(url), 180)
     return Server(process, url, home, log, line, time.monotonic() - began)
 
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 
+from ..measured import know
 from .conftest import CLEARED, FAKES, ROOT, Server, Space, until
 
 RUN_AS = ["bash", "-c", 'ulimit -n "$0" && exec "$@"']  # a program with so many open files
@@ -38,6 +39,7 @@ class Measured:
     def __init__(self, home: Path, tmp: Path, *, files: int | None = None, **env: str):
         environment = {k: v for k, v in os.environ.items() if k not in CLEARED} | env
         words = [sys.executable, str(FAKES / "measured.py"), "--port", "0", "--home", str(home)]
+        know(home)
         log = tmp / f"measured-{time.monotonic_ns()}.log"
         self.process = subprocess.Popen([*RUN_AS, str(files), *words] if files else words, cwd=ROOT, env=environment,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log.open("w"), text=True)

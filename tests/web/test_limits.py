@@ -18,7 +18,7 @@ import pytest
 from studio.web.http.errors import Busy, TooMany
 from studio.web.middleware import limits
 
-from .conftest import Space
+from .conftest import Space, until
 from .measuring import Measured, cookie_of, request, signing_in
 from .nasty import PART
 
@@ -165,19 +165,19 @@ def test_three_uploads_of_a_person_at_once_and_others_are_served(place: tuple[Me
         line.sendall(head + PART % b"a.txt")
         lines.append(line)
 
-    def another() -> httpx.Response:
-        return httpx.post(measured.server.url + "/api/datasets", headers=ada, files=[("files", ("a.txt", b"a"))])
+    def refused() -> httpx.Response | None:  # as soon as the server has read that the three have begun
+        answer = httpx.post(measured.server.url + "/api/datasets", headers=ada, files=[("files", ("a.txt", b"a"))])
+        return answer if answer.status_code == 429 else None
 
-    deadline = time.monotonic() + 30
-    while (fourth := another()).status_code != 429 and time.monotonic() < deadline:
-        time.sleep(0.2)  # the three are still arriving
-    assert fourth.status_code == 429 and fourth.headers["retry-after"] and fourth.json()["error"]["hint"]
+    fourth = until(refused)
+    assert fourth.headers["retry-after"] and fourth.json()["error"]["hint"]
     bob = space.sign_in("bob").post("/api/datasets", files=[("files", ("a.txt", b"a"))])
     assert bob.status_code == 201
     for line in lines:
         line.close()
     deadline = time.monotonic() + 30
-    while (again := another()).status_code == 429 and time.monotonic() < deadline:
+    while (again := httpx.post(measured.server.url + "/api/datasets", headers=ada, files=[("files", ("a.txt", b"a"))])
+           ).status_code == 429 and time.monotonic() < deadline:
         time.sleep(0.2)
     assert again.status_code == 201
 
@@ -250,8 +250,8 @@ def test_two_uploads_do_not_fill_the_disk_together(place: tuple[Measured, Space]
     from studio.web.settings import Settings
 
     monkeypatch.setattr(storage, "free_bytes", lambda path: uploads.SPARE_BYTES + 100)
-    first = uploads._SpaceReservation(Settings(home=tmp_path), 70)
+    first = uploads._Room(Settings(home=tmp_path), 70)
     with pytest.raises(TooLarge, match="not enough room"):
-        uploads._SpaceReservation(Settings(home=tmp_path), 70)
+        uploads._Room(Settings(home=tmp_path), 70)
     first.leave()
-    uploads._SpaceReservation(Settings(home=tmp_path), 70).leave()
+    uploads._Room(Settings(home=tmp_path), 70).leave()

@@ -22,7 +22,7 @@ from .conftest import ROOT, finish, make_run, start, tell, until
 
 
 def test_it_answers_at_once_and_shows_the_page_when_it_is_there(tmp_path: Path) -> None:
-    server = start(tmp_path / "home", tmp_path)
+    server = start(tmp_path / "home", tmp_path, measured=False)  # the first visit to this machine
     try:
         print(f"/healthz after {server.answered_after:.2f} s with 0 runs")
         assert server.answered_after < 30  # the promise is 5 s; a test machine may be busy
