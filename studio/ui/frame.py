@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from studio.ui import facts, parts, texts
 from studio.web.http.languages import NAMES
-from studio.web.static import serving
+from studio.web.page import serving
 
 
 def head(language: str) -> str:

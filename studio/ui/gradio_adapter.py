@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from studio.ui import frame, gradio_chunks, theme
 from studio.ui.gate import MOST
-from studio.web.static.serving import FOR_EVER
+from studio.web.page.serving import FOR_EVER
 
 QUEUE_PAUSE = 0.05  # seconds, what Gradio itself waits on Windows
 HEAD, BODY = b'<script type="module"', b"<gradio-app"  # in Gradio's page: its first module, and where it draws

@@ -8,7 +8,7 @@ import json
 import gradio as gr
 
 from studio.ui import texts
-from studio.web.static import serving
+from studio.web.page import serving
 
 
 def title(page: str) -> str:

@@ -29,11 +29,11 @@ from studio.web.http.routing import refusal
 from studio.web.middleware import limits, sessions
 from studio.web.middleware.entrance import LOGOUT, AuthMiddleware
 from studio.web.middleware.security import SecurityMiddleware, error_response
+from studio.web.page import serving
 from studio.web.routes import bundles, care, datasets, health, jobs, plans, play, server, trash
 from studio.web.routes import runs as routes_runs
 from studio.web.services.service import Studio
 from studio.web.settings import Settings
-from studio.web.static import serving
 from studio.web.usage import watcher
 from studio.web.usage.janitor import look_after
 

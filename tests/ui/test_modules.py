@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from studio.web.static import modules, serving
+from studio.web.page import modules, serving
 
 OWN = {path.relative_to(serving.FOLDER).as_posix(): path.read_text() for path in serving.FOLDER.rglob("*.js")
        if "vendor" not in path.relative_to(serving.FOLDER).parts}

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route
 
 from studio.folders import runs
-from studio.web.static.serving import files
+from studio.web.page.serving import files
 
 from .conftest import Server
 

@@ -23,7 +23,7 @@ from studio import PACKAGE
 from studio.messages import Message
 from studio.web.http.errors import NotFound
 from studio.web.http.headers import names_tag
-from studio.web.static import modules
+from studio.web.page import modules
 
 FOLDER = PACKAGE / "ui" / "static"
 SCRIPT, SCRIPT_MAP, STYLES = "page.js", "page.js.map", "page.css"  # what is put together

@@ -117,7 +117,7 @@ def _rewritten(joined: Joined, name: str, text: str) -> str:
     code = EXPORT.sub("", code)
     for refused in _refused(LIBRARY.sub("", code)):
         raise ScriptError(f"{name}: {refused}: this form cannot be put together; "
-                          "studio/web/static/modules.py says which can")
+                          "studio/web/page/modules.py says which can")
     return LIBRARY.sub(library, code)
 
 
