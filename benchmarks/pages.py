@@ -304,16 +304,16 @@ GRADIO = ("/assets/", "/gradio_api/", "/theme.css", "/static/js/", "/favicon.ico
 USABLE = """(() => {
   const look = () => {
     const start = document.querySelector("#start-training");
-    if (start?.checkVisibility({ visibilityProperty: true })) window.usable ??= performance.now();
-    if (document.querySelector("#notice dl.st-facts")) window.checked ??= performance.now();
-    if (!window.usable || !window.checked) setTimeout(look, 5);
+    if (start?.checkVisibility({ visibilityProperty: true })) window.usableAt ??= performance.now();
+    if (document.querySelector("#notice dl.st-facts")) window.checkedAt ??= performance.now();
+    if (!window.usableAt || !window.checkedAt) setTimeout(look, 5);
   };
   look();
 })()"""
 TIMES = """() => {
   const painted = performance.getEntriesByName("first-contentful-paint")[0].startTime;
   const [page] = performance.getEntriesByType("navigation");
-  return { document: page.responseEnd, painted, usable: window.usable, checked: window.checked };
+  return { document: page.responseEnd, painted, usable: window.usableAt, checked: window.checkedAt };
 }"""
 
 
@@ -356,7 +356,7 @@ def _opened(context: BrowserContext, address: str, server: psutil.Process) -> di
     tools.on("Network.loadingFinished", lambda event: sizes.update({event["requestId"]: event["encodedDataLength"]}))
     spent = sum(server.cpu_times()[:2])
     page.goto(address, wait_until="commit")
-    page.wait_for_function("window.usable && window.checked", timeout=120_000)
+    page.wait_for_function("window.usableAt && window.checkedAt", timeout=120_000)
     times = page.evaluate(TIMES)
     page.wait_for_load_state("networkidle")
     times["server_cpu"] = 1000 * (sum(server.cpu_times()[:2]) - spent)
