@@ -1,6 +1,7 @@
-"""The pages beside a training that runs: `python benchmarks/pages.py viewers|chart|tabs [--seconds 60]`.
+"""The pages beside a training that runs: `python benchmarks/pages.py viewers|chart|tabs|opening [--seconds 60]`.
 
 viewers: many poll one live run at once. chart: a run of 200,000 steps in Chromium. tabs: three open tabs on a live run.
+opening: the first and the second opening of Train; with `--before FOLDER`, in turn with another version of the studio.
 Chromium and Playwright come with requirements-dev.txt; STUDIO_CHROMIUM names another browser than /usr/bin/chromium.
 """
 
@@ -16,13 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page, sync_playwright
 from quick_start import ROOT, free_port, wait_for
 from scale import finished_run
 from websockets.sync.client import connect
@@ -33,28 +35,31 @@ LONG = {"train": {"max_steps": 100_000, "seed": 1}, "sample": {"every_steps": 0}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["viewers", "chart", "tabs"])
+    parser.add_argument("what", choices=["viewers", "chart", "tabs", "opening"])
     parser.add_argument("--seconds", type=int, default=60, help="of each part of the measurement")
     parser.add_argument("--count", type=int, default=200, help="viewers")
     parser.add_argument("--steps", type=int, default=200_000, help="of the long run")
-    parser.add_argument("--turns", type=int, default=12, help="of the tabs, each with a part without them")
+    parser.add_argument("--turns", type=int, default=12, help="of the tabs, each with a part without them; openings")
+    parser.add_argument("--before", type=Path, help="a checkout that is opened in turn with this one")
     parser.add_argument("--windows", action="store_true", help="each tab in a window of its own, so that all are seen")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pages-") as folder:
         home = Path(folder)
         measured = {"viewers": lambda: viewers(home, options.count, options.seconds),
                     "chart": lambda: chart(home, options.steps),
-                    "tabs": lambda: tabs(home, options.seconds, options.turns, options.windows)}
+                    "tabs": lambda: tabs(home, options.seconds, options.turns, options.windows),
+                    "opening": lambda: opening(home, options.turns, options.before)}
         print(json.dumps(measured[options.what](), indent=1))
 
 
 @contextmanager
-def studio(home: Path) -> Iterator[tuple[httpx.Client, psutil.Process]]:
+def studio(home: Path, program: Path = ROOT) -> Iterator[tuple[httpx.Client, psutil.Process]]:
     """A server on `home`, ready, and a client of it; its live run is cancelled at the end."""
     port = free_port()
-    command = [sys.executable, str(ROOT / "app.py"), "--port", str(port), "--home", str(home)]
+    command = [sys.executable, "app.py", "--port", str(port), "--home", str(home)]
+    environment = {**os.environ, "STUDIO_AUTH": "none"}
     with open(home / "server.log", "wb") as log:
-        server = subprocess.Popen(command, env={**os.environ, "STUDIO_AUTH": "none"}, stdout=log, stderr=log)
+        server = subprocess.Popen(command, cwd=program, env=environment, stdout=log, stderr=log)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             wait_for(client, "/readyz", server)
@@ -291,6 +296,74 @@ def halted(browser: psutil.Process) -> Iterator[None]:
     finally:
         for process in family:
             process.resume()
+
+
+# ---------------------------------------------------------------------------------------------------- opening a page
+
+GRADIO = ("/assets/", "/gradio_api/", "/theme.css", "/static/js/", "/favicon.ico")  # addresses of its own
+USABLE = """(() => {
+  const look = () => {
+    const start = document.querySelector("#start-training");
+    if (start?.checkVisibility({ visibilityProperty: true })) window.usableAt ??= performance.now();
+    if (document.querySelector("#notice dl.st-facts")) window.checkedAt ??= performance.now();
+    if (!window.usableAt || !window.checkedAt) setTimeout(look, 5);
+  };
+  look();
+})()"""
+TIMES = """() => {
+  const painted = performance.getEntriesByName("first-contentful-paint")[0].startTime;
+  const [page] = performance.getEntriesByType("navigation");
+  return { document: page.responseEnd, painted, usable: window.usableAt, checked: window.checkedAt };
+}"""
+
+
+def opening(home: Path, turns: int, before: Path | None) -> dict[str, Any]:
+    """What Train asks for, and medians of when it is painted (with anything in it), usable (Start can be pressed) and
+    checked, of a browser that was never here (first) and once (second); milliseconds, and the server's CPU time."""
+    with ExitStack() as stack:
+        servers = {}
+        for name, program in {"before": before, "now": ROOT}.items():
+            if program:
+                (home / name).mkdir()
+                servers[name] = stack.enter_context(studio(home / name, program.resolve()))
+        browser = stack.enter_context(sync_playwright()).chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        measured: dict[tuple[str, str], list[dict[str, float]]] = {}
+        for _ in range(turns):
+            for name, (client, server) in servers.items():
+                context = browser.new_context(viewport={"width": 1440, "height": 900})
+                for visit in ("first", "second"):
+                    one = _opened(context, str(client.base_url), server)
+                    measured.setdefault((name, visit), []).append(one)
+                context.close()
+        browser.close()
+    medians: dict[str, Any] = {}
+    for (name, visit), each in measured.items():
+        medians[f"{name}, {visit}"] = {key: round(statistics.median(one[key] for one in each)) for key in each[0]}
+    return medians
+
+
+def _opened(context: BrowserContext, address: str, server: psutil.Process) -> dict[str, float]:
+    """One opening, measured."""
+    page = context.new_page()
+    page.add_init_script(USABLE)
+    tools = context.new_cdp_session(page)
+    tools.send("Network.enable")
+    paths: dict[str, str] = {}
+    sizes: dict[str, int] = {}
+    tools.on("Network.requestWillBeSent", lambda event: paths.update(
+        {event["requestId"]: urlsplit(event["request"]["url"]).path} if event["request"]["url"][:4] == "http" else {}))
+    tools.on("Network.loadingFinished", lambda event: sizes.update({event["requestId"]: event["encodedDataLength"]}))
+    spent = sum(server.cpu_times()[:2])
+    page.goto(address, wait_until="commit")
+    page.wait_for_function("window.usableAt && window.checkedAt", timeout=120_000)
+    times = page.evaluate(TIMES)
+    page.wait_for_load_state("networkidle")
+    times["server_cpu"] = 1000 * (sum(server.cpu_times()[:2]) - spent)
+    page.close()
+    ours = [request for request, path in paths.items() if not path.startswith(GRADIO)]
+    return {"requests": len(paths), "our_requests": len(ours), "bytes": sum(sizes.values()),
+            "our_bytes": sum(sizes.get(request, 0) for request in ours), **times}
 
 
 if __name__ == "__main__":

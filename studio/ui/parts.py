@@ -1,4 +1,4 @@
-"""Pieces the pages share: a heading, and a place that a script of `static/` fills."""
+"""Pieces the pages share: a title, a heading, and a place that a script of `static/` fills."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ import json
 import gradio as gr
 
 from studio.ui import texts
+from studio.web.page import serving
+
+
+def title(page: str) -> str:
+    """A page's title, and what it is for, from the text table."""
+    return (f'<div class="st-title"><h1>{html.escape(texts.t(f"{page}.title"))}</h1>'
+            f'<p>{html.escape(texts.t(f"{page}.lead"))}</p></div>')
 
 
 def heading(title: str, help: str | None = None) -> str:
@@ -26,6 +33,8 @@ def live(name: str, script: str, *events: str) -> gr.HTML:
     """
     bridge = "{value: () => props.value, watch: (then) => watch('value', then), " \
              f"events: {json.dumps(events)}, send: (name, data) => trigger(name, data)}}"
-    load = f"import(new URL('static/{script}', document.baseURI).href).then((page) => page.mount(element, {bridge}))"
+    address = serving.files().address(serving.SCRIPT)  # the page has it already: the same address is the same module
+    load = f"import(new URL('{address}', document.baseURI).href).then(" \
+           f"({{modules}}) => modules['{script}'].mount(element, {bridge}))"
     return gr.HTML(html_template=f'<div class="st-live" data-part="{name}"></div>', js_on_load=load,
                    elem_id=name, container=False, apply_default_css=False)

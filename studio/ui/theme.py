@@ -1,17 +1,9 @@
-"""How the pages look: Gradio's theme on system fonts, and what goes into the page's head."""
+"""How the pages look: Gradio's theme on system fonts."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from pathlib import Path
-
 from gradio.themes import Base, Color
 
-from studio.ui import facts, texts
-
-STATIC = Path(__file__).parent / "static"
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Noto Sans", "sans-serif")
 MONO = ("ui-monospace", "SF Mono", "Cascadia Mono", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 
@@ -41,40 +33,3 @@ def theme() -> Base:
         button_primary_background_fill_hover_dark="#ffa174", button_primary_text_color_dark="#1d0b02",
         checkbox_background_color_selected="#c2410c", checkbox_background_color_selected_dark="#ff8a4c",
     )
-
-
-def head(language: str) -> str:
-    """The page's head: icon, styles, words and facts for the scripts, and the script that shows the right page."""
-    version = revision()
-    return "\n".join((
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta name="color-scheme" content="light dark">',
-        f'<link rel="icon" type="image/svg+xml" href="static/icon.svg?v={version}">',
-        f'<link rel="stylesheet" href="static/vendor/uplot/uPlot.min.css?v={version}">',
-        f'<link rel="stylesheet" href="static/studio.css?v={version}">',
-        f'<link rel="stylesheet" href="static/pages.css?v={version}">',
-        f'<script type="application/json" id="studio-texts" data-language="{language}">'
-        f'{_json(texts.table(language))}</script>',
-        f'<script type="application/json" id="studio-facts">{_json(facts.table())}</script>',
-        f'<script src="static/train/draft.js?v={version}"></script>',
-        f'<script type="module" src="static/app.js?v={version}"></script>',
-    ))
-
-
-def _json(data: Mapping[str, object]) -> str:
-    """Data for a script's element, which only "</script>" could end."""
-    return json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
-
-
-def first() -> str:
-    """What must be there before Gradio's own scripts begin."""
-    return f'<script src="static/kit/calm.js?v={revision()}"></script>'
-
-
-def revision() -> str:
-    """Changes whenever a static file does, so that a browser never mixes two versions."""
-    digest = hashlib.sha256()
-    for path in sorted(STATIC.rglob("*")):
-        if path.is_file():
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:10]

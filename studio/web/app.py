@@ -16,7 +16,7 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from studio import PACKAGE, __version__, launch, storage
+from studio import __version__, launch, storage
 from studio.folders import runs
 from studio.messages import Message
 from studio.storage import faults
@@ -24,11 +24,12 @@ from studio.storage.spare import Spare
 from studio.web import access
 from studio.web.http.docs import ABOUT, add_docs
 from studio.web.http.errors import NotFound, WebError
-from studio.web.http.pages import Page, Pages, Static
+from studio.web.http.pages import Page, Pages
 from studio.web.http.routing import refusal
 from studio.web.middleware import limits, sessions
 from studio.web.middleware.authentication import LOGOUT, AuthMiddleware
 from studio.web.middleware.security import SecurityMiddleware, error_response
+from studio.web.page import serving
 from studio.web.routes import bundles, care, datasets, health, jobs, plans, play, server, trash
 from studio.web.routes import runs as routes_runs
 from studio.web.services.service import Studio
@@ -37,7 +38,6 @@ from studio.web.usage import watcher
 from studio.web.usage.janitor import look_after
 
 log = logging.getLogger("studio.web")
-STATIC = PACKAGE / "ui" / "static"
 
 
 def create_app(settings: Settings, pages: Callable[[], Mapping[str, Page]] | None = None) -> FastAPI:
@@ -60,7 +60,7 @@ def create_app(settings: Settings, pages: Callable[[], Mapping[str, Page]] | Non
         app.state.sessions = sessions.Store(settings.home)
         _add_sign_in(app, settings)
     app.add_middleware(SecurityMiddleware, settings=settings)
-    app.mount("/static", Static(STATIC, app.state.pages), name="static")
+    app.mount("/static", serving.Static(serving.files(), serving.FOLDER, app.state.pages), name="static")
     app.mount("/", app.state.pages, name="pages")
     return app
 

@@ -11,10 +11,10 @@ import pytest
 
 from studio.datasets.text import encodings
 from studio.folders import edits, events
-from studio.ui import facts, theme
+from studio.ui import facts, frame
 from studio.web.http.languages import NAMES
 
-UI = Path(theme.__file__).parent
+UI = Path(frame.__file__).parent
 SCRIPTS = [path for path in (UI / "static").rglob("*.js") if "vendor" not in path.parts]
 ARRAY = re.compile(r"\[([^\[\]]*)\]")
 WORD = re.compile(r'"([^"]+)"')
@@ -23,7 +23,7 @@ CHOSEN = {"pages", "editable_settings"}  # of those a script may choose some for
 
 def served(language: str) -> dict[str, Any]:
     """The facts in a page's head."""
-    found = re.search(r'<script type="application/json" id="studio-facts">(.*?)</script>', theme.head(language), re.S)
+    found = re.search(r'<script type="application/json" id="studio-facts">(.*?)</script>', frame.head(language), re.S)
     assert found
     return json.loads(found[1])
 
@@ -40,7 +40,7 @@ def test_the_head_of_every_page_has_what_is_enforced(language: str) -> None:
 def test_nothing_in_the_head_can_end_its_element(monkeypatch: pytest.MonkeyPatch) -> None:
     hostile = "</script><script>alert(1)"
     monkeypatch.setattr(facts, "table", lambda: {"pages": [hostile]})
-    assert hostile not in theme.head("en") and served("en") == {"pages": [hostile]}
+    assert hostile not in frame.head("en") and served("en") == {"pages": [hostile]}
 
 
 def test_every_fact_is_described_and_read() -> None:

@@ -3,9 +3,10 @@
 
 import { attempt, button, call, el, t, within } from "./kit/kit.js";
 import { go, show } from "./kit/route.js";
+import { chooseScheme, chosenScheme } from "./kit/scheme.js";
+import { liftShapes } from "./kit/shapes.js";
 import { watch } from "./runs/notify.js";
 
-const THEME = "studio-theme";
 const YEAR = 366 * 86400; // seconds
 
 /** A link of the studio's shows another page without loading anything anew. @param {MouseEvent} event */
@@ -38,7 +39,7 @@ async function leave(logout) {
 
 /** Gradio follows the system by the class `dark`; a person's own choice wins over it. */
 function dress() {
-  const chosen = localStorage.getItem(THEME);
+  const chosen = chosenScheme();
   if (chosen && document.body.classList.contains("dark") !== (chosen === "dark")) {
     document.body.classList.toggle("dark", chosen === "dark");
   }
@@ -47,7 +48,7 @@ function dress() {
 /** @param {MouseEvent} event */
 function toggle(event) {
   if (!(event.target instanceof Element) || !event.target.closest("#theme-toggle")) return;
-  localStorage.setItem(THEME, document.body.classList.contains("dark") ? "light" : "dark");
+  chooseScheme(document.body.classList.contains("dark") ? "light" : "dark");
   dress();
 }
 
@@ -67,15 +68,8 @@ if (!window.studioStarted) {
   document.addEventListener("change", speak);
   window.addEventListener("popstate", show);
   new MutationObserver(dress).observe(document.body, { attributes: true, attributeFilter: ["class"] });
-  const drawn = new MutationObserver(() => {
-    const header = document.querySelector(".st-header"); // drawn by Gradio, after this script
-    if (!header?.querySelector("nav")) return;
-    drawn.disconnect();
-    show();
-    attempt(() => greet(header));
-  });
-  drawn.observe(document.body, { childList: true, subtree: true });
-  dress();
+  liftShapes();
   show();
+  attempt(() => greet(within(document.body, ".st-header")));
   watch();
 }

@@ -2,7 +2,7 @@
 
 There each text is a row with its key as `msgctxt`. `{name}` marks a value put in later. Here is what all share; each
 page has a file of its own, and `settings.py` has the settings. The scripts in `static/` read the same table
-(`theme.head` puts that of the page's language into it).
+(`frame.head` puts that of the page's language into it).
 """
 
 from __future__ import annotations

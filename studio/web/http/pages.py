@@ -6,42 +6,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Protocol
 
 from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse
 from starlette.routing import Router
-from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from studio.messages import Message
-from studio.web.http.errors import NotFound
 from studio.web.http.languages import negotiate_language, plain_page
 
 log = logging.getLogger("studio.web")
-
-
-GRADIO_FILES = ("js/iframeResizer.contentWindow.min.js",)  # of Gradio's own /static, what its page asks for
-
-
-class Static:
-    """The page's own files under /static, and those of Gradio's that the page needs; nothing else is looked for."""
-
-    def __init__(self, folder: Path, otherwise: ASGIApp):
-        self.otherwise = otherwise
-        self.names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-        self.files = StaticFiles(directory=folder, check_dir=False)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        name = scope["path"].removeprefix(scope["root_path"]).lstrip("/")
-        if name in self.names:
-            await self.files(scope, receive, send)
-        elif name in GRADIO_FILES:
-            await self.otherwise({**scope, "root_path": scope.get("app_root_path", "")}, receive, send)
-        else:
-            raise NotFound(Message("There is no such address."),
-                           Message("The README shows how a program uses the API."))
 
 
 class Page(Protocol):

@@ -7,7 +7,7 @@ import { nearest, smooth } from "./columns.js";
 import { Compare } from "./compare.js";
 import { frame } from "./frame.js";
 import { PANELS, drawnIn } from "./panels.js";
-import { colour, joined, plot } from "./plot.js";
+import { colour, joined, plot, prepare } from "./plot.js";
 import { readings } from "./readings.js";
 import { Others, Track } from "./tracks.js";
 
@@ -97,6 +97,7 @@ export class Chart {
 
   /** Ask for the whole curve; resolves to the event from which on to follow. */
   async load() {
+    await prepare(); // nothing is drawn before there are points
     const seq = await this.track.load();
     this.draw();
     return seq;

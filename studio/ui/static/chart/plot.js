@@ -2,9 +2,9 @@
 // One plot over the steps of a run: uPlot with the page's colours, zoom, pan and reading by pointer and keyboard.
 
 import { number, whole } from "../kit/kit.js";
-import uPlot from "../vendor/uplot/uPlot.esm.js";
 import { extent } from "./columns.js";
 
+/** @import uPlot from "../vendor/uplot/uPlot.esm.js" */
 /** @import { Range } from "./columns.js" */
 /**
  * @typedef {"loss" | "lr" | "grad_norm"} Panel
@@ -25,6 +25,20 @@ import { extent } from "./columns.js";
 /** @type {Record<Panel, number>} */
 const HEIGHTS = { loss: 250, lr: 96, grad_norm: 96 };
 const FONT = "12px system-ui, sans-serif";
+
+/** What draws; fetched by the first chart. @type {typeof uPlot | null} */
+let Drawer = null;
+
+/** Fetch what draws. */
+export async function prepare() {
+  Drawer ??= (await import("../vendor/uplot/uPlot.esm.js")).default;
+}
+
+/** What draws. Throws before `prepare` is done. */
+function drawer() {
+  if (!Drawer) throw new Error("nothing can be plotted before prepare() is done");
+  return Drawer;
+}
 
 /** The colour a CSS variable has at `node`. @param {Element} node @param {string} name */
 export const colour = (node, name) => getComputedStyle(node).getPropertyValue(name).trim();
@@ -60,7 +74,7 @@ export function plot(place, panel, lines, tables, view) {
       setCursor: [(self) => view.hover(pointedAt(self))],
     },
   };
-  const plotted = new uPlot(options, joined(tables), place);
+  const plotted = new (drawer())(options, joined(tables), place);
   plotted.over.addEventListener("wheel", (event) => wheel(event, plotted, view), { passive: false });
   return plotted;
 }
@@ -98,7 +112,7 @@ function pointedAt(self) {
 
 /** Several tables of steps and columns as one; a step that a table lacks is no gap in its lines.
  * @param {uPlot.AlignedData[]} tables */
-export const joined = (tables) => (tables.length === 1 ? tables[0] : uPlot.join(tables));
+export const joined = (tables) => (tables.length === 1 ? tables[0] : drawer().join(tables));
 
 /** Upright lines at the steps where a run was resumed (dotted) or changed (dashed).
  * @param {uPlot} self @param {Marks} marks @param {string} stroke */

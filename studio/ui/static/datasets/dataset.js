@@ -7,7 +7,7 @@ import { report } from "../imports/report.js";
 import { LONGEST } from "../kit/facts.js";
 import { Jobs } from "../kit/jobs.js";
 import { address, attempt, button, call, confirm, el, existing, t, toast, whole } from "../kit/kit.js";
-import { refusal, submitting } from "../kit/pieces.js";
+import { refusal, submitting, waiting } from "../kit/pieces.js";
 import { now, poll } from "../kit/poll.js";
 import { go, note, noted } from "../kit/route.js";
 import { deleted } from "../trash/trashed.js";
@@ -48,7 +48,7 @@ export class SetView {
 
   open() {
     document.addEventListener("keydown", this.onkey);
-    this.place.replaceChildren(el("p", { class: "st-quiet" }, t("datasets.loading")));
+    this.place.replaceChildren(waiting(t("datasets.loading")));
     poll(
       () => this.next(),
       (error) => this.place.replaceChildren(refusal(error, t("datasets.gone_title"))),

@@ -3,7 +3,7 @@
 
 import { adder } from "../imports/sources.js";
 import { address, call, el, t, when } from "../kit/kit.js";
-import { placeIn, refusal } from "../kit/pieces.js";
+import { placeIn, refusal, waiting } from "../kit/pieces.js";
 import { poll } from "../kit/poll.js";
 import { follow, go } from "../kit/route.js";
 import { trashLink } from "../trash/trashed.js";
@@ -38,7 +38,7 @@ export function mount(root) {
 
 /** @param {HTMLElement} place */
 function list(place) {
-  const loading = el("p", { class: "st-quiet" }, t("datasets.loading"));
+  const loading = waiting(t("datasets.loading"));
   const body = el("div", { id: "dataset-list", class: "st-sets" }, loading);
   const title = el("div", { class: "st-title" }, el("h1", {}, t("datasets.title")), el("p", {}, t("datasets.lead")));
   const add = adder((set) => go({ dataset: set.id }));

@@ -50,6 +50,9 @@ export function placeIn(root) {
   return place;
 }
 
+/** A word that something is coming; until it has, the page shows its shape. @param {string} words */
+export const waiting = (words) => el("p", { class: "st-quiet st-waiting" }, words);
+
 /** A note of what went wrong. @param {string} words */
 export const badNote = (words) => el("p", { class: "st-note st-note-bad" }, words);
 

@@ -2,6 +2,7 @@
 // Which page shows: the URL says it (?run=<id>, ?dataset=<id>, ?play=<run id>, ?view=runs), and the back button works.
 
 import { FACTS } from "./facts.js";
+import { shapeOf } from "./shapes.js";
 import { WORDS, routeOf } from "./url.js";
 
 /** @import { Route } from "./url.js" */
@@ -40,7 +41,9 @@ export function follow(then) {
 /** Show the page that the URL asks for, and tell those who follow. */
 export function show() {
   const { page } = route();
-  document.documentElement.dataset.page = page;
+  const { dataset } = document.documentElement;
+  dataset.page = page;
+  if (dataset.shape) dataset.shape = shapeOf(route()); // Gradio still draws
   for (const link of document.querySelectorAll(".st-header nav a")) {
     if (link.getAttribute("data-page") === page) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");

@@ -2,7 +2,7 @@
 // The page *Try it*: which run is tried, the form that says what is drawn, and the drawing below it.
 
 import { ApiError, attempt, call, el, t, toast, when, whole } from "../kit/kit.js";
-import { badge, picture, placeIn, refusal, titled } from "../kit/pieces.js";
+import { badge, picture, placeIn, refusal, titled, waiting } from "../kit/pieces.js";
 import { poll } from "../kit/poll.js";
 import { follow, go, note, noted } from "../kit/route.js";
 import { Drawing } from "./drawing.js";
@@ -38,7 +38,7 @@ const title = (...more) => el("div", { class: "st-title" }, el("h1", {}, t("play
 
 /** The runs that can be tried. @param {HTMLElement} place */
 function choose(place) {
-  const body = el("div", {}, el("p", { class: "st-quiet" }, t("runs.loading")));
+  const body = el("div", {}, waiting(t("runs.loading")));
   place.replaceChildren(title(el("p", {}, t("play.lead"))), body);
   const next = async () => {
     const { items } = (await call("runs?limit=200")).data;
@@ -85,7 +85,7 @@ class Play {
   }
 
   open() {
-    this.place.replaceChildren(el("p", { class: "st-quiet" }, t("runs.loading")));
+    this.place.replaceChildren(waiting(t("runs.loading")));
     const refuse = (/** @type {ApiError} */ error) => {
       const gone = error.status === 404 ? t("run.gone_title") : null;
       this.place.replaceChildren(refusal(error, gone));

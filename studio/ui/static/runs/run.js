@@ -4,7 +4,7 @@
 import { Chart } from "../chart/chart.js";
 import { isLive } from "../kit/facts.js";
 import { call, duration, el, number, say, t, whole } from "../kit/kit.js";
-import { fillBar, refusal } from "../kit/pieces.js";
+import { fillBar, refusal, waiting } from "../kit/pieces.js";
 import { now, poll } from "../kit/poll.js";
 import { branch, changed } from "./change.js";
 import { controls } from "./controls.js";
@@ -42,7 +42,7 @@ export class RunView {
 
   /** Draw the empty frame, then follow the run. */
   open() {
-    this.place.replaceChildren(el("p", { class: "st-quiet" }, t("runs.loading")));
+    this.place.replaceChildren(waiting(t("runs.loading")));
     poll(
       () => this.start(),
       (error) => this.refuse(error),

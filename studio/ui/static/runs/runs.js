@@ -3,7 +3,7 @@
 
 import { isLive } from "../kit/facts.js";
 import { call, el, number, t, when, whole } from "../kit/kit.js";
-import { badge, picture, placeIn, refusal, titled } from "../kit/pieces.js";
+import { badge, picture, placeIn, refusal, titled, waiting } from "../kit/pieces.js";
 import { poll } from "../kit/poll.js";
 import { follow } from "../kit/route.js";
 import { trashLink } from "../trash/trashed.js";
@@ -36,7 +36,7 @@ export function mount(root) {
 
 /** @param {HTMLElement} place */
 function list(place) {
-  const body = el("div", { id: "run-list" }, el("p", { class: "st-quiet" }, t("runs.loading")));
+  const body = el("div", { id: "run-list" }, waiting(t("runs.loading")));
   const queue = new Queue();
   const title = el("div", { class: "st-title" }, el("h1", {}, t("runs.title")), el("p", {}, t("runs.lead")));
   place.replaceChildren(title, queue.node, body, usage(), trashLink());

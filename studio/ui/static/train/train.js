@@ -20,7 +20,7 @@ export function mount(root, bridge) {
   const draw = () => {
     const notice = bridge.value();
     if (!notice) {
-      place.replaceChildren(el("p", { class: "st-quiet" }, t("train.checking")));
+      place.replaceChildren(el("p", { class: "st-quiet st-checking" }, t("train.checking")));
       return;
     }
     place.replaceChildren(...content(notice));

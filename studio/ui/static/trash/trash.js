@@ -2,7 +2,7 @@
 // The page *Trash*: what was deleted, the way back, and its end.
 
 import { attempt, button, bytes, call, confirm, el, t, toast, when, whole } from "../kit/kit.js";
-import { picture, placeIn, refusal } from "../kit/pieces.js";
+import { picture, placeIn, refusal, waiting } from "../kit/pieces.js";
 import { now, poll } from "../kit/poll.js";
 import { follow } from "../kit/route.js";
 import { restore, titled } from "./trashed.js";
@@ -25,7 +25,7 @@ export function mount(root) {
 
 /** @param {HTMLElement} place */
 function list(place) {
-  const body = el("div", { id: "trash-list" }, el("p", { class: "st-quiet" }, t("runs.loading")));
+  const body = el("div", { id: "trash-list" }, waiting(t("runs.loading")));
   const title = el("div", { class: "st-title" }, el("h1", {}, t("trash.title")), el("p", {}, t("trash.lead")));
   place.replaceChildren(title, body);
   /** @type {string | null} */
