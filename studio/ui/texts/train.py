@@ -39,6 +39,8 @@ TABLE: dict[str, str] = {
     "train.estimate_time": "Time",
     "train.estimate_time_measured": "measured: {name}",
     "train.estimate_time_scaled": "a guess, from the sizes of {name}",
+    "train.estimate_time_shipped": ("{low} to {high}: a guess from figures that ship with the base, at this machine's "
+                                    "speed. A check or a run here makes it exact."),
     "train.estimate_time_unknown": "not known: nothing like it has run here",
     "train.estimate_memory": "Memory",
     "train.estimate_memory_measured": "measured: {name}",

@@ -21,6 +21,8 @@ import { jump } from "./jump.js";
  * @typedef {object} Estimate
  * @property {number | null} seconds
  * @property {string} time_basis
+ * @property {number | null} low_seconds
+ * @property {number | null} high_seconds
  * @property {number | null} memory_bytes
  * @property {string} memory_basis
  * @property {number | null} disk_bytes
@@ -87,7 +89,8 @@ function glance({ method, rank, steps, batch, side, lr, precision }) {
 /** @param {Estimate} estimate */
 function estimated(estimate) {
   const { seconds, memory_bytes: memory, memory_basis: basis, disk_bytes: disk } = estimate;
-  const from = { name: estimate.source?.name ?? "" };
+  const [low, high] = [duration(estimate.low_seconds), duration(estimate.high_seconds)];
+  const from = { name: estimate.source?.name ?? "", low, high };
   /** @param {string} name @param {string} value @param {string} note */
   const row = (name, value, note) => el("div", {}, el("dt", {}, t(name)), el("dd", {}, value, el("small", {}, note)));
   const time = seconds === null ? "–" : t("train.about", { value: duration(seconds) });
