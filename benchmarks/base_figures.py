@@ -15,12 +15,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "studio" / "assets" / "base" / "figures.json"
-STEPS = 8
+STEPS, ROUNDS = 8, 2
 FEW, MANY = 4, 16  # pictures of an update: two points of a line
 SIDE = 64
 DRAWING_STEPS = 25
@@ -50,12 +50,16 @@ def everything(home: Path) -> dict[str, Any]:
     measured: list[dict[str, Any]] = []
     for method in ("full", "lora"):
         for precision in ("no", "bf16"):
-            few, many = (of_recipe(home / method, method, precision, pictures) for pictures in (FEW, MANY))
-            a_picture = (many["step"] - few["step"]) / (MANY - FEW)
-            steps.setdefault(method, {})[precision] = {"fixed": round(few["step"] - FEW * a_picture, 3),
-                                                       "picture": round(a_picture, 4)}
-            measured += [few, many]
-            print(method, precision, few, many, file=sys.stderr)
+            took: dict[int, list[float]] = {FEW: [], MANY: []}
+            for pictures in ROUNDS * (FEW, MANY):
+                one = of_recipe(home / method, method, precision, pictures)
+                took[pictures].append(one["step"])
+                measured.append(one)
+                print(method, precision, pictures, one, file=sys.stderr)
+            few, many = fmean(took[FEW]), fmean(took[MANY])
+            a_picture = (many - few) / (MANY - FEW)
+            steps.setdefault(method, {})[precision] = {"fixed": round(few - FEW * a_picture, 2),
+                                                       "picture": round(a_picture, 3)}
     cold = {one["method"]: one for one in reversed(measured)}  # the first of a method had nothing in the cache
     kept = {name: round(median(one[name] for one in measured), 2) for name in ("starting", "picture")}
     return {"about": "Processor seconds of one thread for each second of the step of studio.jobs.probe: steps in their "

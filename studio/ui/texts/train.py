@@ -63,6 +63,7 @@ TABLE: dict[str, str] = {
     "train.name": "Run name",
     "train.name_empty": "empty: named by date",
     "train.start": "Start training",
+    "train.handed_in": "Handing it in …",
     "train.check": "Check",
     "train.check_title": "Check",
     "train.check_queued": "Waiting for its turn: number {position} in the queue.",

@@ -97,16 +97,22 @@ export class See {
     return `datasets/${this.copied ?? this.page.id}/images/${this.picture.id}`;
   }
 
-  look() {
+  async look() {
     const asked = {};
     this.asked = asked;
     clearTimeout(this.timer);
-    return attempt(async () => {
+    say(this.status, t("see.busy"));
+    this.elapsed.countFromNow();
+    const answer = await attempt(async () => {
       const { aim } = this.page;
       const body = { ...aim.asJson, buckets: aim.buckets };
       const { data } = await call(`${this.path}/see`, { method: "POST", body });
       await this.follow(data, asked);
+      return data;
     });
+    if (answer || asked !== this.asked) return;
+    say(this.status, "");
+    this.elapsed.stop();
   }
 
   /** @param {Job} job @param {object} asked */

@@ -45,6 +45,11 @@ export class Elapsed {
     return this.node;
   }
 
+  /** Count from now, until the studio says what it does. */
+  countFromNow() {
+    this.count({ phase_began: studioTime(), phase_usual_seconds: null });
+  }
+
   /** Count nothing any more. */
   stop() {
     this.count({ phase_began: null, phase_usual_seconds: null });

@@ -59,6 +59,19 @@ export class Drawing {
     this.viewer.close();
   }
 
+  /** Another drawing is being asked for: nothing but the time is known of it. */
+  ask() {
+    say(this.words, `${t("phase.starting")} …`);
+    this.elapsed.countFromNow();
+  }
+
+  /** It was refused: what was there before stands. */
+  unask() {
+    this.elapsed.stop();
+    say(this.words, "");
+    if (this.job) this.show(this.job);
+  }
+
   async stop() {
     const { job } = this;
     if (job) await attempt(() => call(`jobs/${job.id}/cancel`, { method: "POST", body: {} }));

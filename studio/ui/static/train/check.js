@@ -47,6 +47,7 @@ export function mount(root, bridge) {
     const value = bridge.value();
     if (!value || value.job === current) return;
     current = value.job;
+    window.dispatchEvent(new Event("studio:answered"));
     follow(current);
   };
   bridge.watch(take);
