@@ -43,7 +43,7 @@ class Shell:
             state, history = self.reader.state(self.run)
             self._echo_log()
             if not ended and history.first_step is None and state in ("queued", *events.ACTIVE):
-                self._echo_phase(phases.current(self.run, state, history))
+                self._echo_phase(phases.current(self.run, state, history), history)
             else:
                 self._echo_steps(history, last=ended)
             if ended and state not in events.ACTIVE:
@@ -68,7 +68,7 @@ class Shell:
         sys.stderr.write(secrets.redact(text.decode("utf-8", "replace")))
         sys.stderr.flush()
 
-    def _echo_phase(self, doing: records.Progress) -> None:
+    def _echo_phase(self, doing: records.Progress, history: events.RunHistory) -> None:
         """Before the first step: each phase as it begins, then every SHOW seconds how long it has taken."""
         now = time.monotonic()
         if doing["phase"] == self.phase and now - self.shown < SHOW:
@@ -78,9 +78,9 @@ class Shell:
         words = " ".join(_in_words(doing))
         if doing["began"] is not None:
             words += f"  {max(0.0, time.time() - doing['began']):.1f} s"
-        expected = self.usual.get(doing["phase"] or "")
+        expected = usual.expected(doing, history, self.usual.get(doing["phase"] or ""))
         if fresh and expected:
-            words += f", usually about {expected:.0f} s"
+            words += f", usually about {max(1.0, expected):.0f} s"
         print(words, flush=True)
 
     def _echo_steps(self, history: events.RunHistory, *, last: bool) -> None:

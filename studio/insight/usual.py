@@ -12,6 +12,8 @@ from typing import Any
 from studio import storage
 from studio.config import ConfigError, PlainConfig
 from studio.folders import phases
+from studio.folders.events import RunHistory
+from studio.folders.records import Progress
 from studio.folders.runs import Run
 from studio.folders.work import Job, Work
 from studio.insight import shipped
@@ -33,6 +35,14 @@ def seconds(work: Work, earlier: Iterable[Work], facts: Facts | None) -> dict[st
             if phase in took:
                 spent.setdefault(phase, []).append(took[phase])
     return {**_shipped(work, facts), **{phase: median(values) for phase, values in spent.items()}}
+
+
+def expected(doing: Progress, history: RunHistory, whole: float | None) -> float | None:
+    """How long a phase that is under way takes from its beginning, if all of its name take `whole` seconds: a part may
+    have been done before. None where that is not known, and for a phase after the first step."""
+    if whole is None or not phases.opens(doing, history):
+        return None
+    return round(max(0.0, whole - phases.earlier(doing, history)), 1)
 
 
 def _shipped(work: Work, facts: Facts | None) -> dict[str, float]:

@@ -14,9 +14,9 @@ from studio import launch, storage
 from studio.config import PlainConfig
 from studio.folders import events, names, phases, runs
 from studio.folders.curves import Curve, Measured
-from studio.folders.records import Progress
 from studio.folders.work import Job, Work
 from studio.insight import fixes
+from studio.insight.usual import expected
 from studio.launch import turns
 from studio.messages import JsonObject, Message
 
@@ -85,15 +85,7 @@ def progress(work: Work, state: str, history: events.RunHistory, usual: Usual) -
     doing = phases.current(work, state, history)
     return {"state": state, "phase": doing["phase"], "phase_done": doing["done"], "phase_total": doing["total"],
             "phase_unit": doing["unit"], "phase_began": doing["began"],
-            "phase_usual_seconds": _usual_seconds(work, doing, history, usual)}
-
-
-def _usual_seconds(work: Work, doing: Progress, history: events.RunHistory, usual: Usual) -> float | None:
-    """The seconds that are usual from when this phase began; None where they are not known."""
-    if doing["phase"] is None or not phases.opens(doing, history):
-        return None
-    whole = usual(work, doing["phase"])
-    return None if whole is None else round(max(0.0, whole - phases.earlier(doing, history)), 1)
+            "phase_usual_seconds": expected(doing, history, usual(work, doing["phase"] or ""))}
 
 
 def status(run: runs.Run, state: str, history: events.RunHistory, config: PlainConfig, queue_position: int | None,
