@@ -42,7 +42,8 @@ class Shell:
             ended = self.supervisor.poll() is not None
             state, history = self.reader.state(self.run)
             self._echo_log()
-            if not ended and history.first_step is None and state in ("queued", *events.ACTIVE):
+            opening = state in ("queued", "starting") or (state in events.ACTIVE and history.first_step is None)
+            if opening and not ended:
                 self._echo_phase(phases.current(self.run, state, history), history)
             else:
                 self._echo_steps(history, last=ended)

@@ -241,7 +241,7 @@ class RunHistory:
     def _on_step(self, event: records.StepEvent) -> None:
         self.step = event["step"]
         if self.first_step is None:
-            self.first_step = event.get("time")
+            self.first_step = event.get("time") or 0.0  # a stranger's may have no time
         self.curve.append(event)
 
     def _on_sample(self, event: records.SampleEvent) -> None:

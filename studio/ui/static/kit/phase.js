@@ -4,6 +4,7 @@
 import { studioTime } from "./clock.js";
 import { bytes, duration, el, has, say, t, unit, whole } from "./kit.js";
 
+/** @import { Attributes } from "./kit.js" */
 /**
  * @typedef {object} Doing
  * @property {string} phase
@@ -26,7 +27,7 @@ export function doing({ phase, phase_done: done, phase_total: total, phase_unit:
 
 /** The seconds of the phase under way, no part of what a screen reader is told. */
 export class Elapsed {
-  /** @param {Attributes} [attributes] @typedef {import("./kit.js").Attributes<"span">} Attributes */
+  /** @param {Attributes<"span">} [attributes] */
   constructor(attributes) {
     this.node = el("span", { class: "st-quiet st-elapsed", role: "timer", "aria-live": "off", ...attributes });
     /** @type {number | null} */
