@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -21,18 +19,18 @@ from typing import Any
 
 from studio import PACKAGE, datasets, launch, prepare, secrets, storage
 from studio import config as config_
+from studio.cli import following
 from studio.commands import reference
 from studio.config import PlainConfig
 from studio.errors import StudioError
-from studio.folders import edits, events, runs
+from studio.folders import edits, runs
 from studio.folders.runs import Run
 from studio.launch import warm
 from studio.storage import faults
-from studio.system import shell, surroundings
+from studio.system import machine, shell, surroundings
 
 OWNER = "local"  # who uses this machine without signing in
 STATUS = {"finished": 0, "stopped": 0, "paused": 0, "cancelled": 130}  # of this program, by how the run ended
-POLL, SHOW = 0.3, 2.0  # seconds between looks, and between lines
 HELD = 120.0  # seconds that a server over the same home leaves an attempt to this shell, whose tokens it does not have
 
 
@@ -164,6 +162,8 @@ def chosen(args: argparse.Namespace) -> tuple[Run, int | None]:
     token = os.environ.get("HF_TOKEN")
     try:
         surroundings.home(runs.home)
+        if machine.known_facts(runs.home()) is None:
+            print("measuring this machine, once", flush=True)
         _check_without_pictures(config, token)
         _bring_pictures(config, token)
         run = prepare.submit(runs.home(), name=args.name or time.strftime("Run of %Y-%m-%d %H:%M"), owner=OWNER,
@@ -258,7 +258,7 @@ def _wait_for_answer(run: Run, request_id: str) -> None:
         if not alive:
             raise InvalidOptions("the run ended before it could take that: give it the settings again to resume it "
                                  "with them")
-        time.sleep(POLL)
+        time.sleep(following.POLL)
 
 
 def _flags(args: argparse.Namespace) -> Iterator[tuple[str, Any]]:
@@ -266,73 +266,6 @@ def _flags(args: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     for path, value in vars(args).items():
         if "." in path:
             yield path, value
-
-
-class RunFollower:
-    """Follows a run in the terminal: its log, its steps, and what Ctrl-C asks of it."""
-
-    def __init__(self, run: Run, supervisor: warm.Process):
-        self.run = run
-        self.supervisor = supervisor
-        self.reader = runs.EventReader()
-        self.log_at = run.log_file.stat().st_size
-        self.seen = self.reader.history(run).seq
-        self.shown = 0.0
-        self.interrupts = 0
-
-    def follow(self) -> str:
-        """Until the run has ended; returns its state."""
-        signal.signal(signal.SIGINT, self._on_interrupt)
-        signal.signal(signal.SIGTERM, lambda *_: os.kill(self.supervisor.pid, signal.SIGTERM))
-        while True:
-            ended = self.supervisor.poll() is not None
-            state, history = self.reader.state(self.run)
-            self._echo_log()
-            self._echo_steps(history, last=ended)
-            if ended and state not in events.ACTIVE:
-                return state
-            time.sleep(POLL)
-
-    def _on_interrupt(self, *_: object) -> None:
-        self.interrupts += 1
-        if self.interrupts == 1:
-            self.run.request("stop")
-            print("\nfinishing the step and saving; Ctrl-C again ends without saving", file=sys.stderr, flush=True)
-        elif self.interrupts == 2:
-            self.run.request("cancel")
-            print("\nending without saving", file=sys.stderr, flush=True)
-
-    def _echo_log(self) -> None:
-        with open(self.run.log_file, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(self.log_at if self.log_at <= size else 0)  # it was cut
-            text = file.read()
-        self.log_at = size
-        sys.stderr.write(secrets.redact(text.decode("utf-8", "replace")))
-        sys.stderr.flush()
-
-    def _echo_steps(self, history: events.RunHistory, *, last: bool) -> None:
-        now = time.monotonic()
-        if history.seq == self.seen or (now - self.shown < SHOW and not last):
-            return
-        self.seen = history.seq
-        self.shown = now
-        print("  ".join(_told(history, self.run.config().train.max_steps)), flush=True)
-
-
-def _told(history: events.RunHistory, total: int | None) -> Iterator[str]:
-    """Where a run is: its step, loss and speed, and what it does when it does not train."""
-    yield f"step {history.step}/{total}"
-    if history.curve.loss and math.isfinite(history.curve.loss[-1]):
-        yield f"loss {history.curve.loss[-1]:.5f}"
-    if history.seconds_per_step:
-        yield f"{history.seconds_per_step:.2f} s/step"
-    phase = history.phase or {}
-    if phase.get("phase") not in (None, "training"):
-        words = str(phase["phase"])
-        if phase.get("total"):
-            words += f" {phase['done']}/{phase['total']} {phase['unit'] or ''}"
-        yield words
 
 
 def supervise(run: Run, attempt: int) -> warm.Process:
@@ -370,7 +303,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"run: {run.path}", flush=True)
         if attempt is None:
             return 0
-        return report(run, RunFollower(run, supervise(run, attempt)).follow())
+        return report(run, following.Shell(run, supervise(run, attempt)).follow())
     except (InvalidOptions, OSError) as error:
         print(faults.in_shell(error), file=sys.stderr)
         return 2

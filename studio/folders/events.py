@@ -38,6 +38,7 @@ NEEDED: dict[str, dict[str, type | tuple[type, ...]]] = {  # what a reader relie
     "end": {"result": str, "step": int},
 }
 DURABLE = ("resumed", "sample", "checkpoint", "retired", "control", "warning", "result", "end")  # flushed at once
+OPENING = 16  # phases before the first step that are remembered
 _NOTHING: dict[str, type | tuple[type, ...]] = {}
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 _TEMPLATES = f'"{messages.STORED}"'.encode()
@@ -186,6 +187,8 @@ class RunHistory:
     curve: Curve = field(default_factory=Curve)
     validation: dict[str, ValidationCurve] = field(default_factory=dict)  # by weights
     phase: records.Progress | None = None
+    opening: list[records.Progress] = field(default_factory=list)  # phases of the attempt before its first step
+    first_step: float | None = None  # when the attempt told of its first step
     step: int = 0
     samples: list[records.SampleEvent] = field(default_factory=list)
     checkpoints: list[records.CheckpointEvent] = field(default_factory=list)
@@ -214,7 +217,8 @@ class RunHistory:
     def _on_attempt(self, event: records.AttemptEvent) -> None:
         self.attempt = event["attempt"]
         self.facts = event
-        self.end = self.ending = self.phase = None
+        self.end = self.ending = self.phase = self.first_step = None
+        self.opening = []
 
     def _on_resumed(self, event: records.ResumedEvent) -> None:
         self.resumes.append(event)
@@ -225,11 +229,19 @@ class RunHistory:
         self.samples = [sample for sample in self.samples if sample["step"] <= self.step]
 
     def _on_phase(self, event: records.PhaseEvent) -> None:
-        self.phase = {"phase": event.get("phase"), "done": event.get("done"), "total": event.get("total"),
-                      "unit": event.get("unit")}
+        phase, began = event.get("phase"), event.get("time")
+        goes_on = self.phase is not None and self.phase["phase"] == phase
+        if self.phase is not None and goes_on:
+            began = self.phase["began"]
+        self.phase = {"phase": phase, "done": event.get("done"), "total": event.get("total"),
+                      "unit": event.get("unit"), "began": began}
+        if self.first_step is None and not goes_on and len(self.opening) < OPENING:
+            self.opening.append(self.phase)
 
     def _on_step(self, event: records.StepEvent) -> None:
         self.step = event["step"]
+        if self.first_step is None:
+            self.first_step = event.get("time") or 0.0  # a stranger's may have no time
         self.curve.append(event)
 
     def _on_sample(self, event: records.SampleEvent) -> None:

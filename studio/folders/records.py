@@ -59,12 +59,13 @@ class ResumedEvent(EventBase, total=False):
 
 
 class Progress(TypedDict):
-    """What is being done now, and how far it is."""
+    """What is being done now, since when (unix seconds, None where that is not known), and how far it is."""
 
     phase: str | None
     done: int | None
     total: int | None
     unit: str | None
+    began: float | None
 
 
 class PhaseEvent(EventBase, total=False):

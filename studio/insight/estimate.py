@@ -1,4 +1,5 @@
-"""What a run will take: time, memory and disk, from what runs and checks here really took; a guess is called one."""
+"""What a run will take: time, memory and disk, from what runs and checks here really took, before these from figures
+that ship with the base; a guess is called one."""
 
 from __future__ import annotations
 
@@ -10,9 +11,11 @@ from statistics import median
 from typing import Any
 
 from studio import config as config_
-from studio.config import PlainConfig
+from studio.config import Config, PlainConfig
 from studio.folders.events import RunHistory
+from studio.insight import shipped
 from studio.prepare import Plan
+from studio.system.machine import Facts
 
 ENOUGH = 5  # steps that a run must have done to tell how long one takes
 # What must agree for one run to tell anything about another.
@@ -49,8 +52,10 @@ class PastRun:
 class Estimate:
     """Seconds and bytes, None where nothing is known.
 
-    `time_basis` is "measured" (a run or check with the same settings), "scaled" (one with other sizes) or "unknown";
-    `memory_basis` the same, or "weights" for the least that weights, gradients, moments and average need.
+    `time_basis` is "measured" (a run or check with the same settings), "scaled" (one with other sizes), "shipped" (the
+    base's own figures at this machine's speed, the truth being mostly within `low_seconds` and `high_seconds`) or
+    "unknown"; `memory_basis` the first two, or "weights" for the least that weights, gradients, moments and average
+    need.
     """
 
     steps: int
@@ -60,15 +65,18 @@ class Estimate:
     memory_basis: str = "weights"
     seconds: float | None = None
     time_basis: str = "unknown"
+    low_seconds: float | None = None
+    high_seconds: float | None = None
     source: dict[str, str] | None = None  # {id, name} of the run or the check it is taken from
 
 
-def estimate(plan: Plan, device: str, past: Iterable[PastRun]) -> Estimate | None:
+def estimate(plan: Plan, device: str, past: Iterable[PastRun], facts: Facts) -> Estimate | None:
     """The estimate for a plan from `past` runs and checks, the best first, of which those on `device` count; None
     without a config.
 
     The first with the same settings is taken, else the first that differs in sizes alone: its time goes with the
-    number of pixels, and so does its memory beyond the weights.
+    number of pixels, and so does its memory beyond the weights. Where there is none, the shipped base has figures of
+    its own, which hold at the speed that `facts` have of this machine.
     """
     if plan.config is None:
         return None
@@ -78,6 +86,8 @@ def estimate(plan: Plan, device: str, past: Iterable[PastRun]) -> Estimate | Non
     nearest = _nearest(config, device, past)
     if nearest is not None:
         _fill_in(answer, nearest, config, plan)
+    else:
+        _guess(answer, plan.config, plan, facts)
     return answer
 
 
@@ -108,6 +118,19 @@ def _fill_in(answer: Estimate, run: PastRun, config: PlainConfig, plan: Plan) ->
         beyond = max(0, took.peak - plan.memory_bytes)
         answer.memory_bytes = took.peak if ratio == 1 else int(plan.memory_bytes + beyond * ratio)
         answer.memory_basis = answer.time_basis
+
+
+def _guess(answer: Estimate, config: Config, plan: Plan, facts: Facts) -> None:
+    """Put in the seconds by the figures of the shipped base, where these hold."""
+    parts = shipped.parts(config, facts)
+    if parts is None:
+        return
+    plain = config_.dump(config)
+    encodings = len(plan.rows) * 2  # a picture and a caption, of which many are there already or twice
+    seconds = (parts["starting"] + parts["loading"] + parts["encoding"] * encodings + answer.steps * parts["step"]
+               + parts["picture"] * _drawn(plain) + parts["save"] * _saves(plain))
+    answer.seconds, answer.time_basis = seconds, "shipped"
+    answer.low_seconds, answer.high_seconds = seconds / shipped.SPREAD, seconds * shipped.SPREAD
 
 
 def _measured(config: PlainConfig, history: RunHistory) -> Timings:

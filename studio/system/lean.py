@@ -74,11 +74,7 @@ def diffusers_model(name: str) -> type[ModelMixin]:
     transformers = load_transformers()
     later = [each for each in NAMED if each not in vars(transformers)]
     for each in later:
-<<<<<<< HEAD
         setattr(transformers, each, _later("transformers", each))
-=======
-        setattr(transformers, each, _LazyClass(each, (), {}))
->>>>>>> e48128f (Classes say what they are: exceptions name their condition, rows and caches their contents)
     try:
         with _flex_later():
             return getattr(importlib.import_module("diffusers"), name)
@@ -87,7 +83,6 @@ def diffusers_model(name: str) -> type[ModelMixin]:
             delattr(transformers, each)
 
 
-<<<<<<< HEAD
 def load_transformers() -> ModuleType:
     """Import transformers, which looks around too: its text models load torchvision, for pictures, where it is."""
     with without("torchvision"):
@@ -116,10 +111,6 @@ def _later(module: str, name: str) -> type:
 
 class _LazyClass(type):
     """A class (or a function) of another module, which is loaded when somebody asks it for anything."""
-=======
-class _LazyClass(type):
-    """A class of transformers that is loaded when somebody asks it for anything."""
->>>>>>> e48128f (Classes say what they are: exceptions name their condition, rows and caches their contents)
 
     def __instancecheck__(cls, instance: object) -> bool:
         return isinstance(instance, cls._loaded())

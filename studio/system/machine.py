@@ -43,7 +43,8 @@ class Gpu(TypedDict):
 
 class Facts(TypedDict, total=False):
     """What is known of a machine. `kernels` holds `compute.attention` and `compute.linear` by precision; it is missing
-    where the machine could not be measured."""
+    where the machine could not be measured. `speed` holds the seconds that a step of jobs.probe takes one thread of the
+    CPU by precision; a machine with a GPU has none."""
 
     cores: int
     memory_bytes: int
@@ -51,6 +52,7 @@ class Facts(TypedDict, total=False):
     precision: str
     precision_reason: str
     kernels: dict[str, dict[str, str]]
+    speed: dict[str, float]
     torch: str
 
 
@@ -87,17 +89,13 @@ def facts(home: Path) -> Facts:
         return answer["facts"]
 
 
-<<<<<<< HEAD
 def known_facts(home: Path) -> Facts | None:
-    """The facts about this machine, where they are known already."""
+    """The facts where they were measured before; nothing is measured for it."""
     key = _key()
     return _known(home / "cache" / "machine.json", key) or _valid(_measured.get(key), key)
 
 
 def _measure(key: str) -> _StoredProbe:
-=======
-def _measure(key: str) -> _StoredProbe:
->>>>>>> e48128f (Classes say what they are: exceptions name their condition, rows and caches their contents)
     """The facts by a probe, or why it failed."""
     facts: Facts = {"cores": cores(), "memory_bytes": memory_bytes(), "torch": _torch_version()}
     try:
@@ -219,7 +217,7 @@ def _probe() -> Facts:
                                "PYTHONPATH": str(PACKAGE.parent)})
     printed = json.loads(done.stdout.splitlines()[-1])
     return {"gpus": printed["gpus"], "precision": printed["precision"], "precision_reason": printed["precision_reason"],
-            "kernels": printed["kernels"], "torch": printed["torch"]}
+            "kernels": printed["kernels"], "speed": printed.get("speed", {}), "torch": printed["torch"]}
 
 
 def _known(file: Path, key: str) -> Facts | None:
@@ -237,7 +235,8 @@ def _valid(answer: object, key: str) -> Facts | None:
         return None
     facts = cast(Facts, answer["facts"])
     failed = answer.get("failed")
-    if "kernels" in facts or (isinstance(failed, int | float) and 0 <= time.time() - failed < RETRY_SECONDS):
+    measured = "kernels" in facts and "speed" in facts  # an older studio measured no speed
+    if measured or (isinstance(failed, int | float) and 0 <= time.time() - failed < RETRY_SECONDS):
         return facts
     return None
 

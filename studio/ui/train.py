@@ -234,9 +234,9 @@ def build(studio: Studio, language: str) -> TrainPage:
                                   scale=3, min_width=150)
                 check = gr.Button(texts.t("train.check"), variant="secondary", size="lg", elem_id="check-training",
                                   scale=1, min_width=90)
+            started = parts.live("started", "train/started.js")
             checked = parts.live("checked", "train/check.js")
             notice = parts.live("notice", "train/train.js", "use_dataset", "use_config", "presets_changed")
-            started = parts.live("started", "train/started.js")
             reset = gr.Button(texts.t("train.reset"), variant="secondary", size="sm", elem_id="reset-form")
     page = TrainPage(studio, language, form, name, goal, notice, recipe, command, unplaced, checked, started)
     _wire(page, start, check, reset, fill)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -102,6 +103,8 @@ def test_a_whole_run_in_a_machine_without_any_network(home: Path) -> None:
                           env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "finished at step 2" in done.stdout
+    named = re.findall(r"^(starting|loading|caching|sampling|first step)\b.*  \d+\.\d s", done.stdout, re.MULTILINE)
+    assert list(dict.fromkeys(named))[:3] == ["starting", "loading", "caching"], done.stdout
     (run,) = runs.every(home)
     folder, manifest = next(run.valid_checkpoints())
     assert manifest["step"] == 2 and storage.verify(folder)

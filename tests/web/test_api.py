@@ -18,8 +18,9 @@ from studio.folders import events, runs
 from .conftest import ROWS, Server, finish, make_run, tell
 
 CANARY = "hf_CANARYcanary0123456789"
-STATUS = {"state", "phase", "phase_done", "phase_total", "phase_unit", "step", "total_steps", "eta_seconds",
-          "seconds_per_step", "pictures_per_second", "loss", "lr", "queue_position", "actions"}
+STATUS = {"state", "phase", "phase_done", "phase_total", "phase_unit", "phase_began", "phase_usual_seconds", "step",
+          "total_steps", "eta_seconds", "seconds_per_step", "pictures_per_second", "loss", "lr", "queue_position",
+          "actions"}
 RECORD = STATUS | {"id", "name", "owner", "created", "parent", "dataset", "error", "warnings", "resumes", "checkpoints",
                    "samples", "command", "config", "peak_memory_bytes", "usage"}
 

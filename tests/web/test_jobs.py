@@ -16,7 +16,8 @@ from .conftest import Server, Space, make_run, start, until
 from .test_api import problem
 
 RECORD = {"id", "kind", "name", "owner", "created", "subject", "light", "state", "phase", "phase_done", "phase_total",
-          "phase_unit", "queue_position", "actions", "error", "warnings", "results", "started", "updated", "seq"}
+          "phase_unit", "phase_began", "phase_usual_seconds", "queue_position", "actions", "error", "warnings",
+          "results", "started", "updated", "seq"}
 OVER = ("finished", "failed", "cancelled", "interrupted")
 
 

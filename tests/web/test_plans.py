@@ -59,11 +59,10 @@ def estimate(api: httpx.Client, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_estimates_come_from_runs_that_were(server: Server, api: httpx.Client) -> None:
-    unknown = estimate(api, SHORT)
-    assert (unknown["seconds"], unknown["time_basis"], unknown["source"]) == (None, "unknown", None)
-    assert unknown["memory_basis"] == "weights" and unknown["memory_bytes"] > 1e8 and unknown["disk_bytes"] > 1e8
+    first = estimate(api, SHORT)
+    assert first["memory_basis"] == "weights" and first["memory_bytes"] > 1e8 and first["disk_bytes"] > 1e8
     past(server.home, api, "cpu: another processor", SHORT)
-    assert estimate(api, SHORT)["time_basis"] == "unknown"
+    assert estimate(api, SHORT) == first
 
     run = past(server.home, api, f"cpu: {machine.device(server.home)}", SHORT)
     same = estimate(api, SHORT)
@@ -76,7 +75,35 @@ def test_estimates_come_from_runs_that_were(server: Server, api: httpx.Client) -
     wider = estimate(api, config.merge(SHORT, {"train": {"batch_size": 4}}))
     assert wider["seconds"] == pytest.approx(BEGIN + 16 * STEP + 5 * PICTURE + 2 * SAVE, abs=0.02)
     assert wider["time_basis"] == wider["memory_basis"] == "scaled" and wider["memory_bytes"] > PEAK
-    assert estimate(api, config.merge(SHORT, {"model": {"method": "lora"}}))["time_basis"] == "unknown"
+    assert estimate(api, config.merge(SHORT, {"model": {"method": "lora"}}))["time_basis"] == "shipped"
+
+
+def test_a_first_visitor_gets_a_time_from_what_ships_with_the_base(api: httpx.Client, server: Server) -> None:
+    """At the machine's measured speed, by what costs: pictures, steps, drawings; none where the figures do not hold."""
+    lora = {"model": {"method": "lora"}}
+    fresh = {name: config.merge(lora, asked) for name, asked in {
+        "usual": {}, "twice": {"train": {"batch_size": 32}}, "longer": {"train": {"max_steps": 1200}},
+        "fp32": {"train": {"mixed_precision": "no"}}, "bf16": {"train": {"mixed_precision": "bf16"}},
+        "undrawn": {"sample": {"every_steps": 0}}, "text": {"model": {"train_text_encoder": True}},
+        "one thread": {"compute": {"num_threads": 1}}, "two threads": {"compute": {"num_threads": 2}},
+        "ranks": {"compute": {"num_processes": 2}}}.items()}
+    told = {name: estimate(api, asked) for name, asked in fresh.items() if name != "ranks" or machine.cores() > 1}
+    usual = told.pop("usual")
+    assert usual["time_basis"] == "shipped" and usual["source"] is None
+    assert 0 < usual["low_seconds"] < usual["seconds"] < usual["high_seconds"]
+    assert 1.4 < told["longer"]["seconds"] / usual["seconds"] < 2 and told["twice"]["seconds"] > usual["seconds"]
+    assert told["undrawn"]["seconds"] < usual["seconds"]
+    assert told["one thread"]["seconds"] > told["two threads"]["seconds"]
+    for unknown in filter(None, (told["text"], told.get("ranks"))):
+        assert (unknown["seconds"], unknown["time_basis"], unknown["high_seconds"]) == (None, "unknown", None)
+    file = server.home / "cache" / "machine.json"
+    known = storage.read_json(file)
+    slower = {name: 3 * seconds for name, seconds in known["facts"]["speed"].items()}
+    try:
+        storage.write_json(file, {**known, "facts": {**known["facts"], "speed": slower}})
+        assert estimate(api, fresh["usual"])["seconds"] == pytest.approx(3 * usual["seconds"])
+    finally:
+        storage.write_json(file, known)
 
 
 def test_an_estimate_of_what_cannot_run_names_the_faults(api: httpx.Client) -> None:

@@ -138,7 +138,6 @@ TABLE: dict[str, str] = {
     "jobs.cancel": "Cancel",
     "jobs.stopping": "Ending …",
     "jobs.working": "Working …",
-    "jobs.counted": "{phase}: {done} of {total}",
     "jobs.failed": "{name}: {message}",
     "jobs.kind_measure": "Looking at every picture",
     "jobs.kind_push": "Pushing to the Hub",

@@ -39,6 +39,8 @@ TABLE: dict[str, str] = {
     "train.estimate_time": "Time",
     "train.estimate_time_measured": "measured: {name}",
     "train.estimate_time_scaled": "a guess, from the sizes of {name}",
+    "train.estimate_time_shipped": ("{low} to {high}: a guess from figures that ship with the base, at this machine's "
+                                    "speed. A check or a run here makes it exact."),
     "train.estimate_time_unknown": "not known: nothing like it has run here",
     "train.estimate_memory": "Memory",
     "train.estimate_memory_measured": "measured: {name}",
@@ -61,6 +63,7 @@ TABLE: dict[str, str] = {
     "train.name": "Run name",
     "train.name_empty": "empty: named by date",
     "train.start": "Start training",
+    "train.handed_in": "Handing it in …",
     "train.check": "Check",
     "train.check_title": "Check",
     "train.check_queued": "Waiting for its turn: number {position} in the queue.",

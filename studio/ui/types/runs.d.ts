@@ -13,6 +13,8 @@ export interface Progress {
   phase_done: number | null;
   phase_total: number | null;
   phase_unit: string | null;
+  phase_began: number | null;
+  phase_usual_seconds: number | null;
   queue_position: number | null;
 }
 

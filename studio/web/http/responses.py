@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import time
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +15,7 @@ from studio.web.http.languages import negotiate_language
 from studio.web.http.translation import told
 
 GZIP_FROM = 600
+CLOCK = "x-studio-time"  # unix seconds: what began when is told by this clock, which no browser's need be
 
 
 def respond(request: Request, data: object, status: int = 200, tag: str | None = None,
@@ -24,6 +26,7 @@ def respond(request: Request, data: object, status: int = 200, tag: str | None =
     content is made (`same`); else it is computed.
     """
     extra = {"cache-control": "private, no-cache", "vary": "Accept-Encoding, Accept-Language, Cookie",
+             CLOCK: f"{time.time():.3f}",
              **(headers or {})}
     hidden = request.app.state.studio.hidden
     translated = told(data, negotiate_language(request.headers))

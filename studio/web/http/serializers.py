@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice, pairwise
 from operator import itemgetter
 from pathlib import Path
@@ -12,12 +12,13 @@ import numpy as np
 
 from studio import launch, storage
 from studio.config import PlainConfig
-from studio.folders import events, names, runs
+from studio.folders import events, names, phases, runs
 from studio.folders.curves import Curve, ValidationCurve
 from studio.folders.records import KeptCheckpoint
 from studio.folders.work import Job, Work
 from studio.insight import fixes
 from studio.insight import overfitting as overfitting_
+from studio.insight.usual import expected
 from studio.launch import turns
 from studio.messages import JsonObject, Message
 
@@ -25,7 +26,7 @@ KEYS = ("loss", "lr", "grad_norm", "seconds")
 SERIES = (*KEYS, "validation")
 MOST_POINTS = 1500
 MOST_COMPARED = 60  # samples beside their nearest training pictures
-WORDS_OF_STATE = {"starting": "starting", "queued": "waiting", "stopping": "saving"}
+Usual = Callable[[Work, str], float | None]  # the seconds that a phase of such work mostly takes here
 Event = TypeVar("Event", bound=Mapping[str, object])
 
 
@@ -74,17 +75,16 @@ def note(facts: Mapping[str, Any], state: str, queue_position: int | None) -> st
     return None
 
 
-def progress(state: str, history: events.RunHistory) -> JsonObject:
+def progress(work: Work, state: str, history: events.RunHistory, usual: Usual) -> JsonObject:
     """How far a run or a job in `state` is; one that does not live has no phase but its state."""
-    phase = {}
-    if state in events.ACTIVE:
-        phase = history.phase or {}
-    return {"state": state, "phase": phase.get("phase") or WORDS_OF_STATE.get(state, state),
-            "phase_done": phase.get("done"), "phase_total": phase.get("total"), "phase_unit": phase.get("unit")}
+    doing = phases.current(work, state, history)
+    return {"state": state, "phase": doing["phase"], "phase_done": doing["done"], "phase_total": doing["total"],
+            "phase_unit": doing["unit"], "phase_began": doing["began"],
+            "phase_usual_seconds": expected(doing, history, usual(work, doing["phase"] or ""))}
 
 
-def status(state: str, history: events.RunHistory, config: PlainConfig, queue_position: int | None,
-           note: str | None = None) -> JsonObject:
+def status(run: runs.Run, state: str, history: events.RunHistory, config: PlainConfig, queue_position: int | None,
+           usual: Usual, note: str | None = None) -> JsonObject:
     """What changes while a run lives: state, phase and its progress, step, pace, ETA, last loss. All a poll needs."""
     total = total_steps(history, config)
     pace = history.seconds_per_step
@@ -93,7 +93,7 @@ def status(state: str, history: events.RunHistory, config: PlainConfig, queue_po
         eta = round(max(0, total - history.step) * pace, 1)
     curve = history.curve
     return {
-        **progress(state, history), "step": history.step, "total_steps": total, "eta_seconds": eta,
+        **progress(run, state, history, usual), "step": history.step, "total_steps": total, "eta_seconds": eta,
         "seconds_per_step": pace, "pictures_per_second": _pictures_per_second(curve),
         "validation": {weights: _last(measured.loss) for weights, measured in history.validation.items()},
         "loss": _last(curve.loss), "lr": _last(curve.lr), "queue_position": queue_position,
@@ -115,7 +115,7 @@ def disk(run: runs.Run, state: str) -> list[JsonObject]:
 
 
 def record(run: runs.Run, facts: Mapping[str, Any], config: PlainConfig, state: str, history: events.RunHistory,
-           queue_position: int | None) -> dict[str, Any]:
+           queue_position: int | None, usual: Usual) -> dict[str, Any]:
     """Everything about one run but its events: the shape of GET /api/runs/{id}.
 
     `facts` is run.json, `config` the settings with all edits."""
@@ -123,7 +123,7 @@ def record(run: runs.Run, facts: Mapping[str, Any], config: PlainConfig, state: 
     checkpoints = kept_checkpoints(run, history)
     return {
         "id": run.id, "name": facts.get("name", ""), "owner": facts.get("owner", ""), "created": facts.get("created"),
-        **status(state, history, config, queue_position, note(facts, state, queue_position)),
+        **status(run, state, history, config, queue_position, usual, note(facts, state, queue_position)),
         "parent": facts.get("parent"), "dataset": facts.get("dataset"), "error": error,
         "fixes": fixes.offers(error, config, list(map(itemgetter("name"), checkpoints))),
         "warnings": _parts(history.warnings, "code", "message"),
@@ -147,18 +147,20 @@ def shell_path(run: runs.Run) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def job_status(state: str, history: events.RunHistory, queue_position: int | None) -> JsonObject:
+def job_status(job: Job, state: str, history: events.RunHistory, queue_position: int | None,
+               usual: Usual) -> JsonObject:
     """What changes while a job lives: state, phase and its progress."""
     live = state in ("queued", *events.ACTIVE)
-    return {**progress(state, history), "queue_position": queue_position, "actions": ["cancel" if live else "delete"]}
+    return {**progress(job, state, history, usual), "queue_position": queue_position,
+            "actions": ["cancel" if live else "delete"]}
 
 
-def job(job: Job, facts: Mapping[str, object], state: str, history: events.RunHistory,
-        queue_position: int | None) -> JsonObject:
+def job(job: Job, facts: Mapping[str, object], state: str, history: events.RunHistory, queue_position: int | None,
+        usual: Usual) -> JsonObject:
     """Everything about one job but its events: the shape of GET /api/jobs/{id}. `facts` is job.json."""
     return {
         "id": job.id, **_part(facts, "kind", "name", "owner", "created", "subject", "light"),
-        **job_status(state, history, queue_position), "error": problem(job, state, history),
+        **job_status(job, state, history, queue_position, usual), "error": problem(job, state, history),
         "warnings": _parts(history.warnings, "code", "message"),
         "results": list(_results(job, history)), "started": history.first_time, "updated": history.last_time,
         "seq": history.seq,

@@ -19,6 +19,8 @@ class JobStatus(BaseModel):
     phase_done: int | None
     phase_total: int | None
     phase_unit: str | None
+    phase_began: float | None = Field(description="Unix seconds by the server's clock, as in `X-Studio-Time`.")
+    phase_usual_seconds: float | None = Field(description="What such a phase mostly took here; null where not known.")
     queue_position: int | None
     actions: list[str]
 

@@ -37,7 +37,7 @@ class EstimateSource(BaseModel):
 
 class Estimate(BaseModel):
     """What a run will take, null where nothing is known; the bases say what time and memory are taken from: measured,
-    scaled, weights or unknown."""
+    scaled, weights, shipped (figures that came with the base, with a range) or unknown."""
 
     steps: int
     pictures: int
@@ -46,6 +46,8 @@ class Estimate(BaseModel):
     memory_basis: str
     seconds: float | None
     time_basis: str
+    low_seconds: float | None
+    high_seconds: float | None
     source: EstimateSource | None
 
 

@@ -89,6 +89,8 @@ class Status(BaseModel):
     phase_done: int | None
     phase_total: int | None
     phase_unit: str | None
+    phase_began: float | None = Field(description="Unix seconds by the server's clock, as in `X-Studio-Time`.")
+    phase_usual_seconds: float | None = Field(description="What such a phase mostly took here; null where not known.")
     step: int
     total_steps: int | None
     eta_seconds: float | None

@@ -44,6 +44,8 @@ class Machine(BaseModel):
     torch: str | None = None
     kernels: JsonObject | None = Field(
         default=None, description="`compute.attention` and `compute.linear` by precision.")
+    speed: dict[str, float] | None = Field(
+        default=None, description="Of a CPU: seconds of a small measured step on one thread, by precision.")
 
 
 class Session(BaseModel):

@@ -13,6 +13,7 @@ from studio.web.usage.index import Index
 from studio.web.usage.people import People
 from studio.web.usage.quotas import Quotas
 from studio.web.usage.stored import StorageUsage
+from studio.web.usual import Usual
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Core:
     people: People
     quotas: Quotas
     repositories: Repositories
+    usual: Usual
 
 
 class Service:
@@ -43,3 +45,4 @@ class Service:
         self.people = core.people
         self.quotas = core.quotas
         self.repositories = core.repositories
+        self.usual = core.usual

@@ -56,8 +56,8 @@ class JobService(Service):
             read = events.read_since(job.events_file, since, max(1, min(limit, MOST_EVENTS)))
         following = read[-1]["seq"] if read else min(since, history.seq)
         shown = [secrets.redact_data(serializers.without_clock(event)) for event in read]
-        return {**serializers.job_status(state, history, self.index.places().get(job.id)), "events": shown,
-                "next": following, "last": history.seq}
+        status = serializers.job_status(job, state, history, self.index.places().get(job.id), self.usual)
+        return {**status, "events": shown, "next": following, "last": history.seq}
 
     def cancel(self, viewer: Viewer, job_id: str) -> JsonObject:
         """End a job; results that are there already stay. Returns the record."""
@@ -118,6 +118,6 @@ class JobService(Service):
 
     def _job_record(self, job: work.Job, places: dict[str, int]) -> JsonObject:
         state, history = self.reader.state(job)
-        record = serializers.job(job, job.record(), state, history, places.get(job.id))
+        record = serializers.job(job, job.record(), state, history, places.get(job.id), self.usual)
         return {**record, "error": secrets.redact_data(record["error"]),
                 "warnings": secrets.redact_data(record["warnings"])}

@@ -57,7 +57,7 @@ class PlanService(Service):
         self.launcher.expect()
         plan = prepare.plan(self.home, config, token=viewer.token)
         self.fair.check_plan(viewer, plan)
-        estimated = estimate.estimate(plan, machine.device(self.home), self._past(viewer))
+        estimated = estimate.estimate(plan, machine.device(self.home), self._past(viewer), machine.facts(self.home))
         answer: Check = {"problems": list(map(vars, plan.problems)), "warnings": list(plan.warnings),
                          "disk_bytes": plan.disk_bytes, "config": None, "estimate": None}
         if plan.config is not None:

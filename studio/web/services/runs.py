@@ -112,7 +112,7 @@ class RunService(Service):
         revision = run.revision()  # before the rest: a change in between is then told again rather than lost
         place = self._place(run, state)
         note = serializers.note(run.record(), state, place)
-        status = serializers.status(state, history, self.config_of(run), place, note)
+        status = serializers.status(run, state, history, self.config_of(run), place, self.usual, note)
         following = read[-1]["seq"] if read else min(since, history.seq)
         return {**status, "revision": revision, "usage": self._usage(run, state), "next": following,
                 "last": history.seq, "events": [_shown(run, event) for event in serializers.telling(read)]}
@@ -308,7 +308,8 @@ class RunService(Service):
     def _record(self, run: runs.Run, queue: dict[str, int]) -> dict[str, Any]:
         revision = run.revision()
         state, history = self.reader.state(run)
-        record = serializers.record(run, run.record(), self.config_of(run), state, history, queue.get(run.id))
+        record = serializers.record(run, run.record(), self.config_of(run), state, history, queue.get(run.id),
+                                    self.usual)
         return {**record, "revision": revision, "usage": self._usage(run, state),
                 "error": secrets.redact_data(record["error"]),
                 "warnings": [*secrets.redact_data(record["warnings"]), *serializers.disk(run, state)]}

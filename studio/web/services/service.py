@@ -33,6 +33,7 @@ from studio.web.usage.index import Index
 from studio.web.usage.people import People
 from studio.web.usage.quotas import Quotas
 from studio.web.usage.stored import StorageUsage
+from studio.web.usual import Usual
 
 
 class Studio:
@@ -52,7 +53,8 @@ class Studio:
         self.shared = SingleFlight()
         people = People(home)
         quotas = Quotas(home, settings.limits, self.index, self.stored, people)
-        core = Core(home, settings, launcher, reader, self.index, self.stored, people, quotas, Repositories())
+        core = Core(home, settings, launcher, reader, self.index, self.stored, people, quotas, Repositories(),
+                    Usual(self.index))
         fair = FairService(core)
         self.jobs = JobService(core)
         self.runs = RunService(core, self.jobs, fair)

@@ -2,7 +2,8 @@
 // What the model sees of one picture: the part it learns from, its pixels, what the VAE loses of them, and the tokens.
 
 import { isLive } from "../kit/facts.js";
-import { address, attempt, button, call, el, number, t, whole } from "../kit/kit.js";
+import { address, attempt, button, call, el, number, say, t, whole } from "../kit/kit.js";
+import { Elapsed, doing } from "../kit/phase.js";
 import { Crop } from "./crop.js";
 
 /** @import { Job, Picture, SeenPicture, Square, TokensRead } from "../../types/api.js" */
@@ -27,6 +28,7 @@ export class See {
     this.crop = new Crop(picture, (square) => this.keep(square));
     this.seen = el("div", { class: "st-seen", id: "seen" });
     this.status = el("p", { class: "st-quiet", role: "status", "aria-live": "polite" });
+    this.elapsed = new Elapsed();
     this.tokens = el("div", { class: "st-tokens", id: "tokens" });
     this.dialog = this.frame();
     document.body.append(this.dialog);
@@ -46,13 +48,14 @@ export class See {
         this.dialog.close();
       },
     });
+    const status = el("div", { class: "st-doing" }, this.status, this.elapsed.node);
     return el(
       "dialog",
       { class: "st-dialog st-see st-live", id: "see", "aria-label": t("see.title"), onclose: () => this.close() },
       el("div", { class: "st-card-head" }, el("h2", {}, t("see.title")), close),
       el("p", { class: "st-quiet" }, t("see.facts", { name, width: whole(width), height: whole(height) })),
       el("div", { class: "st-inline-form st-aim" }, base, resolution, buckets),
-      el("div", { class: "st-see-columns" }, this.original(), el("section", {}, this.status, this.seen)),
+      el("div", { class: "st-see-columns" }, this.original(), el("section", {}, status, this.seen)),
       el("h3", {}, t("see.tokens")),
       this.tokens,
     );
@@ -94,16 +97,22 @@ export class See {
     return `datasets/${this.copied ?? this.page.id}/images/${this.picture.id}`;
   }
 
-  look() {
+  async look() {
     const asked = {};
     this.asked = asked;
     clearTimeout(this.timer);
-    return attempt(async () => {
+    say(this.status, t("see.busy"));
+    this.elapsed.countFromNow();
+    const answer = await attempt(async () => {
       const { aim } = this.page;
       const body = { ...aim.asJson, buckets: aim.buckets };
       const { data } = await call(`${this.path}/see`, { method: "POST", body });
       await this.follow(data, asked);
+      return data;
     });
+    if (answer || asked !== this.asked) return;
+    say(this.status, "");
+    this.elapsed.stop();
   }
 
   /** @param {Job} job @param {object} asked */
@@ -123,7 +132,9 @@ export class See {
       const picture = seen.get(key);
       return picture ? seenPicture(key, picture, words(picture)) : "";
     };
-    this.status.textContent = statusOf(job);
+    say(this.status, statusOf(job));
+    if (isLive(job.state)) this.elapsed.count(job);
+    else this.elapsed.stop();
     this.seen.replaceChildren(
       figure("pixels", ({ width, height }) => t("see.pixels_size", { width, height })),
       figure("decoded", ({ latents }) => (latents ? t("see.latents", { shape: latents.join(" × ") }) : "")),
@@ -147,9 +158,10 @@ export class See {
 }
 
 /** How far it is, or what went wrong. @param {Job} job */
-function statusOf({ error, state }) {
+function statusOf(job) {
+  const { error, state } = job;
   if (error) return [error.message, error.hint].filter(Boolean).join(" ");
-  return isLive(state) ? t("see.busy") : "";
+  return isLive(state) ? doing(job) || t("see.busy") : "";
 }
 
 /** @param {string} key @param {SeenPicture} picture @param {string} words */

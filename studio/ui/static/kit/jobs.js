@@ -2,7 +2,8 @@
 // Long work about a data set or a run: what is under way with its progress and Cancel, and what went wrong.
 
 import { isLive } from "./facts.js";
-import { attempt, button, bytes, call, el, has, say, t, textOr, whole } from "./kit.js";
+import { attempt, button, call, el, say, t, textOr } from "./kit.js";
+import { Elapsed, doing } from "./phase.js";
 import { fillBar, listOf, messagesOf, outward } from "./pieces.js";
 
 /** @import { Job } from "../../types/api.js" */
@@ -62,15 +63,18 @@ class Row {
     const name = named(job);
     const cancel = () => attempt(() => call(`jobs/${job.id}/cancel`, { method: "POST", body: {} }));
     this.words = el("span", {});
+    this.elapsed = new Elapsed();
     const bar = { class: "st-meter", role: "progressbar", "aria-valuemin": 0, "aria-label": name };
     this.bar = el("div", bar, el("i"));
     this.cancel = button(t("jobs.cancel"), { class: "st-button st-small", onclick: cancel });
-    this.node = el("div", { class: "st-note st-job" }, el("strong", {}, name), this.words, this.bar, this.cancel);
+    const words = [el("strong", {}, name), this.words, this.elapsed.node];
+    this.node = el("div", { class: "st-note st-job" }, ...words, this.bar, this.cancel);
   }
 
   /** @param {Job} job */
   show(job) {
-    say(this.words, doing(job));
+    say(this.words, wordsOf(job));
+    this.elapsed.count(job);
     this.bar.hidden = !job.phase_total;
     if (job.phase_total) fillBar(this.bar, job.phase_done ?? 0, job.phase_total);
   }
@@ -101,13 +105,10 @@ class Row {
 const named = (job) => textOr(`jobs.kind_${job.kind}`, job.name);
 
 /** What a job is doing, in words. @param {Job} job */
-function doing(job) {
+function wordsOf(job) {
   if (job.state === "queued") return waiting(job.queue_position);
   if (job.state === "stopping") return t("jobs.stopping");
-  const phase = has(`phase.${job.phase}`) ? t(`phase.${job.phase}`) : t("jobs.working");
-  if (!job.phase_total) return phase;
-  const size = job.phase_unit === "bytes" ? bytes : whole;
-  return t("jobs.counted", { phase, done: size(job.phase_done ?? 0), total: size(job.phase_total) });
+  return doing(job) || t("jobs.working");
 }
 
 /** @param {number | null} position in the queue */

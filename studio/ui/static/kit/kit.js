@@ -1,6 +1,7 @@
 // @ts-check
 // Small things every page's script uses: words, elements, numbers, and calls to the studio.
 
+import { compare } from "./clock.js";
 import { filled, formats } from "./format.js";
 
 /**
@@ -181,6 +182,7 @@ export async function call(path, { method = "GET", body, tag } = {}) {
   if (tag) headers["If-None-Match"] = tag;
   const place = address(`api/${path}`);
   if (!place) throw new ApiError(404, t("app.not_found"));
+  const sent = performance.now();
   const answer = await fetch(place, {
     method,
     headers,
@@ -188,6 +190,7 @@ export async function call(path, { method = "GET", body, tag } = {}) {
     credentials: "same-origin",
     body: body === undefined ? undefined : JSON.stringify(body),
   });
+  compare(answer.headers.get("X-Studio-Time"), sent, performance.now());
   if (answer.status === 304) return { data: null, tag: tag ?? null };
   const text = await answer.text();
   if (!answer.ok) throw fault(answer.status, text);

@@ -3,6 +3,7 @@
 
 import { isLive } from "../kit/facts.js";
 import { address, attempt, button, call, el, say, t, whole } from "../kit/kit.js";
+import { Elapsed, doing } from "../kit/phase.js";
 import { fillBar, listOf, messagesOf, refusal } from "../kit/pieces.js";
 import { Viewer } from "../samples/viewer.js";
 import { columnName, fileOf } from "./columns.js";
@@ -23,6 +24,7 @@ export class Drawing {
     this.cells = new Map();
     this.words = el("p", { class: "st-status", id: "play-status", role: "status", "aria-live": "polite" });
     const progress = { role: "progressbar", "aria-label": t("play.pictures"), "aria-valuemin": 0, hidden: true };
+    this.elapsed = new Elapsed();
     this.bar = el("div", { class: "st-progress", ...progress }, el("i"));
     this.trouble = el("div", {});
     const small = { class: "st-button st-small", hidden: true };
@@ -44,7 +46,8 @@ export class Drawing {
     this.table = el("div", { class: "st-drawn", id: "play-pictures" }, empty);
     const actions = el("div", { class: "st-actions" }, this.vote, this.cancel);
     const head = el("div", { class: "st-card-head" }, el("h2", {}, t("play.pictures")), actions);
-    const parts = [head, this.words, this.bar, this.trouble, this.table];
+    const words = el("div", { class: "st-doing" }, this.words, this.elapsed.node);
+    const parts = [head, words, this.bar, this.trouble, this.table];
     this.node = el("section", { class: "st-card", id: "drawing" }, ...parts);
   }
 
@@ -54,6 +57,19 @@ export class Drawing {
 
   close() {
     this.viewer.close();
+  }
+
+  /** Another drawing is being asked for: nothing but the time is known of it. */
+  ask() {
+    say(this.words, `${t("phase.starting")} …`);
+    this.elapsed.countFromNow();
+  }
+
+  /** It was refused: what was there before stands. */
+  unask() {
+    this.elapsed.stop();
+    say(this.words, "");
+    if (this.job) this.show(this.job);
   }
 
   async stop() {
@@ -74,6 +90,8 @@ export class Drawing {
     const total = this.cells.size;
     const columns = new Set(job.results.map((result) => result.column));
     say(this.words, sentence(job, total));
+    if (this.live) this.elapsed.count(job);
+    else this.elapsed.stop();
     this.cancel.hidden = !this.live;
     this.vote.hidden = this.live || columns.size < 2;
     this.bar.hidden = !this.live;
@@ -192,6 +210,6 @@ function sentence(job, total) {
   }
   if (state === "stopping") return t("play.stopping");
   if (isLive(state) && phase === "drawing") return t("play.counted", { done: count, total: whole(total) });
-  if (isLive(state)) return `${t("phase.loading")} …`;
+  if (isLive(state)) return doing(job) || `${t("phase.starting")} …`;
   return state === "finished" ? t("play.done", { count }) : t("play.cancelled", { count });
 }

@@ -148,8 +148,10 @@ class Play {
 
   /** @param {object} args */
   async draw(args) {
+    this.drawing.ask();
     const answer = await attempt(() => call(`runs/${this.id}/draw`, { method: "POST", body: args }));
-    if (answer && !this.closed) go({ play: this.id, job: answer.data.id });
+    if (!answer) this.drawing.unask();
+    else if (!this.closed) go({ play: this.id, job: answer.data.id });
   }
 
   /** @param {DrawingJob} job */

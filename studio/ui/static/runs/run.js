@@ -13,10 +13,11 @@ import { Head } from "./head.js";
 import { Notify } from "./notify.js";
 import { Overfit } from "../samples/overfit.js";
 import { Log, certificate, details, trouble } from "./parts.js";
+import { Elapsed } from "../kit/phase.js";
 import { PhaseBar, use } from "./phases.js";
 import { Publish } from "../downloads/publish.js";
 import { Samples } from "../samples/samples.js";
-import { sentence } from "./sentence.js";
+import { sentence, waits } from "./sentence.js";
 
 /** @import { ApiError } from "../kit/kit.js" */
 /** @import { Events, Run } from "../../types/api.js" */
@@ -132,6 +133,7 @@ class RunPage {
     this.notify = new Notify(id);
     this.head = new Head(id, this.notify.button, (name) => this.show({ ...this.record, name }));
     this.status = el("p", { class: "st-status", id: "run-status", role: "status", "aria-live": "polite" });
+    this.elapsed = new Elapsed({ id: "run-elapsed" });
     const progress = { role: "progressbar", "aria-valuemin": 0, "aria-label": t("run.progress") };
     this.bar = el("div", { class: "st-progress", id: "run-progress", ...progress }, el("i"));
     this.phase = new PhaseBar();
@@ -147,7 +149,8 @@ class RunPage {
   }
 
   get nodes() {
-    const live = [this.status, this.phase.node, this.bar, this.numbers, this.controls];
+    const doing = el("div", { class: "st-doing" }, this.status, this.elapsed.node);
+    const live = [doing, this.phase.node, this.bar, this.numbers, this.controls];
     const main = [this.samples.node, this.chart.node, this.overfit.node, this.log.node];
     const side = [this.downloads, this.publish.node, this.edits, this.resumes, this.details];
     return [
@@ -207,6 +210,8 @@ class RunPage {
   /** @param {Run} record */
   showProgress(record) {
     say(this.status, sentence(record));
+    if (waits(record)) this.elapsed.count(record);
+    else this.elapsed.stop();
     this.phase.show(record);
     fillBar(this.bar, record.step, record.total_steps || 1);
     this.bar.dataset.state = record.state;

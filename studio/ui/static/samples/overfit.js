@@ -2,7 +2,8 @@
 // Whether a run learns its pictures by heart: a recommended checkpoint, and samples beside their nearest picture.
 
 import { isLive } from "../kit/facts.js";
-import { address, attempt, button, call, el, number, t, whole } from "../kit/kit.js";
+import { address, attempt, button, call, el, number, say, t, whole } from "../kit/kit.js";
+import { Elapsed, doing } from "../kit/phase.js";
 import { listOf } from "../kit/pieces.js";
 import { alt, source } from "./viewer.js";
 import { tellingOf } from "./rows.js";
@@ -27,13 +28,14 @@ export class Overfit {
       },
     });
     this.status = el("p", { class: "st-quiet", role: "status" });
+    this.elapsed = new Elapsed();
     this.pairs = el("div", { class: "st-alike", id: "overfit-pairs" });
     this.node = el(
       "section",
       { class: "st-card", id: "overfitting", hidden: true },
       el("div", { class: "st-card-head" }, el("h2", {}, t("overfit.title")), this.compare),
       this.advice,
-      this.status,
+      el("div", { class: "st-doing" }, this.status, this.elapsed.node),
       this.pairs,
     );
   }
@@ -75,12 +77,19 @@ export class Overfit {
     if (this.closed) return;
     this.compare.disabled = isLive(job.state);
     if (isLive(job.state)) {
-      this.status.textContent = t("overfit.busy");
+      this.busy(job);
       this.later(700, async () => this.follow((await call(`jobs/${job.id}`)).data));
       return;
     }
+    this.elapsed.stop();
     await this.load();
     if (job.error) this.status.textContent = [job.error.message, job.error.hint].filter(Boolean).join(" ");
+  }
+
+  /** How far the comparison is. @param {Job} job */
+  busy(job) {
+    say(this.status, doing(job) || t("overfit.busy"));
+    this.elapsed.count(job);
   }
 
   /** @param {Overfitting} data */
@@ -91,7 +100,8 @@ export class Overfit {
     this.compare.disabled = Boolean(job);
     const none = el("p", { class: "st-quiet" }, t("overfit.no_checkpoint"));
     this.advice.replaceChildren(...(recommended ? this.advise(recommended, validation) : [none]));
-    this.status.textContent = compared(data);
+    if (job) this.busy(job);
+    else say(this.status, compared(data));
     const telling = tellingOf(samples).slice(0, SHOWN);
     this.pairs.replaceChildren(...telling.map((one) => pair(one)));
   }
@@ -113,9 +123,8 @@ export class Overfit {
   }
 }
 
-/** How far the comparison is, in words. @param {Overfitting} data */
-function compared({ count, measured, samples, job }) {
-  if (job) return t("overfit.busy");
+/** What was compared, in words. @param {Overfitting} data */
+function compared({ count, measured, samples }) {
   if (!measured) return t("overfit.not_compared");
   const { usual } = samples[0];
   return t("overfit.compared", { measured: whole(measured), count: whole(count), usual: number(usual, 3) });

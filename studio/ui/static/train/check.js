@@ -2,7 +2,8 @@
 // The check under *Start training*: how far it is, and what the first steps and a picture took.
 
 import { isLive } from "../kit/facts.js";
-import { ApiError, address, attempt, button, bytes, call, el, has, number, t, unit } from "../kit/kit.js";
+import { ApiError, address, attempt, button, bytes, call, el, number, t } from "../kit/kit.js";
+import { Elapsed, doing } from "../kit/phase.js";
 import { listOf, messagesOf, placeIn } from "../kit/pieces.js";
 
 /** @import { CheckPicture, CheckReport, Job } from "../../types/api.js" */
@@ -46,6 +47,7 @@ export function mount(root, bridge) {
     const value = bridge.value();
     if (!value || value.job === current) return;
     current = value.job;
+    window.dispatchEvent(new Event("studio:answered"));
     follow(current);
   };
   bridge.watch(take);
@@ -64,7 +66,11 @@ export function mount(root, bridge) {
 
 /** @param {Job} job */
 function box(job) {
-  if (isLive(job.state)) return note(job, "", el("p", { class: "st-quiet" }, busy(job)), cancel(job));
+  if (isLive(job.state)) {
+    const words = el("span", {}, busy(job));
+    const line = el("p", { class: "st-quiet st-doing" }, words, new Elapsed().count(job));
+    return note(job, "", line, cancel(job));
+  }
   const report = job.results.find((result) => result.name === "report.json");
   if (job.state !== "finished" || !report) return ended(job);
   const picture = job.results.find((result) => result.name === "picture.webp");
@@ -109,12 +115,10 @@ function drawn({ url, width, height, prompt }) {
 }
 
 /** How far it is, in words. @param {Job} job */
-function busy({ state, queue_position: position, phase, phase_done: done, phase_total: total, phase_unit: counted }) {
+function busy(job) {
+  const { state, queue_position: position } = job;
   if (state === "queued" && position) return t("train.check_queued", { position });
-  if (state === "queued" || !has(`phase.${phase}`)) return t("train.check_starting");
-  const words = t(`phase.${phase}`);
-  if (!total || counted === "bytes") return `${words} …`;
-  return t("phase.counted", { phase: words, done, total, unit: unit(counted) });
+  return doing(job) || t("train.check_starting");
 }
 
 /** @param {Job} job */

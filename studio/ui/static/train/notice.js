@@ -21,6 +21,8 @@ import { jump } from "./jump.js";
  * @typedef {object} Estimate
  * @property {number | null} seconds
  * @property {string} time_basis
+ * @property {number | null} low_seconds
+ * @property {number | null} high_seconds
  * @property {number | null} memory_bytes
  * @property {string} memory_basis
  * @property {number | null} disk_bytes
@@ -84,13 +86,22 @@ function glance({ method, rank, steps, batch, side, lr, precision }) {
   return el("dl", { class: "st-facts" }, ...cells);
 }
 
+/** A guess in no more digits than it is worth. @param {number | null} seconds */
+function rough(seconds) {
+  if (seconds === null) return "";
+  const step = seconds < 60 ? 1 : 10;
+  return duration(Math.round(seconds / step) * step);
+}
+
 /** @param {Estimate} estimate */
 function estimated(estimate) {
   const { seconds, memory_bytes: memory, memory_basis: basis, disk_bytes: disk } = estimate;
-  const from = { name: estimate.source?.name ?? "" };
+  const [low, high] = [rough(estimate.low_seconds), rough(estimate.high_seconds)];
+  const from = { name: estimate.source?.name ?? "", low, high };
   /** @param {string} name @param {string} value @param {string} note */
   const row = (name, value, note) => el("div", {}, el("dt", {}, t(name)), el("dd", {}, value, el("small", {}, note)));
-  const time = seconds === null ? "–" : t("train.about", { value: duration(seconds) });
+  const written = estimate.time_basis === "shipped" ? rough(seconds) : duration(seconds);
+  const time = seconds === null ? "–" : t("train.about", { value: written });
   const rows = [row("train.estimate_time", time, t(`train.estimate_time_${estimate.time_basis}`, from))];
   if (memory) {
     const words = basis === "weights" ? "train.at_least" : "train.about";

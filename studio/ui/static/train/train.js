@@ -25,6 +25,7 @@ export function mount(root, bridge) {
     }
     place.replaceChildren(...content(notice));
     mark(notice.problems);
+    if (notice.problems.length) window.dispatchEvent(new Event("studio:answered"));
   };
   window.addEventListener("studio:use-dataset", (event) => {
     bridge.send("use_dataset", { id: event.detail });
