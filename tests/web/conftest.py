@@ -25,6 +25,7 @@ from studio.folders import events, runs
 
 from ..fakes.hub import Hub
 from ..measured import know
+from ..warmed import sharing
 from . import promised
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,13 +90,14 @@ def until(true: Callable[[], Any], seconds: float = 90) -> Any:
 
 def start(home: Path, tmp: Path, *args: str, root: Path = ROOT, measured: bool = True, **env: str) -> Server:
     """`python app.py` of the studio in `root` on a free port, once /healthz answers; unless told otherwise it knows
-    this machine."""
+    this machine, and shares the process from which runs and jobs start with the others of this test process."""
     if measured:
         know(home)
     environment = {k: v for k, v in os.environ.items() if k not in CLEARED} | env
     log, began = tmp / f"server-{time.monotonic_ns()}.log", time.monotonic()
     process = subprocess.Popen([sys.executable, "app.py", "--port", "0", "--home", str(home), *args], cwd=root,
-                               env=environment, stdout=subprocess.PIPE, stderr=log.open("w"), text=True)
+                               stdout=subprocess.PIPE, stderr=log.open("w"), text=True,
+                               **sharing(environment))
     assert process.stdout
     line = process.stdout.readline()
     assert "http://" in line, log.read_text()
