@@ -61,11 +61,12 @@ class Server:
         self._control, self._process = control, process
         self._greeting: socket.socket | None = None
         self.was_ready = False
+        self._ended = False
 
     def ready(self) -> bool:
         """Whether it has imported what it needs. Never waits."""
-        if self.was_ready:
-            return True
+        if self.was_ready or self._ended:
+            return not self._ended
         try:
             if self._greeting is None:
                 self._greeting = self._ask(ASK)
@@ -78,8 +79,13 @@ class Server:
         return self.was_ready
 
     def lives(self) -> bool:
-        """Whether there is still one; of an inherited one nobody knows."""
+        """Whether there is still one; of one that is shared nobody knows."""
         return self._process is None or self._process.poll() is None
+
+    @property
+    def shared(self) -> bool:
+        """Whether it is the parent process's, too."""
+        return self._process is None
 
     def start(self, request: Request) -> Started | None:
         """Have it start a supervisor; None where it does not answer, and nothing was started."""
@@ -100,7 +106,7 @@ class Server:
 
     def end(self) -> None:
         """It is needed no longer; what it has started goes on."""
-        self.was_ready = False
+        self._ended = True
         if self._greeting is not None:
             self._greeting.close()
         self._control.close()
@@ -213,16 +219,22 @@ class Standby:
 
     def look(self, training: bool) -> None:
         """Start the server where it is of use. Its imports never take the cores from a run (`training`)."""
-        server = self.server
-        if server is not None and (not server.lives() or (training and not server.ready())):
-            if not server.was_ready and not training:
-                self._again = time.monotonic() + AGAIN_SECONDS
-                log.warning("the process that holds imports for others ended before it had them: see what it printed")
-            server.end()
-            self.server = None
+        if self.server is not None:
+            self._look_at(self.server, training)
         if self.server is None and not training and self._is_expected() and self._can_start():
             self._expected = None
             self.server = start_server(machine.cores())
+
+    def _look_at(self, server: Server, training: bool) -> None:
+        """Let go of a server that has ended, or that would import while a run trains; one that is shared is its
+        owner's."""
+        if server.shared or (server.lives() and (server.ready() or not training)):
+            return
+        if not server.was_ready and not training:
+            self._again = time.monotonic() + AGAIN_SECONDS
+            log.warning("the process that holds imports for others ended before it had them: see what it printed")
+        server.end()
+        self.server = None
 
     def close(self) -> None:
         """The launcher ends."""

@@ -22,6 +22,7 @@ from studio import config, storage
 from studio.folders import events, runs
 
 from ..measured import know
+from ..warmed import sharing
 
 ROOT = Path(__file__).resolve().parents[2]
 TOLD_STEPS = 2500
@@ -40,7 +41,7 @@ class Server:
         log = open(self.home.parent / "server.log", "ab")  # noqa: SIM115  the process keeps it
         env = {**os.environ, "STUDIO_HOME": str(self.home), "STUDIO_AUTH": "none"}
         command = [sys.executable, "app.py", "--port", str(self.port), "--home", str(self.home)]
-        self.process = subprocess.Popen(command, cwd=self.program, env=env, stdout=log, stderr=log)
+        self.process = subprocess.Popen(command, cwd=self.program, stdout=log, stderr=log, **sharing(env))
         log.close()
         deadline = time.monotonic() + 180  # a shared machine may be slow; nothing here is about time
         while time.monotonic() < deadline:

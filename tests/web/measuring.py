@@ -37,7 +37,7 @@ class Measured:
     """A server of tests/fakes/measured.py."""
 
     def __init__(self, home: Path, tmp: Path, *, files: int | None = None, **env: str):
-        environment = {k: v for k, v in os.environ.items() if k not in CLEARED} | env
+        environment = {k: v for k, v in os.environ.items() if k not in CLEARED} | {"STUDIO_WARM_START": "0"} | env
         words = [sys.executable, str(FAKES / "measured.py"), "--port", "0", "--home", str(home)]
         know(home)
         log = tmp / f"measured-{time.monotonic_ns()}.log"
