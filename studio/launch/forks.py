@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -32,6 +33,7 @@ from studio.system import title
 IDLE_SECONDS = 600.0  # without a start, after which the server ends
 LOOK_SECONDS = 5.0  # between looks at the memory
 LEAST_FREE = 1 << 30  # bytes of memory: where less is free the server ends
+OOM_SCORE = Path("/proc/self/oom_score_adj")
 PATIENCE = 30.0  # seconds for a request that was announced
 # What may differ between the server and what is copied from it: it is read when it is needed, not at the start.
 LENT = frozenset({processes.MARK, "HF_TOKEN", "WANDB_API_KEY", "STUDIO_HOME", "CUDA_VISIBLE_DEVICES",
@@ -47,10 +49,12 @@ class Server:
         self.awake, self.wake = socket.socketpair()
         self.told: dict[int, socket.socket] = {}  # by process: whoever wants to know how it ends
         self.used = time.monotonic()
+        self._oom_score = OOM_SCORE.read_text()
 
     def serve(self) -> Ending | None:
         """Answer until nobody is left to ask, nobody has asked for long, or memory is short. In a copy: what to do."""
         self._hear_children()
+        _offer_to_oom_killer("1000")  # where memory runs out, this is what nobody would miss
         while time.monotonic() - self.used < IDLE_SECONDS:
             readable, _, _ = select.select([self.control, self.awake], [], [], LOOK_SECONDS)
             if self.awake in readable:
@@ -99,10 +103,16 @@ class Server:
 
     def _leave(self) -> None:
         """A copy has nothing of the server's."""
+        _offer_to_oom_killer(self._oom_score)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for handle in (self.control, self.awake, self.wake, *self.told.values()):
             handle.close()
+
+
+def _offer_to_oom_killer(score: str) -> None:
+    with suppress(OSError):  # not everywhere may a process say so of itself
+        OOM_SCORE.write_text(score)
 
 
 def _nothing(*_: object) -> None:

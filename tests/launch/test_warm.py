@@ -122,6 +122,9 @@ def test_what_is_forked_looks_like_what_is_started(server: warm.Server, make: Ma
     assert command == [sys.executable, "-m", processes.TRAINER, str(run.path)]
     assert trainer.environ() == processes.mark(run.path)
     assert trainer in processes.marked(run.path) and supervisor not in processes.marked(run.path)
+    first, last, second = (int(Path(f"/proc/{each.pid}/oom_score_adj").read_text())
+                           for each in (server_of(server), supervisor, trainer))
+    assert first == 1000 > second > last, "where memory runs out the server goes first, the trainer next"
     assert trainer.nice() == psutil.Process().nice() and Path(trainer.cwd()) == run.path
     assert sockets(trainer) & sockets(server_of(server)) == set(), "nothing of the server's is open"
     assert sockets(supervisor) & sockets(server_of(server)) == set()
