@@ -109,8 +109,8 @@ def measure(home: Path, config: dict[str, Any]) -> dict[str, float]:
         took.append(time.process_time() - at)
         if update + 1 == STEPS:
             break
-    trainer.draw(0)  # the first one loads what decodes
-    drawn, saved = timed(lambda: trainer.draw(0)), timed(lambda: trainer.save(STEPS))
+    trainer.generate_previews(0)  # the first one loads what decodes
+    drawn, saved = timed(lambda: trainer.generate_previews(0)), timed(lambda: trainer.save(STEPS))
     unit = dict(zip(("no", "bf16"), map(median, zip(before, of_probe(home), strict=True)), strict=True))
     parts = {"starting": starting, "loading": built - encoding, "step": min(took[1:]), "picture": drawn, "save": saved,
              "encoding": encoding / caching[-1][1]}

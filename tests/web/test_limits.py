@@ -250,8 +250,8 @@ def test_two_uploads_do_not_fill_the_disk_together(place: tuple[Measured, Space]
     from studio.web.settings import Settings
 
     monkeypatch.setattr(storage, "free_bytes", lambda path: uploads.SPARE_BYTES + 100)
-    first = uploads._Room(Settings(home=tmp_path), 70)
+    first = uploads._SpaceReservation(Settings(home=tmp_path), 70)
     with pytest.raises(TooLarge, match="not enough room"):
-        uploads._Room(Settings(home=tmp_path), 70)
+        uploads._SpaceReservation(Settings(home=tmp_path), 70)
     first.leave()
-    uploads._Room(Settings(home=tmp_path), 70).leave()
+    uploads._SpaceReservation(Settings(home=tmp_path), 70).leave()
