@@ -235,11 +235,12 @@ def test_the_trainer_or_the_supervisor_is_killed(server: warm.Server, make: Make
     hung = trains(run)
     hung.send_signal(signal.SIGSTOP)
     psutil.Process(started.pid).kill()
-    until(lambda: state(run) == "interrupted")
+    assert hung in processes.marked(run.path), "whoever looks for what is left finds it"
+    hung.send_signal(signal.SIGCONT)
+    until(lambda: state(run) == "interrupted" and not alive([hung]))
     assert launch.resume(run, runs.EventReader()) == 4
-    launch.spawn(run, 4, server=server)  # ends what an earlier attempt has left, before it begins
+    launch.spawn(run, 4, server=server)
     until(lambda: runs.EventReader().history(run).attempt == 4)
-    assert not alive([hung])
     launch.ask(run, "cancel", runs.EventReader())
     until(lambda: state(run) == "cancelled" and nobody_left(run))
 
