@@ -118,7 +118,8 @@ def test_a_run_that_cannot_be_refused_keeps_nobody_waiting(bench: Bench, monkeyp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(queue.controls, "cancel", full)
-    monkeypatch.setattr(queue, "spawn", lambda one, *_: started.append(one.id) or subprocess.Popen(["sleep", "60"]))
+    sleeper = ["sleep", "60"]
+    monkeypatch.setattr(queue, "spawn", lambda one, *_, **__: started.append(one.id) or subprocess.Popen(sleeper))
     launcher = Launcher(bench.home, shared=True)
     launcher.tick()
     children = [process for _, process in launcher._children]
@@ -232,7 +233,7 @@ def test_one_folder_that_cannot_be_read_keeps_nobody_waiting(home: Path, monkeyp
 
     monkeypatch.setattr(runs.Run, "attempts", attempts)
     started: list[str] = []
-    monkeypatch.setattr("studio.launch.queue.spawn", lambda work, *_: started.append(work.id) or _Ended())
+    monkeypatch.setattr("studio.launch.queue.spawn", lambda work, *_, **__: started.append(work.id) or _Ended())
     launcher = Launcher(home)
     launcher.tick()
     launcher.tick()
@@ -252,7 +253,7 @@ def test_a_record_changed_twice_in_a_moment_is_looked_at_again(home: Path, monke
     run = runs.create(home, name="a", owner="", config=config.load({}), rows=[])
     launch.cancel(run)
     launcher, started = Launcher(home), list[str]()
-    monkeypatch.setattr("studio.launch.queue.spawn", lambda work, *_: started.append(work.id) or _Ended())
+    monkeypatch.setattr("studio.launch.queue.spawn", lambda work, *_, **__: started.append(work.id) or _Ended())
     launcher.tick()
     seen = run.record_file.stat()
     run.update(attempt=2)
@@ -267,7 +268,7 @@ def test_a_clock_that_went_back_leaves_no_job_waiting(home: Path, monkeypatch: p
     job = work.submit(home, "measure", {}, name="", owner="", light=True, held=60.0)
     job.update(held_until=time.time() + year)  # made when the clock was a year ahead
     launcher, started = Launcher(home), list[str]()
-    monkeypatch.setattr("studio.launch.queue.spawn", lambda work, *_: started.append(work.id) or _Ended())
+    monkeypatch.setattr("studio.launch.queue.spawn", lambda work, *_, **__: started.append(work.id) or _Ended())
     launcher.tick()
     launcher.close()
     assert started == [job.id]
@@ -328,7 +329,7 @@ def test_two_servers_lose_nothing_of_a_record(home: Path) -> None:
 
 def test_two_launchers_start_a_run_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str] = []
-    monkeypatch.setattr("studio.launch.queue.spawn", lambda work, *_: started.append(work.id) or _Ended())
+    monkeypatch.setattr("studio.launch.queue.spawn", lambda work, *_, **__: started.append(work.id) or _Ended())
     launchers = [Launcher(home) for _ in range(2)]
     some = [runs.create(home, name=str(n), owner="", config=config.load({"compute": {"backend": "hf_jobs"}}), rows=[])
             for n in range(4)]

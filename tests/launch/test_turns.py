@@ -47,7 +47,7 @@ class Queue:
         enough = self.launcher.ticks + 3
         wait_for(lambda: self.launcher.ticks >= enough)
 
-    def spawn(self, one: work.Work, attempt: int, token: str | None = None) -> Any:
+    def spawn(self, one: work.Work, attempt: int, token: str | None = None, **_: Any) -> Any:
         """Stands in for queue.spawn."""
         name = one.record()["name"]
         self.started.append(name)
