@@ -21,7 +21,7 @@ def long(bench, monkeypatch):
     """Launchers whose supervisors do stand-in work until they are asked to end; a list of what was started."""
     started: list[str] = []
 
-    def spawn(found, attempt, token=None):
+    def spawn(found, attempt, token=None, **_):
         started.append(found.id)
         return bench.supervise(found, bench.argv(found, "train"), attempt)
 

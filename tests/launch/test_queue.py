@@ -21,7 +21,7 @@ def spawned(bench, monkeypatch):
     """Launchers that start real supervisors with the stand-in trainer; a list of what was started."""
     started: list[str] = []
 
-    def spawn(run, attempt, token=None):
+    def spawn(run, attempt, token=None, **_):
         started.append(run.id)
         return bench.supervise(run, bench.argv(run, "finish"), attempt)
 
@@ -96,7 +96,7 @@ def test_no_zombie_stays_and_a_live_run_holds_the_queue(bench, spawned):
 def test_a_supervisor_that_cannot_begin_is_not_started_in_a_loop(bench, monkeypatch):
     starts: list[float] = []
 
-    def spawn(run, attempt, token=None):
+    def spawn(run, attempt, token=None, **_):
         starts.append(time.monotonic())
         return bench.supervise(run, [], attempt=99)  # refuses: nobody asked for that attempt
 
@@ -115,7 +115,7 @@ def test_a_run_whose_log_cannot_be_opened_does_not_hold_up_the_others(bench, spa
     bad, good = bench.run(), bench.run()
     bad.log_file.mkdir()
     stand_in = queue.spawn
-    monkeypatch.setattr(queue, "spawn", lambda run, *args: (launch.spawn if run == bad else stand_in)(run, *args))
+    monkeypatch.setattr(queue, "spawn", lambda run, *args, **_: (launch.spawn if run == bad else stand_in)(run, *args))
     launcher = launch.Launcher(bench.home)
     launcher.start()
     try:
