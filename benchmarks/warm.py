@@ -76,12 +76,12 @@ class Side:
         """Seconds by what was waited for."""
         self.wait_for_server()
         run, first_step = self.run()
-        picture = self.client.get("/api/datasets/sample/images").json()["items"][0]["pid"]
+        picture = self.client.get("/api/datasets/sample/images").json()["items"][0]["id"]
         return {
             "the first step of a run": first_step,
             "what the model sees of a picture": self.job(f"datasets/sample/images/{picture}/see", {}),
             "the first drawing": self.job(f"runs/{run}/draw", {"prompts": ["a red apple"], "num_inference_steps": 4}),
-            "the end of a check": self.job("config/probe", {"config": RUN}),
+            "the end of a check": self.job("runs/probe", {"config": RUN}),
         }
 
     def wait_for_server(self) -> None:
