@@ -43,7 +43,7 @@ def marked(folder: Path) -> list[psutil.Process]:
 def members(folder: Path) -> list[psutil.Process]:
     """Every living process of the run: this process's descendants and the marked ones."""
     by_pid = {process.pid: process for process in [*marked(folder), *psutil.Process().children(recursive=True)]}
-    return list(filter(_lives, by_pid.values()))
+    return list(filter(lives, by_pid.values()))
 
 
 def ranks(folder: Path) -> list[psutil.Process]:
@@ -69,11 +69,19 @@ class RankGroup:
         if len(self.seen) < self.size:
             self.seen = ranks(self.folder)
             return 0.0
-        living = sum(process.is_running() and _lives(process) for process in self.seen)
+        living = sum(map(lives, self.seen))
         if living in (0, self.size):
             return 0.0
         self.since = self.since or time.monotonic()
         return time.monotonic() - self.since
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether it has not ended; neither a zombie lives, nor whoever got its number."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def end(processes: Iterable[psutil.Process], grace: float) -> list[psutil.Process]:
@@ -88,7 +96,7 @@ def end(processes: Iterable[psutil.Process], grace: float) -> list[psutil.Proces
         _, left = psutil.wait_procs(left, timeout=grace)
     _signal(left, signal.SIGKILL)
     _, left = psutil.wait_procs(left, timeout=5)
-    return list(filter(_lives, left))
+    return list(filter(lives, left))
 
 
 def end_all(folder: Path, grace: float, deadline: float = 20.0, but: int | None = None) -> list[psutil.Process]:
@@ -130,13 +138,6 @@ def _signal(processes: Iterable[psutil.Process], number: int) -> None:
             process.send_signal(number)
         except psutil.NoSuchProcess:
             continue
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _is_worker(process: psutil.Process) -> bool:

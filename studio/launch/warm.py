@@ -20,7 +20,7 @@ from typing import Protocol, TypedDict
 
 import psutil
 
-from studio.launch import command
+from studio.launch import command, processes
 from studio.system import machine, title
 
 log = logging.getLogger(__name__)
@@ -95,9 +95,10 @@ class Server:
             asking.settimeout(ANSWER_SECONDS)
             word, _, pid = _line(asking).partition(" ")
             if word == "started":
+                started = Started(int(pid), asking)
                 _send(asking, request)
-                return Started(int(pid), asking)
-        except (OSError, ValueError):  # it has ended, or hangs
+                return started
+        except (OSError, ValueError, psutil.NoSuchProcess):  # it has ended, or hangs
             pass
         if asking is not None:
             asking.close()
@@ -131,6 +132,7 @@ class Started:
 
     def __init__(self, pid: int, asking: socket.socket):
         self.pid = pid
+        self._process = psutil.Process(pid)  # by its number and its start, since numbers are given again
         self.returncode: int | None = None
         self._asking = asking
         self._asking.setblocking(False)
@@ -151,10 +153,19 @@ class Started:
         self._heard += block
         if self._heard.endswith(b"\n"):
             self.returncode = int(self._heard.split()[1])
-        elif not block and not psutil.pid_exists(self.pid):
-            self.returncode = 0
+        elif not block:  # its server has gone
+            self.returncode = self._status()
         if self.returncode is not None:
             self._asking.close()
+
+    def _status(self) -> int | None:
+        """How it has ended, without its server. Where this is the first process of a container it has come to be the
+        supervisor's parent, who takes its status: else it would never be seen to end."""
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            return os.waitstatus_to_exitcode(status) if pid else None
+        except ChildProcessError:
+            return None if processes.lives(self._process) else 0
 
 
 class Worker:

@@ -261,6 +261,31 @@ def test_what_waits_leaves_with_its_supervisor(server: warm.Server, tmp_path: Pa
     assert process.children() == []
 
 
+HEIR = """
+import os, sys, time
+from studio.launch import forks, processes, warm
+processes.adopt_orphans()  # as the first process of a container does
+server = warm.start_server(1)
+while not server.ready():
+    time.sleep(0.05)
+waits = "import sys; sys.exit(len(sys.stdin.read()) + 3)"
+started = server.start({"argv": [sys.executable, "-c", waits], "environment": {}, "folder": "/", "log": sys.argv[1]})
+os.kill(started.pid, 19)  # it does not end before its server
+server.end()
+assert started.poll() is None, "it lives on"
+os.kill(started.pid, 18)
+while started.poll() is None:
+    time.sleep(0.05)
+print(started.returncode, started.pid in [child.pid for child in processes.psutil.Process().children()])
+"""
+
+
+def test_an_end_is_seen_by_whoever_inherits_a_supervisor(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", HEIR, str(tmp_path / "log")], cwd=ROOT, capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL, timeout=300)
+    assert done.stdout.split() == ["3", "False"], done.stderr
+
+
 def test_fifty_starts_leave_nothing(server: warm.Server, tmp_path: Path) -> None:
     process = server_of(server)
 

@@ -178,15 +178,12 @@ def become(request: dict[str, Any], printed: list[int]) -> int:
 
 def main() -> int:
     """Serve. Returns the exit status, of the server or of the attempt that a copy of it has been."""
-    import child  # noqa: F401
-
     from studio.system import lean
-    from studio.train import loop  # noqa: F401
 
-    lean.load_diffusers()
     handle, *modules = sys.argv[1:]
-    for module in modules:
+    for module in ("child", "studio.train.loop", *modules):
         importlib.import_module(module)
+    lean.load_diffusers()
     gc.collect()
     gc.freeze()  # what is shared stays shared
     run = serve(socket.socket(fileno=int(handle)))
